@@ -1,0 +1,52 @@
+"""From scores to a distribution, and from a distribution to a choice."""
+
+from hashlib import blake2b
+
+import numpy as np
+
+from bandits.policy import BoolArray, Distribution, FloatArray
+
+
+def uniform(seed: str) -> float:
+    """A number in [0, 1) that depends on ``seed`` alone, on every machine and with every library version."""
+    return (int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11) * 2.0**-53
+
+
+def with_floor(wins: FloatArray, available: BoolArray, epsilon: float) -> FloatArray:
+    """Mix win frequencies with an additive floor: ``p = f + (1 - n f) w``, where ``f = epsilon / n``.
+
+    ``wins``: shape ``(n,)``, zero where not available, with a positive sum (it is normalised here).
+    ``n`` counts what is available, so every available offer keeps at least ``epsilon / n``. An additive floor is
+    used because it is exact: no clipping, and no renormalisation that would change the probabilities.
+    """
+    n = np.count_nonzero(available)
+    floor = epsilon / n
+    probabilities: FloatArray = np.where(available, floor + (1.0 - epsilon) * (wins / wins.sum()), 0.0)
+    return probabilities
+
+
+def pick(probabilities: FloatArray, u: float) -> int:
+    """The index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
+    cumulative = np.cumsum(probabilities)
+    index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+    if index >= len(probabilities) or probabilities[index] <= 0.0:
+        index = int(np.flatnonzero(probabilities)[-1])
+    return index
+
+
+def draw_slots(
+    distribution: Distribution, available: BoolArray, slots: int, seed: str
+) -> list[tuple[int, float]]:
+    """Fill ``slots`` one after the other, without replacement.
+
+    Returns ``(index, probability)`` by rank; the probability of a later slot is conditional on what the earlier
+    ones took. ``available`` is not changed. Fewer than ``slots`` are returned if candidates run out.
+    """
+    left = available.copy()
+    chosen: list[tuple[int, float]] = []
+    for slot in range(min(slots, int(np.count_nonzero(left)))):
+        probabilities = distribution(left)
+        index = pick(probabilities, uniform(f"{seed}/{slot}"))
+        chosen.append((index, float(probabilities[index])))
+        left[index] = False
+    return chosen

@@ -1,0 +1,37 @@
+"""The algorithms by name, and the policies that every installation has."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from bandits.errors import UnknownPolicy
+from bandits.policy import Policy, PolicySpec
+from bandits.propensity import PropensityPolicy
+from bandits.random import RandomPolicy
+from bandits.thompson import ThompsonPolicy
+
+ALGORITHMS: Mapping[str, Callable[[str, int, Mapping[str, float]], Policy]] = MappingProxyType(
+    {"thompson": ThompsonPolicy, "random": RandomPolicy, "propensity": PropensityPolicy}
+)
+
+BUILT_IN: tuple[PolicySpec, ...] = tuple(
+    PolicySpec(name, 1, name, MappingProxyType({})) for name in ("thompson", "random", "propensity")
+)
+
+
+def build(spec: PolicySpec) -> Policy:
+    """Make the policy of a specification.
+
+    Raises
+    ------
+    UnknownPolicy
+        If there is no such algorithm.
+    PolicyParameterError
+        If a parameter is unknown or out of range.
+    """
+    try:
+        algorithm = ALGORITHMS[spec.algorithm]
+    except KeyError:
+        raise UnknownPolicy(
+            f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
+        ) from None
+    return algorithm(spec.name, spec.version, spec.parameters)

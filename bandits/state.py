@@ -1,0 +1,100 @@
+"""Arms as they are stored: named sums, their codec, and the table that policies read from.
+
+A field is ``<offer number>:<period>``; its value is a little-endian float64 vector. Everything here is a sum, so a
+table can be built from deltas in any order, and two tables of disjoint logs merge by adding them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from bandits.decay import quantised
+from bandits.errors import StateCodecError
+from bandits.policy import FloatArray, IntArray, Observation, Policy
+
+
+def encode_state(state: FloatArray) -> bytes:
+    """The wire form of one arm's sums: little-endian float64, nothing else (the width belongs to the policy)."""
+    return state.astype("<f8").tobytes()
+
+
+def decode_state(blob: bytes, width: int) -> FloatArray:
+    """Read one arm's sums.
+
+    Raises
+    ------
+    StateCodecError
+        If the blob does not hold exactly ``width`` numbers.
+    """
+    if len(blob) != 8 * width:
+        raise StateCodecError(f"an arm of width {width} takes {8 * width} bytes, not {len(blob)}")
+    return np.frombuffer(blob, dtype="<f8").astype(np.float64)
+
+
+def contribution(policy: Policy, observation: Observation, at_s: float) -> tuple[str, FloatArray]:
+    """The field and the exact amount by which ``observation``, made at ``at_s`` (Unix seconds), changes its arm."""
+    delta = quantised(policy.learn(observation) * policy.decay.weight(at_s))
+    return f"{observation.offer}:{policy.decay.period(at_s)}", delta
+
+
+class ArmTable:
+    """The sums of all arms of one policy, in memory.
+
+    ``epoch`` counts the folds that led here; the same epoch means the same sums, bit for bit.
+    """
+
+    __slots__ = ("_by_offer", "epoch", "width")
+
+    def __init__(self, width: int, epoch: int = 0) -> None:
+        self.width = width
+        self.epoch = epoch
+        self._by_offer: dict[int, dict[int, FloatArray]] = {}
+
+    def add(self, field: str, delta: FloatArray) -> None:
+        """Add to one field's sums."""
+        offer, _, period = field.partition(":")
+        periods = self._by_offer.setdefault(int(offer), {})
+        old = periods.get(int(period))
+        periods[int(period)] = delta if old is None else old + delta
+
+    def put(self, field: str, blob: bytes) -> int:
+        """Replace one field by its stored form; returns the offer's number.
+
+        Raises
+        ------
+        StateCodecError
+            If the blob is not one of this policy's.
+        """
+        offer, _, period = field.partition(":")
+        self._by_offer.setdefault(int(offer), {})[int(period)] = decode_state(blob, self.width)
+        return int(offer)
+
+    def fields(self) -> Iterator[tuple[str, bytes]]:
+        """All fields in their stored form, sorted by offer and period."""
+        for offer in sorted(self._by_offer):
+            for period in sorted(self._by_offer[offer]):
+                yield f"{offer}:{period}", encode_state(self._by_offer[offer][period])
+
+    def offers(self) -> Iterable[int]:
+        """The numbers of the offers that have been observed."""
+        return self._by_offer.keys()
+
+    def read(self, policy: Policy, offers: IntArray, tick: int) -> FloatArray:
+        """The sums of ``offers`` decayed to ``tick``: shape ``(len(offers), width)``; zeros for cold arms."""
+        state = np.zeros((len(offers), self.width))
+        for row, offer in enumerate(offers.tolist()):
+            periods = self._by_offer.get(offer)
+            if periods:
+                for period in sorted(periods):
+                    state[row] += periods[period] * policy.decay.scale(period, tick)
+        return state
+
+
+def fold(policy: Policy, observations: Iterable[tuple[Observation, float]]) -> Mapping[str, FloatArray]:
+    """Sum the contributions of ``(observation, Unix seconds)`` pairs by field."""
+    sums: dict[str, FloatArray] = {}
+    for observation, at_s in observations:
+        field, delta = contribution(policy, observation, at_s)
+        old = sums.get(field)
+        sums[field] = delta if old is None else old + delta
+    return sums

@@ -1,0 +1,1 @@
+"""The decision path: from a request to a ranking, from an outcome to what is learned."""

@@ -1,0 +1,1 @@
+"""Adapters to Redis and Postgres. Driver exceptions do not leave this package."""

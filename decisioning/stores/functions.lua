@@ -1,0 +1,233 @@
+#!lua name=nextbest
+
+-- The server-side steps of nextbest. Each is atomic: it takes effect entirely or not at all.
+-- A decision that waits for outcomes is a hash:
+--   a answer, c customer, d decided at (ms), u feedback until (ms), k policy, l placement, m presentation, s state,
+--   n offers joined by ",", o:<offer> "<number> <prior>", r:<offer>:<outcome> recorded at (ms)
+-- Records of the log are described in decisioning/records.py.
+
+local TERMINAL = { accepted = 'rejected', rejected = 'accepted' }
+local REWARD = { accepted = '1', rejected = '0' }
+
+local function split(text)
+  local parts = {}
+  for part in string.gmatch(text, '[^,]+') do parts[#parts + 1] = part end
+  return parts
+end
+
+-- Contacts with one offer inside a window. Members are "<offer number>:<decision>", scores the time in ms.
+local function contacts(key, number, since_ms)
+  local count, prefix = 0, number .. ':'
+  for _, member in ipairs(redis.call('ZRANGE', key, '(' .. since_ms, '+inf', 'BYSCORE')) do
+    if string.sub(member, 1, #prefix) == prefix then count = count + 1 end
+  end
+  return count
+end
+
+-- keys: decision, log, pending, contact
+-- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, answer, customer, policy, placement,
+--       presentation, offers, then for each offer: id, number, prior, limits, and for each limit: max, window_ms
+-- returns {"ok", log id} | {"exists", customer, answer} | {"limit", offer, ...}
+local function decide(keys, args)
+  local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
+  local known = redis.call('HMGET', decision, 'c', 'a')
+  if known[1] then return { 'exists', known[1], known[2] } end
+  local id, now = args[1], tonumber(args[2])
+  local history_ms = tonumber(args[5])
+
+  local fields, ids, numbers, blocked = {}, {}, {}, {}
+  local at = 15
+  for i = 1, tonumber(args[14]) do
+    local offer, number = args[at], args[at + 1]
+    ids[i], numbers[i] = offer, number
+    fields[#fields + 1] = 'o:' .. offer
+    fields[#fields + 1] = number .. ' ' .. args[at + 2]
+    local limits = tonumber(args[at + 3])
+    at = at + 4
+    for _ = 1, limits do
+      if contacts(contact, number, string.format('%.0f', now - tonumber(args[at + 1]))) >= tonumber(args[at]) then
+        blocked[#blocked + 1] = offer
+      end
+      at = at + 2
+    end
+  end
+  if #blocked > 0 then return { 'limit', unpack(blocked) } end
+
+  if history_ms > 0 and #numbers > 0 then
+    redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', now - history_ms))
+    for _, number in ipairs(numbers) do redis.call('ZADD', contact, args[2], number .. ':' .. id) end
+    redis.call('PEXPIRE', contact, history_ms)
+  end
+  redis.call('HSET', decision, 'a', args[9], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
+    'l', args[12], 'm', args[13], 'n', table.concat(ids, ','), unpack(fields))
+  redis.call('PEXPIRE', decision, args[4])
+  redis.call('ZADD', pending, args[3], id)
+  local position = redis.call('XADD', log, '*', 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8])
+  return { 'ok', position }
+end
+
+-- keys: decision, log
+-- args: id, now, offer, outcome, value, occurred at
+-- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome}
+local function feedback(keys, args)
+  local decision, log = keys[1], keys[2]
+  local id, now, offer, outcome = args[1], tonumber(args[2]), args[3], args[4]
+  local field = 'r:' .. offer .. ':'
+  local opposite = TERMINAL[outcome]
+  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 's', 'o:' .. offer, field .. outcome,
+    field .. (opposite or ''))
+  if not known[1] then return { 'unknown' } end
+  if not known[6] then return { 'not_offered' } end
+  if known[7] then return { 'duplicate', known[7] } end
+  if opposite and known[8] then return { 'contradicts', opposite } end
+
+  local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
+  local reward = (not late) and REWARD[outcome] or ''
+  local number, prior = string.match(known[6], '^(%d+) (.+)$')
+  redis.call('HSET', decision, field .. outcome, args[2])
+  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', number, 'k', outcome, 'v', args[5],
+    'at', args[6], 'ts', args[2], 'd', known[1], 'l', late and '1' or '0', 'r', reward, 'q', prior,
+    'p', known[3], 'pl', known[4])
+  return { late and 'late' or 'recorded', args[2] }
+end
+
+-- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation.
+-- keys: decision, log, pending
+-- args: id, now, grace_ms
+-- returns "expired" | "early" | "gone"
+local function expire(keys, args)
+  local decision, log, pending = keys[1], keys[2], keys[3]
+  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 'm', 'n', 's')
+  if not known[1] or known[7] then
+    redis.call('ZREM', pending, args[1])
+    return 'gone'
+  end
+  if tonumber(args[2]) <= tonumber(known[2]) then return 'early' end
+  local open = {}
+  for _, offer in ipairs(split(known[6])) do
+    local field = 'r:' .. offer .. ':'
+    local seen = redis.call('HMGET', decision, 'o:' .. offer, field .. 'accepted', field .. 'rejected', field .. 'presented',
+      field .. 'clicked')
+    if not seen[2] and not seen[3] then
+      local shown = known[5] == 'implicit' or seen[4] or seen[5]
+      local number, prior = string.match(seen[1], '^(%d+) (.+)$')
+      open[#open + 1] = offer .. ' ' .. number .. ' ' .. prior .. ' ' .. (shown and '0' or '-')
+    end
+  end
+  if #open > 0 then
+    redis.call('XADD', log, '*', 't', 'expired', 'id', args[1], 'd', known[1], 'at', known[2], 'ts', args[2],
+      'p', known[3], 'pl', known[4], 'o', table.concat(open, ','))
+  end
+  redis.call('HSET', decision, 's', 'expired')
+  redis.call('PEXPIRE', decision, args[3])
+  redis.call('ZREM', pending, args[1])
+  return 'expired'
+end
+
+-- Takes back a decision whose answer could not be delivered in time: nobody was shown it.
+-- keys: decision, log, pending, contact
+-- args: id, now
+local function withdraw(keys, args)
+  local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
+  local known = redis.call('HMGET', decision, 'd', 'k', 'l', 'n')
+  if not known[1] then return 'gone' end
+  local offers = {}
+  for _, offer in ipairs(split(known[4])) do
+    local number, prior = string.match(redis.call('HGET', decision, 'o:' .. offer), '^(%d+) (.+)$')
+    offers[#offers + 1] = offer .. ' ' .. number .. ' ' .. prior .. ' -'
+    redis.call('ZREM', contact, number .. ':' .. args[1])
+  end
+  redis.call('XADD', log, '*', 't', 'withdrawn', 'id', args[1], 'd', known[1], 'at', args[2], 'ts', args[2],
+    'p', known[2], 'pl', known[3], 'o', table.concat(offers, ','))
+  redis.call('DEL', decision)
+  redis.call('ZREM', pending, args[1])
+  return 'withdrawn'
+end
+
+-- Appends records that were made elsewhere (imported history, outcomes after a decision has left Redis), once per mark.
+-- keys: mark, log
+-- args: ttl_ms, then for each record: number of fields and values, fields and values
+-- returns "ok" | "duplicate"
+local function append(keys, args)
+  if not redis.call('SET', keys[1], '1', 'NX', 'PX', args[1]) then return 'duplicate' end
+  local at = 2
+  while at <= #args do
+    local count = tonumber(args[at])
+    local record = {}
+    for i = 1, count do record[i] = args[at + i] end
+    redis.call('XADD', keys[2], '*', unpack(record))
+    at = at + count + 1
+  end
+  return 'ok'
+end
+
+local function sum(old, delta)
+  if not old then return delta end
+  local count = #delta / 8
+  local packed = {}
+  for i = 1, count do
+    local at = (i - 1) * 8 + 1
+    packed[i] = struct.pack('<d', struct.unpack('<d', old, at) + struct.unpack('<d', delta, at))
+  end
+  return table.concat(packed)
+end
+
+-- Adds to arms, only if every bucket's position is the expected one.
+-- keys: arms, changes
+-- args: buckets, then for each bucket: number, expected position, new position; then field, delta, ...
+-- returns {"ok", epoch} | {"conflict", bucket, position} | {"missing"}
+local function fold(keys, args)
+  local arms, changes = keys[1], keys[2]
+  local epoch = tonumber(redis.call('HGET', arms, 'epoch') or '-1')
+  if epoch < 0 then return { 'missing' } end
+  local buckets = tonumber(args[1])
+  local positions = {}
+  for i = 0, buckets - 1 do
+    local bucket, expected = args[2 + 3 * i], args[3 + 3 * i]
+    local position = redis.call('HGET', arms, '@' .. bucket) or '0-0'
+    if position ~= expected then return { 'conflict', bucket, position } end
+    positions[#positions + 1] = bucket .. ' ' .. args[4 + 3 * i]
+  end
+  epoch = epoch + 1
+  local written = { 'epoch', string.format('%.0f', epoch) }
+  local change = { 'p', table.concat(positions, ',') }
+  for i = 0, buckets - 1 do
+    written[#written + 1] = '@' .. args[2 + 3 * i]
+    written[#written + 1] = args[4 + 3 * i]
+  end
+  for at = 2 + 3 * buckets, #args, 2 do
+    local state = sum(redis.call('HGET', arms, args[at]), args[at + 1])
+    written[#written + 1], written[#written + 2] = args[at], state
+    change[#change + 1], change[#change + 2] = args[at], state
+  end
+  redis.call('HSET', arms, unpack(written))
+  redis.call('XADD', changes, string.format('%.0f-1', epoch), unpack(change))
+  return { 'ok', epoch }
+end
+
+-- Replaces all arms, as after a rebuild from Postgres. Replicas see the mark and read everything again.
+-- keys: arms, changes
+-- args: expected epoch ("" for any), epoch, positions ("<bucket> <position>,..."), then field, state, ...
+-- returns "ok" | "conflict"
+local function reset(keys, args)
+  local arms, changes = keys[1], keys[2]
+  local epoch = redis.call('HGET', arms, 'epoch')
+  if args[1] ~= '' and args[1] ~= (epoch or '-1') then return 'conflict' end
+  redis.call('DEL', arms, changes)
+  redis.call('HSET', arms, 'epoch', args[2])
+  for _, pair in ipairs(split(args[3])) do
+    local bucket, position = string.match(pair, '^(%d+) (.+)$')
+    redis.call('HSET', arms, '@' .. bucket, position)
+  end
+  for at = 4, #args, 2 do redis.call('HSET', arms, args[at], args[at + 1]) end
+  redis.call('XADD', changes, args[2] .. '-1', 'reset', '1', 'p', args[3])
+  return 'ok'
+end
+
+redis.register_function('nb_decide', decide)
+redis.register_function('nb_feedback', feedback)
+redis.register_function('nb_expire', expire)
+redis.register_function('nb_withdraw', withdraw)
+redis.register_function('nb_append', append)
+redis.register_function('nb_fold', fold)
+redis.register_function('nb_reset', reset)

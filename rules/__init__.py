@@ -1,0 +1,1 @@
+"""Rules: conditions on customer, context and time."""
