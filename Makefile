@@ -1,0 +1,92 @@
+# Every target sets itself up: `make demo`, `make test`, `make serve`, ...  Nothing but python3 (3.11 or newer) is needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.9
+PORT ?= 8000
+SECONDS ?=
+ARGS ?=
+
+# bash has a counter of that name: only a value given on make's command line counts.
+ifneq ($(origin SECONDS),command line)
+SECONDS :=
+endif
+
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
+
+.PHONY: help
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: setup
+setup: $(STAMP)  ## Create .venv and install the locked dependencies (only when the lock changed)
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "nextbest needs Python 3.11 or newer, as '$(PYTHON)'; found: $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one with: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python has no venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  echo "setup: creating $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
+	@digest="$$($(BIN)/python -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())')"; \
+	if [ "$$(cat $(VENV)/.lock-digest 2>/dev/null || true)" != "$$digest" ]; then \
+	  echo "setup: installing $$(grep -c '==' requirements.txt) locked packages (a minute or two, once)"; \
+	  $(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements.txt; \
+	  echo "$$digest" > $(VENV)/.lock-digest; \
+	fi
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $(STAMP)
+	@echo "setup: ready"
+
+.PHONY: demo
+demo: setup  ## Run the whole service on real data; SECONDS=30 stops it by itself
+	@$(BIN)/nextbest demo $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+.PHONY: serve
+serve: setup  ## Serve on PORT (default 8000), with servers and data kept in var/
+	@NEXTBEST_PORT=$(PORT) $(BIN)/nextbest up $(ARGS)
+
+.PHONY: test
+test: lint  ## Check style and types, then run all tests
+	@echo "test: pytest"
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup  ## ruff and mypy --strict
+	@echo "lint: ruff check"
+	@$(BIN)/ruff check --quiet .
+	@echo "lint: ruff format --check"
+	@$(BIN)/ruff format --check --quiet .
+	@echo "lint: mypy --strict"
+	@$(BIN)/mypy --no-error-summary
+
+.PHONY: format
+format: setup  ## Put the code in shape
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup  ## Measure on this machine; writes benchmarks/results/
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock:  ## Resolve the dependencies of pyproject.toml anew (ARGS=--upgrade for newer versions)
+	@test -x var/lock-venv/bin/uv || { $(PYTHON) -m venv var/lock-venv && \
+	  var/lock-venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@compile="var/lock-venv/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url"; \
+	$$compile $(ARGS) --extra embedded --extra demo --extra dev pyproject.toml --output-file requirements.txt; \
+	$$compile $(ARGS) --constraint requirements.txt pyproject.toml --output-file requirements-prod.txt
+	@echo "lock: wrote requirements.txt and requirements-prod.txt"
+
+.PHONY: clean
+clean:  ## Remove .venv, var/ and all caches
+	@rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
