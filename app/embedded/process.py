@@ -1,0 +1,109 @@
+"""Finding and ending the servers' processes, and letting a user other than root reach their files."""
+
+import fcntl
+import importlib.util
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+POLL_S = 0.005
+MISSING_EXTRA = (
+    "the embedded servers are not installed: pip install 'nextbest[embedded]', "
+    "or set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL to servers of your own"
+)
+
+
+class EmbeddedServersError(RuntimeError):
+    """An embedded server is not installed, did not start, or did not stop. The message says which and why."""
+
+
+def package_dir(package: str) -> Path:
+    """The folder of an installed package, without importing it.
+
+    Raises:
+        EmbeddedServersError: the extra `embedded` is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServersError(MISSING_EXTRA)
+    return Path(spec.submodule_search_locations[0])
+
+
+def find_process(pid: int | None, *words: str) -> psutil.Process | None:
+    """The live process `pid` if `words` are all in its command line: a reused number is not taken for it."""
+    if not pid:
+        return None
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        command = " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return None
+    except psutil.AccessDenied:
+        command = ""
+    return process if all(word in command for word in words) else None
+
+
+def wait_gone(process: psutil.Process, timeout_s: float) -> bool:
+    """Wait until `process` has ended; False if it is still there after `timeout_s` seconds.
+
+    A zombie counts as ended: its parent, or a container's first process, may take its time to reap it.
+    """
+    deadline = time.monotonic() + timeout_s
+    while find_process(process.pid) is not None and process.is_running():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def read_pid(path: Path) -> int | None:
+    """The number in the first line of a pid file, or None if there is no such file or number."""
+    try:
+        return int(path.read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def tail(path: Path, lines: int = 8) -> str:
+    """The last lines of a log file, for an error message."""
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return "(no log)"
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the file lock `path`; it is given back by the kernel even when the holder is killed."""
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def make_reachable(path: Path) -> None:
+    """Let other users pass through the folders above `path`: for root, who runs a server as somebody else."""
+    for folder in path.resolve().parents:
+        _add_mode(folder, stat.S_IXOTH)
+
+
+def make_readable(folder: Path) -> None:
+    """Let other users read and run what is below `folder` (a strict umask may have kept it to root)."""
+    for parent, _, files in os.walk(folder):
+        _add_mode(Path(parent), stat.S_IXOTH | stat.S_IROTH)
+        for name in files:
+            file = Path(parent, name)
+            runs = file.stat().st_mode & stat.S_IXUSR
+            _add_mode(file, stat.S_IROTH | (stat.S_IXOTH if runs else 0))
+
+
+def _add_mode(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(mode | bits)
