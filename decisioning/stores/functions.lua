@@ -2,8 +2,8 @@
 
 -- The server-side steps of nextbest. Each is atomic: it takes effect entirely or not at all.
 -- A decision that waits for outcomes is a hash:
---   a answer, c customer, d decided at (ms), u feedback until (ms), k policy, l placement, m presentation, s state,
---   n offers joined by ",", o:<offer> "<number> <prior>", r:<offer>:<outcome> recorded at (ms)
+--   h header of its record, c customer, d decided at (ms), u feedback until (ms), k policy, l placement,
+--   m presentation, s state, n offers joined by ",", o:<offer> "<number> <prior>", r:<offer>:<outcome> recorded at (ms)
 -- Records of the log are described in decisioning/records.py.
 
 local TERMINAL = { accepted = 'rejected', rejected = 'accepted' }
@@ -25,19 +25,19 @@ local function contacts(key, number, since_ms)
 end
 
 -- keys: decision, log, pending, contact
--- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, answer, customer, policy, placement,
+-- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, customer, policy, placement,
 --       presentation, offers, then for each offer: id, number, prior, limits, and for each limit: max, window_ms
--- returns {"ok", log id} | {"exists", customer, answer} | {"limit", offer, ...}
+-- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...}
 local function decide(keys, args)
   local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
-  local known = redis.call('HMGET', decision, 'c', 'a')
-  if known[1] then return { 'exists', known[1], known[2] } end
+  local known = redis.call('HGET', decision, 'h')
+  if known then return { 'exists', known } end
   local id, now = args[1], tonumber(args[2])
   local history_ms = tonumber(args[5])
 
   local fields, ids, numbers, blocked = {}, {}, {}, {}
-  local at = 15
-  for i = 1, tonumber(args[14]) do
+  local at = 14
+  for i = 1, tonumber(args[13]) do
     local offer, number = args[at], args[at + 1]
     ids[i], numbers[i] = offer, number
     fields[#fields + 1] = 'o:' .. offer
@@ -58,8 +58,8 @@ local function decide(keys, args)
     for _, number in ipairs(numbers) do redis.call('ZADD', contact, args[2], number .. ':' .. id) end
     redis.call('PEXPIRE', contact, history_ms)
   end
-  redis.call('HSET', decision, 'a', args[9], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
-    'l', args[12], 'm', args[13], 'n', table.concat(ids, ','), unpack(fields))
+  redis.call('HSET', decision, 'h', args[6], 'c', args[9], 'd', args[2], 'u', args[3], 'k', args[10],
+    'l', args[11], 'm', args[12], 'n', table.concat(ids, ','), unpack(fields))
   redis.call('PEXPIRE', decision, args[4])
   redis.call('ZADD', pending, args[3], id)
   local position = redis.call('XADD', log, '*', 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8])

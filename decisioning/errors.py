@@ -1,0 +1,46 @@
+"""The one error root of this package. ``app/errors.py`` maps these to problem details."""
+
+
+class DecisioningError(Exception):
+    """Anything that can go wrong in ``decisioning``."""
+
+
+class Invalid(DecisioningError):
+    """A value is not acceptable. ``field`` names it, the message says why and what would be."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(DecisioningError):
+    """There is no such thing. ``what`` and ``name`` say which."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"there is no {what} {name!r}")
+        self.what = what
+        self.name = name
+
+
+class Conflict(DecisioningError):
+    """The request contradicts what is already recorded."""
+
+
+class Unavailable(DecisioningError):
+    """A store cannot be reached or did not answer in time."""
+
+
+class RedisUnavailable(Unavailable):
+    """Redis cannot be reached or did not answer in time."""
+
+
+class PostgresUnavailable(Unavailable):
+    """Postgres cannot be reached or did not answer in time."""
+
+
+class LogCodecError(DecisioningError):
+    """A record of the log cannot be read."""
+
+
+class ReplayMismatch(DecisioningError):
+    """A replay did not give the ranking that was logged."""

@@ -1,0 +1,70 @@
+"""Every Redis key, and the only place where one is built.
+
+All keys of a customer carry the hash tag of the customer's bucket, so one function call may touch them together, and a
+cluster spreads buckets over its nodes.
+"""
+
+import re
+from dataclasses import dataclass
+from zlib import crc32
+
+GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
+MAX_BUCKETS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys of an installation with ``buckets`` buckets (fixed when it was installed)."""
+
+    buckets: int
+
+    def bucket(self, customer_id: str) -> int:
+        """The bucket of a customer: ``crc32(customer_id) mod B``."""
+        return crc32(customer_id.encode()) % self.buckets
+
+    def profile(self, customer_id: str) -> str:
+        """Read-through cache of the customer's profile."""
+        return f"nb:{{b{self.bucket(customer_id)}}}:profile:{customer_id}"
+
+    def contact(self, customer_id: str) -> str:
+        """The customer's contacts inside the longest window."""
+        return f"nb:{{b{self.bucket(customer_id)}}}:contact:{customer_id}"
+
+    def log(self, bucket: int) -> str:
+        """The stream of a bucket's decisions and outcomes."""
+        return f"nb:{{b{bucket}}}:log"
+
+    def pending(self, bucket: int) -> str:
+        """The bucket's decisions that wait for outcomes, by the time at which their reward window ends."""
+        return f"nb:{{b{bucket}}}:pending"
+
+    def decision(self, bucket: int, decision_id: str) -> str:
+        """A decision that waits for outcomes."""
+        return f"nb:{{b{bucket}}}:decision:{decision_id}"
+
+    def mark(self, bucket: int, name: str) -> str:
+        """A mark that something has been appended to the bucket's log already."""
+        return f"nb:{{b{bucket}}}:mark:{name}"
+
+    def owner(self, decision_id: str) -> str:
+        """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
+        return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
+
+    def arms(self, policy: str) -> str:
+        """The arms of ``name@version``."""
+        return f"nb:arms:{policy}"
+
+    def changes(self, policy: str) -> str:
+        """The stream of changes to the arms of ``name@version``; it lives in the same slot as the arms."""
+        return f"nb:{{nb:arms:{policy}}}:changes"
+
+
+def generated_id(bucket: int, entropy: bytes) -> str:
+    """A decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""
+    return f"nb{bucket:03x}-{entropy.hex()}"
+
+
+def bucket_of_generated(decision_id: str) -> int | None:
+    """The bucket that a generated id names; ``None`` for ids that are a caller's own."""
+    match = GENERATED_ID.fullmatch(decision_id)
+    return int(match[1], 16) if match else None

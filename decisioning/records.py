@@ -1,0 +1,207 @@
+"""Records of the log: what a stream entry holds, and how it is read.
+
+Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x`` (their
+precomputed propensities, float32, NaN where there is none). ``outcome``: one outcome of one offer. ``expired`` and
+``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed to
+learn from them, so no reader has to join.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
+
+from bandits.policy import IntArray, Observation
+from decisioning.engine import Selection
+from decisioning.errors import LogCodecError
+
+OUTCOMES = ("presented", "clicked", "accepted", "rejected")
+REWARDS: Mapping[str, float] = {"accepted": 1.0, "rejected": 0.0}
+
+Header = dict[str, Any]
+Fields = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, as logged. ``position`` is the entry's id in the stream of ``bucket``."""
+
+    bucket: int
+    position: str
+    header: Header
+    candidates: IntArray
+    priors: NDArray[np.float32]
+
+    @property
+    def decision_id(self) -> str:
+        """The decision's id."""
+        return str(self.header["decision_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to one decided offer. Times are Unix milliseconds; ``reward`` is ``None`` if nothing is learned."""
+
+    bucket: int
+    position: str
+    decision_id: str
+    decided_at_ms: int
+    offer_id: str
+    offer: int
+    outcome: str
+    value: float | None
+    at_ms: int
+    recorded_ms: int
+    late: bool
+    reward: float | None
+    prior: float
+    policy: str
+    placement: str
+
+    def observation(self) -> tuple[Observation, float] | None:
+        """What is learned from it and the time it counts for (Unix seconds); ``None`` if nothing is."""
+        if self.reward is None or self.late:
+            return None
+        return Observation(self.offer, self.reward, self.prior), self.at_ms / 1000.0
+
+
+def header_bytes(header: Header) -> bytes:
+    """The wire form of a header."""
+    return to_json(header)
+
+
+def parse_header(blob: bytes) -> Header:
+    """Read a header.
+
+    Raises
+    ------
+    LogCodecError
+        If it is not a JSON object.
+    """
+    try:
+        header = from_json(blob)
+    except ValueError as error:
+        raise LogCodecError(f"a decision's header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise LogCodecError("a decision's header is not an object")
+    return header
+
+
+def candidate_bytes(selection: Selection) -> tuple[bytes, bytes]:
+    """The wire form of candidates and priors."""
+    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes()
+
+
+def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Outcome]:
+    """Read one entry of a bucket's stream.
+
+    Raises
+    ------
+    LogCodecError
+        If a field is missing, or the type is not known.
+    """
+    try:
+        kind = fields[b"t"]
+        if kind == b"decided":
+            return parse_decided(bucket, position, fields[b"h"], fields[b"c"], fields[b"x"])
+        if kind == b"outcome":
+            return [_outcome(bucket, position, fields)]
+        if kind in (b"expired", b"withdrawn"):
+            return _closed(bucket, position, fields)
+    except (KeyError, ValueError) as error:
+        raise LogCodecError(f"entry {position} of bucket {bucket} cannot be read: {error!r}") from error
+    raise LogCodecError(f"entry {position} of bucket {bucket} has the unknown type {kind!r}")
+
+
+def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes) -> Decided:
+    """Read a decision from its parts, as they are in the stream and in Postgres."""
+    return Decided(
+        bucket,
+        position,
+        parse_header(header),
+        np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
+        np.frombuffer(priors, dtype="<f4").astype(np.float32),
+    )
+
+
+def _outcome(bucket: int, position: str, f: Fields) -> Outcome:
+    return Outcome(
+        bucket=bucket,
+        position=position,
+        decision_id=f[b"id"].decode(),
+        decided_at_ms=int(f[b"d"]),
+        offer_id=f[b"o"].decode(),
+        offer=int(f[b"n"]),
+        outcome=f[b"k"].decode(),
+        value=float(f[b"v"]) if f[b"v"] else None,
+        at_ms=int(f[b"at"]),
+        recorded_ms=int(f[b"ts"]),
+        late=f[b"l"] == b"1",
+        reward=float(f[b"r"]) if f[b"r"] else None,
+        prior=float(f[b"q"]),
+        policy=f[b"p"].decode(),
+        placement=f[b"pl"].decode(),
+    )
+
+
+def _closed(bucket: int, position: str, f: Fields) -> list[Outcome]:
+    outcomes = []
+    for item in f[b"o"].decode().split(","):
+        if not item:
+            continue
+        offer_id, number, prior, reward = item.split(" ")
+        outcomes.append(
+            Outcome(
+                bucket=bucket,
+                position=position,
+                decision_id=f[b"id"].decode(),
+                decided_at_ms=int(f[b"d"]),
+                offer_id=offer_id,
+                offer=int(number),
+                outcome=f[b"t"].decode(),
+                value=None,
+                at_ms=int(f[b"at"]),
+                recorded_ms=int(f[b"ts"]),
+                late=False,
+                reward=None if reward == "-" else float(reward),
+                prior=float(prior),
+                policy=f[b"p"].decode(),
+                placement=f[b"pl"].decode(),
+            )
+        )
+    return outcomes
+
+
+def outcome_fields(outcome: Outcome) -> list[str]:
+    """The fields of an ``outcome`` entry, alternating names and values: the inverse of ``parse_entry``."""
+    return [
+        *("t", "outcome", "id", outcome.decision_id, "o", outcome.offer_id, "n", str(outcome.offer)),
+        *("k", outcome.outcome, "v", "" if outcome.value is None else repr(outcome.value)),
+        *("at", str(outcome.at_ms), "ts", str(outcome.recorded_ms), "d", str(outcome.decided_at_ms)),
+        *("l", "1" if outcome.late else "0", "r", "" if outcome.reward is None else repr(outcome.reward)),
+        *("q", prior_text(outcome.prior), "p", outcome.policy, "pl", outcome.placement),
+    ]
+
+
+def prior_text(prior: float) -> str:
+    """A precomputed propensity as text; 9 digits give back the same float32."""
+    return f"{prior:.9g}"
+
+
+def answer(header: Header) -> Header:
+    """What the caller gets of a decision: the public part of its header."""
+    return {key: header[key] for key in ANSWER_KEYS}
+
+
+ANSWER_KEYS: Sequence[str] = (
+    "decision_id",
+    "placement",
+    "policy",
+    "control",
+    "offers",
+    "degraded",
+    "feedback_until",
+)

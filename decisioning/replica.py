@@ -1,0 +1,83 @@
+"""The arms in this process's memory, kept fresh by the changes that learners push."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bandits.policy import Policy
+from bandits.state import ArmTable
+from decisioning.catalog import PlacementView
+
+
+@dataclass(slots=True)
+class _Prepared:
+    view: PlacementView
+    tick: int
+    value: Any
+    stale: set[int] = field(default_factory=set)
+
+
+class ArmReplica:
+    """Arm tables of all learning policies, and what policies prepared from them for each placement.
+
+    Preparing is lazy and incremental: a change marks its offers, and the next decision refreshes those rows.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self.policies = policies
+        self._tables: dict[str, ArmTable] = {}
+        self._prepared: dict[tuple[str, str], _Prepared] = {}
+
+    def epoch(self, key: str) -> int | None:
+        """The epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
+        if self.policies[key].width == 0:
+            return 0
+        table = self._tables.get(key)
+        return None if table is None else table.epoch
+
+    def load(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> None:
+        """Replace a policy's arms."""
+        table = ArmTable(self.policies[key].width, epoch)
+        for name, blob in fields:
+            table.put(name, blob)
+        self._tables[key] = table
+        for cached in [c for c in self._prepared if c[0] == key]:
+            del self._prepared[cached]
+
+    def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
+        """Apply one fold's changes. False (and nothing changed) if it is not the next epoch."""
+        table = self._tables.get(key)
+        if table is None or epoch != table.epoch + 1:
+            return False
+        changed = {table.put(name, blob) for name, blob in fields}
+        table.epoch = epoch
+        for cached, prepared in self._prepared.items():
+            if cached[0] == key:
+                prepared.stale |= changed
+        return True
+
+    def table(self, key: str) -> ArmTable | None:
+        """A policy's arms, to look at."""
+        return self._tables.get(key)
+
+    def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
+        """What the policy needs to choose among the view's offers, at the present epoch."""
+        policy = self.policies[key]
+        table = self._tables.get(key) or ArmTable(policy.width)
+        tick = policy.decay.tick(now_ms / 1000.0)
+        name = (key, view.placement.placement_id)
+        cached = self._prepared.get(name)
+        if cached is None or cached.view is not view or cached.tick != tick:
+            value = policy.prepare(view.numbers, table.read(policy, view.numbers, tick))
+            self._prepared[name] = _Prepared(view, tick, value)
+            return value
+        if cached.stale:
+            rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
+            if len(rows):
+                state = np.zeros((len(view.numbers), policy.width))
+                state[rows] = table.read(policy, view.numbers[rows], tick)
+                cached.value = policy.refresh(cached.value, view.numbers, state, rows)
+            cached.stale.clear()
+        return cached.value

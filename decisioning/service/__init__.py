@@ -1,0 +1,1 @@
+"""The decision path with its stores: what awaits, and what happens when a store does not answer."""

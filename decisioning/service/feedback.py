@@ -1,0 +1,113 @@
+"""Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from decisioning.errors import Conflict, Invalid, NotFound, RedisUnavailable
+from decisioning.records import OUTCOMES, Outcome, outcome_fields
+from decisioning.service.ports import Archive, DecisionLog
+
+FUTURE_MS = 300_000
+
+Status = Literal["recorded", "duplicate", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A validated outcome; ``at_ms`` is when it happened (Unix ms), ``None`` for now."""
+
+    decision_id: str
+    offer_id: str
+    outcome: str
+    value: float | None = None
+    at_ms: int | None = None
+
+
+class FeedbackService:
+    """Records outcomes. When ``record`` returns, the outcome is in the log."""
+
+    def __init__(self, decision_log: DecisionLog, archive: Archive, clock_ms: Callable[[], int]) -> None:
+        self._log = decision_log
+        self._archive = archive
+        self._clock_ms = clock_ms
+
+    async def record(self, feedback: Feedback) -> Status:
+        """Record one outcome.
+
+        Raises
+        ------
+        NotFound
+            If there is no such decision.
+        Invalid
+            If the offer was not in it, or the time is impossible.
+        Conflict
+            If the opposite outcome is already recorded.
+        RedisUnavailable, PostgresUnavailable
+            If it could not be stored. It may be sent again as often as needed.
+        """
+        now_ms = self._clock_ms()
+        at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
+        if at_ms > now_ms + FUTURE_MS:
+            raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
+        bucket = await self._log.bucket_of(feedback.decision_id)
+        if bucket is None:
+            return await self._archived(feedback, at_ms, now_ms)
+        status, detail = await self._log.feedback(
+            bucket, feedback.decision_id, feedback.offer_id, feedback.outcome, feedback.value, at_ms, now_ms
+        )
+        if status == "unknown":
+            return await self._archived(feedback, at_ms, now_ms)
+        if status == "not_offered":
+            raise _not_offered(feedback)
+        if status == "contradicts":
+            raise Conflict(f"{feedback.offer_id!r} was already {detail} in this decision; the first answer counts")
+        if status == "recorded" or status == "late" or status == "duplicate":
+            return status
+        raise RedisUnavailable(f"redis answered a feedback with {status!r}")
+
+    async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
+        """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
+        decided = await self._archive.decision(feedback.decision_id)
+        if decided is None:
+            raise NotFound("decision", feedback.decision_id)
+        header = decided.header
+        numbers = {o["offer_id"]: n for o, n in zip(header["offers"], header["numbers"], strict=True)}
+        if feedback.offer_id not in numbers:
+            raise _not_offered(feedback)
+        if now_ms <= header["until_ms"]:
+            # Redis lost it and it is being restored; taking the outcome now could count it twice.
+            raise RedisUnavailable("the decision is being restored; send the outcome again")
+        earlier = {o.outcome for o in await self._archive.outcomes(feedback.decision_id) if o.offer_id == feedback.offer_id}
+        if feedback.outcome in earlier:
+            return "duplicate"
+        outcome = Outcome(
+            bucket=decided.bucket,
+            position="",
+            decision_id=decided.decision_id,
+            decided_at_ms=header["decided_at_ms"],
+            offer_id=feedback.offer_id,
+            offer=numbers[feedback.offer_id],
+            outcome=feedback.outcome,
+            value=feedback.value,
+            at_ms=at_ms,
+            recorded_ms=now_ms,
+            late=True,
+            reward=None,
+            prior=float("nan"),
+            policy=f"{header['policy']['name']}@{header['policy']['version']}",
+            placement=header["placement"],
+        )
+        mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
+        fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)])
+        return "late" if fresh else "duplicate"
+
+
+def check_outcome(outcome: str) -> None:
+    """Raise ``Invalid`` unless it is one that callers may report."""
+    if outcome not in OUTCOMES:
+        raise Invalid("outcome", f"must be one of {', '.join(OUTCOMES)}")
+
+
+def _not_offered(feedback: Feedback) -> Invalid:
+    return Invalid("offer_id", f"{feedback.offer_id!r} was not among the offers of this decision")

@@ -1,0 +1,63 @@
+"""What the services need of the world. The stores implement these."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from decisioning.engine import Selection
+from decisioning.records import Decided, Header, Outcome
+from decisioning.stores.log import DecideReply, ReadReply
+from profiles.customer import Profile
+
+
+class DecisionLog(Protocol):
+    """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
+
+    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
+
+    def decide(
+        self, header: Header, selection: Selection, presentation: str, history_ms: int
+    ) -> "asyncio.Task[DecideReply]": ...
+
+    async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None: ...
+
+    async def bucket_of(self, decision_id: str) -> int | None: ...
+
+    async def feedback(
+        self,
+        bucket: int,
+        decision_id: str,
+        offer_id: str,
+        outcome: str,
+        value: float | None,
+        at_ms: int,
+        now_ms: int,
+    ) -> tuple[str, str]: ...
+
+    async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool: ...
+
+    async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]: ...
+
+
+class ProfileSource(Protocol):
+    """Where profiles come from when the cache does not have them."""
+
+    def decode(self, blob: bytes) -> Profile | None:
+        """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
+        ...
+
+    async def load(self, customer_id: str) -> Profile | None:
+        """From Postgres; ``None`` if the customer is not known. Raises ``PostgresUnavailable``."""
+        ...
+
+    def cache(self, customer_id: str, profile: Profile) -> None:
+        """Fill the cache in the background; failures do not matter."""
+        ...
+
+
+class Archive(Protocol):
+    """The log's archived part. Methods raise ``PostgresUnavailable`` if Postgres does not answer."""
+
+    async def decision(self, decision_id: str) -> Decided | None: ...
+
+    async def outcomes(self, decision_id: str) -> list[Outcome]: ...

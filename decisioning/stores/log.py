@@ -1,0 +1,191 @@
+"""The log's hot side: one read, one write a decision; one write a feedback."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decisioning.contact import Contact, parse_history
+from decisioning.engine import Selection
+from decisioning.errors import DecisioningError, RedisUnavailable
+from decisioning.keys import Keys, bucket_of_generated
+from decisioning.records import Header, candidate_bytes, header_bytes, parse_header, prior_text
+from decisioning.stores.pipe import Pipe, RedisReplyError
+
+GRACE_MS = 86_400_000
+OWNER_TTL_MS = 30 * 86_400_000
+
+
+class FunctionFailed(DecisioningError):
+    """A server-side step failed in a way that is no outage: a defect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    """What one read gave: the cached profile, the contact history, and an earlier decision under the same id."""
+
+    profile: bytes | None
+    history: list[Contact]
+    owner: str | None = None
+    earlier: Header | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecideReply:
+    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile."""
+
+    written: bool
+    earlier: Header | None = None
+    reached: tuple[str, ...] = ()
+
+
+class RedisLog:
+    """Reads and writes what a decision and a feedback need."""
+
+    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+        self.pipe = pipe
+        self.keys = keys
+
+    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply:
+        """One round trip: profile, contact history, and for a caller's own id what it named before.
+
+        Raises
+        ------
+        RedisUnavailable
+            If Redis does not answer.
+        """
+        bucket = self.keys.bucket(customer_id)
+        profile = self.pipe.call("GET", self.keys.profile(customer_id))
+        history = owner = earlier = None
+        if with_history:
+            history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
+        if own_id is not None:
+            mine = f"{bucket} {customer_id}"
+            owner = self.pipe.call(
+                "SET", self.keys.owner(own_id), mine, "NX", "GET", "PX", OWNER_TTL_MS
+            )
+            earlier = self.pipe.call("HGET", self.keys.decision(bucket, own_id), "h")
+        calls = [c for c in (profile, history, owner, earlier) if c is not None]
+        try:
+            await calls[-1]  # replies come in order: when the last is here, all are
+            replies = [c.result() for c in calls]
+        except RedisReplyError as error:
+            raise RedisUnavailable(f"redis refused a read: {error}") from error
+        finally:
+            for call in calls:  # take the exceptions of those that nobody waits for
+                if call.done() and not call.cancelled():
+                    call.exception()
+        contacts = parse_history(history.result()) if history is not None else []
+        if own_id is None:
+            return ReadReply(replies[0], contacts)
+        assert owner is not None and earlier is not None
+        known = owner.result()
+        header = earlier.result()
+        return ReadReply(
+            replies[0],
+            contacts,
+            None if known is None else known.decode(),
+            None if header is None else parse_header(header),
+        )
+
+    def decide(self, header: Header, selection: Selection, presentation: str, history_ms: int) -> "asyncio.Task[DecideReply]":
+        """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
+
+        Returns a task, so that a caller who stops waiting can still learn what became of it.
+        """
+        return asyncio.ensure_future(self._decide(header, selection, presentation, history_ms))
+
+    async def _decide(
+        self, header: Header, selection: Selection, presentation: str, history_ms: int
+    ) -> DecideReply:
+        customer_id, decision_id = header["customer_id"], header["decision_id"]
+        bucket = self.keys.bucket(customer_id)
+        now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
+        offers: list[Any] = []
+        for choice in selection.choices:
+            limits = choice.offer.contact_limits
+            offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), len(limits)]
+            for limit in limits:
+                offers += [limit.max, limit.window_s * 1000]
+        candidates, priors = candidate_bytes(selection)
+        reply = await self._function(
+            "nb_decide",
+            (
+                self.keys.decision(bucket, decision_id),
+                self.keys.log(bucket),
+                self.keys.pending(bucket),
+                self.keys.contact(customer_id),
+            ),
+            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
+            (header_bytes(header), candidates, priors, customer_id),
+            (f"{header['policy']['name']}@{header['policy']['version']}", header["placement"], presentation),
+            (len(selection.choices), *offers),
+        )
+        if reply[0] == b"ok":
+            return DecideReply(True)
+        if reply[0] == b"exists":
+            return DecideReply(False, earlier=parse_header(reply[1]))
+        return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
+
+    async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None:
+        """Take back a decision that could not be delivered."""
+        bucket = self.keys.bucket(customer_id)
+        await self._function(
+            "nb_withdraw",
+            (
+                self.keys.decision(bucket, decision_id),
+                self.keys.log(bucket),
+                self.keys.pending(bucket),
+                self.keys.contact(customer_id),
+            ),
+            (decision_id, now_ms),
+        )
+
+    async def bucket_of(self, decision_id: str) -> int | None:
+        """The bucket of a decision: from its id, or from the owner's note of a caller's own id."""
+        bucket = bucket_of_generated(decision_id)
+        if bucket is not None:
+            return bucket if bucket < self.keys.buckets else None
+        try:
+            owner = await self.pipe.call("GET", self.keys.owner(decision_id))
+        except RedisReplyError as error:
+            raise RedisUnavailable(f"redis refused a read: {error}") from error
+        return None if owner is None else int(owner.split(b" ", 1)[0])
+
+    async def feedback(
+        self, bucket: int, decision_id: str, offer_id: str, outcome: str, value: float | None, at_ms: int, now_ms: int
+    ) -> tuple[str, str]:
+        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
+        reply = await self._function(
+            "nb_feedback",
+            (self.keys.decision(bucket, decision_id), self.keys.log(bucket)),
+            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms),
+        )
+        return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
+
+    async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool:
+        """Append records made elsewhere, once per ``mark``. False if they are there already."""
+        arguments: list[Any] = [OWNER_TTL_MS]
+        for record in records:
+            arguments += [len(record), *record]
+        reply = await self._function(
+            "nb_append", (self.keys.mark(bucket, mark), self.keys.log(bucket)), arguments
+        )
+        return bool(reply == b"ok")
+
+    async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]:
+        """The waiting decision's hash; empty if it is not there."""
+        try:
+            reply = await self.pipe.call("HGETALL", self.keys.decision(bucket, decision_id))
+        except RedisReplyError as error:
+            raise RedisUnavailable(f"redis refused a read: {error}") from error
+        return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def _function(self, name: str, keys: Sequence[str], *arguments: Sequence[Any]) -> Any:
+        flat = [argument for part in arguments for argument in part]
+        try:
+            return await self.pipe.call("FCALL", name, len(keys), *keys, *flat)
+        except RedisReplyError as error:
+            if str(error).startswith("ERR Error running") or "user_function" in str(error):
+                raise FunctionFailed(f"{name}: {error}") from error
+            raise RedisUnavailable(f"redis refused {name}: {error}") from error
