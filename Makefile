@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
-PORT ?= 8000
+PORT ?= $(or $(NEXTBEST_PORT),8000)
 SECONDS ?=
 ARGS ?=
 

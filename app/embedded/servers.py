@@ -14,18 +14,12 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import IO, Literal, NamedTuple
+from typing import IO, Literal
 
 from app.embedded.postgres import PostgresServer
 from app.embedded.process import EmbeddedServersError, exclusive
 from app.embedded.valkey import Appendfsync, ValkeyServer
-
-
-class ServerUrls(NamedTuple):
-    """Where the servers are: `postgresql://...` and `redis://...`."""
-
-    postgres_url: str
-    redis_url: str
+from app.servers import ServerUrls
 
 
 class EmbeddedServers:

@@ -1,0 +1,1 @@
+"""The service around the engine: HTTP API, command line, processes, settings."""

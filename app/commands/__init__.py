@@ -1,0 +1,1 @@
+"""The commands of `nextbest`, a module each. Modules import what is slow to import inside their functions."""

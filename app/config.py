@@ -1,0 +1,78 @@
+"""Settings: read from `NEXTBEST_*` environment variables, checked once at start."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEXTBEST_"
+
+
+class ConfigError(Exception):
+    """A setting is unknown, missing or wrong. The message names the variable and says what is expected."""
+
+
+class Settings(BaseSettings):
+    """All settings of a process. Each field `x` is read from the variable `NEXTBEST_X`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    postgres_url: str | None = Field(None, repr=False, description="postgresql://user:password@host/database")
+    redis_url: str | None = Field(None, repr=False, description="redis://:password@host:6379/0")
+    data_dir: Path = Field(Path("var"), description="where embedded servers keep data and logs")
+    appendfsync: Literal["always", "everysec", "no"] = Field(
+        "everysec", description="when the embedded Valkey forces its append-only file to disk"
+    )
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
+    workers: int = Field(1, ge=1, le=256, description="API processes")
+    buckets: int = Field(
+        64, ge=1, le=16384, description="partitions of the customers; fixed once data are stored"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _both_urls_or_none(self) -> Self:
+        if (self.postgres_url is None) != (self.redis_url is None):
+            raise ValueError(
+                f"set both {PREFIX}POSTGRES_URL and {PREFIX}REDIS_URL, or neither (embedded servers)"
+            )
+        return self
+
+
+def get_settings() -> Settings:
+    """Read the settings from the environment, anew at each call.
+
+    Raises:
+        ConfigError: a value is wrong, or there is a `NEXTBEST_*` variable that no setting has.
+    """
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (_in_words(problem["loc"], problem["msg"]) for problem in error.errors())
+        raise ConfigError("\n".join(problems)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that has the prefix but is no setting, with what may have been meant."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    found = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    return [f"{name} is not a setting{_guess(name, known)}" for name in found]
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _in_words(loc: tuple[int | str, ...], message: str) -> str:
+    field = ".".join(str(part) for part in loc)
+    message = message.removeprefix("Value error, ")
+    return f"{PREFIX}{field.upper().removeprefix(PREFIX)}: {message}" if field else message

@@ -1,0 +1,44 @@
+"""Which servers a process works with: the ones that are configured, or embedded ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from app.config import ConfigError, Settings
+
+
+class ServerUrls(NamedTuple):
+    """Where the servers are: `postgresql://...` and `redis://...`."""
+
+    postgres_url: str
+    redis_url: str
+
+
+@contextmanager
+def server_urls(settings: Settings) -> Iterator[ServerUrls]:
+    """The configured servers' URLs, or else embedded servers of `data_dir` for as long as the block lasts.
+
+    Embedded servers that another process has started there are shared with it.
+
+    Raises:
+        ConfigError: no URLs are set, and the extra `embedded` is not installed or its servers do not start.
+    """
+    if settings.postgres_url is not None and settings.redis_url is not None:
+        yield ServerUrls(settings.postgres_url, settings.redis_url)
+        return
+    try:
+        from app.embedded import EmbeddedServers, EmbeddedServersError
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "no servers: set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, "
+            f"or pip install 'nextbest[embedded]' ({error})"
+        ) from error
+    try:
+        servers = EmbeddedServers(settings.data_dir, appendfsync=settings.appendfsync)
+        urls = servers.start()
+    except EmbeddedServersError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        yield urls
+    finally:
+        servers.stop()

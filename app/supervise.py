@@ -1,0 +1,165 @@
+"""Keep a few processes running: start them, start them again when they crash, stop them together."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+POLL_S = 0.05
+PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger("supervise")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to keep running. `env` is its whole environment; None for ours."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How the supervisor treats its processes; all times in seconds.
+
+    A process that ends is started again after `first_delay_s`, doubled each time up to `longest_delay_s`. One
+    that has run for `steady_s` is trusted anew. After `attempts` failures in a row, none of them steady, all is
+    stopped. `grace_s` is how long a process may take to stop when asked.
+    """
+
+    first_delay_s: float = 0.2
+    longest_delay_s: float = 10.0
+    steady_s: float = 10.0
+    attempts: int = 8
+    grace_s: float = 20.0
+
+
+@dataclass
+class Child:
+    """A command with its present process, if any, and its record."""
+
+    command: Command
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    failures: int = field(default=0)
+
+    def start(self) -> None:
+        """Start the process, in a session of its own: a terminal's Ctrl-C reaches it only through us."""
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            list(self.command.argv),
+            env=None if self.command.env is None else dict(self.command.env),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),
+        )
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process itself; it tells its own children."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def sweep(self) -> None:
+        """End by force whatever is left of the process and of the children that it had."""
+        if self.process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Supervisor:
+    """Runs commands until a signal comes, or one of them fails for good.
+
+    Args:
+        commands: what to keep running.
+        patience: delays and limits.
+    """
+
+    def __init__(self, commands: Sequence[Command], patience: Patience | None = None) -> None:
+        self._children = [Child(command) for command in commands]
+        self._patience = patience or Patience()
+        self._received: int | None = None
+
+    def run(self) -> int:
+        """Block until SIGTERM or SIGINT, passed on to all, or until a command is given up.
+
+        Returns:
+            0 after a signal, else the exit status of the command that was given up (1 if a signal ended it).
+        """
+        with self._signals():
+            try:
+                while self._received is None:
+                    for child in self._children:
+                        status = self._look_after(child)
+                        if status is not None:
+                            return status
+                    time.sleep(POLL_S)
+                return 0
+            finally:
+                self._stop(self._received or signal.SIGTERM)
+
+    def _look_after(self, child: Child) -> int | None:
+        """Start, or start again, what should run; an exit status means that the command is given up."""
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.start_at:
+                child.start()
+            return None
+        status = child.process.poll()
+        if status is None:
+            return None
+        child.sweep()
+        child.process = None
+        child.failures = 1 if now - child.started_at >= self._patience.steady_s else child.failures + 1
+        if child.failures >= self._patience.attempts:
+            log.error("process.given_up", name=child.command.name, status=status, attempts=child.failures)
+            return status if status > 0 else 1
+        doubled = self._patience.first_delay_s * 2 ** (child.failures - 1)
+        delay_s = min(doubled, self._patience.longest_delay_s)
+        log.warning("process.ended", name=child.command.name, status=status, restart_in_s=delay_s)
+        child.start_at = now + delay_s
+        return None
+
+    def _stop(self, number: int) -> None:
+        """Pass the signal on, wait for the grace period, then end by force what is left."""
+        for child in self._children:
+            child.signal(number)
+        deadline = time.monotonic() + self._patience.grace_s
+        while time.monotonic() < deadline and any(
+            child.process is not None and child.process.poll() is None for child in self._children
+        ):
+            time.sleep(POLL_S)
+        for child in self._children:
+            child.sweep()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self._received = number
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
