@@ -1,0 +1,1 @@
+"""`nextbest demo`: real grocery households and campaigns, loaded and served end to end."""
