@@ -33,7 +33,7 @@ class Patience:
     """How the supervisor treats its processes; all times in seconds.
 
     A process that ends is started again after `first_delay_s`, doubled each time up to `longest_delay_s`. One
-    that has run for `steady_s` is trusted anew. After `attempts` failures in a row, none of them steady, all is
+    that has run for `steady_s` is trusted anew. After `attempts` failures in a row, none steady, all is
     stopped. `grace_s` is how long a process may take to stop when asked.
     """
 

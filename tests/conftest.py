@@ -1,0 +1,79 @@
+"""What all tests share: real servers, a migrated database for each module, reproducible property tests."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import hypothesis
+import pytest
+import redis
+
+import migrations
+from app.embedded import EmbeddedServers
+
+TEMPLATE = "nb_template"
+
+hypothesis.settings.register_profile("nextbest", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("nextbest")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[EmbeddedServers]:
+    """Running PostgreSQL and Valkey servers of this test process; their addresses are `servers.urls`."""
+    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    started = EmbeddedServers(folder, fsync=False)
+    started.start()
+    yield started
+    started.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: EmbeddedServers) -> str:
+    """The name of a database that the project's own migrations have built, to be copied."""
+    execute(servers, f"CREATE DATABASE {TEMPLATE}")
+    migrations.upgrade(database_url(servers, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def postgres_url(servers: EmbeddedServers, template_database: str) -> Iterator[str]:
+    """The URL of a migrated and otherwise empty database, for this module alone."""
+    name = f"nb_test_{next(_numbers)}"
+    execute(servers, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield database_url(servers, name)
+    execute(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def redis_url(servers: EmbeddedServers) -> str:
+    """The URL of an empty Redis database; functions that were loaded before are still there."""
+    url = servers.urls.redis_url
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+def database_url(servers: EmbeddedServers, name: str) -> str:
+    """The URL of another database of the same PostgreSQL server."""
+    address, _, options = servers.urls.postgres_url.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}?{options}"
+
+
+def execute(servers: EmbeddedServers, statement: str) -> None:
+    """Run one SQL statement in the server's own database."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(servers.urls.postgres_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
