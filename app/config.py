@@ -31,8 +31,17 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
     workers: int = Field(1, ge=1, le=256, description="API processes")
     buckets: int = Field(
-        64, ge=1, le=16384, description="partitions of the customers; fixed once data are stored"
+        64, ge=1, le=4096, description="partitions of the customers; fixed once data are stored"
     )
+    catalog_poll_ms: int = Field(300, ge=10, le=60_000, description="how often changes of the catalogue are looked for")
+    redis_stall_ms: int = Field(500, ge=10, le=60_000, description="a Redis that is silent for so long is taken as gone")
+    policy_budget_ms: float = Field(20.0, gt=0, description="a policy that takes longer, three times in a row, is paused")
+    profile_cache_s: int = Field(3600, ge=1, description="how long a profile stays in the cache")
+    context_bytes: int = Field(16_384, ge=2, description="largest context of a request")
+    body_bytes: int = Field(1_048_576, ge=1024, description="largest body of a request, imports apart")
+    import_bytes: int = Field(268_435_456, ge=1024, description="largest body of an import")
+    archive_interval_ms: int = Field(200, ge=1, le=60_000, description="how often the log is archived")
+    expire_interval_ms: int = Field(250, ge=1, le=60_000, description="how often reward windows are closed")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

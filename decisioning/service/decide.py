@@ -175,7 +175,7 @@ class DecisionService:
             if not log_it:
                 header["feedback_until"] = None
                 return header
-            task = self._log.decide(header, selection, placement.presentation, work.view.history_ms)
+            task = self._log.decide(header, selection, work.view.history_ms)
             work.writing = (task, header)
             try:
                 reply = await asyncio.shield(task)
@@ -264,6 +264,7 @@ class DecisionService:
             "customer_id": work.request.customer_id,
             "placement": placement.placement_id,
             "channel": placement.channel,
+            "presentation": placement.presentation,
             "policy": {"name": name, "version": int(version)},
             "control": control,
             "catalog_version": work.catalogue_version,

@@ -207,12 +207,12 @@ end
 
 -- Replaces all arms, as after a rebuild from Postgres. Replicas see the mark and read everything again.
 -- keys: arms, changes
--- args: expected epoch ("" for any), epoch, positions ("<bucket> <position>,..."), then field, state, ...
+-- args: expected epoch (-1 for none), epoch, positions ("<bucket> <position>,..."), then field, state, ...
 -- returns "ok" | "conflict"
 local function reset(keys, args)
   local arms, changes = keys[1], keys[2]
   local epoch = redis.call('HGET', arms, 'epoch')
-  if args[1] ~= '' and args[1] ~= (epoch or '-1') then return 'conflict' end
+  if args[1] ~= (epoch or '-1') then return 'conflict' end
   redis.call('DEL', arms, changes)
   redis.call('HSET', arms, 'epoch', args[2])
   for _, pair in ipairs(split(args[3])) do
@@ -231,3 +231,26 @@ redis.register_function('nb_withdraw', withdraw)
 redis.register_function('nb_append', append)
 redis.register_function('nb_fold', fold)
 redis.register_function('nb_reset', reset)
+
+-- Puts back a waiting decision, its outcomes and its contacts from Postgres, unless it is still here.
+-- keys: decision, pending, contact
+-- args: id, until, ttl_ms, history_ms, decided at, then for each contact: number ("" ends them), then field, value, ...
+-- returns "ok" | "exists"
+local function restore(keys, args)
+  local at = 6
+  while args[at] ~= '' do
+    if tonumber(args[4]) > 0 then
+      redis.call('ZADD', keys[3], args[5], args[at] .. ':' .. args[1])
+      redis.call('PEXPIRE', keys[3], args[4])
+    end
+    at = at + 1
+  end
+  if #args == at then return 'ok' end
+  if redis.call('EXISTS', keys[1]) == 1 then return 'exists' end
+  redis.call('HSET', keys[1], unpack(args, at + 1))
+  redis.call('PEXPIRE', keys[1], args[3])
+  redis.call('ZADD', keys[2], args[2], args[1])
+  return 'ok'
+end
+
+redis.register_function('nb_restore', restore)

@@ -88,15 +88,15 @@ class RedisLog:
             None if header is None else parse_header(header),
         )
 
-    def decide(self, header: Header, selection: Selection, presentation: str, history_ms: int) -> "asyncio.Task[DecideReply]":
+    def decide(self, header: Header, selection: Selection, history_ms: int) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
         Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, presentation, history_ms))
+        return asyncio.ensure_future(self._decide(header, selection, history_ms))
 
     async def _decide(
-        self, header: Header, selection: Selection, presentation: str, history_ms: int
+        self, header: Header, selection: Selection, history_ms: int
     ) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
@@ -118,7 +118,7 @@ class RedisLog:
             ),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
             (header_bytes(header), candidates, priors, customer_id),
-            (f"{header['policy']['name']}@{header['policy']['version']}", header["placement"], presentation),
+            (f"{header['policy']['name']}@{header['policy']['version']}", header["placement"], header["presentation"]),
             (len(selection.choices), *offers),
         )
         if reply[0] == b"ok":

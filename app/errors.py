@@ -1,0 +1,100 @@
+"""Errors as RFC 9457 problem details. One table maps exceptions to answers; everything else is a defect (500)."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from decisioning.errors import Conflict, Invalid, NotFound, Unavailable
+from profiles.errors import ProfilesUnavailable
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "1"
+
+TITLES = {
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    415: "Unsupported media type",
+    422: "Not valid",
+    500: "Internal error",
+    503: "Temporarily unavailable",
+}
+
+
+class Problem(Exception):
+    """An answer that is not a success, raised where it is noticed."""
+
+    def __init__(self, status: int, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.field = field
+
+
+def problem(status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> JSONResponse:
+    """A problem document; ``errors`` names fields and reasons."""
+    title = TITLES.get(status, "Error")
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = list(errors)
+    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Teach the application all mappings."""
+
+    @app.exception_handler(Problem)
+    async def _problem(request: Request, error: Problem) -> JSONResponse:
+        errors = [{"field": error.field, "reason": error.detail}] if error.field else []
+        return problem(error.status, error.detail, errors)
+
+    @app.exception_handler(Invalid)
+    async def _invalid(request: Request, error: Invalid) -> JSONResponse:
+        return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)}])
+
+    @app.exception_handler(NotFound)
+    async def _not_found(request: Request, error: NotFound) -> JSONResponse:
+        return problem(404, str(error))
+
+    @app.exception_handler(Conflict)
+    async def _conflict(request: Request, error: Conflict) -> JSONResponse:
+        return problem(409, str(error))
+
+    @app.exception_handler(Unavailable)
+    @app.exception_handler(ProfilesUnavailable)
+    async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+        log.warning("unavailable: %s", error)
+        return problem(503, "a store that this needs does not answer; try again")
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [{"field": _field(e["loc"]), "reason": str(e["msg"])} for e in error.errors()]
+        return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _defect(request: Request, error: Exception) -> JSONResponse:
+        log.error("a defect in %s %s", request.method, request.url.path, exc_info=error)
+        return problem(500, "an internal error; it has been logged")
+
+
+def _field(loc: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in loc if part not in ("body", "query", "path")) or "body"

@@ -1,0 +1,91 @@
+"""Who may do what: keys are checked before anything of the body is read."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Problem, problem
+from app.keys import ApiKey, Role, digest
+
+PROTECTED = "/v1/"
+
+
+class KeyCheck:
+    """ASGI middleware: a key for everything under ``/v1/``, and bodies within their size.
+
+    ``keys`` gives the keys in force, ``None`` while they are not known yet.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Callable[[], Mapping[bytes, ApiKey] | None],
+        body_bytes: int,
+        import_bytes: int,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._body_bytes = body_bytes
+        self._import_bytes = import_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
+            await self._app(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        found = dict(headers)
+        keys = self._keys()
+        if keys is None:
+            await problem(503, "not ready yet")(scope, receive, send)
+            return
+        key = keys.get(digest(_presented(found)))
+        if key is None:
+            detail = "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            await problem(401, detail)(scope, receive, send)
+            return
+        scope["api_key"] = key
+        limit = self._import_bytes if scope["path"].startswith("/v1/imports/") else self._body_bytes
+        length = found.get(b"content-length")
+        if length is not None and length.isdigit() and int(length) > limit:
+            await problem(413, f"the body has {int(length)} bytes; at most {limit} are taken")(scope, receive, send)
+            return
+        if length is None and b"transfer-encoding" in found:
+            receive = _limited(receive, limit)
+        await self._app(scope, receive, send)
+
+
+def _presented(headers: Mapping[bytes, bytes]) -> str:
+    authorization = headers.get(b"authorization", b"")
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip().decode("latin-1")
+    return headers.get(b"x-api-key", b"").decode("latin-1")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise Problem(413, f"the body is longer than the {limit} bytes that are taken")
+        return message
+
+    return limited
+
+
+def allow(*roles: Role) -> Callable[[Request], Awaitable[ApiKey]]:
+    """A dependency: the key's role must be one of ``roles`` (an admin may do everything)."""
+
+    async def check(request: Request) -> ApiKey:
+        key: Any = request.scope["api_key"]
+        assert isinstance(key, ApiKey)
+        if key.role != "admin" and key.role not in roles:
+            raise Problem(403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(roles)}")
+        return key
+
+    return check

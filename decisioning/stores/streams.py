@@ -1,0 +1,218 @@
+"""The log's other side: what background jobs read, fold, expire and trim."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bandits.policy import FloatArray
+from bandits.state import encode_state
+from decisioning.errors import RedisUnavailable
+from decisioning.keys import Keys
+from decisioning.records import Decided, Outcome, parse_entry
+
+START = "0-0"
+
+
+def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
+    """A client for background work (the path of a decision has its own, see ``pipe``)."""
+    return Redis.from_url(url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=2.0)
+
+
+@asynccontextmanager
+async def redis_errors() -> AsyncIterator[None]:
+    """Raise ``RedisUnavailable`` for what the driver raises."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise RedisUnavailable(f"redis did not answer: {error}") from error
+
+
+def order(position: str) -> tuple[int, int]:
+    """A stream position as a pair that compares as Redis does."""
+    at_ms, _, sequence = position.partition("-")
+    return int(at_ms), int(sequence or 0)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Entries of several buckets: the last position of each, and what they say."""
+
+    last: dict[int, str] = field(default_factory=dict)
+    decided: list[Decided] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.decided) + len(self.outcomes)
+
+
+class LogReader:
+    """Reads the streams of all buckets."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
+
+    async def read(
+        self, positions: Mapping[int, str], *, count: int, block_ms: int | None, decisions: bool
+    ) -> Batch:
+        """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
+
+        Waits up to ``block_ms`` for something to come. ``decisions=False`` leaves decisions unparsed and out.
+
+        Raises
+        ------
+        RedisUnavailable
+            If Redis does not answer.
+        LogCodecError
+            If an entry cannot be read.
+        """
+        streams = {self._keys.log(b): positions.get(b, START) for b in range(self._keys.buckets)}
+        async with redis_errors():
+            reply = await self._redis.xread(streams, count=count, block=block_ms)
+        batch = Batch()
+        for key, entries in reply or []:
+            bucket = self._buckets[key]
+            for position, fields in entries:
+                if not decisions and fields[b"t"] == b"decided":
+                    continue
+                parsed = parse_entry(bucket, position.decode(), fields)
+                if isinstance(parsed, Decided):
+                    batch.decided.append(parsed)
+                else:
+                    batch.outcomes.extend(parsed)
+            batch.last[bucket] = entries[-1][0].decode()
+        return batch
+
+    async def last_positions(self) -> dict[int, str]:
+        """The last position that each bucket's stream has given out; missing if there is no stream."""
+        found: dict[int, str] = {}
+        async with redis_errors():
+            for bucket in range(self._keys.buckets):
+                if await self._redis.exists(self._keys.log(bucket)):
+                    info = await self._redis.xinfo_stream(self._keys.log(bucket))
+                    found[bucket] = info["last-generated-id"].decode()
+        return found
+
+    async def advance(self, bucket: int, position: str) -> None:
+        """Make an empty stream go on behind ``position``, so that new entries are not taken for old ones."""
+        async with redis_errors():
+            await self._redis.xadd(self._keys.log(bucket), {"t": "start"}, id=position)
+            await self._redis.xdel(self._keys.log(bucket), position)
+
+    async def trim(self, positions: Mapping[int, str]) -> None:
+        """Forget entries before ``positions``."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, position in positions.items():
+                pipe.xtrim(self._keys.log(bucket), minid=position, approximate=True)
+            await pipe.execute()
+
+    async def due(self, now_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Decisions whose reward window is over: ``(bucket, decision id)``, at most ``limit`` a bucket."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.zrange(self._keys.pending(bucket), "-inf", f"({now_ms}", byscore=True, offset=0, num=limit)
+            replies = await pipe.execute()
+        return [(bucket, name.decode()) for bucket, names in enumerate(replies) for name in names]
+
+    async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
+        """Close decisions; returns how many were closed by this call."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, name in due:
+                keys = (self._keys.decision(bucket, name), self._keys.log(bucket), self._keys.pending(bucket))
+                pipe.fcall("nb_expire", 3, *keys, name, now_ms, grace_ms)  # type: ignore[arg-type]
+            return (await pipe.execute()).count(b"expired")
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """A policy's stored arms: epoch, folded positions by bucket, and fields in their stored form."""
+
+    epoch: int
+    positions: dict[int, str]
+    fields: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fold as it was pushed: its epoch, the positions that it moved, the fields' new values."""
+
+    epoch: int
+    reset: bool
+    positions: dict[int, str]
+    fields: dict[str, bytes]
+
+
+class ArmStore:
+    """Arms in Redis. Every change goes through ``nb_fold`` or ``nb_reset``."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def load(self, policy: str) -> Arms | None:
+        """The arms of ``name@version`` at one moment; ``None`` if there are none."""
+        async with redis_errors():
+            stored: dict[bytes, bytes] = await self._redis.hgetall(self._keys.arms(policy))
+        if b"epoch" not in stored:
+            return None
+        return Arms(
+            int(stored.pop(b"epoch")),
+            {int(k[1:]): v.decode() for k, v in stored.items() if k.startswith(b"@")},
+            {k.decode(): v for k, v in stored.items() if not k.startswith(b"@")},
+        )
+
+    async def fold(
+        self, policy: str, moves: Sequence[tuple[int, str, str]], deltas: Mapping[str, FloatArray]
+    ) -> bool:
+        """Add ``deltas`` and move positions ``(bucket, expected, new)``; all or nothing.
+
+        False if a position is not the expected one, or there are no arms: then nothing has changed.
+        """
+        arguments: list[Any] = [len(moves), *(part for move in moves for part in move)]
+        for name, delta in deltas.items():
+            arguments += [name, encode_state(delta)]
+        async with redis_errors():
+            reply = await self._redis.fcall(
+                "nb_fold", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
+            )
+        return bool(reply[0] == b"ok")
+
+    async def reset(
+        self, policy: str, expected_epoch: int | None, arms: Arms
+    ) -> bool:
+        """Replace all arms. False if the epoch is not the expected one (``None``: there must be no arms)."""
+        arguments: list[Any] = [
+            -1 if expected_epoch is None else expected_epoch,
+            arms.epoch,
+            ",".join(f"{b} {p}" for b, p in sorted(arms.positions.items())),
+        ]
+        for name, blob in arms.fields.items():
+            arguments += [name, blob]
+        async with redis_errors():
+            reply = await self._redis.fcall(
+                "nb_reset", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
+            )
+        return bool(reply == b"ok")
+
+    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[Change]:
+        """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
+        async with redis_errors():
+            reply = await self._redis.xread({self._keys.changes(policy): f"{epoch}-1"}, count=count, block=block_ms)
+        return [_change(position, fields) for _, entries in reply or [] for position, fields in entries]
+
+    async def trim_changes(self, policy: str, epoch: int) -> None:
+        """Forget changes before ``epoch``."""
+        async with redis_errors():
+            await self._redis.xtrim(self._keys.changes(policy), minid=f"{max(epoch, 0)}-1", approximate=True)
+
+
+def _change(position: bytes, fields: Mapping[bytes, bytes]) -> Change:
+    pairs: Iterable[str] = fields[b"p"].decode().split(",") if fields[b"p"] else ()
+    positions = {int(b): p for b, _, p in (pair.partition(" ") for pair in pairs)}
+    states = {k.decode(): v for k, v in fields.items() if k not in (b"p", b"reset")}
+    return Change(order(position.decode())[0], b"reset" in fields, positions, states)
