@@ -31,7 +31,7 @@ def servers() -> Iterator[EmbeddedServers]:
     started.start()
     yield started
     started.stop()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

