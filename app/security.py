@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem, problem
@@ -72,7 +72,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise Problem(413, f"the body is longer than the {limit} bytes that are taken")
+            raise HTTPException(413, f"the body is longer than the {limit} bytes that are taken")
         return message
 
     return limited

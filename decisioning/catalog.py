@@ -120,11 +120,13 @@ class Catalogue:
     offers: Mapping[str, Offer] = field(default_factory=dict)
     placements: Mapping[str, Placement] = field(default_factory=dict)
     views: Mapping[str, PlacementView] = field(init=False, repr=False)
+    numbers: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         history_ms = max((w.window_s * 1000 for o in self.offers.values() for w in o.contact_limits), default=0)
         views = {p.placement_id: _view(p, self.offers.values(), history_ms) for p in self.placements.values()}
         object.__setattr__(self, "views", MappingProxyType(views))
+        object.__setattr__(self, "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()}))
 
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.

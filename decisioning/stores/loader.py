@@ -3,12 +3,13 @@
 from importlib.resources import files
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from decisioning.errors import RedisUnavailable
+from decisioning.stores.streams import redis_errors
+
+LIBRARY = "nextbest"
 
 
-async def load_functions(redis: "Redis") -> None:
+async def load_functions(redis: "Redis", *, only_if_missing: bool = False) -> None:
     """Put this version's function library in place, replacing an older one.
 
     Raises
@@ -16,8 +17,8 @@ async def load_functions(redis: "Redis") -> None:
     RedisUnavailable
         If Redis cannot be reached, or has no functions (they came with Redis 7 and Valkey 7.2).
     """
-    code = files("decisioning.stores").joinpath("functions.lua").read_text(encoding="utf-8")
-    try:
+    async with redis_errors():
+        if only_if_missing and await redis.function_list(library=LIBRARY):
+            return
+        code = files("decisioning.stores").joinpath("functions.lua").read_text(encoding="utf-8")
         await redis.function_load(code, replace=True)
-    except (RedisError, OSError) as error:
-        raise RedisUnavailable(f"redis does not take the function library: {error}") from error

@@ -1,0 +1,54 @@
+"""Decisions: asked for, and read again."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic_core import to_json
+
+from app.api.deps import Anyone, Frontend, State, problems
+from app.api.schemas import DecisionAnswer, DecisionId, DecisionRequest, check_context
+from app.metrics import DECISIONS, DEGRADED
+from decisioning.errors import Invalid, NotFound
+from decisioning.service.decide import Request as Question
+from decisioning.service.history import record_of
+
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
+
+
+@router.post("", response_model=DecisionAnswer, responses=problems(404, 409, 413))
+async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response:
+    """Ask for the best offers for a customer at a placement, now.
+
+    Always answers in time: when a store fails or the deadline passes, with `degraded` reasons and, at worst, the
+    placement's default offers.
+    """
+    if body.context:
+        try:
+            size = len(to_json(body.context))
+            check_context(body.context, state.settings.context_bytes, size)
+        except ValueError as error:
+            raise Invalid("context", str(error)) from None
+    answer = await state.decisions.decide(
+        Question(
+            customer_id=body.customer_id,
+            placement=body.placement,
+            context=body.context,
+            limit=body.limit,
+            decision_id=body.decision_id,
+            deadline_ms=body.deadline_ms,
+            dry_run=body.dry_run,
+        )
+    )
+    DECISIONS.labels(body.placement, answer["policy"]["name"]).inc()
+    for reason in answer["degraded"]:
+        DEGRADED.labels(reason).inc()
+    return Response(to_json(answer), media_type="application/json")
+
+
+@router.get("/{decision_id}", responses=problems(404))
+async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> dict[str, Any]:
+    """A decision as it was logged, with its candidates and the outcomes so far."""
+    record = await record_of(decision_id, state.decision_log, state.archive)
+    if record is None:
+        raise NotFound("decision", decision_id)
+    return record

@@ -1,0 +1,58 @@
+"""The HTTP application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api import catalog, customers, decisions, feedback, health, imports, policies, reports
+from app.config import Settings, get_settings
+from app.errors import install
+from app.security import KeyCheck
+from app.state import ApiState, open_state
+from app.telemetry import Metrics, configure_logs, prepare_metrics
+
+DESCRIPTION = """
+What is the best thing to offer this customer, now? Ask `POST /v1/decisions`, tell what happened with
+`POST /v1/feedback`, and the next decision already knows.
+
+Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+Errors are problem details (RFC 9457) that name the field and the reason.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Settings come from the environment unless they are given."""
+    settings = settings or get_settings()
+    configure_logs(settings.log_level)
+    prepare_metrics(settings.data_dir)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
+        async with open_state(settings) as state:
+            app.state.nextbest = state
+            yield {"nextbest": state}
+
+    app = FastAPI(
+        title="nextbest",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_tags=[
+            {"name": name}
+            for name in ("decisions", "feedback", "catalogue", "customers", "imports", "reports", "policies", "health")
+        ],
+    )
+    install(app)
+    for module in (decisions, feedback, catalog, customers, imports, reports, policies, health):
+        app.include_router(module.router)
+
+    def keys() -> object:
+        state: ApiState | None = getattr(app.state, "nextbest", None)
+        return None if state is None else state.api_keys
+
+    app.add_middleware(
+        KeyCheck, keys=keys, body_bytes=settings.body_bytes, import_bytes=settings.import_bytes
+    )
+    app.add_middleware(Metrics)
+    return app

@@ -1,0 +1,22 @@
+"""The metrics themselves. Import this only after ``telemetry.prepare_metrics``."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("nextbest_requests", "HTTP requests", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "nextbest_request_seconds",
+    "Time to answer an HTTP request",
+    ["route"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+DECISIONS = Counter("nextbest_decisions", "Decisions, by placement and policy", ["placement", "policy"])
+DEGRADED = Counter("nextbest_degraded", "Decisions that were degraded, by reason", ["reason"])
+FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of it", ["outcome", "status"])
+
+FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])
+ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])
+EXPIRED = Counter("nextbest_expired", "Decisions whose reward window was closed")
+JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that failed", ["job"])
+ARCHIVE_LAG = Gauge(
+    "nextbest_archive_lag_seconds", "Age of the newest archived record", multiprocess_mode="mostrecent"
+)

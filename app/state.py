@@ -1,0 +1,205 @@
+"""What a process of the API holds: stores, services, and what it keeps fresh."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.config import ConfigError, Settings
+from app.keys import ApiKey, KeyStore
+from bandits.policy import Policy
+from bandits.registry import BUILT_IN, build
+from decisioning.catalog import Catalogue
+from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
+from decisioning.keys import Keys
+from decisioning.replica import ArmReplica
+from decisioning.service.decide import DecisionService
+from decisioning.service.feedback import FeedbackService
+from decisioning.stores.archive import ArchiveReader
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.installation import installed_buckets
+from decisioning.stores.loader import load_functions
+from decisioning.stores.log import RedisLog
+from decisioning.stores.pipe import Pipe
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.profiles import CachedProfiles
+from decisioning.stores.streams import ArmStore, make_redis
+from profiles.stores import ProfileStore
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+
+
+def make_policies() -> dict[str, Policy]:
+    """The policies of this installation, by ``name@version``."""
+    return {spec.key: build(spec) for spec in BUILT_IN}
+
+
+def clock_ms() -> int:
+    """Now, in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class ApiState:
+    """Everything that requests need. Built by ``open_state``, closed there as well."""
+
+    settings: Settings
+    keys: Keys
+    engine: AsyncEngine
+    redis: "Redis"
+    pipe: Pipe
+    policies: Mapping[str, Policy]
+    replica: ArmReplica
+    catalogues: CatalogueStore
+    key_store: KeyStore
+    archive: ArchiveReader
+    profiles: ProfileStore
+    decision_log: RedisLog
+    catalogue: Catalogue | None = None
+    api_keys: Mapping[bytes, ApiKey] | None = None
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    decisions: DecisionService = field(init=False)
+    feedback: FeedbackService = field(init=False)
+
+    def __post_init__(self) -> None:
+        cached = CachedProfiles(
+            self.profiles, self.pipe, self.keys, self._numbers, self.settings.profile_cache_s
+        )
+        self.decisions = DecisionService(
+            catalogue=self.current_catalogue,
+            replica=self.replica,
+            policies=self.policies,
+            decision_log=self.decision_log,
+            profiles=cached,
+            keys=self.keys,
+            clock_ms=clock_ms,
+            entropy=lambda: os.urandom(16),
+            policy_budget_ms=self.settings.policy_budget_ms,
+        )
+        self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
+
+    def current_catalogue(self) -> Catalogue:
+        """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
+        if self.catalogue is None:
+            raise PostgresUnavailable("the catalogue has not been read yet")
+        return self.catalogue
+
+    def publish(self, catalogue: Catalogue) -> None:
+        """Put a catalogue in force in this process, unless a newer one is."""
+        if self.catalogue is None or catalogue.version > self.catalogue.version:
+            self.catalogue = catalogue
+
+    def _numbers(self) -> Mapping[str, int]:
+        return self.current_catalogue().numbers
+
+    async def refresh(self) -> None:
+        """Read catalogue and keys again if they changed."""
+        if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
+            self.publish(await self.catalogues.load())
+        self.api_keys = await self.key_store.load()
+
+    async def keep_refreshed(self) -> None:
+        """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
+        while True:
+            await asyncio.sleep(self.settings.catalog_poll_ms / 1000)
+            try:
+                await self.refresh()
+            except Unavailable as error:
+                log.warning("catalogue and keys are as of before: %s", error)
+
+    async def follow(self, key: str) -> None:
+        """Keep one policy's arms as fresh as the learners' folds, for ever."""
+        store = ArmStore(self.redis, self.keys)
+        while True:
+            try:
+                arms = await store.load(key)
+                if arms is None:
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                self.replica.load(key, arms.epoch, arms.fields.items())
+                await self._apply_changes(store, key)
+            except RedisUnavailable as error:
+                log.warning("arms of %s are as of before: %s", key, error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _apply_changes(self, store: ArmStore, key: str) -> None:
+        """Apply folds in order; returns when one is missing and the arms must be loaded again."""
+        while (table := self.replica.table(key)) is not None:
+            for change in await store.changes(key, table.epoch, count=500, block_ms=5000):
+                if change.reset or not self.replica.apply(key, change.epoch, change.fields.items()):
+                    return
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
+    """Connect to the stores, load what is needed, keep it fresh; close everything at the end.
+
+    Starts even if a store is down (its readiness tells), except when the installation has other buckets.
+    """
+    assert settings.postgres_url is not None and settings.redis_url is not None
+    engine = make_engine(settings.postgres_url)
+    redis = make_redis(settings.redis_url)
+    pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
+    keys = Keys(settings.buckets)
+    policies = make_policies()
+    state = ApiState(
+        settings=settings,
+        keys=keys,
+        engine=engine,
+        redis=redis,
+        pipe=pipe,
+        policies=policies,
+        replica=ArmReplica(policies),
+        catalogues=CatalogueStore(engine),
+        key_store=KeyStore(engine),
+        archive=ArchiveReader(engine),
+        profiles=ProfileStore(engine, redis, keys.profile),
+        decision_log=RedisLog(pipe, keys),
+    )
+    try:
+        await _start(state)
+        yield state
+    finally:
+        for task in state.tasks:
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        await state.decisions.close()
+        await pipe.stop()
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def _start(state: ApiState) -> None:
+    with contextlib.suppress(Unavailable):
+        buckets = await installed_buckets(state.engine, state.settings.buckets)
+        if buckets != state.settings.buckets:
+            raise ConfigError(f"NEXTBEST_BUCKETS is {state.settings.buckets}, but this installation has {buckets}")
+        await state.refresh()
+    with contextlib.suppress(RedisUnavailable):
+        await load_functions(state.redis)
+    await state.pipe.start()
+    jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
+    jobs += [state.follow(key) for key, policy in state.policies.items() if policy.width]
+    state.tasks += [asyncio.create_task(job) for job in jobs]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while any(state.replica.epoch(key) is None for key in state.policies):
+                await asyncio.sleep(0.01)
+
+
+async def _keep_functions(state: ApiState) -> None:
+    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH)."""
+    while True:
+        await asyncio.sleep(1)
+        with contextlib.suppress(RedisUnavailable):
+            await load_functions(state.redis, only_if_missing=True)
