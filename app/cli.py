@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from app.commands import keys
 from app.config import ConfigError
 
 app = typer.Typer(
@@ -45,6 +46,9 @@ def migrate() -> None:
     from app.commands.migrate import migrate as run
 
     run()
+
+
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

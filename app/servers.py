@@ -1,5 +1,6 @@
 """Which servers a process works with: the ones that are configured, or embedded ones."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,6 +13,11 @@ class ServerUrls(NamedTuple):
 
     postgres_url: str
     redis_url: str
+
+    def export(self) -> None:
+        """Tell this process and its children which servers to use."""
+        os.environ["NEXTBEST_POSTGRES_URL"] = self.postgres_url
+        os.environ["NEXTBEST_REDIS_URL"] = self.redis_url
 
 
 @contextmanager

@@ -123,10 +123,14 @@ class Catalogue:
     numbers: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        history_ms = max((w.window_s * 1000 for o in self.offers.values() for w in o.contact_limits), default=0)
-        views = {p.placement_id: _view(p, self.offers.values(), history_ms) for p in self.placements.values()}
+        views = {p.placement_id: _view(p, self.offers.values(), self.history_ms) for p in self.placements.values()}
         object.__setattr__(self, "views", MappingProxyType(views))
         object.__setattr__(self, "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()}))
+
+    @property
+    def history_ms(self) -> int:
+        """The longest contact window of all offers, in ms; 0 if none has a contact limit."""
+        return max((w.window_s * 1000 for o in self.offers.values() for w in o.contact_limits), default=0)
 
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.

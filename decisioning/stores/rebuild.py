@@ -5,7 +5,7 @@ still in the streams behind those positions is folded again by the learner.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ from bandits.state import ArmTable, fold
 from decisioning.keys import Keys
 from decisioning.records import prior_text
 from decisioning.stores.archive import ArchiveReader
+from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.postgres import transaction
 from decisioning.stores.streams import START, Arms, ArmStore, LogReader, order, redis_errors
 
 log = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
+_LOCK = 7_263_845_193
 
 
 @dataclass(slots=True)
@@ -42,9 +44,17 @@ class Rebuilder:
     """Puts back what Redis lost."""
 
     def __init__(
-        self, engine: AsyncEngine, redis: "Redis", keys: Keys, policies: Mapping[str, Policy]
+        self,
+        engine: AsyncEngine,
+        redis: "Redis",
+        keys: Keys,
+        policies: Mapping[str, Policy],
+        catalogues: CatalogueStore,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._engine = engine
+        self._catalogues = catalogues
+        self._clock_ms = clock_ms
         self._redis = redis
         self._keys = keys
         self._policies = {key: policy for key, policy in policies.items() if policy.width}
@@ -64,8 +74,27 @@ class Rebuilder:
                 return True
         return False
 
-    async def rebuild(self, now_ms: int, history_ms: int) -> Rebuilt:
-        """Rebuild everything. ``history_ms``: the longest contact window.
+    async def restore_if_lost(self) -> Rebuilt | None:
+        """Rebuild if ``lost`` says so; ``None`` if there was nothing to do, or another process is at it.
+
+        Raises
+        ------
+        RedisUnavailable, PostgresUnavailable
+            If a store does not answer; it may be run again.
+        """
+        if not await self.lost():
+            return None
+        async with transaction(self._engine) as connection:
+            if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
+                return None
+            if not await self.lost():  # another process has just done it
+                return None
+            rebuilt = await self.rebuild()
+        log.warning("redis was behind postgres; rebuilt: %s", rebuilt)
+        return rebuilt
+
+    async def rebuild(self) -> Rebuilt:
+        """Rebuild everything.
 
         Raises
         ------
@@ -73,6 +102,8 @@ class Rebuilder:
             If a store does not answer; it may be run again.
         """
         rebuilt = Rebuilt({})
+        now_ms = self._clock_ms()
+        history_ms = (await self._catalogues.load()).history_ms
         archived = await self._archived()
         last = await self._reader.last_positions()
         for bucket, position in archived.items():

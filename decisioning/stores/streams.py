@@ -166,6 +166,13 @@ class ArmStore:
             {k.decode(): v for k, v in stored.items() if not k.startswith(b"@")},
         )
 
+    async def load_positions(self, policy: str) -> dict[int, str]:
+        """How far each bucket's log has been folded into the arms of ``name@version``."""
+        fields = [f"@{bucket}" for bucket in range(self._keys.buckets)]
+        async with redis_errors():
+            stored = await self._redis.hmget(self._keys.arms(policy), fields)
+        return {bucket: position.decode() for bucket, position in enumerate(stored) if position is not None}
+
     async def fold(
         self, policy: str, moves: Sequence[tuple[int, str, str]], deltas: Mapping[str, FloatArray]
     ) -> bool:

@@ -1,0 +1,1 @@
+"""The background jobs: learner, archiver, expirer. Several workers may run at once."""

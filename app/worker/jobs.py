@@ -1,0 +1,36 @@
+"""What every job shares: rounds that are repeated for ever, and survive stores that come and go."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from app.metrics import JOB_FAILURES
+from decisioning.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 2.0
+
+
+async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
+    """Call ``work`` for ever, sleeping as many seconds as it returns.
+
+    When a store does not answer it is tried again, later and later; a job keeps its state outside of ``work``, or
+    finds it again in the stores. A defect is logged and tried again as well: one poisoned round must not stop learning.
+    """
+    failures = 0
+    while True:
+        try:
+            pause_s = await work()
+            failures = 0
+        except Unavailable as error:
+            log.warning("%s waits: %s", name, error)
+        except Exception:
+            log.exception("a defect in %s", name)
+        else:
+            await asyncio.sleep(pause_s)
+            continue
+        failures += 1
+        JOB_FAILURES.labels(name).inc()
+        await asyncio.sleep(min(BACKOFF_S * 2**failures, LONGEST_BACKOFF_S))

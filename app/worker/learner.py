@@ -1,0 +1,74 @@
+"""The learner: folds outcomes from the log into the arms of one policy, within milliseconds."""
+
+import logging
+
+from app.metrics import FOLDED
+from bandits.policy import Policy
+from bandits.state import fold
+from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.streams import START, ArmStore, Batch, LogReader
+
+log = logging.getLogger(__name__)
+
+ENTRIES = 500
+BLOCK_MS = 1000
+FIELDS_AT_ONCE = 1000
+
+
+class Learner:
+    """Folds one policy's arms. It holds nothing but a copy of the positions, which the arms own.
+
+    Two learners of the same policy do not harm each other: of two that read the same entries, one moves the position and
+    the other finds it moved, and goes on from there.
+    """
+
+    def __init__(self, key: str, policy: Policy, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder) -> None:
+        self.key = key
+        self._policy = policy
+        self._reader = reader
+        self._arms = arms
+        self._rebuilder = rebuilder
+        self._positions: dict[int, str] | None = None
+
+    async def round(self) -> float:
+        """Read what came, fold it; returns at once so that the next round reads on.
+
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
+        """
+        if self._positions is None:
+            arms = await self._arms.load(self.key)
+            if arms is None:
+                await self._rebuilder.restore_if_lost()
+                return 0.05
+            self._positions = arms.positions
+        try:
+            batch = await self._reader.read(
+                self._positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
+            )
+            if batch.last:
+                await self._fold(batch)
+        except BaseException:
+            self._positions = None  # whether the fold was done is not known: ask the arms
+            raise
+        return 0.0
+
+    async def _fold(self, batch: Batch) -> None:
+        assert self._positions is not None
+        observations = [o for o in (outcome.observation() for outcome in batch.outcomes) if o is not None]
+        deltas = fold(self._policy, observations)
+        if len(deltas) > FIELDS_AT_ONCE and len(batch.last) > 1:
+            await self._fold_by_bucket(batch)
+            return
+        moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
+        if await self._arms.fold(self.key, moves, deltas):
+            self._positions.update(batch.last)
+            FOLDED.labels(self.key).inc(len(observations))
+        else:
+            self._positions = None
+
+    async def _fold_by_bucket(self, batch: Batch) -> None:
+        for bucket, last in batch.last.items():
+            part = Batch({bucket: last}, [], [o for o in batch.outcomes if o.bucket == bucket])
+            await self._fold(part)
+            if self._positions is None:
+                return

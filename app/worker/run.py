@@ -1,0 +1,84 @@
+"""One worker process: all background jobs on one event loop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+from app.config import Settings
+from app.state import clock_ms, make_policies
+from app.worker.archiver import ArchiverJob
+from app.worker.expirer import Expirer
+from app.worker.jobs import repeat
+from app.worker.learner import Learner
+from decisioning.errors import Unavailable
+from decisioning.keys import Keys
+from decisioning.stores.archive import Archiver
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.loader import load_functions
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.streams import ArmStore, LogReader, make_redis
+
+log = logging.getLogger(__name__)
+
+
+async def run_worker(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
+    assert settings.postgres_url is not None and settings.redis_url is not None
+    engine = make_engine(settings.postgres_url)
+    redis = make_redis(settings.redis_url)
+    blocking = make_redis(settings.redis_url)
+    keys = Keys(settings.buckets)
+    policies = make_policies()
+    archiver = Archiver(settings.postgres_url)
+    rebuilder = Rebuilder(engine, redis, keys, policies, CatalogueStore(engine), clock_ms)
+    reader = LogReader(redis, keys)
+    arms = ArmStore(redis, keys)
+    archiver_job = ArchiverJob(archiver, reader, arms, policies, settings.archive_interval_ms / 1000)
+    jobs = {
+        "archiver": archiver_job.round,
+        "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
+    }
+    for key, policy in policies.items():
+        if policy.width:
+            learner = Learner(key, policy, LogReader(blocking, keys), arms, rebuilder)
+            jobs[f"learner of {key}"] = learner.round
+
+    async def guard() -> float:
+        await load_functions(redis, only_if_missing=True)
+        await rebuilder.restore_if_lost()
+        return 1.0
+
+    try:
+        await _until_ready(rebuilder, redis)
+        tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
+        tasks.append(asyncio.create_task(repeat("guard", guard)))
+        await _stopped()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await archiver.close()
+        await redis.aclose()
+        await blocking.aclose()
+        await engine.dispose()
+
+
+async def _until_ready(rebuilder: Rebuilder, redis: object) -> None:
+    """Functions loaded, and nothing of Redis lost; waits for stores that are not there yet."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            await load_functions(redis)  # type: ignore[arg-type]
+            await rebuilder.restore_if_lost()
+            return
+        log.warning("waiting for redis and postgres")
+        await asyncio.sleep(0.5)
+
+
+async def _stopped() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
