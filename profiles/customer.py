@@ -1,0 +1,75 @@
+"""Customers and their profiles: plain values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = str | float | int | bool
+
+ANY_CHANNEL = "*"
+
+NO_OFFERS: NDArray[np.uint32] = np.empty(0, np.uint32)
+NO_PROPENSITIES: NDArray[np.float32] = np.empty(0, np.float32)
+NO_OFFERS.flags.writeable = False
+NO_PROPENSITIES.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What is known about a customer, apart from propensities.
+
+    ``consents`` maps a purpose to the channels that the customer agreed to; ``"*"`` stands for all of them.
+    ``known`` is false for a customer of whom no record exists.
+    """
+
+    customer_id: str
+    attributes: dict[str, Scalar]
+    indicators: dict[str, float]
+    holdings: tuple[str, ...]
+    interests: dict[str, float]
+    consents: dict[str, tuple[str, ...]]
+    known: bool = True
+
+    @classmethod
+    def unknown(cls, customer_id: str) -> "Customer":
+        """A customer without a record: nothing is known, and nothing was consented to."""
+        return cls(customer_id, {}, {}, (), {}, {}, known=False)
+
+    def consents_to(self, purpose: str, channel: str) -> bool:
+        """Whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
+        channels = self.consents.get(purpose, ())
+        return channel in channels or ANY_CHANNEL in channels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """A customer with the precomputed propensities, kept sparse.
+
+    ``offer_nos`` has shape (n,), sorted and without repeats; ``propensities`` the same shape, each in 0..1.
+    """
+
+    customer: Customer
+    offer_nos: NDArray[np.uint32]
+    propensities: NDArray[np.float32]
+
+    @classmethod
+    def unknown(cls, customer_id: str) -> "Profile":
+        """The profile of a customer without a record: no consent and no propensities."""
+        return cls(Customer.unknown(customer_id), NO_OFFERS, NO_PROPENSITIES)
+
+    def dense(self, offer_nos: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """Propensities for ``offer_nos`` (shape (k,), any order): the same shape, NaN where there is none.
+
+        Treat the result as read-only: it may be the profile's own array.
+        """
+        own = self.offer_nos
+        if own.size == offer_nos.size and own.tobytes() == offer_nos.tobytes():
+            return self.propensities
+        if not own.size:
+            return np.full(offer_nos.shape, np.nan, np.float32)
+        at = own.searchsorted(offer_nos)
+        missing = own.take(at, mode="clip") != offer_nos
+        found = self.propensities.take(at, mode="clip")
+        found[missing] = np.nan
+        return found

@@ -1,0 +1,33 @@
+"""The one error root of this package."""
+
+
+class ProfilesError(Exception):
+    """Anything that can go wrong in ``profiles``."""
+
+
+class InvalidCustomer(ProfilesError):
+    """A customer cannot be stored as given. ``field`` names what is wrong, the message says why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.reason = message
+
+
+class ProfileCodecError(ProfilesError):
+    """A cached profile cannot be read: a tombstone, another version, or damaged. Treat it as a miss."""
+
+
+class ImportFileError(ProfilesError):
+    """A file cannot be imported at all, and nothing of it was loaded.
+
+    ``field`` names the column at fault, where there is one; the message says what to do about it.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ProfilesUnavailable(ProfilesError):
+    """Postgres or Redis cannot be reached or did not answer in time; the call may be repeated."""

@@ -1,0 +1,145 @@
+"""Checks the rows of a file of customers."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from profiles.errors import ImportFileError
+from profiles.importing import columns, json_text
+from profiles.importing.problems import Problems
+from profiles.limits import MAX_ENTRIES, MAX_INT, MAX_NAME_CHARS, text_problem
+
+CLEAN_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("attributes", pa.string()),
+        ("indicators", pa.string()),
+        ("holdings", pa.list_(pa.string())),
+        ("interests", pa.string()),
+        ("consents", pa.string()),
+    ]
+)
+"""What cleaned batches look like. Apart from the id and ``holdings``, columns are JSON objects as text."""
+
+KINDS = ("attributes", "indicators", "interests", "consents")
+NOT_CHANNELS = "names no channels: write them separated by |, * for all of them, or leave it empty for none"
+
+_YES_OR_NO = pa.array(["true", "false", "yes", "no", "y", "n", "t", "f", "0", "1"])
+
+
+class CustomerCleaner:
+    """Turns columns into the parts of a customer."""
+
+    kind = "customers"
+
+    def __init__(self, schema: pa.Schema, typed_cells: bool) -> None:
+        """Sorts the columns of a file by what they mean. Raises ``ImportFileError``."""
+        if "customer_id" not in schema.names:
+            raise ImportFileError(
+                "the column 'customer_id' is missing: it names the customer of each row", "customer_id"
+            )
+        self._typed_cells = typed_cells
+        self._columns: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+        for field in schema.names:
+            if field not in ("customer_id", "holdings"):
+                self._place(field)
+        self._check_types(schema)
+
+    def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
+        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        objects = {
+            "attributes": self._object("attributes", batch, problems, self._attribute),
+            "indicators": self._object("indicators", batch, problems, _number),
+            "interests": self._object("interests", batch, problems, _number),
+            "consents": self._object("consents", batch, problems, _channels),
+        }
+        if "holdings" in batch.schema.names:
+            holdings = columns.lists(problems, "holdings", batch["holdings"])
+        else:
+            holdings = pa.ListArray.from_arrays(np.zeros(len(batch) + 1, np.int32), pa.array([], pa.string()))
+        arrays = {"customer_id": customer_id, "holdings": holdings, **objects}
+        return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
+
+    def _place(self, field: str) -> None:
+        kind, dot, name = field.partition(".")
+        if field in KINDS:
+            raise ImportFileError(f"write the column '{field}' as one column each: '{field}.<name>'", field)
+        if not dot or kind not in KINDS:
+            kind, name = "attributes", field
+        problem = text_problem(name, MAX_NAME_CHARS) if name else "has no name after the point"
+        if problem:
+            raise ImportFileError(f"the column '{field[:MAX_NAME_CHARS]}' {problem}: rename it", field)
+        if name in self._columns[kind]:
+            raise ImportFileError(
+                f"'{field}' and '{self._columns[kind][name]}' are the same: remove one", field
+            )
+        if len(self._columns[kind]) == MAX_ENTRIES:
+            raise ImportFileError(f"there are more than {MAX_ENTRIES} columns of {kind}: remove some")
+        self._columns[kind][name] = field
+
+    def _check_types(self, schema: pa.Schema) -> None:
+        columns.require_text(schema, "customer_id")
+        for field in self._columns["attributes"].values():
+            type_ = columns.value_type(schema.field(field).type)
+            scalar = columns.is_text(type_) or columns.is_number(type_) or pa.types.is_boolean(type_)
+            columns.require(
+                schema, field, "text, numbers, booleans or dates", scalar or pa.types.is_temporal(type_)
+            )
+        for kind in ("indicators", "interests"):
+            for field in self._columns[kind].values():
+                columns.require_numbers(schema, field)
+        holdings = ["holdings"] if "holdings" in schema.names else []
+        for field in [*holdings, *self._columns["consents"].values()]:
+            type_ = schema.field(field).type
+            listed = columns.is_text(columns.value_type(type_)) or columns.is_text_list(type_)
+            columns.require(schema, field, "lists of text, or text separated by |", listed)
+
+    def _object(
+        self,
+        kind: str,
+        batch: pa.RecordBatch,
+        problems: Problems,
+        members: Callable[[Problems, str, pa.Array], pa.StringArray],
+    ) -> pa.StringArray:
+        fields = self._columns[kind]
+        values = [members(problems, field, batch[field]) for field in fields.values()]
+        return json_text.objects(list(fields), values, len(batch))
+
+    def _attribute(self, problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
+        type_ = columns.value_type(column.type)
+        if columns.is_number(type_):
+            column = column.cast(type_)
+            return _number(problems, field, column)
+        if pa.types.is_boolean(type_):
+            return column.cast(type_).cast(pa.string())
+        text = columns.as_text(column)
+        columns.check_text(problems, field, text)
+        if self._typed_cells:
+            return json_text.cells(text)
+        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), json_text.strings(text))
+
+
+def _number(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
+    """JSON numbers; null where absent. Rows with infinite or otherwise unusable numbers are refused."""
+    type_ = columns.value_type(column.type)
+    if pa.types.is_integer(type_):
+        column = column.cast(type_)
+        if pa.types.is_uint64(type_):
+            beyond = pc.fill_null(pc.greater(column, MAX_INT), False)
+            problems.refuse(columns.flags(beyond), field, "is a whole number beyond 64 bits", column)
+        return json_text.numbers(column)
+    values = columns.numbers(problems, field, column)
+    if pa.types.is_float32(type_):
+        return json_text.numbers(pc.if_else(pa.array(np.isfinite(values)), column.cast(type_), None))
+    return json_text.numbers(pa.array(values, mask=~np.isfinite(values)))
+
+
+def _channels(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
+    lists = columns.lists(problems, field, column)
+    if not columns.is_text_list(column.type):
+        mistaken = pc.is_in(pc.utf8_lower(columns.as_text(column)), value_set=_YES_OR_NO)
+        problems.refuse(columns.flags(mistaken), field, NOT_CHANNELS, column)
+    return json_text.arrays(lists)

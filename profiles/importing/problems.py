@@ -1,0 +1,61 @@
+"""Rows that are refused, and why."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+MAX_REFUSALS = 1000
+"""Refusals that are described; all of them are counted."""
+
+_SHOWN_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Refusal:
+    """Why a row was not loaded.
+
+    ``row`` counts data rows from 1 (the header and blank lines do not count); ``field`` is the column, or
+    ``None`` when the whole row is meant; ``value`` is what the cell holds, cut to 100 characters.
+    """
+
+    row: int
+    field: str | None
+    reason: str
+    value: str
+
+
+class Problems:
+    """What is wrong with the rows of one batch; of each row the first problem found counts."""
+
+    def __init__(self, rows: NDArray[np.int64], room: int) -> None:
+        """``rows``: data row numbers, shape (n,). ``room``: how many refusals may still be described."""
+        self.refused: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+        self._rows = rows
+        self._room = room
+        self._found: list[Refusal] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def refuse(self, bad: NDArray[np.bool_], field: str, reason: str, values: pa.Array) -> None:
+        """Refuse the rows where ``bad`` (shape (n,)); ``values`` is what they hold in ``field``."""
+        if not bad.any():
+            return
+        fresh = np.flatnonzero(bad & ~self.refused)
+        self.refused |= bad
+        self._found += [
+            Refusal(int(self._rows[at]), field, reason, shown(values[int(at)].as_py()))
+            for at in fresh[: self._room]
+        ]
+
+    def first(self) -> list[Refusal]:
+        """The descriptions, in the order of rows; at most as many as there was room for."""
+        return sorted(self._found, key=lambda refusal: refusal.row)[: self._room]
+
+
+def shown(value: object) -> str:
+    """A cell's value as it is put into a report: text, cut to a length that fits on a line."""
+    text = "" if value is None else str(value)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,84 @@
+"""Checks the rows of a file of precomputed propensities."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from profiles.errors import ImportFileError
+from profiles.importing import columns
+from profiles.importing.problems import Problems
+from profiles.limits import EMPTY
+
+CLEAN_SCHEMA = pa.schema(
+    [("customer_id", pa.string()), ("offer_id", pa.string()), ("propensity", pa.float32())]
+)
+
+UNKNOWN_OFFER = "is not an offer of the catalogue: create the offer first"
+OUT_OF_RANGE = "lies outside of 0 to 1"
+
+_COLUMNS = {
+    "customer_id": "names the customer of each row",
+    "offer_id": "names the offer of each row",
+    "propensity": "says how likely the customer is to accept the offer, from 0 to 1",
+}
+
+
+class PropensityCleaner:
+    """Checks propensities against the offers that exist."""
+
+    kind = "propensities"
+
+    def __init__(self, schema: pa.Schema, known_offers: Collection[str]) -> None:
+        """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
+        require_columns(schema, _COLUMNS, ())
+        columns.require_text(schema, "customer_id")
+        columns.require_text(schema, "offer_id")
+        columns.require_numbers(schema, "propensity")
+        self._offers = pa.array(sorted(known_offers), pa.string())
+
+    def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
+        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        offer_id = known_offers(problems, batch["offer_id"], self._offers)
+        values, present = propensities(problems, batch["propensity"])
+        problems.refuse(~present, "propensity", EMPTY, batch["propensity"])
+        return pa.RecordBatch.from_arrays(
+            [customer_id, offer_id, pa.array(values.astype(np.float32))], schema=CLEAN_SCHEMA
+        )
+
+
+def require_columns(schema: pa.Schema, required: dict[str, str], optional: Collection[str]) -> None:
+    """Raise ``ImportFileError`` unless there are the ``required`` columns, and none but the ``optional``.
+
+    ``required`` maps names to what the column says.
+    """
+    for field, purpose in required.items():
+        if field not in schema.names:
+            raise ImportFileError(f"the column '{field}' is missing: it {purpose}", field)
+    for field in schema.names:
+        if field not in required and field not in optional:
+            names = ", ".join([*required, *optional])
+            raise ImportFileError(
+                f"the column '{field}' has no meaning here: remove it (there can be {names})", field
+            )
+
+
+def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -> pa.StringArray:
+    """Ids of existing offers; other rows are refused."""
+    offer_id = columns.as_text(column)
+    known = columns.flags(pc.is_in(offer_id, value_set=offers))
+    if not known.all():
+        columns.ids(problems, "offer_id", column)
+        problems.refuse(~known, "offer_id", UNKNOWN_OFFER, offer_id)
+    return offer_id
+
+
+def propensities(problems: Problems, column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers in 0..1, shape (n,), and which rows have one. Rows with anything else are refused."""
+    values = columns.numbers(problems, "propensity", column)
+    present = ~np.isnan(values)
+    problems.refuse(present & ((values < 0) | (values > 1)), "propensity", OUT_OF_RANGE, column)
+    return values, present

@@ -1,0 +1,125 @@
+"""One import of one file: the checks in order, the counts, and the report."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from profiles.errors import ImportFileError
+from profiles.importing.csv_source import CsvSource
+from profiles.importing.customers import CustomerCleaner
+from profiles.importing.history import HistoryCleaner
+from profiles.importing.parquet_source import ParquetSource
+from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
+from profiles.importing.propensities import PropensityCleaner
+from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did: ``rows`` = ``loaded`` + ``refused``. ``refusals`` describes the first ones."""
+
+    rows: int
+    loaded: int
+    refused: int
+    refusals: tuple[Refusal, ...]
+
+
+class Cleaner(Protocol):
+    """Knows one kind of file."""
+
+    kind: str
+
+    def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
+        """All rows in a fixed schema; those that ``problems`` refuses hold anything."""
+        ...
+
+
+class ImportRun:
+    """A file whose structure is sound, and what has been read of it so far.
+
+    ``kind`` is customers, propensities or history; ``rows_total`` is the number of data rows in the file.
+    """
+
+    def __init__(self, source: Source, cleaner: Cleaner) -> None:
+        """Reads the file once. Raises ``ImportFileError``."""
+        self.kind = cleaner.kind
+        self._source = source
+        self._cleaner = cleaner
+        self.rows_total = source.check()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.read = 0
+        self.refused = 0
+        self.refusals: list[Refusal] = []
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
+        self._reset()
+        for block in self._source.blocks():
+            kept = self._kept(block)
+            self.read += len(block.rows) + block.misshapen
+            if kept.num_rows:
+                yield kept
+
+    def report(self) -> ImportReport:
+        """What was done, once all batches have been loaded."""
+        return ImportReport(self.read, self.read - self.refused, self.refused, tuple(self.refusals))
+
+    def _kept(self, block: Block) -> pa.RecordBatch:
+        problems = Problems(block.rows, MAX_REFUSALS - len(self.refusals))
+        clean = self._cleaner.clean(block.batch, problems)
+        refused = int(problems.refused.sum())
+        self.refused += refused + block.misshapen
+        described = sorted([*problems.first(), *block.refusals], key=lambda refusal: refusal.row)
+        self.refusals += described[: MAX_REFUSALS - len(self.refusals)]
+        return clean.filter(pa.array(~problems.refused)) if refused else clean
+
+
+def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
+    """A file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
+
+    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises
+    ``ImportFileError``, and does so before anything is yielded.
+    """
+    source = _open(data, file_format)
+    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells))
+
+
+def open_propensities(
+    data: Data, known_offers: Collection[str], file_format: FileFormat | None = None
+) -> ImportRun:
+    """A file of precomputed propensities for ``known_offers``; see ``open_customers``."""
+    source = _open(data, file_format)
+    return ImportRun(source, PropensityCleaner(source.schema, known_offers))
+
+
+def open_history(
+    data: Data, known_offers: Collection[str], file_format: FileFormat | None = None
+) -> ImportRun:
+    """A file of past decisions on ``known_offers``; see ``open_customers``."""
+    source = _open(data, file_format)
+    return ImportRun(source, HistoryCleaner(source.schema, known_offers))
+
+
+def _open(data: Data, file_format: FileFormat | None) -> Source:
+    if isinstance(data, Path):
+        _check_path(data)
+        file_format = file_format or format_of_path(data)
+    if file_format is None:
+        raise ImportFileError("the format of the data is not known: say whether it is csv or parquet")
+    return CsvSource(data) if file_format == "csv" else ParquetSource(data)
+
+
+def _check_path(path: Path) -> None:
+    if not path.exists():
+        raise ImportFileError(f"there is no file {str(path)!a}")
+    if not path.is_file():
+        raise ImportFileError(f"{str(path)!a} is not a file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ImportFileError(f"{str(path)!a} cannot be read: {error.strerror}") from error

@@ -1,0 +1,107 @@
+"""The read-through cache of profiles, which never serves what a finished change has replaced.
+
+Whoever changes a customer writes a tombstone over the cached profile before committing, and again after it.
+Readers take a tombstone for a miss, read Postgres, and fill with ``SET NX``, which cannot replace one. They
+fill within ``FILL_WITHIN_S`` of having begun to read, or not at all. So what was read before a commit can only
+be offered to the cache while the tombstone that followed the commit is there.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from profiles.codec import TOMBSTONE, decode_cached, encode
+from profiles.customer import Profile
+from profiles.errors import ProfilesUnavailable
+from profiles.stores.translation import translated
+
+BEFORE_CHANGE_S = 10
+AFTER_CHANGE_S = 5
+FILL_WITHIN_S = 4.0
+"""How long after it began a read may still fill: the difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
+
+_PIPELINED = 1000
+
+
+class ProfileCache:
+    """Encoded profiles in Redis, by customer.
+
+    The client must not decode responses, and should have a socket timeout of a second at most. ``key_of``
+    gives a customer's key. ``ttl_s`` is how long a profile stays; that of a customer without a record stays
+    for ``unknown_ttl_s`` only, since anyone may ask for any id.
+    """
+
+    def __init__(
+        self, redis: Redis, key_of: Callable[[str], str], *, ttl_s: int = 300, unknown_ttl_s: int = 30
+    ) -> None:
+        self._redis = redis
+        self._key_of = key_of
+        self._ttl_s = ttl_s
+        self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
+
+    async def get(self, customer_id: str) -> Profile | None:
+        """The cached profile, or ``None``. Raises ``ProfilesUnavailable``.
+
+        Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
+        """
+        key = self._key_of(customer_id)
+        with translated("read the profile cache"):
+            value = cast("bytes | None", await self._redis.get(key))
+            profile = decode_cached(value)
+            if profile is None and value is not None and value != TOMBSTONE:
+                await self._remove_if_still(key, value)
+        return profile
+
+    async def fill(self, profile: Profile) -> bool:
+        """Cache ``profile`` unless something is there, be it a tombstone. Says whether it was cached.
+
+        Only ``ProfileStore.fill`` knows whether this is still safe. Raises ``ProfilesUnavailable``.
+        """
+        key = self._key_of(profile.customer.customer_id)
+        ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
+        with translated("fill the profile cache"):
+            return bool(await self._redis.set(key, encode(profile), nx=True, ex=ttl_s))
+
+    @asynccontextmanager
+    async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:
+        """Around a change of these customers, which must be committed when the block ends.
+
+        Raises ``ProfilesUnavailable`` before the block if the cache cannot be cleared: nothing is changed
+        then. Raises it after the block if the cache cannot be cleared again: the change is stored, but must
+        not be acknowledged, and has to be repeated.
+        """
+        await self._bury(customer_ids, BEFORE_CHANGE_S)
+        try:
+            yield
+        except BaseException:
+            with suppress(ProfilesUnavailable):  # a failed commit may still have taken place
+                await self._bury(customer_ids, AFTER_CHANGE_S)
+            raise
+        await self._bury(customer_ids, AFTER_CHANGE_S)
+
+    async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
+        with translated("clear the profile cache"):
+            for some in _parts(customer_ids):
+                pipeline = self._redis.pipeline(transaction=False)
+                for customer_id in some:
+                    pipeline.set(self._key_of(customer_id), TOMBSTONE, ex=ttl_s)
+                await pipeline.execute()
+
+    async def _remove_if_still(self, key: str, value: bytes) -> None:
+        async with self._redis.pipeline() as pipeline:
+            await pipeline.watch(key)
+            if await pipeline.get(key) == value:
+                pipeline.multi()  # type: ignore[no-untyped-call]  # redis-py leaves this one method untyped
+                pipeline.delete(key)
+                with suppress(WatchError):  # somebody wrote to it: then it is theirs
+                    await pipeline.execute()
+
+
+def _parts(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
+    left = iter(customer_ids)
+    while some := list(islice(left, _PIPELINED)):
+        yield some
