@@ -33,9 +33,15 @@ class Settings(BaseSettings):
     buckets: int = Field(
         64, ge=1, le=4096, description="partitions of the customers; fixed once data are stored"
     )
-    catalog_poll_ms: int = Field(300, ge=10, le=60_000, description="how often changes of the catalogue are looked for")
-    redis_stall_ms: int = Field(500, ge=10, le=60_000, description="a Redis that is silent for so long is taken as gone")
-    policy_budget_ms: float = Field(20.0, gt=0, description="a policy that takes longer, three times in a row, is paused")
+    catalog_poll_ms: int = Field(
+        300, ge=10, le=60_000, description="how often changes of the catalogue are looked for"
+    )
+    redis_stall_ms: int = Field(
+        500, ge=10, le=60_000, description="a Redis that is silent for so long is taken as gone"
+    )
+    policy_budget_ms: float = Field(
+        20.0, gt=0, description="a policy that takes longer, three times in a row, is paused"
+    )
     profile_cache_s: int = Field(3600, ge=1, description="how long a profile stays in the cache")
     context_bytes: int = Field(16_384, ge=2, description="largest context of a request")
     body_bytes: int = Field(1_048_576, ge=1024, description="largest body of a request, imports apart")

@@ -1,6 +1,6 @@
 """The HTTP application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from app.api import catalog, customers, decisions, feedback, health, imports, policies, reports
 from app.config import Settings, get_settings
 from app.errors import install
+from app.keys import ApiKey
 from app.security import KeyCheck
 from app.state import ApiState, open_state
-from app.telemetry import Metrics, configure_logs, prepare_metrics
+from app.telemetry import Metrics, configure_logs
 
 DESCRIPTION = """
 What is the best thing to offer this customer, now? Ask `POST /v1/decisions`, tell what happened with
@@ -25,7 +26,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Settings come from the environment unless they are given."""
     settings = settings or get_settings()
     configure_logs(settings.log_level)
-    prepare_metrics(settings.data_dir)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
@@ -40,14 +40,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         openapi_tags=[
             {"name": name}
-            for name in ("decisions", "feedback", "catalogue", "customers", "imports", "reports", "policies", "health")
+            for name in (
+                "decisions",
+                "feedback",
+                "catalogue",
+                "customers",
+                "imports",
+                "reports",
+                "policies",
+                "health",
+            )
         ],
     )
     install(app)
     for module in (decisions, feedback, catalog, customers, imports, reports, policies, health):
         app.include_router(module.router)
 
-    def keys() -> object:
+    def keys() -> Mapping[bytes, ApiKey] | None:
         state: ApiState | None = getattr(app.state, "nextbest", None)
         return None if state is None else state.api_keys
 

@@ -50,7 +50,9 @@ class KeyCheck:
         limit = self._import_bytes if scope["path"].startswith("/v1/imports/") else self._body_bytes
         length = found.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > limit:
-            await problem(413, f"the body has {int(length)} bytes; at most {limit} are taken")(scope, receive, send)
+            await problem(413, f"the body has {int(length)} bytes; at most {limit} are taken")(
+                scope, receive, send
+            )
             return
         if length is None and b"transfer-encoding" in found:
             receive = _limited(receive, limit)
@@ -85,7 +87,9 @@ def allow(*roles: Role) -> Callable[[Request], Awaitable[ApiKey]]:
         key: Any = request.scope["api_key"]
         assert isinstance(key, ApiKey)
         if key.role != "admin" and key.role not in roles:
-            raise Problem(403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(roles)}")
+            raise Problem(
+                403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(roles)}"
+            )
         return key
 
     return check

@@ -72,9 +72,7 @@ class ApiState:
     feedback: FeedbackService = field(init=False)
 
     def __post_init__(self) -> None:
-        cached = CachedProfiles(
-            self.profiles, self.pipe, self.keys, self._numbers, self.settings.profile_cache_s
-        )
+        cached = CachedProfiles(self.profiles, self.numbers)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
@@ -99,7 +97,8 @@ class ApiState:
         if self.catalogue is None or catalogue.version > self.catalogue.version:
             self.catalogue = catalogue
 
-    def _numbers(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, int]:
+        """Offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
         return self.current_catalogue().numbers
 
     async def refresh(self) -> None:
@@ -163,7 +162,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         catalogues=CatalogueStore(engine),
         key_store=KeyStore(engine),
         archive=ArchiveReader(engine),
-        profiles=ProfileStore(engine, redis, keys.profile),
+        profiles=ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s),
         decision_log=RedisLog(pipe, keys),
     )
     try:
@@ -183,7 +182,9 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(Unavailable):
         buckets = await installed_buckets(state.engine, state.settings.buckets)
         if buckets != state.settings.buckets:
-            raise ConfigError(f"NEXTBEST_BUCKETS is {state.settings.buckets}, but this installation has {buckets}")
+            raise ConfigError(
+                f"NEXTBEST_BUCKETS is {state.settings.buckets}, but this installation has {buckets}"
+            )
         await state.refresh()
     with contextlib.suppress(RedisUnavailable):
         await load_functions(state.redis)

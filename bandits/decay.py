@@ -39,7 +39,9 @@ class ForwardDecay:
 
     def __post_init__(self) -> None:
         if self.half_life_s is not None and not (0 < self.half_life_s < math.inf):
-            raise PolicyParameterError(f"half_life_s must be positive, not {self.half_life_s}; null never forgets")
+            raise PolicyParameterError(
+                f"half_life_s must be positive, not {self.half_life_s}; null never forgets"
+            )
 
     def period(self, t_s: float) -> int:
         """The number of the landmark period that the time ``t_s`` (Unix seconds) belongs to."""

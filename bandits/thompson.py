@@ -79,7 +79,9 @@ class ThompsonPolicy:
         self.name = name
         self.version = version
         self.strength = in_range("strength", parameters.get("strength", 20.0), 0.1, 1e6)
-        self.default = in_range("default_propensity", parameters.get("default_propensity", 0.05), 1e-4, 0.9999)
+        self.default = in_range(
+            "default_propensity", parameters.get("default_propensity", 0.05), 1e-4, 0.9999
+        )
         half_life_days = in_range("half_life_days", parameters.get("half_life_days", 90.0), 0.0, 36_500.0)
         self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
         self.epsilon = in_range("epsilon", parameters.get("epsilon", 0.05), 1e-4, 1.0)

@@ -123,9 +123,13 @@ class Catalogue:
     numbers: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        views = {p.placement_id: _view(p, self.offers.values(), self.history_ms) for p in self.placements.values()}
+        views = {
+            p.placement_id: _view(p, self.offers.values(), self.history_ms) for p in self.placements.values()
+        }
         object.__setattr__(self, "views", MappingProxyType(views))
-        object.__setattr__(self, "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()}))
+        object.__setattr__(
+            self, "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()})
+        )
 
     @property
     def history_ms(self) -> int:
@@ -149,7 +153,9 @@ class Catalogue:
         """Raise ``Invalid`` for the first reference that leads nowhere."""
         for offer in self.offers.values():
             if offer.group not in self.groups:
-                raise Invalid("group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}")
+                raise Invalid(
+                    "group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}"
+                )
         for placement in self.placements.values():
             for offer_id in placement.default_offers:
                 if offer_id not in self.offers:

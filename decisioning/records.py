@@ -18,9 +18,6 @@ from bandits.policy import IntArray, Observation
 from decisioning.engine import Selection
 from decisioning.errors import LogCodecError
 
-OUTCOMES = ("presented", "clicked", "accepted", "rejected")
-REWARDS: Mapping[str, float] = {"accepted": 1.0, "rejected": 0.0}
-
 Header = dict[str, Any]
 Fields = Mapping[bytes, bytes]
 

@@ -45,7 +45,9 @@ async def read_groups(state: State, key: Anyone) -> list[dict[str, Any]]:
 
 
 @router.put("/groups/{group_id}", responses=problems(413) | {201: {"description": "Created"}})
-async def put_group(group_id: Id, body: GroupBody, state: State, key: Ops, response: Response) -> dict[str, Any]:
+async def put_group(
+    group_id: Id, body: GroupBody, state: State, key: Ops, response: Response
+) -> dict[str, Any]:
     """Create or replace a group."""
     version = await _put(state, key, response, "group", group_id, body.model_dump())
     return {"group_id": group_id, "catalog_version": version}
@@ -64,7 +66,9 @@ async def read_offer(offer_id: Id, state: State, key: Anyone) -> dict[str, Any]:
 
 
 @router.put("/offers/{offer_id}", responses=problems(413) | {201: {"description": "Created"}})
-async def put_offer(offer_id: Id, body: OfferBody, state: State, key: Ops, response: Response) -> dict[str, Any]:
+async def put_offer(
+    offer_id: Id, body: OfferBody, state: State, key: Ops, response: Response
+) -> dict[str, Any]:
     """Create or replace an offer. It is live in every process within a second."""
     version = await _put(state, key, response, "offer", offer_id, body.stored())
     return {"offer_id": offer_id, "catalog_version": version}

@@ -55,11 +55,15 @@ class DecisionRequest(Body):
     customer_id: CustomerId
     placement: Id
     context: dict[str, Any] = Field(default_factory=dict, description="free JSON about this interaction")
-    limit: int | None = Field(None, ge=1, le=100, description="at most so many offers; by default the placement's slots")
+    limit: int | None = Field(
+        None, ge=1, le=100, description="at most so many offers; by default the placement's slots"
+    )
     decision_id: DecisionId | None = Field(
         None, description="your own id: the same id gives the same answer for 30 days"
     )
-    deadline_ms: int | None = Field(None, ge=1, le=60_000, description="answer within this time, by default the placement's")
+    deadline_ms: int | None = Field(
+        None, ge=1, le=60_000, description="answer within this time, by default the placement's"
+    )
     dry_run: bool = Field(False, description="nothing is reserved, logged or learned")
 
 
@@ -272,15 +276,15 @@ class CustomerBody(Body):
         },
     )
 
-    attributes: dict[Key, bool | Number | Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]] = (
-        Field(default_factory=dict, max_length=200)
-    )
+    attributes: dict[
+        Key, bool | Number | Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]
+    ] = Field(default_factory=dict, max_length=200)
     indicators: dict[Key, Number] = Field(default_factory=dict, max_length=200)
     holdings: list[Name] = Field(default_factory=list, max_length=200)
     interests: dict[Key, Number] = Field(default_factory=dict, max_length=500)
-    consents: dict[Key, list[Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]]] = Field(
-        default_factory=dict, max_length=50, description="purpose -> channels, '*' for all"
-    )
+    consents: dict[
+        Key, list[Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]]
+    ] = Field(default_factory=dict, max_length=50, description="purpose -> channels, '*' for all")
 
 
 def to_ms(at: datetime) -> int:

@@ -22,7 +22,9 @@ class Learner:
     the other finds it moved, and goes on from there.
     """
 
-    def __init__(self, key: str, policy: Policy, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder) -> None:
+    def __init__(
+        self, key: str, policy: Policy, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder
+    ) -> None:
         self.key = key
         self._policy = policy
         self._reader = reader

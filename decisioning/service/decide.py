@@ -102,7 +102,9 @@ class DecisionService:
         view = catalogue.view(request.placement)
         own_id = request.decision_id
         if own_id is not None and bucket_of_generated(own_id) is not None:
-            raise Invalid("decision_id", "ids of this form are made by nextbest; send an id of your own, or none")
+            raise Invalid(
+                "decision_id", "ids of this form are made by nextbest; send an id of your own, or none"
+            )
         bucket = self._keys.bucket(request.customer_id)
         decision_id = own_id or generated_id(bucket, self._entropy())
         work = _Work(request, view, catalogue.version, decision_id, self._clock_ms())
@@ -126,10 +128,9 @@ class DecisionService:
             reply = await self._log.read(request.customer_id, bool(work.view.limited), own_id)
         except RedisUnavailable:
             reply = None
-            work.degraded.append("contact_history_unavailable")
-        if reply is not None and own_id is not None:
-            if (earlier := self._earlier(work, reply)) is not None:
-                return earlier
+            self._degrade(work, "contact_history_unavailable")
+        if reply is not None and own_id is not None and (earlier := self._earlier(work, reply)) is not None:
+            return earlier
         profile = await self._profile(work, reply)
         if profile is None:
             return self._defaults(work, "profile_unavailable")
@@ -153,16 +154,12 @@ class DecisionService:
             if profile is not None:
                 return profile
         try:
-            loaded = await self._profiles.load(customer_id)
+            return await self._profiles.load(customer_id, fill=reply is not None)
         except PostgresUnavailable:
             if reply is None:
                 return None
-            work.degraded.append("profile_unavailable")
+            self._degrade(work, "profile_unavailable")
             return Profile.unknown(customer_id)
-        profile = loaded or Profile.unknown(customer_id)
-        if reply is not None:
-            self._profiles.cache(customer_id, profile)
-        return profile
 
     async def _choose(self, work: _Work, profile: Profile, available: BoolArray, *, log_it: bool) -> Header:
         placement = work.view.placement
@@ -290,7 +287,12 @@ class DecisionService:
         rows = [by_id[o] for o in work.view.placement.default_offers if o in by_id]
         slots = min(work.request.limit or work.view.placement.slots, work.view.placement.slots)
         header = self._header(
-            work, profile, "default@1", 0, False, Selection((), work.view.numbers[:0], np.zeros(0, np.float32))
+            work,
+            profile,
+            "default@1",
+            0,
+            False,
+            Selection((), work.view.numbers[:0], np.zeros(0, np.float32)),
         )
         header["offers"] = [
             _default_offer(work.view, row, rank) for rank, row in enumerate(rows[:slots], start=1)
@@ -358,4 +360,6 @@ def _default_offer(view: PlacementView, row: int, rank: int) -> dict[str, Any]:
 
 
 def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

@@ -1,16 +1,17 @@
 """Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from decisioning.errors import Conflict, Invalid, NotFound, RedisUnavailable
-from decisioning.records import OUTCOMES, Outcome, outcome_fields
+from decisioning.records import Outcome, outcome_fields
 from decisioning.service.ports import Archive, DecisionLog
 
 FUTURE_MS = 300_000
 
 Status = Literal["recorded", "duplicate", "late"]
+_STATUSES: Mapping[str, Status] = {"recorded": "recorded", "duplicate": "duplicate", "late": "late"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class FeedbackService:
         if status == "not_offered":
             raise _not_offered(feedback)
         if status == "contradicts":
-            raise Conflict(f"{feedback.offer_id!r} was already {detail} in this decision; the first answer counts")
-        if status == "recorded" or status == "late" or status == "duplicate":
-            return status
-        raise RedisUnavailable(f"redis answered a feedback with {status!r}")
+            raise Conflict(
+                f"{feedback.offer_id!r} was already {detail} in this decision; the first answer counts"
+            )
+        return _STATUSES[status]
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
         """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
@@ -78,7 +79,11 @@ class FeedbackService:
         if now_ms <= header["until_ms"]:
             # Redis lost it and it is being restored; taking the outcome now could count it twice.
             raise RedisUnavailable("the decision is being restored; send the outcome again")
-        earlier = {o.outcome for o in await self._archive.outcomes(feedback.decision_id) if o.offer_id == feedback.offer_id}
+        earlier = {
+            o.outcome
+            for o in await self._archive.outcomes(feedback.decision_id)
+            if o.offer_id == feedback.offer_id
+        }
         if feedback.outcome in earlier:
             return "duplicate"
         outcome = Outcome(
@@ -101,12 +106,6 @@ class FeedbackService:
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
         fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)])
         return "late" if fresh else "duplicate"
-
-
-def check_outcome(outcome: str) -> None:
-    """Raise ``Invalid`` unless it is one that callers may report."""
-    if outcome not in OUTCOMES:
-        raise Invalid("outcome", f"must be one of {', '.join(OUTCOMES)}")
 
 
 def _not_offered(feedback: Feedback) -> Invalid:

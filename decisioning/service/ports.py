@@ -46,12 +46,8 @@ class ProfileSource(Protocol):
         """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
         ...
 
-    async def load(self, customer_id: str) -> Profile | None:
-        """From Postgres; ``None`` if the customer is not known. Raises ``PostgresUnavailable``."""
-        ...
-
-    def cache(self, customer_id: str, profile: Profile) -> None:
-        """Fill the cache in the background; failures do not matter."""
+    async def load(self, customer_id: str, *, fill: bool) -> Profile:
+        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -110,7 +110,11 @@ class Archiver:
         """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
         try:
             connection = await self._connected()
-            return int(await connection.fetchval("SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy))
+            return int(
+                await connection.fetchval(
+                    "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy
+                )
+            )
         except DRIVER_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
@@ -158,7 +162,16 @@ def _decision_row(d: Decided) -> tuple[Any, ...]:
 
 def _outcome_row(o: Outcome) -> tuple[Any, ...]:
     return (
-        *(o.decision_id, o.offer_id, o.outcome, _time(o.decided_at_ms), o.offer, o.value, o.at_ms, o.recorded_ms),
+        *(
+            o.decision_id,
+            o.offer_id,
+            o.outcome,
+            _time(o.decided_at_ms),
+            o.offer,
+            o.value,
+            o.at_ms,
+            o.recorded_ms,
+        ),
         *(o.late, o.reward, o.prior, o.policy, o.placement, o.bucket, o.position),
     )
 
@@ -183,11 +196,18 @@ class ArchiveReader:
             ).first()
         return None if row is None else _decided(row)
 
+    async def known(self, decision_ids: Collection[str]) -> set[str]:
+        """Which of these decisions are archived. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)")
+            return {row.decision_id for row in await connection.execute(query, {"ids": list(decision_ids)})}
+
     async def outcomes(self, decision_id: str) -> list[Outcome]:
         """All outcomes of a decision, in the order of the log. Raises ``PostgresUnavailable``."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(
-                text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"), {"id": decision_id}
+                text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"),
+                {"id": decision_id},
             )
             return [_outcome(row) for row in rows]
 

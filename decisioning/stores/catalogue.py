@@ -56,7 +56,8 @@ class CatalogueStore:
             await connection.execute(
                 text(
                     "INSERT INTO catalog_entries (version, kind, id, body, author) VALUES"
-                    " ((SELECT coalesce(max(version), 0) + 1 FROM catalog_entries), :kind, :id, cast(:body AS jsonb), :author)"
+                    " ((SELECT coalesce(max(version), 0) + 1 FROM catalog_entries),"
+                    " :kind, :id, cast(:body AS jsonb), :author)"
                 ),
                 {"kind": kind, "id": name, "body": _json(body), "author": author},
             )
@@ -103,7 +104,9 @@ def build(version: int, entries: list[Entry], numbers: Mapping[str, int]) -> Cat
             if kind == "offer"
         },
         placements={
-            name: Placement(placement_id=name, **(dict(body) | {"default_offers": tuple(body["default_offers"])}))
+            name: Placement(
+                placement_id=name, **(dict(body) | {"default_offers": tuple(body["default_offers"])})
+            )
             for kind, name, body in entries
             if kind == "placement"
         },
@@ -118,4 +121,3 @@ def _offer(name: str, body: Mapping[str, Any], number: int, treatments: list[Tre
         treatments=tuple(sorted(treatments, key=lambda t: t.treatment_id)),
         **(dict(body) | {"contact_limits": limits}),
     )
-

@@ -61,9 +61,7 @@ class RedisLog:
             history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
         if own_id is not None:
             mine = f"{bucket} {customer_id}"
-            owner = self.pipe.call(
-                "SET", self.keys.owner(own_id), mine, "NX", "GET", "PX", OWNER_TTL_MS
-            )
+            owner = self.pipe.call("SET", self.keys.owner(own_id), mine, "NX", "GET", "PX", OWNER_TTL_MS)
             earlier = self.pipe.call("HGET", self.keys.decision(bucket, own_id), "h")
         calls = [c for c in (profile, history, owner, earlier) if c is not None]
         try:
@@ -78,7 +76,8 @@ class RedisLog:
         contacts = parse_history(history.result()) if history is not None else []
         if own_id is None:
             return ReadReply(replies[0], contacts)
-        assert owner is not None and earlier is not None
+        assert owner is not None
+        assert earlier is not None
         known = owner.result()
         header = earlier.result()
         return ReadReply(
@@ -95,9 +94,7 @@ class RedisLog:
         """
         return asyncio.ensure_future(self._decide(header, selection, history_ms))
 
-    async def _decide(
-        self, header: Header, selection: Selection, history_ms: int
-    ) -> DecideReply:
+    async def _decide(self, header: Header, selection: Selection, history_ms: int) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
@@ -118,7 +115,11 @@ class RedisLog:
             ),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
             (header_bytes(header), candidates, priors, customer_id),
-            (f"{header['policy']['name']}@{header['policy']['version']}", header["placement"], header["presentation"]),
+            (
+                f"{header['policy']['name']}@{header['policy']['version']}",
+                header["placement"],
+                header["presentation"],
+            ),
             (len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
@@ -153,7 +154,14 @@ class RedisLog:
         return None if owner is None else int(owner.split(b" ", 1)[0])
 
     async def feedback(
-        self, bucket: int, decision_id: str, offer_id: str, outcome: str, value: float | None, at_ms: int, now_ms: int
+        self,
+        bucket: int,
+        decision_id: str,
+        offer_id: str,
+        outcome: str,
+        value: float | None,
+        at_ms: int,
+        now_ms: int,
     ) -> tuple[str, str]:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
         reply = await self._function(

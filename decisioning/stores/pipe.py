@@ -1,6 +1,6 @@
 """One Redis connection shared by all requests of a process, for the path of a decision.
 
-Commands that are issued in the same turn of the event loop leave in one write, and replies are matched to them in order.
+Commands that are issued in the same turn of the event loop leave in one write, and replies are matched in order.
 Compared with a pool of connections this takes an order of magnitude less CPU a round trip under load, a caller that
 stops waiting costs nothing, and losing Redis is noticed once, not once a request.
 """
@@ -167,7 +167,9 @@ class Pipe:
             database = parse_qs(url.query).get("db", ["0"])[0]
         else:
             tls = ssl.create_default_context() if url.scheme == "rediss" else None
-            _, link = await loop.create_connection(_Link, url.hostname, url.port or 6379, ssl=tls)
+            _, link = await loop.create_connection(
+                _Link, url.hostname or "127.0.0.1", url.port or 6379, ssl=tls
+            )
             database = url.path.strip("/") or "0"
         if url.password:
             user = (unquote(url.username),) if url.username else ()

@@ -127,7 +127,9 @@ class Rebuilder:
                 for name, delta in fold(policy, seen).items():
                     table.add(name, delta)
             epoch = 1 + max(current.epoch if current else 0, await self._last_fold(key))
-            arms = Arms(epoch, {b: archived.get(b, START) for b in range(self._keys.buckets)}, dict(table.fields()))
+            arms = Arms(
+                epoch, {b: archived.get(b, START) for b in range(self._keys.buckets)}, dict(table.fields())
+            )
             if await self._arms.reset(key, current.epoch if current else None, arms):
                 return count
             log.info("arms of %s were folded meanwhile; rebuilding again", key)
@@ -197,7 +199,8 @@ FROM decisions d, LATERAL (
     SELECT (d.header ->> 'until_ms')::bigint > :open_from_ms
         AND NOT EXISTS (
             SELECT 1 FROM outcomes x
-            WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
+            WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
+                AND x.outcome IN ('expired', 'withdrawn')
         ) AS open
 ) o
 WHERE d.header ->> 'source' = 'live'
@@ -211,10 +214,21 @@ WHERE d.header ->> 'source' = 'live'
 
 def _hash(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> list[Any]:
     """The fields of a waiting decision, as ``nb_decide`` writes them."""
-    prior_of = dict(zip(np.frombuffer(candidates, "<u4").tolist(), np.frombuffer(priors, "<f4").tolist(), strict=True))
+    prior_of = dict(
+        zip(np.frombuffer(candidates, "<u4").tolist(), np.frombuffer(priors, "<f4").tolist(), strict=True)
+    )
     offers = [offer["offer_id"] for offer in header["offers"]]
     fields: list[Any] = [
-        *("h", to_json(header), "c", header["customer_id"], "d", header["decided_at_ms"], "u", header["until_ms"]),
+        *(
+            "h",
+            to_json(header),
+            "c",
+            header["customer_id"],
+            "d",
+            header["decided_at_ms"],
+            "u",
+            header["until_ms"],
+        ),
         *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
         *("m", header["presentation"], "n", ",".join(offers)),
     ]

@@ -56,5 +56,7 @@ async def acceptance(
     statement = f"SELECT {groups}, {sums} FROM acceptance {where} GROUP BY {ordinals} ORDER BY {ordinals}"
     parameters = {"start": start, "end": end, "placement": placement, "policy": policy}
     async with transaction(engine) as connection:
-        rows = await connection.execute(text(statement), {k: v for k, v in parameters.items() if v is not None})
+        rows = await connection.execute(
+            text(statement), {k: v for k, v in parameters.items() if v is not None}
+        )
         return [dict(row._mapping) for row in rows]

@@ -53,7 +53,7 @@ class LogReader:
     """Reads the streams of all buckets."""
 
     def __init__(self, redis: "Redis", keys: Keys) -> None:
-        self._redis = redis
+        self._redis: Any = redis
         self._keys = keys
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
@@ -115,7 +115,9 @@ class LogReader:
         """Decisions whose reward window is over: ``(bucket, decision id)``, at most ``limit`` a bucket."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket in range(self._keys.buckets):
-                pipe.zrange(self._keys.pending(bucket), "-inf", f"({now_ms}", byscore=True, offset=0, num=limit)
+                pipe.zrange(
+                    self._keys.pending(bucket), "-inf", f"({now_ms}", byscore=True, offset=0, num=limit
+                )
             replies = await pipe.execute()
         return [(bucket, name.decode()) for bucket, names in enumerate(replies) for name in names]
 
@@ -124,7 +126,7 @@ class LogReader:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket, name in due:
                 keys = (self._keys.decision(bucket, name), self._keys.log(bucket), self._keys.pending(bucket))
-                pipe.fcall("nb_expire", 3, *keys, name, now_ms, grace_ms)  # type: ignore[arg-type]
+                pipe.fcall("nb_expire", 3, *keys, name, now_ms, grace_ms)
             return (await pipe.execute()).count(b"expired")
 
 
@@ -151,7 +153,7 @@ class ArmStore:
     """Arms in Redis. Every change goes through ``nb_fold`` or ``nb_reset``."""
 
     def __init__(self, redis: "Redis", keys: Keys) -> None:
-        self._redis = redis
+        self._redis: Any = redis
         self._keys = keys
 
     async def load(self, policy: str) -> Arms | None:
@@ -189,9 +191,7 @@ class ArmStore:
             )
         return bool(reply[0] == b"ok")
 
-    async def reset(
-        self, policy: str, expected_epoch: int | None, arms: Arms
-    ) -> bool:
+    async def reset(self, policy: str, expected_epoch: int | None, arms: Arms) -> bool:
         """Replace all arms. False if the epoch is not the expected one (``None``: there must be no arms)."""
         arguments: list[Any] = [
             -1 if expected_epoch is None else expected_epoch,
@@ -209,7 +209,9 @@ class ArmStore:
     async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[Change]:
         """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
         async with redis_errors():
-            reply = await self._redis.xread({self._keys.changes(policy): f"{epoch}-1"}, count=count, block=block_ms)
+            reply = await self._redis.xread(
+                {self._keys.changes(policy): f"{epoch}-1"}, count=count, block=block_ms
+            )
         return [_change(position, fields) for _, entries in reply or [] for position, fields in entries]
 
     async def trim_changes(self, policy: str, epoch: int) -> None:

@@ -132,7 +132,17 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in (
-        "folds archived acceptance outcomes decisions api_keys catalog_entries offers propensities customers installation"
-    ).split():
+    for table in [
+        "folds",
+        "archived",
+        "acceptance",
+        "outcomes",
+        "decisions",
+        "api_keys",
+        "catalog_entries",
+        "offers",
+        "propensities",
+        "customers",
+        "installation",
+    ]:
         op.execute(f"DROP TABLE {table}")

@@ -1,0 +1,54 @@
+"""Customers."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.deps import Ops, Reader, State, problems
+from app.api.schemas import CustomerBody, CustomerId
+from decisioning.errors import Invalid, NotFound
+from profiles.customer import Customer
+from profiles.errors import InvalidCustomer
+
+router = APIRouter(prefix="/v1/customers", tags=["customers"])
+
+
+@router.put("/{customer_id}", responses=problems(413))
+async def put_customer(customer_id: CustomerId, body: CustomerBody, state: State, key: Ops) -> dict[str, str]:
+    """Create or replace a customer. When this answers, no decision uses the earlier record any more."""
+    customer = Customer(
+        customer_id,
+        body.attributes,
+        body.indicators,
+        tuple(body.holdings),
+        body.interests,
+        {purpose: tuple(channels) for purpose, channels in body.consents.items()},
+    )
+    try:
+        await state.profiles.upsert_customer(customer)
+    except InvalidCustomer as error:
+        raise Invalid(error.field, error.reason) from None
+    return {"customer_id": customer_id}
+
+
+@router.get("/{customer_id}", responses=problems(404))
+async def read_customer(customer_id: CustomerId, state: State, key: Reader) -> dict[str, Any]:
+    """A customer with the precomputed propensities."""
+    profile = await state.profiles.load(customer_id, state.numbers())
+    if profile is None:
+        raise NotFound("customer", customer_id)
+    customer = profile.customer
+    names = {number: offer_id for offer_id, number in state.numbers().items()}
+    return {
+        "customer_id": customer.customer_id,
+        "attributes": customer.attributes,
+        "indicators": customer.indicators,
+        "holdings": list(customer.holdings),
+        "interests": customer.interests,
+        "consents": {purpose: list(channels) for purpose, channels in customer.consents.items()},
+        "propensities": {
+            names[number]: score
+            for number, score in zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
+            if number in names
+        },
+    }

@@ -1,0 +1,80 @@
+"""Bulk imports, as the API and the command line share them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from app.state import ApiState
+from decisioning.service.past import HistoryImporter, PastDecision
+from profiles.importing import (
+    FileFormat,
+    ImportReport,
+    ImportRun,
+    open_customers,
+    open_history,
+    open_propensities,
+)
+from profiles.stores import BulkLoader
+
+Kind = Literal["customers", "propensities", "history"]
+Progress = Callable[[int, int], None]
+
+
+async def import_file(
+    state: ApiState, kind: Kind, path: Path, file_format: FileFormat, on_progress: Progress | None = None
+) -> tuple[ImportReport, int | None]:
+    """Load all rows of a file that are not refused. For history, also says how many rows were new.
+
+    Raises
+    ------
+    ImportFileError
+        If the file as a whole cannot be imported; nothing is loaded then.
+    ProfilesUnavailable, RedisUnavailable, PostgresUnavailable
+        If a store does not answer; the same file may be imported again.
+    """
+    await state.refresh()
+    known = state.numbers()
+    if kind == "customers":
+        run = await asyncio.to_thread(open_customers, path, file_format)
+    elif kind == "propensities":
+        run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
+    else:
+        run = await asyncio.to_thread(open_history, path, known.keys(), file_format)
+        return await _history(state, run, on_progress)
+    return await BulkLoader(state.engine, state.profiles.cache).load(run, on_progress), None
+
+
+async def _history(state: ApiState, run: ImportRun, on_progress: Progress | None) -> tuple[ImportReport, int]:
+    importer = HistoryImporter(
+        state.decision_log, state.archive, state.keys, state.numbers(), state.current_catalogue().version
+    )
+    new = 0
+    batches = run.batches()
+    while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+        new += await importer.append(_past(batch))
+        if on_progress:
+            on_progress(run.read, run.rows_total)
+    return run.report(), new
+
+
+def _past(batch: pa.RecordBatch) -> list[PastDecision]:
+    return [_row(row) for row in batch.to_pylist()]
+
+
+def _row(row: dict[str, Any]) -> PastDecision:
+    decided_ms = round(row["decided_at"].timestamp() * 1000)
+    occurred = row["occurred_at"]
+    propensity = row["propensity"]
+    return PastDecision(
+        customer_id=row["customer_id"],
+        offer_id=row["offer_id"],
+        decided_at_ms=decided_ms,
+        outcome=row["outcome"],
+        occurred_at_ms=decided_ms if occurred is None else round(occurred.timestamp() * 1000),
+        value=row["value"],
+        placement=row["placement"],
+        propensity=float("nan") if propensity is None else propensity,
+    )
