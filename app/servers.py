@@ -1,7 +1,7 @@
 """Which servers a process works with: the ones that are configured, or embedded ones."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -29,8 +29,15 @@ def server_urls(settings: Settings) -> Iterator[ServerUrls]:
     Raises:
         ConfigError: no URLs are set, and the extra `embedded` is not installed or its servers do not start.
     """
+    with watched_servers(settings) as (urls, _):
+        yield urls
+
+
+@contextmanager
+def watched_servers(settings: Settings) -> Iterator[tuple[ServerUrls, Callable[[], None]]]:
+    """Like `server_urls`, with a function beside the URLs that starts embedded servers again if they have died."""
     if settings.postgres_url is not None and settings.redis_url is not None:
-        yield ServerUrls(settings.postgres_url, settings.redis_url)
+        yield ServerUrls(settings.postgres_url, settings.redis_url), lambda: None
         return
     try:
         from app.embedded import EmbeddedServers, EmbeddedServersError
@@ -45,6 +52,6 @@ def server_urls(settings: Settings) -> Iterator[ServerUrls]:
     except EmbeddedServersError as error:
         raise ConfigError(str(error)) from error
     try:
-        yield urls
+        yield urls, servers.revive
     finally:
         servers.stop()

@@ -14,6 +14,7 @@ from types import FrameType
 import structlog
 
 POLL_S = 0.05
+WATCH_S = 1.0
 PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger("supervise")
@@ -84,11 +85,20 @@ class Supervisor:
     Args:
         commands: what to keep running.
         patience: delays and limits.
+        watch: called about every second; what it raises is logged.
     """
 
-    def __init__(self, commands: Sequence[Command], patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Command],
+        patience: Patience | None = None,
+        *,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
         self._children = [Child(command) for command in commands]
         self._patience = patience or Patience()
+        self._watch = watch
+        self._watch_at = 0.0
         self._received: int | None = None
 
     def run(self) -> int:
@@ -100,6 +110,7 @@ class Supervisor:
         with self._signals():
             try:
                 while self._received is None:
+                    self._call_watch()
                     for child in self._children:
                         status = self._look_after(child)
                         if status is not None:
@@ -108,6 +119,15 @@ class Supervisor:
                 return 0
             finally:
                 self._stop(self._received or signal.SIGTERM)
+
+    def _call_watch(self) -> None:
+        if time.monotonic() < self._watch_at:
+            return
+        try:
+            self._watch()
+        except Exception:
+            log.exception("watch.failed")
+        self._watch_at = time.monotonic() + WATCH_S
 
     def _look_after(self, child: Child) -> int | None:
         """Start, or start again, what should run; an exit status means that the command is given up."""

@@ -1,12 +1,13 @@
 """`nextbest up`: the API and its worker, supervised, with embedded servers if no others are configured."""
 
 import os
+import socket
 import sys
 
 import typer
 
-from app.config import Settings, get_settings
-from app.servers import ServerUrls, server_urls
+from app.config import ConfigError, Settings, get_settings
+from app.servers import ServerUrls, watched_servers
 from app.supervise import Command, Supervisor
 
 
@@ -15,12 +16,13 @@ def up() -> None:
     import migrations
 
     settings = get_settings()
-    with server_urls(settings) as urls:
+    require_free_port(settings.host, settings.port)
+    with watched_servers(settings) as (urls, revive):
         migrations.upgrade(urls.postgres_url)
         typer.echo(
             f"nextbest: http://{settings.host}:{settings.port} (API documentation: /docs). Ctrl-C stops it."
         )
-        status = Supervisor(commands(settings, urls)).run()
+        status = Supervisor(commands(settings, urls), watch=revive).run()
     raise typer.Exit(status)
 
 
@@ -33,3 +35,18 @@ def commands(settings: Settings, urls: ServerUrls) -> list[Command]:
         "NEXTBEST_DATA_DIR": str(settings.data_dir.resolve()),
     }
     return [Command(name, (sys.executable, "-m", "app.cli", name), env) for name in ("serve", "work")]
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Say in words, before anything is started, that the API could not listen there.
+
+    Raises:
+        ConfigError: the address is not ours, or something listens on the port.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port} ({error}); set NEXTBEST_PORT") from error

@@ -109,6 +109,19 @@ class EmbeddedServers:
         self._postgres.restart(mode)
         self._write_state()
 
+    def revive(self) -> None:
+        """Start again what has died by itself; cheap when all is well.
+
+        Raises:
+            EmbeddedServersError: a server did not start.
+        """
+        if self._use is None or (self._postgres.pid and self._valkey.pid):
+            return
+        with exclusive(self.data_dir / ".servers.lock"):
+            self._postgres.start()
+            self._valkey.start()
+            self._write_state()
+
     def __enter__(self) -> ServerUrls:
         return self.start()
 

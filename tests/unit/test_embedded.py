@@ -197,6 +197,21 @@ def test_all_killed_at_once_is_no_obstacle(folder: Path) -> None:
         assert running(pids(folder))
 
 
+def test_servers_that_died_are_revived(folder: Path) -> None:
+    servers = EmbeddedServers(folder, fsync=False)
+    urls = servers.start()
+    started = pids(folder)
+    servers.revive()
+    assert pids(folder) == started
+    for number in started.values():
+        os.kill(number, signal.SIGKILL)
+    assert eventually(lambda: not running(started))
+    servers.revive()
+    assert servers.urls == urls
+    assert running(pids(folder))
+    servers.stop()
+
+
 def test_pid_files_that_name_other_processes_are_no_obstacle(folder: Path) -> None:
     with EmbeddedServers(folder, fsync=False):
         stale = (folder / "postgres/data/postmaster.pid").read_text().splitlines()

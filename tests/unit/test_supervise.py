@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.up import commands
-from app.config import Settings
+from app.commands.up import commands, require_free_port
+from app.config import ConfigError, Settings
 from app.embedded.process import find_process
 from app.servers import ServerUrls
 from app.supervise import Command, Patience, Supervisor
@@ -131,6 +132,26 @@ def test_a_command_that_keeps_failing_is_given_up_and_the_rest_stopped(tmp_path:
     )
     assert supervisor.run() == 7
     assert starts.read_text() == "xxx"
+
+
+def test_what_is_watched_is_looked_at_and_its_failure_stops_nothing(tmp_path: Path) -> None:
+    looked = []
+
+    def watch() -> None:
+        looked.append(1)
+        raise RuntimeError("not well")
+
+    failing = Command("failing", (sys.executable, "-c", "raise SystemExit(7)"))
+    assert Supervisor([failing], QUICK, watch=watch).run() == 7
+    assert looked
+
+
+def test_up_refuses_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="NEXTBEST_PORT"):
+            require_free_port("127.0.0.1", taken.getsockname()[1])
 
 
 def test_signal_handlers_are_put_back() -> None:
