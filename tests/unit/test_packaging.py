@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.txt", "requirements-prod.txt")
-NOT_OURS = {".git", ".venv", "var", "build", "dist", "node_modules"}
+PRODUCED = re.compile(r"\.git|\.venv|var|build|dist|\.hypothesis|\.schemathesis|.*_cache|.*\.egg-info")
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -23,9 +23,7 @@ def normalised(requirement: str) -> str:
 
 def our_files() -> list[Path]:
     """The project's files, without what is installed or produced."""
-    top = [
-        entry for entry in ROOT.iterdir() if entry.name not in NOT_OURS and not entry.name.endswith("_cache")
-    ]
+    top = [entry for entry in ROOT.iterdir() if not PRODUCED.fullmatch(entry.name)]
     files = [path for entry in top for path in ([entry] if entry.is_file() else entry.rglob("*"))]
     return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
 
