@@ -1,6 +1,8 @@
 """The command `nextbest`. Each command is a module of `app.commands`, imported when it is run."""
 
 import sys
+from pathlib import Path
+from typing import get_args
 
 import typer
 
@@ -46,6 +48,37 @@ def migrate() -> None:
     from app.commands.migrate import migrate as run
 
     run()
+
+
+@app.command("import")
+def import_(
+    kind: str = typer.Argument(..., help="customers, propensities or history"),
+    file: Path = typer.Argument(..., help="a .csv or .parquet file"),
+) -> None:
+    """Load a file; rows that cannot be loaded are reported one by one, all others are loaded."""
+    from app.commands.log import load_file
+    from app.imports import Kind
+
+    found = next((k for k in get_args(Kind) if k == kind), None)
+    if found is None:
+        raise typer.BadParameter(f"{kind!r} cannot be imported; there are {', '.join(get_args(Kind))}")
+    load_file(found, file)
+
+
+@app.command()
+def replay(decision_id: str = typer.Argument(..., help="the id of an archived decision")) -> None:
+    """Make a decision again from the log alone, and compare it bit for bit."""
+    from app.commands.log import replay as run
+
+    run(decision_id)
+
+
+@app.command()
+def rebuild(reports: bool = typer.Option(False, help="rebuild the report roll-ups as well")) -> None:
+    """Put back what Redis holds (arms, contact history, waiting decisions) from the log in Postgres."""
+    from app.commands.log import rebuild as run
+
+    run(reports)
 
 
 app.add_typer(keys.app, name="keys")

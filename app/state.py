@@ -68,6 +68,7 @@ class ApiState:
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    warm: asyncio.Event = field(default_factory=asyncio.Event)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
 
@@ -126,6 +127,8 @@ class ApiState:
                     await asyncio.sleep(RETRY_S)
                     continue
                 self.replica.load(key, arms.epoch, arms.fields.items())
+                if all(self.replica.epoch(k) is not None for k in self.policies):
+                    self.warm.set()
                 await self._apply_changes(store, key)
             except RedisUnavailable as error:
                 log.warning("arms of %s are as of before: %s", key, error)
@@ -145,7 +148,8 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
 
     Starts even if a store is down (its readiness tells), except when the installation has other buckets.
     """
-    assert settings.postgres_url is not None and settings.redis_url is not None
+    if settings.postgres_url is None or settings.redis_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
     engine = make_engine(settings.postgres_url)
     redis = make_redis(settings.redis_url)
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
@@ -194,8 +198,7 @@ async def _start(state: ApiState) -> None:
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):
-            while any(state.replica.epoch(key) is None for key in state.policies):
-                await asyncio.sleep(0.01)
+            await state.warm.wait()
 
 
 async def _keep_functions(state: ApiState) -> None:

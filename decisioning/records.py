@@ -1,9 +1,9 @@
 """Records of the log: what a stream entry holds, and how it is read.
 
-Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x`` (their
-precomputed propensities, float32, NaN where there is none). ``outcome``: one outcome of one offer. ``expired`` and
-``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed to
-learn from them, so no reader has to join.
+Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
+(their precomputed propensities, float32, NaN where there is none). ``outcome``: one outcome of one offer. ``expired``
+and ``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed
+to learn from them, so no reader has to join.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """`nextbest demo`: real households and campaigns, served and learned from, with simulated visitors."""
 
-from typing import Annotated
-
 import typer
 from rich.console import Console
 
@@ -10,12 +8,8 @@ from app.config import get_settings
 PLAIN_WIDTH = 120
 
 
-def demo(
-    seconds: Annotated[
-        float | None, typer.Option(min=1, help="Stop after so many seconds of live visitors.")
-    ] = None,
-) -> None:
-    """Set everything up in `demo` below the data folder, then let visitors come, until Ctrl-C or `--seconds`.
+def demo(seconds: float | None) -> None:
+    """Set everything up in `demo` below the data folder and let visitors come, for `seconds` or until Ctrl-C.
 
     Exit status: 0 if decisions were served and learned from, 1 if not, 2 if the demo could not run.
     """

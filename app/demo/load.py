@@ -15,16 +15,15 @@ from app.demo.client import Api, DemoError, Json
 from app.demo.customers import write_customers
 from app.demo.history import HistoryCounts, write_history
 from app.demo.journey import DATA_END, Journey, load_journey
-from app.demo.names import CHANNELS, DESK, MAILER, WEB, customer_ids
+from app.demo.names import CHANNELS, DESK, MAILER, REWARD_WINDOW_S, WEB, customer_ids
 from app.demo.offers import TYPES, Offer, build_offers
 from app.demo.propensity import Quality, fit_propensity, propensities, quality, write_propensities
-from app.demo.report import HISTORY_POLICY
+from app.demo.report import is_history
 from app.demo.response import World, build_world
 from app.demo.visitors import Crowd
 
 KINDS = ("customers", "propensities", "history")
-# Visitors answer within a few seconds, so silence is known soon. Coupons by mail were redeemed over months.
-REWARD_WINDOW_S = 10
+# Coupons by mail were redeemed over months.
 MAILER_WINDOW_S = 180 * 86_400
 CONTROL_SHARE = 0.2
 CONTACT_LIMIT = {"max": 3, "window_s": 60}
@@ -175,7 +174,7 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
     deadline = clock() + DRAIN_TIMEOUT_S
     while clock() < deadline:
         rows = await api.acceptance()
-        archived = sum(int(row["decided"]) for row in rows if row["policy"].startswith(HISTORY_POLICY))
+        archived = sum(int(row["decided"]) for row in rows if is_history(row))
         arms = await api.arms("thompson")
         seen = sum(arm["observations"] for arm in arms)
         progress(min(archived, history_rows), history_rows)
@@ -183,4 +182,6 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
             return arms
         before = seen
         await asyncio.sleep(0.3)
-    raise DemoError(f"after {DRAIN_TIMEOUT_S:.0f} s only {archived} of {history_rows} rows of history have arrived")
+    raise DemoError(
+        f"after {DRAIN_TIMEOUT_S:.0f} s only {archived} of {history_rows} rows of history have arrived"
+    )

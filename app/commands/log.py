@@ -1,0 +1,109 @@
+"""`nextbest import`, `replay` and `rebuild`: the log from the command line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.config import get_settings
+from app.imports import Kind, import_file
+from app.servers import server_urls
+from app.state import ApiState, clock_ms, open_state
+from decisioning.errors import DecisioningError
+from decisioning.service.replay import Replayed
+from decisioning.service.replay import replay as replay_decision
+from decisioning.stores.archive_sql import REBUILD_ACCEPTANCE
+from decisioning.stores.postgres import transaction
+from decisioning.stores.rebuild import Rebuilder, Rebuilt
+from profiles.errors import ProfilesError
+from profiles.importing import ImportReport, format_of_path
+
+T = TypeVar("T")
+
+
+def _with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
+    """Run with the stores open; what is wrong is said in a line, with exit status 1."""
+
+    async def run() -> T:
+        async with open_state(get_settings()) as state:
+            return await work(state)
+
+    with server_urls(get_settings()) as urls:
+        urls.export()
+        try:
+            return asyncio.run(run())
+        except (DecisioningError, ProfilesError) as error:
+            typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(1) from None
+
+
+def load_file(kind: Kind, path: Path) -> None:
+    """Load a file, with a progress bar; prints what was refused and why. Exit status 1 if anything was."""
+
+    async def work(state: ApiState) -> tuple[ImportReport, int | None]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"importing {kind}", total=None)
+            return await import_file(
+                state,
+                kind,
+                path,
+                format_of_path(path),
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+
+    report, new = _with_state(work)
+    for refusal in report.refusals:
+        field = f" {refusal.field}" if refusal.field else ""
+        typer.echo(f"row {refusal.row}{field}: {refusal.reason} ({refusal.value!r})", err=True)
+    if report.refused > len(report.refusals):
+        typer.echo(f"... and {report.refused - len(report.refusals)} more", err=True)
+    known = "" if new is None else f", {new} of them new"
+    typer.echo(f"{kind}: {report.loaded} of {report.rows} rows loaded{known}, {report.refused} refused")
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def replay(decision_id: str) -> None:
+    """Make a decision again from the log alone. Exit status 1 if the ranking is not identical."""
+
+    async def work(state: ApiState) -> Replayed:
+        return await replay_decision(decision_id, state.archive, state.catalogues, state.policies)
+
+    replayed = _with_state(work)
+    typer.echo(
+        f"decision {replayed.decision_id}: policy {replayed.policy}, epoch {replayed.epoch}, "
+        f"catalogue {replayed.catalog_version}"
+    )
+    for logged, again in zip(replayed.logged, replayed.replayed, strict=False):
+        same = "=" if logged == again else "!"
+        typer.echo(
+            f"  {logged['rank']}. {logged['offer_id']} p={logged['probability']!r} score={logged['score']!r}"
+            f"  {same}  {again['offer_id']} p={again['probability']!r} score={again['score']!r}"
+        )
+    typer.echo("identical" if replayed.identical else "NOT identical")
+    if not replayed.identical:
+        raise typer.Exit(1)
+
+
+def rebuild(reports: bool) -> None:
+    """Put back what Redis holds from the log in Postgres, and with ``reports`` the roll-ups as well."""
+
+    async def work(state: ApiState) -> Rebuilt:
+        if reports:
+            async with transaction(state.engine) as connection:
+                for statement in REBUILD_ACCEPTANCE:
+                    await connection.exec_driver_sql(statement)
+        rebuilder = Rebuilder(
+            state.engine, state.redis, state.keys, state.policies, state.catalogues, clock_ms
+        )
+        return await rebuilder.rebuild()
+
+    rebuilt = _with_state(work)
+    for policy, count in rebuilt.observations.items():
+        typer.echo(f"{policy}: {count} observations folded")
+    typer.echo(f"{rebuilt.decisions} waiting decisions put back, {rebuilt.streams} streams continued")

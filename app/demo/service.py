@@ -1,0 +1,106 @@
+"""The service under demonstration: `nextbest up` in a process of its own, with its output in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+from redis import Redis
+
+from app.config import Settings
+from app.demo.client import Api, DemoError
+from app.keys import KeyStore
+from app.servers import ServerUrls
+from app.supervise import Child, Command
+from decisioning.stores.postgres import make_engine
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+LOG_LINES_SHOWN = 10
+LOG_COLUMNS_SHOWN = 300
+
+
+@contextmanager
+def running_service(settings: Settings, urls: ServerUrls, port: int, log: Path) -> Iterator[Child]:
+    """API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end
+    too.
+    """
+    env = {
+        **os.environ,
+        "NEXTBEST_POSTGRES_URL": urls.postgres_url,
+        "NEXTBEST_REDIS_URL": urls.redis_url,
+        "NEXTBEST_DATA_DIR": str(settings.data_dir.resolve()),
+        "NEXTBEST_PORT": str(port),
+    }
+    into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
+    child = Child(Command("service", (*into_log, sys.executable, "-m", "app.cli", "up"), env))
+    child.start()
+    try:
+        yield child
+    finally:
+        child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while running(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.sweep()
+
+
+def running(child: Child) -> bool:
+    """Whether the process is alive."""
+    return child.process is not None and child.process.poll() is None
+
+
+async def wait_until_ready(api: Api, child: Child, log: Path) -> None:
+    """Wait for /readyz. Raises DemoError, with the end of the log, if the service ends or takes too long."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + READY_TIMEOUT_S
+    while not await api.ready():
+        if not running(child):
+            raise DemoError(f"the service ended before it was ready:\n{tail(log)}")
+        if clock() > deadline:
+            raise DemoError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s:\n{tail(log)}")
+        await asyncio.sleep(0.1)
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log file, cut to a width that can be read."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+    return "\n".join(line[:LOG_COLUMNS_SHOWN] for line in [*lines, f"(all of it: {log})"])
+
+
+async def create_key(postgres_url: str) -> str:
+    """Make the API key of this run."""
+    engine = make_engine(postgres_url)
+    try:
+        return await KeyStore(engine).create("admin", "demo")
+    finally:
+        await engine.dispose()
+
+
+async def require_empty(urls: ServerUrls) -> None:
+    """Raise DemoError unless the configured servers hold nothing: the demo does not write among real
+    customers.
+    """
+    connection = await asyncpg.connect(urls.postgres_url)
+    try:
+        used = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM customers) OR EXISTS (SELECT FROM offers)"
+        )
+    finally:
+        await connection.close()
+    with Redis.from_url(urls.redis_url) as redis:
+        used = used or redis.dbsize() > 0
+    if used:
+        raise DemoError(
+            "the configured servers are in use, and the demo only writes to empty ones: "
+            "unset NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL to run it with servers of its own"
+        )

@@ -1,0 +1,137 @@
+"""Replay: a decision made again from the log alone, and compared bit for bit."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from bandits.policy import Policy
+from bandits.state import ArmTable, fold
+from decisioning.catalog import Catalogue, PlacementView
+from decisioning.engine import Selection, select
+from decisioning.errors import DecisioningError, NotFound
+from decisioning.records import Decided, Outcome
+
+
+class ReplayImpossible(DecisioningError):
+    """The log does not hold what a replay needs; the message says what is missing."""
+
+
+class Log(Protocol):
+    """The archived log. Methods raise ``PostgresUnavailable``."""
+
+    async def decision(self, decision_id: str) -> Decided | None: ...
+
+    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None: ...
+
+    def observations(self, up_to: Mapping[int, str] | None = None) -> AsyncIterator[list[Outcome]]: ...
+
+
+class Catalogues(Protocol):
+    """Catalogues by version. Raises ``PostgresUnavailable``."""
+
+    async def load(self, version: int | None = None) -> Catalogue: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What was logged and what the replay gave: offer, rank, probability, score and factors by slot."""
+
+    decision_id: str
+    policy: str
+    epoch: int
+    catalog_version: int
+    logged: list[dict[str, Any]]
+    replayed: list[dict[str, Any]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether they are equal bit for bit."""
+        return self.logged == self.replayed
+
+
+async def replay(
+    decision_id: str, log: Log, catalogues: Catalogues, policies: Mapping[str, Policy]
+) -> Replayed:
+    """Make an archived decision again: same id, catalogue, policy, and arms folded from the same part of the log.
+
+    Raises
+    ------
+    NotFound
+        If the decision is not archived.
+    ReplayImpossible
+        If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
+    """
+    decided = await log.decision(decision_id)
+    if decided is None:
+        raise NotFound("archived decision", decision_id)
+    header = decided.header
+    key = f"{header['policy']['name']}@{header['policy']['version']}"
+    if header["source"] != "live" or key not in policies:
+        raise ReplayImpossible(
+            f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing to replay"
+        )
+    policy = policies[key]
+    view = (await catalogues.load(header["catalog_version"])).view(header["placement"])
+    arms = await _arms(log, key, policy, header["epoch"])
+    tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
+    prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
+    selection = _again(view, decided, policy, prepared)
+    return Replayed(
+        decision_id=decision_id,
+        policy=key,
+        epoch=header["epoch"],
+        catalog_version=header["catalog_version"],
+        logged=[{name: offer[name] for name in _COMPARED} for offer in header["offers"]],
+        replayed=[
+            {
+                "offer_id": choice.offer.offer_id,
+                "rank": choice.rank,
+                "probability": choice.probability,
+                "score": choice.factors.score,
+                "factors": {
+                    "P": choice.factors.P,
+                    "C": choice.factors.C,
+                    "V": choice.factors.V,
+                    "L": choice.factors.L,
+                },
+            }
+            for choice in selection.choices
+        ],
+    )
+
+
+_COMPARED = ("offer_id", "rank", "probability", "score", "factors")
+
+
+async def _arms(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+    table = ArmTable(policy.width, epoch)
+    if policy.width == 0:
+        return table
+    positions = await log.positions_at(key, epoch)
+    if positions is None:
+        raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
+    async for outcomes in log.observations(positions):
+        seen = [o for o in (outcome.observation() for outcome in outcomes) if o is not None]
+        for name, delta in fold(policy, seen).items():
+            table.add(name, delta)
+    return table
+
+
+def _again(view: PlacementView, decided: Decided, policy: Policy, prepared: Any) -> Selection:
+    rows = np.searchsorted(view.numbers, decided.candidates)
+    if (
+        len(view.numbers) == 0
+        or (view.numbers[np.minimum(rows, len(view.numbers) - 1)] != decided.candidates).any()
+    ):
+        if len(decided.candidates) == 0:
+            return Selection((), decided.candidates, decided.priors)
+        raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision")
+    available = np.zeros(len(view.numbers), dtype=bool)
+    available[rows] = True
+    priors = np.full(len(view.numbers), np.nan, dtype=np.float32)
+    priors[rows] = decided.priors
+    return select(
+        view, available, priors, policy, prepared, decided.header["slots"], decided.header["decision_id"]
+    )
