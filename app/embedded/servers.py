@@ -89,11 +89,7 @@ class EmbeddedServers:
             return
         if self._is_removed():
             self._postgres.trust_folder = self._valkey.trust_folder = False
-            self._valkey.stop()
-            self._postgres.stop()
-            self._use.close()
-            self._use = None
-            atexit.unregister(self.stop)
+            self._leave()
             return
         with exclusive(self.data_dir / LOCK):
             self._leave()
@@ -141,6 +137,7 @@ class EmbeddedServers:
         use, self._use = self._use, None
         if use is None:
             return
+        atexit.unregister(self.stop)
         try:
             fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,10 +145,10 @@ class EmbeddedServers:
         else:
             self._valkey.stop()
             self._postgres.stop()
-            self._state.unlink(missing_ok=True)
+            if self._postgres.trust_folder:
+                self._state.unlink(missing_ok=True)
         finally:
             use.close()
-            atexit.unregister(self.stop)
 
     def _is_removed(self) -> bool:
         """Whether somebody has removed our folder under the running servers; there may be a new one by now."""

@@ -232,6 +232,22 @@ def test_servers_whose_folder_was_removed_are_stopped_all_the_same(folder: Path)
     assert not running(started)
 
 
+def test_a_new_folder_in_the_place_of_a_removed_one_has_its_own_servers(folder: Path) -> None:
+    first, second = EmbeddedServers(folder, fsync=False), EmbeddedServers(folder, fsync=False)
+    first.start()
+    old = pids(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    second.start()
+    new = pids(folder)
+    first.revive()
+    first.stop()
+    assert not running(old)
+    assert pids(folder) == new
+    assert all(find_process(number) for number in new.values())
+    second.stop()
+
+
 def test_a_deep_folder_is_no_obstacle(folder: Path) -> None:
     deep = folder / ("a-folder-with-a-long-name-" * 3) / ("and-one-more-below-" * 4)
     with EmbeddedServers(deep, fsync=False) as urls:
