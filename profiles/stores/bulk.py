@@ -76,8 +76,8 @@ class BulkLoader:
         """Load all rows of ``run`` that are not refused; files are parsed in a thread.
 
         Rows take effect in the order of the file, some thousands of customers in a transaction. Raises
-        ``ProfilesUnavailable``, saying how far it got: then the same file may be imported again, as loading it
-        twice does what loading it once does. Raises ``ImportFileError`` if the file changes meanwhile.
+        ``ProfilesUnavailable``, saying how far it got: then the same file may be imported again, since two
+        loads of a file do what one does. Raises ``ImportFileError`` if the file changes meanwhile.
         """
         kind = _KINDS[run.kind]
         chunks = _chunks(run, kind)
@@ -90,9 +90,9 @@ class BulkLoader:
                 except ProfilesUnavailable as error:
                     message = f"{error}; rows 1 to {done} of {run.rows_total} are done: import the file again"
                     raise ProfilesUnavailable(message) from error
+            if on_progress and rows_done > done:
+                on_progress(rows_done, run.rows_total)
             done = rows_done
-            if on_progress:
-                on_progress(done, run.rows_total)
         return run.report()
 
     async def _store(self, kind: _Kind, part: Staged) -> None:

@@ -1,0 +1,53 @@
+"""The bytes in the cache; the laws are in tests/properties."""
+
+import numpy as np
+import pytest
+
+from profiles.codec import MAGIC, TOMBSTONE, VERSION, decode, decode_cached, encode
+from profiles.customer import Customer, Profile
+from profiles.errors import ProfileCodecError
+
+PROFILE = Profile(
+    Customer("c1", {"age": 41, "rate": 2.0, "vip": False}, {"clv": 3.5}, ("loan",), {}, {"ads": ("*",)}),
+    np.array([1, 7], np.uint32),
+    np.array([0.25, 1.0], np.float32),
+)
+
+
+def test_a_tombstone_is_no_profile() -> None:
+    with pytest.raises(ProfileCodecError):
+        decode(TOMBSTONE)
+    assert decode_cached(TOMBSTONE) is None
+    assert decode_cached(None) is None
+    assert decode_cached(encode(PROFILE)) is not None
+
+
+def test_another_version_is_a_miss() -> None:
+    blob = encode(PROFILE)
+    assert blob[:4] == MAGIC == b"nbp\x01"
+    other = blob[:3] + bytes([VERSION + 1]) + blob[4:]
+    with pytest.raises(ProfileCodecError, match="version 1"):
+        decode(other)
+    assert decode_cached(other) is None
+
+
+@pytest.mark.parametrize("blob", [b"", b"n", MAGIC, MAGIC + b"\0" * 7, MAGIC + b"\0" * 8, b"\x80\x04N."])
+def test_short_and_foreign_bytes_are_refused(blob: bytes) -> None:
+    with pytest.raises(ProfileCodecError):
+        decode(blob)
+
+
+def test_numbers_keep_their_types_and_arrays_are_read_only() -> None:
+    read = decode(encode(PROFILE))
+    assert read.customer == PROFILE.customer
+    assert [type(value) for value in read.customer.attributes.values()] == [int, float, bool]
+    assert read.offer_nos.dtype == np.uint32
+    assert read.propensities.dtype == np.float32
+    assert not read.offer_nos.flags.writeable
+    assert read.offer_nos.flags.aligned
+    assert read.propensities.flags.aligned
+
+
+def test_text_that_is_not_unicode_is_refused_when_written() -> None:
+    with pytest.raises(ProfileCodecError, match="cannot be written"):
+        encode(Profile.unknown("\ud800"))
