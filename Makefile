@@ -26,6 +26,7 @@ help:  ## Show this list
 
 .PHONY: setup
 setup: $(STAMP)  ## Create .venv and install the locked dependencies (only when the lock changed)
+	@:
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
