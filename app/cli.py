@@ -81,6 +81,16 @@ def rebuild(reports: bool = typer.Option(False, help="rebuild the report roll-up
     run(reports)
 
 
+@app.command()
+def demo(
+    seconds: float | None = typer.Option(None, min=1, help="stop after so many seconds of live visitors"),
+) -> None:
+    """Run everything on real data, in a folder of its own, with simulated visitors; until Ctrl-C or --seconds."""
+    from app.commands.demo import demo as run
+
+    run(seconds)
+
+
 app.add_typer(keys.app, name="keys")
 
 

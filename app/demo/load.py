@@ -29,6 +29,8 @@ CONTROL_SHARE = 0.2
 CONTACT_LIMIT = {"max": 3, "window_s": 60}
 UPLOAD_ROWS = 8_100
 DRAIN_TIMEOUT_S = 60.0
+POLL_S = 0.2
+STEADY_POLLS = 2
 
 Progress = Callable[[int, int], None]
 
@@ -169,7 +171,7 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
 
     Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.
     """
-    archived, before = 0, -1.0
+    archived, before, steady = 0, -1.0, 0
     clock = asyncio.get_running_loop().time
     deadline = clock() + DRAIN_TIMEOUT_S
     while clock() < deadline:
@@ -178,10 +180,11 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
         arms = await api.arms("thompson")
         seen = sum(arm["observations"] for arm in arms)
         progress(min(archived, history_rows), history_rows)
-        if archived >= history_rows and seen > 0 and seen <= before * 1.000001:
+        steady = steady + 1 if 0 < seen <= before * 1.000001 else 0
+        if archived >= history_rows and steady >= STEADY_POLLS:
             return arms
         before = seen
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(POLL_S)
     raise DemoError(
         f"after {DRAIN_TIMEOUT_S:.0f} s only {archived} of {history_rows} rows of history have arrived"
     )

@@ -1,0 +1,76 @@
+"""`nextbest demo` as a user runs it: from nothing to a report, and nothing left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+COMMAND = (sys.executable, "-m", "app.cli", "demo")
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    """Ours without settings, and with a data folder of the test's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NEXTBEST_")}
+    return {**kept, "NEXTBEST_DATA_DIR": str(data_dir), "PYTHONWARNINGS": "error::ResourceWarning"}
+
+
+def left_over(data_dir: Path) -> list[str]:
+    """Command lines of processes that still mention the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(data_dir) in line:
+            found.append(line)
+    return found
+
+
+def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--seconds", "4"], env=environment(tmp_path), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "demo-report.json").read_text())
+    assert report["learned"] is True
+    assert report["decisions"] > 0
+    assert report["feedback"] > 0
+    assert report["errors"] == {}
+    assert report["data"]["rows"] == {"customers": 2469, "propensities": 66_663, "history": 3940}
+    rows = {row["policy"]: row for row in report["acceptance"]}
+    live = [row for row in rows.values() if "no uplift claimed" not in row["note"]]
+    (history,) = (row for row in rows.values() if "no uplift claimed" in row["note"])
+    assert (history["decided"], history["accepted"]) == (3940, 527)
+    assert {"thompson", "random"} <= {row["policy"] for row in live}
+    for row in live:
+        assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
+    assert 0 < sum(row["accepted"] for row in live) <= report["answers"]["accepted"]
+    offers = report["explained"]["offers"]
+    assert [offer["rank"] for offer in offers] == [1, 2, 3]
+    for offer in offers:
+        factors = offer["factors"]
+        product = factors["P"] * factors["C"] * factors["V"] * factors["L"]
+        assert offer["score"] == pytest.approx(product)
+        assert 0 < offer["probability"] <= 1
+    for words in ("simulated", "no uplift", "curl -s http://127.0.0.1:", "API key", "/docs"):
+        assert words in done.stdout
+    assert left_over(tmp_path) == []
+
+
+def test_interrupting_the_set_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    log = tmp_path / "output"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            COMMAND, env=environment(tmp_path), stdout=output, stderr=output, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while "start PostgreSQL" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130, log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert left_over(tmp_path) == []

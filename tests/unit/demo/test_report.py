@@ -1,0 +1,148 @@
+"""The figures on screen and in the file."""
+
+import io
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.demo.report import Figures, to_json, write_json
+from app.demo.screen import live, plain_line, print_end, print_start
+
+KEY = "nb_admin_secret"
+
+
+def row(policy: str, decided: int, accepted: int) -> dict[str, Any]:
+    return {
+        "policy": policy,
+        "decided": decided,
+        "observed": decided,
+        "accepted": accepted,
+        "rejected": 0,
+        "rate": accepted / decided if decided else 0.0,
+        "low": 0.05,
+        "high": 0.25,
+        "value": 12.5,
+    }
+
+
+@pytest.fixture
+def figures() -> Figures:
+    made = Figures(
+        api_url="http://127.0.0.1:8000",
+        api_key=KEY,
+        seconds=30.0,
+        acceptance=[row("history", 3940, 527), row("random", 0, 0), row("thompson", 1000, 180)],
+        arms=[
+            {"offer_id": "o1", "observations": 812.4, "successes": 160, "mean": 0.2, "low": 0.1, "high": 0.3}
+        ],
+        learned_observations=790.0,
+        explained={
+            "decision_id": "nb001-x",
+            "customer_id": "household-1",
+            "placement": "web-home",
+            "policy": {"name": "thompson", "version": 1},
+            "offers": [
+                {
+                    "offer_id": "o1",
+                    "rank": 1,
+                    "score": 2.43,
+                    "factors": {"P": 0.243, "C": 1.0, "V": 10.0, "L": 1.0},
+                    "probability": 0.875,
+                },
+                {"offer_id": "o2", "rank": 2, "score": None, "factors": None, "probability": None},
+            ],
+        },
+        example_customer="household-1",
+        offer_names={"o1": "Campaign 1: cheese"},
+        set_up=[("import", 1.234)],
+    )
+    made.tally.decisions = 1000
+    made.tally.feedback.update({"recorded": 400, "duplicate": 11})
+    made.tally.latencies_ms.extend([2.0, 4.0])
+    return made
+
+
+def shown(figures: Figures, width: int = 140) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_start(console, figures)
+    console.print(live(figures))
+    print_end(console, figures)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_everything_promised_is_on_screen(figures: Figures) -> None:
+    text = shown(figures)
+    for part in ("http://127.0.0.1:8000/docs", KEY, "One decision, explained", "Campaign 1: cheese", "0.875"):
+        assert part in text
+    assert "Visitors and their answers are simulated" in text
+    assert "targeted, not randomised: no uplift claimed" in text
+    assert "control group, chosen at random" in text
+    assert "18.0%" in text
+    assert "5.0% - 25.0%" in text
+    assert "live feedback added 790 observations" in text
+
+
+def test_policies_come_before_history(figures: Figures) -> None:
+    text = shown(figures)
+    assert text.index("│ thompson") < text.index("│ random") < text.index("│ history")
+
+
+def test_the_curl_line_survives_a_narrow_terminal_and_a_shell(figures: Figures) -> None:
+    line = next(line for line in shown(figures, width=60).splitlines() if line.startswith("curl "))
+    words = shlex.split(line)
+    assert words[:3] == ["curl", "-s", "http://127.0.0.1:8000/v1/decisions"]
+    assert f"Authorization: Bearer {KEY}" in words
+    assert json.loads(words[-1])["customer_id"] == "household-1"
+
+
+def test_errors_and_degraded_answers_are_not_hidden(figures: Figures) -> None:
+    figures.tally.errors["decisions 500"] = 3
+    figures.tally.degraded["deadline_exceeded"] = 2
+    text = shown(figures)
+    assert "decisions 500 x 3" in text
+    assert "deadline_exceeded x 2" in text
+
+
+def test_the_plain_line_leaves_history_out(figures: Figures) -> None:
+    assert "thompson 18.0% of 1,000" in plain_line(figures)
+    assert "history" not in plain_line(figures)
+    assert plain_line(Figures("u", "k")).endswith("nothing known yet")
+
+
+def test_the_file_holds_the_same_figures_without_the_key(figures: Figures, tmp_path: Path) -> None:
+    path = tmp_path / "demo-report.json"
+    write_json(figures, path)
+    text = path.read_text()
+    assert KEY not in text
+    found = json.loads(text)
+    assert found == json.loads(json.dumps(to_json(figures)))
+    assert (found["decisions"], found["feedback"], found["learned"], found["seconds"]) == (
+        1000,
+        411,
+        True,
+        30,
+    )
+    assert [entry["policy"] for entry in found["acceptance"]] == ["history", "random", "thompson"]
+    assert found["acceptance"][0]["note"] == "targeted, not randomised: no uplift claimed"
+    assert found["explained"]["offers"][0]["factors"]["P"] == 0.243
+    assert found["addresses"]["API"] == "http://127.0.0.1:8000"
+    assert found["set_up_s"] == {"import": 1.23}
+    assert [file.name for file in tmp_path.iterdir()] == ["demo-report.json"]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "recorded", "observations", "succeeded"),
+    [(10, 5, 3.0, True), (0, 0, 0.0, False), (10, 0, 3.0, False), (10, 5, 0.0, False)],
+)
+def test_success_takes_decisions_feedback_and_learning(
+    decisions: int, recorded: int, observations: float, succeeded: bool
+) -> None:
+    figures = Figures("u", "k", learned_observations=observations)
+    figures.tally.decisions = decisions
+    figures.tally.feedback["recorded"] = recorded
+    assert figures.succeeded is succeeded
