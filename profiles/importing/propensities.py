@@ -80,5 +80,6 @@ def propensities(problems: Problems, column: pa.Array) -> tuple[NDArray[np.float
     """Numbers in 0..1, shape (n,), and which rows have one. Rows with anything else are refused."""
     values = columns.numbers(problems, "propensity", column)
     present = ~np.isnan(values)
-    problems.refuse(present & ((values < 0) | (values > 1)), "propensity", OUT_OF_RANGE, column)
-    return values, present
+    outside = present & ((values < 0) | (values > 1))
+    problems.refuse(outside, "propensity", OUT_OF_RANGE, column)
+    return np.where(outside, np.nan, values), present
