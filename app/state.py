@@ -37,11 +37,19 @@ from profiles.stores import ProfileStore
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+START_TIMEOUT_S = 3.0
 
 
 def make_policies() -> dict[str, Policy]:
     """The policies of this installation, by ``name@version``."""
     return {spec.key: build(spec) for spec in BUILT_IN}
+
+
+async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
+    """Raise ``ConfigError`` if this installation was made with another number of buckets."""
+    buckets = await installed_buckets(engine, settings.buckets)
+    if buckets != settings.buckets:
+        raise ConfigError(f"NEXTBEST_BUCKETS is {settings.buckets}, but this installation has {buckets}")
 
 
 def clock_ms() -> int:
@@ -103,7 +111,12 @@ class ApiState:
         return self.current_catalogue().numbers
 
     async def refresh(self) -> None:
-        """Read catalogue and keys again if they changed."""
+        """Read catalogue and keys again if they changed.
+
+        Raises ``PostgresUnavailable``, and ``ConfigError`` if the installation has another number of buckets.
+        """
+        if self.catalogue is None:
+            await check_buckets(self.engine, self.settings)
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
             self.publish(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
@@ -116,6 +129,8 @@ class ApiState:
                 await self.refresh()
             except Unavailable as error:
                 log.warning("catalogue and keys are as of before: %s", error)
+            except ConfigError as error:
+                log.critical("nothing is served: %s", error)
 
     async def follow(self, key: str) -> None:
         """Keep one policy's arms as fresh as the learners' folds, for ever."""
@@ -183,15 +198,12 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
 
 
 async def _start(state: ApiState) -> None:
-    with contextlib.suppress(Unavailable):
-        buckets = await installed_buckets(state.engine, state.settings.buckets)
-        if buckets != state.settings.buckets:
-            raise ConfigError(
-                f"NEXTBEST_BUCKETS is {state.settings.buckets}, but this installation has {buckets}"
-            )
-        await state.refresh()
-    with contextlib.suppress(RedisUnavailable):
-        await load_functions(state.redis)
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await state.refresh()
+    with contextlib.suppress(RedisUnavailable, TimeoutError):
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await load_functions(state.redis)
     await state.pipe.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
     jobs += [state.follow(key) for key, policy in state.policies.items() if policy.width]

@@ -5,8 +5,11 @@ import contextlib
 import logging
 import signal
 
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from app.config import ConfigError, Settings
-from app.state import clock_ms, make_policies
+from app.state import check_buckets, clock_ms, make_policies
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
@@ -52,7 +55,7 @@ async def run_worker(settings: Settings) -> None:
         return 1.0
 
     try:
-        await _until_ready(rebuilder, redis)
+        await _until_ready(engine, settings, rebuilder, redis)
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
         tasks.append(asyncio.create_task(repeat("guard", guard)))
         await _stopped()
@@ -66,11 +69,12 @@ async def run_worker(settings: Settings) -> None:
         await engine.dispose()
 
 
-async def _until_ready(rebuilder: Rebuilder, redis: object) -> None:
+async def _until_ready(engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: "Redis") -> None:
     """Functions loaded, and nothing of Redis lost; waits for stores that are not there yet."""
     while True:
         with contextlib.suppress(Unavailable):
-            await load_functions(redis)  # type: ignore[arg-type]
+            await check_buckets(engine, settings)
+            await load_functions(redis)
             await rebuilder.restore_if_lost()
             return
         log.warning("waiting for redis and postgres")
