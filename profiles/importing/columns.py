@@ -1,5 +1,6 @@
 """Checks of whole columns: text, numbers, lists and instants, whatever type they were stored with."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -199,7 +200,7 @@ def _parse_instants(text: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np
 
 def _instant_us(cell: str) -> int | None:
     seconds = _number(cell)
-    if seconds is not None:
+    if seconds is not None and math.isfinite(seconds):
         return round(seconds * 1e6) if abs(seconds) < MAX_SECONDS else 0
     try:
         moment = datetime.fromisoformat(cell)

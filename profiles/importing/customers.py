@@ -128,7 +128,7 @@ def _number(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     if pa.types.is_integer(type_):
         column = column.cast(type_)
         if pa.types.is_uint64(type_):
-            beyond = pc.fill_null(pc.greater(column, MAX_INT), False)
+            beyond = pc.fill_null(pc.greater(column, pa.scalar(MAX_INT, pa.uint64())), False)
             problems.refuse(columns.flags(beyond), field, "is a whole number beyond 64 bits", column)
         return json_text.numbers(column)
     values = columns.numbers(problems, field, column)
