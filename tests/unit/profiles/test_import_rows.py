@@ -256,7 +256,7 @@ def test_bad_history_is_refused_alone(row: str, field: str, reason: str) -> None
 @pytest.mark.parametrize(
     "decided",
     [
-        pa.array([np.datetime64("2026-03-01T09:00"), None], pa.timestamp("ns")),
+        pa.array(np.array(["2026-03-01T09:00", "NaT"], "datetime64[ns]")),
         pa.array(
             [datetime(2026, 3, 1, 10, tzinfo=timezone(timedelta(hours=1))), None],
             pa.timestamp("ms", "Asia/Tokyo"),
