@@ -1,0 +1,182 @@
+"""Evaluation: each distinct expression once a request, on a context that holds only what is referred to.
+
+A missing attribute has one meaning: the condition is not met. So has an attribute of another type than the
+vocabulary declares. Both are counted. (``customer.age > 30 || true`` is still true: CEL only needs what decides.)
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import cel
+
+from rules.errors import RulesError
+from rules.expression import SEGMENT, Expression
+from rules.vocabulary import Vocabulary
+
+Facts = Mapping[str, Mapping[str, Any]]
+"""``customer`` and ``context``: names to values, nested where paths are."""
+
+
+class SegmentCycle(RulesError):
+    """Segments refer to each other in a circle."""
+
+
+class RuleSet:
+    """All expressions of a catalogue, ready to be evaluated.
+
+    Segments are evaluated first, those that others refer to before them.
+
+    Raises
+    ------
+    SegmentCycle
+        If segments refer to each other in a circle.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, segments: Mapping[str, Expression]) -> None:
+        self._vocabulary = vocabulary
+        self._segments = segments
+        self._order = _ordered(segments)
+
+    def depends_on(self, expression: Expression) -> frozenset[str]:
+        """The roots that an expression depends on, through segments as well."""
+        roots = set(expression.roots)
+        for name in expression.segments:
+            roots |= self.depends_on(self._segments[name])
+        return frozenset(roots)
+
+    def evaluation(self, expressions: Iterable[Expression], facts: Facts, now: datetime) -> "Evaluation":
+        """Prepare the evaluation of ``expressions`` (which need no offer) for one request."""
+        wanted = list(expressions)
+        names: set[str] = set()
+        for expression in wanted:
+            names |= self._needed(expression)
+        segments = [name for name in self._order if name in names]
+        paths = {p for e in wanted for p in e.paths} | {p for s in segments for p in self._segments[s].paths}
+        evaluation = Evaluation(_context(paths, facts, self._vocabulary, now))
+        if segments:
+            truth: dict[str, bool] = {}
+            for name in segments:
+                evaluation.context.add_variable(SEGMENT, dict(truth))
+                truth[name] = evaluation.holds(self._segments[name])
+            evaluation.context.add_variable(SEGMENT, truth)
+        return evaluation
+
+    def _needed(self, expression: Expression) -> set[str]:
+        names = set(expression.segments)
+        for name in expression.segments:
+            names |= self._needed(self._segments[name])
+        return names
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One request's context and the results so far."""
+
+    context: cel.Context
+    missing: Counter[str] = field(default_factory=Counter)
+    _results: dict[str, Any] = field(default_factory=dict)
+
+    def holds(self, expression: Expression) -> bool:
+        """Whether a condition is met; not if anything that decides is missing."""
+        return self._value(expression) is True
+
+    def number(self, expression: Expression) -> float | None:
+        """The value of a number expression; ``None`` if anything that it needs is missing or it is not finite."""
+        value = self._value(expression)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+            return None
+        return float(value)
+
+    def with_offer(self, offer: Mapping[str, Any]) -> "Evaluation":
+        """The same request, seen from one offer: for expressions that refer to ``offer``."""
+        context = self.context
+        context.add_variable("offer", dict(offer))
+        return Evaluation(context, self.missing)
+
+    def _value(self, expression: Expression) -> Any:
+        source = expression.source
+        if source in self._results:
+            return self._results[source]
+        try:
+            value = expression.program.execute(self.context)
+        except KeyError as error:
+            self.missing[str(error.args[0]) if error.args else source] += 1
+            value = None
+        except (RuntimeError, TypeError, ArithmeticError, IndexError, ValueError):
+            self.missing[source] += 1
+            value = None
+        self._results[source] = value
+        return value
+
+
+def _ordered(segments: Mapping[str, Expression]) -> list[str]:
+    order: list[str] = []
+    state: dict[str, bool] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if state.get(name):
+            return
+        if name in trail:
+            raise SegmentCycle(f"segments refer to each other in a circle: {' -> '.join((*trail, name))}")
+        for other in sorted(segments[name].segments):
+            visit(other, (*trail, name))
+        state[name] = True
+        order.append(name)
+
+    for name in sorted(segments):
+        visit(name, ())
+    return order
+
+
+def _context(paths: Iterable[str], facts: Facts, vocabulary: Vocabulary, now: datetime) -> cel.Context:
+    roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
+    context = cel.Context()
+    for path in paths:
+        root, *names = path.split(".")
+        if root == "now":
+            context.add_variable("now", now)
+            continue
+        if root not in roots:
+            continue
+        value: Any = facts.get(root, {})
+        for name in names:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        value = _typed(value, vocabulary.attributes[path].type)
+        if value is not None:
+            place = roots[root]
+            for name in names[:-1]:
+                place = place.setdefault(name, {})
+            place[names[-1]] = value
+    for root, values in roots.items():
+        context.add_variable(root, values)
+    return context
+
+
+def _typed(value: Any, kind: str) -> Any:
+    """A value as the vocabulary declares it; ``None`` if it is not of that type."""
+    if kind == "bool":
+        return value if isinstance(value, bool) else None
+    if kind in ("number", "int"):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if kind == "number":
+            return float(value)
+        return int(value) if value == value // 1 and abs(value) < 2**63 else None
+    if kind == "string":
+        return value if isinstance(value, str) else None
+    if kind == "timestamp":
+        return _instant(value)
+    return [v for v in value if isinstance(v, str)] if isinstance(value, list | tuple) else None
+
+
+def _instant(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
