@@ -277,6 +277,20 @@ def test_parquet_dates_of_any_type(decided: pa.Array) -> None:
     assert [refusal.field for refusal in run.report().refusals] == ["decided_at"]
 
 
+def test_parquet_dates_beyond_the_calendar() -> None:
+    columns = {
+        "customer_id": ["a"],
+        "offer_id": ["o1"],
+        "decided_at": pa.array([2**40], pa.int64()).cast(pa.timestamp("s")),
+        "outcome": ["expired"],
+    }
+    run = open_history(parquet(columns), OFFERS, "parquet")
+    assert rows_of(run) == []
+    assert [(refusal.field, refusal.value) for refusal in run.report().refusals] == [
+        ("decided_at", str(2**40 * 1000))
+    ]
+
+
 def test_parquet_days() -> None:
     columns = {
         "customer_id": ["a"],
