@@ -160,7 +160,7 @@ class DecisionService:
             if profile is not None:
                 return profile
         try:
-            return await self._profiles.load(customer_id, fill=reply is not None)
+            return await self._profiles.load(customer_id, fill=reply is not None and not work.request.dry_run)
         except PostgresUnavailable:
             if reply is None:
                 return None
