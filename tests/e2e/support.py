@@ -27,11 +27,11 @@ T = TypeVar("T")
 class Process:
     """A command of ours in a process of its own; what it prints goes to a file."""
 
-    def __init__(self, arguments: Sequence[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], env: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env=env,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -136,11 +136,11 @@ class Installation:
         self._processes: list[Process] = []
         self._apis: list[Api] = []
 
-    def _spawn(self, name: str, *arguments: str, **settings: Any) -> Process:
+    def _spawn(self, name: str, *arguments: str, module: str = "app.cli", **settings: Any) -> Process:
         ours = {**self.settings.model_dump(exclude_none=True), **settings}
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("NEXTBEST_", "PROMETHEUS_"))}
         env = {**kept, **{f"NEXTBEST_{k.upper()}": str(v) for k, v in ours.items()}}
-        process = Process(arguments, env, self.folder / f"{name}.log")
+        process = Process(module, arguments, env, self.folder / f"{name}.log")
         self._processes.append(process)
         return process
 
@@ -154,6 +154,12 @@ class Installation:
     def work(self, name: str = "work", **settings: Any) -> Process:
         """Start a worker."""
         return self._spawn(name, "work", **settings)
+
+    def work_until(self, step: str, when: str) -> None:
+        """A worker that ends with SIGKILL ``before`` or ``after`` a step (see ``killed_worker``); waits for its end."""
+        process = self._spawn(f"until-{len(self._processes)}", step, when, module="tests.e2e.killed_worker")
+        eventually(lambda: not process.running, START_S, process.printed)
+        assert process.stop() == -signal.SIGKILL, process.printed()
 
     def command(self, *arguments: str) -> str:
         """Run a command to its end; it must succeed. Returns what it printed."""
