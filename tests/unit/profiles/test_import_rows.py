@@ -227,6 +227,7 @@ def test_dates_of_history(cell: str, expected: datetime) -> None:
         ("c1,o1,2026-03-01,accepted,2026-02-28,,,", "occurred_at", "is before decided_at"),
         ("c1,o1,2026-03-01,accepted,,lots,,", "value", "is not a number"),
         ("c1,o1,2026-03-01,accepted,,nan,,", "value", "is not a finite number"),
+        ("c1,o1,2026-03-01,accepted,,-1.1e15,,", "value", "lies outside of -1e+15 to 1e+15"),
         ("c1,o1,2026-03-01,accepted,,," + "p" * 129 + ",", "placement", "is longer than 128"),
         ("c1,o1,2026-03-01,accepted,,,,1.5", "propensity", "lies outside of 0 to 1"),
     ],
