@@ -16,12 +16,12 @@ from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
 from app.state import ApiState, clock_ms, make_policies
 from app.worker.archiver import ArchiverJob
-from app.worker.expirer import Expirer
 from app.worker.learner import Learner
 from decisioning.keys import Keys
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.loader import load_functions
+from decisioning.stores.log import GRACE_MS
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
@@ -51,7 +51,6 @@ class Worker:
             if policy.width
         ]
         self._archive = ArchiverJob(self._archiver, self._reader, self._arms, policies, 0.0)
-        self._expirer = Expirer(self._reader, 0.0)
 
     async def start(self) -> None:
         """What a worker does before its first round."""
@@ -76,9 +75,11 @@ class Worker:
             await self._archive.round()
         await self._archive.round()
 
-    async def expire(self) -> None:
-        """Close the reward windows that are over."""
-        await self._expirer.round()
+    async def expire(self, ahead_s: int = 0) -> None:
+        """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""
+        now_ms = clock_ms() + ahead_s * 1000
+        while due := await self._reader.due(now_ms, 200):
+            await self._reader.expire(due, now_ms, GRACE_MS)
 
     async def drain(self) -> None:
         """Learn and archive all that has been acknowledged."""
