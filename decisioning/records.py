@@ -205,6 +205,23 @@ def answer(header: Header) -> Header:
     return {key: header[key] for key in ANSWER_KEYS}
 
 
+def in_order(header: Header) -> Header:
+    """An archived header, with the keys of its public part as they were given: Postgres sorts them."""
+    offers = [
+        _sorted(offer, OFFER_KEYS)
+        | {
+            "factors": offer["factors"] and _sorted(offer["factors"], "PCVL"),
+            "treatment": offer["treatment"] and _sorted(offer["treatment"], TREATMENT_KEYS),
+        }
+        for offer in header["offers"]
+    ]
+    return header | {"policy": _sorted(header["policy"], ("name", "version")), "offers": offers}
+
+
+def _sorted(values: Header, keys: Sequence[str]) -> Header:
+    return {key: values[key] for key in keys}
+
+
 ANSWER_KEYS: Sequence[str] = (
     "decision_id",
     "placement",
@@ -214,3 +231,5 @@ ANSWER_KEYS: Sequence[str] = (
     "degraded",
     "feedback_until",
 )
+OFFER_KEYS: Sequence[str] = ("offer_id", "rank", "score", "factors", "probability", "treatment")
+TREATMENT_KEYS: Sequence[str] = ("treatment_id", "channel", "language", "title", "message", "image")

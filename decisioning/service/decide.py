@@ -4,19 +4,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from bandits.policy import BoolArray, Policy
-from decisioning.catalog import Catalogue, PlacementView, treatment_for
-from decisioning.engine import Choice, Selection, allowed, in_control_group, select
+from decisioning.catalog import Catalogue, PlacementView
+from decisioning.engine import Selection, allowed, in_control_group, select
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
 from decisioning.keys import Keys, bucket_of_generated, generated_id
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
-from decisioning.service.ports import DecisionLog, ProfileSource
+from decisioning.service.answers import default_offer, iso, offer_of
+from decisioning.service.history import archived_answer
+from decisioning.service.ports import Archive, DecisionLog, ProfileSource
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
 
@@ -72,6 +73,7 @@ class DecisionService:
         replica: ArmReplica,
         policies: Mapping[str, Policy],
         decision_log: DecisionLog,
+        archive: Archive,
         profiles: ProfileSource,
         keys: Keys,
         clock_ms: Callable[[], int],
@@ -82,6 +84,7 @@ class DecisionService:
         self._replica = replica
         self._policies = policies
         self._log = decision_log
+        self._archive = archive
         self._profiles = profiles
         self._keys = keys
         self._clock_ms = clock_ms
@@ -135,8 +138,10 @@ class DecisionService:
         except RedisUnavailable:
             reply = None
             self._degrade(work, "contact_history_unavailable")
-        if reply is not None and own_id is not None and (earlier := self._earlier(work, reply)) is not None:
-            return earlier
+        if reply is not None and own_id is not None:
+            earlier = await self._earlier(work, reply)
+            if earlier is not None:
+                return earlier
         profile = await self._profile(work, reply)
         if profile is None:
             return self._defaults(work, "profile_unavailable")
@@ -144,13 +149,19 @@ class DecisionService:
         available = allowed(work.view, profile, history, work.now_ms)
         return await self._choose(work, profile, available, log_it=reply is not None and not request.dry_run)
 
-    def _earlier(self, work: _Work, reply: ReadReply) -> Header | None:
-        request = work.request
+    async def _earlier(self, work: _Work, reply: ReadReply) -> Header | None:
+        """What was answered under the caller's own id before; it leaves Redis a day after its reward window."""
+        request, earlier = work.request, reply.earlier
         if reply.owner is not None and reply.owner.split(" ", 1)[1] != request.customer_id:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another customer")
-        if reply.earlier is not None and reply.earlier["placement"] != request.placement:
+        if earlier is None and reply.owner is not None:
+            try:
+                earlier = await archived_answer(work.decision_id, self._archive)
+            except PostgresUnavailable:
+                self._degrade(work, "earlier_answer_unavailable")
+        if earlier is not None and earlier["placement"] != request.placement:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another placement")
-        return reply.earlier
+        return earlier
 
     async def _profile(self, work: _Work, reply: ReadReply | None) -> Profile | None:
         """The customer's profile; ``None`` only if neither Redis nor Postgres can be read."""
@@ -279,10 +290,10 @@ class DecisionService:
             "context": work.request.context,
             "limit": work.request.limit,
             "slots": min(work.request.limit or placement.slots, placement.slots),
-            "offers": [_offer(choice, placement.channel, language) for choice in selection.choices],
+            "offers": [offer_of(choice, placement.channel, language) for choice in selection.choices],
             "numbers": [choice.offer.number for choice in selection.choices],
             "degraded": work.degraded,
-            "feedback_until": _iso(until_ms),
+            "feedback_until": iso(until_ms),
             "source": "live",
         }
 
@@ -303,7 +314,7 @@ class DecisionService:
             Selection((), work.view.numbers[:0], np.zeros(0, np.float32)),
         )
         header["offers"] = [
-            _default_offer(work.view, row, rank) for rank, row in enumerate(rows[:slots], start=1)
+            default_offer(work.view, row, rank) for rank, row in enumerate(rows[:slots], start=1)
         ]
         header["feedback_until"] = None
         return header
@@ -342,49 +353,3 @@ class DecisionService:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _offer(choice: Choice, channel: str, language: Any) -> dict[str, Any]:
-    factors = choice.factors
-    treatment = treatment_for(choice.offer, channel, language if isinstance(language, str) else None)
-    return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-        "probability": choice.probability,
-        "treatment": {
-            "treatment_id": treatment.treatment_id,
-            "channel": treatment.channel,
-            "language": treatment.language,
-            "title": treatment.title,
-            "message": treatment.message,
-            "image": treatment.image,
-        },
-    }
-
-
-def _default_offer(view: PlacementView, row: int, rank: int) -> dict[str, Any]:
-    """A default is not selected by a policy: it has no score, and its probability is not known."""
-    treatment = treatment_for(view.offers[row], view.placement.channel, None)
-    return {
-        "offer_id": view.offers[row].offer_id,
-        "rank": rank,
-        "score": None,
-        "factors": None,
-        "probability": None,
-        "treatment": {
-            "treatment_id": treatment.treatment_id,
-            "channel": treatment.channel,
-            "language": treatment.language,
-            "title": treatment.title,
-            "message": treatment.message,
-            "image": treatment.image,
-        },
-    }
-
-
-def _iso(at_ms: int) -> str:
-    return (
-        datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
