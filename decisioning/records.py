@@ -6,7 +6,7 @@ and ``withdrawn``: one entry for all offers of a decision that were still open. 
 to learn from them, so no reader has to join.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,12 @@ def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, 
         np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
         np.frombuffer(priors, dtype="<f4").astype(np.float32),
     )
+
+
+def taken_back(decided: Decided, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a decision was withdrawn, because its answer could not be delivered. ``outcomes``: those of its id."""
+    at_ms = decided.header["decided_at_ms"]
+    return any(o.outcome == "withdrawn" and o.decided_at_ms == at_ms for o in outcomes)
 
 
 def _outcome(bucket: int, position: str, f: Fields) -> Outcome:

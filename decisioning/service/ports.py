@@ -32,6 +32,7 @@ class DecisionLog(Protocol):
         value: float | None,
         at_ms: int,
         now_ms: int,
+        skew_ms: int,
     ) -> tuple[str, str]: ...
 
     async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool: ...

@@ -67,8 +67,8 @@ local function decide(keys, args)
 end
 
 -- keys: decision, log
--- args: id, now, offer, outcome, value, occurred at
--- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome}
+-- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms)
+-- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} | {"too_early"}
 local function feedback(keys, args)
   local decision, log = keys[1], keys[2]
   local id, now, offer, outcome = args[1], tonumber(args[2]), args[3], args[4]
@@ -80,6 +80,7 @@ local function feedback(keys, args)
   if not known[6] then return { 'not_offered' } end
   if known[7] then return { 'duplicate', known[7] } end
   if opposite and known[8] then return { 'contradicts', opposite } end
+  if tonumber(args[6]) < tonumber(known[1]) - tonumber(args[7]) then return { 'too_early' } end
 
   local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
   local reward = (not late) and REWARD[outcome] or ''

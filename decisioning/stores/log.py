@@ -164,12 +164,13 @@ class RedisLog:
         value: float | None,
         at_ms: int,
         now_ms: int,
+        skew_ms: int,
     ) -> tuple[str, str]:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
         reply = await self._function(
             "nb_feedback",
             (self.keys.decision(bucket, decision_id), self.keys.log(bucket)),
-            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms),
+            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms, skew_ms),
         )
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
