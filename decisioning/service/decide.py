@@ -189,7 +189,8 @@ class DecisionService:
             if not log_it:
                 header["feedback_until"] = None
                 return header
-            task = self._log.decide(header, selection, work.view.history_ms)
+            strict = placement.without_history == "withhold"
+            task = self._log.decide(header, selection, work.view.history_ms, strict=strict)
             work.writing = (task, header)
             try:
                 reply = await asyncio.shield(task)
@@ -201,8 +202,10 @@ class DecisionService:
                 return header
             if reply.earlier is not None:
                 return reply.earlier
+            if reply.lost:
+                self._degrade(work, "contact_history_unavailable")
             for row, offer in enumerate(work.view.offers):
-                if offer.offer_id in reply.reached:
+                if offer.offer_id in reply.reached or (reply.lost and offer.contact_limits):
                     available[row] = False
 
     def _unlogged(self, work: _Work, profile: Profile, header: Header, selection: Selection) -> Header:

@@ -24,10 +24,11 @@ local function contacts(key, number, since_ms)
   return count
 end
 
--- keys: decision, log, pending, contact
--- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, customer, policy, placement,
---       presentation, offers, then for each offer: id, number, prior, limits, and for each limit: max, window_ms
--- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...}
+-- keys: decision, log, pending, contact, whole
+-- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, customer, policy, placement, presentation,
+--       1 if offers with limits need a contact history that is whole, offers, then for each offer: id, number, prior,
+--       limits, and for each limit: max, window_ms
+-- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
   local known = redis.call('HGET', decision, 'h')
@@ -36,13 +37,15 @@ local function decide(keys, args)
   local history_ms = tonumber(args[5])
 
   local fields, ids, numbers, blocked = {}, {}, {}, {}
-  local at = 14
-  for i = 1, tonumber(args[13]) do
+  local lost = args[13] == '1' and redis.call('EXISTS', keys[5]) == 0
+  local at = 15
+  for i = 1, tonumber(args[14]) do
     local offer, number = args[at], args[at + 1]
     ids[i], numbers[i] = offer, number
     fields[#fields + 1] = 'o:' .. offer
     fields[#fields + 1] = number .. ' ' .. args[at + 2]
     local limits = tonumber(args[at + 3])
+    if limits > 0 and lost then return { 'lost' } end
     at = at + 4
     for _ = 1, limits do
       if contacts(contact, number, string.format('%.0f', now - tonumber(args[at + 1]))) >= tonumber(args[at]) then

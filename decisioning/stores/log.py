@@ -33,11 +33,13 @@ class ReadReply:
 
 @dataclass(frozen=True, slots=True)
 class DecideReply:
-    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile."""
+    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile, or
+    ``lost``: an offer has a limit, and Redis has lost contacts that are still to be put back."""
 
     written: bool
     earlier: Header | None = None
     reached: tuple[str, ...] = ()
+    lost: bool = False
 
 
 class RedisLog:
@@ -88,14 +90,19 @@ class RedisLog:
             None if header is None else parse_header(header),
         )
 
-    def decide(self, header: Header, selection: Selection, history_ms: int) -> "asyncio.Task[DecideReply]":
+    def decide(
+        self, header: Header, selection: Selection, history_ms: int, *, strict: bool
+    ) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
-        Returns a task, so that a caller who stops waiting can still learn what became of it.
+        ``strict``: no offer with a limit while contacts are lost. Returns a task, so that a caller who stops waiting
+        can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, history_ms))
+        return asyncio.ensure_future(self._decide(header, selection, history_ms, strict))
 
-    async def _decide(self, header: Header, selection: Selection, history_ms: int) -> DecideReply:
+    async def _decide(
+        self, header: Header, selection: Selection, history_ms: int, strict: bool
+    ) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
@@ -113,6 +120,7 @@ class RedisLog:
                 self.keys.log(bucket),
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
+                self.keys.whole(bucket),
             ),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
             (header_bytes(header), candidates, priors, customer_id),
@@ -121,12 +129,14 @@ class RedisLog:
                 header["placement"],
                 header["presentation"],
             ),
-            (len(selection.choices), *offers),
+            (int(strict), len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
             return DecideReply(True)
         if reply[0] == b"exists":
             return DecideReply(False, earlier=parse_header(reply[1]))
+        if reply[0] == b"lost":
+            return DecideReply(False, lost=True)
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
     async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
