@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.state import make_policies
+from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
 from decisioning.errors import PostgresUnavailable
 from decisioning.stores.archive import Archiver
@@ -151,6 +152,30 @@ async def test_archivers_take_turns(api: Api, installation: Installation) -> Non
             await learner.round()
         await check_arms(found)
         await check_roll_ups(found)
+
+
+async def test_nothing_is_trimmed_before_it_is_archived_and_learned(
+    api: Api, installation: Installation
+) -> None:
+    async with stores(installation) as found:
+        await found.redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
+        archiver = Archiver(installation.postgres_url)
+        job = ArchiverJob(archiver, found.reader, found.arms, make_policies(), 0.0)
+        try:
+            await asyncio.to_thread(use, api, 50)
+            await job.round()
+            (learner,) = learners(installation, found, found.reader, 1)
+            await learner.round()
+            await check_arms(found)
+            await asyncio.to_thread(use, api, 50)
+            await learner.round()
+            await job.round()
+            await check_arms(found)
+            for bucket in range(found.keys.buckets):
+                assert await found.redis.xlen(found.keys.log(bucket)) < 20
+        finally:
+            await found.redis.config_set("stream-node-max-entries", 100)
+            await archiver.close()
 
 
 async def break_off(archiver: Archiver, other: Archiver, found: Stores) -> None:
