@@ -20,7 +20,7 @@ def serve() -> None:
             port=settings.port,
             workers=settings.workers,
             loop="uvloop",
-            http="httptools",
+            http="app.protocol:Protocol",
             ws="none",
             access_log=False,
             log_config=None,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.keys import ROLES
@@ -40,17 +41,18 @@ def everywhere(served: Served, path: str, key: str, status: int) -> bool:
     return all(served.get(path, key).status_code == status for _ in range(8))
 
 
-def raw(served: Served, request: bytes, parts: int = 1) -> bytes:
-    """Send bytes, and read until the other side has had enough."""
+def raw(served: Served, request: bytes, parts: int = 1, *, finish: bool = True) -> bytes:
+    """Send bytes, say that no more will come (``finish``), and read until the other side has had enough."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
         try:
             for at in range(0, len(request), max(len(request) // parts, 1)):
                 connection.sendall(request[at : at + max(len(request) // parts, 1)])
-            connection.shutdown(socket.SHUT_WR)
+            if finish:
+                connection.shutdown(socket.SHUT_WR)
             answer = b""
             while data := connection.recv(65_536):
                 answer += data
-        except ConnectionError:
+        except OSError:  # the other side has given up already
             return b""
     return answer
 
@@ -185,7 +187,7 @@ def test_bodies_in_pieces_and_cut_off(served: Served, key: str) -> None:
     body = b'{"customer_id": "c", "placement": "none"}'
     head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: "
     whole = f"{head}{len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-    assert raw(served, whole, parts=20).startswith(b"HTTP/1.1 404")
+    assert raw(served, whole, parts=20, finish=False).startswith(b"HTTP/1.1 404")
     cut_off = raw(served, f"{head}{len(body) + 50}\r\n\r\n".encode() + body)
     assert not re.match(rb"HTTP/1\.1 [25]", cut_off)
 
@@ -193,6 +195,34 @@ def test_bodies_in_pieces_and_cut_off(served: Served, key: str) -> None:
 def test_a_body_too_large_is_refused_at_once(served: Served, key: str) -> None:
     head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: 99999999\r\n\r\n"
     assert raw(served, head.encode()).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 5_000_000 + b"\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 500_000 + b"\r\n",
+        b"GET /" + b"a" * 5_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"B" * 5_000_000,
+    ],
+    ids=["value", "lines", "path", "name"],
+)
+def test_a_head_without_end_is_given_up(served: Served, head: bytes) -> None:
+    answer = raw(served, head)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
+    assert served.get("/livez").status_code == 200
+
+
+def test_heads_are_told_from_bodies(served: Served, key: str) -> None:
+    """A body may be far longer than a head, and the next request on the connection has a head of its own."""
+    headers = {"X-API-Key": key, "A": "b" * 30_000, "Content-Type": "application/json"}
+    with httpx.Client(base_url=served.url, headers=headers) as http:
+        for _ in range(4):
+            assert http.post("/v1/decisions", content=b" " * 300_000).status_code == 422
+            assert http.get("/livez").status_code == 200
+    one = b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 30_000 + b"\r\n\r\n"
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(served, one * 20 + last, finish=False).count(b"HTTP/1.1 200") == 21
 
 
 def test_a_taken_port_is_named(served: Served, tmp_path: Path) -> None:
