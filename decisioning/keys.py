@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
+HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
 MAX_BUCKETS = 4096
 
 
@@ -70,6 +71,11 @@ class Keys:
 def generated_id(bucket: int, entropy: bytes) -> str:
     """A decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""
     return f"nb{bucket:03x}-{entropy.hex()}"
+
+
+def is_reserved(decision_id: str) -> bool:
+    """Whether callers may not use an id of this form: such ids are generated, or stand for imported history."""
+    return any(form.fullmatch(decision_id) for form in (GENERATED_ID, HISTORY_ID))
 
 
 def bucket_of_generated(decision_id: str) -> int | None:

@@ -12,7 +12,7 @@ from bandits.policy import BoolArray, Policy
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.engine import Selection, allowed, in_control_group, select
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
-from decisioning.keys import Keys, bucket_of_generated, generated_id
+from decisioning.keys import Keys, generated_id, is_reserved
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
 from decisioning.service.answers import default_offer, iso, offer_of
@@ -106,7 +106,7 @@ class DecisionService:
         catalogue = self._catalogue()
         view = catalogue.view(request.placement)
         own_id = request.decision_id
-        if own_id is not None and bucket_of_generated(own_id) is not None:
+        if own_id is not None and is_reserved(own_id):
             raise Invalid(
                 "decision_id", "ids of this form are made by nextbest; send an id of your own, or none"
             )

@@ -204,6 +204,7 @@ async def test_hostile_values_in_every_place(shop: Nextbest, route: tuple[str, s
         ("POST /v1/decisions", "customer_id", "x" * 129),
         ("POST /v1/decisions", "placement", "a b"),
         ("POST /v1/decisions", "decision_id", "nb001-" + "0" * 32),
+        ("POST /v1/decisions", "decision_id", "past-" + "0" * 32),
         ("POST /v1/feedback", "occurred_at", "2026-01-01T00:00:00"),
         ("POST /v1/feedback", "occurred_at", 1_767_225_600),
         ("POST /v1/feedback", "occurred_at", "1767225600"),
