@@ -32,7 +32,6 @@ from decisioning.stores.streams import make_redis
 from profiles.stores import ProfileStore
 
 BUCKETS = 64
-NOISE = 0.05
 
 Say = Callable[[str], None]
 
@@ -68,9 +67,6 @@ def main() -> int:
     except (BenchError, EmbeddedServersError) as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 2
-    others = max(max(load["others"]) for load in results.extra["runs"].values())
-    if others > NOISE:
-        console.print(f"Other processes took up to {others:.0%} of the API's core.", style="yellow")
     report.save(results, plan.results)
     report.show(results, console)
     say(f"written to {plan.results.relative_to(ROOT)}")

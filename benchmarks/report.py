@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 BLOCK = re.compile(r"(<!-- bench:decide -->\n).*?(<!-- /bench -->)", re.DOTALL)
+NOISE = 0.05
 THREE_SLOTS = "decide, 3 slots"
 NOT_CACHED = "decide, profiles not cached"
 
@@ -65,6 +66,8 @@ def show(results: Results, console: Console) -> None:
     console.print(table)
     for name, value in _figures(results):
         console.print(f"{name}: [bold]{value}[/bold]", highlight=False)
+    if noise(results) > NOISE:
+        console.print(f"Other processes took up to {noise(results):.0%} of the API's core.", style="yellow")
     console.print(f"{results.machine}\n{results.extra.get('placement_of_processes', '')}", style="dim")
 
 
@@ -82,7 +85,18 @@ def markdown(results: Results) -> str:
         f"checks and middleware."
     )
     lines += ["", f"Machine: {results.machine}. {results.extra.get('placement_of_processes', '')}."]
+    if noise(results) > NOISE:
+        lines += [
+            "",
+            f"Other processes took up to {noise(results):.0%} of the API's core while it was measured.",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def noise(results: Results) -> float:
+    """The largest share of the API's core that went to processes which have nothing to do with the benchmark."""
+    runs = results.extra.get("runs", {}).values()
+    return float(max((share for run in runs for share in run["others"]), default=0.0))
 
 
 def rewrite(readme: Path, results: Results) -> bool:

@@ -85,6 +85,12 @@ def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:
         assert "| decide | 16 | 1,500 | 1.50 | 2.00 | 3.25 | 4.00 |" in text
 
 
+def test_noise_is_not_kept_quiet() -> None:
+    noisy = some_results().model_copy(update={"extra": {"runs": {"decide 16": {"others": [0.0, 0.31]}}}})
+    assert "took up to 31% of the API's core" in report.markdown(noisy)
+    assert "took up to" not in report.markdown(some_results())
+
+
 def test_rewriting_tells_that_there_is_no_block(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("nothing here\n")
