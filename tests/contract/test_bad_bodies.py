@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ VALID: dict[str, dict[str, Any]] = {
         "deadline_ms": 5000,
         "dry_run": True,
     },
-    "POST /v1/feedback": FEEDBACK | {"occurred_at": "2026-01-01T00:00:00Z"},
+    "POST /v1/feedback": FEEDBACK | {"occurred_at": datetime.now(UTC).isoformat()},
     "POST /v1/feedback/batch": {"items": [FEEDBACK]},
     "PUT /v1/groups/cards": {"name": "Cards", "goal": "grow"},
     "PUT /v1/offers/other": {
