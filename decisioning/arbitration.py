@@ -1,11 +1,20 @@
 """Arbitration: ``score = P x C x V x L``. Propensity, context weight, value to the company, business lever."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, FloatArray
+from decisioning.catalog.view import PlacementView
+from rules.evaluation import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """The four factors of a score, as they are returned."""
+    """The four factors of a score, as they are returned; a factor that is switched off counts as 1."""
 
     P: float
     C: float
@@ -16,3 +25,99 @@ class Factors:
     def score(self) -> float:
         """Their product."""
         return self.P * self.C * self.V * self.L
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What multiplies the propensities: arrays of shape ``(n,)``, 1 where the placement switches a factor off.
+
+    ``use_p`` is false when ``P`` itself is switched off.
+    """
+
+    C: FloatArray
+    V: FloatArray
+    L: FloatArray
+    use_p: bool = True
+
+    @property
+    def product(self) -> FloatArray:
+        """``C x V x L``."""
+        return self.C * self.V * self.L
+
+
+def weigh(view: PlacementView, evaluation: Evaluation | None) -> Weights:
+    """The weights of a request. ``evaluation`` may be ``None`` if the view is not ``dynamic``."""
+    ones = np.ones(len(view.offers))
+    c, v = ones, view.value
+    if evaluation is not None and view.dynamic:
+        c = context_weights(view, evaluation)
+        v = values(view, evaluation)
+    return switched(view, c, v)
+
+
+def switched(view: PlacementView, c: FloatArray, v: FloatArray) -> Weights:
+    """Weights with the placement's switches applied; ``c`` and ``v`` as computed (or as they were logged)."""
+    off = view.placement.off
+    ones = np.ones(len(view.offers))
+    return Weights(
+        ones if "C" in off else c,
+        ones if "V" in off else v,
+        ones if "L" in off else view.lever,
+        "P" not in off,
+    )
+
+
+def context_weights(view: PlacementView, evaluation: Evaluation) -> FloatArray:
+    """``C``: one plus the sum of the percents of all context weights that hold, never below 0."""
+    total = np.zeros(len(view.offers))
+    for when, gives in view.weights:
+        if evaluation.holds(when):
+            total += gives
+    return np.maximum(1.0 + total / 100.0, 0.0)
+
+
+def values(view: PlacementView, evaluation: Evaluation) -> FloatArray:
+    """``V``: the offers' values, computed where they are expressions (and can be), never below 0."""
+    found = view.value.copy()
+    for row, expression in view.values:
+        if "offer" in expression.roots:
+            number = evaluation.with_offer(offer_facts(view, row)).number(expression)
+        else:
+            number = evaluation.number(expression)
+        if number is not None:
+            found[row] = max(number, 0.0)
+    return found
+
+
+def offer_facts(view: PlacementView, row: int) -> Mapping[str, Any]:
+    """What an expression may know of an offer."""
+    offer = view.offers[row]
+    return {
+        **offer.attributes,
+        "offer_id": offer.offer_id,
+        "group": offer.group,
+        "goal": view.goals[row],
+        "value": offer.value,
+    }
+
+
+def priority(view: PlacementView, now_ms: int) -> NDArray[np.int8]:
+    """The class of each row: 2 mandatory, 1 overridden at ``now_ms``, 0 all others. Higher comes first."""
+    classes = np.zeros(len(view.offers), dtype=np.int8)
+    for starts_ms, ends_ms, rows in view.overrides:
+        if starts_ms <= now_ms < ends_ms:
+            classes[rows] = 1
+    classes[view.mandatory] = 2
+    return classes
+
+
+def met(view: PlacementView, evaluation: Evaluation) -> BoolArray:
+    """Which rows meet all their conditions: shape ``(n,)``, a fresh array."""
+    mask = np.ones(len(view.offers), dtype=bool)
+    failed = [i for i, expression in enumerate(view.conditions.shared) if not evaluation.holds(expression)]
+    if failed:
+        mask &= ~view.conditions.requires[failed].any(axis=0)
+    for row, expression in view.conditions.own:
+        if mask[row]:
+            mask[row] = evaluation.with_offer(offer_facts(view, row)).holds(expression)
+    return mask

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exploration import draw_slots
-from bandits.policy import BoolArray, Candidates, IntArray, Policy
-from decisioning.arbitration import Factors
-from decisioning.catalog import Offer, Placement, PlacementView
-from decisioning.contact import Contact, within_limits
-from profiles.customer import Profile
+from bandits.exploration import pick, uniform, with_floor
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
+from decisioning.arbitration import Factors, Weights, met, priority
+from decisioning.catalog.model import Offer, Placement
+from decisioning.catalog.view import PlacementView
+from decisioning.contact import Contact
+from profiles.customer import Customer, Profile
+from rules.evaluation import Evaluation
+
+WEIGHTS_ONLY_EPSILON = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Choice:
     """An offer in its slot, with the exact chance with which the system selected it there."""
 
     offer: Offer
+    row: int
     rank: int
     factors: Factors
     probability: float
@@ -29,11 +34,28 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was chosen, and from what: the numbers and priors of all candidates that remained."""
+    """What was chosen, and from what: the numbers and priors of all candidates that remained.
+
+    ``factors``: ``C`` then ``V`` of those candidates, shape ``(2, m)``; ``None`` if the catalogue tells them.
+    """
 
     choices: tuple[Choice, ...]
     candidates: IntArray
     priors: NDArray[np.float32]
+    factors: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Everything a selection depends on, apart from the policy: one request's view of its candidates."""
+
+    view: PlacementView
+    available: BoolArray
+    priors: NDArray[np.float32]
+    weights: Weights
+    now_ms: int
+    slots: int
+    decision_id: str
 
 
 def in_control_group(customer_id: str, placement: Placement) -> bool:
@@ -43,54 +65,123 @@ def in_control_group(customer_id: str, placement: Placement) -> bool:
     return int.from_bytes(digest, "big") < placement.control_share * 2.0**64
 
 
-def allowed(
-    view: PlacementView, profile: Profile, history: Sequence[Contact] | None, now_ms: int
-) -> BoolArray:
-    """Which offers of the view may be chosen: inside their dates, with consent, within their contact limits.
-
-    ``history`` is ``None`` when it cannot be read: limited offers are then withheld, unless the placement
-    says otherwise. Returns a fresh array of shape ``(n,)``.
-    """
-    mask = view.live(now_ms)
-    for purpose, rows in view.consents.items():
-        if not profile.customer.consents_to(purpose, view.placement.channel):
+def consented(view: PlacementView, customer: Customer) -> BoolArray:
+    """Which rows the customer agreed to (or, where consent is not the legal basis, did not object to)."""
+    mask = np.ones(len(view.offers), dtype=bool)
+    for purpose, needed, rows in view.consents:
+        if needed:
+            if not customer.consents_to(purpose, view.placement.channel):
+                mask &= ~rows
+        elif customer.consents.get(purpose) == ():
             mask &= ~rows
-    for row in view.limited:
-        if history is None:
-            mask[row] &= view.placement.without_history == "allow"
-        elif mask[row]:
-            mask[row] = within_limits(view.offers[row], history, now_ms)
     return mask
 
 
-def select(
+def allowed(
     view: PlacementView,
-    available: BoolArray,
-    priors: NDArray[np.float32],
-    policy: Policy,
-    prepared: Any,
-    slots: int,
-    decision_id: str,
-) -> Selection:
-    """Score what is available, and draw the slots with a generator that is seeded by the decision id.
+    profile: Profile,
+    history: Sequence[Contact] | None,
+    evaluation: Evaluation,
+    exhausted: frozenset[int],
+    now_ms: int,
+) -> BoolArray:
+    """Which rows may be chosen: in their dates, meeting their rules, with consent, within contact policy and capacity.
 
-    ``available`` and ``priors``: shape ``(n,)``, parallel to ``view.offers``.
+    ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
+    Returns a fresh array of shape ``(n,)``.
     """
-    candidates = Candidates(view.numbers, priors, view.value)
-    if not available.any():
-        return Selection((), view.numbers[:0], priors[:0])
-    drawn = draw_slots(policy.selector(prepared, candidates), available, slots, decision_id)
+    mask = view.live(now_ms)
+    if view.when is not None and not evaluation.holds(view.when):
+        mask[:] = False
+        return mask
+    mask &= met(view, evaluation)
+    mask &= consented(view, profile.customer)
+    mask &= view.contact.allowed(profile.customer, history, now_ms)
+    if exhausted:
+        mask &= ~np.isin(view.numbers, list(exhausted))
+    return mask
+
+
+def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
+    """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
+    view = contest.view
+    candidates = Candidates(view.numbers, contest.priors, contest.weights.product)
     propensities = policy.propensities(prepared, candidates)
+    left = contest.available & ~_too_unlikely(view, contest, policy, propensities)
+    remaining = left.copy()
+    if not left.any():
+        return Selection((), view.numbers[:0], contest.priors[:0])
+    if contest.weights.use_p:
+        distribution = policy.selector(prepared, candidates)
+    else:
+        distribution = _by_weight(candidates.weight)
+        propensities = np.ones(len(view.offers))
+    chosen = _draw(contest, left, distribution)
+    weights = contest.weights
     choices = tuple(
         Choice(
             offer=view.offers[row],
+            row=row,
             rank=rank,
-            factors=Factors(float(propensities[row]), 1.0, float(view.value[row]), 1.0),
+            factors=Factors(
+                float(propensities[row]), float(weights.C[row]), float(weights.V[row]), float(weights.L[row])
+            ),
             probability=probability,
-            prior=float(priors[row]),
+            prior=float(contest.priors[row]),
         )
-        for rank, (row, probability) in enumerate(drawn, start=1)
+        for rank, (row, probability) in enumerate(chosen, start=1)
     )
-    if available.all():
-        return Selection(choices, view.numbers, priors)
-    return Selection(choices, view.numbers[available], priors[available])
+    factors = np.stack((weights.C[remaining], weights.V[remaining])) if view.dynamic else None
+    if remaining.all():
+        return Selection(choices, view.numbers, contest.priors, factors)
+    return Selection(choices, view.numbers[remaining], contest.priors[remaining], factors)
+
+
+def _too_unlikely(
+    view: PlacementView, contest: Contest, policy: Policy, propensities: FloatArray
+) -> BoolArray:
+    """Below the minimum propensity; not where nothing is known of it (no propensity, and a policy that learns nothing)."""
+    low = propensities < view.min_propensity
+    return low if policy.width else low & ~np.isnan(contest.priors)
+
+
+def _draw(contest: Contest, left: BoolArray, distribution: Distribution) -> list[tuple[int, float]]:
+    """Fill the slots without replacement. ``left`` is used up.
+
+    Each slot is drawn among the highest class that is left (mandatory, overridden, all others); what must not stand
+    beside an earlier choice drops out. Mandatory offers are not drawn: they come in order, with probability 1.
+    """
+    view = contest.view
+    classes = priority(view, contest.now_ms)
+    per_group = view.placement.max_per_group
+    chosen: list[tuple[int, float]] = []
+    for slot in range(contest.slots):
+        if not left.any():
+            break
+        first = classes[left].max()
+        running = left & (classes == first) if first or classes.any() else left
+        if first == 2:
+            row, probability = int(np.argmax(running)), 1.0
+        else:
+            probabilities = distribution(running)
+            row = pick(probabilities, uniform(f"{contest.decision_id}/{slot}"))
+            probability = float(probabilities[row])
+        chosen.append((row, probability))
+        left[row] = False
+        if row in view.apart:
+            left &= ~view.apart[row]
+        if per_group is not None:
+            group = view.groups[row]
+            if sum(view.groups[r] == group for r, _ in chosen) >= per_group:
+                left &= view.groups != group
+    return chosen
+
+
+def _by_weight(weight: FloatArray) -> Distribution:
+    """Without ``P``: the highest weight, equals sharing alike, mixed with a floor so that it can be evaluated."""
+
+    def distribution(available: BoolArray) -> FloatArray:
+        best = np.where(available, weight, -1.0)
+        return with_floor((best == best.max()).astype(np.float64), available, WEIGHTS_ONLY_EPSILON)
+
+    return distribution

@@ -1,7 +1,8 @@
 """Records of the log: what a stream entry holds, and how it is read.
 
 Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
-(their precomputed propensities, float32, NaN where there is none). ``outcome``: one outcome of one offer. ``expired``
+(their precomputed propensities, float32, NaN where there is none), ``f`` (their ``C``, then their ``V``, float64; only
+if the request decided them). ``outcome``: one outcome of one offer. ``expired``
 and ``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed
 to learn from them, so no reader has to join.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
-from bandits.policy import IntArray, Observation
+from bandits.policy import FloatArray, IntArray, Observation
 from decisioning.engine import Selection
 from decisioning.errors import LogCodecError
 
@@ -31,6 +32,7 @@ class Decided:
     header: Header
     candidates: IntArray
     priors: NDArray[np.float32]
+    factors: FloatArray | None = None
 
     @property
     def decision_id(self) -> str:
@@ -87,9 +89,10 @@ def parse_header(blob: bytes) -> Header:
     return header
 
 
-def candidate_bytes(selection: Selection) -> tuple[bytes, bytes]:
-    """The wire form of candidates and priors."""
-    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes()
+def candidate_bytes(selection: Selection) -> tuple[bytes, bytes, bytes]:
+    """The wire form of candidates, priors and factors (empty if the catalogue tells them)."""
+    factors = b"" if selection.factors is None else selection.factors.astype("<f8").tobytes()
+    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes(), factors
 
 
 def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Outcome]:
@@ -103,7 +106,9 @@ def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Ou
     try:
         kind = fields[b"t"]
         if kind == b"decided":
-            return parse_decided(bucket, position, fields[b"h"], fields[b"c"], fields[b"x"])
+            return parse_decided(
+                bucket, position, fields[b"h"], fields[b"c"], fields[b"x"], fields.get(b"f", b"")
+            )
         if kind == b"outcome":
             return [_outcome(bucket, position, fields)]
         if kind in (b"expired", b"withdrawn"):
@@ -113,7 +118,9 @@ def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Ou
     raise LogCodecError(f"entry {position} of bucket {bucket} has the unknown type {kind!r}")
 
 
-def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes) -> Decided:
+def parse_decided(
+    bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes, factors: bytes = b""
+) -> Decided:
     """Read a decision from its parts, as they are in the stream and in Postgres."""
     return Decided(
         bucket,
@@ -121,6 +128,7 @@ def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, 
         parse_header(header),
         np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
         np.frombuffer(priors, dtype="<f4").astype(np.float32),
+        np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
     )
 
 

@@ -47,28 +47,45 @@ class RuleSet:
             roots |= self.depends_on(self._segments[name])
         return frozenset(roots)
 
-    def evaluation(self, expressions: Iterable[Expression], facts: Facts, now: datetime) -> "Evaluation":
-        """Prepare the evaluation of ``expressions`` (which need no offer) for one request."""
+    def plan(self, expressions: Iterable[Expression]) -> "Plan":
+        """What has to be in the context to evaluate ``expressions``; made once, used for every request."""
         wanted = list(expressions)
         names: set[str] = set()
         for expression in wanted:
             names |= self._needed(expression)
-        segments = [name for name in self._order if name in names]
-        paths = {p for e in wanted for p in e.paths} | {p for s in segments for p in self._segments[s].paths}
-        evaluation = Evaluation(_context(paths, facts, self._vocabulary, now))
-        if segments:
-            truth: dict[str, bool] = {}
-            for name in segments:
-                evaluation.context.add_variable(SEGMENT, dict(truth))
-                truth[name] = evaluation.holds(self._segments[name])
-            evaluation.context.add_variable(SEGMENT, truth)
-        return evaluation
+        segments = tuple((name, self._segments[name]) for name in self._order if name in names)
+        paths = {p for e in wanted for p in e.paths} | {p for _, s in segments for p in s.paths}
+        places = tuple(
+            (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
+        )
+        return Plan(tuple(p for p in places if p[1][0] != "offer"), segments, "now" in paths)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
         for name in expression.segments:
             names |= self._needed(self._segments[name])
         return names
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time."""
+
+    places: tuple[tuple[str, tuple[str, ...], str], ...]
+    segments: tuple[tuple[str, Expression], ...]
+    now: bool
+
+
+def evaluate(plan: Plan, facts: Facts, now: datetime) -> "Evaluation":
+    """Prepare the context of one request, with the truth of the segments."""
+    evaluation = Evaluation(_context(plan, facts, now))
+    truth: dict[str, bool] = {}
+    for name, expression in plan.segments:
+        evaluation.context.add_variable(SEGMENT, dict(truth))
+        truth[name] = evaluation.holds(expression)
+    if plan.segments:
+        evaluation.context.add_variable(SEGMENT, truth)
+    return evaluation
 
 
 @dataclass(slots=True)
@@ -131,23 +148,19 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
     return order
 
 
-def _context(paths: Iterable[str], facts: Facts, vocabulary: Vocabulary, now: datetime) -> cel.Context:
+def _context(plan: Plan, facts: Facts, now: datetime) -> cel.Context:
     roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
     context = cel.Context()
-    for path in paths:
-        root, *names = path.split(".")
-        if root == "now":
-            context.add_variable("now", now)
-            continue
-        if root not in roots:
-            continue
-        value: Any = facts.get(root, {})
+    if plan.now:
+        context.add_variable("now", now)
+    for _, names, kind in plan.places:
+        value: Any = facts
         for name in names:
             value = value.get(name) if isinstance(value, Mapping) else None
-        value = _typed(value, vocabulary.attributes[path].type)
+        value = _typed(value, kind)
         if value is not None:
-            place = roots[root]
-            for name in names[:-1]:
+            place = roots[names[0]]
+            for name in names[1:-1]:
                 place = place.setdefault(name, {})
             place[names[-1]] = value
     for root, values in roots.items():

@@ -63,6 +63,7 @@ class Checker:
         variables |= {f"{SEGMENT}.{name}": checker.Type.BOOL for name in self.segments}
         variables["now"] = checker.Type.TIMESTAMP
         self._environment = checker.NewEnv(variables=variables)
+        self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
         """Check an expression that must give a truth value, or a number.
@@ -72,6 +73,12 @@ class Checker:
         RuleError
             With the position and, where one can be guessed, what may have been meant.
         """
+        known = self._checked.get((source, kind))
+        if known is None:
+            known = self._checked[source, kind] = self._check(source, kind)
+        return known
+
+    def _check(self, source: str, kind: Kind) -> Expression:
         if not source.strip():
             raise RuleError("the expression is empty: leave it out if there is no condition")
         if len(source) > MAX_CHARS:

@@ -10,7 +10,7 @@ from app.api.deps import Anyone, Ops, State, problems
 from app.api.schemas import GroupBody, Id, OfferBody, PlacementBody, TreatmentBody, from_ms
 from app.keys import ApiKey
 from app.state import ApiState
-from decisioning.catalog import Offer
+from decisioning.catalog.model import Offer
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import BoolArray, Policy
-from decisioning.catalog import Catalogue, PlacementView, treatment_for
-from decisioning.engine import Choice, Selection, allowed, in_control_group, select
+from decisioning.arbitration import Weights, weigh
+from decisioning.catalog import Catalogue, PlacementView
+from decisioning.contact import Contact
+from decisioning.engine import Contest, Selection, allowed, in_control_group, select
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
 from decisioning.keys import Keys, bucket_of_generated, generated_id
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
+from decisioning.service.answers import chosen, default, iso
 from decisioning.service.ports import DecisionLog, ProfileSource
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
+from rules.evaluation import Evaluation, Facts, evaluate
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +49,12 @@ class _Work:
 
     request: Request
     view: PlacementView
-    catalogue_version: int
+    catalogue: Catalogue
     decision_id: str
     now_ms: int
+    profile: Profile = field(init=False)
+    evaluation: Evaluation = field(init=False)
+    weights: Weights = field(init=False)
     degraded: list[str] = field(default_factory=list)
     writing: "tuple[asyncio.Task[Any], Header] | None" = None
 
@@ -74,6 +81,7 @@ class DecisionService:
         keys: Keys,
         clock_ms: Callable[[], int],
         entropy: Callable[[], bytes],
+        exhausted: Callable[[PlacementView, int], frozenset[int]] = lambda view, now_ms: frozenset(),
         policy_budget_ms: float = 20.0,
     ) -> None:
         self._catalogue = catalogue
@@ -84,6 +92,7 @@ class DecisionService:
         self._keys = keys
         self._clock_ms = clock_ms
         self._entropy = entropy
+        self._exhausted = exhausted
         self._budget_ms = policy_budget_ms
         self._turns: dict[str, _Turns] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -107,7 +116,7 @@ class DecisionService:
             )
         bucket = self._keys.bucket(request.customer_id)
         decision_id = own_id or generated_id(bucket, self._entropy())
-        work = _Work(request, view, catalogue.version, decision_id, self._clock_ms())
+        work = _Work(request, view, catalogue, decision_id, self._clock_ms())
         deadline_ms = request.deadline_ms or view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
@@ -125,7 +134,7 @@ class DecisionService:
         own_id = None if request.dry_run else request.decision_id
         reply: ReadReply | None
         try:
-            reply = await self._log.read(request.customer_id, bool(work.view.limited), own_id)
+            reply = await self._log.read(request.customer_id, work.view.contact.needed, own_id)
         except RedisUnavailable:
             reply = None
             self._degrade(work, "contact_history_unavailable")
@@ -134,9 +143,15 @@ class DecisionService:
         profile = await self._profile(work, reply)
         if profile is None:
             return self._defaults(work, "profile_unavailable")
-        history = None if reply is None else reply.history
-        available = allowed(work.view, profile, history, work.now_ms)
-        return await self._choose(work, profile, available, log_it=reply is not None and not request.dry_run)
+        work.profile = profile
+        work.evaluation = evaluate(work.view.plan, _facts(work, profile), _time(work.now_ms))
+        work.weights = weigh(work.view, work.evaluation)
+        available = self._allowed(work, None if reply is None else reply.history)
+        return await self._choose(work, available, log_it=reply is not None and not request.dry_run)
+
+    def _allowed(self, work: _Work, history: Sequence[Contact] | None) -> BoolArray:
+        exhausted = self._exhausted(work.view, work.now_ms)
+        return allowed(work.view, work.profile, history, work.evaluation, exhausted, work.now_ms)
 
     def _earlier(self, work: _Work, reply: ReadReply) -> Header | None:
         request = work.request
@@ -161,24 +176,18 @@ class DecisionService:
             self._degrade(work, "profile_unavailable")
             return Profile.unknown(customer_id)
 
-    async def _choose(self, work: _Work, profile: Profile, available: BoolArray, *, log_it: bool) -> Header:
-        placement = work.view.placement
-        control = in_control_group(profile.customer.customer_id, placement)
-        name = placement.control_policy if control else placement.policy
-        slots = min(work.request.limit or placement.slots, placement.slots)
+    async def _choose(self, work: _Work, available: BoolArray, *, log_it: bool) -> Header:
         while True:
-            key, epoch, selection = self._select(work, profile, available, name, slots)
-            header = self._header(work, profile, key, epoch, control, selection)
+            selection, header = self._select(work, available)
             if not log_it:
-                header["feedback_until"] = None
-                return header
-            task = self._log.decide(header, selection, work.view.history_ms)
+                return header | {"feedback_until": None}
+            task = self._log.decide(header, selection, work.view)
             work.writing = (task, header)
             try:
                 reply = await asyncio.shield(task)
             except RedisUnavailable:
                 work.writing = None
-                return self._unlogged(work, profile, header, selection)
+                return self._unlogged(work, header, selection)
             work.writing = None
             if reply.written:
                 return header
@@ -188,55 +197,61 @@ class DecisionService:
                 if offer.offer_id in reply.reached:
                     available[row] = False
 
-    def _unlogged(self, work: _Work, profile: Profile, header: Header, selection: Selection) -> Header:
+    def _unlogged(self, work: _Work, header: Header, selection: Selection) -> Header:
         """Redis was lost while writing, so it is not known whether it was written.
 
         The answer stands if no limit had to be reserved. Otherwise it is chosen anew without the limited
         offers, and under another id, so that it cannot be mixed up with what may have been written.
         """
         self._degrade(work, "contact_history_unavailable")
-        placement = work.view.placement
-        limited = any(choice.offer.contact_limits for choice in selection.choices)
-        if limited and placement.without_history == "withhold":
+        view = work.view
+        limited = any(view.contact.limited(choice.row) for choice in selection.choices)
+        if limited and view.placement.without_history == "withhold":
             if work.request.decision_id is None:
                 work.decision_id = generated_id(self._keys.bucket(work.request.customer_id), self._entropy())
-            available = allowed(work.view, profile, None, work.now_ms)
-            control = header["control"]
-            name = placement.control_policy if control else placement.policy
-            key, epoch, selection = self._select(work, profile, available, name, header["slots"])
-            header = self._header(work, profile, key, epoch, control, selection)
+            _, header = self._select(work, self._allowed(work, None))
         return header | {"feedback_until": None}
 
-    def _select(
-        self, work: _Work, profile: Profile, available: BoolArray, name: str, slots: int
-    ) -> tuple[str, int, Selection]:
-        """Choose with the policy ``name``, or with the placement's fallback if it fails or is not to be used."""
-        view = work.view
-        priors = profile.dense(view.numbers)
-        key = f"{name}@1"
+    def _select(self, work: _Work, available: BoolArray) -> tuple[Selection, Header]:
+        """Choose with the placement's policy (or its control policy), or with the fallback if that fails."""
+        view, placement = work.view, work.view.placement
+        control = in_control_group(work.request.customer_id, placement)
+        key = f"{placement.control_policy if control else placement.policy}@1"
+        contest = Contest(
+            view=view,
+            available=available,
+            priors=work.profile.dense(view.numbers),
+            weights=work.weights,
+            now_ms=work.now_ms,
+            slots=min(work.request.limit or placement.slots, placement.slots),
+            decision_id=work.decision_id,
+        )
+        selection = self._tried(work, contest, key)
+        if selection is None:
+            key = f"{placement.fallback_policy}@1"
+            prepared = self._replica.prepared(key, view, work.now_ms)
+            selection = select(contest, self._policies[key], prepared)
+        return selection, self._header(work, key, control, contest.slots, selection)
+
+    def _tried(self, work: _Work, contest: Contest, key: str) -> Selection | None:
+        """A policy's selection; ``None`` if it cannot or should not be used now, with the reason noted."""
         turns = self._turns.setdefault(key, _Turns())
-        epoch = self._replica.epoch(key)
-        if epoch is None:
+        if self._replica.epoch(key) is None:
             self._degrade(work, "arms_unavailable")
-        elif work.now_ms < turns.paused_until_ms:
+            return None
+        if work.now_ms < turns.paused_until_ms:
             self._degrade(work, "policy_slow")
-        else:
-            started = asyncio.get_running_loop().time()
-            try:
-                prepared = self._replica.prepared(key, view, work.now_ms)
-                selection = select(
-                    view, available, priors, self._policies[key], prepared, slots, work.decision_id
-                )
-            except Exception:
-                log.exception("policy %s failed", key)
-                self._degrade(work, "policy_failed")
-            else:
-                self._keep_time(turns, work.now_ms, (asyncio.get_running_loop().time() - started) * 1000)
-                return key, epoch, selection
-        key = f"{view.placement.fallback_policy}@1"
-        prepared = self._replica.prepared(key, view, work.now_ms)
-        selection = select(view, available, priors, self._policies[key], prepared, slots, work.decision_id)
-        return key, self._replica.epoch(key) or 0, selection
+            return None
+        started = asyncio.get_running_loop().time()
+        try:
+            prepared = self._replica.prepared(key, contest.view, work.now_ms)
+            selection = select(contest, self._policies[key], prepared)
+        except Exception:
+            log.exception("policy %s failed", key)
+            self._degrade(work, "policy_failed")
+            return None
+        self._keep_time(turns, work.now_ms, (asyncio.get_running_loop().time() - started) * 1000)
+        return selection
 
     def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
         turns.slow = turns.slow + 1 if took_ms > self._budget_ms else 0
@@ -249,13 +264,11 @@ class DecisionService:
         if reason not in work.degraded:
             work.degraded.append(reason)
 
-    def _header(
-        self, work: _Work, profile: Profile, key: str, epoch: int, control: bool, selection: Selection
-    ) -> Header:
+    def _header(self, work: _Work, key: str, control: bool, slots: int, selection: Selection) -> Header:
         placement = work.view.placement
         name, _, version = key.rpartition("@")
         until_ms = work.now_ms + placement.reward_window_s * 1000
-        language = profile.customer.attributes.get("language")
+        language = work.profile.customer.attributes.get("language")
         return {
             "decision_id": work.decision_id,
             "customer_id": work.request.customer_id,
@@ -264,41 +277,34 @@ class DecisionService:
             "presentation": placement.presentation,
             "policy": {"name": name, "version": int(version)},
             "control": control,
-            "catalog_version": work.catalogue_version,
-            "epoch": epoch,
+            "catalog_version": work.catalogue.version,
+            "epoch": self._replica.epoch(key) or 0,
             "decided_at_ms": work.now_ms,
             "until_ms": until_ms,
             "context": work.request.context,
             "limit": work.request.limit,
-            "slots": min(work.request.limit or placement.slots, placement.slots),
-            "offers": [_offer(choice, placement.channel, language) for choice in selection.choices],
+            "slots": slots,
+            "offers": [chosen(choice, placement.channel, language) for choice in selection.choices],
             "numbers": [choice.offer.number for choice in selection.choices],
             "degraded": work.degraded,
-            "feedback_until": _iso(until_ms),
+            "feedback_until": iso(until_ms),
             "source": "live",
         }
 
     def _defaults(self, work: _Work, reason: str) -> Header:
-        """The placement's default offers: only live ones that need no consent and have no limit to keep."""
+        """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         self._degrade(work, reason)
-        profile = Profile.unknown(work.request.customer_id)
-        available = allowed(work.view, profile, None, work.now_ms)
-        by_id = {o.offer_id: row for row, o in enumerate(work.view.offers) if available[row]}
-        rows = [by_id[o] for o in work.view.placement.default_offers if o in by_id]
-        slots = min(work.request.limit or work.view.placement.slots, work.view.placement.slots)
-        header = self._header(
-            work,
-            profile,
-            "default@1",
-            0,
-            False,
-            Selection((), work.view.numbers[:0], np.zeros(0, np.float32)),
-        )
-        header["offers"] = [
-            _default_offer(work.view, row, rank) for rank, row in enumerate(rows[:slots], start=1)
-        ]
-        header["feedback_until"] = None
-        return header
+        work.profile = Profile.unknown(work.request.customer_id)
+        work.evaluation = evaluate(work.view.plan, _facts(work, work.profile), _time(work.now_ms))
+        view, placement = work.view, work.view.placement
+        available = self._allowed(work, None)
+        by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
+        rows = [by_id[o] for o in placement.default_offers if o in by_id]
+        slots = min(work.request.limit or placement.slots, placement.slots)
+        nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
+        header = self._header(work, "default@1", False, slots, nothing)
+        header["offers"] = [default(view, row, rank, None) for rank, row in enumerate(rows[:slots], start=1)]
+        return header | {"feedback_until": None}
 
     def _take_back(self, work: _Work) -> None:
         """The answer came too late to be given: undo what was reserved and logged, once it is known."""
@@ -319,47 +325,25 @@ class DecisionService:
         task.add_done_callback(self._background.discard)
 
 
-def _offer(choice: Choice, channel: str, language: Any) -> dict[str, Any]:
-    factors = choice.factors
-    treatment = treatment_for(choice.offer, channel, language if isinstance(language, str) else None)
+def _facts(work: _Work, profile: Profile) -> Facts:
+    """What rules may know: the customer with attributes and indicators at the first level, and the context."""
+    customer = profile.customer
     return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-        "probability": choice.probability,
-        "treatment": {
-            "treatment_id": treatment.treatment_id,
-            "channel": treatment.channel,
-            "language": treatment.language,
-            "title": treatment.title,
-            "message": treatment.message,
-            "image": treatment.image,
+        "customer": {
+            **customer.attributes,
+            **customer.indicators,
+            "interests": customer.interests,
+            "holdings": customer.holdings,
+            "customer_id": customer.customer_id,
+            "known": customer.known,
+        },
+        "context": {
+            **work.request.context,
+            "channel": work.view.placement.channel,
+            "placement": work.view.placement.placement_id,
         },
     }
 
 
-def _default_offer(view: PlacementView, row: int, rank: int) -> dict[str, Any]:
-    """A default is not selected by a policy: it has no score, and its probability is not known."""
-    treatment = treatment_for(view.offers[row], view.placement.channel, None)
-    return {
-        "offer_id": view.offers[row].offer_id,
-        "rank": rank,
-        "score": None,
-        "factors": None,
-        "probability": None,
-        "treatment": {
-            "treatment_id": treatment.treatment_id,
-            "channel": treatment.channel,
-            "language": treatment.language,
-            "title": treatment.title,
-            "message": treatment.message,
-            "image": treatment.image,
-        },
-    }
-
-
-def _iso(at_ms: int) -> str:
-    return (
-        datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+def _time(now_ms: int) -> datetime:
+    return datetime.fromtimestamp(now_ms / 1000.0, UTC)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from decisioning.catalog.view import PlacementView
 from decisioning.engine import Selection
 from decisioning.records import Decided, Header, Outcome
 from decisioning.stores.log import DecideReply, ReadReply
@@ -16,7 +17,7 @@ class DecisionLog(Protocol):
     async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
 
     def decide(
-        self, header: Header, selection: Selection, history_ms: int
+        self, header: Header, selection: Selection, view: PlacementView
     ) -> "asyncio.Task[DecideReply]": ...
 
     async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None: ...

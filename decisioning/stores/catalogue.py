@@ -1,19 +1,33 @@
 """The catalogue in Postgres: a list of changes, the newest of each thing in force."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.catalog import Catalogue, ContactLimit, Group, Offer, Placement, Treatment
+from decisioning.catalog import Catalogue
+from decisioning.catalog.model import (
+    Capacity,
+    ContactPolicy,
+    ContextWeight,
+    Group,
+    Offer,
+    Override,
+    Placement,
+    QuietHours,
+    Segment,
+    Treatment,
+)
 from decisioning.stores.postgres import transaction
+from rules.vocabulary import Attribute
 
 _LOCK = 7_263_845_191
 
-Entry = tuple[str, str, Mapping[str, Any]]
+Entry = tuple[str, str, Mapping[str, Any] | None]
 
 
 class CatalogueStore:
@@ -62,7 +76,6 @@ class CatalogueStore:
                 {"kind": kind, "id": name, "body": _json(body), "author": author},
             )
             catalogue = await _load(connection, None)
-            catalogue.check()
             return catalogue, not known
 
 
@@ -88,36 +101,60 @@ async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
     return build(version, [(r.kind, r.id, r.body) for r in rows], {r.offer_id: r.offer_no for r in numbers})
 
 
-def build(version: int, entries: list[Entry], numbers: Mapping[str, int]) -> Catalogue:
-    """Make a catalogue of its entries. ``numbers`` maps offer ids to their stable numbers."""
+_KINDS: Mapping[str, tuple[str, str, TypeAdapter[Any]]] = {
+    "group": ("groups", "group_id", TypeAdapter(Group)),
+    "placement": ("placements", "placement_id", TypeAdapter(Placement)),
+    "attribute": ("attributes", "path", TypeAdapter(Attribute)),
+    "segment": ("segments", "segment_id", TypeAdapter(Segment)),
+    "contact_policy": ("contact_policies", "policy_id", TypeAdapter(ContactPolicy)),
+    "quiet_hours": ("quiet_hours", "quiet_id", TypeAdapter(QuietHours)),
+    "capacity": ("capacities", "capacity_id", TypeAdapter(Capacity)),
+    "override": ("overrides", "override_id", TypeAdapter(Override)),
+    "context_weight": ("context_weights", "weight_id", TypeAdapter(ContextWeight)),
+}
+_OFFER = TypeAdapter(Offer)
+_TREATMENT = TypeAdapter(Treatment)
+
+
+def build(version: int, entries: Iterable[Entry], numbers: Mapping[str, int]) -> Catalogue:
+    """Make a catalogue of its entries; entries without a body are deleted. ``numbers``: offer ids to numbers.
+
+    Raises
+    ------
+    Invalid
+        If the catalogue as a whole is not right.
+    """
+    parts: dict[str, dict[str, Any]] = {field: {} for field, _, _ in _KINDS.values()}
     treatments: dict[str, list[Treatment]] = {}
+    offers: list[tuple[str, Mapping[str, Any]]] = []
+    levers: dict[str, float] = {}
     for kind, name, body in entries:
-        if kind == "treatment":
+        if body is None:
+            continue
+        if kind == "offer":
+            offers.append((name, body))
+        elif kind == "treatment":
             offer_id, _, treatment_id = name.partition("/")
-            treatments.setdefault(offer_id, []).append(Treatment(treatment_id=treatment_id, **body))
+            treatment = _TREATMENT.validate_python({**body, "treatment_id": treatment_id})
+            treatments.setdefault(offer_id, []).append(treatment)
+        elif kind == "goal":
+            levers[name] = body["lever"]
+        else:
+            field, id_field, adapter = _KINDS[kind]
+            parts[field][name] = adapter.validate_python({**body, id_field: name})
     return Catalogue(
         version=version,
-        groups={name: Group(group_id=name, **body) for kind, name, body in entries if kind == "group"},
         offers={
-            name: _offer(name, body, numbers[name], treatments.get(name, []))
-            for kind, name, body in entries
-            if kind == "offer"
-        },
-        placements={
-            name: Placement(
-                placement_id=name, **(dict(body) | {"default_offers": tuple(body["default_offers"])})
+            name: _OFFER.validate_python(
+                {
+                    **body,
+                    "offer_id": name,
+                    "number": numbers[name],
+                    "treatments": tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id)),
+                }
             )
-            for kind, name, body in entries
-            if kind == "placement"
+            for name, body in offers
         },
-    )
-
-
-def _offer(name: str, body: Mapping[str, Any], number: int, treatments: list[Treatment]) -> Offer:
-    limits = tuple(ContactLimit(**limit) for limit in body["contact_limits"])
-    return Offer(
-        offer_id=name,
-        number=number,
-        treatments=tuple(sorted(treatments, key=lambda t: t.treatment_id)),
-        **(dict(body) | {"contact_limits": limits}),
+        goal_levers=levers,  # type: ignore[arg-type]  # names are checked when they are saved
+        **parts,
     )

@@ -25,7 +25,7 @@ local function contacts(key, number, since_ms)
 end
 
 -- keys: decision, log, pending, contact
--- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, customer, policy, placement,
+-- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, offers, then for each offer: id, number, prior, limits, and for each limit: max, window_ms
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...}
 local function decide(keys, args)
@@ -36,8 +36,8 @@ local function decide(keys, args)
   local history_ms = tonumber(args[5])
 
   local fields, ids, numbers, blocked = {}, {}, {}, {}
-  local at = 14
-  for i = 1, tonumber(args[13]) do
+  local at = 15
+  for i = 1, tonumber(args[14]) do
     local offer, number = args[at], args[at + 1]
     ids[i], numbers[i] = offer, number
     fields[#fields + 1] = 'o:' .. offer
@@ -58,11 +58,13 @@ local function decide(keys, args)
     for _, number in ipairs(numbers) do redis.call('ZADD', contact, args[2], number .. ':' .. id) end
     redis.call('PEXPIRE', contact, history_ms)
   end
-  redis.call('HSET', decision, 'h', args[6], 'c', args[9], 'd', args[2], 'u', args[3], 'k', args[10],
-    'l', args[11], 'm', args[12], 'n', table.concat(ids, ','), unpack(fields))
+  redis.call('HSET', decision, 'h', args[6], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
+    'l', args[12], 'm', args[13], 'n', table.concat(ids, ','), unpack(fields))
   redis.call('PEXPIRE', decision, args[4])
   redis.call('ZADD', pending, args[3], id)
-  local position = redis.call('XADD', log, '*', 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8])
+  local record = { 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8] }
+  if args[9] ~= '' then record[11], record[12] = 'f', args[9] end
+  local position = redis.call('XADD', log, '*', unpack(record))
   return { 'ok', position }
 end
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact, parse_history
 from decisioning.engine import Selection
 from decisioning.errors import DecisioningError, RedisUnavailable
@@ -87,14 +88,16 @@ class RedisLog:
             None if header is None else parse_header(header),
         )
 
-    def decide(self, header: Header, selection: Selection, history_ms: int) -> "asyncio.Task[DecideReply]":
+    def decide(
+        self, header: Header, selection: Selection, view: PlacementView
+    ) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
         Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, history_ms))
+        return asyncio.ensure_future(self._decide(header, selection, view))
 
-    async def _decide(self, header: Header, selection: Selection, history_ms: int) -> DecideReply:
+    async def _decide(self, header: Header, selection: Selection, view: PlacementView) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
@@ -104,7 +107,7 @@ class RedisLog:
             offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), len(limits)]
             for limit in limits:
                 offers += [limit.max, limit.window_s * 1000]
-        candidates, priors = candidate_bytes(selection)
+        candidates, priors, factors = candidate_bytes(selection)
         reply = await self._function(
             "nb_decide",
             (
@@ -113,8 +116,8 @@ class RedisLog:
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
             ),
-            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
-            (header_bytes(header), candidates, priors, customer_id),
+            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, view.contact.history_ms),
+            (header_bytes(header), candidates, priors, factors, customer_id),
             (
                 f"{header['policy']['name']}@{header['policy']['version']}",
                 header["placement"],

@@ -1,0 +1,220 @@
+"""A placement and its offers as arrays, so that a request touches vectors and not objects."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, FloatArray, IntArray
+from decisioning.catalog.model import (
+    FOREVER_MS,
+    TIERS,
+    ContextWeight,
+    Group,
+    Offer,
+    Override,
+    Placement,
+    percent,
+)
+from decisioning.contact import ContactBook
+from rules.evaluation import Plan, RuleSet
+from rules.expression import Checker, Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The distinct conditions of all offers, and who requires which.
+
+    ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``.
+    ``own``: ``(row, expression)`` for those that refer to the offer itself.
+    """
+
+    shared: tuple[Expression, ...]
+    requires: BoolArray
+    own: tuple[tuple[int, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementView:
+    """A placement with the offers that may appear in it, as parallel arrays of length ``n``.
+
+    The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose, the
+    rows that need it, and whether they need consent or only the absence of an objection. ``values``: rows whose
+    value is computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
+    ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
+    """
+
+    placement: Placement
+    offers: tuple[Offer, ...]
+    numbers: IntArray
+    value: FloatArray
+    lever: FloatArray
+    starts_ms: NDArray[np.int64]
+    ends_ms: NDArray[np.int64]
+    always: BoolArray = field(repr=False)
+    consents: tuple[tuple[str, bool, BoolArray], ...]
+    conditions: Conditions
+    when: Expression | None
+    values: tuple[tuple[int, Expression], ...]
+    weights: tuple[tuple[Expression, FloatArray], ...]
+    mandatory: BoolArray
+    overrides: tuple[tuple[int, int, BoolArray], ...]
+    min_propensity: FloatArray
+    groups: NDArray[np.intp]
+    goals: tuple[str, ...]
+    apart: Mapping[int, BoolArray]
+    contact: ContactBook
+    plan: Plan
+
+    def live(self, now_ms: int) -> BoolArray:
+        """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
+        live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
+        return live
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
+        return bool(self.values or self.weights)
+
+
+def build_view(
+    placement: Placement,
+    offers: Iterable[Offer],
+    groups: Mapping[str, Group],
+    levers: Mapping[str, float],
+    overrides: Iterable[Override],
+    weights: Iterable[ContextWeight],
+    contact: Callable[[Sequence[Offer]], ContactBook],
+    checker: Checker,
+    rules: RuleSet,
+) -> PlacementView:
+    """Lay out a placement's offers. ``levers``: percent by goal. Every expression has been checked before.
+
+    ``contact`` makes the contact policy of the offers in the order of the rows.
+    """
+    channel = placement.channel
+    here = sorted(
+        (
+            o
+            for o in offers
+            if o.status in ("live", "scheduled") and any(t.channel == channel for t in o.treatments)
+        ),
+        key=_ORDERS[placement.tie_break],
+    )
+    starts = np.array([o.starts_ms for o in here], dtype=np.int64)
+    ends = np.array([o.ends_ms for o in here], dtype=np.int64)
+    names = sorted({o.group for o in here})
+    conditions = _conditions(here, checker)
+    when = None if placement.when is None else checker.check(placement.when)
+    values = tuple(
+        (row, checker.check(o.value_expression, "number"))
+        for row, o in enumerate(here)
+        if o.value_expression is not None
+    )
+    percents = tuple(
+        (checker.check(w.when), np.array([w.percent * _weighs(w, o, groups) for o in here])) for w in weights
+    )
+    expressions = [e for _, e in (*conditions.own, *values)] + [e for e, _ in percents]
+    return PlacementView(
+        placement=placement,
+        offers=tuple(here),
+        numbers=np.array([o.number for o in here], dtype=np.uint32),
+        value=np.array([o.value for o in here], dtype=np.float64),
+        lever=np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64),
+        starts_ms=starts,
+        ends_ms=ends,
+        always=(starts == 0) & (ends == FOREVER_MS),
+        consents=_consents(here),
+        conditions=conditions,
+        when=when,
+        values=values,
+        weights=percents,
+        mandatory=np.array([o.mandatory for o in here], dtype=bool),
+        overrides=tuple(
+            (
+                o.starts_ms,
+                o.ends_ms,
+                np.array([x.offer_id == o.offer or x.group == o.group for x in here], dtype=bool),
+            )
+            for o in overrides
+        ),
+        min_propensity=np.array([max(o.min_propensity, placement.min_propensity) for o in here]),
+        goals=tuple(groups[o.group].goal for o in here),
+        groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
+        apart=_apart(here),
+        contact=contact(here),
+        plan=rules.plan([*conditions.shared, *expressions, *(() if when is None else (when,))]),
+    )
+
+
+_ORDERS = {
+    "oldest": lambda o: (o.number,),
+    "newest": lambda o: (-o.number,),
+    "value": lambda o: (-o.value, o.number),
+}
+
+
+def _lever(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
+    return percent(offer.lever, group.lever, levers.get(group.goal, 0.0))
+
+
+def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
+    return (
+        weight.offer in (None, offer.offer_id)
+        and weight.group in (None, offer.group)
+        and weight.goal in (None, groups[offer.group].goal)
+    )
+
+
+def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
+    found: set[tuple[str, bool]] = set()
+    for offer in offers:
+        if offer.requires_consent is not None:
+            found.add((offer.requires_consent, offer.legal_basis == "consent"))
+    return tuple(
+        (
+            purpose,
+            needed,
+            np.array(
+                [o.requires_consent == purpose and (o.legal_basis == "consent") == needed for o in offers],
+                dtype=bool,
+            ),
+        )
+        for purpose, needed in sorted(found)
+    )
+
+
+def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
+    shared: dict[str, Expression] = {}
+    rows: dict[str, list[int]] = {}
+    own: list[tuple[int, Expression]] = []
+    for row, offer in enumerate(offers):
+        for tier in TIERS:
+            for rule in offer.rules:
+                if rule.tier != tier:
+                    continue
+                expression = checker.check(rule.when)
+                if "offer" in expression.roots:
+                    own.append((row, expression))
+                else:
+                    shared[rule.when] = expression
+                    rows.setdefault(rule.when, []).append(row)
+    requires = np.zeros((len(shared), len(offers)), dtype=bool)
+    for i, source in enumerate(shared):
+        requires[i, rows[source]] = True
+    return Conditions(tuple(shared.values()), requires, tuple(own))
+
+
+def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
+    apart: dict[int, BoolArray] = {}
+    for row, offer in enumerate(offers):
+        others = (
+            [other.offer_id in offer.not_with or offer.offer_id in other.not_with for other in offers]
+            if offer.not_with or any(offer.offer_id in other.not_with for other in offers)
+            else []
+        )
+        if any(others):
+            apart[row] = np.array(others, dtype=bool)
+    return MappingProxyType(apart)
