@@ -15,6 +15,9 @@ from profiles.errors import ProfilesUnavailable
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "1"
+ERRORS_SHOWN = 20
+"""Fields that a problem names; a body may have thousands of wrong ones."""
+FIELD_CHARS = 200
 
 TITLES = {
     400: "Bad request",
@@ -31,13 +34,11 @@ TITLES = {
 }
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """An answer that is not a success, raised where it is noticed."""
 
     def __init__(self, status: int, detail: str, field: str | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
+        super().__init__(status, detail)
         self.field = field
 
 
@@ -59,7 +60,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
         errors = [{"field": error.field, "reason": error.detail}] if error.field else []
-        return problem(error.status, error.detail, errors)
+        return problem(error.status_code, error.detail, errors)
 
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:
@@ -81,7 +82,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [{"field": _field(e["loc"]), "reason": str(e["msg"])} for e in error.errors()]
+        errors = [_field_error(e) for e in error.errors()[:ERRORS_SHOWN]]
         return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
 
     @app.exception_handler(HTTPException)
@@ -96,5 +97,7 @@ def install(app: FastAPI) -> None:
         return problem(500, "an internal error; it has been logged")
 
 
-def _field(loc: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in loc if part not in ("body", "query", "path")) or "body"
+def _field_error(error: dict[str, Any]) -> dict[str, str]:
+    """``field`` is the path inside of the body, or the parameter's name; ``body`` is the body as a whole."""
+    field = ".".join(str(part) for part in error["loc"][1:]) or "body"
+    return {"field": field[:FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import catalog, customers, decisions, feedback, health, imports, policies, reports
+from app.api.openapi import Api
 from app.config import Settings, get_settings
 from app.errors import install
 from app.keys import ApiKey
@@ -21,6 +22,18 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
+ROUTERS = (decisions, feedback, catalog, customers, imports, reports, policies, health)
+TAGS = [
+    {"name": "decisions", "description": "What is best for this customer, here, now?"},
+    {"name": "feedback", "description": "What happened to the offers of a decision."},
+    {"name": "catalogue", "description": "What can be offered, how, and where."},
+    {"name": "customers", "description": "What is known about customers."},
+    {"name": "imports", "description": "Files of customers, propensities and history."},
+    {"name": "reports", "description": "How well offers, policies and placements do."},
+    {"name": "policies", "description": "What policies have learned."},
+    {"name": "health", "description": "For load balancers and monitoring; without a key."},
+]
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Settings come from the environment unless they are given."""
@@ -33,28 +46,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.nextbest = state
             yield {"nextbest": state}
 
-    app = FastAPI(
+    app = Api(
+        *(module.router for module in ROUTERS),
         title="nextbest",
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
-        openapi_tags=[
-            {"name": name}
-            for name in (
-                "decisions",
-                "feedback",
-                "catalogue",
-                "customers",
-                "imports",
-                "reports",
-                "policies",
-                "health",
-            )
-        ],
+        openapi_tags=TAGS,
+        redirect_slashes=False,
     )
     install(app)
-    for module in (decisions, feedback, catalog, customers, imports, reports, policies, health):
-        app.include_router(module.router)
 
     def keys() -> Mapping[bytes, ApiKey] | None:
         state: ApiState | None = getattr(app.state, "nextbest", None)

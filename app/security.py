@@ -1,15 +1,16 @@
 """Who may do what: keys are checked before anything of the body is read."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem, problem
 from app.keys import ApiKey, Role, digest
 
 PROTECTED = "/v1/"
+_LENGTH_DIGITS = 18
 
 
 class KeyCheck:
@@ -49,13 +50,13 @@ class KeyCheck:
         scope["api_key"] = key
         limit = self._import_bytes if scope["path"].startswith("/v1/imports/") else self._body_bytes
         length = found.get(b"content-length")
-        if length is not None and length.isdigit() and int(length) > limit:
-            await problem(413, f"the body has {int(length)} bytes; at most {limit} are taken")(
+        if length is None or not length.isdigit():
+            receive = _limited(receive, limit)
+        elif len(length) > _LENGTH_DIGITS or int(length) > limit:
+            await problem(413, f"the body is longer than the {limit} bytes that are taken")(
                 scope, receive, send
             )
             return
-        if length is None and b"transfer-encoding" in found:
-            receive = _limited(receive, limit)
         await self._app(scope, receive, send)
 
 
@@ -74,22 +75,24 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise HTTPException(413, f"the body is longer than the {limit} bytes that are taken")
+            raise Problem(413, f"the body is longer than the {limit} bytes that are taken")
         return message
 
     return limited
 
 
-def allow(*roles: Role) -> Callable[[Request], Awaitable[ApiKey]]:
+class Allow:
     """A dependency: the key's role must be one of ``roles`` (an admin may do everything)."""
 
-    async def check(request: Request) -> ApiKey:
+    def __init__(self, *roles: Role) -> None:
+        self.roles = roles
+
+    async def __call__(self, request: Request) -> ApiKey:
+        """The key of the request. Raises ``Problem`` (403)."""
         key: Any = request.scope["api_key"]
         assert isinstance(key, ApiKey)
-        if key.role != "admin" and key.role not in roles:
+        if key.role != "admin" and key.role not in self.roles:
             raise Problem(
-                403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(roles)}"
+                403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(self.roles)}"
             )
         return key
-
-    return check

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings
 from app.keys import ApiKey, KeyStore
+from app.tasks import cancelled
 from bandits.policy import Policy
 from bandits.registry import BUILT_IN, build
 from decisioning.catalog import Catalogue
@@ -123,7 +124,7 @@ class ApiState:
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
-        while True:
+        while not cancelled():
             await asyncio.sleep(self.settings.catalog_poll_ms / 1000)
             try:
                 await self.refresh()
@@ -135,7 +136,7 @@ class ApiState:
     async def follow(self, key: str) -> None:
         """Keep one policy's arms as fresh as the learners' folds, for ever."""
         store = ArmStore(self.redis, self.keys)
-        while True:
+        while not cancelled():
             try:
                 arms = await store.load(key)
                 if arms is None:
@@ -151,7 +152,7 @@ class ApiState:
 
     async def _apply_changes(self, store: ArmStore, key: str) -> None:
         """Apply folds in order; returns when one is missing and the arms must be loaded again."""
-        while (table := self.replica.table(key)) is not None:
+        while not cancelled() and (table := self.replica.table(key)) is not None:
             for change in await store.changes(key, table.epoch, count=500, block_ms=5000):
                 if change.reset or not self.replica.apply(key, change.epoch, change.fields.items()):
                     return
@@ -215,7 +216,7 @@ async def _start(state: ApiState) -> None:
 
 async def _keep_functions(state: ApiState) -> None:
     """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH)."""
-    while True:
+    while not cancelled():
         await asyncio.sleep(1)
         with contextlib.suppress(RedisUnavailable):
             await load_functions(state.redis, only_if_missing=True)

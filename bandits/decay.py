@@ -6,9 +6,10 @@ Instead of shrinking old sums, new observations weigh more: an observation at ti
 processes and batches can be added in any order.
 
 Two things keep this exact for ever. Landmarks are moved by *periods* of ``PERIOD_HALF_LIVES`` half-lives fixed in
-absolute time: sums of different periods are kept apart, so weights stay between 1 and 256, and periods
-that no longer matter are dropped. And every contribution is rounded to a multiple of ``2 ** -20``: sums of such
-numbers below ``2 ** 33`` are exact in float64, hence independent of the order of addition, bit for bit.
+absolute time: sums of different periods are kept apart, so weights stay between 1 and 256, and a period that began
+more than ``PERIODS_KEPT`` periods ago counts as nothing. And every contribution is rounded to a multiple of
+``2 ** -20``: sums of such numbers below ``2 ** 33`` are exact in float64, hence independent of the order of
+addition, bit for bit.
 """
 
 import math
@@ -56,22 +57,26 @@ class ForwardDecay:
         return math.floor(now_s / self.half_life_s * TICKS_PER_HALF_LIFE)
 
     def weight(self, t_s: float) -> float:
-        """The weight of an observation at ``t_s`` relative to its period's landmark: in [1, 256)."""
+        """The weight of an observation at ``t_s`` (not before 1970) relative to its period's landmark: in [1, 256)."""
         if self.half_life_s is None:
             return 1.0
-        landmark = self.period(t_s) * PERIOD_HALF_LIVES * self.half_life_s
-        return float(2.0 ** ((t_s - landmark) / self.half_life_s))
+        half_lives = t_s / self.half_life_s  # rounded as in `period`: the difference below is exact
+        return float(2.0 ** (half_lives - self.period(t_s) * PERIOD_HALF_LIVES))
 
     def scale(self, period: int, tick: int) -> float:
-        """What a sum of ``period`` is multiplied with when it is read at ``tick``; 0 once it is forgotten."""
+        """What a sum of ``period`` is multiplied with when it is read at ``tick``; 0 once it is forgotten.
+
+        A period that has not begun (a clock elsewhere is ahead) is read as if it began now: a time that
+        is wrong must not make one observation outweigh all others.
+        """
         if self.half_life_s is None:
             return 1.0
         half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
         if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:
             return 0.0
-        return float(2.0**-half_lives)
+        return float(2.0 ** -max(half_lives, 0.0))
 
 
 def quantised(contribution: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to multiples of ``QUANTUM``, so that sums are exact and free of order."""
-    return np.rint(contribution / QUANTUM) * QUANTUM
+    """Round to multiples of ``QUANTUM``, so that sums are exact and free of order. Zero is never negative."""
+    return np.rint(contribution / QUANTUM) * QUANTUM + 0.0

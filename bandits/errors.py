@@ -14,4 +14,12 @@ class PolicyParameterError(BanditsError):
 
 
 class StateCodecError(BanditsError):
-    """A stored arm state cannot be read: it has another version or another width."""
+    """A stored arm state cannot be read: its field has no known form, or it has another width."""
+
+
+class EvaluationError(BanditsError):
+    """Logged rows cannot be evaluated: shapes, ranges, unknown probabilities, or no overlap with the target."""
+
+
+class ConformanceError(BanditsError, AssertionError):
+    """A policy breaks one of the laws of ``bandits.checks``; the message names the law."""

@@ -41,12 +41,16 @@ def draw_slots(
 
     Returns ``(index, probability)`` by rank; the probability of a later slot is conditional on what the earlier
     ones took. ``available`` is not changed. Fewer than ``slots`` are returned if candidates run out.
+
+    The number available is part of each slot's seed: when an offer turns out to be withheld after it was drawn,
+    and the same decision is drawn again without it, the new draw must not depend on the one that led there.
     """
     left = available.copy()
+    n = int(np.count_nonzero(left))
     chosen: list[tuple[int, float]] = []
-    for slot in range(min(slots, int(np.count_nonzero(left)))):
+    for slot in range(min(slots, n)):
         probabilities = distribution(left)
-        index = pick(probabilities, uniform(f"{seed}/{slot}"))
+        index = pick(probabilities, uniform(f"{seed}/{n}/{slot}"))
         chosen.append((index, float(probabilities[index])))
         left[index] = False
     return chosen

@@ -1,6 +1,7 @@
 """Checks on the parameters of a policy's specification."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from bandits.errors import PolicyParameterError
 
@@ -18,8 +19,16 @@ def known_parameters(algorithm: str, parameters: Mapping[str, float], known: tup
             raise PolicyParameterError(f"{algorithm} has no parameter {name!r}; it has: {have}")
 
 
-def in_range(name: str, value: float, low: float, high: float) -> float:
-    """Return ``value`` if ``low <= value <= high``, else raise ``PolicyParameterError``."""
-    if not low <= value <= high:
-        raise PolicyParameterError(f"{name} must be between {low} and {high}, not {value}")
+def in_range(name: str, value: Any, low: float, high: float) -> float:
+    """Return ``value`` if it is a number and ``low <= value <= high``, else raise ``PolicyParameterError``."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise PolicyParameterError(f"{name} must be a number between {low} and {high}, not {value!r}")
     return float(value)
+
+
+def whole_in_range(name: str, value: Any, low: int, high: int) -> int:
+    """Return ``value`` if it is a whole number and ``low <= value <= high``, else raise ``PolicyParameterError``."""
+    number = in_range(name, value, low, high)
+    if not number.is_integer():
+        raise PolicyParameterError(f"{name} must be a whole number, not {value!r}")
+    return int(number)

@@ -52,13 +52,16 @@ class Observation:
 class Policy(Protocol):
     """A named, versioned way to turn candidates into propensities and a choice, and to learn from outcomes.
 
-    ``width`` is the number of float64 in the state of one arm (0: nothing is learned). Implementations are
-    pure: no clock, no global randomness, nothing remembered between calls. ``bandits.checks`` holds the laws.
+    ``width`` is the number of float64 in the state of one arm (0: nothing is learned). ``epsilon`` is the share of
+    choices that is spread evenly over what is available: each available candidate keeps at least
+    ``epsilon / n`` (0: no exploration is promised, so others cannot be evaluated on what it logs). Implementations
+    are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.checks`` holds the laws.
     """
 
     name: str
     version: int
     width: int
+    epsilon: float
     decay: ForwardDecay
 
     def learn(self, observation: Observation) -> FloatArray:
@@ -70,11 +73,17 @@ class Policy(Protocol):
         ...
 
     def refresh(self, prepared: Any, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]) -> Any:
-        """Return what ``prepare(offers, state)`` would, given that only ``rows`` changed since ``prepared``."""
+        """Return what ``prepare(offers, state)`` would, given that only ``rows`` changed since ``prepared``.
+
+        Only ``rows`` of ``state`` are filled; the others hold nothing of use. ``prepared`` may be changed in place.
+        """
         ...
 
     def propensities(self, prepared: Any, candidates: Candidates) -> FloatArray:
-        """The estimated chance that each candidate is accepted: shape ``(n,)``, in [0, 1]."""
+        """The estimated chance that each candidate is accepted: shape ``(n,)``, in [0, 1].
+
+        An offer's estimate does not depend on the other candidates.
+        """
         ...
 
     def selector(self, prepared: Any, candidates: Candidates) -> Distribution:

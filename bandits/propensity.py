@@ -17,6 +17,7 @@ class PropensityPolicy:
     """
 
     width = 0
+    epsilon = 0.0
     decay = ForwardDecay(None)
 
     def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:

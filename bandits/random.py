@@ -14,6 +14,7 @@ class RandomPolicy:
     """Uniform over what is available; propensities are the precomputed ones, for information only."""
 
     width = 0
+    epsilon = 1.0
     decay = ForwardDecay(None)
 
     def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:

@@ -37,6 +37,14 @@ def contribution(policy: Policy, observation: Observation, at_s: float) -> tuple
     return f"{observation.offer}:{policy.decay.period(at_s)}", delta
 
 
+def _parse(field: str) -> tuple[int, int]:
+    offer, _, period = field.partition(":")
+    try:
+        return int(offer), int(period)
+    except ValueError:
+        raise StateCodecError(f"a field of arms is <offer number>:<period>, not {field!r}") from None
+
+
 class ArmTable:
     """The sums of all arms of one policy, in memory.
 
@@ -51,11 +59,19 @@ class ArmTable:
         self._by_offer: dict[int, dict[int, FloatArray]] = {}
 
     def add(self, field: str, delta: FloatArray) -> None:
-        """Add to one field's sums."""
-        offer, _, period = field.partition(":")
-        periods = self._by_offer.setdefault(int(offer), {})
-        old = periods.get(int(period))
-        periods[int(period)] = delta if old is None else old + delta
+        """Add to one field's sums.
+
+        Raises
+        ------
+        StateCodecError
+            If the field has no known form, or ``delta`` is not of shape ``(width,)``.
+        """
+        offer, period = _parse(field)
+        if delta.shape != (self.width,):
+            raise StateCodecError(f"an arm of width {self.width} cannot take a change of shape {delta.shape}")
+        periods = self._by_offer.setdefault(offer, {})
+        old = periods.get(period)
+        periods[period] = delta if old is None else old + delta
 
     def put(self, field: str, blob: bytes) -> int:
         """Replace one field by its stored form; returns the offer's number.
@@ -63,11 +79,11 @@ class ArmTable:
         Raises
         ------
         StateCodecError
-            If the blob is not one of this policy's.
+            If the field or the blob is not one of this policy's.
         """
-        offer, _, period = field.partition(":")
-        self._by_offer.setdefault(int(offer), {})[int(period)] = decode_state(blob, self.width)
-        return int(offer)
+        offer, period = _parse(field)
+        self._by_offer.setdefault(offer, {})[period] = decode_state(blob, self.width)
+        return offer
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """All fields in their stored form, sorted by offer and period."""

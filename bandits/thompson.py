@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bandits.decay import ForwardDecay
 from bandits.exploration import with_floor
-from bandits.parameters import in_range, known_parameters
+from bandits.parameters import in_range, known_parameters, whole_in_range
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Observation
 
 DAY_S = 86_400.0
@@ -38,7 +38,8 @@ class ThompsonPolicy:
     strength ``m`` (in observations), the mean propensity of those who were shown the offer, and the
     level at which they really accept, are
 
-    .. math::  \bar e = \frac{m q_0 + e}{m + n}, \qquad \theta \sim \mathrm{Beta}(m \bar e + s,\; m (1 - \bar e) + n - s)
+    .. math::  \bar e = \frac{m q_0 + e}{m + n}, \qquad
+               \theta \sim \mathrm{Beta}(m \bar e + s,\; m (1 - \bar e) + n - s)
 
     and a customer with the precomputed propensity ``q`` is estimated by shifting its odds as far as the evidence
     says that the propensities are off for this offer:
@@ -48,10 +49,10 @@ class ThompsonPolicy:
     Why not add ``m q`` to the customer's own Beta prior: then evidence, which is about the offer and not about this
     customer, would drown the customer's propensity, and after some thousand observations everybody would get the same
     ranking. Here evidence is weighted ``n : m`` against the prior in the *level* only. With no evidence the
-    estimate is ``q``; without propensities it is the plain Beta-Bernoulli arm with the prior ``Beta(m q0, m (1 - q0))``;
-    with much evidence the level is the observed one and the customers' order is kept. Shifting odds is the
-    correction for a changed base rate of Saerens, Latinne and Decaestecker, *Adjusting the outputs of a classifier to new
-    a priori probabilities*, Neural Computation 14 (2002).
+    estimate is ``q``; without propensities it is the plain Beta-Bernoulli arm with the prior
+    ``Beta(m q0, m (1 - q0))``; with much evidence the level is the observed one and the customers' order is kept.
+    Shifting odds is the correction for a changed base rate of Saerens, Latinne and Decaestecker, *Adjusting the
+    outputs of a classifier to new a priori probabilities*, Neural Computation 14 (2002).
 
     Selection: in ``draws`` joint draws from all arms' posteriors, how often does each candidate's
     ``p x weight`` win? Those frequencies, mixed with a floor, *are* the distribution (see ``exploration.with_floor``).
@@ -85,7 +86,7 @@ class ThompsonPolicy:
         half_life_days = in_range("half_life_days", parameters.get("half_life_days", 90.0), 0.0, 36_500.0)
         self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
         self.epsilon = in_range("epsilon", parameters.get("epsilon", 0.05), 1e-4, 1.0)
-        self.draws = int(in_range("draws", parameters.get("draws", 128), 8, 4096))
+        self.draws = whole_in_range("draws", parameters.get("draws", 128), 8, 4096)
 
     def learn(self, observation: Observation) -> FloatArray:
         """``(n, s, e)`` of one observation: one, its reward, and what had been expected of it."""
@@ -137,10 +138,11 @@ class ThompsonPolicy:
         """How often each available candidate's ``p x weight`` wins over the joint draws, mixed with the floor."""
         scores = prepared.draws * self._odds(candidates).astype(np.float32)
         scores /= scores + np.float32(1.0)
-        scores *= candidates.weight.astype(np.float32)
+        weight = candidates.weight.astype(np.float32)
+        scores *= weight
 
         def distribution(available: BoolArray) -> FloatArray:
-            if not candidates.weight[available].any():  # every draw is a tie
+            if not weight[available].any():  # every draw is a tie
                 return with_floor(available.astype(np.float64), available, self.epsilon)
             contest = scores if available.all() else np.where(available, scores, np.float32(-1.0))
             wins = np.bincount(np.argmax(contest, axis=1), minlength=len(candidates))
@@ -151,4 +153,4 @@ class ThompsonPolicy:
 
 def _seed(offer: int, state: FloatArray) -> int:
     """Fresh draws whenever the sums change, the same draws for the same sums."""
-    return int.from_bytes(np.uint32(offer).tobytes() + state.astype("<f8").tobytes(), "little")
+    return int.from_bytes(offer.to_bytes(4, "little") + state.astype("<f8").tobytes(), "little")

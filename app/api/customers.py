@@ -1,20 +1,22 @@
 """Customers."""
 
-from typing import Any
-
 from fastapi import APIRouter
 
+from app.api.body import JsonRoute
 from app.api.deps import Ops, Reader, State, problems
-from app.api.schemas import CustomerBody, CustomerId
+from app.api.schemas import PathCustomerId
+from app.api.schemas_customers import CustomerBody, CustomerOut, CustomerStored
 from decisioning.errors import Invalid, NotFound
 from profiles.customer import Customer
 from profiles.errors import InvalidCustomer
 
-router = APIRouter(prefix="/v1/customers", tags=["customers"])
+router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
 
 
-@router.put("/{customer_id}", responses=problems(413))
-async def put_customer(customer_id: CustomerId, body: CustomerBody, state: State, key: Ops) -> dict[str, str]:
+@router.put("/{customer_id:path}", responses=problems(body=True))
+async def put_customer(
+    customer_id: PathCustomerId, body: CustomerBody, state: State, key: Ops
+) -> CustomerStored:
     """Create or replace a customer. When this answers, no decision uses the earlier record any more."""
     customer = Customer(
         customer_id,
@@ -28,27 +30,24 @@ async def put_customer(customer_id: CustomerId, body: CustomerBody, state: State
         await state.profiles.upsert_customer(customer)
     except InvalidCustomer as error:
         raise Invalid(error.field, error.reason) from None
-    return {"customer_id": customer_id}
+    return CustomerStored(customer_id=customer_id)
 
 
-@router.get("/{customer_id}", responses=problems(404))
-async def read_customer(customer_id: CustomerId, state: State, key: Reader) -> dict[str, Any]:
+@router.get("/{customer_id:path}", responses=problems(404))
+async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) -> CustomerOut:
     """A customer with the precomputed propensities."""
     profile = await state.profiles.load(customer_id, state.numbers())
     if profile is None:
         raise NotFound("customer", customer_id)
     customer = profile.customer
     names = {number: offer_id for offer_id, number in state.numbers().items()}
-    return {
-        "customer_id": customer.customer_id,
-        "attributes": customer.attributes,
-        "indicators": customer.indicators,
-        "holdings": list(customer.holdings),
-        "interests": customer.interests,
-        "consents": {purpose: list(channels) for purpose, channels in customer.consents.items()},
-        "propensities": {
-            names[number]: score
-            for number, score in zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
-            if number in names
-        },
-    }
+    propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
+    return CustomerOut(
+        customer_id=customer.customer_id,
+        attributes=customer.attributes,
+        indicators=customer.indicators,
+        holdings=list(customer.holdings),
+        interests=customer.interests,
+        consents={purpose: list(channels) for purpose, channels in customer.consents.items()},
+        propensities={names[number]: score for number, score in propensities if number in names},
+    )

@@ -1,21 +1,21 @@
 """Decisions: asked for, and read again."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
+from app.api.body import JsonRoute
 from app.api.deps import Anyone, Frontend, State, problems
-from app.api.schemas import DecisionAnswer, DecisionId, DecisionRequest, check_context
+from app.api.schemas import DecisionId
+from app.api.schemas_decisions import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
 from app.metrics import DECISIONS, DEGRADED
 from decisioning.errors import Invalid, NotFound
 from decisioning.service.decide import Request as Question
 from decisioning.service.history import record_of
 
-router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 
 
-@router.post("", response_model=DecisionAnswer, responses=problems(404, 409, 413))
+@router.post("", response_model=DecisionAnswer, responses=problems(404, 409, body=True))
 async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response:
     """Ask for the best offers for a customer at a placement, now.
 
@@ -46,9 +46,9 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
 
 
 @router.get("/{decision_id}", responses=problems(404))
-async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> dict[str, Any]:
+async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> DecisionRecord:
     """A decision as it was logged, with its candidates and the outcomes so far."""
     record = await record_of(decision_id, state.decision_log, state.archive)
     if record is None:
         raise NotFound("decision", decision_id)
-    return record
+    return DecisionRecord.model_validate(record)

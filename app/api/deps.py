@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import BaseModel
 
 from app.keys import ApiKey
-from app.security import allow
+from app.security import Allow
 from app.state import ApiState
 
 
@@ -17,21 +16,10 @@ async def _state(request: Request) -> ApiState:
 
 
 State = Annotated[ApiState, Depends(_state)]
-Frontend = Annotated[ApiKey, Depends(allow("frontend"))]
-Ops = Annotated[ApiKey, Depends(allow("ops"))]
-Reader = Annotated[ApiKey, Depends(allow("ops", "scientist"))]
-Anyone = Annotated[ApiKey, Depends(allow("frontend", "ops", "scientist"))]
-
-
-class ProblemOut(BaseModel):
-    """RFC 9457 problem details; ``errors`` names fields."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, str]] = []
-
+Frontend = Annotated[ApiKey, Depends(Allow("frontend"))]
+Ops = Annotated[ApiKey, Depends(Allow("ops"))]
+Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
+Anyone = Annotated[ApiKey, Depends(Allow("frontend", "ops", "scientist"))]
 
 _REASONS: Mapping[int, str] = {
     401: "No valid API key",
@@ -39,19 +27,22 @@ _REASONS: Mapping[int, str] = {
     404: "There is no such thing",
     409: "It contradicts what is recorded",
     413: "The body is too large",
-    415: "Neither CSV nor Parquet",
+    415: "The content type is not one that is taken here",
     422: "Not valid; the answer names the field",
     503: "A store does not answer; try again after Retry-After seconds",
 }
+_OF_BODIES = (413, 415)
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+
+Responses = dict[int | str, dict[str, Any]]
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error answers of a route; those that every route has are added."""
-    return {
-        status: {
-            "description": _REASONS[status],
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
-            "model": ProblemOut,
-        }
-        for status in sorted({401, 403, 422, 503, *statuses})
-    }
+def problems(*statuses: int, body: bool = False) -> Responses:
+    """The documented error answers of a route; those that every route has, or every route with a body, are added."""
+    found = {401, 403, 422, 503, *statuses, *(_OF_BODIES if body else ())}
+    return {status: {"description": _REASONS[status], "content": _PROBLEM} for status in sorted(found)}
+
+
+def created(model: type[Any]) -> Responses:
+    """The documented answer to a PUT of something new."""
+    return {201: {"description": "Created", "model": model}}

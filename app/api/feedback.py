@@ -5,8 +5,9 @@ import asyncio
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
+from app.api.body import JsonRoute
 from app.api.deps import Frontend, State, problems
-from app.api.schemas import (
+from app.api.schemas_feedback import (
     FeedbackAnswer,
     FeedbackBatch,
     FeedbackBatchAnswer,
@@ -18,7 +19,7 @@ from app.state import ApiState
 from decisioning.errors import Conflict, Invalid, NotFound, Unavailable
 from decisioning.service.feedback import Feedback
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
 
 AT_ONCE = 64
 
@@ -27,8 +28,8 @@ def _feedback(body: FeedbackRequest) -> Feedback:
     return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms())
 
 
-@router.post("", response_model=FeedbackAnswer, responses=problems(404, 409, 413))
-async def record(body: FeedbackRequest, state: State, key: Frontend) -> Response:
+@router.post("", response_model=FeedbackAnswer, responses=problems(404, 409, body=True))
+async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) -> Response:
     """Tell what happened to an offer. May be sent again as often as needed: it counts once.
 
     When this answers, the outcome is in the log, and the next decision of every process knows it within milliseconds.
@@ -38,8 +39,8 @@ async def record(body: FeedbackRequest, state: State, key: Frontend) -> Response
     return Response(to_json({"status": status}), media_type="application/json")
 
 
-@router.post("/batch", responses=problems(413))
-async def record_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
+@router.post("/batch", responses=problems(body=True))
+async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
     """Tell many outcomes at once; each is answered for itself, in the order of the items."""
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from app.api.deps import Ops, State, problems
+from app.api.schemas_customers import ImportAnswer, RefusalOut
 from app.errors import Problem
 from app.imports import Kind, import_file
 from profiles.errors import ImportFileError
@@ -29,27 +29,8 @@ _FILE: dict[str, Any] = {
 }
 
 
-class RefusalOut(BaseModel):
-    """Why a row was not loaded. Data rows are counted from 1."""
-
-    row: int
-    field: str | None
-    reason: str
-    value: str
-
-
-class ImportAnswer(BaseModel):
-    """What an import did: ``rows = loaded + refused``. ``refusals`` describes the first 1,000."""
-
-    rows: int
-    loaded: int
-    refused: int
-    refusals: list[RefusalOut]
-    new: int | None = None
-
-
-@router.post("/{kind}", responses=problems(413, 415), openapi_extra=_FILE)
-async def upload(kind: Kind, request: Request, state: State, key: Ops) -> ImportAnswer:
+@router.post("/{kind}", responses=problems(body=True), openapi_extra=_FILE)
+async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> ImportAnswer:
     """Load customers, precomputed propensities, or history (decisions that somebody else made), as CSV or Parquet.
 
     Rows that cannot be loaded are reported one by one; all others are loaded. Sending a file twice does no harm.

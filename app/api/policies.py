@@ -1,12 +1,11 @@
 """Policies: what their arms have learned."""
 
-from typing import Any
-
 import numpy as np
 from fastapi import APIRouter
 
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id
+from app.api.schemas_reports import ArmOut, ArmsOut
 from app.state import clock_ms
 from bandits.intervals import wilson
 from decisioning.errors import NotFound, RedisUnavailable
@@ -15,7 +14,7 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
 
 @router.get("/{name}/arms", responses=problems(404))
-async def read_arms(name: Id, state: State, key: Reader) -> dict[str, Any]:
+async def read_arms(name: Id, state: State, key: Reader) -> ArmsOut:
     """What a policy has learned of each offer: decayed observations, acceptances, mean and 95 % interval."""
     policy_key = f"{name}@1"
     policy = state.policies.get(policy_key)
@@ -32,13 +31,13 @@ async def read_arms(name: Id, state: State, key: Reader) -> dict[str, Any]:
         for number, (n, s, *_) in zip(offers.tolist(), sums.tolist(), strict=True):
             rate, low, high = wilson(s, n)
             arms.append(
-                {
-                    "offer_id": names.get(number, str(number)),
-                    "observations": n,
-                    "successes": s,
-                    "mean": rate,
-                    "low": low,
-                    "high": high,
-                }
+                ArmOut(
+                    offer_id=names.get(number, str(number)),
+                    observations=n,
+                    successes=s,
+                    mean=rate,
+                    low=low,
+                    high=high,
+                )
             )
-    return {"policy": name, "version": policy.version, "epoch": table.epoch if table else 0, "arms": arms}
+    return ArmsOut(policy=name, version=policy.version, epoch=table.epoch if table else 0, arms=arms)

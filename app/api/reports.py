@@ -1,36 +1,28 @@
 """Reports."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from app.api.deps import Reader, State, problems
-from app.api.schemas import Id
+from app.api.schemas_reports import AcceptanceQuery, AcceptanceReport, AcceptanceRow
 from bandits.intervals import wilson
 from decisioning.stores.reports import acceptance
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
-Dimension = Literal["offer", "policy", "placement", "hour", "day"]
 
-
-@router.get("/acceptance", responses=problems())
-async def acceptance_report(
-    state: State,
-    key: Reader,
-    by: Annotated[list[Dimension], Query(min_length=1, max_length=5)] = ["policy"],  # noqa: B006
-    start: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    end: Annotated[AwareDatetime | None, Query(alias="to")] = None,
-    placement: Annotated[Id | None, Query()] = None,
-    policy: Annotated[Id | None, Query()] = None,
-) -> dict[str, Any]:
+@router.get("/acceptance", responses=problems(), response_model_exclude_unset=True)
+async def read_acceptance(
+    state: State, key: Reader, query: Annotated[AcceptanceQuery, Query()]
+) -> AcceptanceReport:
     """Acceptance by offer, policy, placement and time of decision, with Wilson 95 % intervals.
 
     `observed` = accepted + rejected + ignored; `rate` = accepted / observed. What came late, and what nobody
     confirmed to have been presented (`unobserved`), is counted apart.
     """
-    rows = await acceptance(state.engine, list(dict.fromkeys(by)), start, end, placement, policy)
+    by = list(dict.fromkeys(query.by))
+    rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
     for row in rows:
         observed = row["accepted"] + row["rejected"] + row["ignored"]
         rate, low, high = wilson(row["accepted"], observed)
@@ -38,4 +30,4 @@ async def acceptance_report(
         if "policy" in row:
             name, _, version = row["policy"].rpartition("@")
             row |= {"policy": name, "version": int(version)}
-    return {"by": by, "rows": rows}
+    return AcceptanceReport(by=by, rows=[AcceptanceRow(**row) for row in rows])

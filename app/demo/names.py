@@ -11,7 +11,7 @@ WEB = "web-home"
 DESK = "service-desk"
 MAILER = "coupon-mailer"
 # Visitors answer within a few seconds, so silence is known soon.
-REWARD_WINDOW_S = 10
+REWARD_WINDOW_S = 5
 # The channel of each placement.
 CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail"}
 

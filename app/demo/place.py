@@ -35,10 +35,20 @@ def fresh_folder(data_dir: Path) -> Iterator[Path]:
         if folder.exists():
             if not (folder / MARK).exists() and any(folder.iterdir()):
                 raise DemoError(f"{folder} was not made by a demo, so it is left alone: move it away")
+            _stop_servers(folder)
             shutil.rmtree(folder)
         folder.mkdir()
         (folder / MARK).touch()
         yield folder.resolve()
+
+
+def _stop_servers(folder: Path) -> None:
+    """Stop embedded servers that a killed demo has left running; their state file says that there are some."""
+    if (folder / "servers.json").exists():
+        from app.embedded import EmbeddedServers
+
+        with EmbeddedServers(folder):
+            pass
 
 
 def wanted_port(configured: int) -> int:

@@ -74,7 +74,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
         if port != wanted:
             console.print(f"Port {wanted} is taken, so the API is on {port}.", highlight=False)
         log = folder / "service.log"
-        child = stack.enter_context(running_service(own, urls, port, log))
+        child = stack.enter_context(running_service(folder, port, log))
         session = Session(
             figures=Figures(
                 api_url=f"http://{settings.host}:{port}",

@@ -14,7 +14,6 @@ from pathlib import Path
 import asyncpg
 from redis import Redis
 
-from app.config import Settings
 from app.demo.client import Api, DemoError
 from app.keys import KeyStore
 from app.servers import ServerUrls
@@ -28,17 +27,12 @@ LOG_COLUMNS_SHOWN = 300
 
 
 @contextmanager
-def running_service(settings: Settings, urls: ServerUrls, port: int, log: Path) -> Iterator[Child]:
-    """API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end
-    too.
+def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
+    """API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too.
+
+    They share the embedded servers of `data_dir` with this process, unless others are configured.
     """
-    env = {
-        **os.environ,
-        "NEXTBEST_POSTGRES_URL": urls.postgres_url,
-        "NEXTBEST_REDIS_URL": urls.redis_url,
-        "NEXTBEST_DATA_DIR": str(settings.data_dir.resolve()),
-        "NEXTBEST_PORT": str(port),
-    }
+    env = {**os.environ, "NEXTBEST_DATA_DIR": str(data_dir), "NEXTBEST_PORT": str(port)}
     into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
     child = Child(Command("service", (*into_log, sys.executable, "-m", "app.cli", "up"), env))
     child.start()
@@ -92,9 +86,10 @@ async def require_empty(urls: ServerUrls) -> None:
     """
     connection = await asyncpg.connect(urls.postgres_url)
     try:
-        used = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM customers) OR EXISTS (SELECT FROM offers)"
-        )
+        used = False
+        for table in ("customers", "offers", "decisions"):
+            if not used and await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                used = bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"))
     finally:
         await connection.close()
     with Redis.from_url(urls.redis_url) as redis:

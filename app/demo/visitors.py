@@ -21,7 +21,7 @@ DESK_SHARE = 0.25
 # At the desk an offer is presented only once the agent says so. One time in ten it does not come to that.
 NOT_READ_OUT_SHARE = 0.1
 BATCH_SHARE = 0.2
-BATCH_SIZE = 8
+BATCH_SIZE = 4
 REPEAT_SHARE = 0.03
 THINKING_S = 0.5
 LATENCIES_KEPT = 20_000

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from app.metrics import JOB_FAILURES
+from app.tasks import cancelled
 from decisioning.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -14,13 +15,13 @@ LONGEST_BACKOFF_S = 2.0
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
-    """Call ``work`` for ever, sleeping as many seconds as it returns.
+    """Call ``work`` until this task is cancelled, sleeping as many seconds as it returns.
 
     When a store does not answer it is tried again, later and later; a job keeps its state outside of ``work``, or
     finds it again in the stores. A defect is logged and tried again as well: one poisoned round must not stop learning.
     """
     failures = 0
-    while True:
+    while not cancelled():
         try:
             pause_s = await work()
             failures = 0

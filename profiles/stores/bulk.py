@@ -88,7 +88,7 @@ class BulkLoader:
                 try:
                     await self._store(kind, part)
                 except ProfilesUnavailable as error:
-                    message = f"{error}; rows 1 to {done} of {run.rows_total} are done: import the file again"
+                    message = f"{error}; {done} of {run.rows_total} rows are done: import the file again"
                     raise ProfilesUnavailable(message) from error
             if on_progress and rows_done > done:
                 on_progress(rows_done, run.rows_total)

@@ -6,6 +6,7 @@ fill within ``FILL_WITHIN_S`` of having begun to read, or not at all. So what wa
 only be offered to the cache while the tombstone that followed the commit is there.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
@@ -23,6 +24,8 @@ BEFORE_CHANGE_S = 10
 AFTER_CHANGE_S = 5
 FILL_WITHIN_S = 4.0
 """How long after it began a read may still fill: the difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
+REDIS_TIMEOUT_S = 1.0
+"""For one exchange with Redis, whatever the client's own timeouts and retries are."""
 
 _PIPELINED = 1000
 
@@ -30,9 +33,8 @@ _PIPELINED = 1000
 class ProfileCache:
     """Encoded profiles in Redis, by customer.
 
-    The client must not decode responses, and should have a socket timeout of a second at most. ``key_of``
-    gives a customer's key. ``ttl_s`` is how long a profile stays; that of a customer without a record stays
-    for ``unknown_ttl_s`` only, since anyone may ask for any id.
+    The client must not decode responses. ``key_of`` gives a customer's key. ``ttl_s`` is how long a profile
+    stays; that of a customer without a record stays for ``unknown_ttl_s`` only, since anyone may ask for any id.
     """
 
     def __init__(
@@ -49,21 +51,22 @@ class ProfileCache:
         Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
         """
         key = self._key_of(customer_id)
-        with translated("read the profile cache"):
+        async with _bounded("read the profile cache"):
             value = cast("bytes | None", await self._redis.get(key))
             profile = decode_cached(value)
             if profile is None and value is not None and value != TOMBSTONE:
                 await self._remove_if_still(key, value)
         return profile
 
-    async def fill(self, profile: Profile) -> bool:
+    async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
         """Cache ``profile`` unless something is there, be it a tombstone. Says whether it was cached.
 
-        Only ``ProfileStore.fill`` knows whether this is still safe. Raises ``ProfilesUnavailable``.
+        Nothing is sent, nor sent again, after ``within_s``; ``ProfileStore.fill`` knows how much is left. Raises
+        ``ProfilesUnavailable``.
         """
         key = self._key_of(profile.customer.customer_id)
         ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
-        with translated("fill the profile cache"):
+        async with _bounded("fill the profile cache", min(within_s, REDIS_TIMEOUT_S)):
             return bool(await self._redis.set(key, encode(profile), nx=True, ex=ttl_s))
 
     @asynccontextmanager
@@ -84,12 +87,12 @@ class ProfileCache:
         await self._bury(customer_ids, AFTER_CHANGE_S)
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
-        with translated("clear the profile cache"):
-            for some in _parts(customer_ids):
-                pipeline = self._redis.pipeline(transaction=False)
-                for customer_id in some:
-                    # Half as costly as ``pipeline.set``, and bulk loads do this twice for every customer.
-                    pipeline.execute_command("SET", self._key_of(customer_id), TOMBSTONE, "EX", ttl_s)
+        for some in _parts(customer_ids):
+            pipeline = self._redis.pipeline(transaction=False)
+            for customer_id in some:
+                # Half as costly as ``pipeline.set``, and bulk loads do this twice for every customer.
+                pipeline.execute_command("SET", self._key_of(customer_id), TOMBSTONE, "EX", ttl_s)
+            async with _bounded("clear the profile cache"):
                 await pipeline.execute()
 
     async def _remove_if_still(self, key: str, value: bytes) -> None:
@@ -100,6 +103,13 @@ class ProfileCache:
                 pipeline.delete(key)
                 with suppress(WatchError):  # somebody wrote to it: then it is theirs
                     await pipeline.execute()
+
+
+@asynccontextmanager
+async def _bounded(what: str, timeout_s: float = REDIS_TIMEOUT_S) -> AsyncIterator[None]:
+    with translated(what):
+        async with asyncio.timeout(timeout_s):
+            yield
 
 
 def _parts(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:

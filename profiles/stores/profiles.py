@@ -108,9 +108,8 @@ class ProfileStore:
         ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
         ``ProfilesUnavailable``.
         """
-        if self._clock() - started_s > FILL_WITHIN_S:
-            return False
-        return await self.cache.fill(profile)
+        left_s = FILL_WITHIN_S - (self._clock() - started_s)
+        return left_s > 0 and await self.cache.fill(profile, left_s)
 
     async def upsert_customer(self, customer: Customer) -> None:
         """Store a customer's record in place of the earlier one, which nobody gets once this has returned.

@@ -8,8 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
+import redis
+
+from app.demo.client import DemoError
+from app.demo.service import create_key, require_empty
+from app.embedded import EmbeddedServers
+from app.servers import ServerUrls
 
 COMMAND = (sys.executable, "-m", "app.cli", "demo")
 
@@ -74,3 +81,23 @@ def test_interrupting_the_set_up_leaves_nothing_behind(tmp_path: Path) -> None:
         assert process.wait(timeout=120) == 130, log.read_text()
     assert "Traceback" not in log.read_text()
     assert left_over(tmp_path) == []
+
+
+async def test_configured_servers_are_used_only_if_they_are_empty(
+    servers: EmbeddedServers, postgres_url: str, redis_url: str
+) -> None:
+    migrated, bare = ServerUrls(postgres_url, redis_url), servers.urls
+    await require_empty(migrated)
+    await require_empty(bare)
+    assert (await create_key(postgres_url)).startswith("nb_admin_")
+    await require_empty(migrated)
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("something", "of somebody")
+        with pytest.raises(DemoError, match="only writes to empty ones"):
+            await require_empty(migrated)
+        client.flushall()
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("INSERT INTO customers (customer_id) VALUES ('real')")
+    await connection.close()
+    with pytest.raises(DemoError, match="only writes to empty ones"):
+        await require_empty(migrated)

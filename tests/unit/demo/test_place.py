@@ -1,6 +1,8 @@
 """One demo at a time, in a folder of its own, on a port that is free; and the catalogue it creates."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,25 @@ def test_a_second_demo_is_refused_while_one_runs(tmp_path: Path) -> None:
         with pytest.raises(DemoError, match="is running"), fresh_folder(tmp_path):
             pass
         assert (folder / "mine").exists()
+
+
+def test_servers_of_a_killed_demo_are_stopped_before_their_data_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Path] = []
+
+    @contextmanager
+    def servers(folder: Path) -> Iterator[None]:
+        yield
+        stopped.append(folder)
+        assert (folder / "servers.json").exists()
+
+    monkeypatch.setattr("app.embedded.EmbeddedServers", servers)
+    with fresh_folder(tmp_path) as folder:
+        (folder / "servers.json").write_text("{}")
+    with fresh_folder(tmp_path) as folder:
+        assert stopped == [folder]
+        assert not (folder / "servers.json").exists()
 
 
 def test_a_taken_port_is_replaced() -> None:

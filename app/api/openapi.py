@@ -1,0 +1,66 @@
+"""The OpenAPI document: what FastAPI finds out by itself, with problems, keys and roles as they really are."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from app.api.schemas import ProblemOut
+from app.security import PROTECTED, Allow
+
+_REF = "#/components/schemas/{model}"
+_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key as `Authorization: Bearer KEY`.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key as `X-API-Key: KEY`.",
+    },
+}
+
+
+class Api(FastAPI):
+    """The application, with a document that also tells keys, roles and problem details."""
+
+    def __init__(self, *routers: APIRouter, **arguments: Any) -> None:
+        """``routers`` are included; other arguments are those of ``FastAPI``."""
+        super().__init__(generate_unique_id_function=lambda route: route.name, **arguments)
+        self._documented = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
+        for router in routers:
+            self.include_router(router)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; made at the first call."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            components = document.setdefault("components", {})
+            problem = ProblemOut.model_json_schema(ref_template=_REF)
+            schemas = components.get("schemas", {}) | problem.pop("$defs") | {"ProblemOut": problem}
+            components["schemas"] = dict(sorted(schemas.items()))
+            components["securitySchemes"] = _SCHEMES
+            for route in self._documented:
+                if route.include_in_schema and route.path.startswith(PROTECTED):
+                    for method in route.methods or ():
+                        _secure(document["paths"][route.path_format][method.lower()], roles_of(route))
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def roles_of(route: APIRoute) -> tuple[str, ...]:
+    """The roles whose keys may use a route, ``admin`` included."""
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, Allow):
+            return (*dependency.call.roles, "admin")
+    raise LookupError(f"{route.path} says not who may use it")
+
+
+def _secure(operation: dict[str, Any], roles: tuple[str, ...]) -> None:
+    """Say which keys an operation takes. In OpenAPI 3.1 the roles stand where OAuth has scopes."""
+    operation["security"] = [{scheme: list(roles)} for scheme in _SCHEMES]
+    description = operation.get("description", "")
+    operation["description"] = f"{description}\n\nRoles: {', '.join(f'`{role}`' for role in roles)}.".strip()

@@ -1,0 +1,115 @@
+"""Customers and imports, as they travel."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
+
+from app.api.schemas import Body, Number, examples, shown, storable
+from profiles.limits import MAX_ID_CHARS, text_problem
+
+_CUSTOMER = {
+    "attributes": {"age": "35-44", "household_size": 3},
+    "indicators": {"recency_days": 4, "spend_30d": 212.4},
+    "holdings": ["loyalty-card"],
+    "interests": {"coffee": 0.8},
+    "consents": {"marketing": ["web", "email"]},
+}
+_TEXT_CHARS = 1000
+
+
+def _scalar(value: Any) -> bool | float | str:
+    """Text, a number or true or false. Raises ``ValueError`` for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("inf")
+        if number - number != 0:
+            raise ValueError("must be a finite number")
+        return number
+    if not isinstance(value, str):
+        raise ValueError("must be text, a number, true or false")
+    if problem := text_problem(value, _TEXT_CHARS):
+        raise ValueError(problem)
+    return value
+
+
+Scalar = Annotated[
+    Any,
+    AfterValidator(_scalar),
+    WithJsonSchema(
+        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _TEXT_CHARS}]}
+    ),
+]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+Channel = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(storable)]
+
+
+class CustomerBody(Body):
+    """What is known about a customer. It replaces what was known before."""
+
+    model_config = examples(_CUSTOMER)
+
+    attributes: dict[Key, Scalar] = Field(default_factory=dict, max_length=200)
+    indicators: dict[Key, Number] = Field(default_factory=dict, max_length=200)
+    holdings: list[Holding] = Field(default_factory=list, max_length=200)
+    interests: dict[Key, Number] = Field(default_factory=dict, max_length=500)
+    consents: dict[Key, Annotated[list[Channel], Field(max_length=100)]] = Field(
+        default_factory=dict, max_length=50, description="purpose -> channels, '*' for all"
+    )
+
+
+class CustomerStored(BaseModel):
+    """The customer's record is in force."""
+
+    model_config = shown({"customer_id": "1025"})
+
+    customer_id: str
+
+
+class CustomerOut(BaseModel):
+    """A customer with the precomputed propensities, by offer."""
+
+    model_config = shown({"customer_id": "1025"} | _CUSTOMER | {"propensities": {"gold": 0.12}})
+
+    customer_id: str
+    attributes: dict[str, bool | float | str]
+    indicators: dict[str, float]
+    holdings: list[str]
+    interests: dict[str, float]
+    consents: dict[str, list[str]]
+    propensities: dict[str, float]
+
+
+class RefusalOut(BaseModel):
+    """Why a row was not loaded. Data rows are counted from 1."""
+
+    row: int
+    field: str | None
+    reason: str
+    value: str
+
+
+class ImportAnswer(BaseModel):
+    """What an import did: ``rows = loaded + refused``. ``refusals`` describes the first 1,000."""
+
+    model_config = shown(
+        {
+            "rows": 2,
+            "loaded": 1,
+            "refused": 1,
+            "refusals": [
+                {"row": 2, "field": "propensity", "reason": "lies outside of 0 to 1", "value": "1.7"}
+            ],
+            "new": None,
+        }
+    )
+
+    rows: int
+    loaded: int
+    refused: int
+    refusals: list[RefusalOut]
+    new: int | None = Field(None, description="for history: how many rows had not been imported before")

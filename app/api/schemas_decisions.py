@@ -1,0 +1,243 @@
+"""Decisions, as they travel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.schemas import (
+    Body,
+    CustomerId,
+    DecisionId,
+    Id,
+    examples,
+    shown,
+    storable,
+)
+
+CONTEXT_DEPTH = 16
+
+_OFFER = {
+    "offer_id": "gold",
+    "rank": 1,
+    "score": 4.8,
+    "factors": {"P": 0.12, "C": 1.0, "V": 40.0, "L": 1.0},
+    "probability": 0.9,
+    "treatment": {
+        "treatment_id": "banner",
+        "channel": "web",
+        "language": "en",
+        "title": "A card that pays you back",
+        "message": "",
+        "image": None,
+    },
+}
+_ANSWER = {
+    "decision_id": "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35",
+    "placement": "home",
+    "policy": {"name": "thompson", "version": 1},
+    "control": False,
+    "offers": [_OFFER],
+    "degraded": [],
+    "feedback_until": "2026-11-22T11:00:00.000Z",
+}
+
+
+class DecisionRequest(Body):
+    """A question: what is best for this customer, here, now?"""
+
+    model_config = examples(
+        {
+            "customer_id": "1025",
+            "placement": "home",
+            "context": {"reason": "browse", "pages": ["deals"]},
+            "limit": 2,
+        }
+    )
+
+    customer_id: CustomerId
+    placement: Id
+    context: dict[str, Any] = Field(default_factory=dict, description="free JSON about this interaction")
+    limit: int | None = Field(
+        None, ge=1, le=100, description="at most so many offers; by default the placement's slots"
+    )
+    decision_id: DecisionId | None = Field(
+        None, description="your own id: the same id gives the same answer for 30 days"
+    )
+    deadline_ms: int | None = Field(
+        None, ge=1, le=60_000, description="answer within this time, by default the placement's"
+    )
+    dry_run: bool = Field(False, description="nothing is reserved, logged or learned")
+
+
+class PolicyRef(BaseModel):
+    """Which policy decided."""
+
+    name: str
+    version: int
+
+
+class FactorsOut(BaseModel):
+    """``score = P x C x V x L``: propensity, context weight, value, business lever."""
+
+    P: float
+    C: float
+    V: float
+    L: float
+
+
+class TreatmentOut(BaseModel):
+    """How the offer is put in this channel."""
+
+    treatment_id: str
+    channel: str
+    language: str
+    title: str
+    message: str
+    image: str | None
+
+
+class OfferOut(BaseModel):
+    """An offer in its slot. ``probability`` is the exact chance with which the system selected it for the slot."""
+
+    offer_id: str
+    rank: int
+    score: float | None
+    factors: FactorsOut | None
+    probability: float | None
+    treatment: TreatmentOut
+
+
+class DecisionAnswer(BaseModel):
+    """A decision. ``feedback_until`` is null when no feedback is expected (dry runs, degraded answers)."""
+
+    model_config = shown(_ANSWER)
+
+    decision_id: str
+    placement: str
+    policy: PolicyRef
+    control: bool = Field(description="whether the customer belongs to the control group")
+    offers: list[OfferOut]
+    degraded: list[str] = Field(description="what could not be used; empty when all is well")
+    feedback_until: str | None
+
+
+class LoggedOffer(BaseModel):
+    """An offer as it was logged; imported history has no treatment, score or probability."""
+
+    offer_id: str
+    rank: int
+    score: float | None
+    factors: FactorsOut | None
+    probability: float | None
+    treatment: TreatmentOut | None
+
+
+class CandidateOut(BaseModel):
+    """An offer that could have been chosen: its number, and the customer's precomputed propensity, if any."""
+
+    number: int
+    prior: float | None
+
+
+class OutcomeOut(BaseModel):
+    """What happened to an offer. Until the decision is archived only the time of recording is told."""
+
+    offer_id: str
+    outcome: str
+    recorded_at_ms: int
+    occurred_at_ms: int | None = None
+    value: float | None = None
+    late: bool | None = None
+    reward: float | None = Field(None, description="what the policy learned from; null if nothing")
+
+
+class LogPosition(BaseModel):
+    """Where in the log the decision is."""
+
+    bucket: int
+    position: str
+
+
+class DecisionRecord(BaseModel):
+    """A decision as it was logged. Times that end in ``_ms`` are Unix milliseconds."""
+
+    model_config = ConfigDict(extra="allow") | shown(
+        _ANSWER
+        | {
+            "customer_id": "1025",
+            "channel": "web",
+            "presentation": "implicit",
+            "catalog_version": 7,
+            "epoch": 42,
+            "decided_at_ms": 1795341600000,
+            "until_ms": 1795345200000,
+            "context": {"reason": "browse"},
+            "limit": None,
+            "slots": 1,
+            "numbers": [1],
+            "source": "live",
+            "archived": True,
+            "log": {"bucket": 42, "position": "1795341600003-0"},
+            "candidates": [{"number": 1, "prior": 0.12}, {"number": 2, "prior": 0.04}],
+            "outcomes": [
+                {
+                    "offer_id": "gold",
+                    "outcome": "accepted",
+                    "recorded_at_ms": 1795341660000,
+                    "occurred_at_ms": 1795341659000,
+                    "value": 40.0,
+                    "late": False,
+                    "reward": 1.0,
+                }
+            ],
+        }
+    )
+
+    decision_id: str
+    customer_id: str
+    placement: str
+    channel: str | None
+    presentation: str
+    policy: PolicyRef
+    control: bool
+    catalog_version: int
+    epoch: int = Field(description="how often the policy's arms had been changed")
+    decided_at_ms: int
+    until_ms: int = Field(description="the end of the reward window")
+    context: dict[str, Any]
+    limit: int | None
+    slots: int
+    offers: list[LoggedOffer]
+    numbers: list[int] = Field(description="the numbers of the offers, in their order")
+    degraded: list[str]
+    feedback_until: str | None
+    source: str = Field(description="live, or history for decisions that somebody else made")
+    archived: bool = Field(description="whether it has reached Postgres")
+    log: LogPosition | None = None
+    candidates: list[CandidateOut] | None = Field(None, description="null until it is archived")
+    outcomes: list[OutcomeOut]
+
+
+def check_context(context: Mapping[str, Any], limit: int, size: int) -> None:
+    """Raise ``ValueError`` for what cannot be logged: too large, too deep, not finite, NUL characters."""
+    if size > limit:
+        raise ValueError(f"has {size} bytes; at most {limit} are taken")
+    _walk(context, 0)
+
+
+def _walk(value: Any, depth: int) -> None:
+    if depth > CONTEXT_DEPTH:
+        raise ValueError(f"is nested more than {CONTEXT_DEPTH} levels deep")
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, float):
+        if value - value != 0:
+            raise ValueError("numbers must be finite")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            storable(key)
+            _walk(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _walk(item, depth + 1)

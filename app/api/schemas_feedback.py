@@ -1,0 +1,76 @@
+"""Feedback, as it travels."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas import Body, DecisionId, Id, Instant, Money, examples, shown, to_ms
+
+_DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
+
+OutcomeName = Literal["presented", "clicked", "accepted", "rejected"]
+Recorded = Literal["recorded", "duplicate", "late"]
+
+
+class FeedbackRequest(Body):
+    """What happened to an offer of a decision."""
+
+    model_config = examples(
+        {"decision_id": _DECISION, "offer_id": "gold", "outcome": "accepted", "value": 40.0}
+    )
+
+    decision_id: DecisionId
+    offer_id: Id
+    outcome: OutcomeName
+    value: Money | None = Field(None, description="what it brought, if known")
+    occurred_at: Instant | None = Field(None, description="when it happened, by default now")
+
+    def at_ms(self) -> int | None:
+        """``occurred_at`` in Unix milliseconds."""
+        return None if self.occurred_at is None else to_ms(self.occurred_at)
+
+
+class FeedbackAnswer(BaseModel):
+    """``recorded``: counts. ``duplicate``: had been counted. ``late``: logged, but not learned from."""
+
+    model_config = shown({"status": "recorded"})
+
+    status: Recorded
+
+
+class FeedbackBatch(Body):
+    """Many outcomes; each is answered for itself."""
+
+    model_config = examples(
+        {
+            "items": [
+                {"decision_id": _DECISION, "offer_id": "gold", "outcome": "presented"},
+                {"decision_id": _DECISION, "offer_id": "gold", "outcome": "rejected"},
+            ]
+        }
+    )
+
+    items: list[FeedbackRequest] = Field(min_length=1, max_length=1000)
+
+
+class FeedbackItemAnswer(BaseModel):
+    """The answer to one item: a status, or what is wrong with it (``code`` is the HTTP status it would have had)."""
+
+    status: Literal[Recorded, "refused"]
+    code: int
+    reason: str | None = None
+
+
+class FeedbackBatchAnswer(BaseModel):
+    """Answers in the order of the items. Only items with code 503 are worth sending again."""
+
+    model_config = shown(
+        {
+            "items": [
+                {"status": "recorded", "code": 200, "reason": None},
+                {"status": "refused", "code": 404, "reason": f"there is no decision '{_DECISION}'"},
+            ]
+        }
+    )
+
+    items: list[FeedbackItemAnswer]

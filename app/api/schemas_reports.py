@@ -1,0 +1,143 @@
+"""Reports, arms and the state of the service, as they travel."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from app.api.schemas import Id, Instant, shown
+
+Dimension = Literal["offer", "policy", "placement", "hour", "day"]
+
+_COUNTS = {
+    "decided": 100,
+    "presented": 90,
+    "clicked": 20,
+    "accepted": 9,
+    "rejected": 6,
+    "ignored": 75,
+    "unobserved": 0,
+    "late": 1,
+    "value": 360.0,
+    "observed": 90,
+    "rate": 0.1,
+    "low": 0.0535,
+    "high": 0.1792,
+}
+
+
+class AcceptanceQuery(BaseModel):
+    """What to report on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: list[Dimension] = Field(["policy"], min_length=1, max_length=5, description="what to group by")
+    start: Instant | None = Field(
+        None, alias="from", description="decisions of the hours that begin at this time or later"
+    )
+    end: Instant | None = Field(
+        None, alias="to", description="decisions of the hours that begin before this time"
+    )
+    placement: Id | None = None
+    policy: Id | None = Field(None, description="the policy's name, in any version")
+
+    @field_validator("end")
+    @classmethod
+    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        start = info.data.get("start")
+        if value is not None and start is not None and value <= start:
+            raise ValueError("must lie after from")
+        return value
+
+
+class AcceptanceRow(BaseModel):
+    """Counts of one group. The first fields are there if the report is grouped by them."""
+
+    offer_id: str | None = None
+    policy: str | None = None
+    version: int | None = Field(None, description="of the policy")
+    placement: str | None = None
+    hour: datetime | None = None
+    day: datetime | None = None
+    decided: int
+    presented: int
+    clicked: int
+    accepted: int
+    rejected: int
+    ignored: int = Field(description="nothing came in time, which counts as a no")
+    unobserved: int = Field(description="nothing came in time, and nobody confirmed that it was presented")
+    late: int
+    value: float = Field(description="the sum of what acceptances brought")
+    observed: int = Field(description="accepted + rejected + ignored")
+    rate: float | None = Field(description="accepted / observed; null without observations")
+    low: float = Field(description="lower end of the Wilson 95 % interval")
+    high: float = Field(description="upper end of the Wilson 95 % interval")
+
+
+class AcceptanceReport(BaseModel):
+    """One row for each group that had a decision."""
+
+    model_config = shown(
+        {"by": ["policy"], "rows": [{"policy": "thompson", "version": 1} | _COUNTS]},
+    )
+
+    by: list[Dimension]
+    rows: list[AcceptanceRow]
+
+
+class ArmOut(BaseModel):
+    """What was learned of one offer; older observations count less."""
+
+    offer_id: str
+    observations: float
+    successes: float
+    mean: float | None
+    low: float = Field(description="lower end of the 95 % interval")
+    high: float = Field(description="upper end of the 95 % interval")
+
+
+class ArmsOut(BaseModel):
+    """The arms of a policy; ``epoch`` counts their changes."""
+
+    model_config = shown(
+        {
+            "policy": "thompson",
+            "version": 1,
+            "epoch": 42,
+            "arms": [
+                {
+                    "offer_id": "gold",
+                    "observations": 90.0,
+                    "successes": 9.0,
+                    "mean": 0.1,
+                    "low": 0.0535,
+                    "high": 0.1792,
+                }
+            ],
+        }
+    )
+
+    policy: str
+    version: int
+    epoch: int
+    arms: list[ArmOut]
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Each dependency with its state, ``ok`` or what is wrong with it."""
+
+    model_config = shown(
+        {
+            "status": "ok",
+            "checks": {"postgres": "ok", "redis": "ok", "catalogue": "ok", "keys": "ok", "arms": "ok"},
+        }
+    )
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]

@@ -1,0 +1,300 @@
+"""Conformance checks: the laws that every policy keeps, whatever its algorithm.
+
+They run on every registered policy by themselves, and a new policy is ready for use when they pass. What
+the rest of the system relies on is stated here and nowhere else: replay needs purity, learners that work in
+parallel need folds that commute, evaluation needs exact probabilities.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from bandits.errors import ConformanceError, PolicyParameterError, StateCodecError
+from bandits.policy import Candidates, FloatArray, Observation, Policy
+from bandits.state import ArmTable, decode_state, encode_state, fold
+from bandits.worlds import NOW_S, World, fingerprint, masks, observations, table_of, world, worlds
+
+Check = Callable[[Policy], None]
+
+SUM_TOLERANCE = 1e-12
+_LAWS: list[Check] = []
+
+
+class _Broken(Exception):
+    """What exactly went against a law."""
+
+
+def checks_for(policy: Policy) -> Iterator[Check]:
+    """The checks that apply to ``policy``, each a function of a policy that is named after its law.
+
+    Each raises ``ConformanceError`` if the law is broken. They do not depend on each other.
+    """
+    yield from (law for law in _LAWS if policy.width or law not in _LEARNERS_ONLY)
+
+
+def check(policy: Policy) -> None:
+    """Run all checks.
+
+    Raises
+    ------
+    ConformanceError
+        For the first law that ``policy`` breaks; the message names the law.
+    """
+    for law in checks_for(policy):
+        law(policy)
+
+
+def _law(body: Check) -> Check:
+    """Register a check. Its docstring is the law as it is told to people."""
+
+    @wraps(body)
+    def law(policy: Policy) -> None:
+        try:
+            body(policy)
+        except Exception as error:
+            what = str(error) if isinstance(error, _Broken) else f"it raised {error!r}"
+            who = f"{getattr(policy, 'name', '?')}@{getattr(policy, 'version', '?')}"
+            raise ConformanceError(f"{who} breaks {body.__name__!r} ({body.__doc__}): {what}") from error
+
+    _LAWS.append(law)
+    return law
+
+
+def _require(holds: Any, what: str) -> None:
+    if not holds:
+        raise _Broken(what)
+
+
+def _same(a: FloatArray, b: FloatArray, what: str) -> None:
+    """Equal bit for bit."""
+    _require(fingerprint(np.asarray(a)) == fingerprint(np.asarray(b)), what)
+
+
+@_law
+def is_described(policy: Policy) -> None:
+    """Name, version, width and epsilon are of their types and ranges."""
+    name: Any = policy.name
+    version: Any = policy.version
+    width: Any = policy.width
+    _require(isinstance(name, str) and name, "name is not a string")
+    _require(isinstance(version, int) and version >= 1, "version is not a positive integer")
+    _require(isinstance(width, int) and width >= 0, "width is not a count")
+    _require(0.0 <= policy.epsilon <= 1.0, f"epsilon is {policy.epsilon}, which is no share")
+
+
+@_law
+def refuses_unknown_parameters(policy: Policy) -> None:
+    """A parameter that the algorithm does not have is refused."""
+    algorithm: Callable[..., Policy] = type(policy)  # called as the registry does
+    try:
+        algorithm(policy.name, policy.version, {"no_such_parameter": 1.0})
+    except PolicyParameterError as error:
+        _require("no_such_parameter" in str(error), "the message does not name the parameter")
+    else:
+        raise _Broken("no_such_parameter was taken")
+
+
+@_law
+def learns_finite_numbers(policy: Policy) -> None:
+    """Learning gives `width` finite numbers, the same ones every time."""
+    for reward in (0.0, 0.25, 1.0):
+        for prior in (0.0, 1e-6, 0.3, 1.0, float("nan")):
+            observation = Observation(7, reward, prior)
+            learned = policy.learn(observation)
+            _require(learned.shape == (policy.width,), f"learn gave shape {learned.shape}")
+            _require(learned.dtype == np.float64, f"learn gave {learned.dtype}")
+            _require(np.isfinite(learned).all(), f"learn gave {learned} for {observation}")
+            _same(learned, policy.learn(observation), "learning from the same gave something else")
+            _same(learned, deepcopy(policy).learn(observation), "a copy learns something else")
+
+
+@_law
+def folds_commute(policy: Policy) -> None:
+    """Folds of the same outcomes give the same arms bit for bit, in any order and any split over buckets."""
+    seen = observations(np.arange(1, 9, dtype=np.uint32), 600, seed=3)
+    expected = dict(table_of(policy, seen).fields())
+    rng = np.random.default_rng(4)
+    for buckets in (1, 2, 7, 64):
+        order = rng.permutation(len(seen))
+        parts = [[seen[i] for i in order[start::buckets]] for start in range(buckets)]
+        table = ArmTable(policy.width)
+        for part in parts:
+            for field, delta in fold(policy, part).items():
+                table.add(field, delta)
+        _require(dict(table.fields()) == expected, f"{buckets} buckets in another order gave other arms")
+
+
+@_law
+def states_survive_storage(policy: Policy) -> None:
+    """A stored state is read back bit for bit, and a state of another width is refused."""
+    table = table_of(policy, observations(np.arange(1, 9, dtype=np.uint32), 200, seed=5))
+    again = ArmTable(policy.width)
+    for field, blob in table.fields():
+        _require(encode_state(decode_state(blob, policy.width)) == blob, f"field {field} changed")
+        again.put(field, blob)
+    _require(dict(again.fields()) == dict(table.fields()), "a table changed in storage")
+    offers, tick = np.arange(12, dtype=np.uint32), policy.decay.tick(NOW_S)
+    read = again.read(policy, offers, tick)
+    _same(table.read(policy, offers, tick), read, "a stored table reads differently")
+    try:
+        again.put("1:0", bytes(8 * (policy.width + 1)))
+    except StateCodecError:
+        return
+    raise _Broken("a state of another width was taken")
+
+
+@_law
+def states_stay_small(policy: Policy) -> None:
+    """An arm takes `width` numbers a period, however much it has seen, and the policy itself remembers nothing."""
+    before = fingerprint(policy.__getstate__())
+    seen = observations(np.array([1, 2], dtype=np.uint32), 3000, seed=6)
+    fields = dict(table_of(policy, seen).fields())
+    periods = {(o.offer, policy.decay.period(at_s)) for o, at_s in seen}
+    _require(len(fields) == len(periods), f"{len(periods)} arms and periods take {len(fields)} fields")
+    _require(all(len(blob) == 8 * policy.width for blob in fields.values()), "a field is not `width` numbers")
+    _use(policy, world(policy, 5))
+    _require(fingerprint(policy.__getstate__()) == before, "the policy changed while it was used")
+
+
+@_law
+def choosing_is_pure(policy: Policy) -> None:
+    """The same arms and candidates give the same propensities and probabilities; nothing given is modified."""
+    for w in (world(policy, 7), world(policy, 60)):
+        before = fingerprint(w)
+        prepared = policy.prepare(w.offers, w.state)
+        ready = fingerprint(prepared)
+        for twin in (policy, deepcopy(policy)):
+            again = fingerprint(twin.prepare(w.offers, w.state))
+            _require(again == ready, "preparing again gave something else")
+        first = _answers(policy, prepared, w.candidates)
+        _use(policy, world(policy, 9, seed=8))
+        _require(_answers(policy, prepared, w.candidates) == first, "choosing again gave something else")
+        _require(fingerprint(prepared) == ready, "choosing modified what was prepared")
+        _require(fingerprint(w) == before, "the inputs were modified")
+        for available in masks(len(w.offers)):
+            kept = available.copy()
+            distribution = policy.selector(prepared, w.candidates)
+            probabilities = distribution(available)
+            _require((available == kept).all(), "the mask was modified")
+            expected = probabilities.copy()
+            probabilities[:] = -1.0
+            _same(distribution(available), expected, "the result is not the caller's own")
+
+
+@_law
+def refreshing_equals_preparing(policy: Policy) -> None:
+    """Refreshing the rows that changed gives what preparing all of them anew would, bit for bit."""
+    old, new = world(policy, 40, seed=9, seen=100), world(policy, 40, seed=9, seen=400)
+    rng = np.random.default_rng(10)
+    for count in (1, 3, 40):
+        rows = np.sort(rng.choice(40, count, replace=False)).astype(np.intp)
+        state = old.state.copy()
+        state[rows] = new.state[rows]
+        changes = np.full_like(state, np.nan)
+        changes[rows] = state[rows]
+        given = fingerprint(changes)
+        refreshed = policy.refresh(policy.prepare(old.offers, old.state), old.offers, changes, rows)
+        prepared = policy.prepare(old.offers, state)
+        _require(fingerprint(refreshed) == fingerprint(prepared), f"refreshing {count} rows differs")
+        _require(
+            _answers(policy, refreshed, old.candidates) == _answers(policy, prepared, old.candidates),
+            f"after refreshing {count} rows it chooses differently",
+        )
+        _require(fingerprint(changes) == given, "refreshing modified its inputs")
+
+
+@_law
+def propensities_are_chances(policy: Policy) -> None:
+    """Propensities are numbers in [0, 1], one a candidate."""
+    for w in worlds(policy):
+        propensities = policy.propensities(policy.prepare(w.offers, w.state), w.candidates)
+        _require(propensities.shape == (len(w.offers),), f"{w.name}: shape {propensities.shape}")
+        _require(propensities.dtype == np.float64, f"{w.name}: {propensities.dtype}")
+        inside = (propensities >= 0.0) & (propensities <= 1.0)
+        _require(inside.all(), f"{w.name}: {propensities[~inside][:1]}")
+
+
+@_law
+def distributions_are_exact(policy: Policy) -> None:
+    """Probabilities sum to one over what is available, are zero elsewhere, and keep the floor `epsilon / n`."""
+    for w in worlds(policy):
+        distribution = policy.selector(policy.prepare(w.offers, w.state), w.candidates)
+        for available in masks(len(w.offers)):
+            probabilities = distribution(available)
+            _require(probabilities.shape == available.shape, f"{w.name}: shape {probabilities.shape}")
+            _require(probabilities.dtype == np.float64, f"{w.name}: {probabilities.dtype}")
+            _require((probabilities >= 0.0).all(), f"{w.name}: a probability is below 0, or no number")
+            elsewhere = probabilities[~available]
+            _require((elsewhere == 0.0).all(), f"{w.name}: something unavailable may be chosen")
+            total = float(probabilities.sum())
+            _require(abs(total - 1.0) <= SUM_TOLERANCE, f"{w.name}: the sum is {total!r}")
+            floor, least = policy.epsilon / np.count_nonzero(available), probabilities[available].min()
+            _require(least >= floor * (1 - SUM_TOLERANCE), f"{w.name}: {least} is below the floor {floor}")
+
+
+@_law
+def masking_equals_leaving_out(policy: Policy) -> None:
+    """A candidate that is masked has no influence: the others fare as if it had never been there, bit for bit."""
+    for w in worlds(policy):
+        prepared = policy.prepare(w.offers, w.state)
+        distribution = policy.selector(prepared, w.candidates)
+        propensities = policy.propensities(prepared, w.candidates)
+        for available in masks(len(w.offers)):
+            part = w.rows(available)
+            alone = policy.prepare(part.offers, part.state)
+            everything = np.ones(len(part.offers), dtype=bool)
+            without = policy.selector(alone, part.candidates)(everything)
+            _same(distribution(available)[available], without, f"{w.name}: probabilities differ")
+            without = policy.propensities(alone, part.candidates)
+            _same(propensities[available], without, f"{w.name}: propensities differ")
+
+
+@_law
+def order_is_immaterial(policy: Policy) -> None:
+    """Candidates in another order have the same propensities and probabilities, bit for bit, unless scores tie."""
+    for n in (2, 30, 200):
+        w = world(policy, n, seed=11)
+        order = np.random.default_rng(n).permutation(n)
+        moved = w.rows(order)
+        here, there = policy.prepare(w.offers, w.state), policy.prepare(moved.offers, moved.state)
+        a, b = policy.propensities(here, w.candidates), policy.propensities(there, moved.candidates)
+        _same(a[order], b, f"{n} candidates: propensities differ")
+        for available in masks(n):
+            a = policy.selector(here, w.candidates)(available)
+            b = policy.selector(there, moved.candidates)(available[order])
+            _same(a[order], b, f"{n} candidates: probabilities differ")
+
+
+@_law
+def learning_stays_with_its_offer(policy: Policy) -> None:
+    """The outcomes of one offer change the estimate of that offer alone."""
+    w = world(policy, 12, seed=12)
+    other = world(policy, 12, seed=12, seen=300)
+    state = w.state.copy()
+    state[4] = other.state[4]
+    before = policy.propensities(policy.prepare(w.offers, w.state), w.candidates)
+    after = policy.propensities(policy.prepare(w.offers, state), w.candidates)
+    rest = np.arange(12) != 4
+    _same(before[rest], after[rest], "other offers' propensities changed")
+    _require(before[4] != after[4], "what was learned has no effect")
+
+
+_LEARNERS_ONLY: frozenset[Check] = frozenset({learning_stays_with_its_offer})
+
+
+def _answers(policy: Policy, prepared: Any, candidates: Candidates) -> Any:
+    """Everything that a policy says about candidates, as a fingerprint."""
+    distribution = policy.selector(prepared, candidates)
+    chances = [distribution(available) for available in masks(len(candidates))]
+    return fingerprint([policy.propensities(prepared, candidates), *chances])
+
+
+def _use(policy: Policy, w: World) -> None:
+    """Let the policy do all that it does."""
+    prepared = policy.prepare(w.offers, w.state)
+    prepared = policy.refresh(prepared, w.offers, w.state, np.arange(1, dtype=np.intp))
+    _answers(policy, prepared, w.candidates)
+    policy.learn(Observation(int(w.offers[0]), 1.0, 0.5))

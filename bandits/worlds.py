@@ -1,0 +1,124 @@
+"""Small worlds to try policies in: arms that have learned from made-up outcomes, and customers to choose for.
+
+States are always folds of observations, never arbitrary numbers, so that they are possible ones for any policy.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from bandits.policy import BoolArray, Candidates, FloatArray, IntArray, Observation, Policy
+from bandits.state import ArmTable, fold
+
+NOW_S = 1_750_000_000.0
+_SPREAD_S = 400 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Arms and one customer: ``offers`` and ``state`` as ``prepare`` takes them, ``candidates`` of the same order."""
+
+    name: str
+    offers: IntArray
+    state: FloatArray
+    candidates: Candidates
+
+    def rows(self, rows: Any) -> "World":
+        """The same world with these rows only, in this order (an index array or a mask)."""
+        c = self.candidates
+        return World(
+            self.name,
+            self.offers[rows],
+            self.state[rows],
+            Candidates(c.offers[rows], c.prior[rows], c.weight[rows]),
+        )
+
+
+def observations(offers: IntArray, count: int, seed: int) -> list[tuple[Observation, float]]:
+    """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none."""
+    rng = np.random.default_rng(seed)
+    which = rng.choice(offers, count)
+    reward = np.where(rng.random(count) < 0.1, rng.random(count), rng.random(count) < 0.2)
+    prior = rng.choice([np.nan, 0.0, 1.0, 0.01, 0.2], count)
+    prior = np.where(rng.random(count) < 0.7, rng.random(count), prior).astype(np.float32)
+    at_s = NOW_S - rng.random(count) * _SPREAD_S
+    return [
+        (Observation(int(o), float(r), float(q)), float(t))
+        for o, r, q, t in zip(which, reward, prior, at_s, strict=True)
+    ]
+
+
+def table_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:
+    """The arms of a policy that has learned from ``seen``."""
+    table = ArmTable(policy.width)
+    for field, delta in fold(policy, seen).items():
+        table.add(field, delta)
+    return table
+
+
+def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen: int | None = None) -> World:
+    """``n`` candidates with distinct scores; about half of the arms are cold unless ``seen`` outcomes are asked for."""
+    rng = np.random.default_rng([n, seed])
+    offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
+    warm = offers[: (n + 1) // 2] if seen is None else offers
+    table = table_of(policy, observations(warm, 3 * n if seen is None else seen, seed))
+    state = table.read(policy, offers, policy.decay.tick(NOW_S))
+    candidates = Candidates(offers, rng.random(n, dtype=np.float32), 0.1 + rng.random(n))
+    return World(name, offers, state, candidates)
+
+
+def worlds(policy: Policy) -> Iterator[World]:
+    """Typical worlds of several sizes, and those at the borders of what is allowed."""
+    for n in (1, 2, 7, 200, 2500):
+        yield world(policy, n, name=f"{n} candidates")
+    yield world(policy, 20, seen=5000, name="much evidence")
+    yield world(policy, 20, seen=0, name="no evidence")
+    base = world(policy, 20, seed=1)
+    rng = np.random.default_rng(2)
+    priors = {
+        "no priors": np.full(20, np.nan),
+        "some priors": np.where(rng.random(20) < 0.5, np.nan, base.candidates.prior),
+        "priors 0 and 1": (np.arange(20) % 2).astype(np.float64),
+    }
+    for name, prior in priors.items():
+        yield _with(base, name, prior, base.candidates.weight)
+    some = np.where(np.arange(20) % 3 == 0, base.candidates.weight, 0.0)
+    for name, weight in {"all weights zero": np.zeros(20), "some weights zero": some}.items():
+        yield _with(base, name, base.candidates.prior, weight)
+    yield _with(base, "unequal weights", base.candidates.prior, 10.0 ** rng.uniform(-30, 30, 20))
+
+
+def masks(n: int) -> Iterator[BoolArray]:
+    """Masks of ``n`` candidates with at least one available: all, single ones, and random ones."""
+    yield np.ones(n, dtype=bool)
+    rng = np.random.default_rng(n)
+    for row in {0, n // 2, n - 1}:
+        yield np.arange(n) == row
+    for share in (0.1, 0.5, 0.9):
+        mask = rng.random(n) < share
+        mask[rng.integers(n)] = True
+        yield mask
+
+
+def fingerprint(value: Any) -> Any:
+    """Something that is equal for two values only if they are equal bit for bit, however they are nested."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if value is None or isinstance(value, str | bytes | bool | int | float | np.generic):
+        return type(value).__name__, repr(value)
+    if isinstance(value, Mapping):
+        return "mapping", tuple((repr(key), fingerprint(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value).__name__, tuple(fingerprint(item) for item in value)
+    if isinstance(value, set | frozenset):
+        return "set", tuple(sorted(repr(item) for item in value))
+    if is_dataclass(value):
+        return type(value).__name__, tuple(fingerprint(getattr(value, f.name)) for f in fields(value))
+    return type(value).__name__, fingerprint(value.__getstate__())
+
+
+def _with(base: World, name: str, prior: Any, weight: Any) -> World:
+    candidates = Candidates(base.offers, np.asarray(prior, np.float32), np.asarray(weight, np.float64))
+    return World(name, base.offers, base.state, candidates)

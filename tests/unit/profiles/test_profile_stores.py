@@ -1,0 +1,431 @@
+"""Profiles in real servers: reading, caching, and changes that nobody must miss."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import numpy as np
+import pytest
+import redis.exceptions
+import sqlalchemy.exc
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from profiles.codec import TOMBSTONE, decode, encode
+from profiles.customer import Customer, Profile
+from profiles.errors import InvalidCustomer, ProfilesUnavailable
+from profiles.stores import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S, READ_TIMEOUT_S, ProfileStore
+from profiles.stores.translation import DRIVER_ERRORS, translated
+
+NUMBERS = {"o1": 3, "o2": 1}
+
+
+def key_of(customer_id: str) -> str:
+    return f"nb:{{b0}}:profile:{customer_id}"
+
+
+def customer(customer_id: str, *, ads: tuple[str, ...] = ("email",)) -> Customer:
+    return Customer(
+        customer_id,
+        {"age": 41, "rate": 2.0, "name": 'Köln "x" \\ \n', "vip": True, "huge": 1e30},
+        {"clv": 120.0},
+        ("loan", 'a"b\\c', "ü"),
+        {"golf": 0.5},
+        {"ads": ads},
+    )
+
+
+@pytest.fixture
+async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    made = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def cache(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    await client.flushdb()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def store(engine: AsyncEngine, cache: Redis) -> ProfileStore:
+    return ProfileStore(engine, cache, key_of)
+
+
+async def put_scores(engine: AsyncEngine, customer_id: str, scores: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO propensities (customer_id, scores) VALUES (:id, CAST(:scores AS jsonb))"),
+            {"id": customer_id, "scores": scores},
+        )
+
+
+@asynccontextmanager
+async def relay(redis_url: str) -> AsyncIterator[tuple[Redis, Callable[[], None]]]:
+    """A client that reaches the server through a relay, and what cuts it off for good."""
+    host, _, port = redis_url.removeprefix("redis://").partition("/")[0].rpartition("@")[2].partition(":")
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, there_writer))
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+
+    def cut() -> None:
+        server.close()
+        for writer in writers:
+            writer.close()
+
+    own_port = server.sockets[0].getsockname()[1]
+    client = Redis.from_url(redis_url.replace(f":{port}", f":{own_port}"))
+    try:
+        yield client, cut
+    finally:
+        await client.aclose()
+        cut()
+        await server.wait_closed()
+
+
+async def until_blocked(engine: AsyncEngine) -> None:
+    """Wait until some statement waits for a lock."""
+    async with asyncio.timeout(10), engine.connect() as connection:
+        while True:
+            waiting = await connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+            if waiting.scalar_one():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stored_customer_is_read_as_it_was(store: ProfileStore, engine: AsyncEngine) -> None:
+    await store.upsert_customer(customer("whole"))
+    await put_scores(engine, "whole", '{"o1": 0.25, "o2": 1}')
+    profile = await store.load("whole", NUMBERS)
+    assert profile is not None
+    assert profile.customer == customer("whole")
+    assert {name: type(value) for name, value in profile.customer.attributes.items()} == {
+        "age": int,
+        "rate": float,
+        "name": str,
+        "vip": bool,
+        "huge": float,
+    }
+    np.testing.assert_array_equal(profile.offer_nos, np.array([1, 3], np.uint32))
+    np.testing.assert_array_equal(profile.propensities, np.array([1.0, 0.25], np.float32))
+
+
+async def test_a_later_record_replaces_the_earlier(store: ProfileStore) -> None:
+    await store.upsert_customer(customer("later"))
+    bare = Customer("later", {}, {}, (), {}, {})
+    await store.upsert_customer(bare)
+    profile = await store.load("later", {})
+    assert profile is not None
+    assert profile.customer == bare
+
+
+async def test_nobody_and_impossible_ids_are_unknown(store: ProfileStore) -> None:
+    for customer_id in ("nobody", "", "a\0b", "\ud800", "x" * 200):
+        assert await store.load(customer_id, {}) is None
+    profile = await store.get("nobody", {})
+    assert not profile.customer.known
+    assert not profile.customer.consents_to("ads", "email")
+
+
+async def test_propensities_without_a_record_give_no_consent(
+    store: ProfileStore, engine: AsyncEngine
+) -> None:
+    await put_scores(engine, "scores only", '{"o2": 0.5}')
+    profile = await store.load("scores only", NUMBERS)
+    assert profile is not None
+    assert profile.customer == Customer.unknown("scores only")
+    assert profile.offer_nos.tolist() == [1]
+
+
+async def test_offers_newer_than_the_callers_catalogue_are_looked_up(
+    store: ProfileStore, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO offers (offer_id) VALUES ('new')"))
+    number = (await store.offer_numbers())["new"]
+    await put_scores(engine, "ahead", '{"new": 0.5, "gone": 0.25}')
+    for _ in range(2):  # the second time from memory
+        profile = await store.load("ahead", {})
+        assert profile is not None
+        assert profile.offer_nos.tolist() == [number]
+        assert profile.propensities.tolist() == [0.5]
+
+
+async def test_what_is_stored_in_a_way_that_cannot_be_understood_gives_no_consent(
+    store: ProfileStore, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("""INSERT INTO customers (customer_id, attributes, indicators, consents) VALUES
+                    ('odd', '{"a": [1], "b": null, "c": "x"}', '{"clv": "much"}', '{"ads": "*", "calls": true}')""")
+        )
+    profile = await store.load("odd", {})
+    assert profile is not None
+    assert profile.customer.attributes == {"c": "x"}
+    assert profile.customer.indicators == {}
+    assert not profile.customer.consents_to("ads", "email")
+    assert not profile.customer.consents_to("calls", "phone")
+
+
+async def test_a_bad_customer_is_not_stored(store: ProfileStore) -> None:
+    with pytest.raises(InvalidCustomer):
+        await store.upsert_customer(Customer("bad", {"x": float("nan")}, {}, (), {}, {}))
+    assert await store.load("bad", {}) is None
+
+
+async def test_reading_through_fills_the_cache(store: ProfileStore, cache: Redis) -> None:
+    async with store._engine.begin() as connection:
+        await connection.execute(text("INSERT INTO customers (customer_id) VALUES ('cached')"))
+    first = await store.get("cached", {})
+    blob = await cache.get(key_of("cached"))
+    assert isinstance(blob, bytes)
+    assert decode(blob).customer == first.customer == (await store.get("cached", {})).customer
+    assert 0 < await cache.ttl(key_of("cached")) <= 300
+    await store.get("not there", {})
+    assert 0 < await cache.ttl(key_of("not there")) <= 30
+
+
+async def test_bytes_of_another_version_make_room(store: ProfileStore, cache: Redis) -> None:
+    await store.upsert_customer(customer("old version"))
+    await cache.set(key_of("old version"), b"nbp\x00 what another version wrote")
+    assert (await store.get("old version", {})).customer.known
+    blob = await cache.get(key_of("old version"))
+    assert isinstance(blob, bytes)
+    assert decode(blob).customer == customer("old version")
+
+
+async def test_unreadable_bytes_are_not_removed_once_replaced(store: ProfileStore, cache: Redis) -> None:
+    await cache.set(key_of("raced"), TOMBSTONE)
+    await store.cache._remove_if_still(key_of("raced"), b"unreadable")
+    assert await cache.get(key_of("raced")) == TOMBSTONE
+
+
+async def test_a_tombstone_is_a_miss_that_no_fill_removes(store: ProfileStore, cache: Redis) -> None:
+    await store.upsert_customer(customer("buried"))
+    assert await cache.get(key_of("buried")) == TOMBSTONE
+    assert 0 < await cache.ttl(key_of("buried")) <= AFTER_CHANGE_S < BEFORE_CHANGE_S
+    assert (await store.get("buried", {})).customer == customer("buried")
+    assert await cache.get(key_of("buried")) == TOMBSTONE
+
+
+async def test_a_read_that_took_long_fills_nothing(engine: AsyncEngine, cache: Redis) -> None:
+    now_s = 100.0
+    store = ProfileStore(engine, cache, key_of, clock=lambda: now_s)
+    started_s = now_s
+    profile = await store.load("slow", {}) or Profile.unknown("slow")
+    now_s += FILL_WITHIN_S
+    assert not await store.fill(profile, started_s)
+    assert await cache.get(key_of("slow")) is None
+    now_s = started_s + FILL_WITHIN_S - 1
+    assert await store.fill(profile, started_s)
+
+
+def test_the_times_fit_together() -> None:
+    assert READ_TIMEOUT_S < FILL_WITHIN_S < AFTER_CHANGE_S < BEFORE_CHANGE_S
+
+
+def interleavings(*lengths: int) -> list[tuple[int, ...]]:
+    """All orders of the steps of several actors; the numbers are the actors whose turn it is."""
+    steps = [actor for actor, length in enumerate(lengths) for _ in range(length)]
+    return sorted(set(itertools.permutations(steps)))
+
+
+async def test_no_order_of_steps_leaves_an_old_record_in_the_cache(engine: AsyncEngine, cache: Redis) -> None:
+    """Two readers (load, fill) and a writer (tombstone, commit, tombstone), in every order there is."""
+    orders = interleavings(2, 2, 3)
+    assert len(orders) == 210
+    for number, order in enumerate(orders):
+        await check_order(engine, cache, f"race {number}", order)
+
+
+async def check_order(engine: AsyncEngine, cache: Redis, customer_id: str, order: tuple[int, ...]) -> None:
+    store = ProfileStore(engine, cache, key_of)
+    async with engine.begin() as connection:
+        insert = 'INSERT INTO customers (customer_id, consents) VALUES (:id, \'{"ads": ["*"]}\')'
+        await connection.execute(text(insert), {"id": customer_id})
+    change = store.cache.changing([customer_id])
+
+    async def commit() -> None:
+        async with engine.begin() as connection:
+            withdraw = "UPDATE customers SET consents = '{}' WHERE customer_id = :id"
+            await connection.execute(text(withdraw), {"id": customer_id})
+
+    async def end_change() -> None:
+        await change.__aexit__(None, None, None)
+
+    read: dict[int, Profile | None] = {}
+
+    def reader(actor: int) -> list[Callable[[], object]]:
+        async def load() -> None:
+            read[actor] = await store.load(customer_id, {})
+
+        async def fill() -> None:
+            profile = read[actor]
+            assert profile is not None
+            await store.cache.fill(profile)
+
+        return [load, fill]
+
+    turns = [iter(steps) for steps in (reader(0), reader(1), [change.__aenter__, commit, end_change])]
+    for actor in order:
+        await next(turns[actor])()  # type: ignore[misc]  # all steps are coroutine functions
+    # The change is acknowledged: from here on nobody may get the old consent, not even when tombstones are gone.
+    assert not (await store.get(customer_id, {})).customer.consents_to("ads", "email")
+    if await cache.get(key_of(customer_id)) == TOMBSTONE:
+        await cache.delete(key_of(customer_id))
+    assert not (await store.get(customer_id, {})).customer.consents_to("ads", "email")
+
+
+async def test_readers_never_fall_behind_what_was_acknowledged(engine: AsyncEngine, redis_url: str) -> None:
+    """Two processes' worth of readers beside a writer that changes the same customers over and over."""
+    clients = [Redis.from_url(redis_url) for _ in range(3)]
+    writer, *readers = [ProfileStore(engine, client, key_of) for client in clients]
+    acknowledged = dict.fromkeys(("v1", "v2", "v3"), 0)
+    for customer_id in acknowledged:
+        await writer.upsert_customer(Customer(customer_id, {"version": 0}, {}, (), {}, {}))
+    writing = True
+
+    async def write() -> None:
+        nonlocal writing
+        for version in range(1, 41):
+            for customer_id in acknowledged:
+                await writer.upsert_customer(Customer(customer_id, {"version": version}, {}, (), {}, {}))
+                acknowledged[customer_id] = version
+        writing = False
+
+    async def read(store: ProfileStore) -> int:
+        reads = 0
+        while writing:
+            for customer_id in acknowledged:
+                at_least = acknowledged[customer_id]
+                version = (await store.get(customer_id, {})).customer.attributes["version"]
+                assert isinstance(version, int)
+                assert version >= at_least
+                reads += 1
+        return reads
+
+    _, *counts = await asyncio.gather(write(), *(read(store) for store in readers))
+    assert all(counts)
+    for client in clients:
+        await client.aclose()
+
+
+async def test_nothing_is_changed_when_the_cache_cannot_be_cleared(
+    engine: AsyncEngine, store: ProfileStore, redis_url: str
+) -> None:
+    await store.upsert_customer(customer("kept"))
+    async with relay(redis_url) as (client, cut):
+        cut_off = ProfileStore(engine, client, key_of)
+        cut()
+        with pytest.raises(ProfilesUnavailable, match="clear the profile cache"):
+            await cut_off.upsert_customer(customer("kept", ads=()))
+        profile = await cut_off.get("kept", {})  # reads go on without Redis
+    assert profile.customer.consents == {"ads": ("email",)}
+
+
+async def test_a_change_is_not_acknowledged_when_redis_goes_in_the_middle(
+    engine: AsyncEngine, store: ProfileStore, redis_url: str, cache: Redis
+) -> None:
+    await store.upsert_customer(customer("half"))
+    async with relay(redis_url) as (client, cut):
+        cut_off = ProfileStore(engine, client, key_of)
+        async with engine.begin() as holder:
+            await holder.execute(text("SELECT 1 FROM customers WHERE customer_id = 'half' FOR UPDATE"))
+            change = asyncio.create_task(cut_off.upsert_customer(customer("half", ads=())))
+            await until_blocked(engine)
+            cut()
+        with pytest.raises(ProfilesUnavailable):
+            await change
+    assert await cache.get(key_of("half")) == TOMBSTONE
+    assert not (await store.get("half", {})).customer.consents_to("ads", "email")
+
+
+async def test_a_failed_change_keeps_the_old_record_and_its_error(store: ProfileStore, cache: Redis) -> None:
+    await cache.set(key_of("failing"), encode(Profile.unknown("failing")))
+    with pytest.raises(RuntimeError, match="commit failed"):
+        async with store.cache.changing(["failing"]):
+            raise RuntimeError("commit failed")
+    assert await cache.get(key_of("failing")) == TOMBSTONE
+
+
+async def test_a_locked_table_ends_a_read_in_time(
+    engine: AsyncEngine, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profiles.stores.profiles.READ_TIMEOUT_S", 0.1)
+    async with engine.begin() as holder:
+        await holder.execute(text("LOCK TABLE customers IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(ProfilesUnavailable, match="cannot read the profile from Postgres: TimeoutError"):
+            await store.load("any", {})
+    monkeypatch.undo()
+    assert await store.load("any", {}) is None
+
+
+async def test_an_unreachable_postgres_is_unavailable(cache: Redis) -> None:
+    engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    store = ProfileStore(engine, cache, key_of)
+    for call in (store.load("any", {}), store.get("any", {}), store.upsert_customer(customer("any"))):
+        with pytest.raises(ProfilesUnavailable):
+            await call
+    with pytest.raises(ProfilesUnavailable):
+        await store.offer_numbers()
+    await cache.set(key_of("any"), encode(Profile.unknown("any")))
+    assert (await store.get("any", {})).customer == Customer.unknown("any")
+    await engine.dispose()
+
+
+def driver_errors() -> list[type[BaseException]]:
+    """Every error class that the drivers make public."""
+    postgres_errors = [getattr(asyncpg.exceptions, name) for name in asyncpg.exceptions.__all__]
+    found = [
+        error for error in (*vars(redis.exceptions).values(), *postgres_errors) if isinstance(error, type)
+    ]
+    alchemy = [sqlalchemy.exc.TimeoutError, sqlalchemy.exc.PendingRollbackError, sqlalchemy.exc.DBAPIError]
+    todo: list[type[BaseException]] = [*alchemy]
+    while todo:
+        found.append(todo[-1])
+        todo[-1:] = todo[-1].__subclasses__()
+    return [
+        error
+        for error in found
+        if issubclass(error, Exception) and not issubclass(error, Warning | asyncpg.PostgresLogMessage)
+    ]
+
+
+def test_every_driver_error_is_translated() -> None:
+    errors = driver_errors()
+    assert len(errors) > 200
+    left = {error.__name__ for error in errors if not issubclass(error, DRIVER_ERRORS)}
+    assert left <= {"ChildDeadlockedError", "IncorrectPolicyType"}  # misuse of redis-py, and no outage
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError("no"), TimeoutError(), redis.exceptions.ConnectionError()]
+)
+def test_the_message_says_what_failed_and_how(error: Exception) -> None:
+    with (
+        pytest.raises(ProfilesUnavailable, match=f"^cannot knit: {type(error).__name__}$"),
+        translated("knit"),
+    ):
+        raise error
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(KeyError), translated("knit"):
+        raise KeyError
