@@ -13,6 +13,9 @@ from decisioning.catalog.model import ContactPolicy, Group, Offer, Placement, Qu
 from decisioning.stops import Stop
 from profiles.customer import Customer
 
+PREFERENCES = ("time_zone", "max_contacts_per_day", "max_contacts_per_week", "min_gap_s")
+"""Attributes of a customer that the contact policy looks at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:

@@ -140,7 +140,7 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
 def _too_unlikely(
     view: PlacementView, contest: Contest, policy: Policy, propensities: FloatArray
 ) -> BoolArray:
-    """Below the minimum propensity; not where nothing is known of it (no propensity, and a policy that learns nothing)."""
+    """Below the minimum propensity; not where nothing is known (no propensity, and a policy that learns nothing)."""
     low = propensities < view.min_propensity
     return low if policy.width else low & ~np.isnan(contest.priors)
 

@@ -5,7 +5,7 @@ vocabulary declares. Both are counted. (``customer.age > 30 || true`` is still t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -106,6 +106,18 @@ class Evaluation:
         if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
             return None
         return float(value)
+
+    def facts(self, offer: Mapping[str, Any]) -> Callable[[str], Any]:
+        """A look-up of what was observed for a path; ``None`` where it is missing."""
+        variables = {**self.context.variables, "offer": offer}
+
+        def observed(path: str) -> Any:
+            value: Any = variables
+            for name in path.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            return value
+
+        return observed
 
     def with_offer(self, offer: Mapping[str, Any]) -> "Evaluation":
         """The same request, seen from one offer: for expressions that refer to ``offer``."""

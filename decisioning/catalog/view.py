@@ -40,9 +40,9 @@ class Conditions:
 class PlacementView:
     """A placement with the offers that may appear in it, as parallel arrays of length ``n``.
 
-    The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose, the
-    rows that need it, and whether they need consent or only the absence of an objection. ``values``: rows whose
-    value is computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
+    The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose,
+    whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
+    computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
     ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
     """
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,16 @@ from decisioning.catalog import Catalogue, PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Contest, Selection, allowed, in_control_group, select
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
+from decisioning.facts import facts_of, instant
 from decisioning.keys import Keys, bucket_of_generated, generated_id
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
+from decisioning.seen import seen
 from decisioning.service.answers import chosen, default, iso
 from decisioning.service.ports import DecisionLog, ProfileSource
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
-from rules.evaluation import Evaluation, Facts, evaluate
+from rules.evaluation import Evaluation, evaluate
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Request:
     decision_id: str | None = None
     deadline_ms: int | None = None
     dry_run: bool = False
+    explain: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +57,9 @@ class _Work:
     profile: Profile = field(init=False)
     evaluation: Evaluation = field(init=False)
     weights: Weights = field(init=False)
+    contest: Contest = field(init=False)
+    history: Sequence[Contact] | None = None
+    exhausted: frozenset[int] = frozenset()
     degraded: list[str] = field(default_factory=list)
     writing: "tuple[asyncio.Task[Any], Header] | None" = None
 
@@ -144,14 +149,20 @@ class DecisionService:
         if profile is None:
             return self._defaults(work, "profile_unavailable")
         work.profile = profile
-        work.evaluation = evaluate(work.view.plan, _facts(work, profile), _time(work.now_ms))
+        work.evaluation = self._evaluated(work)
         work.weights = weigh(work.view, work.evaluation)
         available = self._allowed(work, None if reply is None else reply.history)
         return await self._choose(work, available, log_it=reply is not None and not request.dry_run)
 
+    @staticmethod
+    def _evaluated(work: _Work) -> Evaluation:
+        facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
+        return evaluate(work.view.plan, facts, instant(work.now_ms))
+
     def _allowed(self, work: _Work, history: Sequence[Contact] | None) -> BoolArray:
-        exhausted = self._exhausted(work.view, work.now_ms)
-        return allowed(work.view, work.profile, history, work.evaluation, exhausted, work.now_ms)
+        work.history = history
+        work.exhausted = self._exhausted(work.view, work.now_ms)
+        return allowed(work.view, work.profile, history, work.evaluation, work.exhausted, work.now_ms)
 
     def _earlier(self, work: _Work, reply: ReadReply) -> Header | None:
         request = work.request
@@ -226,6 +237,7 @@ class DecisionService:
             slots=min(work.request.limit or placement.slots, placement.slots),
             decision_id=work.decision_id,
         )
+        work.contest = contest
         selection = self._tried(work, contest, key)
         if selection is None:
             key = f"{placement.fallback_policy}@1"
@@ -289,13 +301,14 @@ class DecisionService:
             "degraded": work.degraded,
             "feedback_until": iso(until_ms),
             "source": "live",
+            "seen": seen(work.view, work.profile.customer, work.history, work.exhausted),
         }
 
     def _defaults(self, work: _Work, reason: str) -> Header:
         """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         self._degrade(work, reason)
         work.profile = Profile.unknown(work.request.customer_id)
-        work.evaluation = evaluate(work.view.plan, _facts(work, work.profile), _time(work.now_ms))
+        work.evaluation = self._evaluated(work)
         view, placement = work.view, work.view.placement
         available = self._allowed(work, None)
         by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
@@ -323,27 +336,3 @@ class DecisionService:
         task = asyncio.create_task(undo())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _facts(work: _Work, profile: Profile) -> Facts:
-    """What rules may know: the customer with attributes and indicators at the first level, and the context."""
-    customer = profile.customer
-    return {
-        "customer": {
-            **customer.attributes,
-            **customer.indicators,
-            "interests": customer.interests,
-            "holdings": customer.holdings,
-            "customer_id": customer.customer_id,
-            "known": customer.known,
-        },
-        "context": {
-            **work.request.context,
-            "channel": work.view.placement.channel,
-            "placement": work.view.placement.placement_id,
-        },
-    }
-
-
-def _time(now_ms: int) -> datetime:
-    return datetime.fromtimestamp(now_ms / 1000.0, UTC)

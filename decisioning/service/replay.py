@@ -8,8 +8,8 @@ import numpy as np
 
 from bandits.policy import Policy
 from bandits.state import ArmTable, fold
-from decisioning.catalog import Catalogue, PlacementView
 from decisioning.arbitration import switched
+from decisioning.catalog import Catalogue, PlacementView
 from decisioning.engine import Contest, select
 from decisioning.errors import DecisioningError, NotFound
 from decisioning.records import Decided, Outcome
