@@ -14,12 +14,14 @@ from decisioning.catalog import Catalogue, PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Contest, Selection, allowed, in_control_group, select
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
+from decisioning.explain import Situation, explain
 from decisioning.facts import facts_of, instant
 from decisioning.keys import Keys, bucket_of_generated, generated_id
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
 from decisioning.seen import seen
 from decisioning.service.answers import chosen, default, iso
+from decisioning.service.explaining import propensities_of
 from decisioning.service.ports import DecisionLog, ProfileSource
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
@@ -58,6 +60,7 @@ class _Work:
     evaluation: Evaluation = field(init=False)
     weights: Weights = field(init=False)
     contest: Contest = field(init=False)
+    selection: Selection | None = None
     history: Sequence[Contact] | None = None
     exhausted: frozenset[int] = frozenset()
     degraded: list[str] = field(default_factory=list)
@@ -125,10 +128,32 @@ class DecisionService:
         deadline_ms = request.deadline_ms or view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
-                return answer(await self._decide(work))
+                header = await self._decide(work)
+                return answer(header) | self._explanation(work, header)
         except TimeoutError:
             self._take_back(work)
             return answer(self._defaults(work, "deadline_exceeded"))
+
+    def _explanation(self, work: _Work, header: Header) -> Header:
+        """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
+        key = f"{header['policy']['name']}@{header['policy']['version']}"
+        if not work.request.explain or work.selection is None or key not in self._policies:
+            return {}
+        policy = self._policies[key]
+        prepared = self._replica.prepared(key, work.view, work.now_ms)
+        situation = Situation(
+            catalogue=work.catalogue,
+            view=work.view,
+            profile=work.profile,
+            history=work.history,
+            evaluation=work.evaluation,
+            weights=work.weights,
+            exhausted=work.exhausted,
+            now_ms=work.now_ms,
+            propensities=propensities_of(work.contest, policy, prepared),
+            selection=work.selection,
+        )
+        return {"explanation": explain(situation)}
 
     async def close(self) -> None:
         """Wait for what still runs in the background."""
@@ -243,6 +268,7 @@ class DecisionService:
             key = f"{placement.fallback_policy}@1"
             prepared = self._replica.prepared(key, view, work.now_ms)
             selection = select(contest, self._policies[key], prepared)
+        work.selection = selection
         return selection, self._header(work, key, control, contest.slots, selection)
 
     def _tried(self, work: _Work, contest: Contest, key: str) -> Selection | None:

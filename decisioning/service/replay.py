@@ -75,10 +75,10 @@ async def replay(
         )
     policy = policies[key]
     view = (await catalogues.load(header["catalog_version"])).view(header["placement"])
-    arms = await _arms(log, key, policy, header["epoch"])
+    arms = await arms_at(log, key, policy, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
     prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
-    selection = select(_contest(view, decided), policy, prepared)
+    selection = select(contest_of(view, decided), policy, prepared)
     return Replayed(
         decision_id=decision_id,
         policy=key,
@@ -106,7 +106,8 @@ async def replay(
 _COMPARED = ("offer_id", "rank", "probability", "score", "factors")
 
 
-async def _arms(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+async def arms_at(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+    """The arms as they were at ``epoch``, folded from the archived log. Raises ``ReplayImpossible``."""
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:
         return table
@@ -120,7 +121,7 @@ async def _arms(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
     return table
 
 
-def _contest(view: PlacementView, decided: Decided) -> Contest:
+def contest_of(view: PlacementView, decided: Decided) -> Contest:
     """The contest as it was: the same candidates, with what the request made of them as it was logged."""
     header = decided.header
     row_of = {number: row for row, number in enumerate(view.numbers.tolist())}
