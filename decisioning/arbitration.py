@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray
+from decisioning.catalog.model import Tier
 from decisioning.catalog.view import PlacementView
 from rules.evaluation import Evaluation
 
@@ -111,13 +112,22 @@ def priority(view: PlacementView, now_ms: int) -> NDArray[np.int8]:
     return classes
 
 
+def met_by_tier(view: PlacementView, evaluation: Evaluation) -> dict[Tier, BoolArray]:
+    """The same by tier: which rows meet all their conditions of each."""
+    failed = [i for i, expression in enumerate(view.conditions.shared) if not evaluation.holds(expression)]
+    masks = {tier: ~requires[failed].any(axis=0) for tier, requires in view.conditions.by_tier.items()}
+    for row, expression, tier in view.conditions.own:
+        masks[tier][row] &= evaluation.with_offer(offer_facts(view, row)).holds(expression)
+    return masks
+
+
 def met(view: PlacementView, evaluation: Evaluation) -> BoolArray:
     """Which rows meet all their conditions: shape ``(n,)``, a fresh array."""
     mask = np.ones(len(view.offers), dtype=bool)
     failed = [i for i, expression in enumerate(view.conditions.shared) if not evaluation.holds(expression)]
     if failed:
         mask &= ~view.conditions.requires[failed].any(axis=0)
-    for row, expression in view.conditions.own:
+    for row, expression, _ in view.conditions.own:
         if mask[row]:
             mask[row] = evaluation.with_offer(offer_facts(view, row)).holds(expression)
     return mask

@@ -16,6 +16,7 @@ from decisioning.catalog.model import (
     Offer,
     Override,
     Placement,
+    Tier,
     percent,
 )
 from decisioning.contact import ContactBook
@@ -27,13 +28,14 @@ from rules.expression import Checker, Expression
 class Conditions:
     """The distinct conditions of all offers, and who requires which.
 
-    ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``.
-    ``own``: ``(row, expression)`` for those that refer to the offer itself.
+    ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``, and the same
+    by tier. ``own``: ``(row, expression, tier)`` for those that refer to the offer itself.
     """
 
     shared: tuple[Expression, ...]
     requires: BoolArray
-    own: tuple[tuple[int, Expression], ...]
+    by_tier: Mapping[Tier, BoolArray]
+    own: tuple[tuple[int, Expression, Tier], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def build_view(
     percents = tuple(
         (checker.check(w.when), np.array([w.percent * _weighs(w, o, groups) for o in here])) for w in weights
     )
-    expressions = [e for _, e in (*conditions.own, *values)] + [e for e, _ in percents]
+    expressions = [e for _, e, _ in conditions.own] + [e for _, e in values] + [e for e, _ in percents]
     return PlacementView(
         placement=placement,
         offers=tuple(here),
@@ -188,23 +190,22 @@ def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
 
 def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
     shared: dict[str, Expression] = {}
-    rows: dict[str, list[int]] = {}
-    own: list[tuple[int, Expression]] = []
+    rows: list[tuple[str, int, Tier]] = []
+    own: list[tuple[int, Expression, Tier]] = []
     for row, offer in enumerate(offers):
-        for tier in TIERS:
-            for rule in offer.rules:
-                if rule.tier != tier:
-                    continue
-                expression = checker.check(rule.when)
-                if "offer" in expression.roots:
-                    own.append((row, expression))
-                else:
-                    shared[rule.when] = expression
-                    rows.setdefault(rule.when, []).append(row)
-    requires = np.zeros((len(shared), len(offers)), dtype=bool)
-    for i, source in enumerate(shared):
-        requires[i, rows[source]] = True
-    return Conditions(tuple(shared.values()), requires, tuple(own))
+        for rule in offer.rules:
+            expression = checker.check(rule.when)
+            if "offer" in expression.roots:
+                own.append((row, expression, rule.tier))
+            else:
+                shared[rule.when] = expression
+                rows.append((rule.when, row, rule.tier))
+    index = {source: i for i, source in enumerate(shared)}
+    by_tier = {tier: np.zeros((len(shared), len(offers)), dtype=bool) for tier in TIERS}
+    for source, row, tier in rows:
+        by_tier[tier][index[source], row] = True
+    requires = np.logical_or.reduce(list(by_tier.values()))
+    return Conditions(tuple(shared.values()), requires, MappingProxyType(by_tier), tuple(own))
 
 
 def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:

@@ -99,8 +99,8 @@ class ProfileStore:
                     return None
                 scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
                 numbers = await self._complete(connection, scores, offer_numbers)
-        customer = _customer(customer_id, row) if has_record else Customer.unknown(customer_id)
-        return _profile(customer, scores, numbers)
+        customer = customer_of_row(customer_id, row) if has_record else Customer.unknown(customer_id)
+        return profile_of_scores(customer, scores, numbers)
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Says whether it did.
@@ -153,7 +153,7 @@ class ProfileStore:
         return {**numbers, **{offer_id: self._later_numbers[offer_id] for offer_id in missing}}
 
 
-def _profile(customer: Customer, scores: Mapping[str, float], numbers: Mapping[str, int | None]) -> Profile:
+def profile_of_scores(customer: Customer, scores: Mapping[str, float], numbers: Mapping[str, int | None]) -> Profile:
     found = [
         (number, score) for offer_id, score in scores.items() if (number := numbers[offer_id]) is not None
     ]
@@ -165,7 +165,7 @@ def _profile(customer: Customer, scores: Mapping[str, float], numbers: Mapping[s
     return Profile(customer, offer_nos[order], propensities[order])
 
 
-def _customer(customer_id: str, row: Any) -> Customer:
+def customer_of_row(customer_id: str, row: Any) -> Customer:
     _, attributes, indicators, holdings, interests, consents, _ = row
     return Customer(
         customer_id,
