@@ -68,6 +68,7 @@ class DecisionRequest(Body):
         None, ge=1, le=60_000, description="answer within this time, by default the placement's"
     )
     dry_run: bool = Field(False, description="nothing is reserved, logged or learned")
+    explain: bool = Field(False, description="say why and why not, for every offer of the catalogue")
 
 
 class PolicyRef(BaseModel):
@@ -120,6 +121,9 @@ class DecisionAnswer(BaseModel):
     offers: list[OfferOut]
     degraded: list[str] = Field(description="what could not be used; empty when all is well")
     feedback_until: str | None
+    explanation: list[dict[str, Any]] | None = Field(
+        None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
+    )
 
 
 class LoggedOffer(BaseModel):

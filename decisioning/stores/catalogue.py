@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -22,6 +22,7 @@ from decisioning.catalog.model import (
     Segment,
     Treatment,
 )
+from decisioning.errors import Invalid
 from decisioning.stores.postgres import transaction
 from rules.vocabulary import Attribute
 
@@ -45,6 +46,27 @@ class CatalogueStore:
         """The catalogue at ``version``, by default the newest. Raises ``PostgresUnavailable``."""
         async with transaction(self._engine) as connection:
             return await _load(connection, version)
+
+    async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
+        """What the catalogue at ``version`` would be with ``changes``; nothing is stored.
+
+        New offers get numbers that nobody has. Raises ``Invalid`` and ``PostgresUnavailable``.
+        """
+        async with transaction(self._engine) as connection:
+            entries, numbers = await _entries(connection, version)
+        merged = {(kind, name): body for kind, name, body in entries}
+        for kind, name, body in changes:
+            if kind not in KINDS:
+                raise Invalid("changes", f"{kind!r} is not a kind; there are {', '.join(sorted(KINDS))}")
+            merged[kind, name] = body
+            if kind == "offer" and name not in numbers:
+                numbers[name] = 1 + max(numbers.values(), default=0)
+        try:
+            return build(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise Invalid(f"changes.{field}", first["msg"]) from None
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any], author: str) -> tuple[Catalogue, bool]:
         """Publish one thing. Returns the catalogue after it, and whether the thing is new.
@@ -90,6 +112,10 @@ async def _version(connection: AsyncConnection) -> int:
 async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
     if version is None:
         version = await _version(connection)
+    return build(version, *await _entries(connection, version))
+
+
+async def _entries(connection: AsyncConnection, version: int) -> tuple[list[Entry], dict[str, int]]:
     rows = await connection.execute(
         text(
             "SELECT DISTINCT ON (kind, id) kind, id, body FROM catalog_entries WHERE version <= :version"
@@ -98,7 +124,7 @@ async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
         {"version": version},
     )
     numbers = await connection.execute(text("SELECT offer_id, offer_no FROM offers"))
-    return build(version, [(r.kind, r.id, r.body) for r in rows], {r.offer_id: r.offer_no for r in numbers})
+    return [(r.kind, r.id, r.body) for r in rows], {r.offer_id: r.offer_no for r in numbers}
 
 
 _KINDS: Mapping[str, tuple[str, str, TypeAdapter[Any]]] = {
@@ -112,6 +138,7 @@ _KINDS: Mapping[str, tuple[str, str, TypeAdapter[Any]]] = {
     "override": ("overrides", "override_id", TypeAdapter(Override)),
     "context_weight": ("context_weights", "weight_id", TypeAdapter(ContextWeight)),
 }
+KINDS = frozenset({"offer", "treatment", "goal", *_KINDS})
 _OFFER = TypeAdapter(Offer)
 _TREATMENT = TypeAdapter(Treatment)
 

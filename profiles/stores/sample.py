@@ -39,10 +39,7 @@ async def sample_profiles(
             rows = (await connection.execute(text(_ALL.format(sample=sampled)), {"size": size})).all()
     profiles = []
     for row in rows:
-        scores = {
-            offer_id: score
-            for offer_id, score in (from_json(row[-1]) if row[-1] else {}).items()
-            if offer_id in numbers
-        }
+        stored = from_json(row[-1]) if row[-1] else {}
+        scores = {offer_id: score for offer_id, score in stored.items() if offer_id in numbers}
         profiles.append(profile_of_scores(customer_of_row(row[0], row[1:]), scores, numbers))
     return profiles, total
