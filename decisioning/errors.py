@@ -1,5 +1,7 @@
 """The one error root of this package. ``app/errors.py`` maps these to problem details."""
 
+from rules.errors import RuleError
+
 
 class DecisioningError(Exception):
     """Anything that can go wrong in ``decisioning``."""
@@ -11,6 +13,17 @@ class Invalid(DecisioningError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class InvalidRule(Invalid):
+    """An expression or a text is wrong; ``line``, ``column`` and ``suggestion`` help to mend it."""
+
+    def __init__(self, field: str, error: RuleError) -> None:
+        hint = f" ({error.suggestion})" if error.suggestion else ""
+        super().__init__(field, f"line {error.line}, column {error.column}: {error.message}{hint}")
+        self.line = error.line
+        self.column = error.column
+        self.suggestion = error.suggestion
 
 
 class NotFound(DecisioningError):

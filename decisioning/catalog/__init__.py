@@ -20,28 +20,17 @@ from decisioning.catalog.model import (
     Placement,
     QuietHours,
     Segment,
-    Treatment,
 )
 from decisioning.catalog.view import PlacementView, build_view
 from decisioning.contact import ContactBook
-from decisioning.errors import Invalid, NotFound
+from decisioning.errors import Invalid, InvalidRule, NotFound
+from decisioning.scripts import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
 from rules.evaluation import RuleSet
 from rules.expression import Checker, Expression, Kind
 from rules.vocabulary import Attribute, Vocabulary
 
-__all__ = ["Catalogue", "PlacementView", "treatment_for"]
-
-
-class InvalidRule(Invalid):
-    """An expression is wrong; ``line``, ``column`` and ``suggestion`` help to mend it."""
-
-    def __init__(self, field_name: str, error: RuleError) -> None:
-        hint = f" ({error.suggestion})" if error.suggestion else ""
-        super().__init__(field_name, f"line {error.line}, column {error.column}: {error.message}{hint}")
-        self.line = error.line
-        self.column = error.column
-        self.suggestion = error.suggestion
+__all__ = ["Catalogue", "InvalidRule", "PlacementView"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +116,7 @@ class Catalogue:
                 self._checked(
                     f"offers.{offer.offer_id}.value_expression", offer.value_expression, checker, "number"
                 )
+            self._check_treatments(offer, checker)
         for placement in self.placements.values():
             if placement.when is not None:
                 self._checked(f"placements.{placement.placement_id}.when", placement.when, checker)
@@ -136,6 +126,15 @@ class Catalogue:
                 raise Invalid(
                     f"context_weights.{weight.weight_id}.when", "must not refer to the offer; name it instead"
                 )
+
+    def _check_treatments(self, offer: Offer, checker: Checker) -> None:
+        known = offer_texts(offer, self.groups[offer.group].goal)
+        for treatment in offer.treatments:
+            prefix = f"offers.{offer.offer_id}.treatments.{treatment.treatment_id}."
+            check_treatment(treatment, checker.vocabulary, known, prefix)
+            for step in () if treatment.script is None else treatment.script.steps:
+                if step.when is not None:
+                    self._checked(f"{prefix}script.steps.{step.step_id}.when", step.when, checker)
 
     @staticmethod
     def _checked(name: str, source: str, checker: Checker, kind: Kind = "condition") -> Expression:
@@ -206,9 +205,3 @@ def _groups_exist(name: str, group_ids: tuple[str, ...], groups: Mapping[str, Gr
     for group_id in group_ids:
         if group_id not in groups:
             raise Invalid(name, f"there is no group {group_id!r}")
-
-
-def treatment_for(offer: Offer, channel: str, language: str | None) -> Treatment:
-    """The offer's treatment for a channel, in ``language`` if there is one, else the first by id."""
-    treatments = [t for t in offer.treatments if t.channel == channel]
-    return next((t for t in treatments if t.language == language), treatments[0])

@@ -20,6 +20,7 @@ from decisioning.catalog.model import (
     percent,
 )
 from decisioning.contact import ContactBook
+from decisioning.scripts import Wording, prepare
 from rules.evaluation import Plan, RuleSet
 from rules.expression import Checker, Expression
 
@@ -46,6 +47,7 @@ class PlacementView:
     whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
     computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
     ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
+    ``wordings``: for each row its treatments for the channel, by id.
     """
 
     placement: Placement
@@ -68,6 +70,7 @@ class PlacementView:
     goals: tuple[str, ...]
     apart: Mapping[int, BoolArray]
     contact: ContactBook
+    wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
     plan: Plan
 
     def live(self, now_ms: int) -> BoolArray:
@@ -118,7 +121,9 @@ def build_view(
     percents = tuple(
         (checker.check(w.when), np.array([w.percent * _weighs(w, o, groups) for o in here])) for w in weights
     )
+    wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
     expressions = [e for _, e, _ in conditions.own] + [e for _, e in values] + [e for e, _ in percents]
+    expressions += [e for row in wordings for wording in row for e in wording.conditions]
     return PlacementView(
         placement=placement,
         offers=tuple(here),
@@ -147,6 +152,7 @@ def build_view(
         groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
         apart=_apart(here),
         contact=contact(here),
+        wordings=wordings,
         plan=rules.plan([*conditions.shared, *expressions, *(() if when is None else (when,))]),
     )
 

@@ -20,7 +20,7 @@ from decisioning.keys import Keys, bucket_of_generated, generated_id
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
 from decisioning.seen import seen
-from decisioning.service.answers import chosen, default, iso
+from decisioning.service.answers import Speech, chosen, default, iso
 from decisioning.service.explaining import propensities_of
 from decisioning.service.ports import DecisionLog, ProfileSource
 from decisioning.stores.log import ReadReply
@@ -306,7 +306,7 @@ class DecisionService:
         placement = work.view.placement
         name, _, version = key.rpartition("@")
         until_ms = work.now_ms + placement.reward_window_s * 1000
-        language = work.profile.customer.attributes.get("language")
+        speech = _speech(work)
         return {
             "decision_id": work.decision_id,
             "customer_id": work.request.customer_id,
@@ -322,7 +322,7 @@ class DecisionService:
             "context": work.request.context,
             "limit": work.request.limit,
             "slots": slots,
-            "offers": [chosen(choice, placement.channel, language) for choice in selection.choices],
+            "offers": [chosen(choice, work.view, speech) for choice in selection.choices],
             "numbers": [choice.offer.number for choice in selection.choices],
             "degraded": work.degraded,
             "feedback_until": iso(until_ms),
@@ -342,7 +342,10 @@ class DecisionService:
         slots = min(work.request.limit or placement.slots, placement.slots)
         nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
         header = self._header(work, "default@1", False, slots, nothing)
-        header["offers"] = [default(view, row, rank, None) for rank, row in enumerate(rows[:slots], start=1)]
+        speech = _speech(work)
+        header["offers"] = [
+            default(view, row, rank, speech) for rank, row in enumerate(rows[:slots], start=1)
+        ]
         return header | {"feedback_until": None}
 
     def _take_back(self, work: _Work) -> None:
@@ -362,3 +365,7 @@ class DecisionService:
         task = asyncio.create_task(undo())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _speech(work: _Work) -> Speech:
+    return Speech(work.request.context, work.profile.customer, work.evaluation)
