@@ -1,0 +1,251 @@
+"""The whole catalogue as one YAML document, so that it can live in git and pass review.
+
+Ids are keys, times are ISO 8601, what has its default is left out, and treatments stand in their offers. Reading what was
+written gives the same entries again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from decisioning.catalog.model import FOREVER_MS, GOALS
+from decisioning.catalog.shapes import CLASSES, ID_FIELDS, SECTIONS, Entry
+from decisioning.errors import Invalid
+
+FORMAT = 1
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 12
+_TIMES = {"starts_ms": "starts_at", "ends_ms": "ends_at"}
+
+
+class DocumentError(Invalid):
+    """The document is wrong; the field is the path, and the message names the line."""
+
+
+def to_yaml(entries: Iterable[Entry]) -> str:
+    """The document of a catalogue's entries."""
+    document: dict[str, Any] = {"nextbest": FORMAT}
+    treatments: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    for kind, name, body in sorted(entries, key=lambda e: (e[0], e[1])):
+        if body is None:
+            continue
+        if kind == "goal":
+            sections.setdefault("goals", {})[name] = normalised(kind, name, body)
+        elif kind == "treatment":
+            offer_id, _, treatment_id = name.partition("/")
+            treatments.setdefault(offer_id, {})[treatment_id] = _shown(kind, name, body)
+        else:
+            sections.setdefault(SECTIONS[kind], {})[name] = _shown(kind, name, body)
+    for offer_id, body in sections.get("offers", {}).items():
+        if offer_id in treatments:
+            body["treatments"] = treatments[offer_id]
+    document |= {name: sections[name] for name in (*SECTIONS.values(), "goals") if name in sections}
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def from_yaml(text: str) -> list[Entry]:
+    """The entries of a document.
+
+    Raises
+    ------
+    DocumentError
+        For anything that is not understood: with the line, and a suggestion for a misspelt name.
+    """
+    if len(text) > MAX_BYTES:
+        raise DocumentError("document", f"has {len(text)} characters; at most {MAX_BYTES} are taken")
+    document, lines = _parse(text)
+    if not isinstance(document, dict) or document.get("nextbest") != FORMAT:
+        raise DocumentError("nextbest", f"line 1: the document must begin with 'nextbest: {FORMAT}'")
+    kinds = {section: kind for kind, section in SECTIONS.items()} | {"goals": "goal"}
+    entries: list[Entry] = []
+    for section, things in document.items():
+        if section == "nextbest":
+            continue
+        if section not in kinds:
+            raise _unknown((section,), lines, kinds)
+        if not isinstance(things, dict):
+            raise DocumentError(section, f"line {lines[section,]}: must map ids to what they are")
+        for name, body in things.items():
+            entries += _read(kinds[section], str(name), body, (section, name), lines)
+    return entries
+
+
+def normalised(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body with everything that is not its default, as plain JSON: two that mean the same are equal.
+
+    Raises
+    ------
+    ValidationError
+        If it is not of the kind's shape.
+    """
+    if kind == "goal":
+        return {"lever": float(body["lever"])}
+    adapter: TypeAdapter[Any] = CLASSES[kind]
+    id_field = ID_FIELDS[kind]
+    extra = {"number": 0} if kind == "offer" else {}
+    thing = adapter.validate_python({**body, id_field: name.rpartition("/")[2], **extra})
+    left_out = {id_field, "number", "treatments"} if kind == "offer" else {id_field}
+    return {
+        f.name: _plain(getattr(thing, f.name))
+        for f in fields(thing)
+        if f.name not in left_out and not _is_default(thing, f)
+    }
+
+
+def _is_default(thing: Any, f: "Field[Any]") -> bool:
+    value = getattr(thing, f.name)
+    if f.default is not MISSING:
+        return bool(value == f.default)
+    return f.default_factory is not MISSING and value == f.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _is_default(value, f)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _shown(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    shown = normalised(kind, name, body)
+    for stored, written in _TIMES.items():
+        if stored in shown:
+            shown[written] = datetime.fromtimestamp(shown.pop(stored) / 1000, UTC).isoformat()
+    return shown
+
+
+def _read(
+    kind: str, name: str, body: Any, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
+) -> list[Entry]:
+    if not isinstance(body, dict):
+        raise DocumentError(_field(path), f"line {lines[path]}: must map names to values")
+    if kind == "goal":
+        return [_goal(name, body, path, lines)]
+    body = dict(body)
+    entries: list[Entry] = []
+    treatments = body.pop("treatments", {}) if kind == "offer" else {}
+    if not isinstance(treatments, dict):
+        raise DocumentError(_field(path), f"line {lines[path]}: treatments must map ids to what they are")
+    for stored, written in _TIMES.items():
+        if written in body:
+            body[stored] = _milliseconds(body.pop(written), (*path, written), lines)
+    try:
+        entries.append((kind, name, normalised(kind, name, body)))
+    except ValidationError as error:
+        raise _invalid(error, path, lines) from None
+    for treatment_id, treatment in treatments.items():
+        entries += _read(
+            "treatment", f"{name}/{treatment_id}", treatment, (*path, "treatments", treatment_id), lines
+        )
+    return entries
+
+
+def _goal(
+    name: str, body: Mapping[str, Any], path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
+) -> Entry:
+    lever = body.get("lever")
+    if (
+        name not in GOALS
+        or set(body) != {"lever"}
+        or isinstance(lever, bool)
+        or not isinstance(lever, int | float)
+    ):
+        known = ", ".join(GOALS)
+        raise DocumentError(
+            _field(path), f"line {lines[path]}: a goal is one of {known}, with a lever in percent"
+        )
+    return "goal", name, {"lever": float(lever)}
+
+
+def _milliseconds(value: Any, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> int:
+    try:
+        at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return min(round(at.timestamp() * 1000), FOREVER_MS)
+    except (TypeError, ValueError, OverflowError):
+        raise DocumentError(
+            _field(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"
+        ) from None
+
+
+def _invalid(
+    error: ValidationError, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
+) -> DocumentError:
+    first = error.errors()[0]
+    full = (*path, *first["loc"])
+    line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)
+    message = str(first["msg"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        message = f"there is no {full[-1]!r} here"
+    return DocumentError(_field(full), f"line {line}: {message}")
+
+
+def _unknown(
+    path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int], known: Iterable[str]
+) -> DocumentError:
+    near = get_close_matches(str(path[-1]), list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+    return DocumentError(_field(path), f"line {lines[path]}: there is no {path[-1]!r}{hint}")
+
+
+def _field(path: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """The document as plain values, and the line of every path."""
+    lines: dict[tuple[Any, ...], int] = {(): 1}
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return (None if node is None else _value(loader, node, (), lines)), lines
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DocumentError("document", f"line {line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DocumentError("document", f"is not YAML: {error}") from None
+    finally:
+        loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: they are not needed here, and can blow a small file up to a large one."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not taken here", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if len(path) > MAX_DEPTH:
+        raise DocumentError(_field(path), f"line {lines[path]}: is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(node, yaml.MappingNode):
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str | int):
+                raise DocumentError(_field(path), f"line {line}: names must be plain text")
+            key = str(key) if path != () else key
+            if key in found:
+                raise DocumentError(_field((*path, key)), f"line {line}: {key!r} is there twice")
+            found[key] = _value(loader, value_node, (*path, key), lines)
+            lines[*path, key] = line
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*path, i), lines) for i, item in enumerate(node.value)]
+    return loader.construct_object(node)
