@@ -50,6 +50,10 @@ class Keys:
         """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
 
+    def capacity(self, capacity_id: str, period_id: str) -> str:
+        """The pool of a capacity in a period; those of all periods share a slot."""
+        return f"nb:{{cap:{capacity_id}}}:{period_id}"
+
     def arms(self, policy: str) -> str:
         """The arms of ``name@version``."""
         return f"nb:arms:{policy}"
