@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from decisioning.replica import ArmReplica
 from decisioning.seen import seen
 from decisioning.service.answers import Speech, chosen, default, iso
 from decisioning.service.explaining import propensities_of
-from decisioning.service.ports import DecisionLog, ProfileSource
+from decisioning.service.ports import DecisionLog, NoUnits, ProfileSource, Units
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
 from rules.evaluation import Evaluation, evaluate
@@ -89,7 +90,7 @@ class DecisionService:
         keys: Keys,
         clock_ms: Callable[[], int],
         entropy: Callable[[], bytes],
-        exhausted: Callable[[PlacementView, int], frozenset[int]] = lambda view, now_ms: frozenset(),
+        units: Units | None = None,
         policy_budget_ms: float = 20.0,
     ) -> None:
         self._catalogue = catalogue
@@ -100,7 +101,7 @@ class DecisionService:
         self._keys = keys
         self._clock_ms = clock_ms
         self._entropy = entropy
-        self._exhausted = exhausted
+        self._units = units or NoUnits()
         self._budget_ms = policy_budget_ms
         self._turns: dict[str, _Turns] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -186,7 +187,10 @@ class DecisionService:
 
     def _allowed(self, work: _Work, history: Sequence[Contact] | None) -> BoolArray:
         work.history = history
-        work.exhausted = self._exhausted(work.view, work.now_ms)
+        if history is None:  # nothing can be logged, so no unit of capacity can be accounted for
+            work.exhausted = self._units.withheld(work.view)
+        else:
+            work.exhausted = self._units.exhausted(work.view, work.now_ms)
         return allowed(work.view, work.profile, history, work.evaluation, work.exhausted, work.now_ms)
 
     def _earlier(self, work: _Work, reply: ReadReply) -> Header | None:
@@ -217,13 +221,20 @@ class DecisionService:
             selection, header = self._select(work, available)
             if not log_it:
                 return header | {"feedback_until": None}
-            task = self._log.decide(header, selection, work.view)
+            taken = await self._units.take(work.view, selection.choices, work.now_ms)
+            if taken.lacking is not None:
+                available[taken.lacking] = False
+                work.exhausted |= {work.view.offers[taken.lacking].number}
+                continue
+            header |= taken.logged
+            task = self._log.decide(header, selection, work.view, taken.before_ms)
+            task.add_done_callback(partial(self._units.done, taken))
             work.writing = (task, header)
             try:
                 reply = await asyncio.shield(task)
             except RedisUnavailable:
                 work.writing = None
-                return self._unlogged(work, header, selection)
+                return self._unlogged(work, header, selection, withhold=bool(taken.units))
             work.writing = None
             if reply.written:
                 return header
@@ -233,16 +244,16 @@ class DecisionService:
                 if offer.offer_id in reply.reached:
                     available[row] = False
 
-    def _unlogged(self, work: _Work, header: Header, selection: Selection) -> Header:
+    def _unlogged(self, work: _Work, header: Header, selection: Selection, *, withhold: bool) -> Header:
         """Redis was lost while writing, so it is not known whether it was written.
 
-        The answer stands if no limit had to be reserved. Otherwise it is chosen anew without the limited
-        offers, and under another id, so that it cannot be mixed up with what may have been written.
+        The answer stands if no limit had to be reserved, nor a unit of capacity. Otherwise it is chosen anew
+        without such offers, and under another id, so that it cannot be mixed up with what may have been written.
         """
         self._degrade(work, "contact_history_unavailable")
         view = work.view
         limited = any(view.contact.limited(choice.row) for choice in selection.choices)
-        if limited and view.placement.without_history == "withhold":
+        if withhold or (limited and view.placement.without_history == "withhold"):
             if work.request.decision_id is None:
                 work.decision_id = generated_id(self._keys.bucket(work.request.customer_id), self._entropy())
             _, header = self._select(work, self._allowed(work, None))

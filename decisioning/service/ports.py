@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from decisioning.catalog.view import PlacementView
-from decisioning.engine import Selection
+from decisioning.engine import Choice, Selection
 from decisioning.records import Decided, Header, Outcome
+from decisioning.stores.capacity import NOTHING, Taken
 from decisioning.stores.log import DecideReply, ReadReply
 from profiles.customer import Profile
 
@@ -17,7 +18,7 @@ class DecisionLog(Protocol):
     async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
 
     def decide(
-        self, header: Header, selection: Selection, view: PlacementView
+        self, header: Header, selection: Selection, view: PlacementView, before_ms: int | None = None
     ) -> "asyncio.Task[DecideReply]": ...
 
     async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None: ...
@@ -38,6 +39,45 @@ class DecisionLog(Protocol):
     async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool: ...
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]: ...
+
+
+class Units(Protocol):
+    """Capacity, as far as this process holds it."""
+
+    def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
+        """Numbers of the view's offers of which nothing is left."""
+        ...
+
+    def withheld(self, view: PlacementView) -> frozenset[int]:
+        """Numbers of the view's offers that must not be in an answer that is not logged."""
+        ...
+
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+        """Units for all choices, or none and the row that lacks one. Must be followed by ``done``."""
+        ...
+
+    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+        """The write of the decision has ended, in whatever way."""
+        ...
+
+
+class NoUnits:
+    """A catalogue in which nothing has a capacity."""
+
+    def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    def withheld(self, view: PlacementView) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+        """Nothing is needed."""
+        return NOTHING
+
+    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+        """Nothing was taken."""
 
 
 class ProfileSource(Protocol):

@@ -33,11 +33,15 @@ class ReadReply:
 
 @dataclass(frozen=True, slots=True)
 class DecideReply:
-    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile."""
+    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
+
+    ``lapsed``: it came too late for the units of capacity that it was to use, and was not written.
+    """
 
     written: bool
     earlier: Header | None = None
     reached: tuple[str, ...] = ()
+    lapsed: bool = False
 
 
 class RedisLog:
@@ -89,15 +93,18 @@ class RedisLog:
         )
 
     def decide(
-        self, header: Header, selection: Selection, view: PlacementView
+        self, header: Header, selection: Selection, view: PlacementView, before_ms: int | None = None
     ) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
+        ``before_ms``: by the server's clock, when it must not be written any more.
         Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, view))
+        return asyncio.ensure_future(self._decide(header, selection, view, before_ms))
 
-    async def _decide(self, header: Header, selection: Selection, view: PlacementView) -> DecideReply:
+    async def _decide(
+        self, header: Header, selection: Selection, view: PlacementView, before_ms: int | None
+    ) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
@@ -109,13 +116,14 @@ class RedisLog:
                 offers += [limit.max, limit.window_s * 1000]
         candidates, priors, factors = candidate_bytes(selection)
         reply = await self._function(
-            "nb_decide",
+            "nb_decide" if before_ms is None else "nb_decide_within",
             (
                 self.keys.decision(bucket, decision_id),
                 self.keys.log(bucket),
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
             ),
+            () if before_ms is None else (before_ms,),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, view.contact.history_ms),
             (header_bytes(header), candidates, priors, factors, customer_id),
             (
@@ -127,6 +135,8 @@ class RedisLog:
         )
         if reply[0] == b"ok":
             return DecideReply(True)
+        if reply[0] == b"late":
+            return DecideReply(False, lapsed=True)
         if reply[0] == b"exists":
             return DecideReply(False, earlier=parse_header(reply[1]))
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
