@@ -5,7 +5,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import catalog, customers, decisions, feedback, health, imports, policies, reports, rules
+from app.api import (
+    capacities,
+    catalog,
+    customers,
+    decisions,
+    feedback,
+    health,
+    imports,
+    policies,
+    reports,
+    rules,
+)
 from app.api.openapi import Api
 from app.config import Settings, get_settings
 from app.errors import install
@@ -22,11 +33,12 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
-ROUTERS = (decisions, feedback, catalog, customers, imports, reports, policies, rules, health)
+ROUTERS = (decisions, feedback, catalog, capacities, customers, imports, reports, policies, rules, health)
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
+    {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
