@@ -1,4 +1,4 @@
-"""More kinds of catalogue entries, entries that end a thing, reasons for changes, logged factors; pools of capacity."""
+"""More kinds of catalogue entries, entries that end a thing, reasons for changes, and logged factors."""
 
 from alembic import op
 
@@ -12,21 +12,9 @@ def upgrade() -> None:
     op.execute("ALTER TABLE catalog_entries ADD COLUMN reason text NOT NULL DEFAULT ''")
     # C and V of the candidates (float64, C first) where the request decided them; null where the catalogue tells.
     op.execute("ALTER TABLE decisions ADD COLUMN factors bytea")
-    # Which pools of capacity were ever opened, so that a new one is told from one that Redis has lost.
-    op.execute(
-        "CREATE TABLE capacity_pools (capacity_id text, period text, ends_ms bigint NOT NULL,"
-        " PRIMARY KEY (capacity_id, period))"
-    )
-    op.execute("CREATE INDEX decisions_capacity ON decisions (decided_at) WHERE header ? 'capacity'")
-    op.execute(
-        "CREATE INDEX outcomes_released ON outcomes (decided_at) WHERE outcome IN ('withdrawn', 'released')"
-    )
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX outcomes_released")
-    op.execute("DROP INDEX decisions_capacity")
-    op.execute("DROP TABLE capacity_pools")
     op.execute("ALTER TABLE decisions DROP COLUMN factors")
     op.execute("ALTER TABLE catalog_entries DROP COLUMN reason")
     op.execute(
