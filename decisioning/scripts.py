@@ -228,3 +228,13 @@ def in_language(wordings: Sequence[Wording], languages: Iterable[str]) -> Wordin
             if (base := wanted.partition("-")[0]) in bases:
                 return wordings[bases.index(base)]
     return wordings[0]
+
+
+def searchable(source: str, fallbacks: Mapping[str, str]) -> str:
+    """A text as it can be found: with fallbacks, and dots for variables that have none."""
+    try:
+        text = read_text(source)
+    except RuleError:
+        return source
+    blanks = {use.path: "…" for use in text.uses if not use.guarded}
+    return text.render(lambda path: None, {**blanks, **fallbacks})

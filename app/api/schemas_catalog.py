@@ -34,6 +34,8 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
+VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Status = Literal["live", "paused"]
 Presentation = Literal["implicit", "explicit"]
@@ -76,8 +78,34 @@ class OfferBody(Body):
         return body
 
 
+class ScriptStepBody(Body):
+    """A talking point of a script; said only when its condition (CEL) holds."""
+
+    step_id: Id
+    text: Text
+    when: Text | None = None
+
+
+class ObjectionBody(Body):
+    """What a customer may object, and what can be answered."""
+
+    objection: Name
+    answer: Text
+
+
+class ScriptBody(Body):
+    """How an agent puts an offer: ordered steps, and answers to objections."""
+
+    steps: list[ScriptStepBody] = Field(default_factory=list, max_length=50)
+    objections: list[ObjectionBody] = Field(default_factory=list, max_length=50)
+
+
 class TreatmentBody(Body):
-    """How an offer is put in one channel and language."""
+    """How an offer is put in one channel and language.
+
+    Texts may hold variables, ``{{ customer.first_name | title }}``: attributes of the vocabulary, ``offer.name`` and
+    ``offer.value``, with the filters upper, lower, title, capitalize, round, default and join.
+    """
 
     model_config = examples(_TREATMENT)
 
@@ -86,6 +114,10 @@ class TreatmentBody(Body):
     title: Name
     message: Text = ""
     image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    fallbacks: dict[VariablePath, Fallback] = Field(
+        default_factory=dict, max_length=100, description="what stands for a variable that has no value"
+    )
+    script: ScriptBody | None = Field(None, description="for agents")
 
 
 class GroupBody(Body):
@@ -138,6 +170,28 @@ class ContactLimitOut(BaseModel):
     window_s: int
 
 
+class CatalogueStep(BaseModel):
+    """A step of a script, as it is in force."""
+
+    step_id: str
+    text: str
+    when: str | None
+
+
+class CatalogueObjection(BaseModel):
+    """An objection with its answer, as it is in force."""
+
+    objection: str
+    answer: str
+
+
+class CatalogueScript(BaseModel):
+    """A script, as it is in force."""
+
+    steps: list[CatalogueStep]
+    objections: list[CatalogueObjection]
+
+
 class CatalogueTreatment(BaseModel):
     """A treatment, as it is in force."""
 
@@ -147,6 +201,8 @@ class CatalogueTreatment(BaseModel):
     title: str
     message: str
     image: str | None
+    fallbacks: dict[str, str] = {}
+    script: CatalogueScript | None = None
 
 
 class CatalogueOffer(BaseModel):

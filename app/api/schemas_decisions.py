@@ -87,8 +87,29 @@ class FactorsOut(BaseModel):
     L: float
 
 
+class StepOut(BaseModel):
+    """A step of a script whose condition holds."""
+
+    step_id: str
+    text: str
+
+
+class ObjectionOut(BaseModel):
+    """What the customer may object, and what to answer."""
+
+    objection: str
+    answer: str
+
+
+class ScriptOut(BaseModel):
+    """What an agent says, in this order."""
+
+    steps: list[StepOut]
+    objections: list[ObjectionOut]
+
+
 class TreatmentOut(BaseModel):
-    """How the offer is put in this channel."""
+    """How the offer is put in this channel, its variables filled in."""
 
     treatment_id: str
     channel: str
@@ -96,6 +117,7 @@ class TreatmentOut(BaseModel):
     title: str
     message: str
     image: str | None
+    script: ScriptOut | None = None
 
 
 class OfferOut(BaseModel):
