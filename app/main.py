@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from app.api import (
     capacities,
     catalog,
+    catalog_kinds,
+    catalog_life,
     customers,
     decisions,
     feedback,
@@ -16,6 +18,7 @@ from app.api import (
     policies,
     reports,
     rules,
+    scripts,
 )
 from app.api.openapi import Api
 from app.config import Settings, get_settings
@@ -33,7 +36,10 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
-ROUTERS = (decisions, feedback, catalog, capacities, customers, imports, reports, policies, rules, health)
+ROUTERS = (
+    *(decisions, feedback, catalog, catalog_life, catalog_kinds, capacities, customers, imports, reports, policies),
+    *(rules, scripts, health),
+)
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
@@ -41,6 +47,7 @@ TAGS = [
     {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
+    {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned."},

@@ -39,6 +39,10 @@ class Conflict(DecisioningError):
     """The request contradicts what is already recorded."""
 
 
+class PreconditionFailed(DecisioningError):
+    """Somebody else has changed it meanwhile."""
+
+
 class Unavailable(DecisioningError):
     """A store cannot be reached or did not answer in time."""
 

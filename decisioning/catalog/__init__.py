@@ -13,7 +13,6 @@ from decisioning.catalog.model import (
     Capacity,
     ContactPolicy,
     ContextWeight,
-    Goal,
     Group,
     Offer,
     Override,
@@ -54,7 +53,8 @@ class Catalogue:
     capacities: Mapping[str, Capacity] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
     context_weights: Mapping[str, ContextWeight] = field(default_factory=dict)
-    goal_levers: Mapping[Goal, float] = field(default_factory=dict)
+    goal_levers: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
     views: Mapping[str, PlacementView] = field(init=False, repr=False)
     numbers: Mapping[str, int] = field(init=False, repr=False)
     checker: Checker = field(init=False, repr=False)
@@ -93,7 +93,7 @@ class Catalogue:
             placement,
             self.offers.values(),
             self.groups,
-            {str(goal): lever for goal, lever in self.goal_levers.items()},
+            self.goal_levers,
             self.overrides.values(),
             self.context_weights.values(),
             lambda offers: ContactBook(

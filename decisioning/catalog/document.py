@@ -1,7 +1,7 @@
 """The whole catalogue as one YAML document, so that it can live in git and pass review.
 
-Ids are keys, times are ISO 8601, what has its default is left out, and treatments stand in their offers. Reading what was
-written gives the same entries again.
+Ids are keys, times are ISO 8601, what has its default is left out, and treatments stand in their offers. Reading
+what was written gives the same entries again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -91,11 +91,8 @@ def normalised(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
     extra = {"number": 0} if kind == "offer" else {}
     thing = adapter.validate_python({**body, id_field: name.rpartition("/")[2], **extra})
     left_out = {id_field, "number", "treatments"} if kind == "offer" else {id_field}
-    return {
-        f.name: _plain(getattr(thing, f.name))
-        for f in fields(thing)
-        if f.name not in left_out and not _is_default(thing, f)
-    }
+    kept = [f for f in fields(thing) if f.name not in left_out and not _is_default(thing, f)]
+    return {f.name: _plain(getattr(thing, f.name)) for f in kept}
 
 
 def _is_default(thing: Any, f: "Field[Any]") -> bool:
@@ -222,7 +219,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 None, None, "aliases (*name) are not taken here", event.start_mark
             )

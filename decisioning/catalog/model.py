@@ -11,6 +11,14 @@ GOALS: tuple[Goal, ...] = ("acquire", "grow", "retain", "serve")
 Tier = Literal["eligibility", "applicability", "suitability"]
 TIERS: tuple[Tier, ...] = ("eligibility", "applicability", "suitability")
 Status = Literal["draft", "scheduled", "live", "paused", "ended"]
+NEXT_STATUS: Mapping[Status, frozenset[Status]] = {
+    "draft": frozenset({"scheduled", "live", "ended"}),
+    "scheduled": frozenset({"live", "paused", "draft", "ended"}),
+    "live": frozenset({"scheduled", "paused", "ended"}),
+    "paused": frozenset({"live", "scheduled", "ended"}),
+    "ended": frozenset(),
+}
+"""What an offer may become. Ended is final: only a rollback brings it back."""
 LegalBasis = Literal["consent", "contract", "legitimate_interest", "legal_obligation"]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 Scope = Literal["offer", "group", "goal", "all"]

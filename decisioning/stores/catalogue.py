@@ -1,108 +1,259 @@
 """The catalogue in Postgres: a list of changes, the newest of each thing in force."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog import Catalogue
-from decisioning.catalog.model import (
-    Capacity,
-    ContactPolicy,
-    ContextWeight,
-    Group,
-    Offer,
-    Override,
-    Placement,
-    QuietHours,
-    Segment,
-    Treatment,
-)
-from decisioning.errors import Invalid
+from decisioning.catalog.model import GOALS, NEXT_STATUS, Treatment
+from decisioning.catalog.shapes import CLASSES, ID_FIELDS, KINDS, SECTIONS, Entry
+from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.stores.postgres import transaction
-from rules.vocabulary import Attribute
+from decisioning.stores.search import index_treatment
 
 _LOCK = 7_263_845_191
 
-Entry = tuple[str, str, Mapping[str, Any] | None]
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A change that is in force: the catalogue after it, the version of its last entry, and whether a thing is new."""
+
+    catalogue: Catalogue
+    version: int
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """One entry of the audit trail: what was made of a thing, by whom, when and why."""
+
+    version: int
+    kind: str
+    name: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    author: str
+    reason: str
+    changed_at: datetime
 
 
 class CatalogueStore:
-    """Reads catalogues, and appends changes to them."""
+    """Reads catalogues, and appends changes to them. All methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def version(self) -> int:
-        """The newest version; 0 if nothing was ever published. Raises ``PostgresUnavailable``."""
+        """The newest version; 0 if nothing was ever published."""
         async with transaction(self._engine) as connection:
             return await _version(connection)
 
     async def load(self, version: int | None = None) -> Catalogue:
-        """The catalogue at ``version``, by default the newest. Raises ``PostgresUnavailable``."""
+        """The catalogue at ``version``, by default the newest."""
         async with transaction(self._engine) as connection:
             return await _load(connection, version)
+
+    async def entries(self, version: int | None = None) -> tuple[int, list[Entry]]:
+        """The version, and what is in force at it."""
+        async with transaction(self._engine) as connection:
+            found = await _version(connection) if version is None else version
+            rows, _ = await _rows(connection, found)
+            return found, [(r.kind, r.id, r.body) for r in rows if r.body is not None]
 
     async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
         """What the catalogue at ``version`` would be with ``changes``; nothing is stored.
 
-        New offers get numbers that nobody has. Raises ``Invalid`` and ``PostgresUnavailable``.
+        New offers get numbers that nobody has. Raises ``Invalid``.
         """
         async with transaction(self._engine) as connection:
-            entries, numbers = await _entries(connection, version)
-        merged = {(kind, name): body for kind, name, body in entries}
+            rows, numbers = await _rows(connection, version)
+        merged: dict[tuple[str, str], Mapping[str, Any] | None] = {(r.kind, r.id): r.body for r in rows}
         for kind, name, body in changes:
-            if kind not in KINDS:
-                raise Invalid("changes", f"{kind!r} is not a kind; there are {', '.join(sorted(KINDS))}")
+            _check_kind(kind)
             merged[kind, name] = body
             if kind == "offer" and name not in numbers:
                 numbers[name] = 1 + max(numbers.values(), default=0)
-        try:
-            return build(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise Invalid(f"changes.{field}", first["msg"]) from None
+        return _built(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
 
-    async def put(self, kind: str, name: str, body: Mapping[str, Any], author: str) -> tuple[Catalogue, bool]:
-        """Publish one thing. Returns the catalogue after it, and whether the thing is new.
+    async def put(
+        self,
+        kind: str,
+        name: str,
+        body: Mapping[str, Any] | None,
+        author: str,
+        reason: str = "",
+        expected: int | None = None,
+    ) -> Published:
+        """Publish one thing, or delete it (without a body).
+
+        ``expected`` is the version of its newest entry, 0 if it must not exist yet.
 
         Raises
         ------
         Invalid
-            If it refers to something that does not exist; nothing is changed then.
-        PostgresUnavailable
-            If it could not be stored.
+            If the catalogue would not be right; nothing is changed then.
+        PreconditionFailed
+            If somebody else has changed it since ``expected``.
+        NotFound
+            If there is nothing to delete.
         """
-        async with transaction(self._engine) as connection:
-            # One writer at a time, so that versions become visible in their order.
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            if kind == "offer":
-                await connection.execute(
-                    text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": name}
+        async with _writing(self._engine) as connection:
+            current = await _current(connection, kind, name)
+            in_force = 0 if current is None else current[0]
+            if expected is not None and expected != in_force:
+                raise PreconditionFailed(
+                    f"{kind} {name!r} is at version {in_force} by now, not at {expected}"
                 )
-            known = await connection.scalar(
-                text("SELECT count(*) FROM catalog_entries WHERE kind = :kind AND id = :id"),
-                {"kind": kind, "id": name},
+            if body is None and current is None:
+                raise NotFound(kind, name)
+            catalogue = await _append(connection, [(kind, name, body)], author, reason)
+            return Published(catalogue, catalogue.version, current is None)
+
+    async def apply(
+        self, changes: Sequence[Entry], author: str, reason: str, expected_version: int | None = None
+    ) -> Catalogue:
+        """Publish many changes at once, all or none.
+
+        Raises
+        ------
+        Invalid
+            If the catalogue would not be right.
+        PreconditionFailed
+            If the catalogue is not at ``expected_version`` any more.
+        """
+        async with _writing(self._engine) as connection:
+            version = await _version(connection)
+            if expected_version is not None and expected_version != version:
+                raise PreconditionFailed(
+                    f"the catalogue is at version {version} by now, not at {expected_version}"
+                )
+            return await _append(connection, changes, author, reason)
+
+    async def rollback(self, version: int, author: str, reason: str) -> Catalogue:
+        """Make what was in force at ``version`` the newest version: by new entries, history stays as it is.
+
+        Raises ``Invalid`` if there was no such version.
+        """
+        async with _writing(self._engine) as connection:
+            newest = await _version(connection)
+            if not 0 <= version <= newest:
+                raise Invalid("version", f"there are versions 0 to {newest}")
+            then = {(r.kind, r.id): r.body for r in (await _rows(connection, version))[0]}
+            now = {(r.kind, r.id): r.body for r in (await _rows(connection, newest))[0]}
+            changes = [
+                (kind, name, then.get((kind, name)))
+                for kind, name in sorted(now)
+                if now[kind, name] != then.get((kind, name))
+            ]
+            return await _append(connection, changes, author, reason, checked=False)
+
+    async def trail(
+        self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
+    ) -> list[Trail]:
+        """The audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
+        conditions = {"version < :before": before, "kind = :kind": kind, "id = :name": name}
+        given = [condition for condition, value in conditions.items() if value is not None]
+        where = f"WHERE {' AND '.join(given)}" if given else ""
+        query = text(
+            "SELECT version, kind, id, body, author, reason, changed_at, ("
+            " SELECT e.body FROM catalog_entries e WHERE e.kind = c.kind AND e.id = c.id AND e.version < c.version"
+            " ORDER BY e.version DESC LIMIT 1) AS before"
+            f" FROM catalog_entries c {where} ORDER BY version DESC LIMIT :limit"
+        ).columns(body=JSONB, before=JSONB)
+        values = {"before": before, "kind": kind, "name": name}
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(
+                query, {k: v for k, v in values.items() if v is not None} | {"limit": limit}
             )
+            return [
+                Trail(r.version, r.kind, r.id, r.before, r.body, r.author, r.reason, r.changed_at)
+                for r in rows
+            ]
+
+
+@asynccontextmanager
+async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the only writer, so that versions become visible in their order."""
+    async with transaction(engine) as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        yield connection
+
+
+async def _append(
+    connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
+) -> Catalogue:
+    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their way of life."""
+    for kind, name, body in changes:
+        _check_kind(kind)
+        if checked and kind == "offer" and body is not None:
+            await _check_life(connection, name, body, changes)
+        if kind == "offer":
             await connection.execute(
-                text(
-                    "INSERT INTO catalog_entries (version, kind, id, body, author) VALUES"
-                    " ((SELECT coalesce(max(version), 0) + 1 FROM catalog_entries),"
-                    " :kind, :id, cast(:body AS jsonb), :author)"
-                ),
-                {"kind": kind, "id": name, "body": _json(body), "author": author},
+                text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": name}
             )
-            catalogue = await _load(connection, None)
-            return catalogue, not known
+        await connection.execute(
+            text(
+                "INSERT INTO catalog_entries (version, kind, id, body, author, reason) VALUES"
+                " ((SELECT coalesce(max(version), 0) + 1 FROM catalog_entries),"
+                " :kind, :id, cast(:body AS jsonb), :author, :reason)"
+            ),
+            {
+                "kind": kind,
+                "id": name,
+                "body": None if body is None else to_json(body).decode(),
+                "author": author,
+                "reason": reason,
+            },
+        )
+    catalogue = await _load(connection, None)
+    for kind, name, body in changes:
+        if kind == "treatment":
+            offer_id, _, treatment_id = name.partition("/")
+            await index_treatment(connection, offer_id, treatment_id, body)
+    return catalogue
 
 
-def _json(body: Mapping[str, Any]) -> str:
-    return to_json(body).decode()
+async def _check_life(
+    connection: AsyncConnection, name: str, body: Mapping[str, Any], changes: Sequence[Entry]
+) -> None:
+    current = await _current(connection, "offer", name)
+    old = None if current is None else current[1].get("status", "live")
+    new = body.get("status", "live")
+    if old is not None and new != old and new not in NEXT_STATUS[old]:
+        allowed = ", ".join(sorted(NEXT_STATUS[old])) or "none; make another offer, or roll back"
+        raise Invalid("status", f"an offer that is {old} cannot become {new}; possible: {allowed}")
+    if old == "draft" and new != "draft":
+        stored = await connection.scalar(
+            text(
+                "SELECT count(*) FROM (SELECT DISTINCT ON (id) body FROM catalog_entries WHERE kind = 'treatment'"
+                " AND starts_with(id, :prefix) ORDER BY id, version DESC) t WHERE body IS NOT NULL"
+            ),
+            {"prefix": f"{name}/"},
+        )
+        if not stored and not any(k == "treatment" and n.startswith(f"{name}/") for k, n, _ in changes):
+            raise Invalid("status", f"the draft {name!r} has no treatment yet, so it cannot be published")
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise Invalid("kind", f"{kind!r} is not a kind; there are {', '.join(sorted(KINDS))}")
+
+
+async def _current(connection: AsyncConnection, kind: str, name: str) -> tuple[int, Mapping[str, Any]] | None:
+    """Version and body of a thing that is in force."""
+    query = text(
+        "SELECT version, body FROM catalog_entries WHERE kind = :kind AND id = :id ORDER BY version DESC LIMIT 1"
+    ).columns(body=JSONB)
+    row = (await connection.execute(query, {"kind": kind, "id": name})).first()
+    return None if row is None or row.body is None else (row.version, row.body)
 
 
 async def _version(connection: AsyncConnection) -> int:
@@ -112,46 +263,35 @@ async def _version(connection: AsyncConnection) -> int:
 async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
     if version is None:
         version = await _version(connection)
-    return build(version, *await _entries(connection, version))
+    rows, numbers = await _rows(connection, version)
+    versions = {(r.kind, r.id): r.version for r in rows if r.body is not None}
+    return _built(version, [(r.kind, r.id, r.body) for r in rows], numbers, versions)
 
 
-async def _entries(connection: AsyncConnection, version: int) -> tuple[list[Entry], dict[str, int]]:
-    rows = await connection.execute(
-        text(
-            "SELECT DISTINCT ON (kind, id) kind, id, body FROM catalog_entries WHERE version <= :version"
-            " ORDER BY kind, id, version DESC"
-        ).columns(body=JSONB),
-        {"version": version},
-    )
+async def _rows(connection: AsyncConnection, version: int) -> tuple[Sequence[Row[Any]], dict[str, int]]:
+    query = text(
+        "SELECT DISTINCT ON (kind, id) kind, id, version, body FROM catalog_entries WHERE version <= :version"
+        " ORDER BY kind, id, version DESC"
+    ).columns(body=JSONB)
+    rows = (await connection.execute(query, {"version": version})).all()
     numbers = await connection.execute(text("SELECT offer_id, offer_no FROM offers"))
-    return [(r.kind, r.id, r.body) for r in rows], {r.offer_id: r.offer_no for r in numbers}
+    return rows, {r.offer_id: r.offer_no for r in numbers}
 
 
-_KINDS: Mapping[str, tuple[str, str, TypeAdapter[Any]]] = {
-    "group": ("groups", "group_id", TypeAdapter(Group)),
-    "placement": ("placements", "placement_id", TypeAdapter(Placement)),
-    "attribute": ("attributes", "path", TypeAdapter(Attribute)),
-    "segment": ("segments", "segment_id", TypeAdapter(Segment)),
-    "contact_policy": ("contact_policies", "policy_id", TypeAdapter(ContactPolicy)),
-    "quiet_hours": ("quiet_hours", "quiet_id", TypeAdapter(QuietHours)),
-    "capacity": ("capacities", "capacity_id", TypeAdapter(Capacity)),
-    "override": ("overrides", "override_id", TypeAdapter(Override)),
-    "context_weight": ("context_weights", "weight_id", TypeAdapter(ContextWeight)),
-}
-KINDS = frozenset({"offer", "treatment", "goal", *_KINDS})
-_OFFER = TypeAdapter(Offer)
-_TREATMENT = TypeAdapter(Treatment)
-
-
-def build(version: int, entries: Iterable[Entry], numbers: Mapping[str, int]) -> Catalogue:
-    """Make a catalogue of its entries; entries without a body are deleted. ``numbers``: offer ids to numbers.
+def _built(
+    version: int,
+    entries: Iterable[Entry],
+    numbers: Mapping[str, int],
+    versions: Mapping[tuple[str, str], int] | None = None,
+) -> Catalogue:
+    """Make a catalogue of its entries; those without a body are deleted. ``numbers``: offer ids to numbers.
 
     Raises
     ------
     Invalid
-        If the catalogue as a whole is not right.
+        If an entry is not of its kind's shape, or the catalogue as a whole is not right.
     """
-    parts: dict[str, dict[str, Any]] = {field: {} for field, _, _ in _KINDS.values()}
+    parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS.values()}
     treatments: dict[str, list[Treatment]] = {}
     offers: list[tuple[str, Mapping[str, Any]]] = []
     levers: dict[str, float] = {}
@@ -162,26 +302,28 @@ def build(version: int, entries: Iterable[Entry], numbers: Mapping[str, int]) ->
             offers.append((name, body))
         elif kind == "treatment":
             offer_id, _, treatment_id = name.partition("/")
-            treatment = _TREATMENT.validate_python({**body, "treatment_id": treatment_id})
-            treatments.setdefault(offer_id, []).append(treatment)
+            treatments.setdefault(offer_id, []).append(_thing(kind, treatment_id, body))
         elif kind == "goal":
-            levers[name] = body["lever"]
+            levers[name] = _lever(name, body)
         else:
-            field, id_field, adapter = _KINDS[kind]
-            parts[field][name] = adapter.validate_python({**body, id_field: name})
-    return Catalogue(
-        version=version,
-        offers={
-            name: _OFFER.validate_python(
-                {
-                    **body,
-                    "offer_id": name,
-                    "number": numbers[name],
-                    "treatments": tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id)),
-                }
-            )
-            for name, body in offers
-        },
-        goal_levers=levers,  # type: ignore[arg-type]  # names are checked when they are saved
-        **parts,
-    )
+            parts[SECTIONS[kind]][name] = _thing(kind, name, body)
+    for name, body in offers:
+        own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
+        parts["offers"][name] = _thing("offer", name, {**body, "number": numbers[name], "treatments": own})
+    return Catalogue(version=version, goal_levers=levers, versions=versions or {}, **parts)
+
+
+def _lever(name: str, body: Mapping[str, Any]) -> float:
+    lever = body.get("lever")
+    if name not in GOALS or isinstance(lever, bool) or not isinstance(lever, int | float):
+        raise Invalid(f"goal.{name}", f"a goal is one of {', '.join(GOALS)}, with a lever in percent")
+    return float(lever)
+
+
+def _thing(kind: str, name: str, body: Mapping[str, Any]) -> Any:
+    try:
+        return CLASSES[kind].validate_python({**body, ID_FIELDS[kind]: name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join((kind, name, *(str(part) for part in first["loc"])))
+        raise Invalid(field, str(first["msg"])) from None
