@@ -20,6 +20,11 @@ FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id AND d.decided_
 WHERE o.outcome IN ('withdrawn', 'released') AND o.decided_at >= :starts AND d.decided_at >= :starts
     AND d.header ? 'capacity' AND unit ->> 'offer_id' = o.offer_id
     AND unit ->> 'capacity_id' = :capacity AND unit ->> 'period' = :period
+    AND (o.outcome = 'withdrawn' OR NOT EXISTS (
+        SELECT 1 FROM outcomes x
+        WHERE x.decision_id = o.decision_id AND x.offer_id = o.offer_id AND x.decided_at = o.decided_at
+            AND x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+    ))
 """
 
 
@@ -51,7 +56,7 @@ class CapacityLog:
             return {row.holder: row.used for row in rows}
 
     async def released(self, capacity_id: str, period: Period) -> int:
-        """Units whose decision was withdrawn, or released as never presented."""
+        """Units whose decision was withdrawn, or released and never presented (late confirmations count as used)."""
         async with transaction(self.engine) as connection:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
 

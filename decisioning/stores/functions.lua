@@ -339,10 +339,9 @@ local function return_lease(keys, args)
 end
 
 -- How many units have been released so far, as counted in the log. keys: pool; args: count
-local function release(keys, args)
-  local known = redis.call('HGET', keys[1], 'r')
-  if not known then return 'gone' end
-  if tonumber(args[1]) > tonumber(known) then redis.call('HSET', keys[1], 'r', args[1]) end
+local function count_released(keys, args)
+  if redis.call('EXISTS', keys[1]) == 0 then return 'gone' end
+  redis.call('HSET', keys[1], 'r', args[1])
   return 'ok'
 end
 
@@ -357,5 +356,5 @@ redis.register_function('nb_open', open_pool)
 redis.register_function('nb_lease', lease)
 redis.register_function('nb_return', return_lease)
 redis.register_function('nb_settle', end_lease)
-redis.register_function('nb_release', release)
+redis.register_function('nb_released', count_released)
 redis.register_function('nb_decide_within', decide_within)

@@ -115,7 +115,7 @@ class Pools:
 
     async def release(self, capacity_id: str, period: Period, count: int) -> None:
         """Say how many units of this pool have been released so far."""
-        await self._function("nb_release", capacity_id, period, count)
+        await self._function("nb_released", capacity_id, period, count)
 
     async def books(self, capacity_id: str, period: Period) -> Books | None:
         """What the pool holds; ``None`` if it is not open."""
