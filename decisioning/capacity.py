@@ -21,12 +21,13 @@ and a unit is granted only while ``settled + sum of leased(h) - released < cap``
    unit, it does not return the lease but lets it run out). Or it runs out, as when the process was killed: then its
    units stay taken until the log has been archived beyond the end of the lease, and ``logged(h)`` has been counted in
    it. Either way exactly ``logged(h)`` units become ``settled``; the others are free again.
-5. ``released`` counts entries of the log, so it is never more than what has come back.
+5. ``released`` counts entries of the log: units that were given up come back once. (Only if an agent confirms a
+   presentation after it had been released is that unit used once more than the cap allows; it is then counted.)
 6. A pool comes into being empty only if Postgres says that it is the first of its name (``capacity_pools``).
    Otherwise it was lost: it is opened again when every lease of the lost one has run out and the log has been counted.
 
-So the units in delivered answers are at most ``settled + sum of leased(h) - released``, which no grant takes above the
-cap. When a cap is lowered, what was used stays used, but nothing more is granted, and processes return what they hold
+So, that apart, the units in delivered answers are at most ``settled + sum of leased(h) - released``, which no grant
+takes above the cap. When a cap is lowered, what was used stays used, but nothing more is granted, and processes return what they hold
 as soon as they know the new catalogue. What Redis itself loses of the log (power loss without ``appendfsync always``,
 a flush before the log was archived) is lost here as well.
 

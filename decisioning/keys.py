@@ -28,7 +28,15 @@ class Keys:
 
     def contact(self, customer_id: str) -> str:
         """The customer's contacts inside the longest window."""
-        return f"nb:{{b{self.bucket(customer_id)}}}:contact:{customer_id}"
+        return self.contacts(self.bucket(customer_id)) + customer_id
+
+    def contacts(self, bucket: int) -> str:
+        """What the keys of the contact histories in a bucket begin with: the customer's id follows."""
+        return f"nb:{{b{bucket}}}:contact:"
+
+    def unconfirmed(self, bucket: int) -> str:
+        """The bucket's decisions that wait for a word that they were presented, by the time until which they do."""
+        return f"nb:{{b{bucket}}}:unconfirmed"
 
     def log(self, bucket: int) -> str:
         """The stream of a bucket's decisions and outcomes."""

@@ -1,9 +1,10 @@
 """Records of the log: what a stream entry holds, and how it is read.
 
-Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
+Five types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
 (their precomputed propensities, float32, NaN where there is none), ``f`` (their ``C``, then their ``V``, float64; only
-if the request decided them). ``outcome``: one outcome of one offer. ``expired``
-and ``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed
+if the request decided them). ``outcome``: one outcome of one offer. ``released``: the offers of a decision of which
+nobody said in time that they were presented, and whose reservations were given back; nothing is learned from it.
+``expired`` and ``withdrawn``: one entry for all offers of a decision that were still open. The last four carry all that is needed
 to learn from them, so no reader has to join.
 """
 
@@ -111,7 +112,7 @@ def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Ou
             )
         if kind == b"outcome":
             return [_outcome(bucket, position, fields)]
-        if kind in (b"expired", b"withdrawn"):
+        if kind in (b"expired", b"released", b"withdrawn"):
             return _closed(bucket, position, fields)
     except (KeyError, ValueError) as error:
         raise LogCodecError(f"entry {position} of bucket {bucket} cannot be read: {error!r}") from error
@@ -194,6 +195,11 @@ def outcome_fields(outcome: Outcome) -> list[str]:
 def prior_text(prior: float) -> str:
     """A precomputed propensity as text; 9 digits give back the same float32."""
     return f"{prior:.9g}"
+
+
+def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:
+    """How contacts with a decided offer are remembered: ``<c or t> <group>:<goal> <channel>`` (t does not count)."""
+    return f"{'c' if counts else 't'} {group}:{goal} {channel}"
 
 
 def answer(header: Header) -> Header:

@@ -9,7 +9,7 @@ from typing import Any
 
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import PREFERENCES, Contact
-from profiles.customer import Customer
+from profiles.customer import Customer, Suppression
 
 Seen = Mapping[str, Any]
 
@@ -35,8 +35,12 @@ def seen(
         facts["consents"] = customer.consents
     if history is None:
         facts["history"] = None
-    elif history:
-        facts["history"] = [astuple(contact) for contact in history]
+    elif relevant := view.contact.relevant(customer, history):
+        facts["history"] = [astuple(contact) for contact in relevant]
+    if customer.suppressions is None:
+        facts["suppressions"] = None
+    elif customer.suppressions:
+        facts["suppressions"] = [astuple(suppression) for suppression in customer.suppressions]
     if exhausted:
         facts["exhausted"] = sorted(exhausted)
     return facts
@@ -52,6 +56,7 @@ def customer_of(customer_id: str, facts: Seen) -> Customer:
         dict(facts.get("interests", {})),
         {purpose: tuple(channels) for purpose, channels in facts.get("consents", {}).items()},
         bool(facts["known"]),
+        _suppressions(facts),
     )
 
 
@@ -59,3 +64,8 @@ def history_of(facts: Seen) -> list[Contact] | None:
     """The contact history as it was read; ``None`` if it could not be."""
     found = facts.get("history", [])
     return None if found is None else [Contact(*contact) for contact in found]
+
+
+def _suppressions(facts: Seen) -> tuple[Suppression, ...] | None:
+    found = facts.get("suppressions", [])
+    return None if found is None else tuple(Suppression(*entry) for entry in found)

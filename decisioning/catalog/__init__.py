@@ -5,7 +5,7 @@ Immutable; a change builds the next one beside it, checked as a whole, and swaps
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from decisioning.catalog.model import (
@@ -21,7 +21,7 @@ from decisioning.catalog.model import (
     Segment,
 )
 from decisioning.catalog.view import PlacementView, build_view
-from decisioning.contact import ContactBook
+from decisioning.contact import ContactBook, longest_ms, quiet_of
 from decisioning.errors import Invalid, InvalidRule, NotFound
 from decisioning.scripts import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
@@ -103,6 +103,7 @@ class Catalogue:
                 self.contact_policies.values(),
                 self.quiet_hours.values(),
                 self.history_ms,
+                self.offers,
             ),
             checker,
             rules,
@@ -143,10 +144,10 @@ class Catalogue:
         except RuleError as error:
             raise InvalidRule(name, error) from None
 
-    @property
+    @cached_property
     def history_ms(self) -> int:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
-        return max((w.window_s * 1000 for o in self.offers.values() for w in o.contact_limits), default=0)
+        return longest_ms(self.offers.values(), self.contact_policies.values())
 
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.
@@ -189,6 +190,8 @@ def _check_references(catalogue: Catalogue) -> None:
     for scoped in scopes:
         _offers_exist("offer", (scoped.offer,) if scoped.offer else (), offers)
         _groups_exist("group", (scoped.group,) if scoped.group else (), groups)
+    for hours in catalogue.quiet_hours.values():
+        quiet_of(hours)
     for policy in catalogue.contact_policies.values():
         known = {"offer": offers, "group": groups, "goal": GOALS, "all": ()}[policy.scope]
         if policy.applies_to is not None and policy.applies_to not in known:

@@ -214,7 +214,7 @@ class DecisionService:
             if reply is None:
                 return None
             self._degrade(work, "profile_unavailable")
-            return Profile.unknown(customer_id)
+            return Profile.unreadable(customer_id)
 
     async def _choose(self, work: _Work, available: BoolArray, *, log_it: bool) -> Header:
         while True:
@@ -227,7 +227,9 @@ class DecisionService:
                 work.exhausted |= {work.view.offers[taken.lacking].number}
                 continue
             header |= taken.logged
-            task = self._log.decide(header, selection, work.view, taken.before_ms)
+            task = self._log.decide(
+                header, selection, work.view, work.profile.customer, taken.before_ms
+            )
             task.add_done_callback(partial(self._units.done, taken))
             work.writing = (task, header)
             try:
@@ -252,7 +254,9 @@ class DecisionService:
         """
         self._degrade(work, "contact_history_unavailable")
         view = work.view
-        limited = any(view.contact.limited(choice.row) for choice in selection.choices)
+        limited = any(
+            view.contact.limited(choice.row, work.profile.customer) for choice in selection.choices
+        )
         if withhold or (limited and view.placement.without_history == "withhold"):
             if work.request.decision_id is None:
                 work.decision_id = generated_id(self._keys.bucket(work.request.customer_id), self._entropy())
@@ -338,13 +342,16 @@ class DecisionService:
             "degraded": work.degraded,
             "feedback_until": iso(until_ms),
             "source": "live",
+            "contact": work.view.contact.remembered(
+                [choice.row for choice in selection.choices], work.now_ms, until_ms
+            ),
             "seen": seen(work.view, work.profile.customer, work.history, work.exhausted),
         }
 
     def _defaults(self, work: _Work, reason: str) -> Header:
         """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         self._degrade(work, reason)
-        work.profile = Profile.unknown(work.request.customer_id)
+        work.profile = Profile.unreadable(work.request.customer_id)
         work.evaluation = self._evaluated(work)
         view, placement = work.view, work.view.placement
         available = self._allowed(work, None)

@@ -8,8 +8,8 @@ from decisioning.catalog.view import PlacementView
 from decisioning.engine import Choice, Selection
 from decisioning.records import Decided, Header, Outcome
 from decisioning.stores.capacity import NOTHING, Taken
-from decisioning.stores.log import DecideReply, ReadReply
-from profiles.customer import Profile
+from decisioning.stores.log import NO_CONTACTS, Contacts, DecideReply, ReadReply
+from profiles.customer import Customer, Profile
 
 
 class DecisionLog(Protocol):
@@ -18,7 +18,12 @@ class DecisionLog(Protocol):
     async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
 
     def decide(
-        self, header: Header, selection: Selection, view: PlacementView, before_ms: int | None = None
+        self,
+        header: Header,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None = None,
     ) -> "asyncio.Task[DecideReply]": ...
 
     async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None: ...
@@ -36,7 +41,13 @@ class DecisionLog(Protocol):
         now_ms: int,
     ) -> tuple[str, str]: ...
 
-    async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool: ...
+    async def append(
+        self,
+        bucket: int,
+        mark: str,
+        records: Sequence[Sequence[str | bytes]],
+        contacts: Contacts = NO_CONTACTS,
+    ) -> bool: ...
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]: ...
 

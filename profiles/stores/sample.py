@@ -8,15 +8,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.customer import Profile
-from profiles.stores.profiles import customer_of_row, profile_of_scores
+from profiles.stores.profiles import SUPPRESSIONS, customer_of_row, profile_of_scores
 from profiles.stores.translation import translated
 
 TIMEOUT_S = 10.0
 
 _COUNT = text("SELECT count(*) FROM customers")
+_SUPPRESSIONS = SUPPRESSIONS.format(customer="c.customer_id")
 _ALL = """
 SELECT c.customer_id, true AS known, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-       c.consents::text, p.scores::text
+       c.consents::text, {suppressions}, p.scores::text
 FROM customers AS c {sample}
 LEFT JOIN propensities AS p USING (customer_id)
 LIMIT :size
@@ -36,7 +37,11 @@ async def sample_profiles(
             total = int(await connection.scalar(_COUNT) or 0)
             share = min(100.0, 120.0 * size / max(total, 1) + 0.01)
             sampled = "" if total <= size else f"TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({int(seed)})"
-            rows = (await connection.execute(text(_ALL.format(sample=sampled)), {"size": size})).all()
+            rows = (
+                await connection.execute(
+                    text(_ALL.format(sample=sampled, suppressions=_SUPPRESSIONS)), {"size": size}
+                )
+            ).all()
     profiles = []
     for row in rows:
         stored = from_json(row[-1]) if row[-1] else {}
