@@ -11,6 +11,7 @@ from decisioning.service.ports import Archive, DecisionLog
 FUTURE_MS = 300_000
 
 Status = Literal["recorded", "duplicate", "late"]
+OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
 _STATUSES: Mapping[str, Status] = {"recorded": "recorded", "duplicate": "duplicate", "late": "late"}
 
 
@@ -62,9 +63,7 @@ class FeedbackService:
         if status == "not_offered":
             raise _not_offered(feedback)
         if status == "contradicts":
-            raise Conflict(
-                f"{feedback.offer_id!r} was already {detail} in this decision; the first answer counts"
-            )
+            raise _contradicts(feedback, detail)
         return _STATUSES[status]
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
@@ -86,6 +85,8 @@ class FeedbackService:
         }
         if feedback.outcome in earlier:
             return "duplicate"
+        if OPPOSITE.get(feedback.outcome) in earlier:
+            raise _contradicts(feedback, OPPOSITE[feedback.outcome])
         outcome = Outcome(
             bucket=decided.bucket,
             position="",
@@ -110,3 +111,7 @@ class FeedbackService:
 
 def _not_offered(feedback: Feedback) -> Invalid:
     return Invalid("offer_id", f"{feedback.offer_id!r} was not among the offers of this decision")
+
+
+def _contradicts(feedback: Feedback, earlier: str) -> Conflict:
+    return Conflict(f"{feedback.offer_id!r} was already {earlier} in this decision; the first answer counts")
