@@ -139,6 +139,8 @@ class ApiState:
                 log.warning("catalogue and keys are as of before: %s", error)
             except ConfigError as error:
                 log.critical("nothing is served: %s", error)
+            except Exception:  # later changes must not be missed for one that cannot be read
+                log.exception("a defect: catalogue and keys are as of before")
 
     async def follow(self, key: str) -> None:
         """Keep one policy's arms as fresh as the learners' folds, for ever."""
@@ -155,6 +157,9 @@ class ApiState:
                 await self._apply_changes(store, key)
             except RedisUnavailable as error:
                 log.warning("arms of %s are as of before: %s", key, error)
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # arms that stand still for ever would be worse
+                log.exception("a defect: arms of %s are as of before", key)
                 await asyncio.sleep(RETRY_S)
 
     async def _apply_changes(self, store: ArmStore, key: str) -> None:

@@ -10,13 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
 
 def prepare_metrics(data_dir: Path) -> None:
     """Give this installation's processes a common folder for their metrics, before the first one is made.
 
     A folder named in the environment is used as it is; otherwise a fresh one is made under ``data_dir``.
     """
-    if MULTIPROC not in os.environ:
+    if MULTIPROC in os.environ:
+        Path(os.environ[MULTIPROC]).mkdir(parents=True, exist_ok=True)
+    else:
         folder = data_dir / "metrics" / str(os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.db"):
@@ -75,5 +79,6 @@ class Metrics:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._requests.labels(scope["method"], route, status).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers can make up any
+            self._requests.labels(method, route, status).inc()
             self._seconds.labels(route).observe(time.perf_counter() - started)

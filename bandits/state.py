@@ -85,6 +85,19 @@ class ArmTable:
         self._by_offer.setdefault(offer, {})[period] = decode_state(blob, self.width)
         return offer
 
+    def put_all(self, fields: Iterable[tuple[str, bytes]]) -> set[int]:
+        """Replace several fields by their stored forms, all or none; returns the offers' numbers.
+
+        Raises
+        ------
+        StateCodecError
+            If a field or a blob is not one of this policy's; then nothing has changed.
+        """
+        read = [(_parse(field), decode_state(blob, self.width)) for field, blob in fields]
+        for (offer, period), state in read:
+            self._by_offer.setdefault(offer, {})[period] = state
+        return {offer for (offer, _), _ in read}
+
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """All fields in their stored form, sorted by offer and period."""
         for offer in sorted(self._by_offer):

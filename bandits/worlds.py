@@ -13,7 +13,7 @@ from bandits.policy import BoolArray, Candidates, FloatArray, IntArray, Observat
 from bandits.state import ArmTable, fold
 
 NOW_S = 1_750_000_000.0
-_SPREAD_S = 400 * 86_400.0
+_HALF_LIFE_S = 90 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,18 @@ class World:
         )
 
 
-def observations(offers: IntArray, count: int, seed: int) -> list[tuple[Observation, float]]:
-    """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none."""
+def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> list[tuple[Observation, float]]:
+    """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none.
+
+    Their times reach back over several landmark periods of the policy's decay.
+    """
     rng = np.random.default_rng(seed)
     which = rng.choice(offers, count)
     reward = np.where(rng.random(count) < 0.1, rng.random(count), rng.random(count) < 0.2)
     prior = rng.choice([np.nan, 0.0, 1.0, 0.01, 0.2], count)
     prior = np.where(rng.random(count) < 0.7, rng.random(count), prior).astype(np.float32)
-    at_s = NOW_S - rng.random(count) * _SPREAD_S
+    half_life_s = policy.decay.half_life_s or _HALF_LIFE_S
+    at_s = NOW_S - half_life_s * rng.choice([1.0, 20.0], count) * rng.random(count)
     return [
         (Observation(int(o), float(r), float(q)), float(t))
         for o, r, q, t in zip(which, reward, prior, at_s, strict=True)
@@ -63,7 +67,7 @@ def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen:
     rng = np.random.default_rng([n, seed])
     offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
     warm = offers[: (n + 1) // 2] if seen is None else offers
-    table = table_of(policy, observations(warm, 3 * n if seen is None else seen, seed))
+    table = table_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
     state = table.read(policy, offers, policy.decay.tick(NOW_S))
     candidates = Candidates(offers, rng.random(n, dtype=np.float32), 0.1 + rng.random(n))
     return World(name, offers, state, candidates)

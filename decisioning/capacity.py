@@ -27,9 +27,9 @@ and a unit is granted only while ``settled + sum of leased(h) - released < cap``
    Otherwise it was lost: it is opened again when every lease of the lost one has run out and the log has been counted.
 
 So, that apart, the units in delivered answers are at most ``settled + sum of leased(h) - released``, which no grant
-takes above the cap. When a cap is lowered, what was used stays used, but nothing more is granted, and processes return what they hold
-as soon as they know the new catalogue. What Redis itself loses of the log (power loss without ``appendfsync always``,
-a flush before the log was archived) is lost here as well.
+takes above the cap. When a cap is lowered, what was used stays used, but nothing more is granted, and processes return
+what they hold as soon as they know the new catalogue. What Redis itself loses of the log (power loss without
+``appendfsync always``, a flush before the log was archived) is lost here as well.
 
 **Why nearly all of the cap can be reached.** A lease is at most a quarter of a fair share of what is left, and not more
 than its process has lately spent in about a second, so leases shrink to single units towards the end. A process that

@@ -54,6 +54,14 @@ class Keys:
         """A mark that something has been appended to the bucket's log already."""
         return f"nb:{{b{bucket}}}:mark:{name}"
 
+    def withdrawal(self, bucket: int, decision_id: str) -> str:
+        """A mark that a decision was withdrawn; its value is the time of the decision."""
+        return f"nb:{{b{bucket}}}:withdrawn:{decision_id}"
+
+    def rebuilding(self) -> str:
+        """A mark that a rebuild has begun and is not complete."""
+        return "nb:rebuilding"
+
     def owner(self, decision_id: str) -> str:
         """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"

@@ -22,6 +22,8 @@ from decisioning.errors import LogCodecError
 
 Header = dict[str, Any]
 Fields = Mapping[bytes, bytes]
+Identity = tuple[str, int, str | None, str | None]
+"""Decision id and time (Unix ms), and for an outcome its offer and what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class Decided:
     def decision_id(self) -> str:
         """The decision's id."""
         return str(self.header["decision_id"])
+
+    @property
+    def identity(self) -> Identity:
+        """What this record is, wherever in the log it stands."""
+        return self.decision_id, int(self.header["decided_at_ms"]), None, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,11 @@ class Outcome:
     prior: float
     policy: str
     placement: str
+
+    @property
+    def identity(self) -> Identity:
+        """What this record is, wherever in the log it stands: an outcome counts once."""
+        return self.decision_id, self.decided_at_ms, self.offer_id, self.outcome
 
     def observation(self) -> tuple[Observation, float] | None:
         """What is learned from it and the time it counts for (Unix seconds); ``None`` if nothing is."""

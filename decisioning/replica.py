@@ -40,18 +40,20 @@ class ArmReplica:
     def load(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> None:
         """Replace a policy's arms."""
         table = ArmTable(self.policies[key].width, epoch)
-        for name, blob in fields:
-            table.put(name, blob)
+        table.put_all(fields)
         self._tables[key] = table
         for cached in [c for c in self._prepared if c[0] == key]:
             del self._prepared[cached]
 
     def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
-        """Apply one fold's changes. False (and nothing changed) if it is not the next epoch."""
+        """Apply one fold's changes. False (and nothing changed) if it is not the next epoch.
+
+        Raises ``StateCodecError`` (and nothing changed) if a change is not one of this policy's arms.
+        """
         table = self._tables.get(key)
         if table is None or epoch != table.epoch + 1:
             return False
-        changed = {table.put(name, blob) for name, blob in fields}
+        changed = table.put_all(fields)
         table.epoch = epoch
         for cached, prepared in self._prepared.items():
             if cached[0] == key:

@@ -61,6 +61,7 @@ Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storabl
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE, allow_inf_nan=False)]
+Worth = Annotated[float, Field(ge=0, le=LARGEST_VALUE, allow_inf_nan=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), BeforeValidator(_as_text)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationInfo, field_validator
 
-from app.api.schemas import Body, Id, Instant, Money, Name, Text, examples, from_ms, shown, storable, to_ms
+from app.api.schemas import Body, Id, Instant, Name, Text, Worth, examples, from_ms, shown, storable, to_ms
 from decisioning.catalog.model import FOREVER_MS, Offer
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -55,7 +55,7 @@ class OfferBody(Body):
 
     name: Name
     group: Id
-    value: Money = Field(1.0, ge=0, description="what an acceptance is worth to the company")
+    value: Worth = Field(1.0, description="what an acceptance is worth to the company")
     status: Status = "live"
     starts_at: Instant | None = None
     ends_at: Instant | None = Field(None, description="exclusive")

@@ -18,7 +18,7 @@ Agent = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
 
 
 @router.get("/search", responses=problems(404))
-async def read_search(state: State, key: Agent, query: Annotated[ScriptQuery, Query()]) -> ScriptResults:
+async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Query()]) -> ScriptResults:
     """Script steps, objections with their answers, titles and messages of the offers that are live now.
 
     Texts that hold all of the words come first. `"in quotes"` means these words in a row, `-word` without it, `or`

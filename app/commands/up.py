@@ -9,6 +9,7 @@ import typer
 from app.config import ConfigError, Settings, get_settings
 from app.servers import ServerUrls, watched_servers
 from app.supervise import Command, Supervisor
+from app.telemetry import prepare_metrics
 
 
 def up() -> None:
@@ -17,6 +18,7 @@ def up() -> None:
 
     settings = get_settings()
     require_free_port(settings.host, settings.port)
+    prepare_metrics(settings.data_dir.resolve())  # one folder, so that /metrics tells of the worker as well
     with watched_servers(settings) as (urls, revive):
         migrations.upgrade(urls.postgres_url)
         typer.echo(

@@ -38,13 +38,15 @@ class ArchiverJob:
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
-        positions = await self._archiver.positions()
-        batch = await self._reader.read(positions, count=ENTRIES, block_ms=None, decisions=True)
+        async with self._archiver.turn() as positions:
+            if positions is None:
+                return self._interval_s  # another archiver is at it
+            batch = await self._reader.read(positions, count=ENTRIES, block_ms=None, decisions=True)
+            if batch.last:
+                await self._archiver.write(batch)
         if not batch.last:
             await self._archive_folds()
             return self._interval_s
-        if not await self._archiver.write(batch, positions):
-            return self._interval_s  # another archiver is at it
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
         newest_ms = max(order(position)[0] for position in batch.last.values())

@@ -31,6 +31,7 @@ class Learner:
         self._arms = arms
         self._rebuilder = rebuilder
         self._positions: dict[int, str] | None = None
+        self._generation = 0
 
     async def round(self) -> float:
         """Read what came, fold it; returns at once so that the next round reads on.
@@ -42,7 +43,7 @@ class Learner:
             if arms is None:
                 await self._rebuilder.restore_if_lost()
                 return 0.05
-            self._positions = arms.positions
+            self._positions, self._generation = arms.positions, arms.generation
         try:
             batch = await self._reader.read(
                 self._positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
@@ -62,7 +63,7 @@ class Learner:
             await self._fold_by_bucket(batch)
             return
         moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
-        if await self._arms.fold(self.key, moves, deltas):
+        if await self._arms.fold(self.key, self._generation, moves, deltas):
             self._positions.update(batch.last)
             FOLDED.labels(self.key).inc(len(observations))
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 SLOW_TURNS = 3
 SLOW_PAUSE_MS = 1000
+WITHDRAW_TRIES = 60
+WITHDRAW_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,12 @@ class DecisionService:
         return {"explanation": explain(situation)}
 
     async def close(self) -> None:
-        """Wait for what still runs in the background."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        """Wait a little for what still runs in the background."""
+        if self._background:
+            _, unfinished = await asyncio.wait(self._background, timeout=2 * WITHDRAW_PAUSE_S)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def _decide(self, work: _Work) -> Header:
         request = work.request
@@ -209,7 +215,7 @@ class DecisionService:
             if profile is not None:
                 return profile
         try:
-            return await self._profiles.load(customer_id, fill=reply is not None)
+            return await self._profiles.load(customer_id, fill=reply is not None and not work.request.dry_run)
         except PostgresUnavailable:
             if reply is None:
                 return None
@@ -250,9 +256,11 @@ class DecisionService:
         """Redis was lost while writing, so it is not known whether it was written.
 
         The answer stands if no limit had to be reserved, nor a unit of capacity. Otherwise it is chosen anew
-        without such offers, and under another id, so that it cannot be mixed up with what may have been written.
+        without such offers, and under another id, so that it cannot be mixed up with what may have been written. In
+        either case nobody will send feedback, so what was written is taken back, lest silence be learned from.
         """
         self._degrade(work, "contact_history_unavailable")
+        self._in_background(self._withdraw(header))
         view = work.view
         limited = any(
             view.contact.limited(choice.row, work.profile.customer) for choice in selection.choices
@@ -374,13 +382,30 @@ class DecisionService:
 
         async def undo() -> None:
             try:
-                reply = await write
-                if reply.written:
-                    await self._log.withdraw(header["customer_id"], work.decision_id, self._clock_ms())
+                written = (await write).written
             except RedisUnavailable:
-                log.warning("decision %s was not delivered and could not be taken back", work.decision_id)
+                written = True  # perhaps; then withdrawing does nothing
+            if written:
+                await self._withdraw(header)
 
-        task = asyncio.create_task(undo())
+        self._in_background(undo())
+
+    async def _withdraw(self, header: Header) -> None:
+        """Take a decision back as soon as Redis answers, if that is not too long."""
+        decision_id = header["decision_id"]
+        for _ in range(WITHDRAW_TRIES):
+            try:
+                await self._log.withdraw(
+                    header["customer_id"], decision_id, header["decided_at_ms"], self._clock_ms()
+                )
+            except RedisUnavailable:
+                await asyncio.sleep(WITHDRAW_PAUSE_S)
+            else:
+                return
+        log.warning("decision %s was not delivered as logged and could not be taken back", decision_id)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

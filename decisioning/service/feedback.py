@@ -13,6 +13,7 @@ from decisioning.stores.log import NO_CONTACTS, Contacts
 FUTURE_MS = 300_000
 
 Status = Literal["recorded", "duplicate", "late"]
+OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
 _STATUSES: Mapping[str, Status] = {"recorded": "recorded", "duplicate": "duplicate", "late": "late"}
 
 
@@ -64,9 +65,7 @@ class FeedbackService:
         if status == "not_offered":
             raise _not_offered(feedback)
         if status == "contradicts":
-            raise Conflict(
-                f"{feedback.offer_id!r} was already {detail} in this decision; the first answer counts"
-            )
+            raise _contradicts(feedback, detail)
         return _STATUSES[status]
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
@@ -88,6 +87,8 @@ class FeedbackService:
         }
         if feedback.outcome in earlier:
             return "duplicate"
+        if OPPOSITE.get(feedback.outcome) in earlier:
+            raise _contradicts(feedback, OPPOSITE[feedback.outcome])
         outcome = Outcome(
             bucket=decided.bucket,
             position="",
@@ -132,3 +133,7 @@ def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> C
 
 def _not_offered(feedback: Feedback) -> Invalid:
     return Invalid("offer_id", f"{feedback.offer_id!r} was not among the offers of this decision")
+
+
+def _contradicts(feedback: Feedback, earlier: str) -> Conflict:
+    return Conflict(f"{feedback.offer_id!r} was already {earlier} in this decision; the first answer counts")

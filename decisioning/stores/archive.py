@@ -1,6 +1,7 @@
 """The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import PostgresUnavailable
-from decisioning.records import Decided, Outcome, parse_decided
+from decisioning.records import Decided, Identity, Outcome, parse_decided
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
     INSERT_DECISIONS,
@@ -20,9 +21,10 @@ from decisioning.stores.archive_sql import (
     partition_statements,
 )
 from decisioning.stores.postgres import transaction
-from decisioning.stores.streams import START, Batch, order
+from decisioning.stores.streams import Batch, order
 
 ARCHIVER_LOCK = 7_263_845_192
+SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -31,10 +33,14 @@ def _time(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000.0, UTC)
 
 
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
 class Archiver:
     """Writes batches of the log on a connection of its own, with COPY.
 
-    Several may run: a batch is only written if the buckets' archived positions are the ones it was read from.
+    Several may run: they take turns.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,43 +58,48 @@ class Archiver:
         """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
         try:
             connection = await self._connected()
-            rows = await connection.fetch("SELECT bucket, position FROM archived")
+            return await _positions(connection)
         except DRIVER_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
-        return {row["bucket"]: row["position"] for row in rows}
 
-    async def write(self, batch: Batch, expected: Mapping[int, str]) -> bool:
-        """Archive a batch and move the positions, in one transaction.
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Mapping[int, str] | None]:
+        """The right to archive, of which there is one, with the archived positions; ``None`` if somebody else has it.
 
-        False (and nothing written) if another archiver is at work or has been there already.
+        Streams are read during the turn, so a rebuild, which takes the same right, cannot change them in between. What
+        is written becomes durable with the end of the turn, all or nothing.
 
         Raises
         ------
         PostgresUnavailable
-            If it could not be written; it may be written again.
+            If Postgres does not answer; whether the turn's writing was kept is then not known, and found by the next.
         """
         try:
             connection = await self._connected()
-            for month in {_time(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
-                await self._partition(connection, month)
             async with connection.transaction():
-                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK):
-                    return False
-                known = {r["bucket"]: r["position"] for r in await connection.fetch("SELECT * FROM archived")}
-                if any(known.get(b, START) != expected.get(b, START) for b in batch.last):
-                    return False
-                await self._copy(connection, batch)
-                await connection.execute(
-                    "INSERT INTO archived SELECT * FROM unnest($1::smallint[], $2::text[])"
-                    " ON CONFLICT (bucket) DO UPDATE SET position = excluded.position",
-                    list(batch.last.keys()),
-                    list(batch.last.values()),
-                )
+                if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK):
+                    yield await _positions(connection)
+                else:
+                    yield None
         except DRIVER_ERRORS as error:
+            self._months.clear()
             await self.close()
             raise PostgresUnavailable(f"postgres did not take the batch: {error}") from error
-        return True
+
+    async def write(self, batch: Batch) -> None:
+        """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
+        connection = self._connection
+        assert connection is not None
+        for month in {_time(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
+            await self._partition(connection, month)
+        await self._copy(connection, batch)
+        await connection.execute(
+            "INSERT INTO archived SELECT * FROM unnest($1::smallint[], $2::text[])"
+            " ON CONFLICT (bucket) DO UPDATE SET position = excluded.position",
+            list(batch.last.keys()),
+            list(batch.last.values()),
+        )
 
     async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, str]]) -> None:
         """Keep ``(epoch, bucket, position)`` of folds. Raises ``PostgresUnavailable``."""
@@ -121,7 +132,9 @@ class Archiver:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._url, timeout=2, command_timeout=30)
+            self._connection = await asyncpg.connect(
+                self._url, timeout=2, command_timeout=30, server_settings=SESSION
+            )
             for statement in STAGING:
                 await self._connection.execute(statement)
         return self._connection
@@ -130,10 +143,7 @@ class Archiver:
         name = f"{month:%Y_%m}"
         if name not in self._months:
             for statement in partition_statements(month):
-                try:
-                    await connection.execute(statement)
-                except asyncpg.DuplicateTableError:  # another archiver was faster
-                    continue
+                await connection.execute(statement)
             self._months.add(name)
 
     @staticmethod
@@ -148,6 +158,11 @@ class Archiver:
                 "stage_outcomes", records=[_outcome_row(o) for o in batch.outcomes], columns=OUTCOME_COLUMNS
             )
             await connection.execute(INSERT_OUTCOMES)
+
+
+async def _positions(connection: asyncpg.Connection) -> dict[int, str]:
+    rows = await connection.fetch("SELECT bucket, position FROM archived")
+    return {row["bucket"]: row["position"] for row in rows}
 
 
 def _decision_row(d: Decided) -> tuple[Any, ...]:
@@ -202,6 +217,31 @@ class ArchiveReader:
         async with transaction(self._engine) as connection:
             query = text("SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)")
             return {row.decision_id for row in await connection.execute(query, {"ids": list(decision_ids)})}
+
+    async def among(self, decision_ids: Collection[str]) -> set[Identity]:
+        """The identities of all that is archived of these decisions. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(
+                text(
+                    "SELECT decision_id, decided_at, NULL AS offer_id, NULL AS outcome FROM decisions"
+                    " WHERE decision_id = ANY(:ids) UNION ALL"
+                    " SELECT decision_id, decided_at, offer_id, outcome FROM outcomes WHERE decision_id = ANY(:ids)"
+                ),
+                {"ids": list(decision_ids)},
+            )
+            return {(r.decision_id, _ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
+
+    async def positions(self) -> dict[int, str]:
+        """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(text("SELECT bucket, position FROM archived"))
+            return {row.bucket: row.position for row in rows}
+
+    async def last_fold(self, policy: str) -> int:
+        """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy")
+            return int(await connection.scalar(query, {"policy": policy}) or 0)
 
     async def outcomes(self, decision_id: str) -> list[Outcome]:
         """All outcomes of a decision, in the order of the log. Raises ``PostgresUnavailable``."""
@@ -260,7 +300,7 @@ def _outcome(row: Row[Any]) -> Outcome:
         bucket=row.bucket,
         position=row.position,
         decision_id=row.decision_id,
-        decided_at_ms=round(row.decided_at.timestamp() * 1000),
+        decided_at_ms=_ms(row.decided_at),
         offer_id=row.offer_id,
         offer=row.offer_no,
         outcome=row.outcome,

@@ -269,13 +269,13 @@ local function expire(keys, args)
   return 'expired'
 end
 
--- Takes back a decision whose answer could not be delivered in time: nobody was shown it.
--- keys: decision, log, pending, contact, unconfirmed
--- args: id, now
+-- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
+-- keys: decision, log, pending, contact, unconfirmed, mark
+-- args: id, now, decided at, ttl of the mark (ms)
 local function withdraw(keys, args)
   local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
   local known = redis.call('HMGET', decision, 'd', 'k', 'l', 'n')
-  if not known[1] then return 'gone' end
+  if known[1] ~= args[3] then return 'gone' end
   local offers = {}
   for _, offer in ipairs(split(known[4])) do
     local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
@@ -284,6 +284,7 @@ local function withdraw(keys, args)
   end
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', args[1], 'd', known[1], 'at', args[2], 'ts', args[2],
     'p', known[2], 'pl', known[3], 'o', table.concat(offers, ','))
+  redis.call('SET', keys[6], known[1], 'PX', args[4])
   redis.call('DEL', decision)
   redis.call('ZREM', pending, args[1])
   redis.call('ZREM', keys[5], args[1])
@@ -323,30 +324,32 @@ local function sum(old, delta)
   return table.concat(packed)
 end
 
--- Adds to arms, only if every bucket's position is the expected one.
+-- Adds to arms, only if they were not reset since they were read, and every bucket's position is the expected one.
 -- keys: arms, changes
--- args: buckets, then for each bucket: number, expected position, new position; then field, delta, ...
--- returns {"ok", epoch} | {"conflict", bucket, position} | {"missing"}
+-- args: first epoch of the generation, first of the next one, buckets, then for each bucket: number, expected position,
+--       new position; then field, delta, ...
+-- returns {"ok", epoch} | {"reset"} | {"conflict", bucket, position} | {"missing"}
 local function fold(keys, args)
   local arms, changes = keys[1], keys[2]
   local epoch = tonumber(redis.call('HGET', arms, 'epoch') or '-1')
   if epoch < 0 then return { 'missing' } end
-  local buckets = tonumber(args[1])
+  if epoch < tonumber(args[1]) or epoch >= tonumber(args[2]) then return { 'reset' } end
+  local buckets = tonumber(args[3])
   local positions = {}
   for i = 0, buckets - 1 do
-    local bucket, expected = args[2 + 3 * i], args[3 + 3 * i]
+    local bucket, expected = args[4 + 3 * i], args[5 + 3 * i]
     local position = redis.call('HGET', arms, '@' .. bucket) or '0-0'
     if position ~= expected then return { 'conflict', bucket, position } end
-    positions[#positions + 1] = bucket .. ' ' .. args[4 + 3 * i]
+    positions[#positions + 1] = bucket .. ' ' .. args[6 + 3 * i]
   end
   epoch = epoch + 1
   local written = { 'epoch', string.format('%.0f', epoch) }
   local change = { 'p', table.concat(positions, ',') }
   for i = 0, buckets - 1 do
-    written[#written + 1] = '@' .. args[2 + 3 * i]
-    written[#written + 1] = args[4 + 3 * i]
+    written[#written + 1] = '@' .. args[4 + 3 * i]
+    written[#written + 1] = args[6 + 3 * i]
   end
-  for at = 2 + 3 * buckets, #args, 2 do
+  for at = 4 + 3 * buckets, #args, 2 do
     local state = sum(redis.call('HGET', arms, args[at]), args[at + 1])
     written[#written + 1], written[#written + 2] = args[at], state
     change[#change + 1], change[#change + 2] = args[at], state
@@ -375,6 +378,86 @@ local function reset(keys, args)
   return 'ok'
 end
 
+-- Puts back what Postgres knows of a decision: its contacts, its outcomes, and while it is open the decision itself.
+-- keys: decision, pending, contact, mark of its withdrawal, unconfirmed
+-- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), confirm until ("" if not needed),
+--       contacts, then for each contact: offer if it is a reservation that may have been released meanwhile, else "",
+--       time, member; for each outcome: field, recorded at ("" ends them); then field, value, ... of the decision
+-- returns "restored" | "merged" | "withdrawn" | "closed"
+local function restore(keys, args)
+  local decision, pending, contact, id, state = keys[1], keys[2], keys[3], args[1], args[6]
+  local here = redis.call('HGET', decision, 'd')
+  if state == 'withdrawn' or redis.call('GET', keys[4]) == args[5] then
+    if here == args[5] then
+      redis.call('DEL', decision)
+      redis.call('ZREM', pending, id)
+      redis.call('ZREM', keys[5], id)
+    end
+    return 'withdrawn'
+  end
+  local at = 9
+  for _ = 1, tonumber(args[8]) do
+    if args[at] == '' or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
+      remember(contact, args[at + 1], args[at + 2], tonumber(args[4]))
+    end
+    at = at + 3
+  end
+  local outcomes = at
+  while args[at] ~= '' do at = at + 2 end
+  if here and here ~= args[5] then return 'closed' end -- the same id of the caller's own names a later decision
+  if not here then
+    if state ~= 'open' then return 'closed' end
+    redis.call('HSET', decision, unpack(args, at + 1))
+    redis.call('PEXPIRE', decision, args[3])
+    redis.call('ZADD', pending, args[2], id)
+    if args[7] ~= '' then redis.call('ZADD', keys[5], args[7], id) end
+  end
+  for field = outcomes, at - 1, 2 do redis.call('HSETNX', decision, args[field], args[field + 1]) end
+  if state == 'expired' then
+    redis.call('HSET', decision, 's', 'expired')
+    redis.call('ZREM', pending, id)
+    redis.call('ZREM', keys[5], id)
+  end
+  return here and 'merged' or 'restored'
+end
+
+local function precedes(a_ms, a_sequence, b_ms, b_sequence)
+  return a_ms < b_ms or (a_ms == b_ms and a_sequence < b_sequence)
+end
+
+-- Makes a stream that lost its end go on behind the position that is archived: with a mark at that position, and then
+-- with those of its entries that are not archived, in their order. Entries that would come before it move behind it.
+-- keys: log
+-- args: last position that the stream has given out ("0-0" if there is none), archived position, positions to keep
+-- returns "ok" | "conflict"
+local function resume(keys, args)
+  local log, last = keys[1], '0-0'
+  if redis.call('EXISTS', log) == 1 then
+    local info = redis.call('XINFO', 'STREAM', log)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then last = info[i + 1] end
+    end
+  end
+  if last ~= args[1] then return 'conflict' end
+  local kept = {}
+  for i = 3, #args do kept[#kept + 1] = redis.call('XRANGE', log, args[i], args[i])[1] end
+  redis.call('DEL', log)
+  redis.call('XADD', log, args[2], 't', 'start')
+  local ms, sequence = string.match(args[2], '^(%d+)-(%d+)$')
+  ms, sequence = tonumber(ms), tonumber(sequence)
+  for _, entry in ipairs(kept) do
+    local own_ms, own_sequence = string.match(entry[1], '^(%d+)-(%d+)$')
+    own_ms, own_sequence = tonumber(own_ms), tonumber(own_sequence)
+    if precedes(ms, sequence, own_ms, own_sequence) then
+      ms, sequence = own_ms, own_sequence
+    else
+      sequence = sequence + 1
+    end
+    redis.call('XADD', log, string.format('%.0f-%.0f', ms, sequence), unpack(entry[2]))
+  end
+  return 'ok'
+end
+
 redis.register_function('nb_decide', decide)
 redis.register_function('nb_feedback', feedback)
 redis.register_function('nb_release', release)
@@ -383,30 +466,6 @@ redis.register_function('nb_withdraw', withdraw)
 redis.register_function('nb_append', append)
 redis.register_function('nb_fold', fold)
 redis.register_function('nb_reset', reset)
-
--- Puts back a waiting decision, its outcomes and its contacts from Postgres, unless it is still here.
--- keys: decision, pending, contact, unconfirmed
--- args: id, until, ttl_ms, history_ms, confirm until ("" if that is not needed), contacts,
---       then for each contact: offer if it is a reservation that may have been released meanwhile, else "", time, member;
---       then field, value, ... of the decision, if it waits
--- returns "ok" | "exists"
-local function restore(keys, args)
-  local at = 7
-  for _ = 1, tonumber(args[6]) do
-    if args[at] == '' or redis.call('HEXISTS', keys[1], 'x:' .. args[at]) == 0 then
-      remember(keys[3], args[at + 1], args[at + 2], tonumber(args[4]))
-    end
-    at = at + 3
-  end
-  if at > #args then return 'ok' end
-  if redis.call('EXISTS', keys[1]) == 1 then return 'exists' end
-  redis.call('HSET', keys[1], unpack(args, at))
-  redis.call('PEXPIRE', keys[1], args[3])
-  redis.call('ZADD', keys[2], args[2], args[1])
-  if args[5] ~= '' then redis.call('ZADD', keys[4], args[5], args[1]) end
-  return 'ok'
-end
-
 redis.register_function('nb_restore', restore)
 
 -- Capacity. The argument for its safety is in decisioning/capacity.py. A pool is a hash: cap, v (catalogue version of the
@@ -510,3 +569,4 @@ redis.register_function('nb_return', return_lease)
 redis.register_function('nb_settle', end_lease)
 redis.register_function('nb_released', count_released)
 redis.register_function('nb_decide_within', decide_within)
+redis.register_function('nb_resume', resume)

@@ -15,6 +15,7 @@ from decisioning.stores.pipe import Pipe, RedisReplyError
 from profiles.customer import Customer
 
 GRACE_MS = 86_400_000
+WITHDRAWAL_TTL_MS = 86_400_000
 OWNER_TTL_MS = 30 * 86_400_000
 
 
@@ -166,8 +167,8 @@ class RedisLog:
             return DecideReply(False, earlier=parse_header(reply[1]))
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
-    async def withdraw(self, customer_id: str, decision_id: str, now_ms: int) -> None:
-        """Take back a decision that could not be delivered."""
+    async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
+        """Take back a decision that could not be delivered; nothing happens if it was never written."""
         bucket = self.keys.bucket(customer_id)
         await self._function(
             "nb_withdraw",
@@ -177,8 +178,9 @@ class RedisLog:
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
                 self.keys.unconfirmed(bucket),
+                self.keys.withdrawal(bucket, decision_id),
             ),
-            (decision_id, now_ms),
+            (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS),
         )
 
     async def bucket_of(self, decision_id: str) -> int | None:

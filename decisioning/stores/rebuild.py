@@ -1,39 +1,39 @@
 """Rebuilding what a lost Redis held, from the log in Postgres: arms, contact history, decisions that still wait.
 
-Safe while the system runs: arms are reset to the archived positions only if nobody folded in between, and what is
-still in the streams behind those positions is folded again by the learner.
+Safe while the system runs. Archiving stands still meanwhile, so the archived positions do not move and nothing is
+trimmed behind them; arms are reset to those positions only if nobody folded in between; and what is still in the
+streams behind the positions is folded again by the learner, whose earlier readings are void.
+
+Redis may also have lost only the end of what it was told (a power loss, with ``appendfsync everysec``). Then streams
+end before what is archived, while clients may already have added to them. Each such stream is made to go on behind
+the archived position with those entries that are not archived, so that none is skipped and none is counted twice.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from pydantic_core import to_json
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bandits.policy import Policy
 from bandits.state import ArmTable, fold
 from decisioning.keys import Keys
-from decisioning.records import prior_text
-from decisioning.stores.archive import ArchiveReader
+from decisioning.records import Decided
+from decisioning.stores.archive import ARCHIVER_LOCK, ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.postgres import transaction
-from decisioning.stores.streams import START, Arms, ArmStore, LogReader, order, redis_errors
+from decisioning.stores.restore import DecisionRestorer
+from decisioning.stores.streams import GENERATION, START, Arms, ArmStore, LogReader, redis_errors
 
 log = logging.getLogger(__name__)
-
-DAY_MS = 86_400_000
-_LOCK = 7_263_845_193
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What a rebuild put back."""
+    """What a rebuild put back: observations by policy, decisions that were missing, streams that had lost their end."""
 
     observations: dict[str, int]
     decisions: int = 0
@@ -61,21 +61,25 @@ class Rebuilder:
         self._reader = LogReader(redis, keys)
         self._arms = ArmStore(redis, keys)
         self._archive = ArchiveReader(engine)
+        self._decisions = DecisionRestorer(engine, redis, keys)
 
     async def lost(self) -> bool:
-        """Whether Redis is behind Postgres: no arms, older arms, or streams that end before what is archived."""
-        archived = await self._archived()
-        last = await self._reader.last_positions()
-        if any(order(last.get(bucket, START)) < order(position) for bucket, position in archived.items()):
-            return True
-        for key in self._policies:
-            arms = await self._arms.load(key)
-            if arms is None or arms.epoch < await self._last_fold(key):
+        """Whether Redis is behind Postgres: a rebuild was broken off, streams lack what is archived, arms are older.
+
+        It may be wrong while an archiver is at work, but not the other way.
+        """
+        folds = {key: await self._archive.last_fold(key) for key in self._policies}
+        archived = await self._archive.positions()
+        async with redis_errors():
+            if await self._redis.exists(self._keys.rebuilding()):
                 return True
-        return False
+        if await self._reader.without(archived):
+            return True
+        epochs = {key: await self._arms.load_epoch(key) for key in self._policies}
+        return any(epoch is None or epoch < folds[key] for key, epoch in epochs.items())
 
     async def restore_if_lost(self) -> Rebuilt | None:
-        """Rebuild if ``lost`` says so; ``None`` if there was nothing to do, or another process is at it.
+        """Rebuild if ``lost`` says so; ``None`` if there was nothing to do, or it cannot be done just now.
 
         Raises
         ------
@@ -84,12 +88,10 @@ class Rebuilder:
         """
         if not await self.lost():
             return None
-        async with transaction(self._engine) as connection:
-            if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
+        async with self._archiving_stopped("SELECT pg_try_advisory_xact_lock(:lock)") as stopped:
+            if not stopped or not await self.lost():
                 return None
-            if not await self.lost():  # another process has just done it
-                return None
-            rebuilt = await self.rebuild()
+            rebuilt = await self._rebuild()
         log.warning("redis was behind postgres; rebuilt: %s", rebuilt)
         return rebuilt
 
@@ -101,137 +103,53 @@ class Rebuilder:
         RedisUnavailable, PostgresUnavailable
             If a store does not answer; it may be run again.
         """
+        async with self._archiving_stopped("SELECT pg_advisory_xact_lock(:lock) IS NOT NULL"):
+            return await self._rebuild()
+
+    @asynccontextmanager
+    async def _archiving_stopped(self, query: str) -> AsyncIterator[bool]:
+        async with transaction(self._engine) as connection:
+            yield bool(await connection.scalar(text(query), {"lock": ARCHIVER_LOCK}))
+
+    async def _rebuild(self) -> Rebuilt:
         rebuilt = Rebuilt({})
-        now_ms = self._clock_ms()
         history_ms = (await self._catalogues.load()).history_ms
-        archived = await self._archived()
-        last = await self._reader.last_positions()
-        for bucket, position in archived.items():
-            if order(last.get(bucket, START)) < order(position):
-                await self._reader.advance(bucket, position)
-                rebuilt.streams += 1
-        rebuilt.decisions = await self._restore(now_ms, history_ms)
+        archived = await self._archive.positions()
+        async with redis_errors():
+            await self._redis.set(self._keys.rebuilding(), "1")
+        for bucket in sorted(await self._reader.without(archived)):
+            await self._resume(bucket, archived[bucket])
+            rebuilt.streams += 1
+        rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
         for key, policy in self._policies.items():
-            rebuilt.observations[key] = await self._rebuild_arms(key, policy)
+            rebuilt.observations[key] = await self._rebuild_arms(key, policy, archived)
+        async with redis_errors():
+            await self._redis.delete(self._keys.rebuilding())
         return rebuilt
 
-    async def _rebuild_arms(self, key: str, policy: Policy) -> int:
+    async def _resume(self, bucket: int, position: str) -> None:
+        """Let a stream go on behind the archived position, with those of its entries that are not archived."""
         while True:
-            current = await self._arms.load(key)
-            archived = await self._archived()
-            table = ArmTable(policy.width)
-            count = 0
-            async for outcomes in self._archive.observations(archived):
-                seen = [o for o in (outcome.observation() for outcome in outcomes) if o is not None]
-                count += len(seen)
-                for name, delta in fold(policy, seen).items():
-                    table.add(name, delta)
-            epoch = 1 + max(current.epoch if current else 0, await self._last_fold(key))
-            arms = Arms(
-                epoch, {b: archived.get(b, START) for b in range(self._keys.buckets)}, dict(table.fields())
-            )
-            if await self._arms.reset(key, current.epoch if current else None, arms):
+            last, entries = await self._reader.whole(bucket)
+            records = {at: [entry] if isinstance(entry, Decided) else entry for at, entry in entries}
+            known = await self._archive.among({r.decision_id for group in records.values() for r in group})
+            keep = [at for at, group in records.items() if any(r.identity not in known for r in group)]
+            if await self._reader.resume(bucket, last, position, keep):
+                return
+
+    async def _rebuild_arms(self, key: str, policy: Policy, archived: Mapping[int, str]) -> int:
+        table = ArmTable(policy.width)
+        count = 0
+        async for outcomes in self._archive.observations(archived):
+            seen = [o for o in (outcome.observation() for outcome in outcomes) if o is not None]
+            count += len(seen)
+            for name, delta in fold(policy, seen).items():
+                table.add(name, delta)
+        positions = {bucket: archived.get(bucket, START) for bucket in range(self._keys.buckets)}
+        last_fold = await self._archive.last_fold(key)
+        while True:
+            epoch = await self._arms.load_epoch(key)
+            generation = 1 + max(epoch or 0, last_fold) // GENERATION
+            arms = Arms(generation * GENERATION, positions, dict(table.fields()))
+            if await self._arms.reset(key, epoch, arms):
                 return count
-            log.info("arms of %s were folded meanwhile; rebuilding again", key)
-
-    async def _archived(self) -> dict[int, str]:
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(text("SELECT bucket, position FROM archived"))
-            return {row.bucket: row.position for row in rows}
-
-    async def _last_fold(self, key: str) -> int:
-        async with transaction(self._engine) as connection:
-            query = text("SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :key")
-            return int(await connection.scalar(query, {"key": key}) or 0)
-
-    async def _restore(self, now_ms: int, history_ms: int) -> int:
-        """Put back contacts inside their windows, and decisions whose reward window was not closed."""
-        restored = 0
-        async with transaction(self._engine) as connection:
-            rows = await connection.stream(
-                text(_RESTORE).columns(header=JSONB),
-                {"contacts_from_ms": now_ms - history_ms, "open_from_ms": now_ms - DAY_MS},
-                execution_options={"yield_per": 1000},
-            )
-            async for row in rows:
-                outcomes = await self._outcomes(connection, row) if row.open else []
-                restored += await self._restore_one(row, outcomes, now_ms, history_ms)
-        return restored
-
-    @staticmethod
-    async def _outcomes(connection: AsyncConnection, row: Any) -> list[Any]:
-        query = text(
-            "SELECT offer_id, outcome, recorded_ms FROM outcomes WHERE decision_id = :id AND decided_at = :at"
-        )
-        return list(await connection.execute(query, {"id": row.decision_id, "at": row.decided_at}))
-
-    async def _restore_one(self, row: Any, outcomes: list[Any], now_ms: int, history_ms: int) -> int:
-        header = row.header
-        bucket = self._keys.bucket(header["customer_id"])
-        numbers = header["numbers"]
-        contact_ms = header["decided_at_ms"] if header["decided_at_ms"] > now_ms - history_ms else None
-        arguments: list[Any] = [
-            *(row.decision_id, header["until_ms"], max(header["until_ms"] - now_ms, 0) + DAY_MS),
-            *(history_ms, header["decided_at_ms"]),
-            *(numbers if contact_ms is not None else ()),
-            "",
-        ]
-        if row.open:
-            arguments += _hash(header, row.priors, row.candidates)
-            for outcome in outcomes:
-                arguments += [f"r:{outcome.offer_id}:{outcome.outcome}", outcome.recorded_ms]
-        keys = (
-            self._keys.decision(bucket, row.decision_id),
-            self._keys.pending(bucket),
-            self._keys.contact(header["customer_id"]),
-        )
-        async with redis_errors():
-            await self._redis.fcall("nb_restore", 3, *keys, *arguments)
-            if row.open and not row.decision_id.startswith("nb"):
-                owner = f"{bucket} {header['customer_id']}"
-                await self._redis.set(self._keys.owner(row.decision_id), owner, nx=True, px=30 * DAY_MS)
-        return int(row.open)
-
-
-_RESTORE = """
-SELECT d.decision_id, d.decided_at, d.header, d.candidates, d.priors, o.open
-FROM decisions d, LATERAL (
-    SELECT (d.header ->> 'until_ms')::bigint > :open_from_ms
-        AND NOT EXISTS (
-            SELECT 1 FROM outcomes x
-            WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
-                AND x.outcome IN ('expired', 'withdrawn')
-        ) AS open
-) o
-WHERE d.header ->> 'source' = 'live'
-    AND (o.open OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms)
-    AND NOT EXISTS (
-        SELECT 1 FROM outcomes x
-        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome = 'withdrawn'
-    )
-"""
-
-
-def _hash(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> list[Any]:
-    """The fields of a waiting decision, as ``nb_decide`` writes them."""
-    prior_of = dict(
-        zip(np.frombuffer(candidates, "<u4").tolist(), np.frombuffer(priors, "<f4").tolist(), strict=True)
-    )
-    offers = [offer["offer_id"] for offer in header["offers"]]
-    fields: list[Any] = [
-        *(
-            "h",
-            to_json(header),
-            "c",
-            header["customer_id"],
-            "d",
-            header["decided_at_ms"],
-            "u",
-            header["until_ms"],
-        ),
-        *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
-        *("m", header["presentation"], "n", ",".join(offers)),
-    ]
-    for offer_id, number in zip(offers, header["numbers"], strict=True):
-        fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])}"]
-    return fields

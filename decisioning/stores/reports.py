@@ -48,7 +48,7 @@ async def acceptance(
         "hour >= :start": start,
         "hour < :end": end,
         "placement = :placement": placement,
-        "(policy = :policy OR policy LIKE :policy || '@%')": policy,
+        "starts_with(policy, :policy || '@')": policy,
     }
     given = [condition for condition, value in conditions.items() if value is not None]
     where = f"WHERE {' AND '.join(given)}" if given else ""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from bandits.policy import FloatArray
@@ -16,10 +18,24 @@ from decisioning.records import Decided, Outcome, parse_entry
 
 START = "0-0"
 
+GENERATION = 10**9
+"""Each reset of arms begins a new generation of epochs: a multiple of this. No epoch that was ever given out, and
+perhaps lost with Redis, comes again with other sums."""
+
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
-    """A client for background work (the path of a decision has its own, see ``pipe``)."""
-    return Redis.from_url(url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=2.0)
+    """A client for background work (the path of a decision has its own, see ``pipe``).
+
+    It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was, because
+    what comes then may not follow on what came before.
+    """
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=2.0,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 @asynccontextmanager
@@ -78,7 +94,8 @@ class LogReader:
         for key, entries in reply or []:
             bucket = self._buckets[key]
             for position, fields in entries:
-                if not decisions and fields[b"t"] == b"decided":
+                kind = fields[b"t"]
+                if kind == b"start" or (kind == b"decided" and not decisions):
                     continue
                 parsed = parse_entry(bucket, position.decode(), fields)
                 if isinstance(parsed, Decided):
@@ -90,19 +107,48 @@ class LogReader:
 
     async def last_positions(self) -> dict[int, str]:
         """The last position that each bucket's stream has given out; missing if there is no stream."""
-        found: dict[int, str] = {}
-        async with redis_errors():
-            for bucket in range(self._keys.buckets):
-                if await self._redis.exists(self._keys.log(bucket)):
-                    info = await self._redis.xinfo_stream(self._keys.log(bucket))
-                    found[bucket] = info["last-generated-id"].decode()
-        return found
+        return {bucket: last for bucket in range(self._keys.buckets) if (last := await self._last(bucket))}
 
-    async def advance(self, bucket: int, position: str) -> None:
-        """Make an empty stream go on behind ``position``, so that new entries are not taken for old ones."""
+    async def _last(self, bucket: int) -> str | None:
         async with redis_errors():
-            await self._redis.xadd(self._keys.log(bucket), {"t": "start"}, id=position)
-            await self._redis.xdel(self._keys.log(bucket), position)
+            if not await self._redis.exists(self._keys.log(bucket)):
+                return None
+            info = await self._redis.xinfo_stream(self._keys.log(bucket))
+        return str(info["last-generated-id"].decode())
+
+    async def without(self, positions: Mapping[int, str]) -> set[int]:
+        """The buckets whose stream has no entry at the given position.
+
+        The entry at the archived position is kept by ``trim`` until a later one is archived, so a stream without it
+        has lost its end.
+        """
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, position in positions.items():
+                pipe.xrange(self._keys.log(bucket), position, position)
+            replies = await pipe.execute()
+        return {bucket for bucket, entries in zip(positions, replies, strict=True) if not entries}
+
+    async def whole(self, bucket: int) -> tuple[str, list[tuple[str, Decided | list[Outcome]]]]:
+        """The last position that a bucket's stream has given out, and its entries by position up to there."""
+        last = await self._last(bucket)
+        if last is None:
+            return START, []
+        async with redis_errors():
+            entries = await self._redis.xrange(self._keys.log(bucket), "-", last)
+        return last, [
+            (position.decode(), parse_entry(bucket, position.decode(), fields))
+            for position, fields in entries
+            if fields[b"t"] != b"start"
+        ]
+
+    async def resume(self, bucket: int, last: str, position: str, keep: Sequence[str]) -> bool:
+        """Make a stream go on behind ``position``, with those of its entries that are named in ``keep``.
+
+        False, and nothing changed, if ``last`` is not the last position that the stream has given out.
+        """
+        async with redis_errors():
+            reply = await self._redis.fcall("nb_resume", 1, self._keys.log(bucket), last, position, *keep)
+        return bool(reply == b"ok")
 
     async def trim(self, positions: Mapping[int, str]) -> None:
         """Forget entries before ``positions``."""
@@ -162,6 +208,11 @@ class Arms:
     positions: dict[int, str]
     fields: dict[str, bytes]
 
+    @property
+    def generation(self) -> int:
+        """How often these arms have been reset."""
+        return self.epoch // GENERATION
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -199,14 +250,26 @@ class ArmStore:
             stored = await self._redis.hmget(self._keys.arms(policy), fields)
         return {bucket: position.decode() for bucket, position in enumerate(stored) if position is not None}
 
+    async def load_epoch(self, policy: str) -> int | None:
+        """The epoch of the arms of ``name@version``; ``None`` if there are none."""
+        async with redis_errors():
+            epoch = await self._redis.hget(self._keys.arms(policy), "epoch")
+        return None if epoch is None else int(epoch)
+
     async def fold(
-        self, policy: str, moves: Sequence[tuple[int, str, str]], deltas: Mapping[str, FloatArray]
+        self,
+        policy: str,
+        generation: int,
+        moves: Sequence[tuple[int, str, str]],
+        deltas: Mapping[str, FloatArray],
     ) -> bool:
         """Add ``deltas`` and move positions ``(bucket, expected, new)``; all or nothing.
 
-        False if a position is not the expected one, or there are no arms: then nothing has changed.
+        False if the arms were reset since ``generation``, if a position is not the expected one, or if there are no
+        arms: then nothing has changed.
         """
-        arguments: list[Any] = [len(moves), *(part for move in moves for part in move)]
+        arguments: list[Any] = [generation * GENERATION, (generation + 1) * GENERATION]
+        arguments += [len(moves), *(part for move in moves for part in move)]
         for name, delta in deltas.items():
             arguments += [name, encode_state(delta)]
         async with redis_errors():

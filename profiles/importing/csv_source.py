@@ -16,7 +16,7 @@ from profiles.errors import ImportFileError
 from profiles.importing.problems import MAX_REFUSALS, Refusal, shown
 from profiles.importing.source import Block, Data, check_names
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20
 """How much is parsed at once; no row can be longer."""
 
 _FOREIGN = {

@@ -31,6 +31,8 @@ CLEAN_SCHEMA = pa.schema(
 OUTCOMES = ("accepted", "rejected", "expired")
 NOT_AN_OUTCOME = "is none of " + ", ".join(OUTCOMES)
 TOO_EARLY = "is before decided_at"
+MAX_VALUE = 1e15
+TOO_LARGE = f"lies outside of -{MAX_VALUE:g} to {MAX_VALUE:g}"
 
 _REQUIRED = {
     "customer_id": "names the customer of each row",
@@ -70,7 +72,7 @@ class HistoryCleaner:
             "offer_id": known_offers(problems, given["offer_id"], self._offers),
             **_instants(problems, given["decided_at"], given.get("occurred_at", absent)),
             "outcome": _outcome(problems, given["outcome"]),
-            "value": _optional(columns.numbers(problems, "value", given.get("value", absent)), pa.float64()),
+            "value": _value(problems, given.get("value", absent)),
             "placement": _placement(problems, given.get("placement", absent)),
             "propensity": _optional(propensities(problems, given.get("propensity", absent))[0], pa.float32()),
         }
@@ -95,6 +97,12 @@ def _outcome(problems: Problems, column: pa.Array) -> pa.StringArray:
     known = columns.flags(pc.is_in(outcome, value_set=pa.array(OUTCOMES)))
     problems.refuse(~known, "outcome", NOT_AN_OUTCOME, outcome)
     return outcome
+
+
+def _value(problems: Problems, column: pa.Array) -> pa.DoubleArray:
+    values = columns.numbers(problems, "value", column)
+    problems.refuse(np.abs(values) > MAX_VALUE, "value", TOO_LARGE, column)
+    return _optional(values, pa.float64())
 
 
 def _placement(problems: Problems, column: pa.Array) -> pa.StringArray:

@@ -12,6 +12,9 @@ from profiles.importing.source import Block, Data, check_names
 
 BATCH_ROWS = 1 << 17
 
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+"""What reading damaged files raises: names that are not text, sizes beyond all bounds."""
+
 
 class ParquetSource:
     """A Parquet file."""
@@ -51,7 +54,7 @@ class ParquetSource:
                     rows = np.arange(next_row, next_row + batch.num_rows, dtype=np.int64)
                     next_row += batch.num_rows
                     yield Block(pa.RecordBatch.from_arrays(batch.columns, schema=self.schema), rows)
-            except (pa.ArrowException, OSError) as error:
+            except _DAMAGE as error:
                 raise ImportFileError(
                     f"the file is damaged after row {next_row - 1}: {shown(error)}"
                 ) from error
@@ -61,5 +64,5 @@ class ParquetSource:
             return pq.ParquetFile(
                 pa.BufferReader(self._data) if isinstance(self._data, bytes) else str(self._data)
             )
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             raise ImportFileError(f"this is not a Parquet file, or it is damaged: {shown(error)}") from error

@@ -46,13 +46,20 @@ class Problems:
         fresh = np.flatnonzero(bad & ~self.refused)
         self.refused |= bad
         self._found += [
-            Refusal(int(self._rows[at]), field, reason, shown(values[int(at)].as_py()))
+            Refusal(int(self._rows[at]), field, reason, shown(_value(values[int(at)])))
             for at in fresh[: self._room]
         ]
 
     def first(self) -> list[Refusal]:
         """The descriptions, in the order of rows; at most as many as there was room for."""
         return sorted(self._found, key=lambda refusal: refusal.row)[: self._room]
+
+
+def _value(scalar: pa.Scalar) -> object:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):  # a date beyond those of Python
+        return scalar.value
 
 
 def shown(value: object) -> str:

@@ -27,7 +27,7 @@ FILL_WITHIN_S = 4.0
 REDIS_TIMEOUT_S = 1.0
 """For one exchange with Redis, whatever the client's own timeouts and retries are."""
 
-_PIPELINED = 1000
+_PIPELINED = 200
 
 
 class ProfileCache:

@@ -227,6 +227,7 @@ def test_dates_of_history(cell: str, expected: datetime) -> None:
         ("c1,o1,2026-03-01,accepted,2026-02-28,,,", "occurred_at", "is before decided_at"),
         ("c1,o1,2026-03-01,accepted,,lots,,", "value", "is not a number"),
         ("c1,o1,2026-03-01,accepted,,nan,,", "value", "is not a finite number"),
+        ("c1,o1,2026-03-01,accepted,,-1.1e15,,", "value", "lies outside of -1e+15 to 1e+15"),
         ("c1,o1,2026-03-01,accepted,,," + "p" * 129 + ",", "placement", "is longer than 128"),
         ("c1,o1,2026-03-01,accepted,,,,1.5", "propensity", "lies outside of 0 to 1"),
     ],
@@ -275,6 +276,20 @@ def test_parquet_dates_of_any_type(decided: pa.Array) -> None:
     run = open_history(parquet(columns), OFFERS, "parquet")
     assert [row["decided_at"] for row in rows_of(run)] == [datetime(2026, 3, 1, 9, tzinfo=UTC)]
     assert [refusal.field for refusal in run.report().refusals] == ["decided_at"]
+
+
+def test_parquet_dates_beyond_the_calendar() -> None:
+    columns = {
+        "customer_id": ["a"],
+        "offer_id": ["o1"],
+        "decided_at": pa.array([2**40], pa.int64()).cast(pa.timestamp("s")),
+        "outcome": ["expired"],
+    }
+    run = open_history(parquet(columns), OFFERS, "parquet")
+    assert rows_of(run) == []
+    assert [(refusal.field, refusal.value) for refusal in run.report().refusals] == [
+        ("decided_at", str(2**40 * 1000))
+    ]
 
 
 def test_parquet_days() -> None:

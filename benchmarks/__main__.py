@@ -1,0 +1,170 @@
+"""``python -m benchmarks``: measure, show, save; or put saved results into the README."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+
+import migrations
+from app.embedded import EmbeddedServers, EmbeddedServersError
+from app.keys import KeyStore
+from app.servers import ServerUrls
+from benchmarks import freshness, report, world, wrk
+from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
+from benchmarks.measure import Bench
+from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
+from benchmarks.processes import Site, api, worker
+from benchmarks.report import Results
+from decisioning.keys import Keys
+from decisioning.stores.installation import installed_buckets
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.streams import make_redis
+from profiles.stores import ProfileStore
+
+BUCKETS = 64
+
+Say = Callable[[str], None]
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit status is 2 if it cannot be measured here."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure nextbest on this machine."
+    )
+    parser.add_argument("--quick", action="store_true", help="about a minute; writes var/bench-quick.json")
+    parser.add_argument("--readme", action="store_true", help="only put the saved results into README.md")
+    parser.add_argument("--hold", action="store_true", help="set up and serve until Ctrl-C, for a profiler")
+    options = parser.parse_args()
+    console = Console()
+    if options.readme:
+        found = report.rewrite(ROOT / "README.md", report.load(RESULTS))
+        console.print("README.md has the results." if found else "README.md has no place for the results.")
+        return 0 if found else 2
+    started = time.monotonic()
+
+    def say(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.0f} s[/dim]  {what}", highlight=False)
+
+    plan = QUICK if options.quick else FULL
+    try:
+        require_wrk()
+        cores = pin()
+        with site(plan, cores, say) as found_site:
+            if options.hold:
+                hold(found_site, console)
+                return 0
+            results = measure(found_site, plan, say)
+    except (BenchError, EmbeddedServersError) as error:
+        console.print(f"benchmarks: {error}", style="red", markup=False)
+        return 2
+    report.save(results, plan.results)
+    report.show(results, console)
+    say(f"written to {plan.results.relative_to(ROOT)}")
+    return 0
+
+
+@contextmanager
+def site(plan: Plan, cores: Cores, say: Say) -> Iterator[Site]:
+    """Servers of our own with offers and customers in them, until the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
+    try:
+        with EmbeddedServers(folder) as urls:
+            migrations.upgrade(urls.postgres_url)
+            say(f"loading {OFFERS} offers and {plan.customers:,} customers")
+            key, keys = asyncio.run(make_key(urls))
+            found = Site(folder, urls, key, cores)
+            with worker(found), api(found) as first:
+                world.publish(first, key)
+            asyncio.run(furnish(urls, keys, plan))
+            yield found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def furnish(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
+    """Put customers into the servers, and make sure that they are what the service would read."""
+    engine = make_engine(urls.postgres_url)
+    client = make_redis(urls.redis_url)
+    try:
+        await world.fill(urls, keys, plan)
+        await world.check(urls, keys, ProfileStore(engine, client, keys.profile), plan)
+    finally:
+        await client.aclose()
+        await engine.dispose()
+
+
+async def make_key(urls: ServerUrls) -> tuple[str, Keys]:
+    """An API key, and the Redis keys of this installation."""
+    engine = make_engine(urls.postgres_url)
+    try:
+        return await KeyStore(engine).create("admin", "bench"), Keys(await installed_buckets(engine, BUCKETS))
+    finally:
+        await engine.dispose()
+
+
+def measure(found: Site, plan: Plan, say: Say) -> Results:
+    """All measurements."""
+    with worker(found), api(found) as first:
+        bench = Bench(found, first, plan, say)
+        with api(found) as second:
+            say("freshness, idle")
+            fresh = freshness.measure(first, second, found.key, plan.samples)
+            say("freshness, while decisions are asked for")
+            with bench.busy():
+                busy = freshness.measure(first, second, found.key, plan.samples // 3)
+        loads = bench.alternating()
+        three, feedback, cold = bench.three_slots(), bench.feedback(), bench.cold()
+    noop, decide = (
+        [wrk.row(n, loads[mode, n].runs) for n in plan.connections] for mode in ("noop", "decide")
+    )
+    by_turns = zip(loads["noop", plan.middle].runs, loads["decide", plan.middle].runs, strict=True)
+    return Results(
+        noop=noop,
+        decide=decide,
+        ratio=round(median(d.rps / n.rps for n, d in by_turns), 3),
+        cpu_us_per_decision=round(median(loads["decide", plan.middle].cpu_us), 1),
+        feedback_rps=round(median(feedback), 1),
+        freshness_p50_ms=fresh.p50_ms,
+        freshness_p99_ms=fresh.p99_ms,
+        offers=OFFERS,
+        customers=plan.customers,
+        machine=describe(),
+        extra={
+            "decide, 3 slots": three.model_dump(),
+            "decide, profiles not cached": cold.model_dump(),
+            "cpu_us_per_noop": round(median(loads["noop", plan.middle].cpu_us), 1),
+            "freshness": asdict(fresh),
+            "freshness_while_deciding": asdict(busy),
+            "placement_of_processes": found.cores.describe(),
+            "degraded_share": bench.degraded,
+            "rps_of_each_run": {
+                f"{mode} {n}": [round(run.rps, 1) for run in load.runs] for (mode, n), load in loads.items()
+            }
+            | {"feedback": [round(rps, 1) for rps in feedback]},
+            "repetitions": plan.repetitions,
+            "seconds_of_each_run": plan.seconds,
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def hold(found: Site, console: Console) -> None:
+    """Serve until Ctrl-C."""
+    with worker(found), api(found) as first:
+        console.print(f"{first.url} pid {first.process.pid}\nX-API-Key: {found.key}", highlight=False)
+        with suppress(KeyboardInterrupt):
+            first.process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The measurements, one after the other, on servers that run."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import redis
+
+from benchmarks import wrk
+from benchmarks.machine import BenchError
+from benchmarks.plan import ONE_SLOT, THREE_SLOTS, Plan
+from benchmarks.processes import ApiProcess, Site
+from benchmarks.report import Row
+from benchmarks.wrk import Measured
+
+DEGRADED_AT_MOST = 0.05
+DRAIN_PATIENCE_S = 30.0
+
+
+@dataclass(slots=True)
+class Load:
+    """What has been measured of one route at one number of connections, run by run.
+
+    ``cpu_us``: the API process's processor time a request, in microseconds.
+    """
+
+    runs: list[Measured] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+
+
+class Bench:
+    """Loads one API process with wrk. ``say`` is told what is going on.
+
+    ``degraded``: the largest share of degraded answers by what was measured. On a machine that does other things as
+    well some answers are late; more than ``DEGRADED_AT_MOST`` is an error, except without cached profiles.
+    """
+
+    def __init__(self, site: Site, api: ApiProcess, plan: Plan, say: Callable[[str], None]) -> None:
+        self._site = site
+        self._api = api
+        self._plan = plan
+        self._say = say
+        self._random = random.Random(7)
+        self.degraded: dict[str, float] = {}
+
+    def alternating(self) -> dict[tuple[str, int], Load]:
+        """Noop and decide by turns at each number of connections, repeatedly: noise meets both alike.
+
+        Before each noop the worker gets the time to archive what the decisions before it have left.
+        """
+        found: dict[tuple[str, int], Load] = {}
+        for repetition in range(self._plan.repetitions):
+            for connections in self._plan.connections:
+                for mode in ("noop", "decide"):
+                    self._say(
+                        f"{mode}, {connections} connections ({repetition + 1} of {self._plan.repetitions})"
+                    )
+                    if mode == "noop":
+                        drain(self._site)
+                    self._once(found.setdefault((mode, connections), Load()), mode, connections, ONE_SLOT)
+        return found
+
+    def three_slots(self) -> Row:
+        """Decide with three slots."""
+        self._say("decide with three slots")
+        load = Load()
+        self._once(load, "decide", self._plan.middle, THREE_SLOTS)
+        return wrk.row(self._plan.middle, load.runs)
+
+    def cold(self) -> Row:
+        """Decide when no profile is cached, so that nearly every one is read from Postgres."""
+        self._say("decide without cached profiles")
+        drain(self._site)
+        with redis.Redis.from_url(self._site.urls.redis_url) as client:
+            keys = list(client.scan_iter(match="nb:*:profile:*", count=5000))
+            for start in range(0, len(keys), 5000):
+                client.unlink(*keys[start : start + 5000])
+        with self._degrading("decide, profiles not cached", 1.0):
+            run = self._wrk("decide", self._plan.middle, self._plan.seconds, ONE_SLOT)
+        return wrk.row(self._plan.middle, [run])
+
+    def feedback(self) -> list[float]:
+        """Single feedbacks per second, each a fresh outcome of an offer that was decided just before.
+
+        Raises
+        ------
+        BenchError
+            If one failed or had been recorded before.
+        """
+        file = str(self._site.folder / "decided.txt")
+        rates: list[float] = []
+        for repetition in range(self._plan.repetitions):
+            self._say(f"feedback ({repetition + 1} of {self._plan.repetitions})")
+            with self._degrading("decide, collecting"):
+                self._wrk("collect", self._plan.middle, self._plan.seconds + 2, THREE_SLOTS, file)
+            drain(self._site)
+            before = self._api.counted("nextbest_feedback", "status")
+            run = self._wrk("feedback", self._plan.middle, self._plan.seconds, "-", file)
+            after = self._api.counted("nextbest_feedback", "status")
+            grown = {status for status, count in after.items() if count > before.get(status, 0.0)}
+            if run.exhausted or grown != {"recorded"}:
+                raise BenchError(f"not every feedback was fresh: {grown}, exhausted {run.exhausted} times")
+            rates.append(run.rps)
+        return rates
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Decisions are asked for at the middle number of connections for as long as the block runs."""
+        arguments = self._arguments("decide", ONE_SLOT)
+        with wrk.background(self._site.cores.load, self._plan.middle, self._api.url, arguments):
+            yield
+
+    def _once(self, load: Load, mode: str, connections: int, placement: str) -> None:
+        self._wrk(mode, connections, self._plan.warm_up_s, placement)
+        with self._degrading(f"{mode}, {placement}, {connections} connections"):
+            before = self._api.cpu_s()
+            run = self._wrk(mode, connections, self._plan.seconds, placement)
+            load.cpu_us.append((self._api.cpu_s() - before) / run.requests * 1e6)
+        load.runs.append(run)
+
+    def _wrk(self, mode: str, connections: int, seconds: int, placement: str, *more: str) -> Measured:
+        arguments = self._arguments(mode, placement, *more)
+        return wrk.run(self._site.cores.load, connections, seconds, self._api.url, arguments)
+
+    def _arguments(self, mode: str, placement: str, *more: str) -> tuple[str, ...]:
+        seed = str(self._random.randrange(2**31))
+        return (mode, self._site.key, str(self._plan.customers), placement, seed, *more)
+
+    @contextmanager
+    def _degrading(self, what: str, at_most: float = DEGRADED_AT_MOST) -> Iterator[None]:
+        """Count degraded answers; wrk itself watches for answers that are no success."""
+        before = self._counts()
+        yield
+        decided, degraded = (now - then for now, then in zip(self._counts(), before, strict=True))
+        share = degraded / max(decided, 1.0)
+        self.degraded[what] = round(max(share, self.degraded.get(what, 0.0)), 6)
+        if share > at_most:
+            reasons = self._api.counted("nextbest_degraded", "reason")
+            raise BenchError(f"{degraded:.0f} of {decided:.0f} decisions were degraded: {reasons}")
+
+    def _counts(self) -> tuple[float, float]:
+        decided, degraded = (self._api.counted(f"nextbest_{name}") for name in ("decisions", "degraded"))
+        return sum(decided.values()), sum(degraded.values())
+
+
+def drain(site: Site) -> None:
+    """Wait until the worker has archived all that was logged.
+
+    Raises
+    ------
+    BenchError
+        If it is not done within ``DRAIN_PATIENCE_S``.
+    """
+    deadline = time.monotonic() + DRAIN_PATIENCE_S
+    with redis.Redis.from_url(site.urls.redis_url) as client:
+        logs = list(client.scan_iter(match="nb:*:log", count=5000, _type="stream"))
+        while True:
+            archived = asyncio.run(_archived(site))
+            ends = (client.xinfo_stream(key)["last-generated-id"].decode() for key in logs)
+            if set(ends) <= archived:
+                return
+            if time.monotonic() > deadline:
+                raise BenchError(f"the worker has not archived the log within {DRAIN_PATIENCE_S:.0f} s")
+            time.sleep(0.2)
+
+
+async def _archived(site: Site) -> set[str]:
+    connection = await asyncpg.connect(site.urls.postgres_url)
+    try:
+        return {row["position"] for row in await connection.fetch("SELECT position FROM archived")}
+    finally:
+        await connection.close()

@@ -1,0 +1,138 @@
+"""The processes of one run: servers of its own in a folder that is removed afterwards, API, worker."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.servers import ServerUrls
+from app.supervise import Child, Command
+from benchmarks.machine import BenchError, Cores
+from benchmarks.plan import ROOT
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where everything is."""
+
+    folder: Path
+    urls: ServerUrls
+    key: str
+    cores: Cores
+
+    def env(self) -> dict[str, str]:
+        """The environment of API and worker: settings of the caller's do not get through, only these."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("NEXTBEST_")}
+        kept.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        return {
+            **kept,
+            "NEXTBEST_POSTGRES_URL": self.urls.postgres_url,
+            "NEXTBEST_REDIS_URL": self.urls.redis_url,
+            "NEXTBEST_DATA_DIR": str(self.folder),
+            "NEXTBEST_LOG_LEVEL": "warning",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ApiProcess:
+    """A running API process."""
+
+    port: int
+    process: psutil.Process
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_s(self) -> float:
+        """The processor time that it has used, in all its threads, in seconds."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def counted(self, metric: str, label: str | None = None) -> Mapping[str, float]:
+        """A counter of ``/metrics`` by the values of ``label``, or all together under ``""``."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
+            text = answer.read().decode()
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"{metric}_total":
+                    value = sample.labels[label] if label else ""
+                    found[value] = found.get(value, 0.0) + sample.value
+        return found
+
+
+@contextmanager
+def api(site: Site) -> Iterator[ApiProcess]:
+    """An API process with the benchmark's routes on the API's core, once it is ready."""
+    port = _free_port()
+    argv = (sys.executable, "-m", "benchmarks.serve", str(port))
+    with _running("api", (site.cores.api,), argv, site) as child:
+        assert child.process is not None
+        found = ApiProcess(port, psutil.Process(child.process.pid))
+        _wait_ready(found.url, child, site.folder / "api.log")
+        yield found
+
+
+@contextmanager
+def worker(site: Site) -> Iterator[None]:
+    """A worker, as ``nextbest work`` runs it, on the cores of the rest."""
+    with _running("worker", site.cores.rest, (sys.executable, "-m", "app.cli", "work"), site):
+        yield
+
+
+@contextmanager
+def _running(name: str, cores: Sequence[int], argv: Sequence[str], site: Site) -> Iterator[Child]:
+    log = site.folder / f"{name}.log"
+    into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
+    pinned = ("taskset", "-c", ",".join(map(str, cores)), *argv)
+    child = Child(Command(name, (*into_log, *pinned), {**site.env(), "PYTHONPATH": str(ROOT)}))
+    child.start()
+    try:
+        yield child
+    finally:
+        child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while _lives(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child.sweep()
+
+
+def _lives(child: Child) -> bool:
+    return child.process is not None and child.process.poll() is None
+
+
+def _wait_ready(url: str, child: Child, log: Path) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    checks: object = "it does not answer"
+    while time.monotonic() < deadline and _lives(child):
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            checks = json.loads(error.read())
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise BenchError(f"the API does not get ready ({checks}):\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,117 @@
+"""The results: their form, a table for the terminal, and the block in the README."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.table import Table
+
+BLOCK = re.compile(r"(<!-- bench:decide -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+class Row(BaseModel):
+    """Throughput and latency at a number of connections."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connections: int = Field(ge=1)
+    rps: float = Field(gt=0)
+    p50_ms: float = Field(gt=0)
+    p95_ms: float = Field(gt=0)
+    p99_ms: float = Field(gt=0)
+    p999_ms: float = Field(gt=0)
+
+
+class Results(BaseModel):
+    """``benchmarks/results/decide.json``. ``ratio``: decide over noop, requests per second at 16 connections."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    noop: list[Row]
+    decide: list[Row]
+    ratio: float
+    cpu_us_per_decision: float
+    feedback_rps: float
+    freshness_p50_ms: float
+    freshness_p99_ms: float
+    offers: int
+    customers: int
+    machine: str
+    extra: dict[str, Any]
+
+
+def save(results: Results, path: Path) -> None:
+    """Write the results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(results.model_dump_json(indent=2) + "\n")
+
+
+def load(path: Path) -> Results:
+    """Read the results again. Raises ``pydantic.ValidationError`` if they have another form."""
+    return Results.model_validate_json(path.read_bytes())
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the results as tables."""
+    table = Table("route", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "p99.9 ms")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in _rows(results):
+        table.add_row(name, *_cells(row))
+    console.print(table)
+    for name, value in _figures(results):
+        console.print(f"{name}: [bold]{value}[/bold]", highlight=False)
+    console.print(f"{results.machine}\n{results.extra.get('placement_of_processes', '')}", style="dim")
+
+
+def markdown(results: Results) -> str:
+    """What the README says: the table, the other figures, and where it was measured."""
+    lines = [
+        "| route | connections | requests/s | p50 ms | p95 ms | p99 ms | p99.9 ms |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [f"| {name} | {' | '.join(_cells(row))} |" for name, row in _rows(results)]
+    lines += ["", *(f"- {name}: **{value}**" for name, value in _figures(results)), ""]
+    lines.append(
+        f"One API process on one core, {results.customers:,} customers drawn at random, {results.offers} offers, "
+        f"profiles in the cache. `noop` is an empty typed FastAPI route in the same process, with the same body, "
+        f"checks and middleware."
+    )
+    lines += ["", f"Machine: {results.machine}. {results.extra.get('placement_of_processes', '')}."]
+    return "\n".join(lines) + "\n"
+
+
+def rewrite(readme: Path, results: Results) -> bool:
+    """Put the figures between the README's markers; says whether it has them."""
+    old = readme.read_text()
+    new, count = BLOCK.subn(lambda match: match[1] + markdown(results) + match[2], old)
+    if new != old:
+        readme.write_text(new)
+    return count == 1
+
+
+def _rows(results: Results) -> list[tuple[str, Row]]:
+    rows = [("noop", row) for row in results.noop] + [("decide", row) for row in results.decide]
+    for name in ("decide, 3 slots", "decide, profiles not cached"):
+        if name in results.extra:
+            rows.append((name, Row.model_validate(results.extra[name])))
+    return rows
+
+
+def _cells(row: Row) -> list[str]:
+    latencies = (row.p50_ms, row.p95_ms, row.p99_ms, row.p999_ms)
+    return [str(row.connections), f"{row.rps:,.0f}", *(f"{ms:.2f}" for ms in latencies)]
+
+
+def _figures(results: Results) -> list[tuple[str, str]]:
+    return [
+        ("decide over noop, requests per second at 16 connections", f"{results.ratio:.2f}"),
+        ("CPU time per decision in the API process", f"{results.cpu_us_per_decision:.0f} µs"),
+        ("single feedbacks per second at 16 connections", f"{results.feedback_rps:,.0f}"),
+        (
+            "freshness, from an outcome's acknowledgement in one process to a changed decision in another",
+            f"p50 {results.freshness_p50_ms:.1f} ms, p99 {results.freshness_p99_ms:.1f} ms",
+        ),
+    ]

@@ -1,0 +1,262 @@
+"""The whole application inside of the tests: instances of the API, and background jobs that are run by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from app.api.schemas import ProblemOut
+from app.config import Settings
+from app.keys import ROLES, KeyStore, Role
+from app.main import create_app
+from app.state import ApiState, clock_ms, make_policies
+from app.worker.archiver import ArchiverJob
+from app.worker.learner import Learner
+from decisioning.keys import Keys
+from decisioning.stores.archive import Archiver
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.loader import load_functions
+from decisioning.stores.log import GRACE_MS
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
+
+BUCKETS = 8
+
+
+class Worker:
+    """The background jobs, one round at a time, so that tests say when what is done."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.postgres_url is not None
+        assert settings.redis_url is not None
+        keys = Keys(settings.buckets)
+        policies = make_policies()
+        self._engine = make_engine(settings.postgres_url)
+        self._redis = make_redis(settings.redis_url)
+        self._archiver = Archiver(settings.postgres_url)
+        self._reader = LogReader(self._redis, keys)
+        self._arms = ArmStore(self._redis, keys)
+        self._rebuilder = Rebuilder(
+            self._engine, self._redis, keys, policies, CatalogueStore(self._engine), clock_ms
+        )
+        self._learners = [
+            Learner(key, policy, self._reader, self._arms, self._rebuilder)
+            for key, policy in policies.items()
+            if policy.width
+        ]
+        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, policies, 0.0)
+
+    async def start(self) -> None:
+        """What a worker does before its first round."""
+        await load_functions(self._redis)
+        await self._rebuilder.restore_if_lost()
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self._archiver.close()
+        await self._redis.aclose()
+        await self._engine.dispose()
+
+    async def learn(self) -> None:
+        """Fold everything that is in the log."""
+        for learner in self._learners:
+            while self._behind(await self._arms.load_positions(learner.key), await self._ends()):
+                await learner.round()
+
+    async def archive(self) -> None:
+        """Archive everything that is in the log, and the folds."""
+        while self._behind(await self._archiver.positions(), await self._ends()):
+            await self._archive.round()
+        await self._archive.round()
+
+    async def expire(self, ahead_s: int = 0) -> None:
+        """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""
+        now_ms = clock_ms() + ahead_s * 1000
+        while due := await self._reader.due(now_ms, 200):
+            await self._reader.expire(due, now_ms, GRACE_MS)
+
+    async def drain(self) -> None:
+        """Learn and archive all that has been acknowledged."""
+        await self.learn()
+        await self.archive()
+
+    async def _ends(self) -> dict[int, str]:
+        return await self._reader.last_positions()
+
+    @staticmethod
+    def _behind(positions: Mapping[int, str], ends: Mapping[int, str]) -> bool:
+        return any(order(positions.get(bucket, "0-0")) < order(end) for bucket, end in ends.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running API process: its application, its state, and a client without a key."""
+
+    app: FastAPI
+    state: ApiState
+    http: httpx.AsyncClient
+    keys: Mapping[Role, str]
+
+    async def call(
+        self, method: str, path: str, *, role: Role | None = "admin", **arguments: Any
+    ) -> httpx.Response:
+        """Send a request with the key of ``role`` (``None``: without a key)."""
+        headers = dict(arguments.pop("headers", {}))
+        if role is not None:
+            headers.setdefault("X-API-Key", self.keys[role])
+        return await self.http.request(method, path, headers=headers, **arguments)
+
+    async def ok(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send a request that must succeed; returns the parsed answer."""
+        response = await self.call(method, path, **arguments)
+        assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
+        return response.json()
+
+
+@dataclass(frozen=True, slots=True)
+class Nextbest:
+    """An installation: one API instance, a worker, and more instances on demand."""
+
+    settings: Settings
+    api: Instance
+    worker: Worker
+
+    @asynccontextmanager
+    async def another(self, **settings: Any) -> AsyncIterator[Instance]:
+        """One more API instance on the same servers, with some settings changed."""
+        changed = self.settings.model_copy(update=settings)
+        async with running(changed, self.api.keys) as instance:
+            yield instance
+
+
+@asynccontextmanager
+async def running(settings: Settings, keys: Mapping[Role, str]) -> AsyncIterator[Instance]:
+    """An application with its lifespan, reached through its ASGI interface."""
+    app = create_app(settings)
+    async with AsyncExitStack() as stack:
+        lifespan = await stack.enter_async_context(app.router.lifespan_context(app))
+        transport = _WithState(app, dict(lifespan or {}))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(transport), base_url="http://nextbest", timeout=30
+            )
+        )
+        yield Instance(app, app.state.nextbest, http, keys)
+
+
+class _WithState:
+    """Passes requests on with the lifespan's state, as servers do."""
+
+    def __init__(self, app: FastAPI, state: dict[str, Any]) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app({**scope, "state": dict(self._state)}, receive, send)
+
+
+async def make_keys(settings: Settings) -> dict[Role, str]:
+    """One key of each role."""
+    assert settings.postgres_url is not None
+    engine = make_engine(settings.postgres_url, pool_size=1)
+    try:
+        store = KeyStore(engine)
+        return {role: await store.create(role, f"test {role}") for role in ROLES}
+    finally:
+        await engine.dispose()
+
+
+async def eventually(what: Callable[[], Awaitable[Any]], within_s: float = 10.0) -> Any:
+    """Ask ``what`` until it answers with something true; returns that. Raises ``TimeoutError``."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + within_s
+    while loop.time() < until_s:
+        if found := await what():
+            return found
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"it did not happen within {within_s} s")
+
+
+CSV = {"Content-Type": "text/csv"}
+JSON = {"Content-Type": "application/json"}
+
+
+async def fill_shop(api: Instance) -> None:
+    """A catalogue to test with.
+
+    `gold` and `silver` go to anybody; `phone` needs consent to marketing, and may be decided twice a day. The
+    placement `home` has two slots and defaults to silver; in `desk` the agent confirms what was presented.
+    """
+    await api.ok("PUT", "/v1/groups/cards", json={"name": "Cards", "goal": "grow"})
+    for offer_id, value in (("gold", 40), ("silver", 10)):
+        await put_offer(api, offer_id, value=value)
+    limits = [{"max": 2, "window_s": 86_400}]
+    await put_offer(api, "phone", value=5, requires_consent="marketing", contact_limits=limits)
+    home = {
+        "channel": "web",
+        "slots": 2,
+        "default_offers": ["silver"],
+        "control_share": 0,
+        "deadline_ms": 5000,
+    }
+    await api.ok("PUT", "/v1/placements/home", json=home)
+    desk = {"channel": "web", "presentation": "explicit", "control_share": 0, "deadline_ms": 5000}
+    await api.ok("PUT", "/v1/placements/desk", json=desk)
+
+
+async def put_offer(api: Instance, offer_id: str, **fields: Any) -> None:
+    """An offer of the group `cards`, with a treatment for the web."""
+    await api.ok("PUT", f"/v1/offers/{offer_id}", json={"name": offer_id, "group": "cards"} | fields)
+    treatment = {"channel": "web", "language": "en", "title": offer_id}
+    await api.ok("PUT", f"/v1/offers/{offer_id}/treatments/banner", json=treatment)
+
+
+async def decide(api: Instance, customer_id: str = "ann", placement: str = "home", **fields: Any) -> Any:
+    """Ask for a decision; returns the answer."""
+    body = {"customer_id": customer_id, "placement": placement} | fields
+    return await api.ok("POST", "/v1/decisions", json=body, role="frontend")
+
+
+async def tell(api: Instance, decision_id: str, offer_id: str, outcome: str, **fields: Any) -> str:
+    """Give feedback; returns the status."""
+    body = {"decision_id": decision_id, "offer_id": offer_id, "outcome": outcome} | fields
+    answer = await api.ok("POST", "/v1/feedback", json=body, role="frontend")
+    return str(answer["status"])
+
+
+def problem_of(response: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:
+    """The problem document of a refusal, checked to be one; with ``field``, it must name that field."""
+    assert response.status_code == status, f"{response.status_code} {response.text[:500]}"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["status"] == status
+    assert document["type"] == "about:blank"
+    assert document["title"]
+    assert document["detail"]
+    assert {"type", "title", "status", "detail"} <= document.keys() <= {*ProblemOut.model_fields}
+    if field is not None:
+        assert field in [error["field"] for error in document["errors"]], document
+        assert all(error["reason"] for error in document["errors"])
+    return document
+
+
+async def traces(nextbest: Nextbest) -> dict[str, Any]:
+    """Everything that is stored but the profile cache: Redis by key, Postgres as a digest of each table."""
+    state = nextbest.api.state
+    stored: dict[str, Any] = {}
+    redis: Any = state.redis
+    async for key in redis.scan_iter():
+        if b":profile:" not in key:
+            stored[key.decode()] = await redis.dump(key)
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    async with state.engine.connect() as connection:
+        for (table,) in (await connection.execute(text(tables))).all():
+            digest = f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+            stored[f"table {table}"] = await connection.scalar(text(digest))
+    return stored

@@ -1,0 +1,193 @@
+"""Feedback over HTTP: each outcome counts once, and what cannot be recorded is refused with a reason."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def decided(api: Instance, **fields: Any) -> tuple[str, str]:
+    """A fresh decision: its id and its first offer."""
+    answer = await decide(api, **fields)
+    return answer["decision_id"], answer["offers"][0]["offer_id"]
+
+
+def item(decision_id: str, offer_id: str, outcome: str, **fields: Any) -> dict[str, Any]:
+    """One piece of feedback."""
+    return {"decision_id": decision_id, "offer_id": offer_id, "outcome": outcome} | fields
+
+
+def in_seconds(seconds: float) -> str:
+    """A time from now, in a zone far from here."""
+    at = datetime.now(UTC) + timedelta(seconds=seconds)
+    return at.astimezone().isoformat() if seconds % 2 else at.isoformat().replace("+00:00", "Z")
+
+
+async def test_an_outcome_counts_once(api: Instance) -> None:
+    decision_id, offer_id = await decided(api)
+    for outcome in ("presented", "clicked", "accepted"):
+        assert (
+            await tell(api, decision_id, offer_id, outcome, value=3, occurred_at=in_seconds(-1)) == "recorded"
+        )
+        assert await tell(api, decision_id, offer_id, outcome) == "duplicate"
+        assert await tell(api, decision_id, offer_id, outcome, value=9) == "duplicate"
+
+
+async def test_retries_at_once_in_two_instances(shop: Nextbest) -> None:
+    decision_id, offer_id = await decided(shop.api)
+    async with shop.another() as other:
+        statuses = await asyncio.gather(
+            *(tell(instance, decision_id, offer_id, "accepted") for instance in (shop.api, other) * 20)
+        )
+    assert Counter(statuses) == {"recorded": 1, "duplicate": 39}
+
+
+async def test_the_first_answer_of_a_customer_counts(api: Instance) -> None:
+    for first, second in (("accepted", "rejected"), ("rejected", "accepted")):
+        decision_id, offer_id = await decided(api)
+        await tell(api, decision_id, offer_id, first)
+        response = await api.call("POST", "/v1/feedback", json=item(decision_id, offer_id, second))
+        assert first in problem_of(response, 409)["detail"]
+
+
+async def test_an_outcome_after_the_window_is_late(api: Instance) -> None:
+    await api.ok(
+        "PUT", "/v1/placements/brief", json={"channel": "web", "reward_window_s": 1, "deadline_ms": 5000}
+    )
+    decision_id, offer_id = await decided(api, placement="brief")
+    assert await tell(api, decision_id, offer_id, "accepted", occurred_at=in_seconds(60)) == "late"
+    assert await tell(api, decision_id, offer_id, "accepted") == "duplicate"
+
+
+async def test_refusals_change_nothing(shop: Nextbest) -> None:
+    decision_id, offer_id = await decided(shop.api)
+    refused = {
+        404: [item("never", offer_id, "clicked"), item("nb000-" + "0" * 32, offer_id, "clicked")],
+        422: [
+            item(decision_id, "phone", "clicked"),
+            item(decision_id, "nothing", "clicked"),
+            item(decision_id, offer_id, "clicked", occurred_at=in_seconds(3600)),
+            item(decision_id, offer_id, "expired"),
+        ],
+    }
+    fields = iter(("offer_id", "offer_id", "occurred_at", "outcome"))
+    before = await traces(shop)
+    for status, items in refused.items():
+        for body in items:
+            response = await shop.api.call("POST", "/v1/feedback", json=body)
+            problem_of(response, status, next(fields) if status == 422 else None)
+    assert await traces(shop) == before
+
+
+async def test_a_batch_is_answered_item_by_item(api: Instance) -> None:
+    decision_id, offer_id = await decided(api)
+    items = [
+        item(decision_id, offer_id, "presented"),
+        item(decision_id, offer_id, "accepted"),
+        item("never", offer_id, "accepted"),
+        item(decision_id, offer_id, "rejected"),
+        item(decision_id, "phone", "accepted"),
+        item(decision_id, offer_id, "accepted"),
+        item(decision_id, offer_id, "clicked", occurred_at=in_seconds(3600)),
+    ]
+    answer = await api.ok("POST", "/v1/feedback/batch", json={"items": items})
+    assert [(a["status"], a["code"]) for a in answer["items"]] == [
+        ("recorded", 200),
+        ("recorded", 200),
+        ("refused", 404),
+        ("refused", 409),
+        ("refused", 422),
+        ("duplicate", 200),
+        ("refused", 422),
+    ]
+    for answered in answer["items"]:
+        assert (answered["reason"] is None) == (answered["code"] == 200)
+    assert "occurred_at" in answer["items"][6]["reason"]
+
+
+async def test_a_batch_counts_each_outcome_once(api: Instance) -> None:
+    decision_id, offer_id = await decided(api)
+    items = [item(decision_id, offer_id, "clicked")] * 400
+    answer = await api.ok("POST", "/v1/feedback/batch", json={"items": items})
+    statuses = Counter(answered["status"] for answered in answer["items"])
+    assert statuses == {"recorded": 1, "duplicate": 399}
+
+
+async def test_a_batch_that_is_malformed_is_refused_as_a_whole(shop: Nextbest) -> None:
+    decision_id, offer_id = await decided(shop.api)
+    good = item(decision_id, offer_id, "clicked")
+    before = await traces(shop)
+    for items, field in (([], "items"), ([good, {}], "items.1.outcome"), ([good] * 1001, "items")):
+        response = await shop.api.call("POST", "/v1/feedback/batch", json={"items": items})
+        if len(items) > 1000:
+            assert response.status_code in (413, 422)
+        else:
+            problem_of(response, 422, field)
+    assert await traces(shop) == before
+
+
+async def test_feedback_is_learned_from_in_every_instance(shop: Nextbest) -> None:
+    await put_offer(shop.api, "lesson")
+    treatment = {"channel": "class", "title": "lesson"}
+    await shop.api.ok("PUT", "/v1/offers/lesson/treatments/class", json=treatment)
+    await shop.api.ok(
+        "PUT", "/v1/placements/class", json={"channel": "class", "control_share": 0, "deadline_ms": 5000}
+    )
+
+    async def arm(instance: Instance) -> dict[str, Any] | None:
+        arms = (await instance.ok("GET", "/v1/policies/thompson/arms", role="scientist"))["arms"]
+        return next((a for a in arms if a["offer_id"] == "lesson" and a["observations"] > 2.9), None)
+
+    async with shop.another() as other:
+        for outcome in ("accepted", "rejected", "accepted"):
+            decision_id, offer_id = await decided(shop.api, placement="class")
+            await tell(shop.api, decision_id, offer_id, outcome)
+        before = await decide(shop.api, placement="class", dry_run=True)
+        await shop.worker.learn()
+        for instance in (shop.api, other):
+            found = await eventually(partial(arm, instance))
+            assert found["observations"] == pytest.approx(3, abs=0.01)
+            assert found["successes"] == pytest.approx(2, abs=0.01)
+            assert found["mean"] == pytest.approx(2 / 3, abs=0.01)
+            assert 0 <= found["low"] < 2 / 3 < found["high"] <= 1
+        after = [await decide(i, placement="class", dry_run=True) for i in (shop.api, other)]
+    assert before["offers"][0]["factors"]["P"] < after[0]["offers"][0]["factors"]["P"]
+    assert after[0]["offers"][0]["factors"] == after[1]["offers"][0]["factors"]
+
+
+async def test_arms_of_policies_that_learn_nothing(api: Instance) -> None:
+    for policy in ("random", "propensity"):
+        answer = await api.ok("GET", f"/v1/policies/{policy}/arms")
+        assert (answer["policy"], answer["arms"]) == (policy, [])
+    problem_of(await api.call("GET", "/v1/policies/nothing/arms"), 404)
+    problem_of(await api.call("GET", "/v1/policies/a%20b/arms"), 422, "name")
+
+
+async def test_the_largest_values_can_be_added_up(shop: Nextbest) -> None:
+    for _ in range(3):
+        decision_id, offer_id = await decided(shop.api, placement="desk")
+        await tell(shop.api, decision_id, offer_id, "accepted", value=1e15)
+    await shop.worker.drain()
+    report = await shop.api.ok("GET", "/v1/reports/acceptance?by=placement&placement=desk")
+    assert report["rows"][0]["value"] == 3e15
+
+
+async def test_what_cannot_be_stored_is_not_acknowledged(shop: Nextbest) -> None:
+    decision_id, offer_id = await decided(shop.api)
+    body = item(decision_id, offer_id, "accepted")
+    before = await traces(shop)
+    async with shop.another(redis_url="redis://127.0.0.1:1/0") as deaf:
+        response = await deaf.call("POST", "/v1/feedback", json=body)
+        problem_of(response, 503)
+        assert int(response.headers["Retry-After"]) >= 1
+        batch = await deaf.ok("POST", "/v1/feedback/batch", json={"items": [body, body]})
+        assert [a["code"] for a in batch["items"]] == [503, 503]
+    assert await traces(shop) == before
+    assert await tell(shop.api, decision_id, offer_id, "accepted") == "recorded"

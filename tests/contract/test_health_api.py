@@ -1,0 +1,135 @@
+"""Health, and what callers see while a store is gone: readiness tells, decisions degrade, nothing false is said."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.contract.gate import Gate, gate
+from tests.contract.support import CSV, Instance, Nextbest, decide, eventually, problem_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def gated(shop: Nextbest) -> AsyncIterator[tuple[Instance, Gate, Gate]]:
+    """An instance whose ways to Postgres and Redis can be shut."""
+    async with gate(shop.settings.postgres_url) as postgres, gate(shop.settings.redis_url) as redis:
+        urls = {"postgres_url": postgres.url, "redis_url": redis.url, "redis_stall_ms": 200}
+        async with shop.another(**urls) as instance:
+            yield instance, postgres, redis
+
+
+async def checks(instance: Instance, status: int) -> dict[str, str] | None:
+    """What readiness tells, if it answers with ``status``; ``None`` if not."""
+    response = await instance.call("GET", "/readyz", role=None)
+    body = response.json()
+    assert response.headers["Content-Type"] == "application/json"
+    assert (body["status"] == "ok") == (response.status_code == 200)
+    found: dict[str, str] = body["checks"]
+    return found if response.status_code == status else None
+
+
+async def test_all_is_well(api: Instance) -> None:
+    assert await api.ok("GET", "/livez", role=None) == {"status": "ok"}
+    assert await checks(api, 200) == dict.fromkeys(("postgres", "redis", "catalogue", "keys", "arms"), "ok")
+
+
+async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
+    async with gated(shop) as (instance, postgres, redis):
+        for down, name in ((postgres, "postgres"), (redis, "redis")):
+            assert await checks(instance, 200)
+            await down.shut()
+
+            async def not_ready() -> dict[str, str] | None:
+                return await checks(instance, 503)
+
+            async def ready() -> dict[str, str] | None:
+                return await checks(instance, 200)
+
+            found = await eventually(not_ready)
+            assert {check for check, state in found.items() if state != "ok"} == {name}
+            assert found[name] == "does not answer"
+            assert (await instance.call("GET", "/livez", role=None)).status_code == 200
+            await down.open()
+            await eventually(ready)
+
+
+async def test_a_process_that_starts_without_stores(shop: Nextbest) -> None:
+    dead = {"redis_url": "redis://127.0.0.1:1/0", "postgres_url": "postgresql://u:secret@127.0.0.1:1/x"}
+    async with shop.another(**dead) as instance:
+        found = await checks(instance, 503)
+        assert found is not None
+        assert {check for check, state in found.items() if state != "ok"} == found.keys()
+        assert "secret" not in str(found)
+        assert "127.0.0.1" not in str(found)
+        response = await instance.call("GET", "/v1/offers")
+        assert "not ready" in problem_of(response, 503)["detail"]
+        assert response.headers["Retry-After"]
+        assert (await instance.call("GET", "/metrics", role=None)).status_code == 200
+
+
+async def test_without_postgres_the_cached_are_served_and_changes_refused(shop: Nextbest) -> None:
+    async with gated(shop) as (instance, postgres, _):
+        await shop.api.ok("PUT", "/v1/customers/known", json={"consents": {"marketing": ["*"]}})
+        redis: Any = instance.state.redis
+        await redis.delete(instance.state.keys.profile("known"))
+        await decide(instance, "known")
+
+        async def cached() -> bool:
+            return bool(await redis.exists(instance.state.keys.profile("known")))
+
+        await eventually(cached)
+        await postgres.shut()
+        assert (await decide(instance, "known"))["degraded"] == []
+        stranger = await decide(instance, "stranger")
+        assert stranger["degraded"] == ["profile_unavailable"]
+        assert "phone" not in str(stranger["offers"])
+        assert len(stranger["offers"]) == 2
+        calls: list[tuple[str, str, dict[str, Any]]] = [
+            ("PUT", "/v1/customers/known", {"json": {}}),
+            ("GET", "/v1/customers/known", {}),
+            ("PUT", "/v1/groups/cards", {"json": {"name": "x", "goal": "grow"}}),
+            ("PUT", "/v1/offers/x", {"json": {"name": "x", "group": "cards"}}),
+            ("PUT", "/v1/offers/gold/treatments/x", {"json": {"channel": "x", "title": "x"}}),
+            ("PUT", "/v1/placements/x", {"json": {"channel": "x"}}),
+            ("GET", "/v1/reports/acceptance", {}),
+            ("POST", "/v1/imports/customers", {"content": "customer_id\n1\n", "headers": CSV}),
+            ("GET", "/v1/decisions/unknown", {}),
+        ]
+        for method, path, arguments in calls:
+            response = await instance.call(method, path, **arguments)
+            problem_of(response, 503)
+            assert response.headers["Retry-After"], path
+        for path in ("/v1/offers", "/v1/placements/home", "/v1/policies/thompson/arms"):
+            await instance.ok("GET", path)
+    assert (await shop.api.ok("GET", "/v1/customers/known"))["consents"] == {"marketing": ["*"]}
+
+
+async def test_without_redis_decisions_are_made_and_not_logged(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/customers/known", json={"consents": {"marketing": ["*"]}})
+    async with gated(shop) as (instance, _, redis):
+        await redis.shut()
+        answer = await decide(instance, "known", decision_id="unlogged")
+        assert answer["degraded"] == ["contact_history_unavailable"]
+        assert answer["feedback_until"] is None
+        assert {offer["offer_id"] for offer in answer["offers"]} == {"gold", "silver"}
+        await redis.open()
+
+        async def back() -> bool:
+            return not (await decide(instance, "known"))["degraded"]
+
+        await eventually(back)
+    problem_of(await shop.api.call("GET", "/v1/decisions/unlogged"), 404)
+
+
+async def test_without_both_the_defaults_are_given(shop: Nextbest) -> None:
+    async with gated(shop) as (instance, postgres, redis):
+        await postgres.shut()
+        await redis.shut()
+        answer = await decide(instance, "known")
+        assert answer["degraded"] == ["contact_history_unavailable", "profile_unavailable"]
+        assert [offer["offer_id"] for offer in answer["offers"]] == ["silver"]
+        feedback = {"decision_id": answer["decision_id"], "offer_id": "silver", "outcome": "clicked"}
+        problem_of(await instance.call("POST", "/v1/feedback", json=feedback), 503)

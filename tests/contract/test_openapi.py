@@ -1,0 +1,169 @@
+"""The OpenAPI document: complete, readable, and true; its examples are sent to the service as they stand."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from app.api import (
+    schemas,
+    schemas_catalog,
+    schemas_customers,
+    schemas_decisions,
+    schemas_feedback,
+    schemas_reports,
+)
+from tests.contract.support import Instance, decide
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MODULES = (
+    schemas,
+    schemas_catalog,
+    schemas_customers,
+    schemas_decisions,
+    schemas_feedback,
+    schemas_reports,
+)
+MODELS = {
+    name: model
+    for module in MODULES
+    for name, model in vars(module).items()
+    if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
+}
+WITH_EXAMPLES = sorted(name for name, model in MODELS.items() if "examples" in model.model_json_schema())
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """All operations by "METHOD path"."""
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+@pytest.fixture
+def document(api: Instance) -> dict[str, Any]:
+    """The document as it is served."""
+    found: dict[str, Any] = json.loads(json.dumps(api.app.openapi()))
+    return found
+
+
+async def test_it_is_served_without_a_key(api: Instance, document: dict[str, Any]) -> None:
+    assert (await api.call("GET", "/openapi.json", role=None)).json() == document
+    page = await api.call("GET", "/docs", role=None)
+    assert page.status_code == 200
+    assert "/openapi.json" in page.text
+
+
+async def test_operations_are_named_and_described(document: dict[str, Any]) -> None:
+    found = operations(document)
+    ids = [operation["operationId"] for operation in found.values()]
+    assert len(set(ids)) == len(ids)
+    assert all(name.isidentifier() and len(name) <= 24 for name in ids), ids
+    tags = {tag["name"] for tag in document["tags"]}
+    for operation in found.values():
+        assert operation["summary"]
+        assert operation["description"].strip()
+        assert {*operation["tags"]} <= tags
+    assert all(tag["description"] for tag in document["tags"])
+
+
+async def test_keys_are_declared(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
+    assert (schemes["apiKey"]["in"], schemes["apiKey"]["name"]) == ("header", "X-API-Key")
+    for name, operation in operations(document).items():
+        assert ("security" in operation) == ("/v1/" in name)
+
+
+async def test_errors_are_problems(document: dict[str, Any]) -> None:
+    problem = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
+    for name, operation in operations(document).items():
+        if "/v1/" not in name:
+            continue
+        responses = operation["responses"]
+        errors = {int(status) for status in responses if int(status) >= 400}
+        assert errors >= {401, 403, 422, 503}, name
+        assert ("requestBody" in operation) == (errors >= {413, 415}), name
+        assert errors <= {401, 403, 404, 409, 413, 415, 422, 503}, name
+        for status in errors:
+            assert responses[str(status)]["content"] == {"application/problem+json": problem}
+            assert responses[str(status)]["description"]
+    assert not {"HTTPValidationError", "ValidationError"} & document["components"]["schemas"].keys()
+
+
+async def test_every_answer_has_a_schema(document: dict[str, Any]) -> None:
+    for name, operation in operations(document).items():
+        for status, response in operation["responses"].items():
+            for content in response["content"].values():
+                assert content["schema"], (name, status)
+                assert content["schema"] != {"additionalProperties": True, "type": "object"}
+
+
+async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    for part in text.split('"$ref": "')[1:]:
+        path = part.partition('"')[0].removeprefix("#/").split("/")
+        found: Any = document
+        for key in path:
+            found = found[key]
+        assert found
+
+
+async def test_every_model_is_described(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+
+
+async def test_every_body_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document).items():
+        if "requestBody" not in operation:
+            continue
+        for content_type, content in operation["requestBody"]["content"].items():
+            reference = content["schema"].get("$ref", "").rpartition("/")[2]
+            schema = document["components"]["schemas"].get(reference, {})
+            binary = content_type == "application/vnd.apache.parquet"
+            assert binary or schema.get("examples") or content.get("example"), name
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+async def test_examples_are_of_their_model(name: str) -> None:
+    adapter: TypeAdapter[BaseModel] = TypeAdapter(MODELS[name])
+    for example in MODELS[name].model_json_schema()["examples"]:
+        model = adapter.validate_python(example)
+        if not issubclass(MODELS[name], schemas.Body):
+            shown = model.model_dump(mode="json", exclude_unset=True)
+            assert json.loads(json.dumps(shown)) == example
+
+
+async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any]) -> None:
+    await api.ok("PUT", "/v1/groups/type-a", json={"name": "Type A", "goal": "grow"})
+    mine = (await decide(api, placement="desk"))["decision_id"]
+    for name, operation in operations(document).items():
+        method, _, path = name.partition(" ")
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        model = MODELS[content["schema"]["$ref"].rpartition("/")[2]]
+        for example in model.model_json_schema()["examples"]:
+            for parameter in ("group_id", "treatment_id", "placement_id", "customer_id"):
+                path = path.replace(f"{{{parameter}}}", "1025")
+            body = json.dumps(example).replace(schemas_feedback._DECISION, mine)
+            response = await api.call(
+                method,
+                path.replace("{offer_id}", "gold"),
+                content=body,
+                headers={"Content-Type": "application/json"},
+            )
+            # Feedback on gold is not valid should the decision have been for silver.
+            assert response.status_code in (200, 201) or "not among the offers" in response.text, name
+
+
+async def test_optional_fields_show_their_defaults(document: dict[str, Any]) -> None:
+    placement = document["components"]["schemas"]["PlacementBody"]["properties"]
+    assert placement["slots"]["default"] == 1
+    assert placement["control_share"]["default"] == 0.1
+    assert document["components"]["schemas"]["DecisionRequest"]["additionalProperties"] is False

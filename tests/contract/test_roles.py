@@ -1,0 +1,185 @@
+"""Who may do what: every route, with every role, without a key, and with keys that are none."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.keys import ROLES, KeyStore, Role
+from tests.contract.support import Instance, Nextbest, eventually, problem_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EVERYONE: set[Role] = {"frontend", "ops", "scientist", "admin"}
+ROLES_OF: dict[str, set[Role]] = {
+    "decide": {"frontend", "admin"},
+    "read_decision": EVERYONE,
+    "record_feedback": {"frontend", "admin"},
+    "record_feedback_batch": {"frontend", "admin"},
+    "read_groups": EVERYONE,
+    "read_group": EVERYONE,
+    "put_group": {"ops", "admin"},
+    "read_offers": EVERYONE,
+    "read_offer": EVERYONE,
+    "put_offer": {"ops", "admin"},
+    "put_treatment": {"ops", "admin"},
+    "read_placements": EVERYONE,
+    "read_placement": EVERYONE,
+    "put_placement": {"ops", "admin"},
+    "put_customer": {"ops", "admin"},
+    "read_customer": {"ops", "scientist", "admin"},
+    "import_rows": {"ops", "admin"},
+    "read_acceptance": {"ops", "scientist", "admin"},
+    "read_arms": {"ops", "scientist", "admin"},
+}
+OPEN = {"livez", "readyz", "metrics"}
+
+PROTECTED = sorted(ROLES_OF)
+
+
+def operations_of(api: Instance) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each operation in the OpenAPI document."""
+    return {
+        operation["operationId"]: (method.upper(), path, operation)
+        for path, methods in api.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, Any]]:
+    """A plausible request: method, path, and arguments with a body if the operation has one."""
+    method, path, operation = operations_of(api)[operation_id]
+    for parameter in operation.get("parameters", []):
+        path = path.replace(f"{{{parameter['name']}}}", "customers" if parameter["name"] == "kind" else "x")
+    arguments: dict[str, Any] = {}
+    if "requestBody" in operation:
+        content_type = next(iter(operation["requestBody"]["content"]))
+        body = b"{}" if content_type == "application/json" else b"customer_id\n1\n"
+        arguments = {"content": body, "headers": {"Content-Type": content_type}}
+    return method, path, arguments
+
+
+async def test_every_route_is_in_the_table(api: Instance) -> None:
+    assert operations_of(api).keys() == ROLES_OF.keys() | OPEN
+
+
+async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
+    operations = operations_of(api)
+    protected = {name for name, (_, path, _) in operations.items() if path.startswith("/v1/")}
+    assert protected == ROLES_OF.keys()
+    for name in protected:
+        schemes = operations[name][2]["security"]
+        assert [set(scheme) for scheme in schemes] == [{"bearer"}, {"apiKey"}]
+        assert all(set(roles) == ROLES_OF[name] for scheme in schemes for roles in scheme.values())
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("operation_id", PROTECTED)
+async def test_roles(api: Instance, operation_id: str, role: Role) -> None:
+    method, path, arguments = request_for(api, operation_id)
+    response = await api.call(method, path, role=role, **arguments)
+    if role in ROLES_OF[operation_id]:
+        assert response.status_code in (200, 201, 404, 422), response.text
+    else:
+        assert role in problem_of(response, 403)["detail"]
+
+
+@pytest.mark.parametrize("operation_id", PROTECTED)
+async def test_without_a_key(api: Instance, operation_id: str) -> None:
+    method, path, arguments = request_for(api, operation_id)
+    response = await api.call(method, path, role=None, **arguments)
+    problem_of(response, 401)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/", "/v1/none", "/v1/offers/%2e%2e/%2e%2e/livez", "/v1%2Foffers", "/v1/docs"]
+)
+async def test_no_path_under_v1_tells_anything_without_a_key(api: Instance, path: str) -> None:
+    problem_of(await api.call("GET", path, role=None), 401)
+
+
+@pytest.mark.parametrize("path", ["//v1/offers", "/V1/offers", "/v1", "/v1offers", "/%2fv1/offers"])
+async def test_paths_that_only_look_like_v1_lead_nowhere(api: Instance, path: str) -> None:
+    assert (await api.call("GET", path, role=None)).status_code in (401, 404)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"])
+async def test_open_paths(api: Instance, path: str) -> None:
+    assert (await api.call("GET", path, role=None)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", ["X-API-Key: {}", "Authorization: Bearer {}", "authorization: bEaReR   {} "]
+)
+async def test_both_ways_to_send_a_key(api: Instance, headers: str) -> None:
+    name, _, value = headers.format(api.keys["ops"]).partition(": ")
+    assert (await api.call("GET", "/v1/offers", role=None, headers={name: value})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", " ", "nb_admin_", "nb_admin_" + "A" * 43, "null", "*", "' OR 1=1 --", "x" * 5000),
+        *("ключ".encode(), b"\xff\xfe", b"\xed\xa0\x80", "schlüssel".encode("latin-1")),
+    ],
+)
+@pytest.mark.parametrize("name", ["X-API-Key", "Authorization"])
+async def test_keys_that_are_none(api: Instance, name: str, value: str | bytes) -> None:
+    value = value.encode() if isinstance(value, str) else value
+    headers = {name: b"Bearer " + value if name == "Authorization" else value}
+    problem_of(await api.call("GET", "/v1/offers", role=None, headers=headers), 401)
+
+
+async def test_a_key_is_not_taken_from_elsewhere(api: Instance) -> None:
+    key = api.keys["admin"]
+    problem_of(await api.call("GET", f"/v1/offers?api_key={key}&key={key}", role=None), 401)
+    problem_of(await api.call("GET", "/v1/offers", role=None, headers={"Cookie": f"X-API-Key={key}"}), 401)
+    problem_of(await api.call("GET", "/v1/offers", role=None, headers={"Authorization": key}), 401)
+    wrong_case = {"X-API-Key": key.swapcase()}
+    problem_of(await api.call("GET", "/v1/offers", role=None, headers=wrong_case), 401)
+
+
+async def test_the_bearer_token_comes_first(api: Instance) -> None:
+    both = {"Authorization": "Bearer nothing", "X-API-Key": api.keys["admin"]}
+    problem_of(await api.call("GET", "/v1/offers", role=None, headers=both), 401)
+
+
+async def test_a_revoked_key_is_refused_in_every_instance(shop: Nextbest) -> None:
+    store = KeyStore(shop.api.state.engine)
+    key = await store.create("ops", "leaver")
+
+    async def status(instance: Instance) -> int:
+        response = await instance.call("GET", "/v1/offers", role=None, headers={"X-API-Key": key})
+        return response.status_code
+
+    async with shop.another() as other:
+
+        async def taken() -> bool:
+            return await status(shop.api) == await status(other) == 200
+
+        async def refused() -> bool:
+            return await status(shop.api) == await status(other) == 401
+
+        await eventually(taken)
+        key_id = next(k.key_id for k in (await store.load()).values() if k.name == "leaver")
+        assert await store.revoke(key_id)
+        await eventually(refused)
+        assert not await store.revoke(key_id)
+
+
+async def test_only_hashes_of_keys_are_stored(shop: Nextbest) -> None:
+    secret = shop.api.keys["admin"].rpartition("_")[2]
+    dump = "SELECT string_agg(k::text || encode(k.hash, 'escape'), ' ') FROM api_keys k"
+    async with shop.api.state.engine.connect() as connection:
+        stored = str(await connection.scalar(text(dump)))
+    assert "test admin" in stored
+    assert secret not in stored
+
+
+async def test_changes_carry_their_author(shop: Nextbest) -> None:
+    group = {"name": "Signed", "goal": "serve"}
+    await shop.api.ok("PUT", "/v1/groups/signed", json=group, role="ops")
+    author = text("SELECT author FROM catalog_entries WHERE id = 'signed'")
+    async with shop.api.state.engine.connect() as connection:
+        assert await connection.scalar(author) == "test ops"

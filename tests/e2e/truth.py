@@ -1,0 +1,143 @@
+"""What must be true of the stores: arms and roll-ups against folds made here, from the rows in Postgres."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import text
+
+from app.state import make_policies
+from bandits.state import ArmTable, fold
+from decisioning.keys import Keys
+from decisioning.records import Outcome
+from decisioning.stores.archive import ArchiveReader
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.streams import START, Arms, ArmStore, LogReader, make_redis, order
+from tests.e2e.support import Installation, eventually
+
+T = TypeVar("T")
+POLICY = "thompson@1"
+COUNTS = ("decided", "presented", "clicked", "accepted", "rejected", "ignored", "unobserved", "late", "value")
+
+
+class Stores:
+    """Direct access to what an installation has stored."""
+
+    def __init__(self, installation: Installation, redis: Any, engine: Any) -> None:
+        keys = Keys(installation.settings.buckets)
+        self.keys = keys
+        self.redis = redis
+        self.engine = engine
+        self.arms = ArmStore(redis, keys)
+        self.reader = LogReader(redis, keys)
+        self.archive = ArchiveReader(engine)
+
+    async def rows(self, query: str, **values: Any) -> list[Any]:
+        """The rows of a query."""
+        async with self.engine.connect() as connection:
+            return list(await connection.execute(text(query), values))
+
+    async def caught_up(self) -> bool:
+        """Whether everything in the streams is folded and archived, folds included."""
+        ends = await self.reader.last_positions()
+        folded = await self.arms.load_positions(POLICY)
+        archived = await self.archive.positions()
+        if any(
+            order(done.get(bucket, START)) < order(end)
+            for done in (folded, archived)
+            for bucket, end in ends.items()
+        ):
+            return False
+        return await self.archive.last_fold(POLICY) == await self.arms.load_epoch(POLICY)
+
+    async def outcomes(self) -> list[Outcome]:
+        """All archived outcomes that teach."""
+        return [outcome async for part in self.archive.observations() for outcome in part]
+
+
+@asynccontextmanager
+async def stores(installation: Installation) -> AsyncIterator[Stores]:
+    """Connections of our own."""
+    redis = make_redis(installation.redis_url)
+    engine = make_engine(installation.postgres_url, pool_size=2)
+    try:
+        yield Stores(installation, redis, engine)
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+def look(installation: Installation, work: Callable[[Stores], Coroutine[Any, Any, T]]) -> T:
+    """Run ``work`` with the stores, from a test that is not asynchronous."""
+
+    async def run() -> T:
+        async with stores(installation) as found:
+            return await work(found)
+
+    return asyncio.run(run())
+
+
+def wait_caught_up(installation: Installation, within_s: float = 30.0) -> None:
+    """Wait until learner and archiver have done everything that there is."""
+    eventually(lambda: look(installation, Stores.caught_up), within_s)
+
+
+def folded(outcomes: list[Outcome]) -> dict[str, bytes]:
+    """The arms that a fresh fold of outcomes gives, in their stored form."""
+    policy = make_policies()[POLICY]
+    table = ArmTable(policy.width)
+    seen = [observation for outcome in outcomes if (observation := outcome.observation()) is not None]
+    for name, delta in fold(policy, seen).items():
+        table.add(name, delta)
+    return dict(table.fields())
+
+
+async def check_arms(found: Stores) -> Arms:
+    """Arms in Redis equal a fresh fold of the outcomes in Postgres, bit for bit. Returns them."""
+    arms = await found.arms.load(POLICY)
+    assert arms is not None
+    assert arms.fields == folded(await found.outcomes())
+    return arms
+
+
+async def check_roll_ups(found: Stores) -> None:
+    """Roll-ups equal a fold of decisions and outcomes. Values must be multiples of a power of two to be exact."""
+    expected: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    decisions = await found.rows("SELECT decided_at, placement, policy, header FROM decisions")
+    for row in decisions:
+        for offer in row.header["offers"]:
+            expected[_hour(row), row.placement, row.policy, offer["offer_id"]]["decided"] += 1
+    for row in await found.rows("SELECT * FROM outcomes"):
+        counts = expected[_hour(row), row.placement, row.policy, row.offer_id]
+        if row.outcome == "withdrawn":
+            counts["decided"] -= 1
+        elif row.outcome == "expired":
+            counts["ignored" if row.reward is not None else "unobserved"] += 1
+        elif row.late:
+            counts["late"] += 1
+        else:
+            counts[row.outcome] += 1
+            if row.outcome == "accepted":
+                counts["value"] += row.value or 0
+    stored = {
+        (row.hour, row.placement, row.policy, row.offer_id): {name: getattr(row, name) for name in COUNTS}
+        for row in await found.rows("SELECT * FROM acceptance")
+    }
+    assert stored == {key: {name: counts[name] for name in COUNTS} for key, counts in expected.items()}
+
+
+def _hour(row: Any) -> Any:
+    return row.decided_at.replace(minute=0, second=0, microsecond=0)
+
+
+async def execute(postgres_url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,59 @@
+"""What the tests of policies share: views to choose from, and statistics with a known error rate."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bandits.policy import FloatArray
+from decisioning.catalog import Catalogue, Offer, Placement, PlacementView, Treatment
+
+
+def view_of(numbers: Sequence[int], values: Sequence[float] | None = None, slots: int = 3) -> PlacementView:
+    """A view with offers of these numbers (in rising order) and values."""
+    treatment = Treatment(treatment_id="t", channel="web", language="en", title="", message="")
+    offers = {
+        f"o{number}": Offer(
+            offer_id=f"o{number}", number=number, name="", group="g", value=value, treatments=(treatment,)
+        )
+        for number, value in zip(numbers, values or [1.0] * len(numbers), strict=True)
+    }
+    placement = Placement(placement_id="home", channel="web", slots=slots)
+    return Catalogue(version=1, offers=offers, placements={"home": placement}).view("home")
+
+
+def chi_squared_score(observed: Iterable[float], expected: Iterable[float], *, fitted: int = 1) -> float:
+    """Pearson's statistic as a standard normal score (Wilson and Hilferty, PNAS 17, 1931); 4 is 1 in 30,000.
+
+    Degrees of freedom are the cells less `fitted`. Cells that expect fewer than 5 are pooled into one.
+    """
+    pairs = sorted(zip(expected, observed, strict=True), reverse=True)
+    cells = [(e, o) for e, o in pairs if e >= 5]
+    rest = [(e, o) for e, o in pairs if e < 5]
+    if rest:
+        cells.append((sum(e for e, _ in rest), sum(o for _, o in rest)))
+    statistic = sum((o - e) ** 2 / e for e, o in cells if e > 0)
+    assert all(o == 0 for e, o in cells if e == 0), "something happened that had no chance"
+    freedom = sum(e > 0 for e, _ in cells) - fitted
+    spread = 2.0 / (9.0 * freedom)
+    return float(((statistic / freedom) ** (1.0 / 3.0) - (1.0 - spread)) / math.sqrt(spread))
+
+
+def binomial_bounds(trials: int, chance: float, score: float = 4.0) -> tuple[float, float]:
+    """Between which counts a binomial lies but for 1 time in 16,000 (normal approximation)."""
+    middle, spread = trials * chance, math.sqrt(trials * chance * (1 - chance))
+    return middle - score * spread, middle + score * spread
+
+
+def counts(values: Iterable[Any], keys: Iterable[Any]) -> Mapping[Any, int]:
+    """How often each of `keys` occurs; every value must be one of them."""
+    found = dict.fromkeys(keys, 0)
+    for value in values:
+        found[value] += 1
+    return found
+
+
+def sums(n: float, s: float, e: float) -> FloatArray:
+    """The state of one thompson arm: observations, acceptances, expected acceptances."""
+    return np.array([n, s, e])

@@ -1,0 +1,272 @@
+"""The conformance checks can fail: each of these policies breaks a law on purpose, and the law finds it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bandits.checks import check, checks_for
+from bandits.errors import BanditsError, ConformanceError
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Observation
+from bandits.random import RandomPolicy
+from bandits.thompson import PreparedArms, ThompsonPolicy
+
+
+class Counting(ThompsonPolicy):
+    """Answers differently every time."""
+
+    asked = 0
+
+    def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
+        Counting.asked += 1
+        return super().propensities(prepared, candidates) / Counting.asked
+
+
+class Hoarding(ThompsonPolicy):
+    """Keeps what it has seen in itself, where no other process finds it."""
+
+    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
+        super().__init__(name, version, parameters)
+        self.seen: list[Observation] = []
+
+    def learn(self, observation: Observation) -> FloatArray:
+        self.seen.append(observation)
+        return super().learn(observation)
+
+
+class Averaging(Hoarding):
+    """Learns a running average: what an outcome adds depends on those before it."""
+
+    def learn(self, observation: Observation) -> FloatArray:
+        return super().learn(observation) / len(self.seen)
+
+
+class Overflowing(ThompsonPolicy):
+    """Adds numbers so large that their sums are no longer exact."""
+
+    def learn(self, observation: Observation) -> FloatArray:
+        return super().learn(observation) * 1e11
+
+
+class Narrow(ThompsonPolicy):
+    """Learns fewer numbers than its width."""
+
+    def learn(self, observation: Observation) -> FloatArray:
+        return super().learn(observation)[:2]
+
+
+class Trusting(ThompsonPolicy):
+    """Takes the missing propensity for a number."""
+
+    def learn(self, observation: Observation) -> FloatArray:
+        return np.array([1.0, observation.reward, observation.prior])
+
+
+class Leaking(ThompsonPolicy):
+    """Gives away less than there is."""
+
+    def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
+        exact = super().selector(prepared, candidates)
+        return lambda available: exact(available) * 0.999
+
+
+class Spilling(RandomPolicy):
+    """Gives chances to what is not available."""
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        return lambda available: np.full(len(available), 1.0 / len(available))
+
+
+class Greedy(RandomPolicy):
+    """Promises to explore, and does not."""
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        best = candidates.prior * candidates.weight
+        return lambda available: 1.0 * (np.arange(len(best)) == np.argmax(np.where(available, best, -1.0)))
+
+
+class Renormalising(ThompsonPolicy):
+    """Lets what is masked take part in the contest, and shares out its wins afterwards."""
+
+    def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
+        everything = super().selector(prepared, candidates)(np.ones(len(candidates), dtype=bool))
+
+        def distribution(available: BoolArray) -> FloatArray:
+            left: FloatArray = np.where(available, everything, 0.0)
+            left /= left.sum()
+            return left
+
+        return distribution
+
+
+class FirstComeFirstServed(RandomPolicy):
+    """Prefers what is listed first."""
+
+    epsilon = 0.0
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        def distribution(available: BoolArray) -> FloatArray:
+            left: FloatArray = np.where(available, 1.0 / np.cumsum(np.maximum(available, 1e-9)), 0.0)
+            left /= left.sum()
+            return left
+
+        return distribution
+
+
+class SeededByRow(ThompsonPolicy):
+    """Draws depend on where an offer stands in the list."""
+
+    def prepare(self, offers: IntArray, state: FloatArray) -> PreparedArms:
+        return super().prepare(np.arange(len(offers), dtype=np.uint32), state)
+
+
+class Overconfident(RandomPolicy):
+    """Takes odds for propensities."""
+
+    def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
+        return super().propensities(prepared, candidates) * 1.5
+
+
+class Tidying(RandomPolicy):
+    """Replaces missing propensities where they are."""
+
+    def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
+        candidates.prior[np.isnan(candidates.prior)] = 0.0
+        return super().propensities(prepared, candidates)
+
+
+class Wearing(ThompsonPolicy):
+    """Uses up what was prepared."""
+
+    def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
+        prepared.draws[:] = np.roll(prepared.draws, 1)
+        return super().selector(prepared, candidates)
+
+
+class Masking(RandomPolicy):
+    """Takes the mask that it is given for its own."""
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        def distribution(available: BoolArray) -> FloatArray:
+            probabilities = available / np.count_nonzero(available)
+            available[:] = False
+            return probabilities
+
+        return distribution
+
+
+class Sharing(RandomPolicy):
+    """Hands out its own array."""
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        kept: dict[bytes, FloatArray] = {}
+        exact = super().selector(prepared, candidates)
+        return lambda available: kept.setdefault(available.tobytes(), exact(available))
+
+
+class Stale(ThompsonPolicy):
+    """Forgets to refresh."""
+
+    def refresh(
+        self, prepared: PreparedArms, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]
+    ) -> PreparedArms:
+        return prepared
+
+
+class Rereading(ThompsonPolicy):
+    """Refreshes from rows that it was not given."""
+
+    def refresh(
+        self, prepared: PreparedArms, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]
+    ) -> PreparedArms:
+        return self.prepare(offers, np.nan_to_num(state))
+
+
+class Pooling(ThompsonPolicy):
+    """Shifts everybody by the mean of all arms."""
+
+    def prepare(self, offers: IntArray, state: FloatArray) -> PreparedArms:
+        prepared = super().prepare(offers, state)
+        return PreparedArms(prepared.draws, prepared.ratio / prepared.ratio.mean())
+
+
+class Unimpressed(ThompsonPolicy):
+    """Learns, and does not care."""
+
+    def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
+        odds = self._odds(candidates)
+        return odds / (1.0 + odds)
+
+
+class Lenient(RandomPolicy):
+    """Takes any parameter."""
+
+    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
+        super().__init__(name, version, {})
+
+
+class Boundless(RandomPolicy):
+    """Explores more than always."""
+
+    epsilon = 1.5
+
+
+class Sociable(ThompsonPolicy):
+    """Cannot choose where there is no choice."""
+
+    def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
+        if len(candidates) == 1:
+            raise IndexError("two are needed")
+        return super().selector(prepared, candidates)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "law"),
+    [
+        (Counting, "choosing_is_pure"),
+        (Hoarding, "states_stay_small"),
+        (Averaging, "folds_commute"),
+        (Averaging, "learns_finite_numbers"),
+        (Overflowing, "folds_commute"),
+        (Narrow, "learns_finite_numbers"),
+        (Narrow, "states_survive_storage"),
+        (Trusting, "learns_finite_numbers"),
+        (Leaking, "distributions_are_exact"),
+        (Spilling, "distributions_are_exact"),
+        (Greedy, "distributions_are_exact"),
+        (Renormalising, "masking_equals_leaving_out"),
+        (FirstComeFirstServed, "order_is_immaterial"),
+        (SeededByRow, "masking_equals_leaving_out"),
+        (SeededByRow, "order_is_immaterial"),
+        (Overconfident, "propensities_are_chances"),
+        (Tidying, "choosing_is_pure"),
+        (Wearing, "choosing_is_pure"),
+        (Masking, "choosing_is_pure"),
+        (Sharing, "choosing_is_pure"),
+        (Stale, "refreshing_equals_preparing"),
+        (Rereading, "refreshing_equals_preparing"),
+        (Pooling, "masking_equals_leaving_out"),
+        (Pooling, "learning_stays_with_its_offer"),
+        (Unimpressed, "learning_stays_with_its_offer"),
+        (Lenient, "refuses_unknown_parameters"),
+        (Boundless, "is_described"),
+        (Sociable, "distributions_are_exact"),
+    ],
+)
+def test_a_broken_policy_is_caught_by_the_law_that_it_breaks(algorithm: Any, law: str) -> None:
+    policy = algorithm("broken", 1, {})
+    laws = {each.__name__: each for each in checks_for(policy)}
+    with pytest.raises(ConformanceError, match=f"broken@1 breaks '{law}'"):
+        laws[law](policy)
+
+
+def test_check_stops_at_the_first_law_that_is_broken() -> None:
+    with pytest.raises(ConformanceError, match="broken@1 breaks 'learns_finite_numbers'"):
+        check(Averaging("broken", 1, {}))
+
+
+def test_the_error_is_the_packages_own_and_an_assertion() -> None:
+    assert issubclass(ConformanceError, BanditsError)
+    assert issubclass(ConformanceError, AssertionError)

@@ -1,0 +1,103 @@
+"""Learning in small simulated worlds: thompson beats random, and follows a best offer that changes.
+
+Margins are many standard deviations wide, and the seeds are fixed: they cannot fail by chance.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bandits.exploration import uniform
+from bandits.policy import Observation, Policy
+from bandits.random import RandomPolicy
+from bandits.state import ArmTable, contribution
+from bandits.thompson import DAY_S, ThompsonPolicy
+from decisioning.engine import select
+from tests.unit.bandits.support import view_of
+
+VIEW = view_of([1, 2, 3, 4, 5])
+START_S = 1_750_000_000.0
+Rates = Callable[[float], list[float]]  # days since the start -> each offer's chance to be accepted
+
+
+def simulate(
+    policy: Policy, rates: Rates, priors: list[float], *, days: int, a_day: int, seed: int
+) -> tuple[list[int], list[float]]:
+    """Decide, answer and learn at once, ``a_day`` times a day: the row chosen each time, and the reward."""
+    table, chosen, rewards = ArmTable(policy.width), [], []
+    available, given = np.ones(5, dtype=bool), np.array(priors, dtype=np.float32)
+    for i in range(days * a_day):
+        day, name = i / a_day, f"{seed}-{i}"
+        now_s = START_S + day * DAY_S
+        state = table.read(policy, VIEW.numbers, policy.decay.tick(now_s))
+        prepared = policy.prepare(VIEW.numbers, state)
+        (choice,) = select(VIEW, available, given, policy, prepared, 1, name).choices
+        row = choice.offer.number - 1
+        reward = float(uniform(f"{name}/answer") < rates(day)[row])
+        table.add(*contribution(policy, Observation(choice.offer.number, reward, choice.prior), now_s))
+        chosen.append(row)
+        rewards.append(reward)
+    return chosen, rewards
+
+
+def thompson(**parameters: float) -> ThompsonPolicy:
+    return ThompsonPolicy("thompson", 1, parameters)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("prior", [np.nan, 0.1])
+def test_thompson_beats_random(prior: float, seed: int) -> None:
+    """The best offer is accepted 40 times in 100, the others 5: 12 at random."""
+    rates = [0.05, 0.05, 0.05, 0.05, 0.4]
+    _, learned = simulate(thompson(), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed)
+    _, at_random = simulate(
+        RandomPolicy("random", 1, {}), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed
+    )
+    assert np.mean(at_random) < 0.17  # 4 deviations of 0.0115
+    assert np.mean(learned) > 0.26  # half of the way from random to the best
+    assert np.mean(learned[400:]) > 0.28
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_thompson_overcomes_misleading_propensities(seed: int) -> None:
+    """The best offer has the lowest propensity, a twentieth of what it should be: evidence gets the better of it."""
+    rates, priors = [0.05, 0.05, 0.05, 0.05, 0.4], [0.3, 0.2, 0.1, 0.05, 0.02]
+    chosen, rewards = simulate(thompson(), lambda _: rates, priors, days=20, a_day=100, seed=seed)
+    assert np.mean(np.array(chosen[:100]) == 4) < 0.2
+    assert np.mean(np.array(chosen[1500:]) == 4) > 0.8
+    assert np.mean(rewards[1500:]) > 0.28
+
+
+def _changing(day: float) -> list[float]:
+    return [0.4, 0.05, 0.05, 0.05, 0.05] if day < 30 else [0.05, 0.05, 0.05, 0.05, 0.4]
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_thompson_follows_when_another_offer_becomes_the_best(seed: int) -> None:
+    policy = thompson(half_life_days=3.0)
+    chosen, _ = simulate(policy, _changing, [np.nan] * 5, days=60, a_day=25, seed=seed)
+    share = [
+        np.mean(np.array(chosen[day * 25 : (day + 10) * 25]) == best) for day, best in ((20, 0), (50, 4))
+    ]
+    assert min(share) > 0.6
+
+
+def test_it_is_forgetting_that_lets_it_follow() -> None:
+    """Without decay, thirty good days still speak for the old best offer; so the test above tests decay."""
+    seen = {}
+    for half_life_days in (3.0, 0.0):
+        policy = thompson(half_life_days=half_life_days)
+        chosen, _ = simulate(policy, _changing, [np.nan] * 5, days=40, a_day=25, seed=6)
+        seen[half_life_days] = np.mean(np.array(chosen[30 * 25 :]) == 0)
+    assert seen[0.0] > seen[3.0] + 0.15
+
+
+def test_an_offer_that_was_given_up_is_still_tried() -> None:
+    """The floor keeps every offer in the log, so that its return can be noticed and other policies evaluated."""
+    chosen, _ = simulate(
+        thompson(epsilon=0.1), lambda _: [0.9, 0.0, 0.0, 0.0, 0.0], [np.nan] * 5, days=10, a_day=100, seed=7
+    )
+    late = np.bincount(chosen[300:], minlength=5)
+    assert (late[1:] > 2).all()  # 14 are expected of each
+    assert late[0] > 0.8 * 700

@@ -1,0 +1,103 @@
+"""Arms as they are stored."""
+
+import numpy as np
+import pytest
+
+from bandits.errors import BanditsError, StateCodecError
+from bandits.policy import Observation
+from bandits.state import ArmTable, contribution, decode_state, encode_state, fold
+from bandits.thompson import DAY_S, ThompsonPolicy
+from tests.unit.bandits.support import sums
+
+POLICY = ThompsonPolicy("t", 1, {"half_life_days": 1.0})
+PERIOD_S = 8 * DAY_S
+START_S = 2500 * PERIOD_S
+
+
+def test_the_wire_form_is_little_endian_float64() -> None:
+    assert encode_state(np.array([1.0, -2.5])).hex() == "000000000000f03f00000000000004c0"
+    assert decode_state(bytes.fromhex("000000000000f03f00000000000004c0"), 2).tolist() == [1.0, -2.5]
+
+
+def test_a_decoded_state_is_the_readers_own() -> None:
+    blob = encode_state(sums(1, 1, 1))
+    decode_state(blob, 3)[:] = 7.0
+    assert decode_state(blob, 3).tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("blob", [b"", b"\0" * 8, b"\0" * 23, b"\0" * 32])
+def test_another_width_is_refused(blob: bytes) -> None:
+    with pytest.raises(StateCodecError, match=f"24 bytes, not {len(blob)}"):
+        decode_state(blob, 3)
+
+
+@pytest.mark.parametrize("field", ["", "7", "7:", ":1", "a:1", "7:b", "epoch"])
+def test_a_field_of_another_form_is_refused(field: str) -> None:
+    table = ArmTable(3)
+    with pytest.raises(StateCodecError, match="offer number"):
+        table.put(field, bytes(24))
+    with pytest.raises(StateCodecError, match="offer number"):
+        table.add(field, np.zeros(3))
+    assert list(table.fields()) == []
+
+
+def test_a_change_of_another_width_is_refused() -> None:
+    with pytest.raises(StateCodecError, match="width 3"):
+        ArmTable(3).add("7:0", np.zeros(1))
+    assert issubclass(StateCodecError, BanditsError)
+
+
+def test_a_contribution_is_weighted_and_kept_by_period() -> None:
+    at_s = START_S + 3 * DAY_S
+    assert contribution(POLICY, Observation(7, 1.0, 0.25), START_S)[0] == "7:2500"
+    field, delta = contribution(POLICY, Observation(7, 1.0, 0.25), at_s)
+    assert (field, delta.tolist()) == ("7:2500", [8.0, 8.0, 2.0])
+    assert contribution(POLICY, Observation(7, 0.0, float("nan")), START_S - 1.0)[0] == "7:2499"
+
+
+def test_a_table_reads_all_periods_decayed_to_one_tick() -> None:
+    table = ArmTable(3)
+    table.put("7:2499", encode_state(sums(256, 128, 64)))
+    table.put("7:2500", encode_state(sums(1, 1, 1)))
+    table.put("9:2500", encode_state(sums(4, 0, 2)))
+    offers = np.array([9, 8, 7], dtype=np.uint32)
+    read = table.read(POLICY, offers, POLICY.decay.tick(START_S))
+    assert read.tolist() == [[4.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 1.5, 1.25]]
+    later = table.read(POLICY, offers, POLICY.decay.tick(START_S + 2 * DAY_S))
+    np.testing.assert_array_equal(later, read / 4)
+
+
+def test_adding_changes_only_the_table_that_it_is_added_to() -> None:
+    delta = sums(1, 1, 1)
+    one, other = ArmTable(3), ArmTable(3)
+    for table in (one, other):
+        table.add("7:0", delta)
+    one.add("7:0", delta)
+    assert delta.tolist() == [1.0, 1.0, 1.0]
+    assert dict(other.fields()) == {"7:0": encode_state(sums(1, 1, 1))}
+    assert dict(one.fields()) == {"7:0": encode_state(sums(2, 2, 2))}
+
+
+def test_put_replaces_and_names_the_offer() -> None:
+    table = ArmTable(3, epoch=4)
+    assert table.put("7:0", encode_state(sums(1, 0, 0))) == 7
+    assert table.put("7:0", encode_state(sums(2, 0, 0))) == 7
+    assert (table.epoch, list(table.offers())) == (4, [7])
+    assert dict(table.fields()) == {"7:0": encode_state(sums(2, 0, 0))}
+
+
+def test_fields_come_in_the_order_of_numbers() -> None:
+    table = ArmTable(0)
+    for field in ("10:1", "9:2", "9:10", "10:-1"):
+        table.put(field, b"")
+    assert [field for field, _ in table.fields()] == ["9:2", "9:10", "10:-1", "10:1"]
+
+
+def test_fold_sums_by_field() -> None:
+    seen = [(Observation(7, reward, 0.5), START_S) for reward in (1.0, 0.0, 1.0)]
+    folded = fold(POLICY, [*seen, (Observation(8, 1.0, 0.5), START_S)])
+    assert {field: delta.tolist() for field, delta in folded.items()} == {
+        "7:2500": [3.0, 2.0, 1.5],
+        "8:2500": [1.0, 1.0, 0.5],
+    }
+    assert fold(POLICY, []) == {}
