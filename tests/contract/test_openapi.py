@@ -13,6 +13,7 @@ from app.api import (
     schemas_decisions,
     schemas_feedback,
     schemas_reports,
+    schemas_scripts,
 )
 from tests.contract.support import Instance, decide
 
@@ -25,6 +26,7 @@ MODULES = (
     schemas_decisions,
     schemas_feedback,
     schemas_reports,
+    schemas_scripts,
 )
 MODELS = {
     name: model

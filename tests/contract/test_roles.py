@@ -29,6 +29,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "put_customer": {"ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
+    "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},
 }
