@@ -13,6 +13,10 @@ from decisioning.catalog.view import PlacementView
 from rules.evaluation import Evaluation
 
 
+ARBITRATED, OVERRIDDEN, MANDATORY = range(3)
+"""Classes of candidates; a higher one comes first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Factors:
     """The four factors of a score, as they are returned; a factor that is switched off counts as 1."""
@@ -107,8 +111,8 @@ def priority(view: PlacementView, now_ms: int) -> NDArray[np.int8]:
     classes = np.zeros(len(view.offers), dtype=np.int8)
     for starts_ms, ends_ms, rows in view.overrides:
         if starts_ms <= now_ms < ends_ms:
-            classes[rows] = 1
-    classes[view.mandatory] = 2
+            classes[rows] = OVERRIDDEN
+    classes[view.mandatory] = MANDATORY
     return classes
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exploration import pick, uniform, with_floor
+from bandits.exploration import draw_slots, with_floor
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
-from decisioning.arbitration import Factors, Weights, met, priority
+from decisioning.arbitration import MANDATORY, Factors, Weights, met, priority
 from decisioning.catalog.model import Offer, Placement
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
@@ -108,7 +108,6 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     candidates = Candidates(view.numbers, contest.priors, contest.weights.product)
     propensities = policy.propensities(prepared, candidates)
     left = contest.available & ~_too_unlikely(view, contest, policy, propensities)
-    remaining = left.copy()
     if not left.any():
         return Selection((), view.numbers[:0], contest.priors[:0])
     if contest.weights.use_p:
@@ -116,7 +115,8 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     else:
         distribution = _by_weight(candidates.weight)
         propensities = np.ones(len(view.offers))
-    chosen = _draw(contest, left, distribution)
+    rules = _Slots(contest) if view.ruled else None
+    chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
     weights = contest.weights
     choices = tuple(
         Choice(
@@ -131,10 +131,10 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
         )
         for rank, (row, probability) in enumerate(chosen, start=1)
     )
-    factors = np.stack((weights.C[remaining], weights.V[remaining])) if view.dynamic else None
-    if remaining.all():
+    factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
+    if left.all():
         return Selection(choices, view.numbers, contest.priors, factors)
-    return Selection(choices, view.numbers[remaining], contest.priors[remaining], factors)
+    return Selection(choices, view.numbers[left], contest.priors[left], factors)
 
 
 def _too_unlikely(
@@ -145,36 +145,32 @@ def _too_unlikely(
     return low if policy.width else low & ~np.isnan(contest.priors)
 
 
-def _draw(contest: Contest, left: BoolArray, distribution: Distribution) -> list[tuple[int, float]]:
-    """Fill the slots without replacement. ``left`` is used up.
+class _Slots:
+    """Each slot is drawn among the highest class that is left (mandatory, overridden, all others).
 
-    Each slot is drawn among the highest class that is left (mandatory, overridden, all others); what must not stand
-    beside an earlier choice drops out. Mandatory offers are not drawn: they come in order, with probability 1.
+    What must not stand beside an earlier choice drops out. Mandatory offers are not drawn: they come in order.
     """
-    view = contest.view
-    classes = priority(view, contest.now_ms)
-    per_group = view.placement.max_per_group
-    chosen: list[tuple[int, float]] = []
-    for slot in range(contest.slots):
-        if not left.any():
-            break
-        first = classes[left].max()
-        running = left & (classes == first) if first or classes.any() else left
-        if first == 2:
-            row, probability = int(np.argmax(running)), 1.0
-        else:
-            probabilities = distribution(running)
-            row = pick(probabilities, uniform(f"{contest.decision_id}/{slot}"))
-            probability = float(probabilities[row])
-        chosen.append((row, probability))
-        left[row] = False
-        if row in view.apart:
-            left &= ~view.apart[row]
-        if per_group is not None:
-            group = view.groups[row]
-            if sum(view.groups[r] == group for r, _ in chosen) >= per_group:
+
+    def __init__(self, contest: Contest) -> None:
+        self._view = contest.view
+        self._classes = priority(contest.view, contest.now_ms)
+        self._chosen: list[int] = []
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """The highest class of those left, and whether it is mandatory."""
+        highest = self._classes[left].max()
+        return left & (self._classes == highest), bool(highest == MANDATORY)
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Take out what must not stand beside ``index``, and its group when it has enough."""
+        view = self._view
+        self._chosen.append(index)
+        if index in view.apart:
+            left &= ~view.apart[index]
+        if view.placement.max_per_group is not None:
+            group = view.groups[index]
+            if sum(view.groups[row] == group for row in self._chosen) >= view.placement.max_per_group:
                 left &= view.groups != group
-    return chosen
 
 
 def _by_weight(weight: FloatArray) -> Distribution:

@@ -79,6 +79,12 @@ class PlacementView:
         return live
 
     @property
+    def ruled(self) -> bool:
+        """Whether anything but the policy decides who runs for a slot."""
+        limited = self.placement.max_per_group is not None
+        return limited or bool(self.apart) or bool(self.overrides) or bool(self.mandatory.any())
+
+    @property
     def dynamic(self) -> bool:
         """Whether ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
         return bool(self.values or self.weights)
