@@ -12,17 +12,16 @@ from app.api.editing import Editing, tag
 from app.api.schemas import Id
 from app.api.schemas_catalog import (
     CatalogueGroup,
-    CatalogueOffer,
     CataloguePlacement,
     GroupBody,
     GroupPublished,
-    OfferBody,
-    OfferPublished,
     PlacementBody,
     PlacementPublished,
     TreatmentBody,
     TreatmentPublished,
 )
+from app.api.schemas_offers import CatalogueOffer, OfferBody, OfferPublished
+from app.state import clock_ms
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
@@ -57,14 +56,15 @@ async def put_group(group_id: Id, body: GroupBody, edit: Editing) -> GroupPublis
 @router.get("/offers", responses=problems())
 async def read_offers(state: State, key: Anyone) -> list[CatalogueOffer]:
     """All offers, with their treatments."""
-    return [CatalogueOffer.of(offer) for offer in state.current_catalogue().offers.values()]
+    now_ms = clock_ms()
+    return [CatalogueOffer.of(offer, now_ms) for offer in state.current_catalogue().offers.values()]
 
 
 @router.get("/offers/{offer_id}", responses=problems(404))
 async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response) -> CatalogueOffer:
     """One offer, with its treatments."""
     tag(state, response, "offer", offer_id)
-    return CatalogueOffer.of(_found(state.current_catalogue().offers, "offer", offer_id))
+    return CatalogueOffer.of(_found(state.current_catalogue().offers, "offer", offer_id), clock_ms())
 
 
 @router.put("/offers/{offer_id}", responses=problems(412, body=True) | created(OfferPublished))
@@ -72,6 +72,12 @@ async def put_offer(offer_id: Id, body: OfferBody, edit: Editing) -> OfferPublis
     """Create or replace an offer. It is live in every process within a second."""
     version = await edit.put("offer", offer_id, body.stored())
     return OfferPublished(offer_id=offer_id, catalog_version=version)
+
+
+@router.delete("/offers/{offer_id}", responses=problems(404, 409, 412))
+async def delete_offer(offer_id: Id, edit: Editing) -> OfferPublished:
+    """Delete a draft, with its treatments. An offer that was ever published is ended instead: the log refers to it."""
+    return OfferPublished(offer_id=offer_id, catalog_version=await edit.delete("offer", offer_id))
 
 
 @router.put(

@@ -275,3 +275,14 @@ class Placement:
 def percent(*levers: float) -> float:
     """Weights in percent add up and are normalised once: ``1 + sum / 100``, never below 0."""
     return max(1.0 + sum(levers) / 100.0, 0.0)
+
+
+def effective_status(offer: Offer, now_ms: int) -> Status:
+    """The status with the dates looked at: scheduled before the start, ended after the end, live in between."""
+    if offer.status in ("draft", "ended"):
+        return offer.status
+    if offer.ends_ms <= now_ms:
+        return "ended"
+    if offer.status == "paused":
+        return "paused"
+    return "scheduled" if now_ms < offer.starts_ms else "live"
