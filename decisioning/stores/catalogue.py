@@ -17,7 +17,7 @@ from decisioning.catalog.model import GOALS, NEXT_STATUS, Treatment
 from decisioning.catalog.shapes import CLASSES, ID_FIELDS, KINDS, SECTIONS, Entry
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.stores.postgres import transaction
-from decisioning.stores.search import index_treatment
+from decisioning.stores.search import index_treatment, rebuild_search
 
 _LOCK = 7_263_845_191
 
@@ -154,6 +154,11 @@ class CatalogueStore:
                 if now[kind, name] != then.get((kind, name))
             ]
             return await _append(connection, changes, author, reason, checked=False)
+
+    async def rebuild_search(self) -> int:
+        """Make the index of scripts again from the newest catalogue; returns the number of texts in it."""
+        async with _writing(self._engine) as connection:
+            return await rebuild_search(connection, await _load(connection, None))
 
     async def trail(
         self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100

@@ -59,7 +59,7 @@ async def test_things_are_created_read_and_replaced(api: Instance) -> None:
     assert group == {"group_id": "loans", "name": "Loans", "goal": "retain"}
     assert group in await api.ok("GET", "/v1/groups")
     offer = await api.ok("GET", "/v1/offers/spring")
-    assert offer.pop("treatments") == [{"treatment_id": "push"} | TREATMENT]
+    assert offer.pop("treatments") == [{"treatment_id": "push", "fallbacks": {}, "script": None} | TREATMENT]
     number = offer.pop("number")
     ends_at = "2026-04-01T00:00:00.250000Z"
     assert offer == OFFER | {"offer_id": "spring", "name": "Summer", "ends_at": ends_at}
