@@ -317,7 +317,8 @@ class LeaseHolder:
         """Ask the pool. Whenever its answer is not known, the lease is not used any more."""
         try:
             grant = await self._request(lease, renew_only)
-            if grant.status == "missing" and not lease.ends_ms and await self._open(lease):
+            if grant.status == "missing" and not lease.ends_ms:
+                await self._open(lease)
                 grant = await self._request(lease, renew_only)
         except DecisioningError as error:
             if not isinstance(error, Unavailable):
@@ -360,11 +361,9 @@ class LeaseHolder:
             lease.empty_until_s = time.monotonic() + PAUSE_S
         return grant
 
-    async def _open(self, lease: _Lease) -> bool:
+    async def _open(self, lease: _Lease) -> None:
         """Open a pool that never was. One that was lost is left to the worker, who counts the log first."""
         capacity_id, period = lease.capacity.capacity_id, lease.period
         before_ms = await self._pools.server_ms() + self._lease_ms
-        if not await self._log.first(capacity_id, period):
-            return False
-        await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
-        return True
+        if await self._log.first(capacity_id, period):
+            await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)

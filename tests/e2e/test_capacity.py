@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity import TOTAL, period_at
+from decisioning.catalog import Catalogue
 from decisioning.catalog.model import Capacity
 from decisioning.errors import RedisUnavailable
 from decisioning.stores.capacity_log import CapacityLog
@@ -57,6 +58,16 @@ class World:
         period = TOTAL if isinstance(capacity, str) else period_at(capacity, self.shop.clock_ms())
         return sum((await self.log.used(name, period)).values())
 
+    async def publish(self, changed: Catalogue) -> None:
+        """Put a catalogue in force, and wait until its pools are open."""
+        self.shop.catalogue = changed
+        await until(self._is_open)
+
+    async def _is_open(self) -> bool:
+        now_ms = self.shop.clock_ms()
+        capacities = self.shop.catalogue.capacities.values()
+        return all([await self.pools.books(c.capacity_id, period_at(c, now_ms)) for c in capacities])
+
     async def close(self) -> None:
         """Stop the processes."""
         await self._stack.aclose()
@@ -74,13 +85,14 @@ async def world(postgres_url: str, redis_url: str) -> AsyncIterator[World]:
     shop = Shop(catalogue(cap(40)))
     async with worker(shop, engine, postgres_url, redis_url, LEASE_MS) as pools:
         made = World(shop, engine, (postgres_url, redis_url), pools)
+        await made.publish(shop.catalogue)
         yield made
         await made.close()
     await redis.aclose()
     await engine.dispose()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     """Wait for a condition, longer than it can reasonably take."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  # it is another process that changes
@@ -148,7 +160,9 @@ async def test_withdrawn_decisions_give_their_units_back(world: World) -> None:
     for name in customers:
         answer = await process.decide(customer_id=name)
         assert has(answer, LIMITED)
-        await process.log.withdraw(name, answer["decision_id"], world.shop.clock_ms())
+        waiting = await process.log.waiting(KEYS.bucket(name), answer["decision_id"])
+        now_ms = world.shop.clock_ms()
+        await process.log.withdraw(name, answer["decision_id"], int(waiting["d"]), now_ms)
     assert await spend_all([process], 40) == 40
     await until(lambda: _equal(world.used(), 45))
 
@@ -167,7 +181,7 @@ async def test_a_dry_run_and_an_answer_without_log_take_nothing(world: World) ->
 
 async def test_every_capacity_of_every_slot_counts(world: World) -> None:
     both = cap(6, "team", offer=None, team="service")
-    world.shop.catalogue = catalogue(cap(4), both, version=2, slots=2)
+    await world.publish(catalogue(cap(4), both, version=2, slots=2))
     process = await world.process()
     answers = [await process.decide() for _ in range(12)]
     calls, visits = (sum(has(answer, name) for answer in answers) for name in (LIMITED, VISIT))
@@ -179,17 +193,17 @@ async def test_every_capacity_of_every_slot_counts(world: World) -> None:
 async def test_a_changed_cap_holds_at_once(world: World) -> None:
     first, second = await world.process(), await world.process()
     assert await first.spend(10) + await second.spend(10) == 20
-    world.shop.catalogue = catalogue(cap(10), version=2)
+    await world.publish(catalogue(cap(10), version=2))
     assert await first.spend(20) + await second.spend(20) == 0
-    world.shop.catalogue = catalogue(cap(25), version=3)
+    await world.publish(catalogue(cap(25), version=3))
     assert await spend_all([first, second], 5) == 5
-    world.shop.catalogue = catalogue(version=4)
+    await world.publish(catalogue(version=4))
     assert await first.spend(3) == 3
 
 
 async def test_a_new_period_has_all_units_again(world: World) -> None:
     daily = cap(5, per="day", time_zone="Europe/Madrid")
-    world.shop.catalogue = catalogue(daily, version=2)
+    await world.publish(catalogue(daily, version=2))
     process = await world.process()
     assert await spend_all([process], 5) == 5
     world.shop.skew_ms = period_at(daily, world.shop.clock_ms()).ends_ms - world.shop.clock_ms()
@@ -216,7 +230,7 @@ async def test_a_lost_pool_is_restored_from_the_log(world: World) -> None:
 
 
 async def test_nothing_is_asked_of_a_view_without_capacity(world: World) -> None:
-    world.shop.catalogue = catalogue(version=2)
+    await world.publish(catalogue(version=2))
     process = await world.process()
     view = world.shop.catalogue.view("desk")
     assert process.units.exhausted(view, world.shop.clock_ms()) == frozenset()
@@ -236,7 +250,7 @@ async def test_usage_needs_redis(world: World) -> None:
 
 async def test_real_processes_that_are_killed_never_exceed_the_cap(world: World, tmp_path: Path) -> None:
     maximum = 300
-    world.shop.catalogue = catalogue(cap(maximum), version=1)
+    await world.publish(catalogue(cap(maximum), version=1))
 
     def start(number: int) -> "subprocess.Popen[bytes]":
         arguments = [*world.urls, str(maximum), str(LEASE_MS), "0.02", str(tmp_path / str(number))]

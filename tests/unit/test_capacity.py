@@ -1,6 +1,7 @@
 """Capacity without any server: periods where clocks change, who counts against what, the size of leases."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,10 +24,10 @@ ZONES = (
 )
 
 
-def ms(*parts: int, tz: str = "UTC", fold: int = 0) -> int:
+def ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0, *, tz: str, fold: int = 0) -> int:
     """A local time as Unix milliseconds."""
-    year, month, day, *rest = parts
-    return round(datetime(year, month, day, *rest, tzinfo=ZoneInfo(tz), fold=fold).timestamp() * 1000)  # type: ignore[arg-type]  # at most four more parts
+    local = datetime(year, month, day, hour, minute, tzinfo=ZoneInfo(tz), fold=fold)
+    return round(local.timestamp() * 1000)
 
 
 def capacity(per: str, tz: str = "UTC") -> Capacity:
@@ -108,7 +109,7 @@ OFFER = Offer("loan", 1, "Loan", "credit", 1.0, team="branch")
         ({"team": "service"}, False),
     ],
 )
-def test_an_offer_counts_where_all_that_is_named_agrees(scope: dict[str, str], counts: bool) -> None:
+def test_an_offer_counts_where_all_that_is_named_agrees(scope: dict[str, Any], counts: bool) -> None:
     cap = Capacity("c", "C", 10, **scope)
     assert matching([cap], [OFFER], "web") == ({0: (cap,)} if counts else {})
 
