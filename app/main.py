@@ -19,6 +19,7 @@ from app.api import (
     reports,
     rules,
     scripts,
+    suppressions,
 )
 from app.api.openapi import Api
 from app.config import Settings, get_settings
@@ -37,8 +38,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
 ROUTERS = (
-    *(decisions, feedback, catalog, catalog_life, catalog_kinds, capacities, customers, imports, reports, policies),
-    *(rules, scripts, health),
+    *(decisions, feedback, catalog, catalog_life, catalog_kinds, capacities, customers, suppressions),
+    *(imports, reports, policies, rules, scripts, health),
 )
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -4,8 +4,8 @@ Five types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' nu
 (their precomputed propensities, float32, NaN where there is none), ``f`` (their ``C``, then their ``V``, float64; only
 if the request decided them). ``outcome``: one outcome of one offer. ``released``: the offers of a decision of which
 nobody said in time that they were presented, and whose reservations were given back; nothing is learned from it.
-``expired`` and ``withdrawn``: one entry for all offers of a decision that were still open. The last four carry all that is needed
-to learn from them, so no reader has to join.
+``expired`` and ``withdrawn``: one entry for all offers of a decision that were still open. The last four carry all that
+is needed to learn from them, so no reader has to join.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
 """A customer's contacts: what is kept in Redis, and how it is read.
 
-One sorted set for each customer. Scores are times in ms, members ``<number>:<group>:<goal>:<kind>:<channel>:<decision>``
-with one letter for the kind. Contacts with transactional offers have capital letters: they do not use up limits.
+One sorted set for each customer. Scores are times in ms, members
+``<number>:<group>:<goal>:<kind>:<channel>:<decision>`` with one letter for the kind. Contacts with transactional offers
+have capital letters: they do not use up limits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -269,6 +269,14 @@ local function expire(keys, args)
   return 'expired'
 end
 
+-- Removes all contacts of a decision.
+local function forget(decision, contact, id)
+  for _, offer in ipairs(split(redis.call('HGET', decision, 'n'))) do
+    local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+    for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, id)) end
+  end
+end
+
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
 -- keys: decision, log, pending, contact, unconfirmed, mark
 -- args: id, now, decided at, ttl of the mark (ms)
@@ -280,8 +288,8 @@ local function withdraw(keys, args)
   for _, offer in ipairs(split(known[4])) do
     local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
     offers[#offers + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' -'
-    for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, args[1])) end
   end
+  forget(decision, contact, args[1])
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', args[1], 'd', known[1], 'at', args[2], 'ts', args[2],
     'p', known[2], 'pl', known[3], 'o', table.concat(offers, ','))
   redis.call('SET', keys[6], known[1], 'PX', args[4])
@@ -380,15 +388,17 @@ end
 
 -- Puts back what Postgres knows of a decision: its contacts, its outcomes, and while it is open the decision itself.
 -- keys: decision, pending, contact, mark of its withdrawal, unconfirmed
--- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), confirm until ("" if not needed),
---       contacts, then for each contact: offer if it is a reservation that may have been released meanwhile, else "",
---       time, member; for each outcome: field, recorded at ("" ends them); then field, value, ... of the decision
+-- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), confirm until ("" if that is not
+--       needed any more), contacts, then for each contact: offer if it is a reservation that may have been released
+--       meanwhile, else "", time, member; for each outcome: field, recorded at ("" ends them), then field, value, ... of
+--       the decision
 -- returns "restored" | "merged" | "withdrawn" | "closed"
 local function restore(keys, args)
   local decision, pending, contact, id, state = keys[1], keys[2], keys[3], args[1], args[6]
   local here = redis.call('HGET', decision, 'd')
   if state == 'withdrawn' or redis.call('GET', keys[4]) == args[5] then
     if here == args[5] then
+      forget(decision, contact, id)
       redis.call('DEL', decision)
       redis.call('ZREM', pending, id)
       redis.call('ZREM', keys[5], id)
@@ -397,7 +407,7 @@ local function restore(keys, args)
   end
   local at = 9
   for _ = 1, tonumber(args[8]) do
-    if args[at] == '' or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
+    if args[at] == '' or here ~= args[5] or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
       remember(contact, args[at + 1], args[at + 2], tonumber(args[4]))
     end
     at = at + 3
@@ -412,7 +422,14 @@ local function restore(keys, args)
     redis.call('ZADD', pending, args[2], id)
     if args[7] ~= '' then redis.call('ZADD', keys[5], args[7], id) end
   end
-  for field = outcomes, at - 1, 2 do redis.call('HSETNX', decision, args[field], args[field + 1]) end
+  for field = outcomes, at - 1, 2 do
+    local fresh = redis.call('HSETNX', decision, args[field], args[field + 1])
+    local offer = string.match(args[field], '^x:(.+)$')
+    if fresh == 1 and offer and here and not answers(decision, offer).any then
+      redis.call('ZREM', contact, member(parse_offer(redis.call('HGET', decision, 'o:' .. offer)), 'd', id))
+      redis.call('ZREM', keys[5], id)
+    end
+  end
   if state == 'expired' then
     redis.call('HSET', decision, 's', 'expired')
     redis.call('ZREM', pending, id)

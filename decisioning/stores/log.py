@@ -116,7 +116,8 @@ class RedisLog:
     ) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
-        ``customer``: whose preferences count. ``before_ms``: by the server's clock, when it must not be written any more.
+        ``customer``: whose preferences count. ``before_ms``: by the server's clock, when it must not be written any
+        more.
         Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
         return asyncio.ensure_future(self._decide(header, selection, view, customer, before_ms))

@@ -29,7 +29,15 @@ SELECT d.decision_id, d.decided_at, d.header, d.candidates, d.priors,
     ), 'open') AS state
 FROM decisions d
 WHERE d.header ->> 'source' = 'live'
-    AND ((d.header ->> 'until_ms')::bigint > :until_ms OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms)
+    AND (
+        (d.header ->> 'until_ms')::bigint > :until_ms
+        OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms
+        OR (d.decision_id, d.decided_at) IN (
+            SELECT x.decision_id, x.decided_at FROM outcomes x
+            WHERE x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+                AND least(x.at_ms, x.recorded_ms) > :contacts_from_ms
+        )
+    )
 """
 
 _OUTCOMES = """
@@ -99,7 +107,9 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
     state = "expired" if row.state == "open" and not is_open else row.state
     told = [Told(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
     kept = [k for k in contacts_of(header, told) if k.contact.at_ms > now_ms - history_ms]
-    confirm_ms = header["contact"]["confirm_until_ms"]
+    confirm_ms = header.get("contact", {}).get("confirm_until_ms")
+    if any(t.outcome == "released" for t in told):
+        confirm_ms = None
     arguments: list[Any] = [
         *(row.decision_id, header["until_ms"], max(header["until_ms"] - now_ms, 0) + GRACE_MS),
         *(history_ms, header["decided_at_ms"], state, "" if confirm_ms is None else confirm_ms, len(kept)),
@@ -135,10 +145,17 @@ def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> lis
             header["until_ms"],
         ),
         *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
-        *("m", header["presentation"], "w", header["contact"]["keep_ms"], "n", ",".join(offers)),
+        *(
+            "m",
+            header["presentation"],
+            "w",
+            header.get("contact", {}).get("keep_ms", 0),
+            "n",
+            ",".join(offers),
+        ),
     ]
     facts = contact_facts(header)
     for offer_id, number, (group, goal, counts) in zip(offers, header["numbers"], facts, strict=True):
-        contact = contact_text(group, goal, counts, header["channel"])
+        contact = contact_text(group, goal, counts, header["channel"] or "")
         fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])} {contact}"]
     return fields
