@@ -38,7 +38,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
 ROUTERS = (
-    *(decisions, feedback, catalog, catalog_life, catalog_kinds, capacities, customers, suppressions),
+    *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
     *(imports, reports, policies, rules, scripts, health),
 )
 TAGS = [

@@ -37,7 +37,7 @@ class UsagesOut(BaseModel):
 
 
 @router.get("/usage", responses=problems())
-async def read_usage(state: State, key: Reader) -> UsagesOut:
+async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
     """How much of each capacity is used in its current period."""
     found = await state.units.usage(clock_ms())
     return UsagesOut(

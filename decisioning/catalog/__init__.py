@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 from decisioning.catalog.model import (
     GOALS,
@@ -192,10 +193,19 @@ def _check_references(catalogue: Catalogue) -> None:
         _groups_exist("group", (scoped.group,) if scoped.group else (), groups)
     for hours in catalogue.quiet_hours.values():
         quiet_of(hours)
+    for capacity in catalogue.capacities.values():
+        _zone_exists(capacity.time_zone)
     for policy in catalogue.contact_policies.values():
         known = {"offer": offers, "group": groups, "goal": GOALS, "all": ()}[policy.scope]
         if policy.applies_to is not None and policy.applies_to not in known:
             raise Invalid("applies_to", f"there is no {policy.scope} {policy.applies_to!r}")
+
+
+def _zone_exists(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise Invalid("time_zone", f"there is no time zone {name!r}") from None
 
 
 def _offers_exist(name: str, offer_ids: tuple[str, ...], offers: Mapping[str, Offer]) -> None:

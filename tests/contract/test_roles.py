@@ -31,6 +31,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
+    "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},
 }
 OPEN = {"livez", "readyz", "metrics"}
