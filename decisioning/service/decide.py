@@ -339,7 +339,7 @@ class DecisionService:
             "policy": {"name": name, "version": int(version)},
             "control": control,
             "catalog_version": work.catalogue.version,
-            "epoch": self._replica.epoch(key) or 0,
+            "epoch": (self._replica.epoch(key) or 0) if key in self._policies else 0,
             "decided_at_ms": work.now_ms,
             "until_ms": until_ms,
             "context": work.request.context,
