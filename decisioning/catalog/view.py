@@ -221,13 +221,10 @@ def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
 
 
 def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
+    rows = {offer.offer_id: row for row, offer in enumerate(offers)}
     apart: dict[int, BoolArray] = {}
     for row, offer in enumerate(offers):
-        others = (
-            [other.offer_id in offer.not_with or offer.offer_id in other.not_with for other in offers]
-            if offer.not_with or any(offer.offer_id in other.not_with for other in offers)
-            else []
-        )
-        if any(others):
-            apart[row] = np.array(others, dtype=bool)
+        for other in {rows[offer_id] for offer_id in offer.not_with if offer_id in rows}:
+            for one, two in ((row, other), (other, row)):
+                apart.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
     return MappingProxyType(apart)

@@ -1,25 +1,35 @@
 """The catalogue in Postgres: a list of changes, the newest of each thing in force."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog import Catalogue
-from decisioning.catalog.model import GOALS, NEXT_STATUS, Treatment
-from decisioning.catalog.shapes import CLASSES, ID_FIELDS, KINDS, SECTIONS, Entry
+from decisioning.catalog.building import build_catalogue
+from decisioning.catalog.shapes import KINDS, Entry
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
+from decisioning.stores.catalogue_life import check_life, check_never_published, treatments_gone
 from decisioning.stores.postgres import transaction
 from decisioning.stores.search import index_treatment, rebuild_search
 
 _LOCK = 7_263_845_191
+_MANY = 100
+"""Of treatments: from so many on, the index of texts is made as a whole."""
+_BUILDING = Lock()
+
+_INSERT = text(
+    "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
+    " VALUES (:version, :kind, :id, cast(:body AS jsonb), :author, :reason)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,15 @@ class Trail:
     author: str
     reason: str
     changed_at: datetime
+
+
+class _Stored(NamedTuple):
+    """The newest entry of a thing; deleted without a body."""
+
+    kind: str
+    id: str
+    version: int
+    body: Mapping[str, Any] | None
 
 
 class CatalogueStore:
@@ -81,7 +100,7 @@ class CatalogueStore:
             merged[kind, name] = body
             if kind == "offer" and name not in numbers:
                 numbers[name] = 1 + max(numbers.values(), default=0)
-        return _built(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
+        return await _built(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
 
     async def put(
         self,
@@ -103,7 +122,9 @@ class CatalogueStore:
         PreconditionFailed
             If somebody else has changed it since ``expected``.
         NotFound
-            If there is nothing to delete.
+            If there is nothing to delete, or no offer for a treatment.
+        Conflict
+            If an offer is to be deleted that was more than a draft at any time: the log refers to it.
         """
         async with _writing(self._engine) as connection:
             current = await _current(connection, kind, name)
@@ -114,7 +135,11 @@ class CatalogueStore:
                 )
             if body is None and current is None:
                 raise NotFound(kind, name)
-            catalogue = await _append(connection, [(kind, name, body)], author, reason)
+            changes: list[Entry] = [(kind, name, body)]
+            if kind == "offer" and body is None:
+                await check_never_published(connection, name)
+                changes = [*await treatments_gone(connection, name), *changes]
+            catalogue = await _append(connection, changes, author, reason)
             return Published(catalogue, catalogue.version, current is None)
 
     async def apply(
@@ -196,55 +221,45 @@ async def _append(
     connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
 ) -> Catalogue:
     """Append entries and check the catalogue that comes out. ``checked``: hold offers to their way of life."""
-    for kind, name, body in changes:
+    for kind, _, _ in changes:
         _check_kind(kind)
-        if checked and kind == "offer" and body is not None:
-            await _check_life(connection, name, body, changes)
-        if kind == "offer":
-            await connection.execute(
-                text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": name}
-            )
+    if checked:
+        await check_life(connection, changes)
+    offers = [{"id": name} for kind, name, _ in changes if kind == "offer"]
+    if offers:
         await connection.execute(
-            text(
-                "INSERT INTO catalog_entries (version, kind, id, body, author, reason) VALUES"
-                " ((SELECT coalesce(max(version), 0) + 1 FROM catalog_entries),"
-                " :kind, :id, cast(:body AS jsonb), :author, :reason)"
-            ),
-            {
-                "kind": kind,
-                "id": name,
-                "body": None if body is None else to_json(body).decode(),
-                "author": author,
-                "reason": reason,
-            },
+            text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), offers
         )
+    first = 1 + await _version(connection)
+    rows = [
+        {
+            "version": first + i,
+            "kind": kind,
+            "id": name,
+            "body": None if body is None else to_json(body).decode(),
+            "author": author,
+            "reason": reason,
+        }
+        for i, (kind, name, body) in enumerate(changes)
+    ]
+    if rows:
+        await connection.execute(_INSERT, rows)
     catalogue = await _load(connection, None)
-    for kind, name, body in changes:
-        if kind == "treatment":
-            offer_id, _, treatment_id = name.partition("/")
-            await index_treatment(connection, offer_id, treatment_id, body)
+    await _index(connection, changes, catalogue)
     return catalogue
 
 
-async def _check_life(
-    connection: AsyncConnection, name: str, body: Mapping[str, Any], changes: Sequence[Entry]
-) -> None:
-    current = await _current(connection, "offer", name)
-    old = None if current is None else current[1].get("status", "live")
-    new = body.get("status", "live")
-    if old is not None and new != old and new not in NEXT_STATUS[old]:
-        allowed = ", ".join(sorted(NEXT_STATUS[old])) or "none; make another offer, or roll back"
-        raise Invalid("status", f"an offer that is {old} cannot become {new}; possible: {allowed}")
-    if old == "draft" and new != "draft":
-        stored = await connection.scalar(
-            text(
-                "SELECT count(*) FROM (SELECT DISTINCT ON (id) body FROM catalog_entries WHERE kind = 'treatment'"
-                " AND starts_with(id, :prefix) ORDER BY id, version DESC) t WHERE body IS NOT NULL"
-            ),
-            {"prefix": f"{name}/"},
-        )
-        if not stored and not any(k == "treatment" and n.startswith(f"{name}/") for k, n, _ in changes):
-            raise Invalid("status", f"the draft {name!r} has no treatment yet, so it cannot be published")
+async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogue: Catalogue) -> None:
+    """Make the texts of changed treatments findable. Raises ``NotFound`` for those without an offer."""
+    treatments = [(*name.partition("/")[::2], body) for kind, name, body in changes if kind == "treatment"]
+    for offer_id, _, body in treatments:
+        if body is not None and offer_id not in catalogue.offers:
+            raise NotFound("offer", offer_id)
+    if len(treatments) > _MANY:
+        await rebuild_search(connection, catalogue)
+        return
+    for offer_id, treatment_id, body in treatments:
+        await index_treatment(connection, offer_id, treatment_id, body)
 
 
 def _check_kind(kind: str) -> None:
@@ -270,65 +285,33 @@ async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
         version = await _version(connection)
     rows, numbers = await _rows(connection, version)
     versions = {(r.kind, r.id): r.version for r in rows if r.body is not None}
-    return _built(version, [(r.kind, r.id, r.body) for r in rows], numbers, versions)
+    return await _built(version, [(r.kind, r.id, r.body) for r in rows], numbers, versions)
 
 
-async def _rows(connection: AsyncConnection, version: int) -> tuple[Sequence[Row[Any]], dict[str, int]]:
+async def _rows(connection: AsyncConnection, version: int) -> tuple[list[_Stored], dict[str, int]]:
     query = text(
-        "SELECT DISTINCT ON (kind, id) kind, id, version, body FROM catalog_entries WHERE version <= :version"
-        " ORDER BY kind, id, version DESC"
-    ).columns(body=JSONB)
+        "SELECT DISTINCT ON (kind, id) kind, id, version, body::text AS body FROM catalog_entries"
+        " WHERE version <= :version ORDER BY kind, id, version DESC"
+    )
     rows = (await connection.execute(query, {"version": version})).all()
     numbers = await connection.execute(text("SELECT offer_id, offer_no FROM offers"))
-    return rows, {r.offer_id: r.offer_no for r in numbers}
+    return await asyncio.to_thread(_read, rows), {r.offer_id: r.offer_no for r in numbers}
 
 
-def _built(
+def _read(rows: Sequence[Row[Any]]) -> list[_Stored]:
+    return [_Stored(r.kind, r.id, r.version, None if r.body is None else from_json(r.body)) for r in rows]
+
+
+async def _built(
     version: int,
-    entries: Iterable[Entry],
+    entries: Sequence[Entry],
     numbers: Mapping[str, int],
     versions: Mapping[tuple[str, str], int] | None = None,
 ) -> Catalogue:
-    """Make a catalogue of its entries; those without a body are deleted. ``numbers``: offer ids to numbers.
+    """See ``build_catalogue``; in a thread, because requests are answered meanwhile. One at a time."""
 
-    Raises
-    ------
-    Invalid
-        If an entry is not of its kind's shape, or the catalogue as a whole is not right.
-    """
-    parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS.values()}
-    treatments: dict[str, list[Treatment]] = {}
-    offers: list[tuple[str, Mapping[str, Any]]] = []
-    levers: dict[str, float] = {}
-    for kind, name, body in entries:
-        if body is None:
-            continue
-        if kind == "offer":
-            offers.append((name, body))
-        elif kind == "treatment":
-            offer_id, _, treatment_id = name.partition("/")
-            treatments.setdefault(offer_id, []).append(_thing(kind, treatment_id, body))
-        elif kind == "goal":
-            levers[name] = _lever(name, body)
-        else:
-            parts[SECTIONS[kind]][name] = _thing(kind, name, body)
-    for name, body in offers:
-        own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
-        parts["offers"][name] = _thing("offer", name, {**body, "number": numbers[name], "treatments": own})
-    return Catalogue(version=version, goal_levers=levers, versions=versions or {}, **parts)
+    def build() -> Catalogue:
+        with _BUILDING:
+            return build_catalogue(version, entries, numbers, versions)
 
-
-def _lever(name: str, body: Mapping[str, Any]) -> float:
-    lever = body.get("lever")
-    if name not in GOALS or isinstance(lever, bool) or not isinstance(lever, int | float):
-        raise Invalid(f"goal.{name}", f"a goal is one of {', '.join(GOALS)}, with a lever in percent")
-    return float(lever)
-
-
-def _thing(kind: str, name: str, body: Mapping[str, Any]) -> Any:
-    try:
-        return CLASSES[kind].validate_python({**body, ID_FIELDS[kind]: name})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join((kind, name, *(str(part) for part in first["loc"])))
-        raise Invalid(field, str(first["msg"])) from None
+    return await asyncio.to_thread(build)
