@@ -146,7 +146,7 @@ def _join(value: Any, separator: str = ", ") -> str:
     return separator.join(value) if isinstance(value, list) else shown(value)
 
 
-_FILTERS: Mapping[str, Callable[..., Any]] = {
+FILTERS: Mapping[str, Callable[..., Any]] = {
     "upper": lambda value: shown(value).upper(),
     "lower": lambda value: shown(value).lower(),
     "title": lambda value: do_title(shown(value)),
@@ -179,7 +179,7 @@ def _environment() -> _Environment:
     environment = _Environment(keep_trailing_newline=True, finalize=shown, autoescape=False)
     environment.globals.clear()
     environment.tests.clear()
-    environment.filters = {name: _unless_fallback(change) for name, change in _FILTERS.items()}
+    environment.filters = {name: _unless_fallback(change) for name, change in FILTERS.items()}
     return environment
 
 
@@ -252,9 +252,9 @@ class _Reader:
 
     def _check_filter(self, node: nodes.Filter) -> None:
         line, column = self._where(node.lineno, rf"(?<!\w){re.escape(node.name)}(?!\w)")
-        if node.name not in _FILTERS:
+        if node.name not in FILTERS:
             raise RuleError(
-                f"there is no filter {node.name!r}; there are {', '.join(sorted(_FILTERS))}", line, column
+                f"there is no filter {node.name!r}; there are {', '.join(sorted(FILTERS))}", line, column
             )
         constants = [a.value if isinstance(a, nodes.Const) else None for a in node.args]
         if node.kwargs or node.dyn_args or node.dyn_kwargs or not _usable(node.name, constants):

@@ -182,8 +182,18 @@ async def test_what_is_saved_is_found_at_once_and_what_is_deleted_is_not(desk: I
     await put(desk, "gold", "extra", {"channel": "agent", "title": "Lounge access included"})
     assert await search(desk, "insurance") == []
     assert [f["treatment_id"] for f in await search(desk, "lounges")] == ["extra"]
+    version = desk.state.current_catalogue().version
     await desk.ok("DELETE", "/v1/offers/gold/treatments/extra")
     assert await search(desk, "lounges") == []
+    await desk.ok("POST", "/v1/catalog/rollback", json={"version": version})
+    assert [f["treatment_id"] for f in await search(desk, "lounges")] == ["extra"]
+    await desk.ok("DELETE", "/v1/offers/gold/treatments/extra")
+
+
+async def test_the_index_can_be_made_again(desk: Instance) -> None:
+    before = await search(desk, "price or precio or gold or why", limit=50)
+    assert await desk.state.catalogues.rebuild_search() >= len(before) > 0
+    assert await search(desk, "price or precio or gold or why", limit=50) == before
 
 
 @pytest.mark.parametrize("q", ["", "   ", "\x00", "\n\t"])
