@@ -1,6 +1,7 @@
 """Search over scripts, on a real Postgres."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,11 +12,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import migrations
+from app.embedded import EmbeddedServers
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import Group, Offer, Treatment
 from decisioning.stores.postgres import make_engine, transaction
 from decisioning.stores.search import Found, cleaned, index_treatment, rebuild_search, search_scripts
 from rules.vocabulary import Attribute
+from tests.conftest import database_url, execute
 
 ENGLISH: dict[str, Any] = {
     "channel": "agent",
@@ -236,3 +240,49 @@ def test_no_combination_of_signs_is_an_error(words: list[str], postgres_url: str
 
 def test_cleaning_leaves_nothing_of_nothing() -> None:
     assert [cleaned(w) for w in ("", " \n", "\x00", "\ue000\ue001", " a\x00b ")] == ["", "", "", "", "ab"]
+
+
+def test_the_migration_indexes_what_had_been_saved_before(servers: EmbeddedServers) -> None:
+    execute(servers, "CREATE DATABASE nb_scripts_migration")
+    url = database_url(servers, "nb_scripts_migration")
+    migrations.upgrade(url, "0003")
+
+    async def fill() -> None:
+        entries: list[tuple[str, Any]] = [
+            ("gold/en", {"channel": "web", "language": "en-GB", "title": "Old", "message": "Old"}),
+            ("gold/en", {"channel": "web", "language": "en-GB", "title": "Prices", "message": " "}),
+            ("gold/es", {"channel": "web", "language": "es", "title": "Precios", "message": "Altos"}),
+            ("gold/de", {"channel": "web", "language": "de", "title": "Preise", "message": "Hoch"}),
+            ("gold/de", None),
+        ]
+        engine = make_engine(url)
+        async with transaction(engine) as connection:
+            for version, (name, body) in enumerate(entries, start=1):
+                await connection.execute(
+                    text(
+                        "INSERT INTO catalog_entries (version, kind, id, body, author)"
+                        " VALUES (:version, 'treatment', :name, cast(:body AS jsonb), 'x')"
+                    ),
+                    {"version": version, "name": name, "body": None if body is None else json.dumps(body)},
+                )
+        await engine.dispose()
+
+    async def rows() -> list[tuple[Any, ...]]:
+        engine = make_engine(url)
+        async with transaction(engine) as connection:
+            result = await connection.execute(
+                text("SELECT treatment_id, config, part, text FROM script_texts ORDER BY 1, 3")
+            )
+            found = [tuple(row) for row in result]
+        await engine.dispose()
+        return found
+
+    asyncio.run(fill())
+    migrations.upgrade(url, "0004")
+    assert asyncio.run(rows()) == [
+        ("en", "english", "title", "Prices"),
+        ("es", "spanish", "message", "Altos"),
+        ("es", "spanish", "title", "Precios"),
+    ]
+    migrations.downgrade(url, "0003")
+    execute(servers, "DROP DATABASE nb_scripts_migration WITH (FORCE)")

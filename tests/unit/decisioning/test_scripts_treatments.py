@@ -16,6 +16,7 @@ from decisioning.catalog.model import (
     Placement,
     Script,
     ScriptStep,
+    Segment,
     Treatment,
 )
 from decisioning.errors import Invalid, InvalidRule
@@ -79,6 +80,7 @@ def catalogue(*treatments: Treatment, attributes: Mapping[str, Any] | None = Non
         offers={"o": offer},
         placements={"desk": Placement("desk", "agent")},
         attributes=ATTRIBUTES,
+        segments={"loyal": Segment("loyal", "customer.tenure > 2.0")},
     )
 
 
@@ -137,6 +139,13 @@ def test_conditions_choose_the_steps_and_what_is_missing_does_not_hold() -> None
     assert steps(said(CALL, customer={"tenure": 2.5})) == ["hello", "loyal", "gold"]
     assert steps(said(CALL, context={"reason": "cancel"})) == ["hello", "cancel", "gold"]
     assert steps(said(CALL, attributes={"colour": "red"})) == ["hello"]
+
+
+def test_conditions_may_name_segments() -> None:
+    loyal = replace(PLAIN, script=Script((ScriptStep("loyal", "Thanks.", "segment.loyal"),)))
+    assert steps(said(loyal, customer={"tenure": 2.5})) == ["loyal"]
+    assert steps(said(loyal, customer={"tenure": 1.5})) == []
+    assert steps(said(loyal)) == []
 
 
 def test_fallbacks_stand_for_customers_of_whom_nothing_is_known() -> None:
