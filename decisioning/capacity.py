@@ -44,6 +44,7 @@ from zoneinfo import ZoneInfo
 
 from decisioning.catalog.model import FOREVER_MS, Capacity, Offer
 from decisioning.errors import Invalid
+from decisioning.stops import Stop
 
 LEASE_MS = 5_000
 """How long a lease runs if it is not renewed. The same in all processes."""
@@ -167,6 +168,26 @@ def matching(
         for row, offer in enumerate(offers)
     }
     return {row: of_row for row, of_row in found.items() if of_row}
+
+
+def stop_of(
+    capacities: Iterable[Capacity], offer: Offer, channel: str, now_ms: int, *, counted: bool
+) -> Stop:
+    """Why an offer without capacity was stopped. ``counted``: whether units could be counted at all, or Redis was lost.
+
+    If several capacities hold for it, any of them may be the one, and the earliest end of a period is given.
+    """
+    held = [c for c in capacities if matches(c, offer, channel)]
+    ends_ms = min((period_at(c, now_ms).ends_ms for c in held), default=FOREVER_MS)
+    return Stop(
+        "capacity",
+        ", ".join(c.capacity_id for c in held) or "capacity",
+        "none left" if counted else "cannot be counted now",
+        ", ".join(
+            f"at most {c.max} in total" if c.per == "total" else f"at most {c.max} a {c.per}" for c in held
+        ),
+        ends_ms if counted and ends_ms < FOREVER_MS else None,
+    )
 
 
 def granted(want: int, remaining: int, holders: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from decisioning.arbitration import Weights, offer_facts, priority
+from decisioning.capacity import stop_of
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import FOREVER_MS, TIERS, Offer
 from decisioning.catalog.view import PlacementView
@@ -83,7 +84,9 @@ def stops_of(situation: Situation, row: int) -> list[Stop]:
     stops += _consent_stops(offer, view, situation.profile)
     stops += view.contact.stops(row, customer, situation.history, now_ms)
     if offer.number in situation.exhausted:
-        stops.append(Stop("capacity", "capacity", "none left", "at least one"))
+        capacities = situation.catalogue.capacities.values()
+        counted = situation.history is not None
+        stops.append(stop_of(capacities, offer, view.placement.channel, now_ms, counted=counted))
     low = float(view.min_propensity[row])
     if not stops and low > 0 and offer.number not in situation.selection.candidates:
         stops.append(Stop("propensity", "minimum propensity", float(situation.propensities[row]), low))

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 IDLE_S = 1.0
 PAUSE_S = 0.1
+LONGEST_PAUSE_S = 1.0
 PATIENCE_S = 0.05
 TRIES = 4
 
@@ -120,6 +121,7 @@ class LeaseHolder:
         self._matched: dict[str, _Matched] = {}
         self._current: dict[str, _Lease] = {}
         self._ending: list[_Lease] = []
+        self._pauses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -210,7 +212,7 @@ class LeaseHolder:
         known = self._catalogue().capacities
         now_ms = self._clock_ms()
         for capacity_id, lease in list(self._current.items()):
-            idle = now_s - lease.spent_s > IDLE_S and not lease.waiting
+            idle = lease.ends_ms and now_s - lease.spent_s > IDLE_S and not lease.waiting
             if idle or known.get(capacity_id) != lease.capacity or not lease.period.holds(now_ms):
                 self._ending.append(self._current.pop(capacity_id))
 
@@ -332,9 +334,13 @@ class LeaseHolder:
             self._pause(lease)
 
     def _pause(self, lease: _Lease) -> None:
-        """Do not ask again for a moment, under whatever name."""
-        fresh = self._current.setdefault(lease.capacity.capacity_id, _Lease(lease.capacity, lease.period))
-        fresh.empty_until_s = time.monotonic() + PAUSE_S
+        """Do not ask this pool again for a moment, and longer each time, under whatever name."""
+        capacity_id = lease.capacity.capacity_id
+        last_s = self._pauses.get(capacity_id, PAUSE_S / 2)
+        self._pauses[capacity_id] = pause_s = min(2 * last_s, LONGEST_PAUSE_S)
+        present = self._current.setdefault(capacity_id, _Lease(lease.capacity, lease.period))
+        if present.capacity == lease.capacity and present.period == lease.period:
+            present.empty_until_s = time.monotonic() + pause_s
 
     async def _request(self, lease: _Lease, renew_only: bool) -> Grant:
         started_s = lease.asked_s = time.monotonic()
@@ -357,8 +363,9 @@ class LeaseHolder:
         if grant.units:
             lease.free += grant.units
             lease.granted_s, lease.spent = started_s, 0
+            self._pauses.pop(lease.capacity.capacity_id, None)
         elif grant.remaining == 0 and not renew_only:
-            lease.empty_until_s = time.monotonic() + PAUSE_S
+            self._pause(lease)
         return grant
 
     async def _open(self, lease: _Lease) -> None:

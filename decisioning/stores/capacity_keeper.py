@@ -25,6 +25,7 @@ POLL_S = 0.05
 CAUGHT_UP_S = 5.0
 FORGET_MS = 30 * 86_400_000
 FORGET_EVERY_MS = 3_600_000
+RELEASE_EVERY = 5
 
 
 class CapacityKeeper:
@@ -53,6 +54,7 @@ class CapacityKeeper:
         self._catalogue: Catalogue | None = None
         self._missing: dict[tuple[str, str], int] = {}
         self._forgot_ms = 0
+        self._rounds = 0
 
     async def round(self) -> float:
         """Look after every pool once; returns how long to sleep.
@@ -65,6 +67,7 @@ class CapacityKeeper:
         if self._catalogue is None or await self._catalogues.version() > self._catalogue.version:
             self._catalogue = await self._catalogues.load()
         now_ms = self._clock_ms()
+        self._rounds += 1
         for capacity in self._catalogue.capacities.values():
             period = period_at(capacity, now_ms)
             await self._look_after(capacity, period)
@@ -83,7 +86,7 @@ class CapacityKeeper:
             return
         self._missing.pop((capacity_id, period.period_id), None)
         await self._settle(capacity_id, period, books)
-        if books.settled or books.holders:
+        if (books.settled or books.holders) and self._rounds % RELEASE_EVERY == 0:
             await self._pools.release(capacity_id, period, await self._log.released(capacity_id, period))
 
     async def _settle(self, capacity_id: str, period: Period, books: Books) -> None:

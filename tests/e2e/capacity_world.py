@@ -1,6 +1,6 @@
 """A small world with capacity for tests: a catalogue, decision services, and a worker that archives and settles.
 
-As a program it is a process that asks for decisions until its standard input is closed:
+As a program it is a process that asks for decisions from the first byte of its standard input to its end:
 ``python -m tests.e2e.capacity_world POSTGRES REDIS CAP LEASE_MS PACE_S FILE``. Each delivered decision that has the
 offer with capacity adds a line with its id to the file.
 """
@@ -219,12 +219,13 @@ async def worker(
 async def main(
     postgres_url: str, redis_url: str, maximum: int, lease_ms: int, pace_s: float, file: Path
 ) -> None:
-    """Ask until standard input is closed."""
+    """Make the file, wait for a byte, ask until standard input is closed."""
     engine = make_engine(postgres_url)
     process = await start_process(Shop(catalogue(cap(maximum))), engine, redis_url, lease_ms)
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.read(sys.stdin.fileno(), 1)
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
 
     async def customer() -> None:
         while not stop.is_set():

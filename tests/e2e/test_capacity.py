@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -250,27 +251,49 @@ async def test_usage_needs_redis(world: World) -> None:
 
 async def test_real_processes_that_are_killed_never_exceed_the_cap(world: World, tmp_path: Path) -> None:
     maximum = 300
-    await world.publish(catalogue(cap(maximum), version=1))
+    await world.publish(catalogue(cap(maximum)))
+    children: list[subprocess.Popen[bytes]] = []
 
-    def start(number: int) -> "subprocess.Popen[bytes]":
-        arguments = [*world.urls, str(maximum), str(LEASE_MS), "0.02", str(tmp_path / str(number))]
+    async def start() -> None:
+        """One more process, connected, and waiting to be told to begin."""
+        file = tmp_path / str(len(children))
+        arguments = [*world.urls, str(maximum), str(LEASE_MS), "0.02", str(file)]
         command = [sys.executable, "-m", "tests.e2e.capacity_world", *arguments]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
+        children.append(_spawn(command))
+        await until(lambda: asyncio.to_thread(file.exists))
 
-    children = [start(number) for number in range(3)]
     try:
+        for _ in range(4):
+            await start()
+        for child in children[:3]:
+            _begin(child)
         for number, share in ((0, 0.1), (1, 0.4)):
-            await until(lambda share=share: _at_least(world.used(), share * maximum))  # type: ignore[misc]
+            await until(partial(_reached, world, share * maximum))
             os.kill(children[number].pid, signal.SIGKILL)
-            children.append(start(3 + number))
-        await until(lambda: _at_least(world.used(), maximum))
+        _begin(children[3])
+        await until(partial(_reached, world, maximum))
         await asyncio.sleep(2 * LEASE_MS / 1000)  # demand lasts
     finally:
         for child in children:
             child.communicate()
-    delivered = sum(len((tmp_path / str(n)).read_text().splitlines()) for n in range(len(children)))
+    delivered = [len((tmp_path / str(n)).read_text().splitlines()) for n in range(len(children))]
     assert await world.used() == maximum
-    assert 0.97 * maximum <= delivered <= maximum
+    assert 0.97 * maximum <= sum(delivered) <= maximum
+    assert min(delivered[:3]) > 0
+
+
+def _begin(child: "subprocess.Popen[bytes]") -> None:
+    assert child.stdin is not None
+    child.stdin.write(b"!")
+    child.stdin.flush()
+
+
+def _spawn(command: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
+
+
+async def _reached(world: World, units: float) -> bool:
+    return await world.used() >= units
 
 
 async def _equal(found: Awaitable[int], expected: int) -> bool:
