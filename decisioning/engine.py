@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bandits.exploration import draw_slots, with_floor
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
-from decisioning.arbitration import MANDATORY, Factors, Weights, met, priority
+from decisioning.arbitration import MANDATORY, Factors, Weights, met, met_by_tier, priority
 from decisioning.catalog.model import Offer, Placement
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
@@ -99,6 +99,25 @@ def allowed(
     mask &= view.contact.allowed(profile.customer, history, now_ms)
     if exhausted:
         mask &= ~np.isin(view.numbers, list(exhausted))
+    return mask
+
+
+def standing(
+    view: PlacementView,
+    profile: Profile,
+    history: Sequence[Contact] | None,
+    evaluation: Evaluation,
+    now_ms: int,
+) -> BoolArray:
+    """Which rows may be shown as defaults: eligible, with consent, and without any limit that would have to be kept.
+
+    Applicability, suitability and minimum propensities are for what is chosen, not for defaults.
+    """
+    mask = view.live(now_ms) & met_by_tier(view, evaluation)["eligibility"]
+    mask &= consented(view, profile.customer)
+    mask &= view.contact.allowed(profile.customer, history, now_ms)
+    for row in np.flatnonzero(mask).tolist():
+        mask[row] = not view.contact.limited(row, profile.customer)
     return mask
 
 

@@ -215,8 +215,11 @@ def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:
 
 
 def answer(header: Header) -> Header:
-    """What the caller gets of a decision: the public part of its header."""
-    return {key: header[key] for key in ANSWER_KEYS}
+    """What the caller gets of a decision: the public part of its header, with the defaults if nothing was right."""
+    found = {key: header[key] for key in ANSWER_KEYS}
+    if header.get("defaults"):
+        found["offers"] = header["defaults"]
+    return found
 
 
 ANSWER_KEYS: Sequence[str] = (
@@ -225,6 +228,7 @@ ANSWER_KEYS: Sequence[str] = (
     "policy",
     "control",
     "offers",
+    "nothing_right_now",
     "degraded",
     "feedback_until",
 )

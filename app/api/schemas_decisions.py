@@ -38,6 +38,7 @@ _ANSWER = {
     "policy": {"name": "thompson", "version": 1},
     "control": False,
     "offers": [_OFFER],
+    "nothing_right_now": False,
     "degraded": [],
     "feedback_until": "2026-11-22T11:00:00.000Z",
 }
@@ -141,6 +142,9 @@ class DecisionAnswer(BaseModel):
     policy: PolicyRef
     control: bool = Field(description="whether the customer belongs to the control group")
     offers: list[OfferOut]
+    nothing_right_now: bool = Field(
+        description="no offer may be made or makes sense; `offers` are the placement's defaults then, if any"
+    )
     degraded: list[str] = Field(description="what could not be used; empty when all is well")
     feedback_until: str | None
     explanation: list[dict[str, Any]] | None = Field(

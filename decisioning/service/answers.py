@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bandits.policy import BoolArray
 from decisioning.arbitration import offer_facts
 from decisioning.catalog.view import PlacementView
 from decisioning.engine import Choice
 from decisioning.facts import facts_of
+from decisioning.records import Header
 from decisioning.scripts import in_language, offer_texts, say
+from decisioning.seen import seen
+from decisioning.service.choosing import Chosen
+from decisioning.service.work import Work
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
 from rules.expression import Expression
@@ -87,3 +92,50 @@ def iso(at_ms: int) -> str:
     return (
         datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )
+
+
+def header_of(work: Work, made: Chosen) -> Header:
+    """Everything that is logged of a decision, of which the answer is a part."""
+    placement = work.view.placement
+    name, _, version = made.key.rpartition("@")
+    until_ms = work.now_ms + placement.reward_window_s * 1000
+    choices = made.selection.choices
+    speech = speech_of(work)
+    return {
+        "decision_id": work.decision_id,
+        "customer_id": work.request.customer_id,
+        "placement": placement.placement_id,
+        "channel": placement.channel,
+        "presentation": placement.presentation,
+        "policy": {"name": name, "version": int(version)},
+        "control": made.control,
+        "catalog_version": work.catalogue.version,
+        "epoch": made.epoch,
+        "decided_at_ms": work.now_ms,
+        "until_ms": until_ms,
+        "context": work.request.context,
+        "limit": work.request.limit,
+        "slots": work.slots,
+        "offers": [chosen(choice, work.view, speech) for choice in choices],
+        "numbers": [choice.offer.number for choice in choices],
+        "nothing_right_now": not choices,
+        "degraded": work.degraded,
+        "feedback_until": iso(until_ms),
+        "source": "live",
+        "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
+        "seen": seen(work.view, work.profile.customer, work.history, work.exhausted),
+    }
+
+
+def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:
+    """The placement's default offers that are ``available`` (shape ``(n,)``), as many as there are slots."""
+    view = work.view
+    by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
+    rows = [by_id[o] for o in view.placement.default_offers if o in by_id]
+    speech = speech_of(work)
+    return [default(view, row, rank, speech) for rank, row in enumerate(rows[: work.slots], start=1)]
+
+
+def speech_of(work: Work) -> Speech:
+    """What the texts of an answer are rendered with."""
+    return Speech(work.request.context, work.profile.customer, work.evaluation)
