@@ -88,10 +88,14 @@ def worlds(policy: Policy) -> Iterator[World]:
     }
     for name, prior in priors.items():
         yield _with(base, name, prior, base.candidates.weight)
-    some = np.where(np.arange(20) % 3 == 0, base.candidates.weight, 0.0)
-    for name, weight in {"all weights zero": np.zeros(20), "some weights zero": some}.items():
+    weights = {
+        "all weights zero": np.zeros(20),
+        "some weights zero": np.where(np.arange(20) % 3 == 0, base.candidates.weight, 0.0),
+        "all weights zero but one": 1.0 * (np.arange(20) == 7),
+        "unequal weights": 10.0 ** rng.uniform(-30, 30, 20),
+    }
+    for name, weight in weights.items():
         yield _with(base, name, base.candidates.prior, weight)
-    yield _with(base, "unequal weights", base.candidates.prior, 10.0 ** rng.uniform(-30, 30, 20))
 
 
 def masks(n: int) -> Iterator[BoolArray]:

@@ -1,0 +1,1 @@
+"""What nextbest can do on this machine: decisions, feedback and freshness, measured with wrk. See ``make bench``."""

@@ -32,6 +32,7 @@ from decisioning.stores.streams import make_redis
 from profiles.stores import ProfileStore
 
 BUCKETS = 64
+NOISE = 0.05
 
 Say = Callable[[str], None]
 
@@ -67,6 +68,9 @@ def main() -> int:
     except (BenchError, EmbeddedServersError) as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 2
+    others = max(max(load["others"]) for load in results.extra["runs"].values())
+    if others > NOISE:
+        console.print(f"Other processes took up to {others:.0%} of the API's core.", style="yellow")
     report.save(results, plan.results)
     report.show(results, console)
     say(f"written to {plan.results.relative_to(ROOT)}")
@@ -124,14 +128,11 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
                 busy = freshness.measure(first, second, found.key, plan.samples // 3)
         loads = bench.alternating()
         three, feedback, cold = bench.three_slots(), bench.feedback(), bench.cold()
-    noop, decide = (
-        [wrk.row(n, loads[mode, n].runs) for n in plan.connections] for mode in ("noop", "decide")
-    )
-    by_turns = zip(loads["noop", plan.middle].runs, loads["decide", plan.middle].runs, strict=True)
+    rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
     return Results(
-        noop=noop,
-        decide=decide,
-        ratio=round(median(d.rps / n.rps for n, d in by_turns), 3),
+        noop=[rows["noop", n] for n in plan.connections],
+        decide=[rows["decide", n] for n in plan.connections],
+        ratio=round(rows["decide", plan.middle].rps / rows["noop", plan.middle].rps, 3),
         cpu_us_per_decision=round(median(loads["decide", plan.middle].cpu_us), 1),
         feedback_rps=round(median(feedback), 1),
         freshness_p50_ms=fresh.p50_ms,
@@ -140,17 +141,15 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         customers=plan.customers,
         machine=describe(),
         extra={
-            "decide, 3 slots": three.model_dump(),
-            "decide, profiles not cached": cold.model_dump(),
+            report.THREE_SLOTS: three.model_dump(),
+            report.NOT_CACHED: cold.model_dump(),
             "cpu_us_per_noop": round(median(loads["noop", plan.middle].cpu_us), 1),
             "freshness": asdict(fresh),
             "freshness_while_deciding": asdict(busy),
             "placement_of_processes": found.cores.describe(),
             "degraded_share": bench.degraded,
-            "rps_of_each_run": {
-                f"{mode} {n}": [round(run.rps, 1) for run in load.runs] for (mode, n), load in loads.items()
-            }
-            | {"feedback": [round(rps, 1) for rps in feedback]},
+            "runs": {f"{mode} {n}": load.describe() for (mode, n), load in loads.items()},
+            "feedback_rps_of_each_run": [round(rps, 1) for rps in feedback],
             "repetitions": plan.repetitions,
             "seconds_of_each_run": plan.seconds,
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

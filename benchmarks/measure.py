@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
+import psutil
 import redis
 
-from benchmarks import wrk
+from benchmarks import report, wrk
 from benchmarks.machine import BenchError
 from benchmarks.plan import ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess, Site
@@ -25,11 +26,21 @@ DRAIN_PATIENCE_S = 30.0
 class Load:
     """What has been measured of one route at one number of connections, run by run.
 
-    ``cpu_us``: the API process's processor time a request, in microseconds.
+    ``cpu_us``: the API process's processor time a request, in microseconds. ``others``: the share of the API's core
+    that went to other processes of this machine meanwhile; it should be next to nothing.
     """
 
     runs: list[Measured] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+
+    def describe(self) -> dict[str, list[float]]:
+        """Run by run, for those who want to see how much they differ."""
+        return {
+            "rps": [round(run.rps, 1) for run in self.runs],
+            "cpu_us": [round(us, 1) for us in self.cpu_us],
+            "others": [round(share, 3) for share in self.others],
+        }
 
 
 class Bench:
@@ -79,7 +90,7 @@ class Bench:
             keys = list(client.scan_iter(match="nb:*:profile:*", count=5000))
             for start in range(0, len(keys), 5000):
                 client.unlink(*keys[start : start + 5000])
-        with self._degrading("decide, profiles not cached", 1.0):
+        with self._degrading(report.NOT_CACHED, 1.0):
             run = self._wrk("decide", self._plan.middle, self._plan.seconds, ONE_SLOT)
         return wrk.row(self._plan.middle, [run])
 
@@ -117,10 +128,12 @@ class Bench:
     def _once(self, load: Load, mode: str, connections: int, placement: str) -> None:
         self._wrk(mode, connections, self._plan.warm_up_s, placement)
         with self._degrading(f"{mode}, {placement}, {connections} connections"):
-            before = self._api.cpu_s()
+            core, api = core_s(self._site.cores.api), self._api.cpu_s()
             run = self._wrk(mode, connections, self._plan.seconds, placement)
-            load.cpu_us.append((self._api.cpu_s() - before) / run.requests * 1e6)
+            core, api = core_s(self._site.cores.api) - core, self._api.cpu_s() - api
         load.runs.append(run)
+        load.cpu_us.append(api / run.requests * 1e6)
+        load.others.append(max(core - api, 0.0) / (run.duration_us / 1e6))
 
     def _wrk(self, mode: str, connections: int, seconds: int, placement: str, *more: str) -> Measured:
         arguments = self._arguments(mode, placement, *more)
@@ -145,6 +158,12 @@ class Bench:
     def _counts(self) -> tuple[float, float]:
         decided, degraded = (self._api.counted(f"nextbest_{name}") for name in ("decisions", "degraded"))
         return sum(decided.values()), sum(degraded.values())
+
+
+def core_s(core: int) -> float:
+    """How long a core has worked for processes, in seconds; interrupts apart."""
+    times = psutil.cpu_times(percpu=True)[core]
+    return float(times.user + times.nice + times.system)
 
 
 def drain(site: Site) -> None:

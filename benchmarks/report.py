@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 BLOCK = re.compile(r"(<!-- bench:decide -->\n).*?(<!-- /bench -->)", re.DOTALL)
+THREE_SLOTS = "decide, 3 slots"
+NOT_CACHED = "decide, profiles not cached"
 
 
 class Row(BaseModel):
@@ -94,7 +96,7 @@ def rewrite(readme: Path, results: Results) -> bool:
 
 def _rows(results: Results) -> list[tuple[str, Row]]:
     rows = [("noop", row) for row in results.noop] + [("decide", row) for row in results.decide]
-    for name in ("decide, 3 slots", "decide, profiles not cached"):
+    for name in (THREE_SLOTS, NOT_CACHED):
         if name in results.extra:
             rows.append((name, Row.model_validate(results.extra[name])))
     return rows

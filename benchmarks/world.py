@@ -115,8 +115,10 @@ def catalogue() -> Iterator[tuple[str, dict[str, Any]]]:
                 "message": MESSAGE,
             },
         )
-    for name, channel, slots in ((ONE_SLOT, "web", 1), (THREE_SLOTS, "web", 3), (FRESH, "fresh", 1)):
-        yield f"/placements/{name}", {"channel": channel, "slots": slots, "control_share": 0.0}
+    for name, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
+        yield f"/placements/{name}", {"channel": "web", "slots": slots, "control_share": 0.0}
+    # Its decisions must have their offer even while the API is as busy as it can be.
+    yield f"/placements/{FRESH}", {"channel": "fresh", "slots": 1, "control_share": 0.0, "deadline_ms": 2000}
 
 
 async def fill(urls: ServerUrls, keys: Keys, plan: Plan) -> None:

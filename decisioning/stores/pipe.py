@@ -101,7 +101,7 @@ class Pipe:
     @property
     def connected(self) -> bool:
         """Whether commands can be sent now."""
-        return self._link is not None
+        return self._link is not None and not self._link.closed.done()
 
     async def start(self) -> None:
         """Connect, and keep connected until ``stop``. Returns after the first try, connected or not."""
@@ -126,7 +126,8 @@ class Pipe:
         RedisUnavailable
             At once when there is no connection; from the future when the connection is lost before the reply.
         """
-        if self._link is None:
+        # A link that was just lost is still here until the keeper wakes up.
+        if self._link is None or self._link.closed.done():
             raise RedisUnavailable("redis cannot be reached")
         return self._link.send(command)
 
@@ -170,10 +171,14 @@ class Pipe:
                 _Link, url.hostname or "127.0.0.1", url.port or 6379, ssl=tls
             )
             database = url.path.strip("/") or "0"
-        if url.password:
-            user = (unquote(url.username),) if url.username else ()
-            await link.send(("AUTH", *user, unquote(url.password)))
-        if database != "0":
-            await link.send(("SELECT", database))
-        await link.send(("PING",))
+        try:
+            if url.password:
+                user = (unquote(url.username),) if url.username else ()
+                await link.send(("AUTH", *user, unquote(url.password)))
+            if database != "0":
+                await link.send(("SELECT", database))
+            await link.send(("PING",))
+        except BaseException:
+            link.abort()
+            raise
         return link

@@ -1,5 +1,7 @@
 """Arms as they are stored."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,20 @@ def test_a_table_reads_all_periods_decayed_to_one_tick() -> None:
     assert read.tolist() == [[4.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 1.5, 1.25]]
     later = table.read(POLICY, offers, POLICY.decay.tick(START_S + 2 * DAY_S))
     np.testing.assert_array_equal(later, read / 4)
+
+
+def test_reading_does_not_depend_on_the_order_in_which_periods_came() -> None:
+    """Products with the scale are rounded, so their sum has to be taken in one order."""
+    rng = np.random.default_rng(1)
+    blobs = {f"7:{period}": encode_state(rng.random(3)) for period in (2497, 2498, 2499, 2500)}
+    tick = POLICY.decay.tick(START_S + 0.4 * DAY_S)
+    read = set()
+    for order in permutations(blobs):
+        table = ArmTable(3)
+        for field in order:
+            table.put(field, blobs[field])
+        read.add(table.read(POLICY, np.array([7], dtype=np.uint32), tick).tobytes())
+    assert len(read) == 1
 
 
 def test_adding_changes_only_the_table_that_it_is_added_to() -> None:

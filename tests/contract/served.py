@@ -1,0 +1,104 @@
+"""The service as its command line starts it: a supervisor, API processes that share a port, a worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.support import ROOT, free_port
+
+READY_S = 60.0
+
+
+class Served:
+    """A running service. ``url`` is its address, ``metrics`` the folder that its processes share."""
+
+    def __init__(self, postgres_url: str, redis_url: str, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.metrics = folder / "metrics"
+        self._log = folder / "service.log"
+        ours = {
+            "NEXTBEST_POSTGRES_URL": postgres_url,
+            "NEXTBEST_REDIS_URL": redis_url,
+            "NEXTBEST_DATA_DIR": str(folder),
+            "NEXTBEST_PORT": str(self.port),
+            "NEXTBEST_WORKERS": "2",
+            "NEXTBEST_CATALOG_POLL_MS": "50",
+            "NEXTBEST_ARCHIVE_INTERVAL_MS": "20",
+            "NEXTBEST_LOG_LEVEL": "warning",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NEXTBEST_", "PROMETHEUS_"))}
+        self.env = kept | ours
+        # A connection for each request, so that both API processes get some.
+        self.http = httpx.Client(base_url=self.url, headers={"Connection": "close"}, timeout=30)
+
+    @contextmanager
+    def running(self) -> Iterator["Served"]:
+        """Start it, and stop it in good order at the end."""
+        with self._log.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "up"],
+                cwd=ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                wait_until(lambda: process.poll() is not None or self._ready(), self.printed)
+                assert process.poll() is None, self.printed()
+                yield self
+            finally:
+                self.http.close()
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+        assert process.returncode in (0, -signal.SIGTERM), self.printed()
+
+    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `nextbest` with these arguments to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def get(self, path: str, key: str = "") -> httpx.Response:
+        """GET something, over a connection of its own."""
+        return self.http.get(path, headers={"X-API-Key": key})
+
+    def make_key(self, role: str) -> str:
+        """A key, as users make one."""
+        done = self.cli("keys", "create", "--role", role)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def printed(self) -> str:
+        """What the processes have logged so far."""
+        return self._log.read_text(errors="replace")
+
+    def _ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def wait_until(done: Callable[[], bool], explain: Callable[[], str] = str, within_s: float = READY_S) -> None:
+    """Ask until the answer is yes. Raises ``AssertionError`` with an explanation if it takes too long."""
+    until_s = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until_s, f"it did not happen within {within_s} s\n{explain()}"
+        time.sleep(0.02)

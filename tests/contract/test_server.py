@@ -1,0 +1,202 @@
+"""The service over real connections: several processes, keys of the command line, metrics, and broken HTTP."""
+
+import re
+import socket
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from app.keys import ROLES
+from tests.contract.served import Served, wait_until
+
+JSON = "Content-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def served(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running service in which no key was ever made."""
+    service = Served(postgres_url, redis_url, tmp_path_factory.mktemp("served"))
+    with service.running():
+        yield service
+    assert "Traceback" not in service.printed()
+    assert "a defect" not in service.printed()
+
+
+@pytest.fixture(scope="module")
+def key(served: Served) -> str:
+    """A key that may do all; the first one."""
+    assert served.cli("keys", "list").stdout == ""
+    for guess in ("", "admin", "nextbest", "changeme", "nb_admin_", "test"):
+        assert served.get("/v1/offers", guess).status_code == 401
+    made = served.make_key("admin")
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 200))
+    return made
+
+
+def everywhere(served: Served, path: str, key: str, status: int) -> bool:
+    """Whether several connections, hence both processes, answer with this status."""
+    return all(served.get(path, key).status_code == status for _ in range(8))
+
+
+def raw(served: Served, request: bytes, parts: int = 1) -> bytes:
+    """Send bytes, and read until the other side has had enough."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        try:
+            for at in range(0, len(request), max(len(request) // parts, 1)):
+                connection.sendall(request[at : at + max(len(request) // parts, 1)])
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while data := connection.recv(65_536):
+                answer += data
+        except ConnectionError:
+            return b""
+    return answer
+
+
+def metric(served: Served, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    text = served.get("/metrics").text
+    total = 0.0
+    for line in text.splitlines():
+        found = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+        if found and all(f'{label}="{value}"' in (found[1] or "") for label, value in labels.items()):
+            total += float(found[2])
+    return total
+
+
+def put_shop(served: Served, key: str) -> None:
+    """One offer and one placement, known to both processes."""
+    for path, body in (
+        ("groups/cards", {"name": "Cards", "goal": "grow"}),
+        ("offers/gold", {"name": "Gold", "group": "cards"}),
+        ("offers/gold/treatments/web", {"channel": "web", "title": "Gold"}),
+        ("placements/home", {"channel": "web", "deadline_ms": 5000}),
+    ):
+        assert served.http.put(f"/v1/{path}", json=body, headers={"X-API-Key": key}).is_success, path
+    wait_until(lambda: everywhere(served, "/v1/placements/home", key, 200))
+
+
+def test_keys_are_printed_alone_and_once(served: Served, key: str) -> None:
+    made = {}
+    for role in ROLES:
+        done = served.cli("keys", "create", "--role", role, "--name", f"the {role}s")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.fullmatch(rf"nb_{role}_[A-Za-z0-9_-]{{43}}\n", done.stdout)
+        made[role] = done.stdout.strip()
+    listed = served.cli("keys", "list").stdout
+    for role in ROLES:
+        wait_until(partial(everywhere, served, "/v1/offers", made[role], 200))
+        assert re.search(rf"^[0-9a-f]+ +{role} +the {role}s$", listed, re.MULTILINE)
+        assert made[role][-20:] not in listed
+        assert made[role] not in served.printed()
+
+
+def test_a_revoked_key_is_refused_by_all_processes(served: Served, key: str) -> None:
+    made = served.make_key("ops")
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 200))
+    listed = served.cli("keys", "list").stdout.splitlines()
+    key_id = next(line.split()[0] for line in listed if line.split() == [line.split()[0], "ops", "ops"])
+    assert served.cli("keys", "revoke", key_id).returncode == 0
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 401))
+    assert everywhere(served, "/v1/offers", key, 200)
+    again = served.cli("keys", "revoke", key_id)
+    assert again.returncode == 1
+    assert "no key" in again.stderr
+
+
+def test_metrics_add_up_over_all_processes(served: Served, key: str) -> None:
+    put_shop(served, key)
+    before = metric(served, "nextbest_decisions_total", placement="home")
+    failed = metric(served, "nextbest_requests_total", route="/v1/decisions", status="404")
+    archived = metric(served, "nextbest_archived_total", type="decided")
+    for number in range(40):  # each over a connection of its own: both processes get some
+        for placement in ("home", "nowhere") if number < 10 else ("home",):
+            response = served.http.post(
+                "/v1/decisions",
+                json={"customer_id": f"c{number}", "placement": placement},
+                headers={"X-API-Key": key},
+            )
+            assert response.status_code == (200 if placement == "home" else 404)
+    for _ in range(8):
+        assert metric(served, "nextbest_decisions_total", placement="home") == before + 40
+        assert metric(served, "nextbest_requests_total", route="/v1/decisions", status="404") == failed + 10
+    assert metric(served, "nextbest_request_seconds_count", route="/v1/decisions") >= 50
+    wait_until(lambda: metric(served, "nextbest_archived_total", type="decided") == archived + 40)
+    processes = {path.stem.rpartition("_")[2] for path in served.metrics.glob("counter_*.db")}
+    assert len(processes) >= 3  # two of the API and the worker
+
+
+def test_metrics_have_no_labels_that_callers_make_up(served: Served, key: str) -> None:
+    for path in ("/v1/offers/made-up", "/v1/made-up", "/made-up"):
+        served.http.request("PROPFIND", path, headers={"X-API-Key": key})
+        served.get(path, key)
+    text = served.get("/metrics").text
+    assert "made-up" not in text
+    assert "PROPFIND" not in text
+    assert metric(served, "nextbest_requests_total", method="other") >= 3
+
+
+BROKEN = {
+    "nothing": b"\r\n\r\n",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+    "HTTP/3.0": b"GET /livez HTTP/3.0\r\n\r\n",
+    "unknown method": b"NONSENSE /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    "NUL in the path": b"GET /v1/offers/\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "not ASCII in the path": b"GET /v1/offers/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "line break in a header": b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\nc\r\n\r\n",
+    "space before the colon": b"POST /v1/decisions HTTP/1.1\r\nContent-Length : 5\r\n\r\nabcde",
+    "two lengths": b"POST /v1/decisions HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "negative length": b"POST /v1/decisions HTTP/1.1\r\nContent-Length: -1\r\n\r\nab",
+    "endless length": b"POST /v1/decisions HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nab",
+    "chunks that are none": b"POST /v1/decisions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+    "unknown coding": b"POST /v1/decisions HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", BROKEN.values(), ids=BROKEN.keys())
+def test_broken_requests_are_refused(served: Served, request_bytes: bytes) -> None:
+    answer = raw(served, request_bytes)
+    status = re.match(rb"HTTP/1\.[01] (\d+)", answer)
+    assert status is None or status[1] in (b"400", b"401", b"404", b"405", b"413", b"505"), answer
+    assert served.get("/livez").status_code == 200
+
+
+def test_no_request_is_hidden_in_another(served: Served, key: str) -> None:
+    """With both lengths given, a proxy and we could disagree where the body ends."""
+    hidden = (
+        f"PUT /v1/groups/hidden HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: 32\r\n\r\n"
+    )
+    hidden += '{"name": "Hidden","goal":"grow"}'
+    head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}"
+    for lengths in (
+        f"Content-Length: {len(hidden) + 5}\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: identity, chunked\r\nContent-Length: 5\r\n",
+    ):
+        answer = raw(served, f"{head}{lengths}\r\n0\r\n\r\n{hidden}".encode())
+        assert b"200" not in answer[:15]
+        assert b" 201 " not in answer
+    assert served.get("/v1/groups/hidden", key).status_code == 404
+
+
+def test_bodies_in_pieces_and_cut_off(served: Served, key: str) -> None:
+    body = b'{"customer_id": "c", "placement": "none"}'
+    head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: "
+    whole = f"{head}{len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+    assert raw(served, whole, parts=20).startswith(b"HTTP/1.1 404")
+    cut_off = raw(served, f"{head}{len(body) + 50}\r\n\r\n".encode() + body)
+    assert not re.match(rb"HTTP/1\.1 [25]", cut_off)
+
+
+def test_a_body_too_large_is_refused_at_once(served: Served, key: str) -> None:
+    head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: 99999999\r\n\r\n"
+    assert raw(served, head.encode()).startswith(b"HTTP/1.1 413")
+
+
+def test_a_taken_port_is_named(served: Served, tmp_path: Path) -> None:
+    done = served.cli("up")
+    assert done.returncode == 2
+    assert str(served.port) in done.stderr
+    assert "NEXTBEST_PORT" in done.stderr

@@ -1,0 +1,71 @@
+"""Servers that are gone (killed) or silent (stopped), for as long as a block lasts."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import psutil
+
+from app.embedded import EmbeddedServers
+
+How = Literal["gone", "silent"]
+
+
+def pid_of(servers: EmbeddedServers, name: Literal["postgres", "redis"]) -> int:
+    """The number of the server's (first) process."""
+    return int(json.loads((servers.data_dir / "servers.json").read_text())["pids"][name])
+
+
+@contextmanager
+def redis_down(servers: EmbeddedServers, how: How) -> Iterator[None]:
+    """Redis killed and started again, or stopped and continued."""
+    if how == "gone":
+        servers.kill_redis()
+        try:
+            yield
+        finally:
+            servers.start_redis()
+        return
+    with stopped(pid_of(servers, "redis")):
+        yield
+
+
+@contextmanager
+def postgres_down(servers: EmbeddedServers, how: How) -> Iterator[None]:
+    """PostgreSQL crashed and started again, or all of its processes stopped and continued."""
+    first = psutil.Process(pid_of(servers, "postgres"))
+    if how == "gone":
+        first.send_signal(signal.SIGQUIT)
+        try:
+            psutil.wait_procs([first], timeout=30)
+            yield
+        finally:
+            servers.revive()
+        return
+    first.suspend()  # it starts no more processes; those of existing connections are stopped next
+    with stopped(*(child.pid for child in first.children(recursive=True)), first.pid):
+        yield
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Processes that do not run, though their connections stay open."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        _wait_stopped(*pids)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _wait_stopped(*pids: int) -> None:
+    deadline = time.monotonic() + 10
+    while any(psutil.Process(pid).status() != psutil.STATUS_STOPPED for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -1,0 +1,158 @@
+"""What happens when it is not known whether Redis has taken a write, or a policy fails in the middle of a decision."""
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from app.embedded import EmbeddedServers
+from app.state import ApiState, make_policies
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
+from bandits.thompson import ThompsonPolicy
+from decisioning.errors import RedisUnavailable
+from decisioning.service.decide import SLOW_TURNS, DecisionService, Request
+from decisioning.stores.pipe import Pipe
+from tests.e2e.inprocess import decision_service, state_of
+from tests.e2e.outages import pid_of
+from tests.e2e.support import Installation, place, publish, soon
+from tests.e2e.truth import check_roll_ups, stores
+
+
+class SilentAtWriting:
+    """A log whose Redis falls silent just before the write, and goes on later with what it was sent."""
+
+    def __init__(self, state: ApiState, redis_pid: int, silent_s: float) -> None:
+        self._log = state.decision_log
+        self._pid = redis_pid
+        self._silent_s = silent_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def decide(self, *arguments: Any) -> Any:
+        """Stop Redis, and send."""
+        os.kill(self._pid, signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(self._silent_s, os.kill, self._pid, signal.SIGCONT)
+        return self._log.decide(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("placement", "degraded", "offers"),
+    [("web", "contact_history_unavailable", {"open"}), ("quick", "deadline_exceeded", {"open"})],
+)
+async def test_a_decision_in_doubt_is_taken_back(
+    own_servers: EmbeddedServers,
+    own_installation: Installation,
+    placement: str,
+    degraded: str,
+    offers: set[str],
+) -> None:
+    """Redis executes the write after the caller was answered otherwise: neither limit nor arm may feel it."""
+    own_installation.settings = own_installation.settings.model_copy(update={"redis_stall_ms": 300})
+    await asyncio.to_thread(prepare, own_installation)
+    async with state_of(own_installation) as state, stores(own_installation) as found:
+        log = SilentAtWriting(state, pid_of(own_servers, "redis"), 1.5)
+        service = decision_service(state, decision_log=log)
+        answer = await service.decide(Request("customer", placement, {}))
+        assert {offer["offer_id"] for offer in answer["offers"]} == offers
+        assert answer["degraded"] == [degraded]
+        assert answer["feedback_until"] is None
+
+        async def withdrawn() -> bool:
+            return len(await found.rows("SELECT 1 FROM outcomes WHERE outcome = 'withdrawn'")) == 2
+
+        await soon(withdrawn)  # both offers of the one decision that Redis had been sent
+        await soon(found.caught_up)
+        assert await found.redis.zcard(found.keys.contact("customer")) == 0
+        assert [name async for name in found.redis.scan_iter("nb:*:decision:*")] == []
+        arms = await found.arms.load("thompson@1")
+        assert arms is not None
+        assert arms.fields == {}
+        await check_roll_ups(found)
+        rows = await found.rows("SELECT sum(decided) AS decided FROM acceptance")
+        assert rows[0].decided == 0
+        await service.close()
+
+
+def prepare(installation: Installation) -> None:
+    """A worker, and two offers of which one has a limit, in two slots."""
+    api = installation.serve()
+    installation.work()
+    api.wait()
+    publish(api, ["open"])
+    publish(api, ["limited"], limits=[{"max": 1, "window_s": 3600}])
+    place(api, slots=2, reward_window_s=30)
+    place(api, "quick", slots=2, reward_window_s=30, deadline_ms=100, default_offers=["open"])
+    api.process.kill()
+
+
+async def test_a_command_on_a_connection_that_was_just_lost_fails_at_once() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"+PONG\r\n")
+        await reader.read(1 << 16)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    pipe = Pipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", retry_ms=60_000)
+    await pipe.start()
+    try:
+        lost = pipe.call("GET", "key")
+        with pytest.raises(RedisUnavailable):
+            await lost  # this task runs again before the keeper of the connection does
+        with pytest.raises(RedisUnavailable):
+            pipe.call("GET", "key")
+    finally:
+        await pipe.stop()
+        server.close()
+        await server.wait_closed()
+
+
+class FailingPolicy(ThompsonPolicy):
+    """Thompson sampling that raises instead of choosing."""
+
+    def selector(self, prepared: Any, candidates: Candidates) -> Distribution:
+        """Never gives one."""
+
+        def fail(available: BoolArray) -> FloatArray:
+            raise ArithmeticError("this policy is broken")
+
+        return fail
+
+
+class SlowPolicy(ThompsonPolicy):
+    """Thompson sampling that takes longer than its budget."""
+
+    def propensities(self, prepared: Any, candidates: Candidates) -> FloatArray:
+        """After a while."""
+        time.sleep(0.03)
+        return super().propensities(prepared, candidates)
+
+
+def with_policy(state: ApiState, kind: type[ThompsonPolicy]) -> DecisionService:
+    """The service with another algorithm under the name of the placement's policy."""
+    policies = make_policies() | {"thompson@1": kind("thompson", 1, {})}
+    return decision_service(state, policies=policies)
+
+
+async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_installation: Installation) -> None:
+    await asyncio.to_thread(prepare, own_installation)
+    async with state_of(own_installation) as state:
+        failing = with_policy(state, FailingPolicy)
+        answer = await failing.decide(Request("one", "web", {}))
+        assert answer["degraded"] == ["policy_failed"]
+        assert answer["policy"] == {"name": "propensity", "version": 1}
+        assert len(answer["offers"]) == 2
+        assert answer["feedback_until"] is not None  # it is a decision like any other, with its probability
+        assert all(offer["probability"] is not None for offer in answer["offers"])
+
+        slow = with_policy(state, SlowPolicy)
+        for _ in range(SLOW_TURNS):
+            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "thompson"
+        answer = await slow.decide(Request("two", "web", {}))
+        assert answer["degraded"] == ["policy_slow"]
+        assert answer["policy"]["name"] == "propensity"
+        assert answer["offers"]
