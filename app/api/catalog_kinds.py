@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, create_model
 
 from app.api.body import JsonRoute
 from app.api.deps import Anyone, State, created, problems
 from app.api.editing import Editing, tag
-from app.api.schemas import Body, Id
+from app.api.schemas import Body, Id, from_ms
 from app.api.schemas_kinds import (
     AttributeBody,
     CapacityBody,
@@ -23,6 +25,7 @@ from app.api.schemas_kinds import (
     SegmentBody,
 )
 from decisioning.catalog import Catalogue
+from decisioning.catalog.model import FOREVER_MS
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
@@ -43,6 +46,7 @@ def _routes(
 ) -> None:
     """Make PUT, GET, list and DELETE of one kind."""
     what = kind.replace("_", " ")
+    shown = _answer(kind, body_type)
 
     async def put(thing_id: Any, body: Any, edit: Editing) -> KindPublished:
         stored = body.stored() if hasattr(body, "stored") else body.model_dump()
@@ -62,26 +66,45 @@ def _routes(
         return KindPublished(id=thing_id, catalog_version=await edit.delete(kind, thing_id))
 
     put.__annotations__ |= {"thing_id": id_type, "body": body_type}
-    read.__annotations__["thing_id"] = delete.__annotations__["thing_id"] = id_type
-    one = f"/{path}/{{thing_id}}"
-    summary = f"{what}s" if not what.endswith("s") else what
+    read.__annotations__ |= {"thing_id": id_type, "return": shown}
+    read_all.__annotations__["return"] = list[shown]  # type: ignore[valid-type] # made at run time
+    delete.__annotations__["thing_id"] = id_type
+    put.__doc__ = f"Create or replace. {body_type.__doc__}"
+    read_all.__doc__ = f"All of this kind. {body_type.__doc__}"
+    read.__doc__ = body_type.__doc__
+    delete.__doc__ = f"Delete, if nothing else refers to it. {body_type.__doc__}"
+    one, many = f"/{path}/{{thing_id}}", path.replace("-", " ")
     router.put(
         one,
-        summary=f"Create or replace a {what}",
+        summary=f"Put {what}",
         operation_id=f"put_{kind}",
         responses=problems(412, body=True) | created(KindPublished),
     )(put)
-    router.get(f"/{path}", summary=f"All {summary}", operation_id=f"read_all_{kind}", responses=problems())(
+    router.get(f"/{path}", summary=f"Read all {many}", operation_id=f"read_all_{kind}", responses=problems())(
         read_all
     )
-    router.get(one, summary=f"One {what}", operation_id=f"read_{kind}", responses=problems(404))(read)
-    router.delete(
-        one, summary=f"Delete a {what}", operation_id=f"delete_{kind}", responses=problems(404, 412)
-    )(delete)
+    router.get(one, summary=f"Read {what}", operation_id=f"read_{kind}", responses=problems(404))(read)
+    router.delete(one, summary=f"Delete {what}", operation_id=f"delete_{kind}", responses=problems(404, 412))(
+        delete
+    )
+
+
+def _answer(kind: str, body_type: type[Body]) -> type[BaseModel]:
+    """The model of a thing as it is in force: its id, and what its body has."""
+    fields: dict[str, Any] = {"id": (str, ...)}
+    for name, info in body_type.model_fields.items():
+        fields[name] = (datetime | None if name in ("starts_at", "ends_at") else info.annotation, ...)
+    title = "".join(part.capitalize() for part in kind.split("_"))
+    return create_model(f"Catalogue{title}", __doc__=f"As it is in force. {body_type.__doc__}", **fields)
 
 
 def _shown(name: str, thing: Any) -> dict[str, Any]:
+    """A thing as it travels, with times in place of milliseconds."""
     body = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else {"lever": thing}
+    if "starts_ms" in body:
+        starts_ms, ends_ms = body.pop("starts_ms"), body.pop("ends_ms")
+        body["starts_at"] = None if starts_ms == 0 else from_ms(starts_ms)
+        body["ends_at"] = None if ends_ms == FOREVER_MS else from_ms(ends_ms)
     return {"id": name} | body
 
 

@@ -15,7 +15,7 @@ from app.state import ApiState
 from decisioning.catalog.changes import Difference, changes_between, differences
 from decisioning.catalog.document import MAX_BYTES, from_yaml, to_yaml
 from decisioning.catalog.shapes import Entry
-from decisioning.errors import NotFound
+from decisioning.stores.catalogue import ANY_VERSION
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
@@ -29,6 +29,10 @@ _YAML: dict[str, Any] = {
             }
         },
     }
+}
+
+_EXPORT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The document", "content": {"application/yaml": {"schema": {"type": "string"}}}}
 }
 
 
@@ -111,7 +115,7 @@ async def read_trail(
     ]
 
 
-@router.get("/catalog/export", responses=problems() | {200: {"content": {"application/yaml": {}}}})
+@router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
 async def export_catalog(
     state: State, key: Anyone, version: Annotated[int | None, Query(ge=0)] = None
 ) -> Response:
@@ -140,7 +144,7 @@ async def apply_catalog(
     if dry_run or not changes:
         await state.catalogues.changed(version, changes)
         return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_out(found))
-    expected = version if edit.expected is None else edit.expected
+    expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
     state.publish(catalogue)
     return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
@@ -159,10 +163,9 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
 @router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
 async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: Editing) -> VersionAnswer:
     """Publish, pause or end an offer."""
-    _, entries = await state.catalogues.entries()
-    stored = next((b for kind, name, b in entries if kind == "offer" and name == offer_id and b), None)
-    if stored is None:
-        raise NotFound("offer", offer_id)
+    seen, stored = await state.catalogues.newest("offer", offer_id)
+    if edit.expected is None:
+        edit.expected = seen
     edit.reason = body.reason or edit.reason
     version = await edit.put("offer", offer_id, {**stored, "status": body.status})
     before, after = stored.get("status", "live"), body.status

@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Response
 from app.api.deps import Ops, State
 from app.errors import Problem
 from app.state import ApiState
+from decisioning.stores.catalogue import ANY_VERSION
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 
@@ -59,7 +60,9 @@ async def _edit(
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
         expected = 0
-    elif if_match is not None and if_match.strip() != "*":
+    elif if_match is not None and if_match.strip() == "*":
+        expected = ANY_VERSION
+    elif if_match is not None:
         match = _ETAG.fullmatch(if_match.strip())
         if match is None:
             raise Problem(422, 'must be an ETag as it was sent, such as "12"', "If-Match")

@@ -25,6 +25,8 @@ _LOCK = 7_263_845_191
 _MANY = 100
 """Of treatments: from so many on, the index of texts is made as a whole."""
 _BUILDING = Lock()
+ANY_VERSION = -1
+"""Expected of something that must exist, at whatever version."""
 
 _INSERT = text(
     "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
@@ -87,6 +89,14 @@ class CatalogueStore:
             rows, _ = await _rows(connection, found)
             return found, [(r.kind, r.id, r.body) for r in rows if r.body is not None]
 
+    async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
+        """Version and body of a thing that is in force. Raises ``NotFound``."""
+        async with transaction(self._engine) as connection:
+            current = await _current(connection, kind, name)
+        if current is None:
+            raise NotFound(kind, name)
+        return current
+
     async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
         """What the catalogue at ``version`` would be with ``changes``; nothing is stored.
 
@@ -113,7 +123,7 @@ class CatalogueStore:
     ) -> Published:
         """Publish one thing, or delete it (without a body).
 
-        ``expected`` is the version of its newest entry, 0 if it must not exist yet.
+        ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
 
         Raises
         ------
@@ -129,10 +139,10 @@ class CatalogueStore:
         async with _writing(self._engine) as connection:
             current = await _current(connection, kind, name)
             in_force = 0 if current is None else current[0]
-            if expected is not None and expected != in_force:
-                raise PreconditionFailed(
-                    f"{kind} {name!r} is at version {in_force} by now, not at {expected}"
-                )
+            if expected == ANY_VERSION and current is None:
+                raise PreconditionFailed(f"{kind} {name!r} does not exist")
+            if expected not in (None, ANY_VERSION, in_force):
+                raise PreconditionFailed(_moved(f"{kind} {name!r}", in_force, expected))
             if body is None and current is None:
                 raise NotFound(kind, name)
             changes: list[Entry] = [(kind, name, body)]
@@ -157,9 +167,7 @@ class CatalogueStore:
         async with _writing(self._engine) as connection:
             version = await _version(connection)
             if expected_version is not None and expected_version != version:
-                raise PreconditionFailed(
-                    f"the catalogue is at version {version} by now, not at {expected_version}"
-                )
+                raise PreconditionFailed(_moved("the catalogue", version, expected_version))
             return await _append(connection, changes, author, reason)
 
     async def rollback(self, version: int, author: str, reason: str) -> Catalogue:
@@ -260,6 +268,13 @@ async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogu
         return
     for offer_id, treatment_id, body in treatments:
         await index_treatment(connection, offer_id, treatment_id, body)
+
+
+def _moved(what: str, version: int, expected: int | None) -> str:
+    if expected == 0:
+        return f"{what} is there already, at version {version}"
+    now = f"at version {version} by now" if version else "not there any more"
+    return f"{what} is {now}, not at {expected}"
 
 
 def _check_kind(kind: str) -> None:
