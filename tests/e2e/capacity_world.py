@@ -45,7 +45,7 @@ GRACE_MS = 100
 LIMITED, VISIT, FREE = "call-back", "visit", "newsletter"
 
 
-def catalogue(*capacities: Capacity, version: int = 1, slots: int = 1) -> Catalogue:
+def catalogue(*capacities: Capacity, version: int = 1, slots: int = 1, **placement: Any) -> Catalogue:
     """One placement of ``slots`` slots. It takes its offers in order, without chance: call-back, visit, newsletter."""
     treatment = Treatment("t", "phone", "en", "Title", "Message")
     return Catalogue(
@@ -69,6 +69,7 @@ def catalogue(*capacities: Capacity, version: int = 1, slots: int = 1) -> Catalo
                 deadline_ms=5000,
                 policy="propensity",
                 control_share=0.0,
+                **placement,
             )
         },
         capacities={c.capacity_id: c for c in capacities},

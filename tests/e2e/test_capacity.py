@@ -20,7 +20,7 @@ from decisioning.errors import RedisUnavailable
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
-from decisioning.stores.streams import make_redis
+from decisioning.stores.streams import LogReader, make_redis
 from tests.e2e.capacity_world import (
     KEYS,
     LIMITED,
@@ -168,6 +168,22 @@ async def test_withdrawn_decisions_give_their_units_back(world: World) -> None:
     await until(lambda: _equal(world.used(), 45))
 
 
+async def test_units_of_what_was_never_presented_come_back(world: World) -> None:
+    await world.publish(catalogue(cap(40), version=2, presentation="explicit", confirm_within_s=60))
+    process = await world.process()
+    assert await process.spend(10) == 10
+    redis = make_redis(world.urls[1])
+    reader = LogReader(redis, KEYS)
+    later_ms = world.shop.clock_ms() + 100_000
+    due = await reader.unconfirmed(later_ms, 6)
+    assert await reader.release(due, later_ms) == len(due) >= 6
+    await redis.aclose()
+    assert await spend_all([process], 30 + len(due)) == 30 + len(due)
+    bucket, confirmed = due[0]
+    await process.log.feedback(bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms)
+    await until(partial(_released, world, len(due) - 1))
+
+
 async def test_a_dry_run_and_an_answer_without_log_take_nothing(world: World) -> None:
     process = await world.process()
     assert has(await process.decide(dry_run=True), LIMITED)
@@ -290,6 +306,11 @@ def _begin(child: "subprocess.Popen[bytes]") -> None:
 
 def _spawn(command: list[str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT)
+
+
+async def _released(world: World, units: int) -> bool:
+    books = await world.pools.books("calls", TOTAL)
+    return books is not None and books.released == units
 
 
 async def _reached(world: World, units: float) -> bool:
