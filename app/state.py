@@ -94,6 +94,7 @@ class ApiState:
             replica=self.replica,
             policies=self.policies,
             decision_log=self.decision_log,
+            archive=self.archive,
             profiles=cached,
             keys=self.keys,
             clock_ms=clock_ms,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from bandits.policy import BoolArray, FloatArray
 from decisioning.catalog.model import Tier
 from decisioning.catalog.view import PlacementView
+from decisioning.weights import Weights, switched_off
 from rules.evaluation import Evaluation
-
 
 ARBITRATED, OVERRIDDEN, MANDATORY = range(3)
 """Classes of candidates; a higher one comes first."""
@@ -32,44 +32,16 @@ class Factors:
         return self.P * self.C * self.V * self.L
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What multiplies the propensities: arrays of shape ``(n,)``, 1 where the placement switches a factor off.
-
-    ``use_p`` is false when ``P`` itself is switched off.
-    """
-
-    C: FloatArray
-    V: FloatArray
-    L: FloatArray
-    use_p: bool = True
-
-    @property
-    def product(self) -> FloatArray:
-        """``C x V x L``."""
-        return self.C * self.V * self.L
-
-
 def weigh(view: PlacementView, evaluation: Evaluation | None) -> Weights:
     """The weights of a request. ``evaluation`` may be ``None`` if the view is not ``dynamic``."""
-    ones = np.ones(len(view.offers))
-    c, v = ones, view.value
-    if evaluation is not None and view.dynamic:
-        c = context_weights(view, evaluation)
-        v = values(view, evaluation)
-    return switched(view, c, v)
+    if evaluation is None or not view.dynamic:
+        return view.fixed
+    return switched(view, context_weights(view, evaluation), values(view, evaluation))
 
 
 def switched(view: PlacementView, c: FloatArray, v: FloatArray) -> Weights:
     """Weights with the placement's switches applied; ``c`` and ``v`` as computed (or as they were logged)."""
-    off = view.placement.off
-    ones = np.ones(len(view.offers))
-    return Weights(
-        ones if "C" in off else c,
-        ones if "V" in off else v,
-        ones if "L" in off else view.lever,
-        "P" not in off,
-    )
+    return switched_off(view.placement, c, v, view.lever)
 
 
 def context_weights(view: PlacementView, evaluation: Evaluation) -> FloatArray:

@@ -37,12 +37,16 @@ class Selection:
     """What was chosen, and from what: the numbers and priors of all candidates that remained.
 
     ``factors``: ``C`` then ``V`` of those candidates, shape ``(2, m)``; ``None`` if the catalogue tells them.
+    ``propensities``: what the policy expects of every row of the view; ``None`` if no policy was asked.
+    ``unlikely``: number and propensity of what would have run, had it not been below its minimum.
     """
 
     choices: tuple[Choice, ...]
     candidates: IntArray
     priors: NDArray[np.float32]
     factors: FloatArray | None = None
+    propensities: FloatArray | None = None
+    unlikely: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,10 @@ def allowed(
     if view.when is not None and not evaluation.holds(view.when):
         mask[:] = False
         return mask
-    mask &= met(view, evaluation)
-    mask &= consented(view, profile.customer)
+    if view.conditions.shared or view.conditions.own:
+        mask &= met(view, evaluation)
+    if view.consents:
+        mask &= consented(view, profile.customer)
     mask &= view.contact.allowed(profile.customer, history, now_ms)
     if exhausted:
         mask &= ~np.isin(view.numbers, list(exhausted))
@@ -125,10 +131,15 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
     view = contest.view
     candidates = Candidates(view.numbers, contest.priors, contest.weights.product)
-    propensities = policy.propensities(prepared, candidates)
-    left = contest.available & ~_too_unlikely(view, contest, policy, propensities)
+    expected = propensities = policy.propensities(prepared, candidates)
+    left = contest.available
+    unlikely: tuple[tuple[int, float], ...] = ()
+    if view.picky:
+        left, unlikely = _likely(contest, policy, propensities)
     if not left.any():
-        return Selection((), view.numbers[:0], contest.priors[:0])
+        return Selection(
+            (), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely
+        )
     if contest.weights.use_p:
         distribution = policy.selector(prepared, candidates)
     else:
@@ -152,16 +163,24 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     )
     factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
     if left.all():
-        return Selection(choices, view.numbers, contest.priors, factors)
-    return Selection(choices, view.numbers[left], contest.priors[left], factors)
+        return Selection(choices, view.numbers, contest.priors, factors, expected, unlikely)
+    return Selection(choices, view.numbers[left], contest.priors[left], factors, expected, unlikely)
 
 
-def _too_unlikely(
-    view: PlacementView, contest: Contest, policy: Policy, propensities: FloatArray
-) -> BoolArray:
-    """Below the minimum propensity; not where nothing is known (no propensity, and a policy that learns nothing)."""
+def _likely(
+    contest: Contest, policy: Policy, propensities: FloatArray
+) -> tuple[BoolArray, tuple[tuple[int, float], ...]]:
+    """What is available and not below its minimum propensity, and what is available but below.
+
+    Where nothing is known (no propensity, and a policy that learns nothing) nothing is below.
+    """
+    view = contest.view
     low = propensities < view.min_propensity
-    return low if policy.width else low & ~np.isnan(contest.priors)
+    if not policy.width:
+        low &= ~np.isnan(contest.priors)
+    low &= contest.available
+    unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
+    return contest.available & ~low, tuple(unlikely)
 
 
 class _Slots:

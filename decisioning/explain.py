@@ -18,7 +18,7 @@ from decisioning.engine import Selection
 from decisioning.stops import Stop
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
-from rules.expression import Expression
+from rules.expression import SEGMENT, Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,12 @@ def stops_of(situation: Situation, row: int) -> list[Stop]:
         counted = situation.history is not None
         stops.append(stop_of(capacities, offer, view.placement.channel, now_ms, counted=counted))
     low = float(view.min_propensity[row])
-    if not stops and low > 0 and offer.number not in situation.selection.candidates:
-        stops.append(Stop("propensity", "minimum propensity", float(situation.propensities[row]), low))
+    if not stops and offer.number not in situation.selection.candidates:
+        found = float(situation.propensities[row])
+        if found < low:
+            stops.append(Stop("propensity", "minimum propensity", found, low))
+        else:
+            stops.append(Stop("contact", "a limit that was reached by another decision meanwhile"))
     return stops
 
 
@@ -125,7 +129,8 @@ def _holds(situation: Situation, expression: Expression, row: int) -> bool:
 
 def _unmet(situation: Situation, stage: Any, name: str, expression: Expression, row: int) -> Stop:
     facts = situation.evaluation.facts(offer_facts(situation.view, row))
-    return Stop(stage, name, {path: facts(path) for path in sorted(expression.paths)}, expression.source)
+    looked_at = [*sorted(expression.paths), *(f"{SEGMENT}.{name}" for name in sorted(expression.segments))]
+    return Stop(stage, name, {path: facts(path) for path in looked_at}, expression.source)
 
 
 def _stopped(offer: Offer, stops: list[Stop]) -> dict[str, Any]:

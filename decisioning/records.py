@@ -222,6 +222,36 @@ def answer(header: Header) -> Header:
     return found
 
 
+def in_order(header: Header) -> Header:
+    """An archived header, with the keys of its public part as they were given: Postgres sorts them."""
+    found = header | {
+        "policy": _sorted(header["policy"], ("name", "version")),
+        "offers": [_offer_in_order(offer) for offer in header["offers"]],
+    }
+    if "defaults" in header:
+        found["defaults"] = [_offer_in_order(offer) for offer in header["defaults"]]
+    return found
+
+
+def _offer_in_order(offer: Header) -> Header:
+    treatment = offer["treatment"]
+    if treatment is not None:
+        treatment = _sorted(treatment, TREATMENT_KEYS)
+        if treatment["script"] is not None:
+            treatment["script"] = {
+                "steps": [_sorted(step, ("step_id", "text")) for step in treatment["script"]["steps"]],
+                "objections": [
+                    _sorted(o, ("objection", "answer")) for o in treatment["script"]["objections"]
+                ],
+            }
+    factors = offer["factors"] and _sorted(offer["factors"], "PCVL")
+    return _sorted(offer, OFFER_KEYS) | {"factors": factors, "treatment": treatment}
+
+
+def _sorted(values: Header, keys: Sequence[str]) -> Header:
+    return {key: values[key] for key in keys}
+
+
 ANSWER_KEYS: Sequence[str] = (
     "decision_id",
     "placement",
@@ -232,3 +262,5 @@ ANSWER_KEYS: Sequence[str] = (
     "degraded",
     "feedback_until",
 )
+OFFER_KEYS: Sequence[str] = ("offer_id", "rank", "score", "factors", "probability", "treatment")
+TREATMENT_KEYS: Sequence[str] = ("treatment_id", "channel", "language", "title", "message", "image", "script")

@@ -15,9 +15,16 @@ Seen = Mapping[str, Any]
 
 
 def seen(
-    view: PlacementView, customer: Customer, history: Sequence[Contact] | None, exhausted: frozenset[int]
+    view: PlacementView,
+    customer: Customer,
+    history: Sequence[Contact] | None,
+    exhausted: frozenset[int],
+    unlikely: Sequence[tuple[int, float]] = (),
 ) -> dict[str, Any]:
-    """The part of the profile and of the history that this placement looks at, as plain JSON."""
+    """The part of the profile and of the history that this placement looks at, as plain JSON.
+
+    ``unlikely``: number and propensity of offers below their minimum: they are not among the logged candidates.
+    """
     facts: dict[str, Any] = {"known": customer.known}
     wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
     wanted.update(PREFERENCES)
@@ -43,6 +50,8 @@ def seen(
         facts["suppressions"] = [astuple(suppression) for suppression in customer.suppressions]
     if exhausted:
         facts["exhausted"] = sorted(exhausted)
+    if unlikely:
+        facts["unlikely"] = [list(pair) for pair in unlikely]
     return facts
 
 

@@ -58,7 +58,8 @@ class RuleSet:
         places = tuple(
             (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
         )
-        return Plan(tuple(p for p in places if p[1][0] != "offer"), segments, "now" in paths)
+        here = tuple(p for p in places if p[1][0] != "offer")
+        return Plan(here, segments, "now" in paths, idle=not wanted)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -69,15 +70,24 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time."""
+    """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time.
+
+    ``idle``: there are no expressions.
+    """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
     segments: tuple[tuple[str, Expression], ...]
     now: bool
+    idle: bool = False
+
+
+_NOTHING = cel.Context()
 
 
 def evaluate(plan: Plan, facts: Facts, now: datetime) -> "Evaluation":
     """Prepare the context of one request, with the truth of the segments."""
+    if plan.idle:
+        return Evaluation(_NOTHING)
     evaluation = Evaluation(_context(plan, facts, now))
     truth: dict[str, bool] = {}
     for name, expression in plan.segments:

@@ -118,20 +118,20 @@ class Checker:
             elif parts[0] == "now":
                 paths.add("now")
             elif parts[0] in ROOTS:
-                paths.add(self._longest(parts))
+                paths.add(self._longest(source, parts, token.at))
         if comprehensions > MAX_COMPREHENSIONS:
             raise RuleError(
                 f"at most {MAX_COMPREHENSIONS} of {', '.join(_COMPREHENSIONS)} may be used in one expression"
             )
         return frozenset(paths), frozenset(segments)
 
-    def _longest(self, parts: list[str]) -> str:
+    def _longest(self, source: str, parts: list[str], at: int) -> str:
         """The declared path at the start of a dotted name: behind it come methods."""
         for end in range(len(parts), 1, -1):
             path = ".".join(parts[:end])
             if path in self.vocabulary.attributes:
                 return path
-        raise self._undeclared("", 1, 1, ".".join(parts))
+        raise self._undeclared(source, *position(source, at), ".".join(parts))
 
     def _check_values(self, source: str) -> None:
         """Compare string literals with the allowed values of the attribute that they are compared with."""
@@ -176,7 +176,7 @@ class Checker:
         return RuleError(text, line, column)
 
     def _undeclared(self, source: str, line: int, column: int, name: str) -> RuleError:
-        full = _name_at(source, line, column) or name
+        full, column = _name_at(source, line, column) or (name, column)
         if full.startswith(f"{SEGMENT}."):
             known = Vocabulary({s: next(iter(self.vocabulary.attributes.values())) for s in self.segments})
             near = known.like(full.removeprefix(f"{SEGMENT}."))
@@ -193,13 +193,13 @@ class Checker:
         )
 
 
-def _name_at(source: str, line: int, column: int) -> str | None:
-    """The dotted name that spans a position (the checker points at its dot)."""
+def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
+    """The dotted name that spans a position (the checker points at its dot), and the column where it begins."""
     for token in tokens(source):
         if token.kind == "name":
             at_line, at_column = position(source, token.at)
             if at_line == line and at_column <= column <= at_column + len(token.text):
-                return token.text
+                return token.text, at_column
     return None
 
 

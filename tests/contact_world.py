@@ -55,7 +55,11 @@ OFFERS = {
         ),
         offer(2, "blue", "cards", not_after=(NotAfter(20, offer="home"),)),
         offer(
-            3, "home", "loans", attributes={"brand": "x"}, after_rejection=(AfterRejection(60, "attribute", "brand"),)
+            3,
+            "home",
+            "loans",
+            attributes={"brand": "x"},
+            after_rejection=(AfterRejection(60, "attribute", "brand"),),
         ),
         offer(
             4,
@@ -87,7 +91,9 @@ POLICIES = {
 }
 PLACEMENTS = {
     "web": Placement("web", "web", slots=3),
-    "phone": Placement("phone", "phone", slots=3, presentation="explicit", confirm_within_s=8, reward_window_s=100),
+    "phone": Placement(
+        "phone", "phone", slots=3, presentation="explicit", confirm_within_s=8, reward_window_s=100
+    ),
 }
 
 
@@ -102,11 +108,13 @@ def catalogue(
 
 
 def customer(
-    name: str = "ann", suppressions: Sequence[Suppression] | None = (), **attributes: Scalar
+    name: str = "ann",
+    suppressions: Sequence[Suppression] | None = (),
+    attributes: Mapping[str, Scalar] | None = None,
 ) -> Customer:
     """A customer with a record."""
     suppressed = None if suppressions is None else tuple(suppressions)
-    return Customer(name, dict(attributes), {}, (), {}, {}, True, suppressed)
+    return Customer(name, dict(attributes or {}), {}, (), {}, {}, True, suppressed)
 
 
 def row_of(view: PlacementView, offer_id: str) -> int:

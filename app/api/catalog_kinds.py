@@ -14,6 +14,7 @@ from app.api.editing import Editing, tag
 from app.api.schemas import Body, Id, from_ms
 from app.api.schemas_kinds import (
     AttributeBody,
+    AttributePath,
     CapacityBody,
     ContactPolicyBody,
     ContextWeightBody,
@@ -23,6 +24,7 @@ from app.api.schemas_kinds import (
     OverrideBody,
     QuietHoursBody,
     SegmentBody,
+    SegmentName,
 )
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import FOREVER_MS
@@ -30,11 +32,8 @@ from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
-AttributePath = Annotated[
-    str, Path(pattern=r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$")
-]
-
-SegmentName = Annotated[str, Path(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+PathAttribute = Annotated[AttributePath, Path()]
+PathSegment = Annotated[SegmentName, Path()]
 
 
 def _routes(
@@ -108,13 +107,13 @@ def _shown(name: str, thing: Any) -> dict[str, Any]:
     return {"id": name} | body
 
 
-_routes("attribute", "attributes", AttributeBody, lambda c: c.attributes, AttributePath)
+_routes("attribute", "attributes", AttributeBody, lambda c: c.attributes, PathAttribute)
 _routes(
     "segment",
     "segments",
     SegmentBody,
     lambda c: c.segments,
-    SegmentName,
+    PathSegment,
 )
 _routes("contact_policy", "contact-policies", ContactPolicyBody, lambda c: c.contact_policies)
 _routes("quiet_hours", "quiet-hours", QuietHoursBody, lambda c: c.quiet_hours)

@@ -10,6 +10,7 @@ from app.api.body import JsonRoute
 from app.api.deps import Anyone, Ops, Reader, State, problems
 from app.api.editing import Editing
 from app.api.schemas import Body, Id, Text, examples, shown
+from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.changes import Difference, changes_between, differences
@@ -180,7 +181,7 @@ async def _document(request: Request) -> list[Entry]:
     if len(body) > MAX_BYTES:
         raise Problem(413, f"the document has {len(body)} bytes; at most {MAX_BYTES} are taken")
     try:
-        return from_yaml(body.decode())
+        return from_yaml(body.decode(), check_entry)
     except UnicodeDecodeError:
         raise Problem(422, "the document is not UTF-8", "body") from None
 

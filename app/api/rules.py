@@ -49,10 +49,9 @@ async def simulate_changes(body: SimulationRequest, state: State, key: Ops) -> S
     """
     live = state.current_catalogue()
     changed = await state.catalogues.changed(live.version, [(c.kind, c.id, c.body) for c in body.changes])
-    live.view(body.placement)
-    changed.view(body.placement)
     profiles, _ = await sample_profiles(state.engine, changed.numbers, body.sample)
-    subjects = await _subjects(state, profiles, live.view(body.placement).contact.needed)
+    views = live.view(body.placement), changed.view(body.placement)
+    subjects = await _subjects(state, profiles, any(view.contact.needed for view in views))
     tables = {key: table for key in state.policies if (table := state.replica.table(key)) is not None}
     found = await asyncio.to_thread(
         simulate, live, changed, body.placement, subjects, state.policies, tables, body.context, clock_ms()

@@ -15,6 +15,11 @@ Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 TimeZone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 
+AttributePath = Annotated[
+    str, StringConstraints(pattern=r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$")
+]
+SegmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
 
 class AttributeBody(Body):
     """An attribute that rules may refer to. Its id is its path, such as ``customer.age``."""

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
+from app.catalog_check import check_entry
 from app.config import get_settings
 from app.servers import server_urls
 from decisioning.catalog.changes import Difference, changes_between, differences
@@ -71,7 +72,7 @@ def apply(
     if dry_run or not changes:
         return
     if not yes:
-        if not sys.stdin.isatty():
+        if not _can_ask():
             _fail("nothing was changed: there is nobody to ask, so say --yes")
         typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
     catalogue = _with_store(lambda store: store.apply(changes, _author(), reason, version))
@@ -134,7 +135,7 @@ async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
 def _read(file: Path) -> list[Entry]:
     try:
         data = sys.stdin.buffer.read(MAX_BYTES + 1) if str(file) == "-" else file.read_bytes()
-        return from_yaml(data.decode())
+        return from_yaml(data.decode(), check_entry)
     except OSError as error:
         _fail(f"{file}: {error.strerror}")
     except UnicodeDecodeError:
@@ -163,6 +164,10 @@ def _changed(entry: Trail) -> list[Difference]:
 
 def _said(error: DecisioningError) -> str:
     return f"{error.field}: {error}" if isinstance(error, Invalid) else str(error)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def _author() -> str:

@@ -4,23 +4,30 @@ Ids are keys, times are ISO 8601, what has its default is left out, and treatmen
 what was written gives the same entries again.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from decisioning.catalog.model import FOREVER_MS, GOALS
-from decisioning.catalog.shapes import CLASSES, ID_FIELDS, SECTIONS, Entry
+from decisioning.catalog.model import GOALS
+from decisioning.catalog.shapes import CLASSES, ID_FIELDS, SECTIONS, TYPES, Entry
 from decisioning.errors import Invalid
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 12
 _TIMES = {"starts_ms": "starts_at", "ends_ms": "ends_at"}
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+Lines = Mapping[tuple[Any, ...], int]
+Check = Callable[[str, str, Mapping[str, Any]], None]
+"""Given kind, id and body; raises ``ValidationError`` for ids and values that are not taken."""
 
 
 class DocumentError(Invalid):
@@ -49,8 +56,8 @@ def to_yaml(entries: Iterable[Entry]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
-def from_yaml(text: str) -> list[Entry]:
-    """The entries of a document.
+def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
+    """The entries of a document. ``check`` is asked about each of them.
 
     Raises
     ------
@@ -72,7 +79,13 @@ def from_yaml(text: str) -> list[Entry]:
         if not isinstance(things, dict):
             raise DocumentError(section, f"line {lines[section,]}: must map ids to what they are")
         for name, body in things.items():
-            entries += _read(kinds[section], str(name), body, (section, name), lines)
+            for entry, path in _read(kinds[section], str(name), body, (section, name), lines):
+                if check is not None and entry[2] is not None:
+                    try:
+                        check(entry[0], entry[1], entry[2])
+                    except ValidationError as error:
+                        raise _invalid(entry[0], error, path, lines) from None
+                entries.append(entry)
     return entries
 
 
@@ -121,34 +134,43 @@ def _shown(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(
-    kind: str, name: str, body: Any, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
-) -> list[Entry]:
+    kind: str, name: str, body: Any, path: tuple[Any, ...], lines: Lines
+) -> list[tuple[Entry, tuple[Any, ...]]]:
+    """The entries of one thing, with their paths: itself, and the treatments of an offer."""
     if not isinstance(body, dict):
         raise DocumentError(_field(path), f"line {lines[path]}: must map names to values")
     if kind == "goal":
-        return [_goal(name, body, path, lines)]
+        return [(_goal(name, body, path, lines), path)]
     body = dict(body)
-    entries: list[Entry] = []
     treatments = body.pop("treatments", {}) if kind == "offer" else {}
     if not isinstance(treatments, dict):
-        raise DocumentError(_field(path), f"line {lines[path]}: treatments must map ids to what they are")
+        at = (*path, "treatments")
+        raise DocumentError(_field(at), f"line {lines[at]}: must map ids to what they are")
+    known = _names(kind)
+    for key in body:
+        if key not in known:
+            raise _unknown((*path, key), lines, known)
     for stored, written in _TIMES.items():
         if written in body:
             body[stored] = _milliseconds(body.pop(written), (*path, written), lines)
     try:
-        entries.append((kind, name, normalised(kind, name, body)))
+        found: list[tuple[Entry, tuple[Any, ...]]] = [((kind, name, normalised(kind, name, body)), path)]
     except ValidationError as error:
-        raise _invalid(error, path, lines) from None
+        raise _invalid(kind, error, path, lines) from None
     for treatment_id, treatment in treatments.items():
-        entries += _read(
-            "treatment", f"{name}/{treatment_id}", treatment, (*path, "treatments", treatment_id), lines
-        )
-    return entries
+        at = (*path, "treatments", treatment_id)
+        found += _read("treatment", f"{name}/{treatment_id}", treatment, at, lines)
+    return found
 
 
-def _goal(
-    name: str, body: Mapping[str, Any], path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
-) -> Entry:
+def _names(kind: str) -> list[str]:
+    """The names that a thing has in a document."""
+    left_out = (ID_FIELDS[kind], "number", "treatments") if kind == "offer" else (ID_FIELDS[kind],)
+    names = (field.name for field in fields(TYPES[kind]) if field.name not in left_out)
+    return [_TIMES.get(name, name) for name in names]
+
+
+def _goal(name: str, body: Mapping[str, Any], path: tuple[Any, ...], lines: Lines) -> Entry:
     lever = body.get("lever")
     if (
         name not in GOALS
@@ -163,32 +185,30 @@ def _goal(
     return "goal", name, {"lever": float(lever)}
 
 
-def _milliseconds(value: Any, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> int:
+def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
     try:
-        at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        at = value if isinstance(value, date) else datetime.fromisoformat(value)
+        if not isinstance(at, datetime):
+            at = datetime.combine(at, time())
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return min(round(at.timestamp() * 1000), FOREVER_MS)
+        return max(round(at.timestamp() * 1000), 0)
     except (TypeError, ValueError, OverflowError):
         raise DocumentError(
             _field(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"
         ) from None
 
 
-def _invalid(
-    error: ValidationError, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]
-) -> DocumentError:
-    first = error.errors()[0]
+def _invalid(kind: str, error: ValidationError, path: tuple[Any, ...], lines: Lines) -> DocumentError:
+    first = min(error.errors(), key=lambda e: e["type"] not in _UNKNOWN)
     full = (*path, *first["loc"])
     line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)
-    message = str(first["msg"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        message = f"there is no {full[-1]!r} here"
+    if first["type"] in _UNKNOWN:
+        return DocumentError(_field(full), f"line {line}: there is no {full[-1]!r} here")
+    message = "is needed" if first["type"] == "missing" else str(first["msg"])
     return DocumentError(_field(full), f"line {line}: {message}")
 
 
-def _unknown(
-    path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int], known: Iterable[str]
-) -> DocumentError:
+def _unknown(path: tuple[Any, ...], lines: Lines, known: Iterable[str]) -> DocumentError:
     near = get_close_matches(str(path[-1]), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
     return DocumentError(_field(path), f"line {lines[path]}: there is no {path[-1]!r}{hint}")
@@ -201,17 +221,15 @@ def _field(path: tuple[Any, ...]) -> str:
 def _parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
     """The document as plain values, and the line of every path."""
     lines: dict[tuple[Any, ...], int] = {(): 1}
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        return (None if node is None else _value(loader, node, (), lines)), lines
+        with contextlib.closing(_Loader(text)) as loader:
+            node = loader.get_single_node()
+            return (None if node is None else _value(loader, node, (), lines)), lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DocumentError("document", f"line {line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DocumentError("document", f"is not YAML: {error}") from None
-    finally:
-        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
@@ -225,11 +243,17 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def close(self) -> None:
+        """Let go of what it has read."""
+        self.dispose()
+
 
 def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
     lines[path] = node.start_mark.line + 1
     if len(path) > MAX_DEPTH:
         raise DocumentError(_field(path), f"line {lines[path]}: is nested more than {MAX_DEPTH} levels deep")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+        raise DocumentError(_field(path), f"line {lines[path]}: tags ({node.tag}) are not taken here")
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:

@@ -41,7 +41,7 @@ ID_FIELDS: Mapping[str, str] = {
 }
 KINDS = frozenset({*ID_FIELDS, "goal"})
 
-_TYPES: Mapping[str, type] = {
+TYPES: Mapping[str, type] = {
     "attribute": Attribute,
     "segment": model.Segment,
     "group": model.Group,
@@ -58,5 +58,5 @@ for _cls in (*vars(model).values(), Attribute):
     if is_dataclass(_cls):
         setattr(_cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 
-CLASSES: Mapping[str, TypeAdapter[Any]] = {kind: TypeAdapter(cls) for kind, cls in _TYPES.items()}
+CLASSES: Mapping[str, TypeAdapter[Any]] = {kind: TypeAdapter(cls) for kind, cls in TYPES.items()}
 """Make a thing of its stored body with its id; unknown names are refused."""

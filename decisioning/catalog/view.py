@@ -21,6 +21,7 @@ from decisioning.catalog.model import (
 )
 from decisioning.contact import ContactBook
 from decisioning.scripts import Wording, prepare
+from decisioning.weights import Weights, switched_off
 from rules.evaluation import Plan, RuleSet
 from rules.expression import Checker, Expression
 
@@ -47,7 +48,9 @@ class PlacementView:
     whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
     computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
     ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
-    ``wordings``: for each row its treatments for the channel, by id.
+    ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without context weights
+    and computed values. ``ruled``: whether anything but the policy decides who runs for a slot. ``picky``: whether
+    there is any minimum propensity.
     """
 
     placement: Placement
@@ -72,17 +75,14 @@ class PlacementView:
     contact: ContactBook
     wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
     plan: Plan
+    fixed: Weights = field(repr=False)
+    ruled: bool
+    picky: bool
 
     def live(self, now_ms: int) -> BoolArray:
         """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
         live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
         return live
-
-    @property
-    def ruled(self) -> bool:
-        """Whether anything but the policy decides who runs for a slot."""
-        limited = self.placement.max_per_group is not None
-        return limited or bool(self.apart) or bool(self.overrides) or bool(self.mandatory.any())
 
     @property
     def dynamic(self) -> bool:
@@ -130,12 +130,18 @@ def build_view(
     wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
     expressions = [e for _, e, _ in conditions.own] + [e for _, e in values] + [e for e, _ in percents]
     expressions += [e for row in wordings for wording in row for e in wording.conditions]
+    first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
+    minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
+    apart = _apart(here)
+    mandatory = any(o.mandatory for o in here)
+    value = np.array([o.value for o in here], dtype=np.float64)
+    lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
         placement=placement,
         offers=tuple(here),
         numbers=np.array([o.number for o in here], dtype=np.uint32),
-        value=np.array([o.value for o in here], dtype=np.float64),
-        lever=np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64),
+        value=value,
+        lever=lever,
         starts_ms=starts,
         ends_ms=ends,
         always=(starts == 0) & (ends == FOREVER_MS),
@@ -145,21 +151,17 @@ def build_view(
         values=values,
         weights=percents,
         mandatory=np.array([o.mandatory for o in here], dtype=bool),
-        overrides=tuple(
-            (
-                o.starts_ms,
-                o.ends_ms,
-                np.array([x.offer_id == o.offer or x.group == o.group for x in here], dtype=bool),
-            )
-            for o in overrides
-        ),
-        min_propensity=np.array([max(o.min_propensity, placement.min_propensity) for o in here]),
+        overrides=first,
+        min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
         groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
-        apart=_apart(here),
+        apart=apart,
         contact=contact(here),
         wordings=wordings,
         plan=rules.plan([*conditions.shared, *expressions, *(() if when is None else (when,))]),
+        fixed=switched_off(placement, np.ones(len(here)), value, lever),
+        ruled=mandatory or bool(apart) or bool(first) or placement.max_per_group is not None,
+        picky=bool((minimum > 0).any()),
     )
 
 
@@ -168,6 +170,10 @@ _ORDERS = {
     "newest": lambda o: (-o.number,),
     "value": lambda o: (-o.value, o.number),
 }
+
+
+def _first(override: Override, offers: list[Offer]) -> BoolArray:
+    return np.array([o.offer_id == override.offer or o.group == override.group for o in offers], dtype=bool)
 
 
 def _lever(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:

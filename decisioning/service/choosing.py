@@ -10,7 +10,6 @@ from decisioning.engine import Contest, Selection, in_control_group, select
 from decisioning.explain import Situation, explain
 from decisioning.records import Header
 from decisioning.replica import ArmReplica
-from decisioning.service.explaining import propensities_of
 from decisioning.service.work import Work
 
 log = logging.getLogger(__name__)
@@ -63,8 +62,7 @@ class Chooser:
         key = f"{header['policy']['name']}@{header['policy']['version']}"
         if not work.request.explain or work.selection is None or key not in self._policies:
             return {}
-        policy = self._policies[key]
-        prepared = self._replica.prepared(key, work.view, work.now_ms)
+        expected = work.selection.propensities
         situation = Situation(
             catalogue=work.catalogue,
             view=work.view,
@@ -74,7 +72,7 @@ class Chooser:
             weights=work.weights,
             exhausted=work.exhausted,
             now_ms=work.now_ms,
-            propensities=propensities_of(work.contest, policy, prepared),
+            propensities=[] if expected is None else expected.tolist(),
             selection=work.selection,
         )
         return {"explanation": explain(situation)}

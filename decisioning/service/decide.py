@@ -20,7 +20,8 @@ from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
 from decisioning.service.answers import defaults_of, header_of
 from decisioning.service.choosing import Chooser, Chosen
-from decisioning.service.ports import DecisionLog, NoUnits, ProfileSource, Units
+from decisioning.service.history import archived_answer
+from decisioning.service.ports import Archive, DecisionLog, NoUnits, ProfileSource, Units
 from decisioning.service.work import Request, Work
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
@@ -44,6 +45,7 @@ class DecisionService:
         replica: ArmReplica,
         policies: Mapping[str, Policy],
         decision_log: DecisionLog,
+        archive: Archive,
         profiles: ProfileSource,
         keys: Keys,
         clock_ms: Callable[[], int],
@@ -54,6 +56,7 @@ class DecisionService:
         self._catalogue = catalogue
         self._chooser = Chooser(replica, policies, policy_budget_ms)
         self._log = decision_log
+        self._archive = archive
         self._profiles = profiles
         self._keys = keys
         self._clock_ms = clock_ms
@@ -107,8 +110,10 @@ class DecisionService:
         except RedisUnavailable:
             reply = None
             work.degrade("contact_history_unavailable")
-        if reply is not None and own_id is not None and (earlier := self._earlier(work, reply)) is not None:
-            return earlier
+        if reply is not None and own_id is not None:
+            earlier = await self._earlier(work, reply)
+            if earlier is not None:
+                return earlier
         profile = await self._profile(work, reply)
         if profile is None:
             return self._defaults(work, "profile_unavailable")
@@ -136,13 +141,19 @@ class DecisionService:
         uncounted = ~np.isin(work.view.numbers, list(self._units.withheld(work.view)))
         return uncounted & standing(work.view, work.profile, work.history, work.evaluation, work.now_ms)
 
-    def _earlier(self, work: Work, reply: ReadReply) -> Header | None:
-        request = work.request
+    async def _earlier(self, work: Work, reply: ReadReply) -> Header | None:
+        """What was answered under the caller's own id before; it leaves Redis a day after its reward window."""
+        request, earlier = work.request, reply.earlier
         if reply.owner is not None and reply.owner.split(" ", 1)[1] != request.customer_id:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another customer")
-        if reply.earlier is not None and reply.earlier["placement"] != request.placement:
+        if earlier is None and reply.owner is not None:
+            try:
+                earlier = await archived_answer(work.decision_id, self._archive)
+            except PostgresUnavailable:
+                work.degrade("earlier_answer_unavailable")
+        if earlier is not None and earlier["placement"] != request.placement:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another placement")
-        return reply.earlier
+        return earlier
 
     async def _profile(self, work: Work, reply: ReadReply | None) -> Profile | None:
         """The customer's profile; ``None`` only if neither Redis nor Postgres can be read."""

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandits.policy import Candidates, Policy
-from decisioning.engine import Contest, select
+from bandits.policy import Policy
+from decisioning.catalog import PlacementView
+from decisioning.engine import Selection, select
 from decisioning.errors import NotFound
 from decisioning.explain import Situation, explain
 from decisioning.facts import facts_of, instant
-from decisioning.seen import customer_of, history_of
+from decisioning.seen import Seen, customer_of, history_of
 from decisioning.service.replay import Catalogues, Log, ReplayImpossible, arms_at, contest_of
 from profiles.customer import Profile
 from rules.evaluation import evaluate
@@ -42,6 +43,7 @@ async def explain_logged(
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
     prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
     contest = contest_of(view, decided)
+    selection = select(contest, policy, prepared)
     customer = customer_of(header["customer_id"], header["seen"])
     profile = Profile(customer, decided.candidates, decided.priors)
     situation = Situation(
@@ -57,14 +59,14 @@ async def explain_logged(
         weights=contest.weights,
         exhausted=frozenset(header["seen"].get("exhausted", ())),
         now_ms=header["decided_at_ms"],
-        propensities=propensities_of(contest, policy, prepared),
-        selection=select(contest, policy, prepared),
+        propensities=_propensities(view, selection, header["seen"]),
+        selection=selection,
     )
     return {"decision_id": decision_id, "policy": header["policy"], "candidates": explain(situation)}
 
 
-def propensities_of(contest: Contest, policy: Policy, prepared: Any) -> list[float]:
-    """The policy's propensities of all rows of a contest."""
-    candidates = Candidates(contest.view.numbers, contest.priors, contest.weights.product)
-    found: list[float] = policy.propensities(prepared, candidates).tolist()
-    return found
+def _propensities(view: PlacementView, selection: Selection, seen: Seen) -> list[float]:
+    """What was expected of all rows: for candidates as chosen again, for those below their minimum as logged."""
+    found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
+    unlikely = dict(seen.get("unlikely", ()))
+    return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from decisioning.errors import PostgresUnavailable, RedisUnavailable
-from decisioning.records import Decided, Outcome, parse_header
+from decisioning.records import Decided, Header, Outcome, in_order, parse_header
 from decisioning.service.ports import Archive, DecisionLog
 
 
@@ -32,6 +32,18 @@ async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archiv
     if failure is not None:
         raise failure
     return None
+
+
+async def archived_answer(decision_id: str, archive: Archive) -> Header | None:
+    """The header of an answer that has left Redis; ``None`` if there is none, or if it could not be delivered.
+
+    Raises ``PostgresUnavailable``.
+    """
+    decided = await archive.decision(decision_id)
+    if decided is None:
+        return None
+    outcomes = await archive.outcomes(decision_id)
+    return None if any(o.outcome == "withdrawn" for o in outcomes) else in_order(decided.header)
 
 
 def _archived(decided: Decided, outcomes: list[Outcome]) -> dict[str, Any]:

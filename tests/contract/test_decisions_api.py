@@ -96,6 +96,19 @@ async def test_the_same_id_gives_the_same_answer_byte_for_byte(shop: Nextbest, o
     assert after.content == first.content
 
 
+async def test_the_same_id_gives_the_same_answer_after_its_window(shop: Nextbest, other: Instance) -> None:
+    first = await shop.api.call("POST", "/v1/decisions", **ask(decision_id="old"))
+    await shop.worker.drain()
+    keys, redis = shop.api.state.keys, shop.api.state.redis
+    assert await redis.delete(keys.decision(keys.bucket("ann"), "old"))  # as it would expire
+    for instance in (shop.api, other):
+        again = await instance.call("POST", "/v1/decisions", **ask(decision_id="old"))
+        assert (again.status_code, again.content) == (200, first.content)
+        problem_of(
+            await instance.call("POST", "/v1/decisions", **ask(decision_id="old", placement="desk")), 409
+        )
+
+
 async def test_the_same_id_at_once_in_two_instances(shop: Nextbest, other: Instance) -> None:
     for name in ("race-1", "race-2", "race-3"):
         requests = [

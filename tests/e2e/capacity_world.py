@@ -27,7 +27,7 @@ from decisioning.keys import Keys
 from decisioning.records import Header
 from decisioning.replica import ArmReplica
 from decisioning.service.decide import DecisionService, Request
-from decisioning.stores.archive import Archiver
+from decisioning.stores.archive import Archiver, ArchiveReader
 from decisioning.stores.capacity import LeaseHolder
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
@@ -147,6 +147,7 @@ async def start_process(shop: Shop, engine: AsyncEngine, redis_url: str, lease_m
         replica=ArmReplica(policies),
         policies=policies,
         decision_log=log,
+        archive=ArchiveReader(engine),
         profiles=Strangers(),
         keys=KEYS,
         clock_ms=shop.clock_ms,

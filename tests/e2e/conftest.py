@@ -1,15 +1,12 @@
 """Installations for the tests of the whole system."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import migrations
 from app.embedded import EmbeddedServers
-from tests.e2e.support import Installation, installed
+from tests.e2e.support import Installation, hardy_servers, installed
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +20,9 @@ def installation(
 
 @pytest.fixture
 def own_servers() -> Iterator[EmbeddedServers]:
-    """Migrated servers of one test, which may stop, kill and wipe them.
-
-    Redis writes with ``appendfsync always``: an acknowledgement survives SIGKILL. ``everysec`` does not promise that,
-    not even for the process alone, because on a busy disk it may put off a write by up to two seconds.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
-    servers = EmbeddedServers(folder, appendfsync="always", fsync=False)
-    try:
-        migrations.upgrade(servers.start().postgres_url)
+    """Servers of one test, which may stop, kill and wipe them."""
+    with hardy_servers() as servers:
         yield servers
-    finally:
-        servers.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

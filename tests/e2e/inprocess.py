@@ -35,6 +35,7 @@ def decision_service(
         replica=state.replica,
         policies=policies or state.policies,
         decision_log=decision_log or state.decision_log,
+        archive=state.archive,
         profiles=CachedProfiles(state.profiles, state.numbers),
         keys=state.keys,
         clock_ms=clock,

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+import migrations
 from app.config import Settings
+from app.embedded import EmbeddedServers
 from app.keys import KeyStore
 from decisioning.stores.postgres import make_engine
 
@@ -185,6 +189,23 @@ def installed(postgres_url: str, redis_url: str, folder: Path, **settings: Any) 
         yield installation
     finally:
         installation.close()
+
+
+@contextmanager
+def hardy_servers() -> Iterator[EmbeddedServers]:
+    """Migrated servers that are stopped, killed and wiped by tests.
+
+    Redis writes with ``appendfsync always``: an acknowledgement survives SIGKILL. ``everysec`` does not promise that,
+    not even for the process alone, because on a busy disk it may put off a write by up to two seconds.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    servers = EmbeddedServers(folder, appendfsync="always", fsync=False)
+    try:
+        migrations.upgrade(servers.start().postgres_url)
+        yield servers
+    finally:
+        servers.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(

@@ -1,20 +1,16 @@
 """Invariant 4: consent fails closed, ranking fails open and in time; one test for each row of the failure table."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import migrations
 from app.embedded import EmbeddedServers
 from tests.e2e.outages import How, postgres_down, redis_down
-from tests.e2e.support import Api, Installation, eventually, installed, place, publish
+from tests.e2e.support import Api, Installation, eventually, hardy_servers, installed, place, publish
 from tests.e2e.truth import Stores, check_arms, look, wait_caught_up
 
 AGREED = {"consents": {"marketing": ["web"]}}
@@ -53,28 +49,22 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
-    servers = EmbeddedServers(folder, appendfsync="always", fsync=False)
-    try:
-        migrations.upgrade(servers.start().postgres_url)
-        with installed(*servers.urls, folder, redis_stall_ms=300) as installation:
-            api = installation.serve()
-            installation.work()
-            api.wait()
-            publish(api, ["open"])
-            publish(api, ["private"], consent="marketing")
-            publish(api, ["limited"], limits=[{"max": 1000, "window_s": 3600}])
-            defaults = ["private", "limited", "open"]
-            place(api, slots=3, default_offers=defaults)
-            place(api, "lenient", slots=3, without_history="allow")
-            place(api, "quick", slots=3, default_offers=defaults, deadline_ms=100)
-            for customer_id in ("cached", "uncached-1", "uncached-2", "uncached-3", "regrets"):
-                api.ok("PUT", f"/v1/customers/{customer_id}", AGREED)
-            yield World(servers, installation, api)
-    finally:
-        servers.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("installation")
+    with hardy_servers() as servers, installed(*servers.urls, folder, redis_stall_ms=300) as installation:
+        api = installation.serve()
+        installation.work()
+        api.wait()
+        publish(api, ["open"])
+        publish(api, ["private"], consent="marketing")
+        publish(api, ["limited"], limits=[{"max": 1000, "window_s": 3600}])
+        defaults = ["private", "limited", "open"]
+        place(api, slots=3, default_offers=defaults)
+        place(api, "lenient", slots=3, without_history="allow")
+        place(api, "quick", slots=3, default_offers=defaults, deadline_ms=100)
+        for customer_id in ("cached", "uncached-1", "uncached-2", "uncached-3", "regrets"):
+            api.ok("PUT", f"/v1/customers/{customer_id}", AGREED)
+        yield World(servers, installation, api)
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,9 @@ def test_it_is_blocked_when_the_words_say_so(at: list[int], limit: tuple[int, in
 
 
 @given(times, limits, st.integers(0, 60))
-def test_a_contact_never_makes_anything_allowed(at: list[int], limit: tuple[int, int, int], more: int) -> None:
+def test_a_contact_never_makes_anything_allowed(
+    at: list[int], limit: tuple[int, int, int], more: int
+) -> None:
     before = blocked_until(at, *limit, 60) or 0
     assert (blocked_until([*at, more], *limit, 60) or 0) >= before
 
@@ -91,7 +93,7 @@ policies = st.builds(
     st.just("a policy"),
     st.integers(1, 4),
     st.integers(1, 60),
-    st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3).map(tuple),  # type: ignore[arg-type]
+    st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3).map(tuple),
     st.sampled_from(("offer", "group", "goal", "all")),
     st.sampled_from(((), ("web",), ("phone", "web"))),
     st.integers(0, 60),
@@ -110,7 +112,9 @@ contacts = st.lists(
 ).map(lambda found: sorted(found, key=lambda c: c.at_ms))
 wishes = st.dictionaries(
     st.sampled_from(("max_contacts_per_day", "max_contacts_per_week", "min_gap_s", "time_zone")),
-    st.one_of(st.floats(-1, 90), st.integers(0, 4), st.booleans(), st.sampled_from(("Asia/Tokyo", "nowhere", ""))),
+    st.one_of(
+        st.floats(-1, 90), st.integers(0, 4), st.booleans(), st.sampled_from(("Asia/Tokyo", "nowhere", ""))
+    ),
 )
 suppressions = st.one_of(
     st.none(),
@@ -156,7 +160,7 @@ def test_an_offer_is_stopped_exactly_if_there_is_a_reason(
     channel: str,
 ) -> None:
     book = book_of(found, hours, channel)
-    who = world.customer("ann", suppressed, **attributes)
+    who = world.customer("ann", suppressed, attributes)
     allowed = book.allowed(who, history, START_MS)
     for row in range(len(allowed)):
         stops = book.stops(row, who, history, START_MS)
@@ -174,9 +178,11 @@ def test_what_does_not_count_does_not_matter(
     """Contacts with transactional offers use up no limit: without exclusions they change nothing."""
     offers = {name: world.offer(o.number, name, o.group) for name, o in world.OFFERS.items()}
     view = world.catalogue(offers, dict(enumerate_policies(found))).view("web")
-    who = world.customer("ann", **attributes)
+    who = world.customer("ann", attributes=attributes)
     ordinary = [c for c in history if c.kind.islower()]
-    assert (view.contact.allowed(who, history, START_MS) == view.contact.allowed(who, ordinary, START_MS)).all()
+    assert (
+        view.contact.allowed(who, history, START_MS) == view.contact.allowed(who, ordinary, START_MS)
+    ).all()
 
 
 def book_of(found: list[ContactPolicy], hours: list[QuietHours], channel: str) -> ContactBook:

@@ -32,9 +32,21 @@ DAY_MS = 86_400_000
 GRACE_MS = 10**9
 STEPS_MS = (0, 1, 2_000, 4_999, 5_000, 8_000, 50_000, 100_000)
 LENGTHS_S = (5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 86_400)
-GROUP_OF = {"gold": "cards", "blue": "cards", "home": "loans", "car": "loans", "bill": "service", "news": "service"}
+GROUP_OF = {
+    "gold": "cards",
+    "blue": "cards",
+    "home": "loans",
+    "car": "loans",
+    "bill": "service",
+    "news": "service",
+}
 GOAL_OF = {"cards": "grow", "loans": "acquire", "service": "serve"}
-WISHES: tuple[dict[str, float], ...] = ({}, {"max_contacts_per_day": 4}, {"min_gap_s": 5}, {"max_contacts_per_week": 6.5})
+WISHES: tuple[dict[str, float], ...] = (
+    {},
+    {"max_contacts_per_day": 4},
+    {"min_gap_s": 5},
+    {"max_contacts_per_week": 6.5},
+)
 
 _numbers = itertools.count()
 T = TypeVar("T")
@@ -74,7 +86,9 @@ class Oracle:
         self.events: list[Event] = []
         self.wishes = wishes
 
-    def full(self, matching: Callable[[Event], bool], most: float, window_s: float, now: int, pause_s: int = 0) -> bool:
+    def full(
+        self, matching: Callable[[Event], bool], most: float, window_s: float, now: int, pause_s: int = 0
+    ) -> bool:
         """Whether no more contact may take place, by trying out every moment since the first one."""
         times = [e.at_ms for e in self.events if matching(e)]
 
@@ -102,9 +116,13 @@ class Oracle:
         ]
         if goal == "acquire":
             loans = ("presented", "accepted")
-            checks.append(self.full(lambda e: e.kind in loans and GOAL_OF[GROUP_OF[e.offer]] == goal, 1, 40, now))
+            checks.append(
+                self.full(lambda e: e.kind in loans and GOAL_OF[GROUP_OF[e.offer]] == goal, 1, 40, now)
+            )
         if channel == "phone":
-            checks.append(self.full(lambda e: decided(e) and e.offer == offer and e.channel == "phone", 1, 12, now))
+            checks.append(
+                self.full(lambda e: decided(e) and e.offer == offer and e.channel == "phone", 1, 12, now)
+            )
         if offer == "gold":
             checks.append(self.full(lambda e: decided(e) and e.offer == "gold", 2, 10, now))
         if "max_contacts_per_day" in self.wishes:
@@ -189,7 +207,7 @@ def machine(driver: Driver) -> type[RuleBasedStateMachine]:
 
         @initialize(wishes=st.sampled_from(WISHES))
         def begin(self, wishes: dict[str, float]) -> None:
-            self.who = world.customer(f"customer-{next(_numbers)}", **wishes)
+            self.who = world.customer(f"customer-{next(_numbers)}", attributes=wishes)
             self.bucket = driver.log.keys.bucket(self.who.customer_id)
             self.oracle = Oracle(wishes)
 
@@ -271,11 +289,15 @@ def machine(driver: Driver) -> type[RuleBasedStateMachine]:
 
         @rule()
         def expire(self) -> None:
-            over = {d for d, known in self.decisions.items() if known.at_ms + self._window_ms(known) < self.now}
+            over = {
+                d for d, known in self.decisions.items() if known.at_ms + self._window_ms(known) < self.now
+            }
             due = [(self.bucket, d) for d in self.decisions]
             closed = driver.run(driver.reader.expire(due, self.now, GRACE_MS))
             assert closed <= len(over)
-            self._release(lambda known: known.due_ms is not None and known.at_ms + self._window_ms(known) < self.now)
+            self._release(
+                lambda known: known.due_ms is not None and known.at_ms + self._window_ms(known) < self.now
+            )
 
         @staticmethod
         def _window_ms(known: Decided) -> int:
@@ -322,7 +344,7 @@ def machine(driver: Driver) -> type[RuleBasedStateMachine]:
 
 
 def test_the_policy_does_what_the_oracle_says(driver: Driver) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
+    run_state_machine_as_test(
         machine(driver),
         settings=settings(
             max_examples=200, stateful_step_count=40, suppress_health_check=list(HealthCheck), deadline=None

@@ -1,0 +1,217 @@
+"""Redis is emptied, or comes back without the end of what it was told, under a running system."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from app.embedded import EmbeddedServers
+from app.state import make_policies
+from decisioning.service.replay import replay
+from decisioning.stores.catalogue import CatalogueStore
+from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
+from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, wait_caught_up
+
+OFFERS = ("alpha", "beta", "gamma")
+
+
+@dataclass
+class World:
+    """One API, a worker, and what they were told."""
+
+    servers: EmbeddedServers
+    installation: Installation
+    api: Api
+    worker: Process
+    rng: random.Random = field(default_factory=lambda: random.Random(4))
+    told: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    open: list[Any] = field(default_factory=list)
+    half_told: list[Any] = field(default_factory=list)
+
+    def use(self, count: int) -> None:
+        """Decisions, with feedback on the first of their two offers."""
+        for number in range(count):
+            own_id = {"decision_id": f"nb-own-{len(self.open)}"} if number % 3 == 0 else {}
+            decision = self.api.decide(f"c{self.rng.randrange(10)}", **own_id)
+            self.open.append(decision)
+            self.half_told.append(decision)
+            self.tell(decision, 0)
+
+    def tell_more(self, count: int) -> None:
+        """Outcomes of the second offers of early decisions."""
+        for decision in self.half_told[:count]:
+            self.tell(decision, 1)
+        del self.half_told[:count]
+
+    def tell(self, decision: Any, slot: int) -> None:
+        """An outcome of one offer."""
+        name = (
+            decision["decision_id"],
+            decision["offers"][slot]["offer_id"],
+            self.rng.choice(("accepted", "rejected")),
+        )
+        value = self.rng.randrange(40) / 4
+        assert self.api.feedback(*name, value=value) == "recorded"
+        self.told[name] = value
+
+    def tell_again(self) -> None:
+        """Whatever was told is known, if not at once."""
+        for name, value in self.told.items():
+            assert eventually(lambda name=name, value=value: self._status(name, value)) == "duplicate"  # type: ignore[misc]
+
+    def _status(self, name: tuple[str, str, str], value: float) -> str | None:
+        body = dict(zip(("decision_id", "offer_id", "outcome"), name, strict=True)) | {"value": value}
+        response = self.api.http.post("/v1/feedback", json=body)
+        assert response.status_code in (200, 503), response.text
+        return response.json()["status"] if response.status_code == 200 else None
+
+    def check(self) -> None:
+        """All that was told is in Postgres; arms and roll-ups are its folds; decisions are replayed."""
+        wait_caught_up(self.installation)
+
+        async def check(found: Stores) -> None:
+            rows = await found.rows("SELECT * FROM outcomes WHERE outcome NOT IN ('expired', 'withdrawn')")
+            assert {(r.decision_id, r.offer_id, r.outcome): r.value for r in rows} == self.told
+            await check_arms(found)
+            await check_roll_ups(found)
+            for decision in self.open:
+                again = await replay(
+                    decision["decision_id"], found.archive, CatalogueStore(found.engine), make_policies()
+                )
+                assert again.identical
+
+        look(self.installation, check)
+
+    def contacts(self, offer_id: str) -> int:
+        """How many decisions of an offer with a limit were given to one customer, who asks often."""
+        answers = [self.api.decide("insistent", "limited")["offers"] for _ in range(5)]
+        return sum(offer["offer_id"] == offer_id for offers in answers for offer in offers)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The installation that one test after the other damages, and finds whole."""
+    folder = tmp_path_factory.mktemp("installation")
+    with hardy_servers() as servers, installed(*servers.urls, folder) as installation:
+        api = installation.serve()
+        worker = installation.work()
+        api.wait()
+        publish(api, OFFERS)
+        place(api, slots=2)
+        place(api, "limited", channel="agent", slots=20)
+        publish(api, ["rare"], limits=[{"max": 2, "window_s": 3600}])
+        api.ok("PUT", "/v1/offers/rare/treatments/web", {"channel": "agent", "title": "not on the web"})
+        yield World(servers, installation, api, worker)
+
+
+@pytest.fixture
+def world(damaged: World) -> World:
+    """With decisions that wait for feedback, and a limit that is reached."""
+    if not damaged.worker.running:
+        damaged.worker = damaged.installation.work()
+    damaged.use(20)
+    damaged.contacts("rare")
+    wait_caught_up(damaged.installation)
+    return damaged
+
+
+async def flush(found: Stores) -> None:
+    """Everything but the functions is gone."""
+    await found.redis.flushall()
+
+
+async def whole(found: Stores) -> bool:
+    """Whether a rebuild is complete."""
+    return await found.arms.load(POLICY) is not None and not await found.redis.exists(found.keys.rebuilding())
+
+
+def check_restored(world: World) -> None:
+    """Nothing that was acknowledged is gone: neither outcomes, nor limits, nor decisions, nor what own ids name."""
+    eventually(lambda: look(world.installation, whole))
+    assert world.contacts("rare") == 0
+    world.tell_again()
+    own = world.open[0]
+    assert world.api.decide("c-whoever-asked-it", decision_id="nb-own-x")["decision_id"] == "nb-own-x"
+    record = world.api.ok("GET", f"/v1/decisions/{own['decision_id']}")
+    assert world.api.decide(record["customer_id"], decision_id=own["decision_id"]) == own
+    world.tell_more(10)
+    world.use(10)
+    world.check()
+
+
+def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World) -> None:
+    look(world.installation, flush)
+    check_restored(world)
+
+
+def test_an_emptied_redis_is_rebuilt_by_the_command(world: World) -> None:
+    world.worker.kill()
+    look(world.installation, flush)
+    printed = world.installation.command("rebuild")
+    assert f"{POLICY}: {len(world.told)} observations folded" in printed
+    world.worker = world.installation.work()
+    check_restored(world)
+
+
+def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
+    world.worker.kill()
+    for step, when in (
+        ("decisioning.stores.streams:LogReader.resume", "after"),
+        ("decisioning.stores.restore:DecisionRestorer.restore", "before"),
+        ("decisioning.stores.restore:DecisionRestorer.restore", "after"),
+        ("decisioning.stores.streams:ArmStore.reset", "after"),
+    ):
+        look(world.installation, flush)
+        world.installation.work_until(step, when)
+    world.worker = world.installation.work()
+    check_restored(world)
+
+
+def test_a_redis_that_forgot_the_end_of_its_log(world: World) -> None:
+    """As after a power loss with ``everysec``; what it forgot was archived, and is told again before it is put back."""
+    (log,) = (world.servers.data_dir / "valkey" / "appendonlydir").glob("*.incr.aof")
+    kept = log.stat().st_size
+    early = list(world.told)
+    world.tell_more(10)  # of decisions that will still be there
+    forgotten = [name for name in world.told if name not in early]
+    world.use(10)
+    wait_caught_up(world.installation)
+    world.worker.kill()
+    world.servers.kill_redis()
+    with log.open("r+b") as file:
+        file.truncate(kept)
+    world.servers.start_redis()
+    eventually(lambda: _answers(world.api))
+    statuses = {world.api.feedback(*name, value=world.told[name]) for name in forgotten}
+    assert statuses == {"recorded"}  # Redis cannot know better
+    world.worker = world.installation.work()
+    check_restored(world)
+
+
+def _answers(api: Api) -> bool:
+    try:
+        return not api.decide("c0", dry_run=True)["degraded"]
+    except httpx.TransportError:
+        return False
+
+
+def test_entries_before_the_archived_position_are_not_skipped(world: World) -> None:
+    """Redis is emptied and its clock set back: what clients add comes before what is archived."""
+
+    async def ahead(found: Stores) -> None:
+        for bucket in range(found.keys.buckets):
+            info = await found.redis.xinfo_stream(found.keys.log(bucket))
+            at_ms = int(info["last-generated-id"].partition(b"-")[0]) + 3_600_000
+            await found.redis.xadd(found.keys.log(bucket), {"t": "start"}, id=f"{at_ms}-5")
+
+    look(world.installation, ahead)
+    world.use(10)
+    wait_caught_up(world.installation)
+    world.worker.kill()
+    look(world.installation, flush)
+    world.use(20)
+    world.worker = world.installation.work()
+    check_restored(world)
