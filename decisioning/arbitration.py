@@ -92,7 +92,8 @@ def met_by_tier(view: PlacementView, evaluation: Evaluation) -> dict[Tier, BoolA
     """The same by tier: which rows meet all their conditions of each."""
     failed = [i for i, expression in enumerate(view.conditions.shared) if not evaluation.holds(expression)]
     masks: dict[Tier, BoolArray] = {
-        tier: np.logical_not(requires[failed].any(axis=0)) for tier, requires in view.conditions.by_tier.items()
+        tier: np.logical_not(requires[failed].any(axis=0))
+        for tier, requires in view.conditions.by_tier.items()
     }
     for row, expression, tier in view.conditions.own:
         masks[tier][row] &= evaluation.with_offer(offer_facts(view, row)).holds(expression)

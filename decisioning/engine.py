@@ -137,9 +137,7 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     if view.picky:
         left, unlikely = _likely(contest, policy, propensities)
     if not left.any():
-        return Selection(
-            (), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely
-        )
+        return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
     if contest.weights.use_p:
         distribution = policy.selector(prepared, candidates)
     else:

@@ -31,7 +31,8 @@ async def _crowd(shop: Nextbest) -> AsyncIterator[None]:
     await shop.api.ok("PUT", "/v1/attributes/customer.region", json=region)
     await shop.api.ok("PUT", "/v1/attributes/context.reason", json={"type": "string"})
     rows = [
-        f"c{n:02d},{'' if n % 10 == 0 else n},{'north' if n % 2 else 'south'}" for n in range(1, CUSTOMERS + 1)
+        f"c{n:02d},{'' if n % 10 == 0 else n},{'north' if n % 2 else 'south'}"
+        for n in range(1, CUSTOMERS + 1)
     ]
     body = "\n".join(["customer_id,age,region", *rows]) + "\n"
     loaded = await shop.api.ok("POST", "/v1/imports/customers", content=body, headers=CSV)
@@ -60,7 +61,11 @@ async def simulate(api: Instance, changes: list[dict[str, Any]], **fields: Any) 
 
 def offer_change(offer_id: str, value: float, **fields: Any) -> dict[str, Any]:
     """A change that puts an offer of the shop."""
-    return {"kind": "offer", "id": offer_id, "body": {"name": offer_id, "group": "cards", "value": value} | fields}
+    return {
+        "kind": "offer",
+        "id": offer_id,
+        "body": {"name": offer_id, "group": "cards", "value": value} | fields,
+    }
 
 
 def rule(when: str, name: str = "the rule", tier: str = "eligibility") -> dict[str, str]:
@@ -136,7 +141,9 @@ async def test_a_preview_is_not_about_offers(api: Instance) -> None:
     problem_of(answer, 422, "expression")
 
 
-@pytest.mark.parametrize("body", [{}, {"expression": 3}, {"expression": "true", "sample": 0}, {"expresion": "true"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"expression": 3}, {"expression": "true", "sample": 0}, {"expresion": "true"}]
+)
 async def test_previews_that_are_not_valid(api: Instance, body: dict[str, Any]) -> None:
     problem_of(await api.call("POST", "/v1/rules/preview", json=body), 422)
 

@@ -28,7 +28,6 @@ from decisioning.contact import Contact
 from decisioning.engine import Contest, allowed, select
 from decisioning.explain import Situation, explain, stops_of
 from decisioning.facts import facts_of, instant
-from decisioning.service.explaining import propensities_of
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute
@@ -120,6 +119,8 @@ def situation(
     contest = Contest(
         view, available, profile.propensities, weights, NOW_MS, view.placement.slots, decision_id
     )
+    selection = select(contest, THOMPSON, prepared)
+    assert selection.propensities is not None
     return (
         Situation(
             catalogue=shop,
@@ -130,8 +131,8 @@ def situation(
             weights=weights,
             exhausted=exhausted,
             now_ms=NOW_MS,
-            propensities=propensities_of(contest, THOMPSON, prepared),
-            selection=select(contest, THOMPSON, prepared),
+            propensities=selection.propensities.tolist(),
+            selection=selection,
         ),
         available,
     )
