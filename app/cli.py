@@ -8,6 +8,8 @@ import typer
 
 from app.commands import catalog, keys
 from app.config import ConfigError
+from decisioning.errors import DecisioningError
+from profiles.errors import ProfilesError
 
 app = typer.Typer(
     name="nextbest",
@@ -96,12 +98,15 @@ app.add_typer(catalog.app, name="catalog")
 
 
 def main() -> None:
-    """Run the command line; a wrong configuration is reported in words, with exit status 2."""
+    """Run the command line; what is wrong is said in words: exit status 2 for the configuration, 1 for the rest."""
     try:
         app()
     except ConfigError as error:
         typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)
+    except (DecisioningError, ProfilesError) as error:
+        typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from bandits.exploration import draw_slots, with_floor
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
-from decisioning.arbitration import MANDATORY, Factors, Weights, met, met_by_tier, priority
+from decisioning.arbitration import MANDATORY, Factors, met, met_by_tier, priority
 from decisioning.catalog.model import Offer, Placement
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
+from decisioning.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation
 

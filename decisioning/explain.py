@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from decisioning.arbitration import Weights, offer_facts, priority
+from decisioning.arbitration import offer_facts, priority
 from decisioning.capacity import stop_of
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import FOREVER_MS, TIERS, Offer
@@ -16,6 +16,7 @@ from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Selection
 from decisioning.stops import Stop
+from decisioning.weights import Weights
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
 from rules.expression import SEGMENT, Expression

@@ -58,9 +58,9 @@ class Keys:
         """A mark that a decision was withdrawn; its value is the time of the decision."""
         return f"nb:{{b{bucket}}}:withdrawn:{decision_id}"
 
-    def rebuilding(self) -> str:
-        """A mark that a rebuild has begun and is not complete."""
-        return "nb:rebuilding"
+    def whole(self, bucket: int) -> str:
+        """A mark that Redis holds all it should of a bucket; it goes with everything else when Redis is emptied."""
+        return f"nb:{{b{bucket}}}:whole"
 
     def owner(self, decision_id: str) -> str:
         """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""

@@ -8,7 +8,7 @@ nobody said in time that they were presented, and whose reservations were given 
 is needed to learn from them, so no reader has to join.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,12 @@ def parse_decided(
         np.frombuffer(priors, dtype="<f4").astype(np.float32),
         np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
     )
+
+
+def taken_back(decided: Decided, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a decision was withdrawn, because its answer could not be delivered. ``outcomes``: those of its id."""
+    at_ms = decided.header["decided_at_ms"]
+    return any(o.outcome == "withdrawn" and o.decided_at_ms == at_ms for o in outcomes)
 
 
 def _outcome(bucket: int, position: str, f: Fields) -> Outcome:

@@ -172,10 +172,12 @@ async def decide(
 
 @asynccontextmanager
 async def redis_log(url: str, buckets: int = 2) -> AsyncIterator[RedisLog]:
-    """The log on a real server, with the functions loaded."""
+    """The log on a real server, with the functions loaded and every bucket marked as whole."""
     redis = make_redis(url)
     try:
         await load_functions(redis)
+        for bucket in range(buckets):
+            await redis.set(Keys(buckets).whole(bucket), "1")
     finally:
         await redis.aclose()
     pipe = Pipe(url, stall_ms=5000)

@@ -1,5 +1,6 @@
 """The life of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -122,7 +123,8 @@ async def export_catalog(
 ) -> Response:
     """The whole catalogue as one YAML document. Its ETag is the catalogue's version."""
     found, entries = await state.catalogues.entries(version)
-    return Response(to_yaml(entries), media_type="application/yaml", headers={"ETag": f'"{found}"'})
+    document = await asyncio.to_thread(to_yaml, entries)
+    return Response(document, media_type="application/yaml", headers={"ETag": f'"{found}"'})
 
 
 @router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
@@ -158,7 +160,8 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     catalogue = await state.catalogues.rollback(body.version, key.name, body.reason)
     state.publish(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_out(differences(now, then)))
+    found = await asyncio.to_thread(differences, now, then)
+    return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
 
 
 @router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
@@ -176,19 +179,21 @@ async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: E
     )
 
 
+# Documents are large, so they are read, written and compared in threads: decisions go on meanwhile.
 async def _document(request: Request) -> list[Entry]:
     body = await request.body()
     if len(body) > MAX_BYTES:
         raise Problem(413, f"the document has {len(body)} bytes; at most {MAX_BYTES} are taken")
     try:
-        return from_yaml(body.decode(), check_entry)
+        return await asyncio.to_thread(from_yaml, body.decode(), check_entry)
     except UnicodeDecodeError:
         raise Problem(422, "the document is not UTF-8", "body") from None
 
 
 async def _compared(state: ApiState, wanted: list[Entry]) -> tuple[int, list[Entry], list[Difference]]:
     version, current = await state.catalogues.entries()
-    return version, changes_between(current, wanted), differences(current, wanted)
+    changes = await asyncio.to_thread(changes_between, current, wanted)
+    return version, changes, await asyncio.to_thread(differences, current, wanted)
 
 
 def _out(found: list[Difference]) -> list[DifferenceOut]:

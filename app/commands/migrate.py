@@ -1,14 +1,29 @@
 """`nextbest migrate`: the database schema."""
 
+import asyncpg
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
-from app.config import get_settings
+from app.config import ConfigError, get_settings
 from app.servers import server_urls
 
 
 def migrate() -> None:
     """Bring the database to the present schema."""
     with server_urls(get_settings()) as urls:
-        migrations.upgrade(urls.postgres_url)
+        upgrade(urls.postgres_url)
     typer.echo("The database has the present schema.")
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at ``url`` to the present schema.
+
+    Raises:
+        ConfigError: it cannot be reached, or does not let us.
+    """
+    try:
+        migrations.upgrade(url)
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the database cannot be brought to the present schema: {reason}") from error

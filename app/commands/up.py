@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from app.commands.migrate import upgrade
 from app.config import ConfigError, Settings, get_settings
 from app.servers import ServerUrls, watched_servers
 from app.supervise import Command, Supervisor
@@ -14,13 +15,11 @@ from app.telemetry import prepare_metrics
 
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker, until Ctrl-C."""
-    import migrations
-
     settings = get_settings()
     require_free_port(settings.host, settings.port)
     prepare_metrics(settings.data_dir.resolve())  # one folder, so that /metrics tells of the worker as well
     with watched_servers(settings) as (urls, revive):
-        migrations.upgrade(urls.postgres_url)
+        upgrade(urls.postgres_url)
         typer.echo(
             f"nextbest: http://{settings.host}:{settings.port} (API documentation: /docs). Ctrl-C stops it."
         )

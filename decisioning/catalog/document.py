@@ -4,7 +4,6 @@ Ids are keys, times are ISO 8601, what has its default is left out, and treatmen
 what was written gives the same entries again.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, date, datetime, time
@@ -16,22 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from decisioning.catalog.model import GOALS
 from decisioning.catalog.shapes import CLASSES, ID_FIELDS, SECTIONS, TYPES, Entry
-from decisioning.errors import Invalid
+from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse, path_text
+
+__all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "normalised", "to_yaml"]
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024
-MAX_DEPTH = 12
 _TIMES = {"starts_ms": "starts_at", "ends_ms": "ends_at"}
-_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
-Lines = Mapping[tuple[Any, ...], int]
 Check = Callable[[str, str, Mapping[str, Any]], None]
 """Given kind, id and body; raises ``ValidationError`` for ids and values that are not taken."""
-
-
-class DocumentError(Invalid):
-    """The document is wrong; the field is the path, and the message names the line."""
 
 
 def to_yaml(entries: Iterable[Entry]) -> str:
@@ -53,7 +47,8 @@ def to_yaml(entries: Iterable[Entry]) -> str:
         if offer_id in treatments:
             body["treatments"] = treatments[offer_id]
     document |= {name: sections[name] for name in (*SECTIONS.values(), "goals") if name in sections}
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(document, Dumper=FAST_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    return text
 
 
 def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
@@ -66,7 +61,7 @@ def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
     """
     if len(text) > MAX_BYTES:
         raise DocumentError("document", f"has {len(text)} characters; at most {MAX_BYTES} are taken")
-    document, lines = _parse(text)
+    document, lines = parse(text)
     if not isinstance(document, dict) or document.get("nextbest") != FORMAT:
         raise DocumentError("nextbest", f"line 1: the document must begin with 'nextbest: {FORMAT}'")
     kinds = {section: kind for kind, section in SECTIONS.items()} | {"goals": "goal"}
@@ -138,14 +133,14 @@ def _read(
 ) -> list[tuple[Entry, tuple[Any, ...]]]:
     """The entries of one thing, with their paths: itself, and the treatments of an offer."""
     if not isinstance(body, dict):
-        raise DocumentError(_field(path), f"line {lines[path]}: must map names to values")
+        raise DocumentError(path_text(path), f"line {lines[path]}: must map names to values")
     if kind == "goal":
         return [(_goal(name, body, path, lines), path)]
     body = dict(body)
     treatments = body.pop("treatments", {}) if kind == "offer" else {}
     if not isinstance(treatments, dict):
         at = (*path, "treatments")
-        raise DocumentError(_field(at), f"line {lines[at]}: must map ids to what they are")
+        raise DocumentError(path_text(at), f"line {lines[at]}: must map ids to what they are")
     known = _names(kind)
     for key in body:
         if key not in known:
@@ -180,7 +175,7 @@ def _goal(name: str, body: Mapping[str, Any], path: tuple[Any, ...], lines: Line
     ):
         known = ", ".join(GOALS)
         raise DocumentError(
-            _field(path), f"line {lines[path]}: a goal is one of {known}, with a lever in percent"
+            path_text(path), f"line {lines[path]}: a goal is one of {known}, with a lever in percent"
         )
     return "goal", name, {"lever": float(lever)}
 
@@ -194,7 +189,7 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
         return max(round(at.timestamp() * 1000), 0)
     except (TypeError, ValueError, OverflowError):
         raise DocumentError(
-            _field(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"
+            path_text(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"
         ) from None
 
 
@@ -203,70 +198,12 @@ def _invalid(kind: str, error: ValidationError, path: tuple[Any, ...], lines: Li
     full = (*path, *first["loc"])
     line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)
     if first["type"] in _UNKNOWN:
-        return DocumentError(_field(full), f"line {line}: there is no {full[-1]!r} here")
+        return DocumentError(path_text(full), f"line {line}: there is no {full[-1]!r} here")
     message = "is needed" if first["type"] == "missing" else str(first["msg"])
-    return DocumentError(_field(full), f"line {line}: {message}")
+    return DocumentError(path_text(full), f"line {line}: {message}")
 
 
 def _unknown(path: tuple[Any, ...], lines: Lines, known: Iterable[str]) -> DocumentError:
     near = get_close_matches(str(path[-1]), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-    return DocumentError(_field(path), f"line {lines[path]}: there is no {path[-1]!r}{hint}")
-
-
-def _field(path: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
-    """The document as plain values, and the line of every path."""
-    lines: dict[tuple[Any, ...], int] = {(): 1}
-    try:
-        with contextlib.closing(_Loader(text)) as loader:
-            node = loader.get_single_node()
-            return (None if node is None else _value(loader, node, (), lines)), lines
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DocumentError("document", f"line {line}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DocumentError("document", f"is not YAML: {error}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases: they are not needed here, and can blow a small file up to a large one."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not taken here", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def close(self) -> None:
-        """Let go of what it has read."""
-        self.dispose()
-
-
-def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
-    lines[path] = node.start_mark.line + 1
-    if len(path) > MAX_DEPTH:
-        raise DocumentError(_field(path), f"line {lines[path]}: is nested more than {MAX_DEPTH} levels deep")
-    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
-        raise DocumentError(_field(path), f"line {lines[path]}: tags ({node.tag}) are not taken here")
-    if isinstance(node, yaml.MappingNode):
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str | int):
-                raise DocumentError(_field(path), f"line {line}: names must be plain text")
-            key = str(key) if path != () else key
-            if key in found:
-                raise DocumentError(_field((*path, key)), f"line {line}: {key!r} is there twice")
-            found[key] = _value(loader, value_node, (*path, key), lines)
-            lines[*path, key] = line
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, item, (*path, i), lines) for i, item in enumerate(node.value)]
-    return loader.construct_object(node)
+    return DocumentError(path_text(path), f"line {lines[path]}: there is no {path[-1]!r}{hint}")

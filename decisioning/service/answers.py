@@ -123,9 +123,7 @@ def header_of(work: Work, made: Chosen) -> Header:
         "feedback_until": iso(until_ms),
         "source": "live",
         "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
-        "seen": seen(
-            work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely
-        ),
+        "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
 
 

@@ -196,8 +196,13 @@ class DecisionService:
                 return header
             if reply.earlier is not None:
                 return reply.earlier
+            if reply.lost:
+                work.degrade("contact_history_unavailable")
+            customer = work.profile.customer
             for row, offer in enumerate(work.view.offers):
-                if offer.offer_id in reply.reached:
+                if offer.offer_id in reply.reached or (
+                    reply.lost and work.view.contact.limited(row, customer)
+                ):
                     available[row] = False
 
     def _unlogged(self, work: Work, header: Header, selection: Selection, *, withhold: bool) -> Header:

@@ -6,11 +6,12 @@ from typing import Literal
 
 from decisioning.contact import KINDS, Contact, member
 from decisioning.errors import Conflict, Invalid, NotFound, RedisUnavailable
-from decisioning.records import Decided, Outcome, outcome_fields
+from decisioning.records import Decided, Outcome, outcome_fields, taken_back
 from decisioning.service.ports import Archive, DecisionLog
 from decisioning.stores.log import NO_CONTACTS, Contacts
 
-FUTURE_MS = 300_000
+SKEW_MS = 300_000
+"""How far the clock that told the time of an outcome may be from ours."""
 
 Status = Literal["recorded", "duplicate", "late"]
 OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
@@ -52,13 +53,20 @@ class FeedbackService:
         """
         now_ms = self._clock_ms()
         at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
-        if at_ms > now_ms + FUTURE_MS:
+        if at_ms > now_ms + SKEW_MS:
             raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
         bucket = await self._log.bucket_of(feedback.decision_id)
         if bucket is None:
             return await self._archived(feedback, at_ms, now_ms)
         status, detail = await self._log.feedback(
-            bucket, feedback.decision_id, feedback.offer_id, feedback.outcome, feedback.value, at_ms, now_ms
+            bucket,
+            feedback.decision_id,
+            feedback.offer_id,
+            feedback.outcome,
+            feedback.value,
+            at_ms,
+            now_ms,
+            SKEW_MS,
         )
         if status == "unknown":
             return await self._archived(feedback, at_ms, now_ms)
@@ -66,12 +74,15 @@ class FeedbackService:
             raise _not_offered(feedback)
         if status == "contradicts":
             raise _contradicts(feedback, detail)
+        if status == "too_early":
+            raise _too_early()
         return _STATUSES[status]
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
         """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
         decided = await self._archive.decision(feedback.decision_id)
-        if decided is None:
+        outcomes = [] if decided is None else await self._archive.outcomes(feedback.decision_id)
+        if decided is None or taken_back(decided, outcomes):
             raise NotFound("decision", feedback.decision_id)
         header = decided.header
         numbers = {o["offer_id"]: n for o, n in zip(header["offers"], header["numbers"], strict=True)}
@@ -80,15 +91,13 @@ class FeedbackService:
         if now_ms <= header["until_ms"]:
             # Redis lost it and it is being restored; taking the outcome now could count it twice.
             raise RedisUnavailable("the decision is being restored; send the outcome again")
-        earlier = {
-            o.outcome
-            for o in await self._archive.outcomes(feedback.decision_id)
-            if o.offer_id == feedback.offer_id
-        }
+        earlier = {o.outcome for o in outcomes if o.offer_id == feedback.offer_id}
         if feedback.outcome in earlier:
             return "duplicate"
         if OPPOSITE.get(feedback.outcome) in earlier:
             raise _contradicts(feedback, OPPOSITE[feedback.outcome])
+        if at_ms < header["decided_at_ms"] - SKEW_MS:
+            raise _too_early()
         outcome = Outcome(
             bucket=decided.bucket,
             position="",
@@ -133,6 +142,10 @@ def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> C
 
 def _not_offered(feedback: Feedback) -> Invalid:
     return Invalid("offer_id", f"{feedback.offer_id!r} was not among the offers of this decision")
+
+
+def _too_early() -> Invalid:
+    return Invalid("occurred_at", "lies before the decision; send the time at which the outcome happened")
 
 
 def _contradicts(feedback: Feedback, earlier: str) -> Conflict:

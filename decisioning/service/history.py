@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from decisioning.errors import PostgresUnavailable, RedisUnavailable
-from decisioning.records import Decided, Header, Outcome, in_order, parse_header
+from decisioning.records import Decided, Header, Outcome, in_order, parse_header, taken_back
 from decisioning.service.ports import Archive, DecisionLog
 
 
@@ -43,7 +43,7 @@ async def archived_answer(decision_id: str, archive: Archive) -> Header | None:
     if decided is None:
         return None
     outcomes = await archive.outcomes(decision_id)
-    return None if any(o.outcome == "withdrawn" for o in outcomes) else in_order(decided.header)
+    return None if taken_back(decided, outcomes) else in_order(decided.header)
 
 
 def _archived(decided: Decided, outcomes: list[Outcome]) -> dict[str, Any]:

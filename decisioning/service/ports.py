@@ -39,6 +39,7 @@ class DecisionLog(Protocol):
         value: float | None,
         at_ms: int,
         now_ms: int,
+        skew_ms: int,
     ) -> tuple[str, str]: ...
 
     async def append(

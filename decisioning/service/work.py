@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from decisioning.arbitration import Weights
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Contest, Selection
 from decisioning.records import Header
+from decisioning.weights import Weights
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
 

@@ -199,13 +199,16 @@ class ArchiveReader:
         self._engine = engine
 
     async def decision(self, decision_id: str) -> Decided | None:
-        """A decision as logged; ``None`` if it is not archived. Raises ``PostgresUnavailable``."""
+        """A decision as logged; ``None`` if it is not archived. Raises ``PostgresUnavailable``.
+
+        Of several under one id the last one: a caller may ask again after an answer that was taken back.
+        """
         async with transaction(self._engine) as connection:
             row = (
                 await connection.execute(
                     text(
                         "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
-                        " WHERE decision_id = :id ORDER BY decided_at LIMIT 1"
+                        " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1"
                     ),
                     {"id": decision_id},
                 )

@@ -127,11 +127,11 @@ local function stopped(contact, offers, now)
   return blocked
 end
 
--- keys: decision, log, pending, contact, unconfirmed
+-- keys: decision, log, pending, contact, unconfirmed, whole
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
---       presentation, confirm until ("" if that is not needed), offers,
---       then for each offer: id, number, prior, "<c or t> <group>:<goal> <channel>" (t does not count), checks
--- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...}
+--       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
+--       offers, then for each offer: id, number, prior, "<c or t> <group>:<goal> <channel>" (t does not count), checks
+-- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed = keys[1], keys[2], keys[3], keys[4], keys[5]
   local known = redis.call('HGET', decision, 'h')
@@ -140,8 +140,10 @@ local function decide(keys, args)
   local history_ms = tonumber(args[5])
 
   local fields, ids, offers = {}, {}, {}
-  for i = 1, tonumber(args[15]) do
-    local at = 11 + 5 * i
+  local lost = args[15] == '1' and redis.call('EXISTS', keys[6]) == 0
+  for i = 1, tonumber(args[16]) do
+    local at = 12 + 5 * i
+    if lost and args[at + 4] ~= '' then return { 'lost' } end
     local kept = args[at + 1] .. ' ' .. args[at + 2] .. ' ' .. args[at + 3]
     ids[i], offers[i] = args[at], parse_offer(kept)
     offers[i].id, offers[i].checks = args[at], args[at + 4]
@@ -169,8 +171,9 @@ local function decide(keys, args)
 end
 
 -- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
--- args: id, now, offer, outcome, value, occurred at
--- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome}
+-- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms)
+-- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
+--   {"too_early"}
 local function feedback(keys, args)
   local decision, log = keys[1], keys[2]
   local id, now, offer, outcome = args[1], tonumber(args[2]), args[3], args[4]
@@ -182,6 +185,7 @@ local function feedback(keys, args)
   if not known[6] then return { 'not_offered' } end
   if known[7] then return { 'duplicate', known[7] } end
   if opposite and known[8] then return { 'contradicts', opposite } end
+  if tonumber(args[6]) < tonumber(known[1]) - tonumber(args[7]) then return { 'too_early' } end
 
   local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
   local reward = (not late) and REWARD[outcome] or ''

@@ -49,13 +49,15 @@ NO_CONTACTS = Contacts("", 0, ())
 class DecideReply:
     """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
 
-    ``lapsed``: it came too late for the units of capacity that it was to use, and was not written.
+    ``lapsed``: it came too late for the units of capacity that it was to use, and was not written. ``lost``: an offer
+    has a limit, and Redis has lost contacts that are still to be put back.
     """
 
     written: bool
     earlier: Header | None = None
     reached: tuple[str, ...] = ()
     lapsed: bool = False
+    lost: bool = False
 
 
 class RedisLog:
@@ -148,6 +150,7 @@ class RedisLog:
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
                 self.keys.unconfirmed(bucket),
+                self.keys.whole(bucket),
             ),
             () if before_ms is None else (before_ms,),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, header["contact"]["keep_ms"]),
@@ -158,7 +161,7 @@ class RedisLog:
                 header["presentation"],
                 "" if confirm_ms is None else confirm_ms,
             ),
-            (len(selection.choices), *offers),
+            (int(view.placement.without_history == "withhold"), len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
             return DecideReply(True)
@@ -166,6 +169,8 @@ class RedisLog:
             return DecideReply(False, lapsed=True)
         if reply[0] == b"exists":
             return DecideReply(False, earlier=parse_header(reply[1]))
+        if reply[0] == b"lost":
+            return DecideReply(False, lost=True)
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
     async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
@@ -204,12 +209,13 @@ class RedisLog:
         value: float | None,
         at_ms: int,
         now_ms: int,
+        skew_ms: int,
     ) -> tuple[str, str]:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
         reply = await self._function(
             "nb_feedback",
             (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket)),
-            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms),
+            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms, skew_ms),
         )
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 

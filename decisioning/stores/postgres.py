@@ -9,6 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from decisioning.errors import PostgresUnavailable
 
+_NOT_MIGRATED = {"42P01", "42703"}
+"""SQL states: undefined table, undefined column."""
+
 
 def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
     """An engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
@@ -35,4 +38,11 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with engine.begin() as connection:
             yield connection
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise PostgresUnavailable(f"postgres did not answer: {error}") from error
+        raise PostgresUnavailable(f"postgres did not answer: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the server or the driver says, in a line."""
+    cause = getattr(error, "orig", None) or error
+    said = str(cause).partition("\n")[0] or type(cause).__name__
+    return f"{said}; run 'nextbest migrate'" if getattr(cause, "sqlstate", None) in _NOT_MIGRATED else said

@@ -2,7 +2,8 @@
 
 Safe while the system runs. Archiving stands still meanwhile, so the archived positions do not move and nothing is
 trimmed behind them; arms are reset to those positions only if nobody folded in between; and what is still in the
-streams behind the positions is folded again by the learner, whose earlier readings are void.
+streams behind the positions is folded again by the learner, whose earlier readings are void. At the end each bucket
+is marked as whole. An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
 
 Redis may also have lost only the end of what it was told (a power loss, with ``appendfsync everysec``). Then streams
 end before what is archived, while clients may already have added to them. Each such stream is made to go on behind
@@ -10,7 +11,7 @@ the archived position with those entries that are not archived, so that none is 
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -64,16 +65,13 @@ class Rebuilder:
         self._decisions = DecisionRestorer(engine, redis, keys)
 
     async def lost(self) -> bool:
-        """Whether Redis is behind Postgres: a rebuild was broken off, streams lack what is archived, arms are older.
+        """Whether Redis is behind Postgres: buckets are not whole, or arms are older than what is archived of them.
 
         It may be wrong while an archiver is at work, but not the other way.
         """
         folds = {key: await self._archive.last_fold(key) for key in self._policies}
         archived = await self._archive.positions()
-        async with redis_errors():
-            if await self._redis.exists(self._keys.rebuilding()):
-                return True
-        if await self._reader.without(archived):
+        if await self._not_whole() or await self._reader.without(archived):
             return True
         epochs = {key: await self._arms.load_epoch(key) for key in self._policies}
         return any(epoch is None or epoch < folds[key] for key, epoch in epochs.items())
@@ -115,17 +113,33 @@ class Rebuilder:
         rebuilt = Rebuilt({})
         history_ms = (await self._catalogues.load()).history_ms
         archived = await self._archive.positions()
-        async with redis_errors():
-            await self._redis.set(self._keys.rebuilding(), "1")
-        for bucket in sorted(await self._reader.without(archived)):
+        ended = await self._reader.without(archived)
+        await self._mark(
+            ended, whole=False
+        )  # until all is done, so that a rebuild that is broken off is done again
+        for bucket in sorted(ended):
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
         rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
         for key, policy in self._policies.items():
             rebuilt.observations[key] = await self._rebuild_arms(key, policy, archived)
-        async with redis_errors():
-            await self._redis.delete(self._keys.rebuilding())
+        await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
+
+    async def _not_whole(self) -> bool:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.exists(self._keys.whole(bucket))
+            return not all(await pipe.execute())
+
+    async def _mark(self, buckets: Iterable[int], *, whole: bool) -> None:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in buckets:
+                if whole:
+                    pipe.set(self._keys.whole(bucket), "1")
+                else:
+                    pipe.delete(self._keys.whole(bucket))
+            await pipe.execute()
 
     async def _resume(self, bucket: int, position: str) -> None:
         """Let a stream go on behind the archived position, with those of its entries that are not archived."""

@@ -123,14 +123,14 @@ async def test_references(shop: Nextbest, path: str, body: dict[str, Any], field
 
 EXPRESSIONS = [
     # path, body with the expression under "when", expression, line, column, suggestion
-    ("segments/x", {}, "customer.incone > 3.0", 1, 9, "customer.income"),
+    ("segments/x", {}, "customer.incone > 3.0", 1, 1, "customer.income"),
     ("segments/x", {}, "customer.income >\n  3", 1, 17, "3.0"),
-    ("segments/x", {}, "customer.income > 3.0 &&\n customer.tyer == 'a'", 2, 10, "customer.tier"),
+    ("segments/x", {}, "customer.income > 3.0 &&\n customer.tyer == 'a'", 2, 2, "customer.tier"),
     ("segments/x", {}, "customer.tier == 'golt'", 1, 18, "gold"),
     ("segments/x", {}, "customer.income > ", 1, None, None),
     ("segments/x", {}, "customer.income", 1, 1, None),
-    ("context-weights/x", {"percent": 1}, "segment.wealty", 1, 8, "segment.wealthy"),
-    ("placements/x", {"channel": "web"}, "contxt.channel == 'web'", 1, 7, "context.channel"),
+    ("context-weights/x", {"percent": 1}, "segment.wealty", 1, 1, "segment.wealthy"),
+    ("placements/x", {"channel": "web"}, "contxt.channel == 'web'", 1, 1, "context.channel"),
 ]
 
 
@@ -174,7 +174,7 @@ async def test_expressions_of_offers(api: Instance, fields: dict[str, Any], wher
     body = {"name": "x", "group": "cards"} | fields
     (error,) = problem_of(await api.call("PUT", "/v1/offers/x", json=body), 422)["errors"]
     assert error["field"] == f"offers.x.{where}"
-    assert (error["line"], error["column"]) == (1, 9)
+    assert (error["line"], error["column"]) == (1, 1)
     assert "customer.income" in error["suggestion"]
 
 

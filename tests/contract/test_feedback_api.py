@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.state import clock_ms
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,16 +75,36 @@ async def test_refusals_change_nothing(shop: Nextbest) -> None:
             item(decision_id, "phone", "clicked"),
             item(decision_id, "nothing", "clicked"),
             item(decision_id, offer_id, "clicked", occurred_at=in_seconds(3600)),
+            item(decision_id, offer_id, "clicked", occurred_at=in_seconds(-3600)),
+            item(decision_id, offer_id, "clicked", occurred_at="1970-01-21T10:54:00Z"),
             item(decision_id, offer_id, "expired"),
         ],
     }
-    fields = iter(("offer_id", "offer_id", "occurred_at", "outcome"))
+    fields = iter(("offer_id", "offer_id", "occurred_at", "occurred_at", "occurred_at", "outcome"))
     before = await traces(shop)
     for status, items in refused.items():
         for body in items:
             response = await shop.api.call("POST", "/v1/feedback", json=body)
             problem_of(response, status, next(fields) if status == 422 else None)
     assert await traces(shop) == before
+
+
+async def test_an_answer_that_was_taken_back_takes_no_feedback(shop: Nextbest) -> None:
+    """Its caller got the defaults instead. Under an id of the caller's own the question may be asked again."""
+    decision_id, offer_id = await decided(shop.api, decision_id="too-late")
+    decided_at_ms = (await shop.api.ok("GET", f"/v1/decisions/{decision_id}"))["decided_at_ms"]
+    await shop.api.state.decision_log.withdraw("ann", decision_id, decided_at_ms, clock_ms())
+    for archived in (False, True):
+        response = await shop.api.call("POST", "/v1/feedback", json=item(decision_id, offer_id, "clicked"))
+        problem_of(response, 404)
+        if not archived:
+            await shop.worker.drain()
+    again, offer_id = await decided(shop.api, decision_id="too-late")
+    assert await tell(shop.api, again, offer_id, "clicked") == "recorded"
+    await shop.worker.drain()
+    assert await tell(shop.api, again, offer_id, "clicked") == "duplicate"
+    record = await shop.api.ok("GET", "/v1/decisions/too-late")
+    assert "clicked" in [outcome["outcome"] for outcome in record["outcomes"]]
 
 
 async def test_a_batch_is_answered_item_by_item(api: Instance) -> None:

@@ -13,7 +13,6 @@ from tests.contract.support import (
     Nextbest,
     decide,
     problem_of,
-    put_offer,
     traces,
 )
 

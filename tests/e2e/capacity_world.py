@@ -187,6 +187,8 @@ async def worker(
     """The archiver and the keeper of capacities, at work. Gives the pools."""
     redis = make_redis(redis_url)
     await load_functions(redis)
+    for bucket in range(KEYS.buckets):
+        await redis.set(KEYS.whole(bucket), "1")
     pipe = Pipe(redis_url, stall_ms=5000)
     await pipe.start()
     pools = Pools(pipe, KEYS)

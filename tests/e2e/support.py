@@ -239,12 +239,12 @@ def place(api: Api, placement_id: str = "web", **more: Any) -> None:
     api.ok("PUT", f"/v1/placements/{placement_id}", body | more)
 
 
-def everywhere(*apis: Api) -> None:
-    """Wait until all processes have the newest catalogue."""
-    newest = max(len(api.ok("GET", "/v1/offers")) for api in apis)
-    for api in apis:
-        eventually(lambda api=api: len(api.ok("GET", "/v1/offers")) == newest)  # type: ignore[misc]
-    time.sleep(0.3)  # placements of the same publication
+def everywhere(publisher: Api, *others: Api) -> None:
+    """Wait until all processes have the catalogue of the one that published last."""
+    for api in others:
+        for path in ("/v1/offers", "/v1/placements"):
+            newest = publisher.ok("GET", path)
+            eventually(lambda api=api, path=path, newest=newest: api.ok("GET", path) == newest)  # type: ignore[misc]
 
 
 def free_port() -> int:

@@ -17,6 +17,7 @@ from decisioning.capacity import TOTAL, period_at
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import Capacity
 from decisioning.errors import RedisUnavailable
+from decisioning.service.feedback import SKEW_MS
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
@@ -180,7 +181,7 @@ async def test_units_of_what_was_never_presented_come_back(world: World) -> None
     await redis.aclose()
     assert await spend_all([process], 30 + len(due)) == 30 + len(due)
     bucket, confirmed = due[0]
-    await process.log.feedback(bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms)
+    await process.log.feedback(bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms, SKEW_MS)
     await until(partial(_released, world, len(due) - 1))
 
 

@@ -13,7 +13,7 @@ from app.state import make_policies
 from decisioning.service.replay import replay
 from decisioning.stores.catalogue import CatalogueStore
 from tests.e2e.load import Load
-from tests.e2e.support import Api, Installation, eventually, place, publish
+from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
 from tests.e2e.truth import Stores, check_arms, check_roll_ups, look
 
 SEED = int(os.environ.get("CRASH_SEED", "20240229"))
@@ -84,6 +84,7 @@ def test_crashes_lose_nothing_and_count_nothing_twice(
     publish(apis[0], [f"offer-{number}" for number in range(8)], value=1.5)
     publish(apis[0], ["limited"], limits=[{"max": LIMIT, "window_s": 86_400}], value=6.0)
     place(apis[0], slots=5)
+    everywhere(*apis)
     load = Load([api.url for api in apis], apis[0].headers, random.Random(SEED), FEEDBACKS, LASTING_S)
 
     async def run() -> None:

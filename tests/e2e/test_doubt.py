@@ -33,11 +33,11 @@ class SilentAtWriting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
-    def decide(self, *arguments: Any) -> Any:
+    def decide(self, *arguments: Any, **more: Any) -> Any:
         """Stop Redis, and send."""
         os.kill(self._pid, signal.SIGSTOP)
         asyncio.get_running_loop().call_later(self._silent_s, os.kill, self._pid, signal.SIGCONT)
-        return self._log.decide(*arguments)
+        return self._log.decide(*arguments, **more)
 
 
 @pytest.mark.parametrize(

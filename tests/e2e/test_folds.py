@@ -71,7 +71,7 @@ def prior(customer_id: str, offer_id: str) -> float:
 def tell(world: World, customer_id: str, decision: Any, rng: random.Random) -> None:
     """Send outcomes for one decision, and note what they should teach."""
     for offer in decision["offers"]:
-        at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=rng.randrange(3600))
+        at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=rng.randrange(280))
         outcome = rng.choice(("accepted", "rejected", "presented", "clicked"))
         more = {"occurred_at": at.isoformat()} | (
             {"value": rng.randrange(40) / 4} if rng.random() < 0.5 else {}

@@ -125,13 +125,16 @@ async def flush(found: Stores) -> None:
 
 async def whole(found: Stores) -> bool:
     """Whether a rebuild is complete."""
-    return await found.arms.load(POLICY) is not None and not await found.redis.exists(found.keys.rebuilding())
+    marks = [found.keys.whole(bucket) for bucket in range(found.keys.buckets)]
+    return await found.arms.load(POLICY) is not None and await found.redis.exists(*marks) == len(marks)
 
 
 def check_restored(world: World) -> None:
     """Nothing that was acknowledged is gone: neither outcomes, nor limits, nor decisions, nor what own ids name."""
+    assert world.contacts("rare") == 0  # not even before it is known how often it was given
     eventually(lambda: look(world.installation, whole))
     assert world.contacts("rare") == 0
+    assert eventually(lambda: not world.api.decide("insistent", "limited")["degraded"])
     world.tell_again()
     own = world.open[0]
     assert world.api.decide("c-whoever-asked-it", decision_id="nb-own-x")["decision_id"] == "nb-own-x"

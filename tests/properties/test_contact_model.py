@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from decisioning.contact import parse_history
+from decisioning.service.feedback import SKEW_MS
 from decisioning.stores.log import RedisLog
 from decisioning.stores.streams import LogReader, make_redis
 from tests import contact_world as world
@@ -257,7 +258,9 @@ def machine(driver: Driver) -> type[RuleBasedStateMachine]:
             known = self.decisions[decision]
             offer = data.draw(st.sampled_from(known.offers))
             status, _ = driver.run(
-                driver.log.feedback(self.bucket, decision, offer, outcome, None, self.now - ago, self.now)
+                driver.log.feedback(
+                    self.bucket, decision, offer, outcome, None, self.now - ago, self.now, SKEW_MS
+                )
             )
             opposite = {"accepted": "rejected", "rejected": "accepted"}.get(outcome)
             if (offer, outcome) in known.answers:

@@ -6,6 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from decisioning.keys import Keys
+from decisioning.service.feedback import SKEW_MS
 from decisioning.stores.archive import Archiver
 from decisioning.stores.log import GRACE_MS, RedisLog
 from decisioning.stores.postgres import make_engine
@@ -60,7 +61,7 @@ async def live_through(log: RedisLog, reader: LogReader, rng: random.Random) -> 
             ago = rng.choice((0, 2000))
             bucket = log.keys.bucket(name)
             await log.feedback(
-                bucket, decision, rng.choice(offers), rng.choice(OUTCOMES), None, now - ago, now
+                bucket, decision, rng.choice(offers), rng.choice(OUTCOMES), None, now - ago, now, SKEW_MS
             )
         if made and rng.random() < 0.1:
             name, decision, _, at_ms = made.pop()

@@ -48,8 +48,8 @@ def test_the_mistake_is_told_like_that() -> None:
     with pytest.raises(InvalidRule) as caught:
         build_catalogue(1, entries, numbers)
     error = caught.value
-    shown = f'"field": "{error.field}", "line": {error.line}, "column": {error.column}, "suggestion": "{error.suggestion}"'
-    assert shown in PAGE
+    place = f'"field": "{error.field}", "line": {error.line}, "column": {error.column}'
+    assert f'{{{place}, "suggestion": "{error.suggestion}"}}' in PAGE
 
 
 def test_statuses() -> None:

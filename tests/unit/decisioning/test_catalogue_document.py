@@ -185,6 +185,20 @@ def test_times_as_people_write_them(written: str, stored: int) -> None:
     assert entry[2]["starts_ms"] == stored
 
 
+def test_words_and_clock_times_are_text() -> None:
+    """In YAML 1.1 ``off`` and ``no`` are false, and 21:00 is 1260."""
+    read = from_yaml(
+        "nextbest: 1\nplacements: {home: {channel: no, off: [P], experiment_salt: yes}}\n"
+        "quiet_hours: {night: {start: 21:00, end: 08:00}}\ncontact_policies: {on: {name: 'y', max: 1, window_s: 60}}"
+    )
+    assert by_name(read) == {
+        ("placement", "home"): {"channel": "no", "off": ["P"], "experiment_salt": "yes"},
+        ("quiet_hours", "night"): {"start": "21:00", "end": "08:00"},
+        ("contact_policy", "on"): {"name": "y", "max": 1, "window_s": 60},
+    }
+    assert by_name(from_yaml(to_yaml(read))) == by_name(read)
+
+
 def test_differences_are_told_value_by_value() -> None:
     before = from_yaml(OFFER + "    lever: 5\n    rules: [{name: a, tier: eligibility, when: 'true'}]\n")
     after = from_yaml(OFFER.replace("value: 3", "value: 4") + "    team: calls\n    rules: []\n") + from_yaml(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build
-from decisioning.arbitration import Weights, weigh
+from decisioning.arbitration import weigh
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import (
     AfterRejection,
@@ -28,6 +28,7 @@ from decisioning.contact import Contact
 from decisioning.engine import Contest, allowed, select
 from decisioning.explain import Situation, explain, stops_of
 from decisioning.facts import facts_of, instant
+from decisioning.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute

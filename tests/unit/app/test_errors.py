@@ -1,0 +1,98 @@
+"""Every error of the inner packages has its answer."""
+
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+
+import decisioning.errors
+import profiles.errors
+from app.errors import Problem, install
+from decisioning.errors import Conflict, Invalid, LogCodecError, NotFound, ReplayMismatch
+from decisioning.service.replay import ReplayImpossible
+from decisioning.stores.log import FunctionFailed
+from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, ProfilesUnavailable
+
+MAPPED = {
+    Invalid("limit", "is too small"): 422,
+    NotFound("offer", "gold"): 404,
+    Conflict("was used before"): 409,
+    decisioning.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
+    decisioning.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
+    ProfilesUnavailable("secret-host:5432 is gone"): 503,
+    Problem(418, "a teapot", "kind"): 418,
+}
+# These do not leave the place where they are raised, or are defects.
+INTERNAL = {
+    *(LogCodecError, ReplayMismatch, ReplayImpossible, FunctionFailed),
+    *(ImportFileError, InvalidCustomer, ProfileCodecError),
+}
+
+
+async def answer_to(error: Exception) -> httpx.Response:
+    """What an application answers in which everything raises ``error``."""
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://nextbest") as client:
+        return await client.get("/")
+
+
+def leaves(kind: type[Exception]) -> set[type[Exception]]:
+    """The most special classes of errors."""
+    below = kind.__subclasses__()
+    return set().union(*(leaves(child) for child in below)) if below else {kind}
+
+
+def test_no_error_is_forgotten() -> None:
+    known = {type(error) for error in MAPPED} | INTERNAL
+    found = leaves(decisioning.errors.DecisioningError) | leaves(profiles.errors.ProfilesError)
+    assert found <= known
+
+
+@pytest.mark.parametrize(("error", "status"), MAPPED.items(), ids=lambda value: type(value).__name__)
+async def test_answers(error: Exception, status: int) -> None:
+    response = await answer_to(error)
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    assert ("Retry-After" in response.headers) == (status == 503)
+    assert "secret" not in response.text
+
+
+async def test_a_defect_tells_nothing_of_itself() -> None:
+    response = await answer_to(RuntimeError("secret"))
+    assert response.status_code == 500
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("loc", "field"),
+    [
+        (("body",), "body"),
+        (("body", "items", 3, "outcome"), "items.3.outcome"),
+        (("query", "from"), "from"),
+        (("path", "offer_id"), "offer_id"),
+        (("body", "body", "path"), "body.path"),
+        (("body", "x" * 500), "x" * 200),
+    ],
+)
+async def test_fields_are_named(loc: tuple[Any, ...], field: str) -> None:
+    error = {"loc": loc, "msg": "Value error, is wrong", "type": "value_error"}
+    body = (await answer_to(RequestValidationError([error]))).json()
+    assert body["errors"] == [{"field": field, "reason": "is wrong"}]
+
+
+async def test_the_number_of_named_fields_is_bounded() -> None:
+    errors = [{"loc": ("body", f"f{n}"), "msg": "is wrong", "type": "x"} for n in range(1000)]
+    body = (await answer_to(RequestValidationError(errors))).json()
+    assert len(body["errors"]) == 20
+    assert body["detail"].count("is wrong") == 3
