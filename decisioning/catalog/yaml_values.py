@@ -65,17 +65,15 @@ def _check_structure(text: str) -> None:
     """Refuse aliases and deep nesting before anything is made of them."""
     depth = 0
     for event in yaml.parse(text, Loader=_FAST_LOADER):
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not taken here", event.start_mark
-            )
+            raise DocumentError("document", f"line {line}: aliases (*name) are not taken here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            line = event.start_mark.line + 1
             raise DocumentError("document", f"line {line}: is nested more than {MAX_DEPTH} levels deep")
 
 
-class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
+class _Loader(_FAST_LOADER):
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in found if tag in _KEPT]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()

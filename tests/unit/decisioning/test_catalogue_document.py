@@ -121,7 +121,7 @@ WRONG = [
     (OFFER + "    number: 7", "offers.gold.number", 7, "there is no 'number'"),
     (OFFER.replace("value: 3", "value: three"), "offers.gold.value", 6, "valid number"),
     (GROUPS.replace("name: Cards", "name: [unclosed"), "document", 5, ""),
-    (GROUPS.replace("    goal", "\tgoal"), "document", 5, "cannot start any token"),
+    (GROUPS.replace("    goal", "\tgoal"), "document", 5, "found"),
     (GROUPS.replace("Cards", "!!python/object:os.system {}"), "groups.cards.name", 4, "tags ("),
     (GROUPS.replace("Cards", "!!python/name:os.system"), "document", 4, "could not determine"),
     (GROUPS.replace("Cards", "&a Cards") + "  loans: {name: *a, goal: grow}", "document", 6, "aliases"),
@@ -129,7 +129,7 @@ WRONG = [
     ("nextbest: 1\noffers: {1: {2: {}}}", "offers.1.2", 2, "there is no '2'"),
     ("nextbest: 1\noffers: {1.5: {}}", "offers", 2, "names must be plain text"),
     ("nextbest: 1\noffers: {null: {}}", "offers", 2, "names must be plain text"),
-    (f"nextbest: 1\ngroups: {'[' * 40}{']' * 40}", "groups", 2, "nested more than"),
+    (f"nextbest: 1\ngroups: {'[' * 40}{']' * 40}", "document", 2, "nested more than"),
 ]
 
 
