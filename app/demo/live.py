@@ -136,7 +136,7 @@ async def explain(api: Api, customers: Sequence[str]) -> Json | None:
     with suppress(httpx.HTTPError):
         chosen = None
         for customer_id in customers[:TRIED]:
-            question = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
+            question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
             question |= {"explain": True}
             tried = await api.decide(question | {"dry_run": True})
             if tried["control"] or not tried["offers"]:
