@@ -73,7 +73,7 @@ def _check_structure(text: str) -> None:
             raise DocumentError("document", f"line {line}: is nested more than {MAX_DEPTH} levels deep")
 
 
-class _Loader(_FAST_LOADER):
+class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in found if tag in _KEPT]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -85,7 +85,7 @@ class _Loader(_FAST_LOADER):
 
 
 for _name, _pattern, _first in _RESOLVED:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})$"), list(_first))  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
