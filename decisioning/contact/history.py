@@ -43,9 +43,14 @@ def member(contact: Contact, decision_id: str) -> str:
 
 
 def parse_history(reply: Sequence[bytes]) -> list[Contact]:
-    """Read ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first."""
+    """Read ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
+
+    Members of another form, as earlier versions wrote them, are left out.
+    """
     found = []
     for name, score in zip(reply[::2], reply[1::2], strict=True):
-        number, group, goal, kind, channel, _ = name.decode().split(":", 5)
-        found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
+        number, *parts = name.decode().split(":", 5)
+        if len(parts) == 5:
+            group, goal, kind, channel, _ = parts
+            found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
     return found

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from decisioning.catalog.model import FOREVER_MS
 from decisioning.contact import KINDS, Contact, member
 from decisioning.errors import Conflict, Invalid, NotFound, RedisUnavailable
 from decisioning.records import Decided, Outcome, outcome_fields, taken_back
@@ -11,7 +12,7 @@ from decisioning.service.ports import Archive, DecisionLog
 from decisioning.stores.log import NO_CONTACTS, Contacts
 
 SKEW_MS = 300_000
-"""How far the clock that told the time of an outcome may be from ours."""
+"""How far the clock that told the time of an outcome may be from ours. An outcome of now is taken by any clock."""
 
 Status = Literal["recorded", "duplicate", "late"]
 OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
@@ -66,7 +67,7 @@ class FeedbackService:
             feedback.value,
             at_ms,
             now_ms,
-            SKEW_MS,
+            SKEW_MS if feedback.at_ms is not None else FOREVER_MS,
         )
         if status == "unknown":
             return await self._archived(feedback, at_ms, now_ms)
@@ -96,7 +97,7 @@ class FeedbackService:
             return "duplicate"
         if OPPOSITE.get(feedback.outcome) in earlier:
             raise _contradicts(feedback, OPPOSITE[feedback.outcome])
-        if at_ms < header["decided_at_ms"] - SKEW_MS:
+        if feedback.at_ms is not None and at_ms < header["decided_at_ms"] - SKEW_MS:
             raise _too_early()
         outcome = Outcome(
             bucket=decided.bucket,

@@ -20,6 +20,10 @@ end
 -- What o:<offer> says: {number, prior, whether it counts as a contact, "<group>:<goal>", channel}.
 local function parse_offer(text)
   local number, prior, mark, scope, channel = string.match(text, '^(%d+) (%S+) (%a) (%S*) (%S*)$')
+  if not number then -- as earlier versions wrote it
+    number, prior = string.match(text, '^(%d+) (%S+)')
+    scope, channel = ':', ''
+  end
   return { number = number, prior = prior, counts = mark == 'c', scope = scope, channel = channel }
 end
 
@@ -86,7 +90,10 @@ local function history(contact, checks, now)
   for _, check in pairs(checks) do longest = math.max(longest, check.window + check.suppress) end
   local reply = redis.call('ZRANGE', contact, '(' .. string.format('%.0f', now - longest), '+inf', 'BYSCORE', 'WITHSCORES')
   local found = {}
-  for i = 1, #reply, 2 do found[#found + 1] = parse_contact(reply[i], reply[i + 1]) end
+  for i = 1, #reply, 2 do
+    local one = parse_contact(reply[i], reply[i + 1])
+    if one.kind then found[#found + 1] = one end
+  end
   return found
 end
 
@@ -190,7 +197,7 @@ local function feedback(keys, args)
   local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
   local reward = (not late) and REWARD[outcome] or ''
   local decided = parse_offer(known[6])
-  local keep_ms = tonumber(known[10])
+  local keep_ms = tonumber(known[10] or '0')
   if keep_ms > 0 then
     local contact = keys[3] .. known[9]
     local at = string.format('%.0f', math.min(tonumber(args[6]), now))

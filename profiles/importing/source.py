@@ -77,10 +77,12 @@ def format_of_content_type(content_type: str) -> FileFormat:
 
 def check_names(names: list[str]) -> None:
     """Raise ``ImportFileError`` for columns without a name or with the same one."""
+    seen: set[str] = set()
     for at, name in enumerate(names, start=1):
         if not name:
             raise ImportFileError(f"column {at} has no name: name it in the header, or remove it")
         if "\0" in name:
             raise ImportFileError(f"the name of column {at} contains the character NUL: rename it", name)
-        if names.index(name) != at - 1:
+        if name in seen:
             raise ImportFileError(f"there are two columns '{name}': remove or rename one", name)
+        seen.add(name)

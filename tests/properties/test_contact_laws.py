@@ -72,7 +72,7 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
     """What ``nb_decide`` says of offers that do not count, each with one check."""
     keys = (
         *(log.keys.decision(0, name), log.keys.log(0), log.keys.pending(0)),
-        *(log.keys.contacts(0) + name, log.keys.unconfirmed(0)),
+        *(log.keys.contacts(0) + name, log.keys.unconfirmed(0), log.keys.whole(0)),
     )
     for number, t in enumerate(at):
         contact = member(Contact(7, START_MS + t, "g", "grow", "d", "web"), f"d{number}")
@@ -83,7 +83,9 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
         for part in (f"offer-{number}", 100 + number, "0.5", "t g:grow web", text)
     ]
     arguments = (name, now_ms, now_ms + 1000, 60_000, 0, "{}", "", "", "", name, "p@1", "web", "implicit", "")
-    reply: list[bytes] = await log.pipe.call("FCALL", "nb_decide", 5, *keys, *arguments, len(texts), *offers)
+    reply: list[bytes] = await log.pipe.call(
+        "FCALL", "nb_decide", 6, *keys, *arguments, 0, len(texts), *offers
+    )
     return reply
 
 

@@ -1,0 +1,198 @@
+"""Two workers at once do no harm: each step is done by one of them, or twice without effect."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from app.state import make_policies
+from app.worker.archiver import ArchiverJob
+from app.worker.learner import Learner
+from decisioning.errors import PostgresUnavailable
+from decisioning.stores.archive import Archiver
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.streams import GENERATION, Batch
+from tests.e2e.support import Api, Installation, place, publish, soon
+from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
+
+OFFERS = ("alpha", "beta", "gamma")
+OUTCOMES = ("accepted", "rejected")
+
+
+@pytest.fixture(scope="module")
+def api(installation: Installation) -> Api:
+    api = installation.serve()
+    workers = [installation.work(f"work-{number}") for number in range(2)]
+    api.wait()
+    publish(api, OFFERS)
+    place(api, slots=3)
+    use(api, 250)
+    for worker in workers:
+        wait_caught_up(installation)
+        assert worker.running
+        assert "a defect" not in worker.printed()
+        worker.stop()
+    return api
+
+
+def use(api: Api, count: int) -> int:
+    """Decisions with feedback on all of their offers, in batches; returns how many outcomes were told."""
+    rng = random.Random(count)
+    told = 0
+    for _ in range(count // 25):
+        items = [
+            {
+                "decision_id": d["decision_id"],
+                "offer_id": o["offer_id"],
+                "outcome": rng.choice(("accepted", "rejected")),
+            }
+            for d in (api.decide(f"c{rng.randrange(40)}") for _ in range(25))
+            for o in d["offers"]
+        ]
+        answers = api.ok("POST", "/v1/feedback/batch", {"items": items})["items"]
+        assert {answer["status"] for answer in answers} == {"recorded"}
+        told += len(items)
+    return told
+
+
+def test_two_workers_learn_and_archive_everything_once(api: Api, installation: Installation) -> None:
+    async def check(found: Stores) -> None:
+        assert len(await found.rows("SELECT 1 FROM outcomes")) == 750
+        await check_arms(found)
+        await check_roll_ups(found)
+
+    look(installation, check)
+
+
+class AtOnce:
+    """A reader that returns to its learners only when all of them have read."""
+
+    def __init__(self, found: Stores, readers: int) -> None:
+        self._reader = found.reader
+        self._all_here = asyncio.Barrier(readers)
+
+    async def read(self, *arguments: Any, **more: Any) -> Batch:
+        """What is there, once everybody has it."""
+        batch = await self._reader.read(*arguments, **more)
+        await self._all_here.wait()
+        return batch
+
+
+def learners(installation: Installation, found: Stores, reader: Any, count: int) -> list[Learner]:
+    """Learners as in different processes."""
+    policies = make_policies()
+    rebuilder = Rebuilder(
+        found.engine, found.redis, found.keys, policies, CatalogueStore(found.engine), lambda: 0
+    )
+    return [Learner(POLICY, policies[POLICY], reader, found.arms, rebuilder) for _ in range(count)]
+
+
+async def test_learners_that_read_the_same_entries_fold_them_once(
+    api: Api, installation: Installation
+) -> None:
+    told = await asyncio.to_thread(use, api, 50)
+    async with stores(installation) as found:
+        before = await found.arms.load_epoch(POLICY)
+        assert before is not None
+        first, second = learners(installation, found, AtOnce(found, 2), 2)
+        await asyncio.gather(first.round(), second.round())
+        assert await found.arms.load_epoch(POLICY) == before + 1
+        archiver = Archiver(installation.postgres_url)
+        try:
+            assert await archive(archiver, found) == told
+        finally:
+            await archiver.close()
+        await check_arms(found)
+
+
+async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(
+    api: Api, installation: Installation
+) -> None:
+    await asyncio.to_thread(use, api, 25)
+    async with stores(installation) as found:
+        reader = AtOnce(found, 2)
+        (learner,) = learners(installation, found, reader, 1)
+        reading = asyncio.create_task(learner.round())
+        await asyncio.sleep(0.1)  # it has read, and waits
+        arms = await found.arms.load(POLICY)
+        assert arms is not None
+        reset = type(arms)((arms.generation + 1) * GENERATION, arms.positions, arms.fields)
+        assert await found.arms.reset(POLICY, arms.epoch, reset)
+        await reader.read({}, count=1, block_ms=None, decisions=False)
+        await reading
+        assert await found.arms.load(POLICY) == reset
+        (again,) = learners(installation, found, found.reader, 1)
+        await again.round()
+        assert (await found.arms.load_epoch(POLICY) or 0) > reset.epoch
+
+
+async def test_archivers_take_turns(api: Api, installation: Installation) -> None:
+    """One that breaks off in the middle of its turn leaves nothing behind, and does not keep the other waiting."""
+    await asyncio.to_thread(use, api, 25)
+    first, second = Archiver(installation.postgres_url), Archiver(installation.postgres_url)
+    async with stores(installation) as found:
+        try:
+            count = len(await found.rows("SELECT 1 FROM outcomes"))
+            with pytest.raises(PostgresUnavailable):
+                await break_off(first, second, found)
+            assert len(await found.rows("SELECT 1 FROM outcomes")) == count
+
+            async def archived() -> bool:
+                return await archive(second, found) > 0
+
+            await soon(archived)
+            assert await archive(first, found) == 0
+        finally:
+            await first.close()
+            await second.close()
+        (learner,) = learners(installation, found, found.reader, 1)
+        while await found.arms.load_positions(POLICY) != await found.reader.last_positions():
+            await learner.round()
+        await check_arms(found)
+        await check_roll_ups(found)
+
+
+async def test_nothing_is_trimmed_before_it_is_archived_and_learned(
+    api: Api, installation: Installation
+) -> None:
+    async with stores(installation) as found:
+        await found.redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
+        archiver = Archiver(installation.postgres_url)
+        job = ArchiverJob(archiver, found.reader, found.arms, make_policies(), 0.0)
+        try:
+            await asyncio.to_thread(use, api, 50)
+            await job.round()
+            (learner,) = learners(installation, found, found.reader, 1)
+            await learner.round()
+            await check_arms(found)
+            await asyncio.to_thread(use, api, 50)
+            await learner.round()
+            await job.round()
+            await check_arms(found)
+            for bucket in range(found.keys.buckets):
+                assert await found.redis.xlen(found.keys.log(bucket)) < 20
+        finally:
+            await found.redis.config_set("stream-node-max-entries", 100)
+            await archiver.close()
+
+
+async def break_off(archiver: Archiver, other: Archiver, found: Stores) -> None:
+    """Lose the connection in the middle of a turn, as with SIGKILL."""
+    async with archiver.turn() as positions:
+        assert positions is not None
+        await archiver.write(await found.reader.read(positions, count=10, block_ms=None, decisions=True))
+        async with other.turn() as nothing:
+            assert nothing is None
+        await archiver.close()
+
+
+async def archive(archiver: Archiver, found: Stores) -> int:
+    """Archive everything; returns how many outcomes."""
+    async with archiver.turn() as positions:
+        if positions is None:
+            return 0
+        batch = await found.reader.read(positions, count=10_000, block_ms=None, decisions=True)
+        await archiver.write(batch)
+        return len(batch.outcomes)
