@@ -6,7 +6,7 @@ from typing import get_args
 
 import typer
 
-from app.commands import keys
+from app.commands import catalog, keys
 from app.config import ConfigError
 from decisioning.errors import DecisioningError
 from profiles.errors import ProfilesError
@@ -94,6 +94,7 @@ def demo(
 
 
 app.add_typer(keys.app, name="keys")
+app.add_typer(catalog.app, name="catalog")
 
 
 def main() -> None:

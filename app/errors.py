@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem details. One table maps exceptions to answers; everything else is a defect (500)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from decisioning.errors import Conflict, Invalid, NotFound, Unavailable
+from decisioning.catalog import InvalidRule
+from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
 from profiles.errors import ProfilesUnavailable
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    412: "Changed meanwhile",
     413: "Body too large",
     415: "Unsupported media type",
     422: "Not valid",
@@ -42,7 +44,7 @@ class Problem(HTTPException):
         self.field = field
 
 
-def problem(status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> JSONResponse:
+def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
     """A problem document; ``errors`` names fields and reasons."""
     title = TITLES.get(status, "Error")
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -65,6 +67,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:
         return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)}])
+
+    @app.exception_handler(InvalidRule)
+    async def _rule(request: Request, error: InvalidRule) -> JSONResponse:
+        place = {"line": error.line, "column": error.column, "suggestion": error.suggestion}
+        return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)} | place])
+
+    @app.exception_handler(PreconditionFailed)
+    async def _precondition(request: Request, error: PreconditionFailed) -> JSONResponse:
+        return problem(412, f"{error}; read it again and decide whether your change still makes sense")
 
     @app.exception_handler(NotFound)
     async def _not_found(request: Request, error: NotFound) -> JSONResponse:

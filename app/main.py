@@ -5,7 +5,22 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import catalog, customers, decisions, feedback, health, imports, policies, reports
+from app.api import (
+    capacities,
+    catalog,
+    catalog_kinds,
+    catalog_life,
+    customers,
+    decisions,
+    feedback,
+    health,
+    imports,
+    policies,
+    reports,
+    rules,
+    scripts,
+    suppressions,
+)
 from app.api.openapi import Api
 from app.config import Settings, get_settings
 from app.errors import install
@@ -22,12 +37,18 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
-ROUTERS = (decisions, feedback, catalog, customers, imports, reports, policies, health)
+ROUTERS = (
+    *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
+    *(imports, reports, policies, rules, scripts, health),
+)
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
+    {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},
+    {"name": "rules", "description": "Rules before they go live: previews and simulations."},
+    {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned."},

@@ -16,6 +16,7 @@ FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of
 FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])
 ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])
 EXPIRED = Counter("nextbest_expired", "Decisions whose reward window was closed")
+RELEASED = Counter("nextbest_released", "Decisions whose reservations were given back: never presented")
 JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that failed", ["job"])
 ARCHIVE_LAG = Gauge(
     "nextbest_archive_lag_seconds", "Age of the newest archived record", multiprocess_mode="mostrecent"

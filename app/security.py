@@ -10,6 +10,7 @@ from app.errors import Problem, problem
 from app.keys import ApiKey, Role, digest
 
 PROTECTED = "/v1/"
+_OF_FILES = ("/v1/imports/", "/v1/catalog/")
 _LENGTH_DIGITS = 18
 
 
@@ -48,7 +49,7 @@ class KeyCheck:
             await problem(401, detail)(scope, receive, send)
             return
         scope["api_key"] = key
-        limit = self._import_bytes if scope["path"].startswith("/v1/imports/") else self._body_bytes
+        limit = self._import_bytes if scope["path"].startswith(_OF_FILES) else self._body_bytes
         length = found.get(b"content-length")
         if length is None or not length.isdigit():
             receive = _limited(receive, limit)

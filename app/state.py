@@ -25,11 +25,14 @@ from decisioning.replica import ArmReplica
 from decisioning.service.decide import DecisionService
 from decisioning.service.feedback import FeedbackService
 from decisioning.stores.archive import ArchiveReader
+from decisioning.stores.capacity import LeaseHolder
+from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.installation import installed_buckets
 from decisioning.stores.loader import load_functions
 from decisioning.stores.log import RedisLog
 from decisioning.stores.pipe import Pipe
+from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.profiles import CachedProfiles
 from decisioning.stores.streams import ArmStore, make_redis
@@ -78,11 +81,14 @@ class ApiState:
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
+    units: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
+        pools = Pools(self.pipe, self.keys)
+        self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
@@ -93,6 +99,7 @@ class ApiState:
             keys=self.keys,
             clock_ms=clock_ms,
             entropy=lambda: os.urandom(16),
+            units=self.units,
             policy_budget_ms=self.settings.policy_budget_ms,
         )
         self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
@@ -199,6 +206,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
         await state.decisions.close()
+        await state.units.close()
         await pipe.stop()
         await redis.aclose()
         await engine.dispose()
@@ -212,6 +220,7 @@ async def _start(state: ApiState) -> None:
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
     await state.pipe.start()
+    state.units.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
     jobs += [state.follow(key) for key, policy in state.policies.items() if policy.width]
     state.tasks += [asyncio.create_task(job) for job in jobs]

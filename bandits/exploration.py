@@ -1,6 +1,7 @@
 """From scores to a distribution, and from a distribution to a choice."""
 
 from hashlib import blake2b
+from typing import Protocol
 
 import numpy as np
 
@@ -34,8 +35,31 @@ def pick(probabilities: FloatArray, u: float) -> int:
     return index
 
 
+class SlotRules(Protocol):
+    """What else decides who runs for a slot, apart from the policy."""
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """Who runs for the next slot, out of ``left``; and whether the first of them takes it without a draw."""
+        ...
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Candidate ``index`` took a slot: take whoever must not follow out of ``left``."""
+        ...
+
+
+class NoRules:
+    """Everybody who is left runs, and nobody drops out."""
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """All of them."""
+        return left, False
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Nothing follows from it."""
+
+
 def draw_slots(
-    distribution: Distribution, available: BoolArray, slots: int, seed: str
+    distribution: Distribution, available: BoolArray, slots: int, seed: str, rules: SlotRules | None = None
 ) -> list[tuple[int, float]]:
     """Fill ``slots`` one after the other, without replacement.
 
@@ -45,12 +69,19 @@ def draw_slots(
     The number available is part of each slot's seed: when an offer turns out to be withheld after it was drawn,
     and the same decision is drawn again without it, the new draw must not depend on the one that led there.
     """
+    rules = rules or NoRules()
     left = available.copy()
     n = int(np.count_nonzero(left))
     chosen: list[tuple[int, float]] = []
-    for slot in range(min(slots, n)):
-        probabilities = distribution(left)
-        index = pick(probabilities, uniform(f"{seed}/{n}/{slot}"))
-        chosen.append((index, float(probabilities[index])))
+    while len(chosen) < slots and left.any():
+        running, certain = rules.running(left)
+        if certain:
+            index, probability = int(np.argmax(running)), 1.0
+        else:
+            probabilities = distribution(running)
+            index = pick(probabilities, uniform(f"{seed}/{n}/{len(chosen)}"))
+            probability = float(probabilities[index])
+        chosen.append((index, probability))
         left[index] = False
+        rules.took(index, left)
     return chosen

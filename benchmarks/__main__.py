@@ -19,7 +19,7 @@ import migrations
 from app.embedded import EmbeddedServers, EmbeddedServersError
 from app.keys import KeyStore
 from app.servers import ServerUrls
-from benchmarks import freshness, report, world, wrk
+from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
 from benchmarks.measure import Bench
 from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
@@ -44,12 +44,18 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="about a minute; writes var/bench-quick.json")
     parser.add_argument("--readme", action="store_true", help="only put the saved results into README.md")
     parser.add_argument("--hold", action="store_true", help="set up and serve until Ctrl-C, for a profiler")
+    parser.add_argument(
+        "--rules", action="store_true", help="only the cost of a decision by offers and rules"
+    )
     options = parser.parse_args()
     console = Console()
     if options.readme:
         found = report.rewrite(ROOT / "README.md", report.load(RESULTS))
         console.print("README.md has the results." if found else "README.md has no place for the results.")
         return 0 if found else 2
+    if options.rules:
+        rules.main(console)
+        return 0
     started = time.monotonic()
 
     def say(what: str) -> None:
@@ -70,6 +76,9 @@ def main() -> int:
     report.save(results, plan.results)
     report.show(results, console)
     say(f"written to {plan.results.relative_to(ROOT)}")
+    if not options.quick:
+        say("the cost of a decision by offers and rules")
+        rules.main(console)
     return 0
 
 

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exploration import draw_slots
-from bandits.policy import BoolArray, Candidates, IntArray, Policy
-from decisioning.arbitration import Factors
-from decisioning.catalog import Offer, Placement, PlacementView
-from decisioning.contact import Contact, within_limits
-from profiles.customer import Profile
+from bandits.exploration import draw_slots, with_floor
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
+from decisioning.arbitration import MANDATORY, Factors, met, met_by_tier, priority
+from decisioning.catalog.model import Offer, Placement
+from decisioning.catalog.view import PlacementView
+from decisioning.contact import Contact
+from decisioning.weights import Weights
+from profiles.customer import Customer, Profile
+from rules.evaluation import Evaluation
+
+WEIGHTS_ONLY_EPSILON = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class Choice:
     """An offer in its slot, with the exact chance with which the system selected it there."""
 
     offer: Offer
+    row: int
     rank: int
     factors: Factors
     probability: float
@@ -29,11 +35,32 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was chosen, and from what: the numbers and priors of all candidates that remained."""
+    """What was chosen, and from what: the numbers and priors of all candidates that remained.
+
+    ``factors``: ``C`` then ``V`` of those candidates, shape ``(2, m)``; ``None`` if the catalogue tells them.
+    ``propensities``: what the policy expects of every row of the view; ``None`` if no policy was asked.
+    ``unlikely``: number and propensity of what would have run, had it not been below its minimum.
+    """
 
     choices: tuple[Choice, ...]
     candidates: IntArray
     priors: NDArray[np.float32]
+    factors: FloatArray | None = None
+    propensities: FloatArray | None = None
+    unlikely: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Everything a selection depends on, apart from the policy: one request's view of its candidates."""
+
+    view: PlacementView
+    available: BoolArray
+    priors: NDArray[np.float32]
+    weights: Weights
+    now_ms: int
+    slots: int
+    decision_id: str
 
 
 def in_control_group(customer_id: str, placement: Placement) -> bool:
@@ -43,54 +70,151 @@ def in_control_group(customer_id: str, placement: Placement) -> bool:
     return int.from_bytes(digest, "big") < placement.control_share * 2.0**64
 
 
-def allowed(
-    view: PlacementView, profile: Profile, history: Sequence[Contact] | None, now_ms: int
-) -> BoolArray:
-    """Which offers of the view may be chosen: inside their dates, with consent, within their contact limits.
-
-    ``history`` is ``None`` when it cannot be read: limited offers are then withheld, unless the placement
-    says otherwise. Returns a fresh array of shape ``(n,)``.
-    """
-    mask = view.live(now_ms)
-    for purpose, rows in view.consents.items():
-        if not profile.customer.consents_to(purpose, view.placement.channel):
+def consented(view: PlacementView, customer: Customer) -> BoolArray:
+    """Which rows the customer agreed to (or, where consent is not the legal basis, did not object to)."""
+    mask = np.ones(len(view.offers), dtype=bool)
+    for purpose, needed, rows in view.consents:
+        if needed:
+            if not customer.consents_to(purpose, view.placement.channel):
+                mask &= ~rows
+        elif customer.consents.get(purpose) == ():
             mask &= ~rows
-    for row in view.limited:
-        if history is None:
-            mask[row] &= view.placement.without_history == "allow"
-        elif mask[row]:
-            mask[row] = within_limits(view.offers[row], history, now_ms)
     return mask
 
 
-def select(
+def allowed(
     view: PlacementView,
-    available: BoolArray,
-    priors: NDArray[np.float32],
-    policy: Policy,
-    prepared: Any,
-    slots: int,
-    decision_id: str,
-) -> Selection:
-    """Score what is available, and draw the slots with a generator that is seeded by the decision id.
+    profile: Profile,
+    history: Sequence[Contact] | None,
+    evaluation: Evaluation,
+    exhausted: frozenset[int],
+    now_ms: int,
+) -> BoolArray:
+    """Which rows may be chosen: in their dates, meeting their rules, with consent, within contact policy and capacity.
 
-    ``available`` and ``priors``: shape ``(n,)``, parallel to ``view.offers``.
+    ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
+    Returns a fresh array of shape ``(n,)``.
     """
-    candidates = Candidates(view.numbers, priors, view.value)
-    if not available.any():
-        return Selection((), view.numbers[:0], priors[:0])
-    drawn = draw_slots(policy.selector(prepared, candidates), available, slots, decision_id)
-    propensities = policy.propensities(prepared, candidates)
+    mask = view.live(now_ms)
+    if view.when is not None and not evaluation.holds(view.when):
+        mask[:] = False
+        return mask
+    if view.conditions.shared or view.conditions.own:
+        mask &= met(view, evaluation)
+    if view.consents:
+        mask &= consented(view, profile.customer)
+    mask &= view.contact.allowed(profile.customer, history, now_ms)
+    if exhausted:
+        mask &= ~np.isin(view.numbers, list(exhausted))
+    return mask
+
+
+def standing(
+    view: PlacementView,
+    profile: Profile,
+    history: Sequence[Contact] | None,
+    evaluation: Evaluation,
+    now_ms: int,
+) -> BoolArray:
+    """Which rows may be shown as defaults: eligible, with consent, and without any limit that would have to be kept.
+
+    Applicability, suitability and minimum propensities are for what is chosen, not for defaults.
+    """
+    mask = view.live(now_ms) & met_by_tier(view, evaluation)["eligibility"]
+    mask &= consented(view, profile.customer)
+    mask &= view.contact.allowed(profile.customer, history, now_ms)
+    for row in np.flatnonzero(mask).tolist():
+        mask[row] = not view.contact.limited(row, profile.customer)
+    return mask
+
+
+def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
+    """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
+    view = contest.view
+    candidates = Candidates(view.numbers, contest.priors, contest.weights.product)
+    expected = propensities = policy.propensities(prepared, candidates)
+    left = contest.available
+    unlikely: tuple[tuple[int, float], ...] = ()
+    if view.picky:
+        left, unlikely = _likely(contest, policy, propensities)
+    if not left.any():
+        return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
+    if contest.weights.use_p:
+        distribution = policy.selector(prepared, candidates)
+    else:
+        distribution = _by_weight(candidates.weight)
+        propensities = np.ones(len(view.offers))
+    rules = _Slots(contest) if view.ruled else None
+    chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
+    weights = contest.weights
     choices = tuple(
         Choice(
             offer=view.offers[row],
+            row=row,
             rank=rank,
-            factors=Factors(float(propensities[row]), 1.0, float(view.value[row]), 1.0),
+            factors=Factors(
+                float(propensities[row]), float(weights.C[row]), float(weights.V[row]), float(weights.L[row])
+            ),
             probability=probability,
-            prior=float(priors[row]),
+            prior=float(contest.priors[row]),
         )
-        for rank, (row, probability) in enumerate(drawn, start=1)
+        for rank, (row, probability) in enumerate(chosen, start=1)
     )
-    if available.all():
-        return Selection(choices, view.numbers, priors)
-    return Selection(choices, view.numbers[available], priors[available])
+    factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
+    if left.all():
+        return Selection(choices, view.numbers, contest.priors, factors, expected, unlikely)
+    return Selection(choices, view.numbers[left], contest.priors[left], factors, expected, unlikely)
+
+
+def _likely(
+    contest: Contest, policy: Policy, propensities: FloatArray
+) -> tuple[BoolArray, tuple[tuple[int, float], ...]]:
+    """What is available and not below its minimum propensity, and what is available but below.
+
+    Where nothing is known (no propensity, and a policy that learns nothing) nothing is below.
+    """
+    view = contest.view
+    low = propensities < view.min_propensity
+    if not policy.width:
+        low &= ~np.isnan(contest.priors)
+    low &= contest.available
+    unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
+    return contest.available & ~low, tuple(unlikely)
+
+
+class _Slots:
+    """Each slot is drawn among the highest class that is left (mandatory, overridden, all others).
+
+    What must not stand beside an earlier choice drops out. Mandatory offers are not drawn: they come in order.
+    """
+
+    def __init__(self, contest: Contest) -> None:
+        self._view = contest.view
+        self._classes = priority(contest.view, contest.now_ms)
+        self._chosen: list[int] = []
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """The highest class of those left, and whether it is mandatory."""
+        highest = self._classes[left].max()
+        return left & (self._classes == highest), bool(highest == MANDATORY)
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Take out what must not stand beside ``index``, and its group when it has enough."""
+        view = self._view
+        self._chosen.append(index)
+        if index in view.apart:
+            left &= ~view.apart[index]
+        if view.placement.max_per_group is not None:
+            group = view.groups[index]
+            if sum(view.groups[row] == group for row in self._chosen) >= view.placement.max_per_group:
+                left &= view.groups != group
+
+
+def _by_weight(weight: FloatArray) -> Distribution:
+    """Without ``P``: the highest weight, equals sharing alike, mixed with a floor so that it can be evaluated."""
+
+    def distribution(available: BoolArray) -> FloatArray:
+        best = np.where(available, weight, -1.0)
+        return with_floor((best == best.max()).astype(np.float64), available, WEIGHTS_ONLY_EPSILON)
+
+    return distribution

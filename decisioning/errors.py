@@ -1,5 +1,7 @@
 """The one error root of this package. ``app/errors.py`` maps these to problem details."""
 
+from rules.errors import RuleError
+
 
 class DecisioningError(Exception):
     """Anything that can go wrong in ``decisioning``."""
@@ -13,6 +15,17 @@ class Invalid(DecisioningError):
         self.field = field
 
 
+class InvalidRule(Invalid):
+    """An expression or a text is wrong; ``line``, ``column`` and ``suggestion`` help to mend it."""
+
+    def __init__(self, field: str, error: RuleError) -> None:
+        hint = f" ({error.suggestion})" if error.suggestion else ""
+        super().__init__(field, f"line {error.line}, column {error.column}: {error.message}{hint}")
+        self.line = error.line
+        self.column = error.column
+        self.suggestion = error.suggestion
+
+
 class NotFound(DecisioningError):
     """There is no such thing. ``what`` and ``name`` say which."""
 
@@ -24,6 +37,10 @@ class NotFound(DecisioningError):
 
 class Conflict(DecisioningError):
     """The request contradicts what is already recorded."""
+
+
+class PreconditionFailed(DecisioningError):
+    """Somebody else has changed it meanwhile."""
 
 
 class Unavailable(DecisioningError):

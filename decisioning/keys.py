@@ -29,7 +29,15 @@ class Keys:
 
     def contact(self, customer_id: str) -> str:
         """The customer's contacts inside the longest window."""
-        return f"nb:{{b{self.bucket(customer_id)}}}:contact:{customer_id}"
+        return self.contacts(self.bucket(customer_id)) + customer_id
+
+    def contacts(self, bucket: int) -> str:
+        """What the keys of the contact histories in a bucket begin with: the customer's id follows."""
+        return f"nb:{{b{bucket}}}:contact:"
+
+    def unconfirmed(self, bucket: int) -> str:
+        """The bucket's decisions that wait for a word that they were presented, by the time until which they do."""
+        return f"nb:{{b{bucket}}}:unconfirmed"
 
     def log(self, bucket: int) -> str:
         """The stream of a bucket's decisions and outcomes."""
@@ -58,6 +66,10 @@ class Keys:
     def owner(self, decision_id: str) -> str:
         """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
+
+    def capacity(self, capacity_id: str, period_id: str) -> str:
+        """The pool of a capacity in a period; those of all periods share a slot."""
+        return f"nb:{{cap:{capacity_id}}}:{period_id}"
 
     def arms(self, policy: str) -> str:
         """The arms of ``name@version``."""

@@ -1,9 +1,11 @@
 """Records of the log: what a stream entry holds, and how it is read.
 
-Four types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
-(their precomputed propensities, float32, NaN where there is none). ``outcome``: one outcome of one offer. ``expired``
-and ``withdrawn``: one entry for all offers of a decision that were still open. The last three carry all that is needed
-to learn from them, so no reader has to join.
+Five types. ``decided``: ``id``, ``h`` (the header, JSON), ``c`` (candidates' numbers, little-endian uint32), ``x``
+(their precomputed propensities, float32, NaN where there is none), ``f`` (their ``C``, then their ``V``, float64; only
+if the request decided them). ``outcome``: one outcome of one offer. ``released``: the offers of a decision of which
+nobody said in time that they were presented, and whose reservations were given back; nothing is learned from it.
+``expired`` and ``withdrawn``: one entry for all offers of a decision that were still open. The last four carry all that
+is needed to learn from them, so no reader has to join.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
-from bandits.policy import IntArray, Observation
+from bandits.policy import FloatArray, IntArray, Observation
 from decisioning.engine import Selection
 from decisioning.errors import LogCodecError
 
@@ -33,6 +35,7 @@ class Decided:
     header: Header
     candidates: IntArray
     priors: NDArray[np.float32]
+    factors: FloatArray | None = None
 
     @property
     def decision_id(self) -> str:
@@ -99,9 +102,10 @@ def parse_header(blob: bytes) -> Header:
     return header
 
 
-def candidate_bytes(selection: Selection) -> tuple[bytes, bytes]:
-    """The wire form of candidates and priors."""
-    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes()
+def candidate_bytes(selection: Selection) -> tuple[bytes, bytes, bytes]:
+    """The wire form of candidates, priors and factors (empty if the catalogue tells them)."""
+    factors = b"" if selection.factors is None else selection.factors.astype("<f8").tobytes()
+    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes(), factors
 
 
 def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Outcome]:
@@ -115,17 +119,21 @@ def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Ou
     try:
         kind = fields[b"t"]
         if kind == b"decided":
-            return parse_decided(bucket, position, fields[b"h"], fields[b"c"], fields[b"x"])
+            return parse_decided(
+                bucket, position, fields[b"h"], fields[b"c"], fields[b"x"], fields.get(b"f", b"")
+            )
         if kind == b"outcome":
             return [_outcome(bucket, position, fields)]
-        if kind in (b"expired", b"withdrawn"):
+        if kind in (b"expired", b"released", b"withdrawn"):
             return _closed(bucket, position, fields)
     except (KeyError, ValueError) as error:
         raise LogCodecError(f"entry {position} of bucket {bucket} cannot be read: {error!r}") from error
     raise LogCodecError(f"entry {position} of bucket {bucket} has the unknown type {kind!r}")
 
 
-def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes) -> Decided:
+def parse_decided(
+    bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes, factors: bytes = b""
+) -> Decided:
     """Read a decision from its parts, as they are in the stream and in Postgres."""
     return Decided(
         bucket,
@@ -133,6 +141,7 @@ def parse_decided(bucket: int, position: str, header: bytes, candidates: bytes, 
         parse_header(header),
         np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
         np.frombuffer(priors, dtype="<f4").astype(np.float32),
+        np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
     )
 
 
@@ -206,22 +215,43 @@ def prior_text(prior: float) -> str:
     return f"{prior:.9g}"
 
 
+def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:
+    """How contacts with a decided offer are remembered: ``<c or t> <group>:<goal> <channel>`` (t does not count)."""
+    return f"{'c' if counts else 't'} {group}:{goal} {channel}"
+
+
 def answer(header: Header) -> Header:
-    """What the caller gets of a decision: the public part of its header."""
-    return {key: header[key] for key in ANSWER_KEYS}
+    """What the caller gets of a decision: the public part of its header, with the defaults if nothing was right."""
+    found = {key: header[key] for key in ANSWER_KEYS}
+    if header.get("defaults"):
+        found["offers"] = header["defaults"]
+    return found
 
 
 def in_order(header: Header) -> Header:
     """An archived header, with the keys of its public part as they were given: Postgres sorts them."""
-    offers = [
-        _sorted(offer, OFFER_KEYS)
-        | {
-            "factors": offer["factors"] and _sorted(offer["factors"], "PCVL"),
-            "treatment": offer["treatment"] and _sorted(offer["treatment"], TREATMENT_KEYS),
-        }
-        for offer in header["offers"]
-    ]
-    return header | {"policy": _sorted(header["policy"], ("name", "version")), "offers": offers}
+    found = header | {
+        "policy": _sorted(header["policy"], ("name", "version")),
+        "offers": [_offer_in_order(offer) for offer in header["offers"]],
+    }
+    if "defaults" in header:
+        found["defaults"] = [_offer_in_order(offer) for offer in header["defaults"]]
+    return found
+
+
+def _offer_in_order(offer: Header) -> Header:
+    treatment = offer["treatment"]
+    if treatment is not None:
+        treatment = _sorted(treatment, TREATMENT_KEYS)
+        if treatment["script"] is not None:
+            treatment["script"] = {
+                "steps": [_sorted(step, ("step_id", "text")) for step in treatment["script"]["steps"]],
+                "objections": [
+                    _sorted(o, ("objection", "answer")) for o in treatment["script"]["objections"]
+                ],
+            }
+    factors = offer["factors"] and _sorted(offer["factors"], "PCVL")
+    return _sorted(offer, OFFER_KEYS) | {"factors": factors, "treatment": treatment}
 
 
 def _sorted(values: Header, keys: Sequence[str]) -> Header:
@@ -234,8 +264,9 @@ ANSWER_KEYS: Sequence[str] = (
     "policy",
     "control",
     "offers",
+    "nothing_right_now",
     "degraded",
     "feedback_until",
 )
 OFFER_KEYS: Sequence[str] = ("offer_id", "rank", "score", "factors", "probability", "treatment")
-TREATMENT_KEYS: Sequence[str] = ("treatment_id", "channel", "language", "title", "message", "image")
+TREATMENT_KEYS: Sequence[str] = ("treatment_id", "channel", "language", "title", "message", "image", "script")

@@ -12,10 +12,10 @@ from zlib import crc32
 import numpy as np
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from profiles.customer import Customer, Profile
+from profiles.customer import Customer, Profile, Suppression
 from profiles.errors import ProfileCodecError
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"nbp" + bytes([VERSION])
 TOMBSTONE = b"T"
 """Stands in the cache while a customer is being changed. No profile's bytes are equal to it."""
@@ -26,11 +26,20 @@ _BODY_FROM = _HEADER.size
 
 
 def encode(profile: Profile) -> bytes:
-    """The bytes of ``profile``. Raises ``ProfileCodecError`` for text that is not Unicode."""
+    """The bytes of ``profile``.
+
+    Raises ``ProfileCodecError`` for text that is not Unicode, and for a profile that could not be read.
+    """
     c = profile.customer
+    if c.suppressions is None:
+        raise ProfileCodecError("what could not be read cannot be written")
+    suppressions = [(s.list_id, s.reason, s.until_ms, s.added_ms) for s in c.suppressions]
     try:
         head = to_json(
-            [c.customer_id, c.known, c.attributes, c.indicators, c.holdings, c.interests, c.consents],
+            [
+                *(c.customer_id, c.known, c.attributes, c.indicators, c.holdings, c.interests, c.consents),
+                suppressions,
+            ],
             inf_nan_mode="constants",
         )
     except PydanticSerializationError as error:
@@ -85,7 +94,7 @@ def decode_cached(value: bytes | None) -> Profile | None:
 
 
 def _customer(fields: list[Any]) -> Customer:
-    customer_id, known, attributes, indicators, holdings, interests, consents = fields
+    customer_id, known, attributes, indicators, holdings, interests, consents, suppressions = fields
     return Customer(
         customer_id,
         attributes,
@@ -94,4 +103,5 @@ def _customer(fields: list[Any]) -> Customer:
         interests,
         {purpose: tuple(channels) for purpose, channels in consents.items()},
         known,
+        tuple(Suppression(*entry) for entry in suppressions),
     )

@@ -16,11 +16,29 @@ NO_PROPENSITIES.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """A customer's entry in a suppression list, such as a do-not-contact register. Times in Unix ms.
+
+    ``until_ms`` is when it ends (exclusive), ``None`` if it does not end by itself.
+    """
+
+    list_id: str
+    reason: str
+    until_ms: int | None
+    added_ms: int
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether it is in force."""
+        return self.until_ms is None or now_ms < self.until_ms
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """What is known about a customer, apart from propensities.
 
     ``consents`` maps a purpose to the channels that the customer agreed to; ``"*"`` stands for all of them.
-    ``known`` is false for a customer of whom no record exists.
+    ``known`` is false for a customer of whom no record exists. ``suppressions`` are the entries in suppression lists,
+    also for customers without a record; ``None`` if they could not be read.
     """
 
     customer_id: str
@@ -30,11 +48,21 @@ class Customer:
     interests: dict[str, float]
     consents: dict[str, tuple[str, ...]]
     known: bool = True
+    suppressions: tuple[Suppression, ...] | None = ()
 
     @classmethod
     def unknown(cls, customer_id: str) -> "Customer":
         """A customer without a record: nothing is known, and nothing was consented to."""
         return cls(customer_id, {}, {}, (), {}, {}, known=False)
+
+    @classmethod
+    def unreadable(cls, customer_id: str) -> "Customer":
+        """A customer of whom nothing could be read: no consent, and nobody knows of which lists."""
+        return cls(customer_id, {}, {}, (), {}, {}, known=False, suppressions=None)
+
+    def suppressed(self, now_ms: int) -> bool:
+        """Whether the customer is on a suppression list now. False if that is not known: look at ``suppressions``."""
+        return any(s.holds(now_ms) for s in self.suppressions or ())
 
     def consents_to(self, purpose: str, channel: str) -> bool:
         """Whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
@@ -57,6 +85,11 @@ class Profile:
     def unknown(cls, customer_id: str) -> "Profile":
         """The profile of a customer without a record: no consent and no propensities."""
         return cls(Customer.unknown(customer_id), NO_OFFERS, NO_PROPENSITIES)
+
+    @classmethod
+    def unreadable(cls, customer_id: str) -> "Profile":
+        """The profile of a customer of whom nothing could be read. It is never cached."""
+        return cls(Customer.unreadable(customer_id), NO_OFFERS, NO_PROPENSITIES)
 
     def dense(self, offer_nos: NDArray[np.uint32]) -> NDArray[np.float32]:
         """Propensities for ``offer_nos`` (shape (k,), any order): the same shape, NaN where there is none.

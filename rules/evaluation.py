@@ -5,7 +5,7 @@ vocabulary declares. Both are counted. (``customer.age > 30 || true`` is still t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -47,28 +47,55 @@ class RuleSet:
             roots |= self.depends_on(self._segments[name])
         return frozenset(roots)
 
-    def evaluation(self, expressions: Iterable[Expression], facts: Facts, now: datetime) -> "Evaluation":
-        """Prepare the evaluation of ``expressions`` (which need no offer) for one request."""
+    def plan(self, expressions: Iterable[Expression]) -> "Plan":
+        """What has to be in the context to evaluate ``expressions``; made once, used for every request."""
         wanted = list(expressions)
         names: set[str] = set()
         for expression in wanted:
             names |= self._needed(expression)
-        segments = [name for name in self._order if name in names]
-        paths = {p for e in wanted for p in e.paths} | {p for s in segments for p in self._segments[s].paths}
-        evaluation = Evaluation(_context(paths, facts, self._vocabulary, now))
-        if segments:
-            truth: dict[str, bool] = {}
-            for name in segments:
-                evaluation.context.add_variable(SEGMENT, dict(truth))
-                truth[name] = evaluation.holds(self._segments[name])
-            evaluation.context.add_variable(SEGMENT, truth)
-        return evaluation
+        segments = tuple((name, self._segments[name]) for name in self._order if name in names)
+        paths = {p for e in wanted for p in e.paths} | {p for _, s in segments for p in s.paths}
+        places = tuple(
+            (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
+        )
+        here = tuple(p for p in places if p[1][0] != "offer")
+        return Plan(here, segments, "now" in paths, idle=not wanted)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
         for name in expression.segments:
             names |= self._needed(self._segments[name])
         return names
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time.
+
+    ``idle``: there are no expressions.
+    """
+
+    places: tuple[tuple[str, tuple[str, ...], str], ...]
+    segments: tuple[tuple[str, Expression], ...]
+    now: bool
+    idle: bool = False
+
+
+_NOTHING = cel.Context()
+
+
+def evaluate(plan: Plan, facts: Facts, now: datetime) -> "Evaluation":
+    """Prepare the context of one request, with the truth of the segments."""
+    if plan.idle:
+        return Evaluation(_NOTHING)
+    evaluation = Evaluation(_context(plan, facts, now))
+    truth: dict[str, bool] = {}
+    for name, expression in plan.segments:
+        evaluation.context.add_variable(SEGMENT, dict(truth))
+        truth[name] = evaluation.holds(expression)
+    if plan.segments:
+        evaluation.context.add_variable(SEGMENT, truth)
+    return evaluation
 
 
 @dataclass(slots=True)
@@ -89,6 +116,18 @@ class Evaluation:
         if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
             return None
         return float(value)
+
+    def facts(self, offer: Mapping[str, Any]) -> Callable[[str], Any]:
+        """A look-up of what was observed for a path; ``None`` where it is missing."""
+        variables = {**self.context.variables, "offer": offer}
+
+        def observed(path: str) -> Any:
+            value: Any = variables
+            for name in path.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            return value
+
+        return observed
 
     def with_offer(self, offer: Mapping[str, Any]) -> "Evaluation":
         """The same request, seen from one offer: for expressions that refer to ``offer``."""
@@ -131,23 +170,19 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
     return order
 
 
-def _context(paths: Iterable[str], facts: Facts, vocabulary: Vocabulary, now: datetime) -> cel.Context:
+def _context(plan: Plan, facts: Facts, now: datetime) -> cel.Context:
     roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
     context = cel.Context()
-    for path in paths:
-        root, *names = path.split(".")
-        if root == "now":
-            context.add_variable("now", now)
-            continue
-        if root not in roots:
-            continue
-        value: Any = facts.get(root, {})
+    if plan.now:
+        context.add_variable("now", now)
+    for _, names, kind in plan.places:
+        value: Any = facts
         for name in names:
             value = value.get(name) if isinstance(value, Mapping) else None
-        value = _typed(value, vocabulary.attributes[path].type)
+        value = _typed(value, kind)
         if value is not None:
-            place = roots[root]
-            for name in names[:-1]:
+            place = roots[names[0]]
+            for name in names[1:-1]:
                 place = place.setdefault(name, {})
             place[names[-1]] = value
     for root, values in roots.items():

@@ -63,6 +63,7 @@ class Checker:
         variables |= {f"{SEGMENT}.{name}": checker.Type.BOOL for name in self.segments}
         variables["now"] = checker.Type.TIMESTAMP
         self._environment = checker.NewEnv(variables=variables)
+        self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
         """Check an expression that must give a truth value, or a number.
@@ -72,6 +73,12 @@ class Checker:
         RuleError
             With the position and, where one can be guessed, what may have been meant.
         """
+        known = self._checked.get((source, kind))
+        if known is None:
+            known = self._checked[source, kind] = self._check(source, kind)
+        return known
+
+    def _check(self, source: str, kind: Kind) -> Expression:
         if not source.strip():
             raise RuleError("the expression is empty: leave it out if there is no condition")
         if len(source) > MAX_CHARS:
@@ -111,20 +118,20 @@ class Checker:
             elif parts[0] == "now":
                 paths.add("now")
             elif parts[0] in ROOTS:
-                paths.add(self._longest(parts))
+                paths.add(self._longest(source, parts, token.at))
         if comprehensions > MAX_COMPREHENSIONS:
             raise RuleError(
                 f"at most {MAX_COMPREHENSIONS} of {', '.join(_COMPREHENSIONS)} may be used in one expression"
             )
         return frozenset(paths), frozenset(segments)
 
-    def _longest(self, parts: list[str]) -> str:
+    def _longest(self, source: str, parts: list[str], at: int) -> str:
         """The declared path at the start of a dotted name: behind it come methods."""
         for end in range(len(parts), 1, -1):
             path = ".".join(parts[:end])
             if path in self.vocabulary.attributes:
                 return path
-        raise self._undeclared("", 1, 1, ".".join(parts))
+        raise self._undeclared(source, *position(source, at), ".".join(parts))
 
     def _check_values(self, source: str) -> None:
         """Compare string literals with the allowed values of the attribute that they are compared with."""
@@ -169,7 +176,7 @@ class Checker:
         return RuleError(text, line, column)
 
     def _undeclared(self, source: str, line: int, column: int, name: str) -> RuleError:
-        full = _name_at(source, line, column) or name
+        full, column = _name_at(source, line, column) or (name, column)
         if full.startswith(f"{SEGMENT}."):
             known = Vocabulary({s: next(iter(self.vocabulary.attributes.values())) for s in self.segments})
             near = known.like(full.removeprefix(f"{SEGMENT}."))
@@ -186,13 +193,13 @@ class Checker:
         )
 
 
-def _name_at(source: str, line: int, column: int) -> str | None:
-    """The dotted name that spans a position (the checker points at its dot)."""
+def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
+    """The dotted name that spans a position (the checker points at its dot), and the column where it begins."""
     for token in tokens(source):
         if token.kind == "name":
             at_line, at_column = position(source, token.at)
             if at_line == line and at_column <= column <= at_column + len(token.text):
-                return token.text
+                return token.text, at_column
     return None
 
 

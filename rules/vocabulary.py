@@ -102,7 +102,7 @@ class Vocabulary:
 
     def like(self, path: str) -> str | None:
         """The declared path that ``path`` may have been meant to be."""
-        near = get_close_matches(path, self.attributes, n=1, cutoff=0.6)
+        near = get_close_matches(path, self.attributes, n=1, cutoff=0.75)
         return near[0] if near else None
 
 

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from app.api.body import JsonRoute
 from app.api.deps import Ops, Reader, State, problems
-from app.api.schemas import PathCustomerId
-from app.api.schemas_customers import CustomerBody, CustomerOut, CustomerStored
+from app.api.schemas import PathCustomerId, from_ms
+from app.api.schemas_customers import CustomerBody, CustomerOut, CustomerStored, SuppressionOut
 from decisioning.errors import Invalid, NotFound
 from profiles.customer import Customer
 from profiles.errors import InvalidCustomer
@@ -35,7 +35,7 @@ async def put_customer(
 
 @router.get("/{customer_id:path}", responses=problems(404))
 async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) -> CustomerOut:
-    """A customer with the precomputed propensities."""
+    """A customer with the precomputed propensities, and the suppression lists that name the customer."""
     profile = await state.profiles.load(customer_id, state.numbers())
     if profile is None:
         raise NotFound("customer", customer_id)
@@ -50,4 +50,13 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
         interests=customer.interests,
         consents={purpose: list(channels) for purpose, channels in customer.consents.items()},
         propensities={names[number]: score for number, score in propensities if number in names},
+        suppressions=[
+            SuppressionOut(
+                list_id=s.list_id,
+                reason=s.reason,
+                until=None if s.until_ms is None else from_ms(s.until_ms),
+                added_at=from_ms(s.added_ms),
+            )
+            for s in customer.suppressions or ()
+        ],
     )

@@ -6,11 +6,19 @@ from pydantic_core import to_json
 from app.api.body import JsonRoute
 from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
-from app.api.schemas_decisions import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
+from app.api.schemas_decisions import (
+    DecisionAnswer,
+    DecisionRecord,
+    DecisionRequest,
+    check_context,
+)
+from app.api.schemas_rules import ExplanationAnswer
 from app.metrics import DECISIONS, DEGRADED
-from decisioning.errors import Invalid, NotFound
+from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.service.decide import Request as Question
+from decisioning.service.explaining import explain_logged
 from decisioning.service.history import record_of
+from decisioning.service.replay import ReplayImpossible
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 
@@ -37,6 +45,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
             decision_id=body.decision_id,
             deadline_ms=body.deadline_ms,
             dry_run=body.dry_run,
+            explain=body.explain,
         )
     )
     DECISIONS.labels(body.placement, answer["policy"]["name"]).inc()
@@ -52,3 +61,16 @@ async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> D
     if record is None:
         raise NotFound("decision", decision_id)
     return DecisionRecord.model_validate(record)
+
+
+@router.get("/{decision_id}/explanation", responses=problems(404, 409))
+async def explain_decision(decision_id: DecisionId, state: State, key: Anyone) -> ExplanationAnswer:
+    """Why and why not, of a decision that was made earlier: from the log alone, as it was then.
+
+    Decisions are archived within a second or so; before that there is nothing to explain from (404).
+    """
+    try:
+        found = await explain_logged(decision_id, state.archive, state.catalogues, state.policies)
+    except ReplayImpossible as error:
+        raise Conflict(str(error)) from None
+    return ExplanationAnswer.model_validate(found)

@@ -26,6 +26,7 @@ _REASONS: Mapping[int, str] = {
     403: "The key's role may not do this",
     404: "There is no such thing",
     409: "It contradicts what is recorded",
+    412: "It has been changed since it was read",
     413: "The body is too large",
     415: "The content type is not one that is taken here",
     422: "Not valid; the answer names the field",

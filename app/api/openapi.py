@@ -53,9 +53,12 @@ class Api(FastAPI):
 
 def roles_of(route: APIRoute) -> tuple[str, ...]:
     """The roles whose keys may use a route, ``admin`` included."""
-    for dependency in route.dependant.dependencies:
+    waiting = [*route.dependant.dependencies]
+    while waiting:
+        dependency = waiting.pop()
         if isinstance(dependency.call, Allow):
             return (*dependency.call.roles, "admin")
+        waiting += dependency.dependencies
     raise LookupError(f"{route.path} says not who may use it")
 
 

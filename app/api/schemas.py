@@ -86,6 +86,9 @@ class FieldProblem(BaseModel):
 
     field: str
     reason: str
+    line: int | None = None
+    column: int | None = None
+    suggestion: str | None = None
 
 
 class ProblemOut(BaseModel):

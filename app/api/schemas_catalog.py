@@ -1,23 +1,14 @@
-"""The catalogue, as it travels."""
+"""Groups, treatments and placements, as they travel."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.api.schemas import Body, Id, Instant, Name, Text, Worth, examples, from_ms, shown, storable, to_ms
-from decisioning.catalog import FOREVER_MS, Offer
+from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from app.api.schemas_kinds import Cel, Goal, Percent, Seconds
+from decisioning.catalog.model import Factor, TieBreak
 
 _GROUP = {"name": "Cards", "goal": "grow"}
-_OFFER = {
-    "name": "Spring coupons",
-    "group": "type-a",
-    "value": 4.2,
-    "starts_at": "2026-03-01T00:00:00Z",
-    "ends_at": "2026-04-01T00:00:00Z",
-    "requires_consent": "marketing",
-    "contact_limits": [{"max": 3, "window_s": 604_800}],
-}
 _TREATMENT = {
     "channel": "web",
     "language": "en",
@@ -34,50 +25,39 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
-Goal = Literal["acquire", "grow", "retain", "serve"]
-Status = Literal["live", "paused"]
+VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Presentation = Literal["implicit", "explicit"]
 
 
-class ContactLimitBody(Body):
-    """At most ``max`` decisions for this offer to one customer in any ``window_s`` seconds."""
+class ScriptStepBody(Body):
+    """A talking point of a script; said only when its condition (CEL) holds."""
 
-    max: int = Field(ge=1, le=1_000_000)
-    window_s: int = Field(ge=1, le=366 * 86_400)
+    step_id: Id
+    text: Text
+    when: Text | None = None
 
 
-class OfferBody(Body):
-    """Something that can be proposed."""
+class ObjectionBody(Body):
+    """What a customer may object, and what can be answered."""
 
-    model_config = examples(_OFFER)
+    objection: Name
+    answer: Text
 
-    name: Name
-    group: Id
-    value: Worth = Field(1.0, description="what an acceptance is worth to the company")
-    status: Status = "live"
-    starts_at: Instant | None = None
-    ends_at: Instant | None = Field(None, description="exclusive")
-    requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
-    contact_limits: list[ContactLimitBody] = Field(default_factory=list, max_length=10)
 
-    @field_validator("ends_at")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        start = info.data.get("starts_at")
-        if value is not None and start is not None and value <= start:
-            raise ValueError("must lie after starts_at")
-        return value
+class ScriptBody(Body):
+    """How an agent puts an offer: ordered steps, and answers to objections."""
 
-    def stored(self) -> dict[str, Any]:
-        """The form that is kept in the catalogue."""
-        body = self.model_dump(exclude={"starts_at", "ends_at"})
-        body["starts_ms"] = 0 if self.starts_at is None else max(to_ms(self.starts_at), 0)
-        body["ends_ms"] = FOREVER_MS if self.ends_at is None else to_ms(self.ends_at)
-        return body
+    steps: list[ScriptStepBody] = Field(default_factory=list, max_length=50)
+    objections: list[ObjectionBody] = Field(default_factory=list, max_length=50)
 
 
 class TreatmentBody(Body):
-    """How an offer is put in one channel and language."""
+    """How an offer is put in one channel and language.
+
+    Texts may hold variables, ``{{ customer.first_name | title }}``: attributes of the vocabulary, ``offer.name`` and
+    ``offer.value``, with the filters upper, lower, title, capitalize, round, default and join.
+    """
 
     model_config = examples(_TREATMENT)
 
@@ -86,6 +66,10 @@ class TreatmentBody(Body):
     title: Name
     message: Text = ""
     image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    fallbacks: dict[VariablePath, Fallback] = Field(
+        default_factory=dict, max_length=100, description="what stands for a variable that has no value"
+    )
+    script: ScriptBody | None = Field(None, description="for agents")
 
 
 class GroupBody(Body):
@@ -95,6 +79,7 @@ class GroupBody(Body):
 
     name: Name
     goal: Goal
+    lever: Percent = Field(0.0, description="percent more (or less) in the score of all its offers")
 
 
 class PlacementBody(Body):
@@ -119,6 +104,18 @@ class PlacementBody(Body):
     without_history: Literal["withhold", "allow"] = Field(
         "withhold", description="offers with contact limits while the contact history cannot be read"
     )
+    confirm_within_s: Seconds = Field(
+        900, description="explicit: what is not confirmed as presented by then gives back what it reserved"
+    )
+    off: list[Factor] = Field(
+        default_factory=list,
+        max_length=4,
+        description="factors of the score that are switched off: propensity, context, value, lever",
+    )
+    when: Cel | None = Field(None, description="nothing is offered unless this condition (CEL) holds")
+    min_propensity: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    max_per_group: int | None = Field(None, ge=1, le=100, description="offers of one group in an answer")
+    tie_break: TieBreak = "oldest"
 
 
 class CatalogueGroup(BaseModel):
@@ -129,13 +126,29 @@ class CatalogueGroup(BaseModel):
     group_id: str
     name: str
     goal: Goal
+    lever: float = 0.0
 
 
-class ContactLimitOut(BaseModel):
-    """At most ``max`` decisions in any ``window_s`` seconds."""
+class CatalogueStep(BaseModel):
+    """A step of a script, as it is in force."""
 
-    max: int
-    window_s: int
+    step_id: str
+    text: str
+    when: str | None
+
+
+class CatalogueObjection(BaseModel):
+    """An objection with its answer, as it is in force."""
+
+    objection: str
+    answer: str
+
+
+class CatalogueScript(BaseModel):
+    """A script, as it is in force."""
+
+    steps: list[CatalogueStep]
+    objections: list[CatalogueObjection]
 
 
 class CatalogueTreatment(BaseModel):
@@ -147,45 +160,8 @@ class CatalogueTreatment(BaseModel):
     title: str
     message: str
     image: str | None
-
-
-class CatalogueOffer(BaseModel):
-    """An offer, as it is in force, with its treatments. ``number`` stands for it in the log."""
-
-    model_config = shown(
-        {"offer_id": "spring", "number": 1, "status": "live"}
-        | _OFFER
-        | {"treatments": [{"treatment_id": "banner"} | _TREATMENT]}
-    )
-
-    offer_id: str
-    number: int
-    name: str
-    group: str
-    value: float
-    status: Status
-    starts_at: datetime | None
-    ends_at: datetime | None
-    requires_consent: str | None
-    contact_limits: list[ContactLimitOut]
-    treatments: list[CatalogueTreatment]
-
-    @classmethod
-    def of(cls, offer: Offer) -> "CatalogueOffer":
-        """An offer of the catalogue, with times in place of milliseconds."""
-        return cls(
-            offer_id=offer.offer_id,
-            number=offer.number,
-            name=offer.name,
-            group=offer.group,
-            value=offer.value,
-            status=offer.status,
-            starts_at=None if offer.starts_ms == 0 else from_ms(offer.starts_ms),
-            ends_at=None if offer.ends_ms == FOREVER_MS else from_ms(offer.ends_ms),
-            requires_consent=offer.requires_consent,
-            contact_limits=[ContactLimitOut(max=w.max, window_s=w.window_s) for w in offer.contact_limits],
-            treatments=[CatalogueTreatment.model_validate(t, from_attributes=True) for t in offer.treatments],
-        )
+    fallbacks: dict[str, str] = {}
+    script: CatalogueScript | None = None
 
 
 class CataloguePlacement(BaseModel):
@@ -211,6 +187,12 @@ class CataloguePlacement(BaseModel):
     control_share: float
     experiment_salt: str
     without_history: str
+    confirm_within_s: int = 900
+    off: list[Factor] = []
+    when: str | None = None
+    min_propensity: float = 0.0
+    max_per_group: int | None = None
+    tie_break: TieBreak = "oldest"
 
 
 class GroupPublished(BaseModel):
@@ -219,15 +201,6 @@ class GroupPublished(BaseModel):
     model_config = shown({"group_id": "cards", "catalog_version": 1})
 
     group_id: str
-    catalog_version: int
-
-
-class OfferPublished(BaseModel):
-    """The version of the catalogue in which the offer is in force."""
-
-    model_config = shown({"offer_id": "gold", "catalog_version": 2})
-
-    offer_id: str
     catalog_version: int
 
 

@@ -1,10 +1,11 @@
 """Customers and imports, as they travel."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.api.schemas import Body, Number, examples, shown, storable
+from app.api.schemas import Body, Instant, Name, Number, examples, shown, storable
 from profiles.limits import MAX_ID_CHARS, text_problem
 
 _CUSTOMER = {
@@ -13,6 +14,12 @@ _CUSTOMER = {
     "holdings": ["loyalty-card"],
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
+}
+_SUPPRESSION = {
+    "list_id": "complaints",
+    "reason": "an open complaint",
+    "until": "2026-12-31T23:00:00Z",
+    "added_at": "2026-11-20T09:30:00Z",
 }
 _TEXT_CHARS = 1000
 
@@ -62,6 +69,37 @@ class CustomerBody(Body):
     )
 
 
+class SuppressionBody(Body):
+    """Why a customer must not be contacted, and until when."""
+
+    model_config = examples({"reason": "an open complaint", "until": "2026-12-31T23:00:00Z"})
+
+    reason: Name
+    until: Instant | None = Field(
+        None, description="when it ends (exclusive); null if it does not end by itself"
+    )
+
+
+class SuppressionOut(BaseModel):
+    """A customer's entry in a suppression list."""
+
+    model_config = shown(_SUPPRESSION)
+
+    list_id: str
+    reason: str
+    until: datetime | None
+    added_at: datetime
+
+
+class SuppressionStored(BaseModel):
+    """The entry is in force."""
+
+    model_config = shown({"list_id": "complaints", "customer_id": "1025"})
+
+    list_id: str
+    customer_id: str
+
+
 class CustomerStored(BaseModel):
     """The customer's record is in force."""
 
@@ -73,7 +111,9 @@ class CustomerStored(BaseModel):
 class CustomerOut(BaseModel):
     """A customer with the precomputed propensities, by offer."""
 
-    model_config = shown({"customer_id": "1025"} | _CUSTOMER | {"propensities": {"gold": 0.12}})
+    model_config = shown(
+        {"customer_id": "1025"} | _CUSTOMER | {"propensities": {"gold": 0.12}, "suppressions": [_SUPPRESSION]}
+    )
 
     customer_id: str
     attributes: dict[str, bool | float | str]
@@ -82,6 +122,7 @@ class CustomerOut(BaseModel):
     interests: dict[str, float]
     consents: dict[str, list[str]]
     propensities: dict[str, float]
+    suppressions: list[SuppressionOut] = Field(description="entries in suppression lists, ended ones too")
 
 
 class RefusalOut(BaseModel):

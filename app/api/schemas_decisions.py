@@ -38,6 +38,7 @@ _ANSWER = {
     "policy": {"name": "thompson", "version": 1},
     "control": False,
     "offers": [_OFFER],
+    "nothing_right_now": False,
     "degraded": [],
     "feedback_until": "2026-11-22T11:00:00.000Z",
 }
@@ -68,6 +69,7 @@ class DecisionRequest(Body):
         None, ge=1, le=60_000, description="answer within this time, by default the placement's"
     )
     dry_run: bool = Field(False, description="nothing is reserved, logged or learned")
+    explain: bool = Field(False, description="say why and why not, for every offer of the catalogue")
 
 
 class PolicyRef(BaseModel):
@@ -86,8 +88,29 @@ class FactorsOut(BaseModel):
     L: float
 
 
+class StepOut(BaseModel):
+    """A step of a script whose condition holds."""
+
+    step_id: str
+    text: str
+
+
+class ObjectionOut(BaseModel):
+    """What the customer may object, and what to answer."""
+
+    objection: str
+    answer: str
+
+
+class ScriptOut(BaseModel):
+    """What an agent says, in this order."""
+
+    steps: list[StepOut]
+    objections: list[ObjectionOut]
+
+
 class TreatmentOut(BaseModel):
-    """How the offer is put in this channel."""
+    """How the offer is put in this channel, its variables filled in."""
 
     treatment_id: str
     channel: str
@@ -95,6 +118,7 @@ class TreatmentOut(BaseModel):
     title: str
     message: str
     image: str | None
+    script: ScriptOut | None = None
 
 
 class OfferOut(BaseModel):
@@ -118,8 +142,14 @@ class DecisionAnswer(BaseModel):
     policy: PolicyRef
     control: bool = Field(description="whether the customer belongs to the control group")
     offers: list[OfferOut]
+    nothing_right_now: bool = Field(
+        description="no offer may be made or makes sense; `offers` are the placement's defaults then, if any"
+    )
     degraded: list[str] = Field(description="what could not be used; empty when all is well")
     feedback_until: str | None
+    explanation: list[dict[str, Any]] | None = Field(
+        None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
+    )
 
 
 class LoggedOffer(BaseModel):

@@ -91,9 +91,9 @@ def replay(decision_id: str) -> None:
 
 
 def rebuild(reports: bool) -> None:
-    """Put back what Redis holds from the log in Postgres, and with ``reports`` the roll-ups as well."""
+    """Put back what Redis holds from the log, the search over scripts, and with ``reports`` the roll-ups as well."""
 
-    async def work(state: ApiState) -> Rebuilt:
+    async def work(state: ApiState) -> tuple[Rebuilt, int]:
         if reports:
             async with transaction(state.engine) as connection:
                 for statement in REBUILD_ACCEPTANCE:
@@ -101,9 +101,10 @@ def rebuild(reports: bool) -> None:
         rebuilder = Rebuilder(
             state.engine, state.redis, state.keys, state.policies, state.catalogues, clock_ms
         )
-        return await rebuilder.rebuild()
+        return await rebuilder.rebuild(), await state.catalogues.rebuild_search()
 
-    rebuilt = _with_state(work)
+    rebuilt, texts = _with_state(work)
     for policy, count in rebuilt.observations.items():
         typer.echo(f"{policy}: {count} observations folded")
     typer.echo(f"{rebuilt.decisions} waiting decisions put back, {rebuilt.streams} streams continued")
+    typer.echo(f"{texts} texts of treatments can be searched")

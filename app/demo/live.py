@@ -28,6 +28,8 @@ SEED = 2017
 REFRESH_S = 1.0
 PLAIN_LINE_S = 5.0
 WRITE_S = 5.0
+TRIED = 50
+TIERS = ("eligibility", "applicability", "suitability")
 # Silence counts once the reward window has closed; then the worker needs a moment.
 SETTLE_S = REWARD_WINDOW_S + 2.0
 
@@ -126,14 +128,28 @@ async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
 
 
 async def explain(api: Api, customers: Sequence[str]) -> Json | None:
-    """A decision by the learning policy, for the first of the customers who is not in the control group."""
+    """A decision by the learning policy that shows why and why not.
+
+    For the first of the customers who is not in the control group, gets something, and is refused something by a
+    rule; for the first who gets something if there is none.
+    """
     with suppress(httpx.HTTPError):
-        for customer_id in customers[:50]:
-            question = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
-            if (await api.decide(question | {"dry_run": True}))["control"]:
+        chosen = None
+        for customer_id in customers[:TRIED]:
+            question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
+            question |= {"explain": True}
+            tried = await api.decide(question | {"dry_run": True})
+            if tried["control"] or not tried["offers"]:
                 continue
-            answer = await api.decide(question)
-            return await api.decision(answer["decision_id"]) | answer | {"customer_id": customer_id}
+            ruled = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
+            if chosen is None or ruled:
+                chosen = question
+            if ruled:
+                break
+        if chosen is not None:
+            answer = await api.decide(chosen)
+            found = await api.decision(answer["decision_id"])
+            return found | answer | {"customer_id": chosen["customer_id"]}
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from app.demo import steering
 from app.demo.client import Api, DemoError, Json
 from app.demo.customers import write_customers
 from app.demo.history import HistoryCounts, write_history
@@ -95,6 +96,7 @@ def _live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
     """Path and body of every PUT, in an order in which each finds what it refers to."""
+    yield from steering.before_offers()
     for kind in TYPES:
         # The data does not say what the types were meant to achieve; they are all taken as growth.
         yield f"/v1/groups/type-{kind.lower()}", {"name": f"Campaigns of type {kind}", "goal": "grow"}
@@ -108,6 +110,7 @@ def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
                 "starts_at": offer.starts_at.isoformat(),
                 "ends_at": offer.ends_at.isoformat(),
                 "contact_limits": [CONTACT_LIMIT],
+                "rules": steering.rules_of(offer.id),
             },
         )
         for treatment in offer.treatments:
@@ -118,8 +121,10 @@ def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
                     "language": "en",
                     "title": treatment.title,
                     "message": treatment.message,
+                    "script": steering.script(offer.theme) if treatment.channel == CHANNELS[DESK] else None,
                 },
             )
+    yield from steering.after_offers()
     shared = {"policy": "thompson", "control_policy": "random", "control_share": CONTROL_SHARE}
     live = {**shared, "deadline_ms": 250, "reward_window_s": REWARD_WINDOW_S}
     yield f"/v1/placements/{WEB}", {**live, "channel": CHANNELS[WEB], "slots": 3, "presentation": "implicit"}

@@ -70,6 +70,7 @@ class Offer:
 
     id: str
     name: str
+    theme: str
     group: str
     value: float
     starts_at: datetime
@@ -189,6 +190,7 @@ def build_offers(journey: Journey, today: date) -> list[Offer]:
             Offer(
                 id=offer_id(number),
                 name=f"Campaign {number}: {THEMES[number]}",
+                theme=THEMES[number],
                 group=f"type-{campaigns.type[position].lower()}",
                 value=round(float(values[position]), 2),
                 starts_at=moved(campaigns.start[position], shift),

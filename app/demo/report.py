@@ -86,6 +86,7 @@ def to_json(figures: Figures) -> Json:
     tally = figures.tally
     return {
         "decisions": tally.decisions,
+        "without_offer": tally.empty,
         "feedback": sum(tally.feedback.values()),
         "feedback_statuses": dict(tally.feedback),
         "answers": dict(tally.answers),

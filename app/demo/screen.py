@@ -13,6 +13,8 @@ from app.demo.client import Json
 from app.demo.names import REWARD_WINDOW_S
 from app.demo.report import NOTES, SIMULATED, Figures, is_history, note
 
+SHOWN_ALIKE = 2
+
 
 def print_start(console: Console, figures: Figures) -> None:
     """Addresses, the key of this run, a line to paste (not wrapped, so that it can be), one explained
@@ -71,6 +73,8 @@ def _traffic(figures: Figures) -> str:
         f"{figures.seconds:.0f} s: {tally.decisions:,} decisions ({rate:.0f}/s)",
         f"{sum(tally.feedback.values()):,} feedbacks ({tally.feedback['duplicate']:,} repeats counted once)",
     ]
+    if tally.empty:
+        parts.append(f"{tally.empty:,} times nothing was right")
     median, slow = tally.latency_ms(0.5), tally.latency_ms(0.99)
     if median is not None and slow is not None:
         parts.append(f"p50 {median:.0f} ms, p99 {slow:.0f} ms as visitors see it")
@@ -146,7 +150,37 @@ def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
         "score = P x C x V x L: propensity as the policy sees it now, context weight, value in dollars, lever. "
         "probability: the chance with which the offer was drawn for its rank."
     )
-    return Panel(Group(Text(heading), table, Text(meaning, "dim")), title="One decision, explained")
+    parts: list[RenderableType] = [Text(heading), table, Text(meaning, "dim")]
+    if explained.get("explanation"):
+        parts += [Text(), _why_not(explained["explanation"], names)]
+    return Panel(Group(*parts), title="One decision, explained")
+
+
+def _why_not(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
+    """What became of each offer of the catalogue; those that were stopped alike share a row."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for candidate in candidates:
+        rows.setdefault(_fate(candidate), []).append(candidate["offer_id"])
+    table = Table("what became of all offers", "why", "offers", box=None)
+    for (result, why), offers in rows.items():
+        shown = "; ".join(names.get(offer, offer) for offer in offers[:SHOWN_ALIKE])
+        more = len(offers) - SHOWN_ALIKE
+        table.add_row(result, why, shown + (f" and {more} more" if more > 0 else ""))
+    return table
+
+
+def _fate(candidate: Json) -> tuple[str, str]:
+    """A candidate's result, and what stopped it."""
+    if candidate["result"] == "chosen":
+        return "chosen", f"rank {candidate['rank']}"
+    if candidate["result"] == "ready":
+        return "ready", "others were drawn"
+    stop = candidate["stops"][0]
+    observed = stop["observed"]
+    if isinstance(observed, dict):
+        found = ", ".join(f"{path} is {'missing' if v is None else v}" for path, v in observed.items())
+        return "stopped", f"{stop['stage']}, {stop['name']}: {found}"
+    return "stopped", f"{stop['stage']}, {stop['name']}"
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,9 @@
-"""The expirer: closes decisions whose reward window is over, so that silence is learned from as well."""
+"""The expirer: closes decisions whose reward window is over, so that silence is learned from as well.
 
-from app.metrics import EXPIRED
+And it gives back what was reserved for offers of which nobody said in time that they were presented.
+"""
+
+from app.metrics import EXPIRED, RELEASED
 from app.state import clock_ms
 from decisioning.stores.log import GRACE_MS
 from decisioning.stores.streams import LogReader
@@ -16,8 +19,11 @@ class Expirer:
         self._interval_s = interval_s
 
     async def round(self) -> float:
-        """Close what is due; returns how long to sleep. Raises ``RedisUnavailable``."""
+        """Release and close what is due; returns how long to sleep. Raises ``RedisUnavailable``."""
+        unconfirmed = await self._reader.unconfirmed(clock_ms(), AT_ONCE)
+        if unconfirmed:
+            RELEASED.inc(await self._reader.release(unconfirmed, clock_ms()))
         due = await self._reader.due(clock_ms(), AT_ONCE)
         if due:
             EXPIRED.inc(await self._reader.expire(due, clock_ms(), GRACE_MS))
-        return 0.0 if len(due) >= AT_ONCE else self._interval_s
+        return 0.0 if max(len(due), len(unconfirmed)) >= AT_ONCE else self._interval_s

@@ -17,8 +17,12 @@ from app.worker.learner import Learner
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.stores.archive import Archiver
+from decisioning.stores.capacity_keeper import CapacityKeeper
+from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.loader import load_functions
+from decisioning.stores.pipe import Pipe
+from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore, LogReader, make_redis
@@ -39,10 +43,13 @@ async def run_worker(settings: Settings) -> None:
     rebuilder = Rebuilder(engine, redis, keys, policies, CatalogueStore(engine), clock_ms)
     reader = LogReader(redis, keys)
     arms = ArmStore(redis, keys)
+    pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
+    keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
     archiver_job = ArchiverJob(archiver, reader, arms, policies, settings.archive_interval_ms / 1000)
     jobs = {
         "archiver": archiver_job.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
+        "capacity": keeper.round,
     }
     for key, policy in policies.items():
         if policy.width:
@@ -56,6 +63,7 @@ async def run_worker(settings: Settings) -> None:
 
     try:
         await _until_ready(engine, settings, rebuilder, redis)
+        await pipe.start()
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
         tasks.append(asyncio.create_task(repeat("guard", guard)))
         await _stopped()
@@ -63,6 +71,7 @@ async def run_worker(settings: Settings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     finally:
+        await pipe.stop()
         await archiver.close()
         await redis.aclose()
         await blocking.aclose()

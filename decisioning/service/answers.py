@@ -1,14 +1,45 @@
-"""The parts of an answer."""
+"""Headers of decisions and the answers made of them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from decisioning.catalog import PlacementView, Treatment, treatment_for
+from bandits.policy import BoolArray
+from decisioning.arbitration import offer_facts
+from decisioning.catalog.view import PlacementView
 from decisioning.engine import Choice
+from decisioning.facts import facts_of
+from decisioning.records import Header
+from decisioning.scripts import in_language, offer_texts, say
+from decisioning.seen import seen
+from decisioning.service.choosing import Chosen
+from decisioning.service.work import Work
+from profiles.customer import Customer
+from rules.evaluation import Evaluation
+from rules.expression import Expression
 
 
-def offer_of(choice: Choice, channel: str, language: Any) -> dict[str, Any]:
-    """A chosen offer, with its treatment for the channel, in the customer's ``language`` if there is one."""
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What the texts of one answer may know, and in which language they should be.
+
+    The language is ``context.language``, else the customer's attribute ``language``.
+    """
+
+    context: Mapping[str, Any]
+    customer: Customer
+    evaluation: Evaluation
+
+    @property
+    def languages(self) -> list[str]:
+        """The wanted languages, the most wanted first."""
+        wanted = (self.context.get("language"), self.customer.attributes.get("language"))
+        return [language for language in wanted if isinstance(language, str)]
+
+
+def chosen(choice: Choice, view: PlacementView, speech: Speech) -> dict[str, Any]:
+    """An offer in its slot."""
     factors = choice.factors
     return {
         "offer_id": choice.offer.offer_id,
@@ -16,13 +47,11 @@ def offer_of(choice: Choice, channel: str, language: Any) -> dict[str, Any]:
         "score": factors.score,
         "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
         "probability": choice.probability,
-        "treatment": _treatment(
-            treatment_for(choice.offer, channel, language if isinstance(language, str) else None)
-        ),
+        "treatment": treatment_of(view, choice.row, speech),
     }
 
 
-def default_offer(view: PlacementView, row: int, rank: int) -> dict[str, Any]:
+def default(view: PlacementView, row: int, rank: int, speech: Speech) -> dict[str, Any]:
     """A default is not selected by a policy: it has no score, and its probability is not known."""
     return {
         "offer_id": view.offers[row].offer_id,
@@ -30,23 +59,83 @@ def default_offer(view: PlacementView, row: int, rank: int) -> dict[str, Any]:
         "score": None,
         "factors": None,
         "probability": None,
-        "treatment": _treatment(treatment_for(view.offers[row], view.placement.channel, None)),
+        "treatment": treatment_of(view, row, speech),
     }
 
 
+def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, Any]:
+    """How the offer of a row is put to this customer: in the wanted language, with all variables filled in."""
+    wording = in_language(view.wordings[row], speech.languages)
+    if wording.fixed is not None:
+        return wording.fixed
+    facts: dict[str, Any] = dict(facts_of(speech.customer, speech.context, view.placement))
+    offer = offer_texts(view.offers[row], view.goals[row])
+
+    def lookup(path: str) -> Any:
+        if path.startswith("offer."):
+            return offer.get(path)
+        found: Any = facts
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    def holds(condition: Expression) -> bool:
+        if "offer" in condition.roots:
+            return speech.evaluation.with_offer(offer_facts(view, row)).holds(condition)
+        return speech.evaluation.holds(condition)
+
+    return say(wording, lookup, holds)
+
+
 def iso(at_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC."""
+    """ISO 8601 in UTC, with milliseconds."""
     return (
         datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )
 
 
-def _treatment(treatment: Treatment) -> dict[str, Any]:
+def header_of(work: Work, made: Chosen) -> Header:
+    """Everything that is logged of a decision, of which the answer is a part."""
+    placement = work.view.placement
+    name, _, version = made.key.rpartition("@")
+    until_ms = work.now_ms + placement.reward_window_s * 1000
+    choices = made.selection.choices
+    speech = speech_of(work)
     return {
-        "treatment_id": treatment.treatment_id,
-        "channel": treatment.channel,
-        "language": treatment.language,
-        "title": treatment.title,
-        "message": treatment.message,
-        "image": treatment.image,
+        "decision_id": work.decision_id,
+        "customer_id": work.request.customer_id,
+        "placement": placement.placement_id,
+        "channel": placement.channel,
+        "presentation": placement.presentation,
+        "policy": {"name": name, "version": int(version)},
+        "control": made.control,
+        "catalog_version": work.catalogue.version,
+        "epoch": made.epoch,
+        "decided_at_ms": work.now_ms,
+        "until_ms": until_ms,
+        "context": work.request.context,
+        "limit": work.request.limit,
+        "slots": work.slots,
+        "offers": [chosen(choice, work.view, speech) for choice in choices],
+        "numbers": [choice.offer.number for choice in choices],
+        "nothing_right_now": not choices,
+        "degraded": work.degraded,
+        "feedback_until": iso(until_ms),
+        "source": "live",
+        "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
+        "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
+
+
+def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:
+    """The placement's default offers that are ``available`` (shape ``(n,)``), as many as there are slots."""
+    view = work.view
+    by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
+    rows = [by_id[o] for o in view.placement.default_offers if o in by_id]
+    speech = speech_of(work)
+    return [default(view, row, rank, speech) for rank, row in enumerate(rows[: work.slots], start=1)]
+
+
+def speech_of(work: Work) -> Speech:
+    """What the texts of an answer are rendered with."""
+    return Speech(work.request.context, work.profile.customer, work.evaluation)

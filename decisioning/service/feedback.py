@@ -1,13 +1,15 @@
 """Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from decisioning.catalog import FOREVER_MS
+from decisioning.catalog.model import FOREVER_MS
+from decisioning.contact import KINDS, Contact, member
 from decisioning.errors import Conflict, Invalid, NotFound, RedisUnavailable
-from decisioning.records import Outcome, outcome_fields, taken_back
+from decisioning.records import Decided, Outcome, outcome_fields, taken_back
 from decisioning.service.ports import Archive, DecisionLog
+from decisioning.stores.log import NO_CONTACTS, Contacts
 
 SKEW_MS = 300_000
 """How far the clock that told the time of an outcome may be from ours. An outcome of now is taken by any clock."""
@@ -115,8 +117,28 @@ class FeedbackService:
             placement=header["placement"],
         )
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
-        fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)])
+        contacts = _contacts(decided, outcome, earlier)
+        fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)], contacts)
         return "late" if fresh else "duplicate"
+
+
+def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> Contacts:
+    """The contacts of an outcome that came when the decision had left Redis."""
+    contact = decided.header.get("contact")
+    if contact is None or "withdrawn" in earlier:
+        return NO_CONTACTS
+    offers = [offer["offer_id"] for offer in decided.header["offers"]]
+    group, goal, counts = contact["offers"][offers.index(outcome.offer_id)]
+    at_ms = min(outcome.at_ms, outcome.recorded_ms)
+    kinds = [outcome.outcome]
+    if "released" in earlier and counts:
+        kinds.append("decided")
+    members = []
+    for kind in kinds:
+        letter = KINDS[kind] if counts else KINDS[kind].upper()
+        seen = Contact(outcome.offer, at_ms, group, goal, letter, decided.header["channel"])
+        members.append((at_ms, member(seen, decided.decision_id)))
+    return Contacts(decided.header["customer_id"], contact["keep_ms"], members)
 
 
 def _not_offered(feedback: Feedback) -> Invalid:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from decisioning.engine import Selection
+from decisioning.catalog.view import PlacementView
+from decisioning.engine import Choice, Selection
 from decisioning.records import Decided, Header, Outcome
-from decisioning.stores.log import DecideReply, ReadReply
-from profiles.customer import Profile
+from decisioning.stores.capacity import NOTHING, Taken
+from decisioning.stores.log import NO_CONTACTS, Contacts, DecideReply, ReadReply
+from profiles.customer import Customer, Profile
 
 
 class DecisionLog(Protocol):
@@ -16,7 +18,12 @@ class DecisionLog(Protocol):
     async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
 
     def decide(
-        self, header: Header, selection: Selection, history_ms: int, *, strict: bool
+        self,
+        header: Header,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None = None,
     ) -> "asyncio.Task[DecideReply]": ...
 
     async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None: ...
@@ -35,9 +42,54 @@ class DecisionLog(Protocol):
         skew_ms: int,
     ) -> tuple[str, str]: ...
 
-    async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool: ...
+    async def append(
+        self,
+        bucket: int,
+        mark: str,
+        records: Sequence[Sequence[str | bytes]],
+        contacts: Contacts = NO_CONTACTS,
+    ) -> bool: ...
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]: ...
+
+
+class Units(Protocol):
+    """Capacity, as far as this process holds it."""
+
+    def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
+        """Numbers of the view's offers of which nothing is left."""
+        ...
+
+    def withheld(self, view: PlacementView) -> frozenset[int]:
+        """Numbers of the view's offers that must not be in an answer that is not logged."""
+        ...
+
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+        """Units for all choices, or none and the row that lacks one. Must be followed by ``done``."""
+        ...
+
+    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+        """The write of the decision has ended, in whatever way."""
+        ...
+
+
+class NoUnits:
+    """A catalogue in which nothing has a capacity."""
+
+    def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    def withheld(self, view: PlacementView) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+        """Nothing is needed."""
+        return NOTHING
+
+    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+        """Nothing was taken."""
 
 
 class ProfileSource(Protocol):

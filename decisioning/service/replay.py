@@ -8,8 +8,9 @@ import numpy as np
 
 from bandits.policy import Policy
 from bandits.state import ArmTable, fold
+from decisioning.arbitration import switched
 from decisioning.catalog import Catalogue, PlacementView
-from decisioning.engine import Selection, select
+from decisioning.engine import Contest, select
 from decisioning.errors import DecisioningError, NotFound
 from decisioning.records import Decided, Outcome
 
@@ -74,10 +75,10 @@ async def replay(
         )
     policy = policies[key]
     view = (await catalogues.load(header["catalog_version"])).view(header["placement"])
-    arms = await _arms(log, key, policy, header["epoch"])
+    arms = await arms_at(log, key, policy, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
     prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
-    selection = _again(view, decided, policy, prepared)
+    selection = select(contest_of(view, decided), policy, prepared)
     return Replayed(
         decision_id=decision_id,
         policy=key,
@@ -105,7 +106,8 @@ async def replay(
 _COMPARED = ("offer_id", "rank", "probability", "score", "factors")
 
 
-async def _arms(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+async def arms_at(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+    """The arms as they were at ``epoch``, folded from the archived log. Raises ``ReplayImpossible``."""
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:
         return table
@@ -119,19 +121,27 @@ async def _arms(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
     return table
 
 
-def _again(view: PlacementView, decided: Decided, policy: Policy, prepared: Any) -> Selection:
-    rows = np.searchsorted(view.numbers, decided.candidates)
-    if (
-        len(view.numbers) == 0
-        or (view.numbers[np.minimum(rows, len(view.numbers) - 1)] != decided.candidates).any()
-    ):
-        if len(decided.candidates) == 0:
-            return Selection((), decided.candidates, decided.priors)
-        raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision")
+def contest_of(view: PlacementView, decided: Decided) -> Contest:
+    """The contest as it was: the same candidates, with what the request made of them as it was logged."""
+    header = decided.header
+    row_of = {number: row for row, number in enumerate(view.numbers.tolist())}
+    try:
+        rows = [row_of[number] for number in decided.candidates.tolist()]
+    except KeyError:
+        raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision") from None
     available = np.zeros(len(view.numbers), dtype=bool)
     available[rows] = True
     priors = np.full(len(view.numbers), np.nan, dtype=np.float32)
     priors[rows] = decided.priors
-    return select(
-        view, available, priors, policy, prepared, decided.header["slots"], decided.header["decision_id"]
+    c, v = np.ones(len(view.numbers)), view.value.copy()
+    if decided.factors is not None:
+        c[rows], v[rows] = decided.factors
+    return Contest(
+        view=view,
+        available=available,
+        priors=priors,
+        weights=switched(view, c, v),
+        now_ms=header["decided_at_ms"],
+        slots=header["slots"],
+        decision_id=header["decision_id"],
     )

@@ -172,6 +172,7 @@ def _decision_row(d: Decided) -> tuple[Any, ...]:
         *(d.decision_id, _time(header["decided_at_ms"]), header["customer_id"], header["placement"], policy),
         *(d.bucket, d.position, to_json(header).decode()),
         *(d.candidates.astype("<u4").tobytes(), d.priors.astype("<f4").tobytes()),
+        None if d.factors is None else d.factors.astype("<f8").tobytes(),
     )
 
 
@@ -206,7 +207,7 @@ class ArchiveReader:
             row = (
                 await connection.execute(
                     text(
-                        "SELECT bucket, position, header::text AS header, candidates, priors FROM decisions"
+                        "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
                         " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1"
                     ),
                     {"id": decision_id},
@@ -292,7 +293,9 @@ def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
 
 
 def _decided(row: Row[Any]) -> Decided:
-    return parse_decided(row.bucket, row.position, row.header.encode(), row.candidates, row.priors)
+    return parse_decided(
+        row.bucket, row.position, row.header.encode(), row.candidates, row.priors, row.factors or b""
+    )
 
 
 def _outcome(row: Row[Any]) -> Outcome:

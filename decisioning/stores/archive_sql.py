@@ -13,6 +13,7 @@ DECISION_COLUMNS = (
     "header",
     "candidates",
     "priors",
+    "factors",
 )
 OUTCOME_COLUMNS = (
     "decision_id",

@@ -3,7 +3,9 @@
 -- The server-side steps of nextbest. Each is atomic: it takes effect entirely or not at all.
 -- A decision that waits for outcomes is a hash:
 --   h header of its record, c customer, d decided at (ms), u feedback until (ms), k policy, l placement,
---   m presentation, s state, n offers joined by ",", o:<offer> "<number> <prior>", r:<offer>:<outcome> recorded at (ms)
+--   m presentation, s state, w how long contacts matter (ms), n offers joined by ",",
+--   o:<offer> "<number> <prior> <c or t> <group>:<goal> <channel>" (c if it counts as a contact, t if transactional),
+--   r:<offer>:<outcome> recorded at (ms), x:<offer> released at (ms)
 -- Records of the log are described in decisioning/records.py.
 
 local TERMINAL = { accepted = 'rejected', rejected = 'accepted' }
@@ -15,70 +17,177 @@ local function split(text)
   return parts
 end
 
--- Contacts with one offer inside a window. Members are "<offer number>:<decision>", scores the time in ms.
-local function contacts(key, number, since_ms)
-  local count, prefix = 0, number .. ':'
-  for _, member in ipairs(redis.call('ZRANGE', key, '(' .. since_ms, '+inf', 'BYSCORE')) do
-    if string.sub(member, 1, #prefix) == prefix then count = count + 1 end
+-- What o:<offer> says: {number, prior, whether it counts as a contact, "<group>:<goal>", channel}.
+local function parse_offer(text)
+  local number, prior, mark, scope, channel = string.match(text, '^(%d+) (%S+) (%a) (%S*) (%S*)$')
+  if not number then -- as earlier versions wrote it
+    number, prior = string.match(text, '^(%d+) (%S+)')
+    scope, channel = ':', ''
   end
-  return count
+  return { number = number, prior = prior, counts = mark == 'c', scope = scope, channel = channel }
 end
 
--- keys: decision, log, pending, contact, whole
--- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, customer, policy, placement, presentation,
---       1 if offers with limits need a contact history that is whole, offers, then for each offer: id, number, prior,
---       limits, and for each limit: max, window_ms
+-- A contact as it stands in the history: "<number>:<group>:<goal>:<kind>:<channel>:<decision>", with a capital letter
+-- for offers that do not count.
+local function member(offer, kind, id)
+  if not offer.counts then kind = string.upper(kind) end
+  return offer.number .. ':' .. offer.scope .. ':' .. kind .. ':' .. offer.channel .. ':' .. id
+end
+
+-- The score of a contact is the time in ms. The first time counts.
+local function remember(contact, at, name, keep_ms)
+  redis.call('ZADD', contact, 'NX', at, name)
+  if redis.call('PTTL', contact) < keep_ms then redis.call('PEXPIRE', contact, string.format('%.0f', keep_ms)) end
+end
+
+local function set(text)
+  local found = {}
+  for _, part in ipairs(split(text)) do found[part] = true end
+  return found
+end
+
+-- The same as blocked_until in decisioning/contact/policies.py; times are in order.
+local function blocked_until(times, most, window_ms, suppress_ms, now)
+  local count = #times
+  if most < 1 then return 2 ^ 53 end
+  if count < most then return nil end
+  local ends = times[count - most + 1] + window_ms
+  if suppress_ms > 0 then
+    for last = count, most, -1 do
+      if times[last] - times[last - most + 1] < window_ms then
+        ends = math.max(ends, times[last] + suppress_ms)
+        break
+      end
+    end
+  end
+  if ends > now then return ends end
+  return nil
+end
+
+-- A check is "<scope><values>|<kinds>|<max>|<window_ms>|<suppress_ms>|<channels>"; scopes are o (numbers of offers),
+-- g (groups), l (goals) and a (all); several are separated by ";".
+local function parse_check(text)
+  local scope, values, kinds, most, window, suppress, channels =
+    string.match(text, '^(%a)([^|]*)|(%a+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  return { scope = scope, values = set(values), kinds = kinds, most = tonumber(most), window = tonumber(window),
+    suppress = tonumber(suppress), channels = channels ~= '' and set(channels) or nil }
+end
+
+local function is_counted(check, one)
+  if not string.find(check.kinds, one.kind, 1, true) then return false end
+  if check.channels and not check.channels[one.channel] then return false end
+  return check.scope == 'a' or check.values[one[check.scope]] == true
+end
+
+local function parse_contact(name, at)
+  local number, group, goal, kind, channel = string.match(name, '^(%d+):([^:]*):([^:]*):(%a):([^:]*):')
+  return { o = number, g = group, l = goal, kind = kind, channel = channel, at = tonumber(at) }
+end
+
+-- The contacts that any of the checks may count.
+local function history(contact, checks, now)
+  local longest = 0
+  for _, check in pairs(checks) do longest = math.max(longest, check.window + check.suppress) end
+  local reply = redis.call('ZRANGE', contact, '(' .. string.format('%.0f', now - longest), '+inf', 'BYSCORE', 'WITHSCORES')
+  local found = {}
+  for i = 1, #reply, 2 do
+    local one = parse_contact(reply[i], reply[i + 1])
+    if one.kind then found[#found + 1] = one end
+  end
+  return found
+end
+
+-- Which offers must not be decided now. Those that may are added to what is counted for the ones behind them.
+local function stopped(contact, offers, now)
+  local checks, any, blocked = {}, false, {}
+  for _, offer in ipairs(offers) do
+    for text in string.gmatch(offer.checks, '[^;]+') do
+      checks[text], any = checks[text] or parse_check(text), true
+    end
+  end
+  if not any then return blocked end
+  local contacts = history(contact, checks, now)
+  for _, check in pairs(checks) do
+    check.times = {}
+    for _, one in ipairs(contacts) do
+      if is_counted(check, one) then check.times[#check.times + 1] = one.at end
+    end
+  end
+  for _, offer in ipairs(offers) do
+    local free = true
+    for text in string.gmatch(offer.checks, '[^;]+') do
+      local check = checks[text]
+      free = free and not blocked_until(check.times, check.most, check.window, check.suppress, now)
+    end
+    if not free then
+      blocked[#blocked + 1] = offer.id
+    elseif offer.counts then
+      local one = parse_contact(member(offer, 'd', ''), now)
+      for _, check in pairs(checks) do
+        if is_counted(check, one) then
+          check.times[#check.times + 1] = now
+          table.sort(check.times)
+        end
+      end
+    end
+  end
+  return blocked
+end
+
+-- keys: decision, log, pending, contact, unconfirmed, whole
+-- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
+--       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
+--       offers, then for each offer: id, number, prior, "<c or t> <group>:<goal> <channel>" (t does not count), checks
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
-  local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
+  local decision, log, pending, contact, unconfirmed = keys[1], keys[2], keys[3], keys[4], keys[5]
   local known = redis.call('HGET', decision, 'h')
   if known then return { 'exists', known } end
   local id, now = args[1], tonumber(args[2])
   local history_ms = tonumber(args[5])
 
-  local fields, ids, numbers, blocked = {}, {}, {}, {}
-  local lost = args[13] == '1' and redis.call('EXISTS', keys[5]) == 0
-  local at = 15
-  for i = 1, tonumber(args[14]) do
-    local offer, number = args[at], args[at + 1]
-    ids[i], numbers[i] = offer, number
-    fields[#fields + 1] = 'o:' .. offer
-    fields[#fields + 1] = number .. ' ' .. args[at + 2]
-    local limits = tonumber(args[at + 3])
-    if limits > 0 and lost then return { 'lost' } end
-    at = at + 4
-    for _ = 1, limits do
-      if contacts(contact, number, string.format('%.0f', now - tonumber(args[at + 1]))) >= tonumber(args[at]) then
-        blocked[#blocked + 1] = offer
-      end
-      at = at + 2
-    end
+  local fields, ids, offers = {}, {}, {}
+  local lost = args[15] == '1' and redis.call('EXISTS', keys[6]) == 0
+  for i = 1, tonumber(args[16]) do
+    local at = 12 + 5 * i
+    if lost and args[at + 4] ~= '' then return { 'lost' } end
+    local kept = args[at + 1] .. ' ' .. args[at + 2] .. ' ' .. args[at + 3]
+    ids[i], offers[i] = args[at], parse_offer(kept)
+    offers[i].id, offers[i].checks = args[at], args[at + 4]
+    fields[#fields + 1] = 'o:' .. args[at]
+    fields[#fields + 1] = kept
   end
+  local blocked = stopped(contact, offers, now)
   if #blocked > 0 then return { 'limit', unpack(blocked) } end
 
-  if history_ms > 0 and #numbers > 0 then
+  if history_ms > 0 and #offers > 0 then
     redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', now - history_ms))
-    for _, number in ipairs(numbers) do redis.call('ZADD', contact, args[2], number .. ':' .. id) end
-    redis.call('PEXPIRE', contact, history_ms)
+    for _, offer in ipairs(offers) do
+      if offer.counts then remember(contact, args[2], member(offer, 'd', id), history_ms) end
+    end
   end
-  redis.call('HSET', decision, 'h', args[6], 'c', args[9], 'd', args[2], 'u', args[3], 'k', args[10],
-    'l', args[11], 'm', args[12], 'n', table.concat(ids, ','), unpack(fields))
+  redis.call('HSET', decision, 'h', args[6], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
+    'l', args[12], 'm', args[13], 'w', args[5], 'n', table.concat(ids, ','), unpack(fields))
   redis.call('PEXPIRE', decision, args[4])
   redis.call('ZADD', pending, args[3], id)
-  local position = redis.call('XADD', log, '*', 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8])
+  if args[14] ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, args[14], id) end
+  local record = { 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8] }
+  if args[9] ~= '' then record[11], record[12] = 'f', args[9] end
+  local position = redis.call('XADD', log, '*', unpack(record))
   return { 'ok', position }
 end
 
--- keys: decision, log
+-- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
 -- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms)
--- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} | {"too_early"}
+-- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
+--   {"too_early"}
 local function feedback(keys, args)
   local decision, log = keys[1], keys[2]
   local id, now, offer, outcome = args[1], tonumber(args[2]), args[3], args[4]
   local field = 'r:' .. offer .. ':'
   local opposite = TERMINAL[outcome]
   local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 's', 'o:' .. offer, field .. outcome,
-    field .. (opposite or ''))
+    field .. (opposite or ''), 'c', 'w', 'x:' .. offer)
   if not known[1] then return { 'unknown' } end
   if not known[6] then return { 'not_offered' } end
   if known[7] then return { 'duplicate', known[7] } end
@@ -87,16 +196,60 @@ local function feedback(keys, args)
 
   local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
   local reward = (not late) and REWARD[outcome] or ''
-  local number, prior = string.match(known[6], '^(%d+) (.+)$')
+  local decided = parse_offer(known[6])
+  local keep_ms = tonumber(known[10] or '0')
+  if keep_ms > 0 then
+    local contact = keys[3] .. known[9]
+    local at = string.format('%.0f', math.min(tonumber(args[6]), now))
+    if known[11] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
+    remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms)
+  end
   redis.call('HSET', decision, field .. outcome, args[2])
-  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', number, 'k', outcome, 'v', args[5],
-    'at', args[6], 'ts', args[2], 'd', known[1], 'l', late and '1' or '0', 'r', reward, 'q', prior,
+  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', args[5],
+    'at', args[6], 'ts', args[2], 'd', known[1], 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
     'p', known[3], 'pl', known[4])
   return { late and 'late' or 'recorded', args[2] }
 end
 
+-- The outcomes of an offer that are recorded: those of a kind, or none.
+local function answers(decision, offer)
+  local field = 'r:' .. offer .. ':'
+  local seen = redis.call('HMGET', decision, field .. 'presented', field .. 'clicked', field .. 'accepted',
+    field .. 'rejected')
+  return { presented = seen[1], clicked = seen[2], accepted = seen[3], rejected = seen[4],
+    any = seen[1] or seen[2] or seen[3] or seen[4] }
+end
+
+-- Gives back what was reserved for offers of which nobody said in time that they were presented.
+-- keys: decision, log, unconfirmed, contacts (as for feedback)
+-- args: id, now
+-- returns "released" | "confirmed" | "early" | "gone"
+local function release(keys, args)
+  local decision, log, unconfirmed = keys[1], keys[2], keys[3]
+  local id = args[1]
+  local due = redis.call('ZSCORE', unconfirmed, id)
+  if not due then return 'gone' end
+  local known = redis.call('HMGET', decision, 'd', 'k', 'l', 'n', 'c')
+  if known[1] and tonumber(args[2]) < tonumber(due) then return 'early' end
+  redis.call('ZREM', unconfirmed, id)
+  if not known[1] then return 'gone' end
+  local released = {}
+  for _, offer in ipairs(split(known[4])) do
+    if not answers(decision, offer).any then
+      local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+      redis.call('ZREM', keys[4] .. known[5], member(decided, 'd', id))
+      redis.call('HSET', decision, 'x:' .. offer, args[2])
+      released[#released + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' -'
+    end
+  end
+  if #released == 0 then return 'confirmed' end
+  redis.call('XADD', log, '*', 't', 'released', 'id', id, 'd', known[1], 'at', args[2], 'ts', args[2],
+    'p', known[2], 'pl', known[3], 'o', table.concat(released, ','))
+  return 'released'
+end
+
 -- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation.
--- keys: decision, log, pending
+-- keys: decision, log, pending, unconfirmed, contacts (as for feedback)
 -- args: id, now, grace_ms
 -- returns "expired" | "early" | "gone"
 local function expire(keys, args)
@@ -107,15 +260,14 @@ local function expire(keys, args)
     return 'gone'
   end
   if tonumber(args[2]) <= tonumber(known[2]) then return 'early' end
+  release({ decision, log, keys[4], keys[5] }, { args[1], args[2] })
   local open = {}
   for _, offer in ipairs(split(known[6])) do
-    local field = 'r:' .. offer .. ':'
-    local seen = redis.call('HMGET', decision, 'o:' .. offer, field .. 'accepted', field .. 'rejected', field .. 'presented',
-      field .. 'clicked')
-    if not seen[2] and not seen[3] then
-      local shown = known[5] == 'implicit' or seen[4] or seen[5]
-      local number, prior = string.match(seen[1], '^(%d+) (.+)$')
-      open[#open + 1] = offer .. ' ' .. number .. ' ' .. prior .. ' ' .. (shown and '0' or '-')
+    local seen = answers(decision, offer)
+    if not seen.accepted and not seen.rejected then
+      local shown = known[5] == 'implicit' or seen.presented or seen.clicked
+      local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+      open[#open + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. (shown and '0' or '-')
     end
   end
   if #open > 0 then
@@ -128,8 +280,16 @@ local function expire(keys, args)
   return 'expired'
 end
 
+-- Removes all contacts of a decision.
+local function forget(decision, contact, id)
+  for _, offer in ipairs(split(redis.call('HGET', decision, 'n'))) do
+    local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+    for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, id)) end
+  end
+end
+
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
--- keys: decision, log, pending, contact, mark
+-- keys: decision, log, pending, contact, unconfirmed, mark
 -- args: id, now, decided at, ttl of the mark (ms)
 local function withdraw(keys, args)
   local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
@@ -137,25 +297,31 @@ local function withdraw(keys, args)
   if known[1] ~= args[3] then return 'gone' end
   local offers = {}
   for _, offer in ipairs(split(known[4])) do
-    local number, prior = string.match(redis.call('HGET', decision, 'o:' .. offer), '^(%d+) (.+)$')
-    offers[#offers + 1] = offer .. ' ' .. number .. ' ' .. prior .. ' -'
-    redis.call('ZREM', contact, number .. ':' .. args[1])
+    local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+    offers[#offers + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' -'
   end
+  forget(decision, contact, args[1])
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', args[1], 'd', known[1], 'at', args[2], 'ts', args[2],
     'p', known[2], 'pl', known[3], 'o', table.concat(offers, ','))
-  redis.call('SET', keys[5], known[1], 'PX', args[4])
+  redis.call('SET', keys[6], known[1], 'PX', args[4])
   redis.call('DEL', decision)
   redis.call('ZREM', pending, args[1])
+  redis.call('ZREM', keys[5], args[1])
   return 'withdrawn'
 end
 
 -- Appends records that were made elsewhere (imported history, outcomes after a decision has left Redis), once per mark.
--- keys: mark, log
--- args: ttl_ms, then for each record: number of fields and values, fields and values
+-- keys: mark, log, contact
+-- args: ttl_ms, history_ms, contacts, then for each contact: time, member; then for each record: number of fields and
+--       values, fields and values
 -- returns "ok" | "duplicate"
 local function append(keys, args)
   if not redis.call('SET', keys[1], '1', 'NX', 'PX', args[1]) then return 'duplicate' end
-  local at = 2
+  local at, keep_ms = 4, tonumber(args[2])
+  for _ = 1, tonumber(args[3]) do
+    if keep_ms > 0 then remember(keys[3], args[at], args[at + 1], keep_ms) end
+    at = at + 2
+  end
   while at <= #args do
     local count = tonumber(args[at])
     local record = {}
@@ -232,27 +398,31 @@ local function reset(keys, args)
 end
 
 -- Puts back what Postgres knows of a decision: its contacts, its outcomes, and while it is open the decision itself.
--- keys: decision, pending, contact, mark of its withdrawal
--- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), then for each contact: number
---       ("" ends them), for each outcome: field, recorded at ("" ends them), then field, value, ... of the decision
+-- keys: decision, pending, contact, mark of its withdrawal, unconfirmed
+-- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), confirm until ("" if that is not
+--       needed any more), contacts, then for each contact: offer if it is a reservation that may have been released
+--       meanwhile, else "", time, member; for each outcome: field, recorded at ("" ends them), then field, value, ... of
+--       the decision
 -- returns "restored" | "merged" | "withdrawn" | "closed"
 local function restore(keys, args)
   local decision, pending, contact, id, state = keys[1], keys[2], keys[3], args[1], args[6]
   local here = redis.call('HGET', decision, 'd')
   if state == 'withdrawn' or redis.call('GET', keys[4]) == args[5] then
     if here == args[5] then
+      forget(decision, contact, id)
       redis.call('DEL', decision)
       redis.call('ZREM', pending, id)
+      redis.call('ZREM', keys[5], id)
     end
     return 'withdrawn'
   end
-  local at = 7
-  while args[at] ~= '' do
-    redis.call('ZADD', contact, args[5], args[at] .. ':' .. id)
-    redis.call('PEXPIRE', contact, args[4])
-    at = at + 1
+  local at = 9
+  for _ = 1, tonumber(args[8]) do
+    if args[at] == '' or here ~= args[5] or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
+      remember(contact, args[at + 1], args[at + 2], tonumber(args[4]))
+    end
+    at = at + 3
   end
-  at = at + 1
   local outcomes = at
   while args[at] ~= '' do at = at + 2 end
   if here and here ~= args[5] then return 'closed' end -- the same id of the caller's own names a later decision
@@ -261,11 +431,20 @@ local function restore(keys, args)
     redis.call('HSET', decision, unpack(args, at + 1))
     redis.call('PEXPIRE', decision, args[3])
     redis.call('ZADD', pending, args[2], id)
+    if args[7] ~= '' then redis.call('ZADD', keys[5], args[7], id) end
   end
-  for field = outcomes, at - 1, 2 do redis.call('HSETNX', decision, args[field], args[field + 1]) end
+  for field = outcomes, at - 1, 2 do
+    local fresh = redis.call('HSETNX', decision, args[field], args[field + 1])
+    local offer = string.match(args[field], '^x:(.+)$')
+    if fresh == 1 and offer and here and not answers(decision, offer).any then
+      redis.call('ZREM', contact, member(parse_offer(redis.call('HGET', decision, 'o:' .. offer)), 'd', id))
+      redis.call('ZREM', keys[5], id)
+    end
+  end
   if state == 'expired' then
     redis.call('HSET', decision, 's', 'expired')
     redis.call('ZREM', pending, id)
+    redis.call('ZREM', keys[5], id)
   end
   return here and 'merged' or 'restored'
 end
@@ -309,10 +488,113 @@ end
 
 redis.register_function('nb_decide', decide)
 redis.register_function('nb_feedback', feedback)
+redis.register_function('nb_release', release)
 redis.register_function('nb_expire', expire)
 redis.register_function('nb_withdraw', withdraw)
 redis.register_function('nb_append', append)
 redis.register_function('nb_fold', fold)
 redis.register_function('nb_reset', reset)
 redis.register_function('nb_restore', restore)
+
+-- Capacity. The argument for its safety is in decisioning/capacity.py. A pool is a hash: cap, v (catalogue version of the
+-- cap), s settled, r released; and for each holder of a lease: l:<holder> leased, u:<holder> used of these, e:<holder>
+-- when the lease ends (ms). Where a function takes "now", "*" stands for the server's own clock.
+
+local function clock(now)
+  if now ~= '*' then return tonumber(now) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function read_pool(key)
+  local flat, pool = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do pool[flat[i]] = flat[i + 1] end
+  return pool, #flat > 0
+end
+
+-- Opens a pool with what the log says, unless it is open or the opener is late.
+-- keys: pool
+-- args: now, before ("" for no limit), settled, released, expires at ("" for never)
+-- returns "ok" | "exists" | "late"
+local function open_pool(keys, args)
+  if redis.call('EXISTS', keys[1]) == 1 then return 'exists' end
+  if args[2] ~= '' and clock(args[1]) >= tonumber(args[2]) then return 'late' end
+  redis.call('HSET', keys[1], 's', args[3], 'r', args[4])
+  if args[5] ~= '' then redis.call('PEXPIREAT', keys[1], args[5]) end
+  return 'ok'
+end
+
+-- Renews a holder's lease, takes its report, and grants more units if there are any.
+-- keys: pool
+-- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms
+-- returns {"ok", granted, ends at, remaining} | {"missing"} | {"lapsed"}
+local function lease(keys, args)
+  local now, holder, held = clock(args[1]), args[4], tonumber(args[5])
+  local pool, found = read_pool(keys[1])
+  if not found then return { 'missing' } end
+  local ends = pool['e:' .. holder]
+  if tonumber(pool['l:' .. holder] or '0') ~= held or (ends and now >= tonumber(ends)) then return { 'lapsed' } end
+
+  local cap = tonumber(args[2])
+  if pool.v and tonumber(args[3]) < tonumber(pool.v) then
+    cap = tonumber(pool.cap)
+  else
+    redis.call('HSET', keys[1], 'cap', args[2], 'v', args[3])
+  end
+  local taken, holders = tonumber(pool.s) - tonumber(pool.r), ends and 0 or 1
+  for field, value in pairs(pool) do
+    if string.sub(field, 1, 2) == 'l:' then
+      taken, holders = taken + tonumber(value), holders + 1
+    end
+  end
+  local remaining = cap - taken
+  local fair = math.max(math.ceil(remaining / (4 * holders)), 1)
+  local granted = math.max(math.min(tonumber(args[7]), fair, remaining), 0)
+  local until_ms = now + tonumber(args[8])
+  if ends or granted > 0 then
+    redis.call('HSET', keys[1], 'l:' .. holder, string.format('%.0f', held + granted), 'u:' .. holder, args[6],
+      'e:' .. holder, string.format('%.0f', until_ms))
+  end
+  return { 'ok', granted, until_ms, math.max(remaining - granted, 0) }
+end
+
+-- Ends a lease of which exactly "used" units were used; the others are free again.
+-- keys: pool
+-- args: now ("" if it may still run), holder, used
+-- returns "ok" | "gone" | "early"
+local function end_lease(keys, args)
+  local fields = { 'l:' .. args[2], 'u:' .. args[2], 'e:' .. args[2] }
+  local ends = redis.call('HGET', keys[1], fields[3])
+  if not ends then return 'gone' end
+  if args[1] ~= '' and clock(args[1]) < tonumber(ends) then return 'early' end
+  redis.call('HINCRBY', keys[1], 's', args[3])
+  redis.call('HDEL', keys[1], unpack(fields))
+  return 'ok'
+end
+
+-- The holder gives its lease back. keys: pool; args: holder, used
+local function return_lease(keys, args)
+  return end_lease(keys, { '', args[1], args[2] })
+end
+
+-- How many units have been released so far, as counted in the log. keys: pool; args: count
+local function count_released(keys, args)
+  if redis.call('EXISTS', keys[1]) == 0 then return 'gone' end
+  redis.call('HSET', keys[1], 'r', args[1])
+  return 'ok'
+end
+
+-- decide, if the server's clock is before a time.
+-- args: before, then those of decide. Returns {"late"} or what decide returns.
+local function decide_within(keys, args)
+  if clock('*') >= tonumber(args[1]) then return { 'late' } end
+  return decide(keys, { unpack(args, 2) })
+end
+
+redis.register_function('nb_open', open_pool)
+redis.register_function('nb_lease', lease)
+redis.register_function('nb_return', return_lease)
+redis.register_function('nb_settle', end_lease)
+redis.register_function('nb_released', count_released)
+redis.register_function('nb_decide_within', decide_within)
 redis.register_function('nb_resume', resume)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact, parse_history
 from decisioning.engine import Selection
 from decisioning.errors import DecisioningError, RedisUnavailable
 from decisioning.keys import Keys, bucket_of_generated
-from decisioning.records import Header, candidate_bytes, header_bytes, parse_header, prior_text
+from decisioning.records import Header, candidate_bytes, contact_text, header_bytes, parse_header, prior_text
 from decisioning.stores.pipe import Pipe, RedisReplyError
+from profiles.customer import Customer
 
 GRACE_MS = 86_400_000
 WITHDRAWAL_TTL_MS = 86_400_000
@@ -32,13 +34,29 @@ class ReadReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Contacts:
+    """Contacts of a customer, ``(time in ms, member)``, to be kept for ``keep_ms`` at least."""
+
+    customer_id: str
+    keep_ms: int
+    members: Sequence[tuple[int, str]]
+
+
+NO_CONTACTS = Contacts("", 0, ())
+
+
+@dataclass(frozen=True, slots=True)
 class DecideReply:
-    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile, or
-    ``lost``: an offer has a limit, and Redis has lost contacts that are still to be put back."""
+    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
+
+    ``lapsed``: it came too late for the units of capacity that it was to use, and was not written. ``lost``: an offer
+    has a limit, and Redis has lost contacts that are still to be put back.
+    """
 
     written: bool
     earlier: Header | None = None
     reached: tuple[str, ...] = ()
+    lapsed: bool = False
     lost: bool = False
 
 
@@ -91,48 +109,64 @@ class RedisLog:
         )
 
     def decide(
-        self, header: Header, selection: Selection, history_ms: int, *, strict: bool
+        self,
+        header: Header,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None = None,
     ) -> "asyncio.Task[DecideReply]":
         """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
-        ``strict``: no offer with a limit while contacts are lost. Returns a task, so that a caller who stops waiting
-        can still learn what became of it.
+        ``customer``: whose preferences count. ``before_ms``: by the server's clock, when it must not be written any
+        more.
+        Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, history_ms, strict))
+        return asyncio.ensure_future(self._decide(header, selection, view, customer, before_ms))
 
     async def _decide(
-        self, header: Header, selection: Selection, history_ms: int, strict: bool
+        self,
+        header: Header,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None,
     ) -> DecideReply:
         customer_id, decision_id = header["customer_id"], header["decision_id"]
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
         offers: list[Any] = []
-        for choice in selection.choices:
-            limits = choice.offer.contact_limits
-            offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), len(limits)]
-            for limit in limits:
-                offers += [limit.max, limit.window_s * 1000]
-        candidates, priors = candidate_bytes(selection)
+        for choice, (group, goal, counts) in zip(selection.choices, header["contact"]["offers"], strict=True):
+            contact = contact_text(group, goal, counts, header["channel"])
+            checks = view.contact.checks(choice.row, customer)
+            offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), contact, checks]
+        confirm_ms = header["contact"]["confirm_until_ms"]
+        candidates, priors, factors = candidate_bytes(selection)
         reply = await self._function(
-            "nb_decide",
+            "nb_decide" if before_ms is None else "nb_decide_within",
             (
                 self.keys.decision(bucket, decision_id),
                 self.keys.log(bucket),
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
+                self.keys.unconfirmed(bucket),
                 self.keys.whole(bucket),
             ),
-            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, history_ms),
-            (header_bytes(header), candidates, priors, customer_id),
+            () if before_ms is None else (before_ms,),
+            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, header["contact"]["keep_ms"]),
+            (header_bytes(header), candidates, priors, factors, customer_id),
             (
                 f"{header['policy']['name']}@{header['policy']['version']}",
                 header["placement"],
                 header["presentation"],
+                "" if confirm_ms is None else confirm_ms,
             ),
-            (int(strict), len(selection.choices), *offers),
+            (int(view.placement.without_history == "withhold"), len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
             return DecideReply(True)
+        if reply[0] == b"late":
+            return DecideReply(False, lapsed=True)
         if reply[0] == b"exists":
             return DecideReply(False, earlier=parse_header(reply[1]))
         if reply[0] == b"lost":
@@ -149,6 +183,7 @@ class RedisLog:
                 self.keys.log(bucket),
                 self.keys.pending(bucket),
                 self.keys.contact(customer_id),
+                self.keys.unconfirmed(bucket),
                 self.keys.withdrawal(bucket, decision_id),
             ),
             (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS),
@@ -179,18 +214,32 @@ class RedisLog:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
         reply = await self._function(
             "nb_feedback",
-            (self.keys.decision(bucket, decision_id), self.keys.log(bucket)),
+            (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket)),
             (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms, skew_ms),
         )
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
-    async def append(self, bucket: int, mark: str, records: Sequence[Sequence[str | bytes]]) -> bool:
-        """Append records made elsewhere, once per ``mark``. False if they are there already."""
-        arguments: list[Any] = [OWNER_TTL_MS]
+    async def append(
+        self,
+        bucket: int,
+        mark: str,
+        records: Sequence[Sequence[str | bytes]],
+        contacts: Contacts = NO_CONTACTS,
+    ) -> bool:
+        """Append records made elsewhere, and contacts, once per ``mark``. False if they are there already."""
+        arguments: list[Any] = [OWNER_TTL_MS, contacts.keep_ms, len(contacts.members)]
+        for at_ms, name in contacts.members:
+            arguments += [at_ms, name]
         for record in records:
             arguments += [len(record), *record]
         reply = await self._function(
-            "nb_append", (self.keys.mark(bucket, mark), self.keys.log(bucket)), arguments
+            "nb_append",
+            (
+                self.keys.mark(bucket, mark),
+                self.keys.log(bucket),
+                self.keys.contacts(bucket) + contacts.customer_id,
+            ),
+            arguments,
         )
         return bool(reply == b"ok")
 

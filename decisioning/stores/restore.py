@@ -11,11 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from decisioning.contact import member
+from decisioning.contact.fold import Told, contact_facts, contacts_of
 from decisioning.keys import Keys, bucket_of_generated
-from decisioning.records import prior_text
+from decisioning.records import contact_text, prior_text
 from decisioning.stores.log import GRACE_MS, OWNER_TTL_MS
 from decisioning.stores.postgres import transaction
-from decisioning.stores.streams import redis_errors
+from decisioning.stores.streams import order, redis_errors
 
 AT_ONCE = 500
 
@@ -27,11 +29,19 @@ SELECT d.decision_id, d.decided_at, d.header, d.candidates, d.priors,
     ), 'open') AS state
 FROM decisions d
 WHERE d.header ->> 'source' = 'live'
-    AND ((d.header ->> 'until_ms')::bigint > :until_ms OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms)
+    AND (
+        (d.header ->> 'until_ms')::bigint > :until_ms
+        OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms
+        OR (d.decision_id, d.decided_at) IN (
+            SELECT x.decision_id, x.decided_at FROM outcomes x
+            WHERE x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+                AND least(x.at_ms, x.recorded_ms) > :contacts_from_ms
+        )
+    )
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, recorded_ms FROM outcomes
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome NOT IN ('expired', 'withdrawn')
 """
 
@@ -76,9 +86,10 @@ class DecisionRestorer:
                     self._keys.pending(bucket),
                     self._keys.contact(header["customer_id"]),
                     self._keys.withdrawal(bucket, row.decision_id),
+                    self._keys.unconfirmed(bucket),
                 )
                 found = outcomes.get((row.decision_id, row.decided_at), ())
-                pipe.fcall("nb_restore", 4, *keys, *_arguments(row, found, now_ms, history_ms))
+                pipe.fcall("nb_restore", 5, *keys, *_arguments(row, found, now_ms, history_ms))
             return sum(reply == b"restored" for reply in await pipe.execute())
 
 
@@ -93,19 +104,26 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
     """The arguments of ``nb_restore``."""
     header = row.header
     is_open = row.state == "open" and header["until_ms"] > now_ms - GRACE_MS
-    recent = header["decided_at_ms"] > now_ms - history_ms
+    state = "expired" if row.state == "open" and not is_open else row.state
+    told = [Told(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
+    kept = [k for k in contacts_of(header, told) if k.contact.at_ms > now_ms - history_ms]
+    confirm_ms = header.get("contact", {}).get("confirm_until_ms")
+    if any(t.outcome == "released" for t in told):
+        confirm_ms = None
     arguments: list[Any] = [
         *(row.decision_id, header["until_ms"], max(header["until_ms"] - now_ms, 0) + GRACE_MS),
-        *(
-            history_ms,
-            header["decided_at_ms"],
-            "expired" if row.state == "open" and not is_open else row.state,
-        ),
-        *(header["numbers"] if recent else ()),
-        "",
+        *(history_ms, header["decided_at_ms"], state, "" if confirm_ms is None else confirm_ms, len(kept)),
     ]
+    for one in kept:
+        arguments += [
+            one.offer_id if one.reserved else "",
+            one.contact.at_ms,
+            member(one.contact, row.decision_id),
+        ]
     for outcome in outcomes:
-        arguments += [f"r:{outcome.offer_id}:{outcome.outcome}", outcome.recorded_ms]
+        field = "x" if outcome.outcome == "released" else "r"
+        name = outcome.offer_id if field == "x" else f"{outcome.offer_id}:{outcome.outcome}"
+        arguments += [f"{field}:{name}", outcome.recorded_ms]
     return [*arguments, "", *(_waiting(header, row.priors, row.candidates) if is_open else ())]
 
 
@@ -127,8 +145,17 @@ def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> lis
             header["until_ms"],
         ),
         *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
-        *("m", header["presentation"], "n", ",".join(offers)),
+        *(
+            "m",
+            header["presentation"],
+            "w",
+            header.get("contact", {}).get("keep_ms", 0),
+            "n",
+            ",".join(offers),
+        ),
     ]
-    for offer_id, number in zip(offers, header["numbers"], strict=True):
-        fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])}"]
+    facts = contact_facts(header)
+    for offer_id, number, (group, goal, counts) in zip(offers, header["numbers"], facts, strict=True):
+        contact = contact_text(group, goal, counts, header["channel"] or "")
+        fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])} {contact}"]
     return fields

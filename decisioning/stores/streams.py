@@ -1,6 +1,6 @@
 """The log's other side: what background jobs read, fold, expire and trim."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,20 +159,44 @@ class LogReader:
 
     async def due(self, now_ms: int, limit: int) -> list[tuple[int, str]]:
         """Decisions whose reward window is over: ``(bucket, decision id)``, at most ``limit`` a bucket."""
+        return await self._due(self._keys.pending, f"({now_ms}", limit)
+
+    async def unconfirmed(self, now_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Decisions of which nobody said in time that they were presented, as for ``due``."""
+        return await self._due(self._keys.unconfirmed, str(now_ms), limit)
+
+    async def _due(self, key_of: Callable[[int], str], until: str, limit: int) -> list[tuple[int, str]]:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket in range(self._keys.buckets):
-                pipe.zrange(
-                    self._keys.pending(bucket), "-inf", f"({now_ms}", byscore=True, offset=0, num=limit
-                )
+                pipe.zrange(key_of(bucket), "-inf", until, byscore=True, offset=0, num=limit)
             replies = await pipe.execute()
         return [(bucket, name.decode()) for bucket, names in enumerate(replies) for name in names]
+
+    async def release(self, due: Sequence[tuple[int, str]], now_ms: int) -> int:
+        """Give back what unconfirmed decisions reserved; returns how many gave something back by this call."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, name in due:
+                keys = (
+                    self._keys.decision(bucket, name),
+                    self._keys.log(bucket),
+                    self._keys.unconfirmed(bucket),
+                    self._keys.contacts(bucket),
+                )
+                pipe.fcall("nb_release", len(keys), *keys, name, now_ms)
+            return sum(reply == b"released" for reply in await pipe.execute())
 
     async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
         """Close decisions; returns how many were closed by this call."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket, name in due:
-                keys = (self._keys.decision(bucket, name), self._keys.log(bucket), self._keys.pending(bucket))
-                pipe.fcall("nb_expire", 3, *keys, name, now_ms, grace_ms)
+                keys = (
+                    self._keys.decision(bucket, name),
+                    self._keys.log(bucket),
+                    self._keys.pending(bucket),
+                    self._keys.unconfirmed(bucket),
+                    self._keys.contacts(bucket),
+                )
+                pipe.fcall("nb_expire", len(keys), *keys, name, now_ms, grace_ms)
             return sum(reply == b"expired" for reply in await pipe.execute())
 
 

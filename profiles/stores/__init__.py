@@ -3,6 +3,7 @@
 from profiles.stores.bulk import BulkLoader, Progress
 from profiles.stores.cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S, ProfileCache
 from profiles.stores.profiles import READ_TIMEOUT_S, ProfileStore
+from profiles.stores.suppressions import SuppressionStore
 
 __all__ = [
     "AFTER_CHANGE_S",
@@ -13,4 +14,5 @@ __all__ = [
     "ProfileCache",
     "ProfileStore",
     "Progress",
+    "SuppressionStore",
 ]

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar
+from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
 from profiles.errors import ProfilesUnavailable
 from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
 from profiles.stores.cache import FILL_WITHIN_S, ProfileCache
@@ -23,9 +24,16 @@ READ_TIMEOUT_S = 2.0
 """Shorter than a tombstone lives, so that a read which began before a change cannot outlast it."""
 WRITE_TIMEOUT_S = 8.0
 
-_READ = text("""
+SUPPRESSIONS = """(
+    SELECT json_agg(json_build_array(s.list_id, s.reason, floor(extract(epoch FROM s.until) * 1000)::bigint,
+                                     floor(extract(epoch FROM s.added_at) * 1000)::bigint) ORDER BY s.list_id)::text
+    FROM suppressions AS s WHERE s.customer_id = {customer}
+)"""
+"""A customer's entries in suppression lists, as JSON; null if there are none."""
+
+_READ = text(f"""
 SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-       c.consents::text, p.scores::text
+       c.consents::text, {SUPPRESSIONS.format(customer="asked.customer_id")}, p.scores::text
 FROM (SELECT CAST(:customer_id AS text) AS customer_id) AS asked
 LEFT JOIN customers AS c USING (customer_id)
 LEFT JOIN propensities AS p USING (customer_id)
@@ -86,7 +94,8 @@ class ProfileStore:
         """Read a profile from Postgres, without the cache, in at most ``READ_TIMEOUT_S``.
 
         ``offer_numbers`` maps offer ids to their numbers; numbers that it lacks are looked up. ``None`` if
-        nothing is known; a customer of whom there are only propensities is not ``known`` and has no consent.
+        nothing is known; a customer without a record, of whom there are only propensities or suppressions, is not
+        ``known`` and has no consent.
         Raises ``ProfilesUnavailable``.
         """
         if id_problem(customer_id):
@@ -95,12 +104,15 @@ class ProfileStore:
             async with asyncio.timeout(READ_TIMEOUT_S), self._reading.connect() as connection:
                 row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
                 has_record, has_scores = row[0], row[-1] is not None
-                if not has_record and not has_scores:
+                if not has_record and not has_scores and row[-2] is None:
                     return None
                 scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
                 numbers = await self._complete(connection, scores, offer_numbers)
-        customer = _customer(customer_id, row) if has_record else Customer.unknown(customer_id)
-        return _profile(customer, scores, numbers)
+        if has_record:
+            customer = customer_of_row(customer_id, row)
+        else:
+            customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(row[-2]))
+        return profile_of_scores(customer, scores, numbers)
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Says whether it did.
@@ -153,7 +165,9 @@ class ProfileStore:
         return {**numbers, **{offer_id: self._later_numbers[offer_id] for offer_id in missing}}
 
 
-def _profile(customer: Customer, scores: Mapping[str, float], numbers: Mapping[str, int | None]) -> Profile:
+def profile_of_scores(
+    customer: Customer, scores: Mapping[str, float], numbers: Mapping[str, int | None]
+) -> Profile:
     found = [
         (number, score) for offer_id, score in scores.items() if (number := numbers[offer_id]) is not None
     ]
@@ -165,8 +179,8 @@ def _profile(customer: Customer, scores: Mapping[str, float], numbers: Mapping[s
     return Profile(customer, offer_nos[order], propensities[order])
 
 
-def _customer(customer_id: str, row: Any) -> Customer:
-    _, attributes, indicators, holdings, interests, consents, _ = row
+def customer_of_row(customer_id: str, row: Any) -> Customer:
+    _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
     return Customer(
         customer_id,
         {name: _scalar(value) for name, value in from_json(attributes).items() if _is_scalar(value)},
@@ -174,7 +188,12 @@ def _customer(customer_id: str, row: Any) -> Customer:
         tuple(holdings),
         _floats(interests),
         {purpose: _channels(channels) for purpose, channels in from_json(consents).items()},
+        suppressions=_suppressions(suppressions),
     )
+
+
+def _suppressions(json: str | None) -> tuple[Suppression, ...]:
+    return tuple(Suppression(*entry) for entry in from_json(json)) if json else ()
 
 
 def _is_scalar(value: object) -> bool:

@@ -18,6 +18,18 @@ OFFER = {
     "ends_at": "2026-04-01T00:00:00.250Z",
     "requires_consent": "marketing",
     "contact_limits": [{"max": 3, "window_s": 60}, {"max": 9, "window_s": 3600}],
+    "value_expression": "offer.months > 12 ? 9.5 : 4.5",
+    "legal_basis": "legitimate_interest",
+    "lever": 12.5,
+    "mandatory": True,
+    "transactional": True,
+    "team": "callback",
+    "attributes": {"months": 24, "line": "mobile", "new": True, "price": 9.5},
+    "rules": [{"name": "known", "tier": "eligibility", "when": "customer.known"}],
+    "min_propensity": 0.25,
+    "not_with": ["gold"],
+    "not_after": [{"within_s": 60, "offer": None, "group": "cards", "outcomes": ["accepted", "rejected"]}],
+    "after_rejection": [{"for_s": 60, "scope": "attribute", "attribute": "line"}],
 }
 PLACEMENT = {
     "channel": "app",
@@ -32,6 +44,12 @@ PLACEMENT = {
     "control_share": 0.25,
     "experiment_salt": "autumn",
     "without_history": "allow",
+    "confirm_within_s": 60,
+    "off": ["P", "L"],
+    "when": "customer.known",
+    "min_propensity": 0.125,
+    "max_per_group": 2,
+    "tie_break": "value",
 }
 TREATMENT = {
     "channel": "app",
@@ -50,19 +68,25 @@ async def version(api: Instance, path: str, body: dict[str, Any], status: int) -
 
 
 async def test_things_are_created_read_and_replaced(api: Instance) -> None:
-    first = await version(api, "/v1/groups/loans", {"name": "Loans", "goal": "retain"}, 201)
+    await version(api, "/v1/attributes/offer.months", {"type": "int"}, 201)
+    first = await version(api, "/v1/groups/loans", {"name": "Loans", "goal": "retain", "lever": -5}, 201)
     assert await version(api, "/v1/offers/spring", OFFER, 201) == first + 1
     assert await version(api, "/v1/offers/spring/treatments/push", TREATMENT, 201) == first + 2
     assert await version(api, "/v1/placements/app", PLACEMENT, 201) == first + 3
     assert await version(api, "/v1/offers/spring", OFFER | {"name": "Summer"}, 200) == first + 4
     group = await api.ok("GET", "/v1/groups/loans")
-    assert group == {"group_id": "loans", "name": "Loans", "goal": "retain"}
+    assert group == {"group_id": "loans", "name": "Loans", "goal": "retain", "lever": -5}
     assert group in await api.ok("GET", "/v1/groups")
     offer = await api.ok("GET", "/v1/offers/spring")
-    assert offer.pop("treatments") == [{"treatment_id": "push"} | TREATMENT]
+    assert offer.pop("treatments") == [{"treatment_id": "push", "fallbacks": {}, "script": None} | TREATMENT]
     number = offer.pop("number")
     ends_at = "2026-04-01T00:00:00.250000Z"
-    assert offer == OFFER | {"offer_id": "spring", "name": "Summer", "ends_at": ends_at}
+    assert offer == OFFER | {
+        "offer_id": "spring",
+        "name": "Summer",
+        "ends_at": ends_at,
+        "effective_status": "ended",
+    }
     assert number not in [o["number"] for o in await api.ok("GET", "/v1/offers") if o["offer_id"] != "spring"]
     placement = await api.ok("GET", "/v1/placements/app")
     assert placement == {"placement_id": "app"} | PLACEMENT

@@ -43,7 +43,7 @@ async def test_a_customer_is_read_as_it_was_stored(api: Instance) -> None:
     for body in (customer, {}, customer):
         assert await api.ok("PUT", "/v1/customers/ann", json=body, role="ops") == {"customer_id": "ann"}
     found = await api.ok("GET", "/v1/customers/ann", role="scientist")
-    assert found == {"customer_id": "ann", "propensities": {}} | customer
+    assert found == {"customer_id": "ann", "propensities": {}, "suppressions": []} | customer
     await api.ok("PUT", "/v1/customers/ann", json={})
     found = await api.ok("GET", "/v1/customers/ann")
     assert not any(found[name] for name in customer)

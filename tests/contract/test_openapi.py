@@ -1,30 +1,41 @@
 """The OpenAPI document: complete, readable, and true; its examples are sent to the service as they stand."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from app.api import (
+    catalog_life,
     schemas,
     schemas_catalog,
     schemas_customers,
     schemas_decisions,
     schemas_feedback,
+    schemas_kinds,
+    schemas_offers,
     schemas_reports,
+    schemas_rules,
+    schemas_scripts,
 )
 from tests.contract.support import Instance, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MODULES = (
+    catalog_life,
     schemas,
     schemas_catalog,
     schemas_customers,
     schemas_decisions,
     schemas_feedback,
+    schemas_kinds,
+    schemas_offers,
     schemas_reports,
+    schemas_rules,
+    schemas_scripts,
 )
 MODELS = {
     name: model
@@ -33,6 +44,11 @@ MODELS = {
     if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
 }
 WITH_EXAMPLES = sorted(name for name, model in MODELS.items() if "examples" in model.model_json_schema())
+
+IDS = {"offer_id": "gold"}
+THINGS = {"/v1/attributes/{thing_id}": "customer.region", "/v1/segments/{thing_id}": "old"} | {
+    "/v1/goals/{thing_id}": "retain"
+}
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -88,7 +104,7 @@ async def test_errors_are_problems(document: dict[str, Any]) -> None:
         errors = {int(status) for status in responses if int(status) >= 400}
         assert errors >= {401, 403, 422, 503}, name
         assert ("requestBody" in operation) == (errors >= {413, 415}), name
-        assert errors <= {401, 403, 404, 409, 413, 415, 422, 503}, name
+        assert errors <= {401, 403, 404, 409, 412, 413, 415, 422, 503}, name
         for status in errors:
             assert responses[str(status)]["content"] == {"application/problem+json": problem}
             assert responses[str(status)]["description"]
@@ -98,7 +114,8 @@ async def test_errors_are_problems(document: dict[str, Any]) -> None:
 async def test_every_answer_has_a_schema(document: dict[str, Any]) -> None:
     for name, operation in operations(document).items():
         for status, response in operation["responses"].items():
-            for content in response["content"].values():
+            assert ("content" in response) == (status != "204"), name
+            for content in response.get("content", {}).values():
                 assert content["schema"], (name, status)
                 assert content["schema"] != {"additionalProperties": True, "type": "object"}
 
@@ -135,12 +152,13 @@ async def test_examples_are_of_their_model(name: str) -> None:
     for example in MODELS[name].model_json_schema()["examples"]:
         model = adapter.validate_python(example)
         if not issubclass(MODELS[name], schemas.Body):
-            shown = model.model_dump(mode="json", exclude_unset=True)
+            shown = model.model_dump(mode="json", exclude_unset=True, by_alias=True)
             assert json.loads(json.dumps(shown)) == example
 
 
 async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any]) -> None:
     await api.ok("PUT", "/v1/groups/type-a", json={"name": "Type A", "goal": "grow"})
+    await api.ok("PUT", "/v1/attributes/customer.age", json={"type": "int"})
     mine = (await decide(api, placement="desk"))["decision_id"]
     for name, operation in operations(document).items():
         method, _, path = name.partition(" ")
@@ -149,12 +167,12 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
             continue
         model = MODELS[content["schema"]["$ref"].rpartition("/")[2]]
         for example in model.model_json_schema()["examples"]:
-            for parameter in ("group_id", "treatment_id", "placement_id", "customer_id"):
-                path = path.replace(f"{{{parameter}}}", "1025")
+            for parameter in re.findall(r"\{(\w+)\}", path):
+                path = path.replace(f"{{{parameter}}}", IDS.get(parameter) or THINGS.get(path, "1025"))
             body = json.dumps(example).replace(schemas_feedback._DECISION, mine)
             response = await api.call(
                 method,
-                path.replace("{offer_id}", "gold"),
+                path,
                 content=body,
                 headers={"Content-Type": "application/json"},
             )

@@ -57,12 +57,18 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path
         assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
     assert 0 < sum(row["accepted"] for row in live) <= report["answers"]["accepted"]
     offers = report["explained"]["offers"]
-    assert [offer["rank"] for offer in offers] == [1, 2, 3]
+    assert [offer["rank"] for offer in offers] == list(range(1, len(offers) + 1))
+    fates = {c["offer_id"]: c["result"] for c in report["explained"]["explanation"]}
+    assert len(fates) == 27
+    assert [o["offer_id"] for o in offers] == [o for o, fate in fates.items() if fate == "chosen"] != []
     for offer in offers:
         factors = offer["factors"]
         product = factors["P"] * factors["C"] * factors["V"] * factors["L"]
         assert offer["score"] == pytest.approx(product)
         assert 0 < offer["probability"] <= 1
+    stages = {c["stage"] for c in report["explained"]["explanation"] if c["result"] == "stopped"}
+    assert "dates" in stages
+    assert stages & {"eligibility", "applicability", "suitability"}
     for words in ("simulated", "no uplift", "curl -s http://127.0.0.1:", "API key", "/docs"):
         assert words in done.stdout
     assert left_over(tmp_path) == []

@@ -13,7 +13,8 @@ from app.state import ApiState, make_policies
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
 from bandits.thompson import ThompsonPolicy
 from decisioning.errors import RedisUnavailable
-from decisioning.service.decide import SLOW_TURNS, DecisionService, Request
+from decisioning.service.choosing import SLOW_TURNS
+from decisioning.service.decide import DecisionService, Request
 from decisioning.stores.pipe import Pipe
 from tests.e2e.inprocess import decision_service, state_of
 from tests.e2e.outages import pid_of

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.codec import decode, encode
-from profiles.customer import Customer, Profile, Scalar
+from profiles.customer import Customer, Profile, Scalar, Suppression
 from profiles.errors import ProfileCodecError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -26,6 +26,10 @@ customers = st.builds(
     interests=st.dictionaries(texts, numbers, max_size=4),
     consents=st.dictionaries(texts, st.lists(texts, max_size=3).map(tuple), max_size=4),
     known=st.booleans(),
+    suppressions=st.lists(
+        st.builds(Suppression, texts, texts, st.none() | st.integers(0, 2**53), st.integers(0, 2**53)),
+        max_size=3,
+    ).map(tuple),
 )
 
 

@@ -1,10 +1,12 @@
 """The benchmark reads its generator right, its results have their form, and the README says what was measured."""
 
+import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from benchmarks import report, world, wrk
+from benchmarks import report, rules, world, wrk
 from benchmarks.machine import BenchError
 from benchmarks.plan import OFFERS
 from benchmarks.report import Results, Row
@@ -116,3 +118,26 @@ def test_all_offers_but_one_are_where_it_is_measured() -> None:
     treatments = [body for path, body in world.catalogue() if "/treatments/" in path]
     assert sum(body["channel"] == "web" for body in treatments) == OFFERS
     assert len(treatments) == OFFERS + 1
+
+
+@pytest.mark.parametrize(("offers", "distinct"), [(10, 10), (10, 200), (100, 50), (200, 0)])
+def test_the_site_has_as_many_offers_and_distinct_rules_as_it_says(offers: int, distinct: int) -> None:
+    site = rules.make_site(offers, distinct)
+    view = site.catalogue.view("home")
+    assert len(view.offers) == offers
+    assert len(view.conditions.shared) == distinct
+    assert len(site.profiles) == rules.CUSTOMERS
+
+
+def test_the_cost_by_offers_and_rules_is_shown_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "OFFERS", (10,))
+    monkeypatch.setattr(rules, "REPETITIONS", 1)
+    path = tmp_path / "results" / "rules.json"
+    costs = rules.main(Console(quiet=True), path, run_s=0.0)
+    assert [(cost.offers, cost.rules) for cost in costs] == [rules.BASE, (10, 10), (10, 50), (10, 200)]
+    saved = json.loads(path.read_text())
+    assert [row["rules"] for row in saved["decisions"]] == [0, 10, 50, 200]
+    for row in saved["decisions"]:
+        assert min(row[name] for name in ("us_per_decision", "us_rules", "us_allowed", "us_select")) >= 0

@@ -10,14 +10,28 @@ from fastapi.exceptions import RequestValidationError
 import decisioning.errors
 import profiles.errors
 from app.errors import Problem, install
-from decisioning.errors import Conflict, Invalid, LogCodecError, NotFound, ReplayMismatch
+from decisioning.catalog.document import DocumentError
+from decisioning.errors import (
+    Conflict,
+    Invalid,
+    InvalidRule,
+    LogCodecError,
+    NotFound,
+    PreconditionFailed,
+    ReplayMismatch,
+)
 from decisioning.service.replay import ReplayImpossible
 from decisioning.stores.log import FunctionFailed
+from decisioning.stores.pools import BrokenPool
 from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, ProfilesUnavailable
+from rules.errors import RuleError
 
 MAPPED = {
     Invalid("limit", "is too small"): 422,
+    DocumentError("offers", "line 3: must map ids to what they are"): 422,
+    InvalidRule("when", RuleError("there is no attribute", 1, 9, "did you mean it?")): 422,
     NotFound("offer", "gold"): 404,
+    PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
     decisioning.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
     decisioning.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
@@ -26,7 +40,7 @@ MAPPED = {
 }
 # These do not leave the place where they are raised, or are defects.
 INTERNAL = {
-    *(LogCodecError, ReplayMismatch, ReplayImpossible, FunctionFailed),
+    *(LogCodecError, ReplayMismatch, ReplayImpossible, FunctionFailed, BrokenPool),
     *(ImportFileError, InvalidCustomer, ProfileCodecError),
 }
 

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.body import is_json
 from app.api.schemas import Id, Instant, Worth, from_ms, storable, to_ms
-from app.api.schemas_catalog import OfferBody
 from app.api.schemas_customers import CustomerBody
 from app.api.schemas_decisions import check_context
-from decisioning.catalog import FOREVER_MS
+from app.api.schemas_offers import OfferBody
+from decisioning.catalog.model import FOREVER_MS
 
 UTC_INSTANTS = st.datetimes(timezones=st.just(UTC))
 

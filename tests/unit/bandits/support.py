@@ -5,9 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bandits.policy import FloatArray
-from decisioning.catalog import Catalogue, Offer, Placement, PlacementView, Treatment
+from bandits.policy import BoolArray, FloatArray, Policy
+from decisioning.arbitration import weigh
+from decisioning.catalog import Catalogue, PlacementView
+from decisioning.catalog.model import Group, Offer, Placement, Treatment
+from decisioning.engine import Contest, Selection
+from decisioning.engine import select as select_contest
 
 
 def view_of(numbers: Sequence[int], values: Sequence[float] | None = None, slots: int = 3) -> PlacementView:
@@ -20,7 +25,8 @@ def view_of(numbers: Sequence[int], values: Sequence[float] | None = None, slots
         for number, value in zip(numbers, values or [1.0] * len(numbers), strict=True)
     }
     placement = Placement(placement_id="home", channel="web", slots=slots)
-    return Catalogue(version=1, offers=offers, placements={"home": placement}).view("home")
+    groups = {"g": Group("g", "Group", "grow")}
+    return Catalogue(version=1, groups=groups, offers=offers, placements={"home": placement}).view("home")
 
 
 def chi_squared_score(observed: Iterable[float], expected: Iterable[float], *, fitted: int = 1) -> float:
@@ -57,3 +63,17 @@ def counts(values: Iterable[Any], keys: Iterable[Any]) -> Mapping[Any, int]:
 def sums(n: float, s: float, e: float) -> FloatArray:
     """The state of one thompson arm: observations, acceptances, expected acceptances."""
     return np.array([n, s, e])
+
+
+def select(
+    view: PlacementView,
+    available: BoolArray,
+    priors: NDArray[np.float32],
+    policy: Policy,
+    prepared: Any,
+    slots: int,
+    decision_id: str,
+) -> Selection:
+    """A selection in a placement without dates, as the engine makes it."""
+    contest = Contest(view, available, priors, weigh(view, None), 0, slots, decision_id)
+    return select_contest(contest, policy, prepared)

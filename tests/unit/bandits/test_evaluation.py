@@ -15,8 +15,7 @@ from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
 from bandits.thompson import ThompsonPolicy
 from bandits.worlds import world
-from decisioning.engine import select
-from tests.unit.bandits.support import binomial_bounds, view_of
+from tests.unit.bandits.support import binomial_bounds, select, view_of
 
 ESTIMATORS = [inverse_propensity, self_normalised]
 REWARD = [1.0, 0.0, 2.5, 1.0, -1.0]

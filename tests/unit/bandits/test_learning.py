@@ -13,8 +13,7 @@ from bandits.policy import Observation, Policy
 from bandits.random import RandomPolicy
 from bandits.state import ArmTable, contribution
 from bandits.thompson import DAY_S, ThompsonPolicy
-from decisioning.engine import select
-from tests.unit.bandits.support import view_of
+from tests.unit.bandits.support import select, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])
 START_S = 1_750_000_000.0

@@ -14,8 +14,7 @@ import pytest
 from bandits.policy import PolicySpec
 from bandits.registry import build
 from bandits.worlds import observations, table_of
-from decisioning.engine import select
-from tests.unit.bandits.support import chi_squared_score, counts, view_of
+from tests.unit.bandits.support import chi_squared_score, counts, select, view_of
 
 DECISIONS = 20_000
 NUMBERS = [2, 3, 5, 7, 11, 13, 17]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.demo import steering
 from app.demo.client import Api, DemoError
 from app.demo.journey import Journey
 from app.demo.load import catalogue, create_catalogue
@@ -99,12 +100,15 @@ async def test_the_catalogue_is_created_in_an_order_that_works(journey: Journey)
     seen: list[tuple[int, int]] = []
     async with service.client() as http:
         count = await create_catalogue(Api(http), offers, lambda done, total: seen.append((done, total)))
-    assert count == len(service.puts) == 3 + 27 * 4 + 3
+    steered = len(list(steering.before_offers())) + len(list(steering.after_offers()))
+    assert count == len(service.puts) == 3 + 27 * 4 + 3 + steered
     assert seen[-1] == (count, count)
     known: set[str] = set()
     for path, body in service.puts:
         parts = path.strip("/").split("/")
-        if "group" in body:
+        if body.get("offer") is not None:
+            assert body["offer"] in known
+        if body.get("group") is not None:
             assert body["group"] in known
         if parts[-2] == "treatments":
             assert parts[2] in known

@@ -29,6 +29,11 @@ def row(policy: str, decided: int, accepted: int) -> dict[str, Any]:
     }
 
 
+def _stopped(offer_id: str, stage: str, name: str, observed: Any) -> dict[str, Any]:
+    stop = {"stage": stage, "name": name, "observed": observed, "required": None}
+    return {"offer_id": offer_id, "result": "stopped", "stage": stage, "stops": [stop]}
+
+
 @pytest.fixture
 def figures() -> Figures:
     made = Figures(
@@ -54,6 +59,12 @@ def figures() -> Figures:
                     "probability": 0.875,
                 },
                 {"offer_id": "o2", "rank": 2, "score": None, "factors": None, "probability": None},
+            ],
+            "explanation": [
+                {"offer_id": "o1", "result": "chosen", "rank": 1},
+                {"offer_id": "o4", "result": "ready", "rank": None},
+                _stopped("o5", "suitability", "cooks", {"customer.interests.grocery": None}),
+                *(_stopped(f"o{number}", "dates", "over", 1) for number in range(6, 10)),
             ],
         },
         example_customer="household-1",
@@ -85,6 +96,13 @@ def test_everything_promised_is_on_screen(figures: Figures) -> None:
     assert "18.0%" in text
     assert "5.0% - 25.0%" in text
     assert "live feedback added 790 observations" in text
+
+
+def test_why_and_why_not_are_on_screen(figures: Figures) -> None:
+    text = shown(figures, width=200)
+    assert "suitability, cooks: customer.interests.grocery is missing" in text
+    assert "others were drawn" in text
+    assert "o6; o7 and 2 more" in text
 
 
 def test_policies_come_before_history(figures: Figures) -> None:

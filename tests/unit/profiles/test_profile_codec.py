@@ -4,11 +4,24 @@ import numpy as np
 import pytest
 
 from profiles.codec import MAGIC, TOMBSTONE, VERSION, decode, decode_cached, encode
-from profiles.customer import Customer, Profile
+from profiles.customer import Customer, Profile, Suppression
 from profiles.errors import ProfileCodecError
 
+LISTED = (
+    Suppression("complaints", "slow", 1_800_000_000_000, 1_700_000_000_000),
+    Suppression("register", "", None, 0),
+)
 PROFILE = Profile(
-    Customer("c1", {"age": 41, "rate": 2.0, "vip": False}, {"clv": 3.5}, ("loan",), {}, {"ads": ("*",)}),
+    Customer(
+        "c1",
+        {"age": 41, "rate": 2.0, "vip": False},
+        {"clv": 3.5},
+        ("loan",),
+        {},
+        {"ads": ("*",)},
+        True,
+        LISTED,
+    ),
     np.array([1, 7], np.uint32),
     np.array([0.25, 1.0], np.float32),
 )
@@ -24,9 +37,9 @@ def test_a_tombstone_is_no_profile() -> None:
 
 def test_another_version_is_a_miss() -> None:
     blob = encode(PROFILE)
-    assert blob[:4] == MAGIC == b"nbp\x01"
+    assert blob[:4] == MAGIC == b"nbp\x02"
     other = blob[:3] + bytes([VERSION + 1]) + blob[4:]
-    with pytest.raises(ProfileCodecError, match="version 1"):
+    with pytest.raises(ProfileCodecError, match="version 2"):
         decode(other)
     assert decode_cached(other) is None
 
@@ -51,3 +64,10 @@ def test_numbers_keep_their_types_and_arrays_are_read_only() -> None:
 def test_text_that_is_not_unicode_is_refused_when_written() -> None:
     with pytest.raises(ProfileCodecError, match="cannot be written"):
         encode(Profile.unknown("\ud800"))
+
+
+def test_what_could_not_be_read_is_never_written() -> None:
+    """Else a customer on a suppression list could be taken for one who is on none."""
+    with pytest.raises(ProfileCodecError, match="could not be read"):
+        encode(Profile.unreadable("c1"))
+    assert decode(encode(PROFILE)).customer.suppressions == LISTED

@@ -1,0 +1,141 @@
+"""The simple kinds of catalogue entries, as they travel. Field names are those of the catalogue's model."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from app.api.schemas import Body, Id, Instant, Name, Number, Text, examples, storable, to_ms
+from decisioning.catalog.model import FOREVER_MS
+
+Goal = Literal["acquire", "grow", "retain", "serve"]
+Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
+Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+Cel = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
+Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+TimeZone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
+ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
+
+AttributePath = Annotated[
+    str, StringConstraints(pattern=r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$")
+]
+SegmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
+
+class AttributeBody(Body):
+    """An attribute that rules may refer to. Its id is its path, such as ``customer.age``."""
+
+    model_config = examples(
+        {"type": "string", "description": "where the customer lives", "values": ["north", "south"]}
+    )
+
+    type: Literal["string", "number", "int", "bool", "list", "timestamp"]
+    description: Text = ""
+    unit: Annotated[str, StringConstraints(max_length=40)] | None = None
+    values: list[bool | Number | Name] = Field(default_factory=list, max_length=1000)
+
+
+class SegmentBody(Body):
+    """A named condition on customers: ``segment.<id>`` in rules."""
+
+    model_config = examples({"when": "customer.age > 30", "description": "grown up"})
+
+    when: Cel
+    description: Text = ""
+
+
+class ContactPolicyBody(Body):
+    """At most ``max`` contacts within ``window_s``, then nothing in scope for ``suppress_s`` more."""
+
+    model_config = examples(
+        {"name": "two a week", "max": 2, "window_s": 604800, "scope": "group", "outcomes": ["decided"]}
+    )
+
+    name: Name
+    max: int = Field(ge=1, le=1_000_000)
+    window_s: Seconds
+    outcomes: list[ContactKind] = Field(["decided"], min_length=1, max_length=5)
+    scope: Literal["offer", "group", "goal", "all"] = "offer"
+    channels: list[Id] = Field(default_factory=list, max_length=50)
+    suppress_s: int = Field(0, ge=0, le=366 * 86_400)
+    applies_to: Id | None = None
+
+
+class QuietHoursBody(Body):
+    """No contact from ``start`` to ``end`` of the customer's own time (attribute ``time_zone``)."""
+
+    model_config = examples(
+        {"start": "21:00", "end": "08:00", "channels": ["call"], "time_zone": "Europe/Madrid"}
+    )
+
+    start: Clock
+    end: Clock
+    channels: list[Id] = Field(default_factory=list, max_length=50)
+    time_zone: TimeZone = "UTC"
+
+
+class CapacityBody(Body):
+    """At most ``max`` decisions in a period, for offers that match what is given."""
+
+    model_config = examples({"name": "call-backs", "max": 300, "per": "day", "team": "callback"})
+
+    name: Name
+    max: int = Field(ge=0, le=1_000_000_000)
+    per: Literal["hour", "day", "total"] = "day"
+    time_zone: TimeZone = "UTC"
+    offer: Id | None = None
+    group: Id | None = None
+    channel: Id | None = None
+    team: Id | None = None
+
+
+class OverrideBody(Body):
+    """What comes first from ``starts_at`` to ``ends_at``."""
+
+    model_config = examples(
+        {
+            "reason": "spring campaign",
+            "offer": "gold",
+            "starts_at": "2026-05-01T00:00:00Z",
+            "ends_at": "2026-06-01T00:00:00Z",
+        }
+    )
+
+    reason: Name
+    offer: Id | None = None
+    group: Id | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """The form that is kept in the catalogue."""
+        body = self.model_dump(exclude={"starts_at", "ends_at"})
+        body["starts_ms"] = 0 if self.starts_at is None else max(to_ms(self.starts_at), 0)
+        body["ends_ms"] = FOREVER_MS if self.ends_at is None else to_ms(self.ends_at)
+        return body
+
+
+class ContextWeightBody(Body):
+    """When ``when`` holds, a goal, a group or an offer weighs ``percent`` more (or less)."""
+
+    model_config = examples({"when": "context.placement == 'desk'", "percent": 100, "goal": "retain"})
+
+    when: Cel
+    percent: Percent
+    goal: Goal | None = None
+    group: Id | None = None
+    offer: Id | None = None
+
+
+class GoalBody(Body):
+    """A lever on all offers of a goal, in percent."""
+
+    model_config = examples({"lever": 25})
+
+    lever: Percent
+
+
+class KindPublished(BaseModel):
+    """The thing, and the version of the catalogue in which it is in force (or gone)."""
+
+    id: str
+    catalog_version: int

@@ -1,0 +1,288 @@
+"""What a catalogue is made of. Plain immutable values; times are Unix milliseconds, ends are exclusive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FOREVER_MS = 2**62
+
+Goal = Literal["acquire", "grow", "retain", "serve"]
+GOALS: tuple[Goal, ...] = ("acquire", "grow", "retain", "serve")
+Tier = Literal["eligibility", "applicability", "suitability"]
+TIERS: tuple[Tier, ...] = ("eligibility", "applicability", "suitability")
+Status = Literal["draft", "scheduled", "live", "paused", "ended"]
+NEXT_STATUS: Mapping[Status, frozenset[Status]] = {
+    "draft": frozenset({"scheduled", "live", "ended"}),
+    "scheduled": frozenset({"live", "paused", "draft", "ended"}),
+    "live": frozenset({"scheduled", "paused", "ended"}),
+    "paused": frozenset({"live", "scheduled", "ended"}),
+    "ended": frozenset(),
+}
+"""What an offer may become. Ended is final: only a rollback brings it back."""
+LegalBasis = Literal["consent", "contract", "legitimate_interest", "legal_obligation"]
+ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
+Scope = Literal["offer", "group", "goal", "all"]
+Factor = Literal["P", "C", "V", "L"]
+TieBreak = Literal["oldest", "newest", "value"]
+Scalar = str | float | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContactLimit:
+    """At most ``max`` decisions for an offer to one customer within any ``window_s`` seconds."""
+
+    max: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPolicy:
+    """How often a customer may be contacted.
+
+    Counted are contacts of ``outcomes`` in ``channels`` (all if empty) within any ``window_s`` seconds over the same
+    ``scope`` as the offer at hand: the same offer, offers of its group or goal, or all offers. When ``max`` is
+    reached, what is in scope is suppressed for ``suppress_s`` more seconds (0: until the window has moved on).
+    ``applies_to`` names the offer, group or goal that the policy is about; all if ``None``. ``max=1`` makes
+    ``window_s`` a minimum gap.
+    """
+
+    policy_id: str
+    name: str
+    max: int
+    window_s: int
+    outcomes: tuple[ContactKind, ...] = ("decided",)
+    scope: Scope = "offer"
+    channels: tuple[str, ...] = ()
+    suppress_s: int = 0
+    applies_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """No contact in ``channels`` (all if empty) from ``start`` to ``end`` (``HH:MM``) of the customer's own time.
+
+    The time zone is the customer's attribute ``time_zone``, or ``time_zone`` here.
+    """
+
+    quiet_id: str
+    start: str
+    end: str
+    channels: tuple[str, ...] = ()
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """At most ``max`` decisions a day or an hour (of ``time_zone``), or in total, by all processes together.
+
+    Counted are offers that match all of ``offer``, ``group``, ``channel`` and ``team`` that are given.
+    """
+
+    capacity_id: str
+    name: str
+    max: int
+    per: Literal["hour", "day", "total"] = "day"
+    time_zone: str = "UTC"
+    offer: str | None = None
+    group: str | None = None
+    channel: str | None = None
+    team: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named condition on customers, to be used in rules as ``segment.<name>`` and in reports."""
+
+    segment_id: str
+    when: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """From ``starts_ms`` to ``ends_ms`` an offer, or a group, comes first, before all that is not overridden."""
+
+    override_id: str
+    reason: str
+    offer: str | None = None
+    group: str | None = None
+    starts_ms: int = 0
+    ends_ms: int = FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWeight:
+    """When ``when`` holds, offers of a goal, of a group, or one offer weigh ``percent`` more (or less) in ``C``."""
+
+    weight_id: str
+    when: str
+    percent: float
+    goal: Goal | None = None
+    group: str | None = None
+    offer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition of an offer. Tiers: may they ever, does it make sense now, is it right for them."""
+
+    name: str
+    tier: Tier
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAfter:
+    """Not within ``within_s`` seconds after contacts of ``outcomes`` with another offer, or group."""
+
+    within_s: int
+    offer: str | None = None
+    group: str | None = None
+    outcomes: tuple[ContactKind, ...] = ("accepted",)
+
+
+@dataclass(frozen=True, slots=True)
+class AfterRejection:
+    """After a rejection of this offer, related ones are suppressed for ``for_s`` seconds.
+
+    Related are: the offer itself, offers of its group, or offers with the same value of ``attribute``.
+    """
+
+    for_s: int
+    scope: Literal["offer", "group", "attribute"] = "offer"
+    attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStep:
+    """A talking point; said when ``when`` holds (always if ``None``)."""
+
+    step_id: str
+    text: str
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """What a customer may object, and what can be answered."""
+
+    objection: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How an agent puts an offer: ordered steps, and answers to objections."""
+
+    steps: tuple[ScriptStep, ...] = ()
+    objections: tuple[Objection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """How an offer is put in one channel and language. Texts may hold ``{{ customer.first_name }}`` style variables.
+
+    ``fallbacks`` says what stands for a variable that has no value.
+    """
+
+    treatment_id: str
+    channel: str
+    language: str
+    title: str
+    message: str
+    image: str | None = None
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
+    script: Script | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A family of offers under a goal. ``lever``: percent more (or less) in ``L`` for all of them."""
+
+    group_id: str
+    name: str
+    goal: Goal
+    lever: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that can be proposed.
+
+    ``value`` is what an acceptance is worth; ``value_expression`` computes it in CEL, with ``value`` where it cannot.
+    ``mandatory`` offers come first, without arbitration; ``transactional`` ones do not use up contact limits.
+    ``requires_consent`` is the purpose. With the legal basis ``consent`` the customer must have agreed to it; with
+    another one the customer must not have objected (which is a record of the purpose without any channel).
+    """
+
+    offer_id: str
+    number: int
+    name: str
+    group: str
+    value: float
+    status: Status = "live"
+    starts_ms: int = 0
+    ends_ms: int = FOREVER_MS
+    requires_consent: str | None = None
+    contact_limits: tuple[ContactLimit, ...] = ()
+    treatments: tuple[Treatment, ...] = ()
+    value_expression: str | None = None
+    lever: float = 0.0
+    legal_basis: LegalBasis = "consent"
+    mandatory: bool = False
+    transactional: bool = False
+    team: str | None = None
+    attributes: Mapping[str, Scalar] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    min_propensity: float = 0.0
+    not_with: tuple[str, ...] = ()
+    not_after: tuple[NotAfter, ...] = ()
+    after_rejection: tuple[AfterRejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A place that asks.
+
+    ``presentation``: ``implicit`` when being in the answer means being seen (a web page), ``explicit`` when the caller
+    confirms it (an agent reads it out). ``without_history``: what happens to offers with contact limits while
+    the contact history cannot be read. ``confirm_within_s``: an explicit placement that has not confirmed the
+    presentation by then gives back what was reserved. ``off``: factors of the score that are switched off.
+    ``when``: nothing is offered unless this holds. ``max_per_group``: at most so many offers of a group in one answer.
+    """
+
+    placement_id: str
+    channel: str
+    slots: int = 1
+    default_offers: tuple[str, ...] = ()
+    deadline_ms: int = 100
+    presentation: Literal["implicit", "explicit"] = "implicit"
+    reward_window_s: int = 7 * 86_400
+    policy: str = "thompson"
+    fallback_policy: str = "propensity"
+    control_policy: str = "random"
+    control_share: float = 0.1
+    experiment_salt: str = ""
+    without_history: Literal["withhold", "allow"] = "withhold"
+    confirm_within_s: int = 900
+    off: tuple[Factor, ...] = ()
+    when: str | None = None
+    min_propensity: float = 0.0
+    max_per_group: int | None = None
+    tie_break: TieBreak = "oldest"
+
+
+def percent(*levers: float) -> float:
+    """Weights in percent add up and are normalised once: ``1 + sum / 100``, never below 0."""
+    return max(1.0 + sum(levers) / 100.0, 0.0)
+
+
+def effective_status(offer: Offer, now_ms: int) -> Status:
+    """The status with the dates looked at: scheduled before the start, ended after the end, live in between."""
+    if offer.status in ("draft", "ended"):
+        return offer.status
+    if offer.ends_ms <= now_ms:
+        return "ended"
+    if offer.status == "paused":
+        return "paused"
+    return "scheduled" if now_ms < offer.starts_ms else "live"

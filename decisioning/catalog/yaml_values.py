@@ -1,0 +1,110 @@
+"""YAML as plain values, with the line of each: the part of YAML that a catalogue needs, and nothing surprising.
+
+``true`` and ``false`` are the only truth values, so that ``off``, ``on``, ``yes`` and ``no`` are names, and numbers are
+decimal, so that ``21:00`` is a text. There are no anchors, aliases and tags: they can blow a small file up to a large
+one, or make of it what it does not say.
+"""
+
+import contextlib
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import yaml
+
+from decisioning.errors import Invalid
+
+MAX_DEPTH = 12
+_FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FAST_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""In C where PyYAML was built with it: a catalogue of 2,500 offers has a million characters and more."""
+
+Lines = Mapping[tuple[Any, ...], int]
+"""The line of every path."""
+
+_TAG = "tag:yaml.org,2002:"
+_COLLECTIONS = (f"{_TAG}map", f"{_TAG}seq")
+# All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
+_RESOLVED = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+][0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+)
+_KEPT = (f"{_TAG}null", f"{_TAG}timestamp")
+
+
+class DocumentError(Invalid):
+    """The document is wrong; the field is the path, and the message names the line."""
+
+
+def path_text(path: tuple[Any, ...]) -> str:
+    """A path with dots."""
+    return ".".join(str(part) for part in path)
+
+
+def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """The document as plain values, and the line of every path. Raises ``DocumentError``."""
+    lines: dict[tuple[Any, ...], int] = {(): 1}
+    try:
+        _check_structure(text)
+        with contextlib.closing(_Loader(text)) as loader:
+            node = loader.get_single_node()
+            return (None if node is None else _value(loader, node, (), lines)), lines
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DocumentError("document", f"line {line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DocumentError("document", f"is not YAML: {error}") from None
+
+
+def _check_structure(text: str) -> None:
+    """Refuse aliases and deep nesting before anything is made of them."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_FAST_LOADER):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise DocumentError("document", f"line {line}: aliases (*name) are not taken here")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise DocumentError("document", f"line {line}: is nested more than {MAX_DEPTH} levels deep")
+
+
+class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in found if tag in _KEPT]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def close(self) -> None:
+        """Let go of what it has read."""
+        self.dispose()
+
+
+for _name, _pattern, _first in _RESOLVED:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})$"), list(_first))
+
+
+def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        raise DocumentError(path_text(path), f"line {lines[path]}: tags ({node.tag}) are not taken here")
+    if isinstance(node, yaml.MappingNode):
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str | int):
+                raise DocumentError(path_text(path), f"line {line}: names must be plain text")
+            key = str(key) if path != () else key
+            if key in found:
+                raise DocumentError(path_text((*path, key)), f"line {line}: {key!r} is there twice")
+            found[key] = _value(loader, value_node, (*path, key), lines)
+            lines[*path, key] = line
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*path, i), lines) for i, item in enumerate(node.value)]
+    return loader.construct_object(node)

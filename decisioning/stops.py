@@ -1,0 +1,36 @@
+"""Why an offer was not chosen: one vocabulary for all stages."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Stage = Literal[
+    "status",
+    "channel",
+    "dates",
+    "placement",
+    "eligibility",
+    "applicability",
+    "suitability",
+    "consent",
+    "suppression",
+    "quiet_hours",
+    "contact",
+    "exclusion",
+    "capacity",
+    "propensity",
+    "arbitration",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The stage and the rule or limit, by name, that stopped an offer; what was observed against what was required.
+
+    ``allowed_again_ms``: when it would become allowed again if nothing else happens (Unix ms), if that is known.
+    """
+
+    stage: Stage
+    name: str
+    observed: Any = None
+    required: Any = None
+    allowed_again_ms: int | None = None

@@ -1,0 +1,188 @@
+"""A small catalogue with every kind of contact rule, and decisions made by hand on the real Redis functions."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+
+from decisioning.arbitration import Factors
+from decisioning.catalog import Catalogue
+from decisioning.catalog.model import (
+    AfterRejection,
+    ContactLimit,
+    ContactPolicy,
+    Group,
+    NotAfter,
+    Offer,
+    Placement,
+    QuietHours,
+    Treatment,
+)
+from decisioning.catalog.view import PlacementView
+from decisioning.engine import Choice, Selection
+from decisioning.keys import Keys
+from decisioning.records import Header
+from decisioning.stores.loader import load_functions
+from decisioning.stores.log import DecideReply, RedisLog
+from decisioning.stores.pipe import Pipe
+from decisioning.stores.streams import make_redis
+from profiles.customer import Customer, Scalar, Suppression
+
+CHANNELS = ("web", "phone")
+GROUPS = {
+    "cards": Group("cards", "Cards", "grow"),
+    "loans": Group("loans", "Loans", "acquire"),
+    "service": Group("service", "Service", "serve"),
+}
+TREATMENTS = tuple(Treatment(channel, channel, "en", "T", "") for channel in CHANNELS)
+
+
+def offer(number: int, offer_id: str, group: str, **fields: Any) -> Offer:
+    """A live offer in both channels."""
+    return Offer(offer_id, number, offer_id, group, 1.0, treatments=TREATMENTS, **fields)
+
+
+OFFERS = {
+    o.offer_id: o
+    for o in (
+        offer(
+            1,
+            "gold",
+            "cards",
+            contact_limits=(ContactLimit(2, 10),),
+            after_rejection=(AfterRejection(30, "group"),),
+        ),
+        offer(2, "blue", "cards", not_after=(NotAfter(20, offer="home"),)),
+        offer(
+            3,
+            "home",
+            "loans",
+            attributes={"brand": "x"},
+            after_rejection=(AfterRejection(60, "attribute", "brand"),),
+        ),
+        offer(
+            4,
+            "car",
+            "loans",
+            attributes={"brand": "x"},
+            not_after=(NotAfter(15, group="cards", outcomes=("decided", "clicked")),),
+        ),
+        offer(5, "bill", "service", transactional=True, after_rejection=(AfterRejection(20),)),
+        offer(6, "news", "service", attributes={"brand": "x"}),
+    )
+}
+POLICIES = {
+    p.policy_id: p
+    for p in (
+        ContactPolicy("all", "three in half a minute", 3, 30, scope="all"),
+        ContactPolicy("group", "two of a group", 2, 20, scope="group", suppress_s=25),
+        ContactPolicy(
+            "acquire",
+            "one presented loan",
+            1,
+            40,
+            ("presented", "accepted"),
+            "goal",
+            applies_to="acquire",
+        ),
+        ContactPolicy("phone", "one call about the same", 1, 12, scope="offer", channels=("phone",)),
+    )
+}
+PLACEMENTS = {
+    "web": Placement("web", "web", slots=3),
+    "phone": Placement(
+        "phone", "phone", slots=3, presentation="explicit", confirm_within_s=8, reward_window_s=100
+    ),
+}
+
+
+def catalogue(
+    offers: Mapping[str, Offer] = OFFERS,
+    policies: Mapping[str, ContactPolicy] = POLICIES,
+    quiet: Mapping[str, QuietHours] | None = None,
+    placements: Mapping[str, Placement] = PLACEMENTS,
+) -> Catalogue:
+    """The catalogue, or one with other parts."""
+    return Catalogue(1, GROUPS, offers, placements, contact_policies=policies, quiet_hours=quiet or {})
+
+
+def customer(
+    name: str = "ann",
+    suppressions: Sequence[Suppression] | None = (),
+    attributes: Mapping[str, Scalar] | None = None,
+) -> Customer:
+    """A customer with a record."""
+    suppressed = None if suppressions is None else tuple(suppressions)
+    return Customer(name, dict(attributes or {}), {}, (), {}, {}, True, suppressed)
+
+
+def row_of(view: PlacementView, offer_id: str) -> int:
+    """The row of an offer."""
+    return [o.offer_id for o in view.offers].index(offer_id)
+
+
+def selection_of(view: PlacementView, offer_ids: Iterable[str]) -> Selection:
+    """A selection as the engine would have made it."""
+    choices = tuple(
+        Choice(view.offers[row], row, rank, Factors(0.5, 1.0, 1.0, 1.0), 1.0, 0.5)
+        for rank, row in enumerate((row_of(view, o) for o in offer_ids), start=1)
+    )
+    numbers = np.array([c.offer.number for c in choices], np.uint32)
+    return Selection(choices, numbers, np.full(len(choices), 0.5, np.float32))
+
+
+def header_of(
+    view: PlacementView, chosen: Selection, customer_id: str, decision_id: str, now_ms: int
+) -> Header:
+    """The header of a decision, as far as the log looks at it."""
+    placement = view.placement
+    until_ms = now_ms + placement.reward_window_s * 1000
+    return {
+        "decision_id": decision_id,
+        "customer_id": customer_id,
+        "placement": placement.placement_id,
+        "channel": placement.channel,
+        "presentation": placement.presentation,
+        "policy": {"name": "thompson", "version": 1},
+        "catalog_version": 1,
+        "epoch": 0,
+        "decided_at_ms": now_ms,
+        "until_ms": until_ms,
+        "offers": [{"offer_id": c.offer.offer_id} for c in chosen.choices],
+        "numbers": [c.offer.number for c in chosen.choices],
+        "source": "live",
+        "contact": view.contact.remembered([c.row for c in chosen.choices], now_ms, until_ms),
+    }
+
+
+async def decide(
+    log: RedisLog,
+    view: PlacementView,
+    who: Customer,
+    decision_id: str,
+    offer_ids: Iterable[str],
+    now_ms: int,
+) -> DecideReply:
+    """Write a decision for these offers."""
+    chosen = selection_of(view, offer_ids)
+    header = header_of(view, chosen, who.customer_id, decision_id, now_ms)
+    return await log.decide(header, chosen, view, who)
+
+
+@asynccontextmanager
+async def redis_log(url: str, buckets: int = 2) -> AsyncIterator[RedisLog]:
+    """The log on a real server, with the functions loaded and every bucket marked as whole."""
+    redis = make_redis(url)
+    try:
+        await load_functions(redis)
+        for bucket in range(buckets):
+            await redis.set(Keys(buckets).whole(bucket), "1")
+    finally:
+        await redis.aclose()
+    pipe = Pipe(url, stall_ms=5000)
+    await pipe.start()
+    try:
+        yield RedisLog(pipe, Keys(buckets))
+    finally:
+        await pipe.stop()

@@ -1,0 +1,113 @@
+"""Suppression lists over HTTP: whoever is on one is left alone at once, in every process."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from app.keys import Role
+from tests.contract.support import Instance, Nextbest, decide, problem_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LATER = (datetime.now(UTC) + timedelta(days=30)).isoformat()
+EARLIER = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def instances(shop: Nextbest) -> AsyncIterator[tuple[Instance, Instance]]:
+    """Two API instances, and the placement `quiet` with one offer that needs no consent."""
+    await shop.api.ok("PUT", "/v1/offers/leaflet", json={"name": "x", "group": "cards"})
+    await shop.api.ok("PUT", "/v1/offers/leaflet/treatments/t", json={"channel": "post", "title": "Leaflet"})
+    await shop.api.ok("PUT", "/v1/placements/post", json={"channel": "post", "deadline_ms": 5000})
+    async with shop.another() as other:
+        yield shop.api, other
+
+
+async def offered(instance: Instance, customer_id: str) -> bool:
+    """Whether the offer is made."""
+    answer = await decide(instance, customer_id, "post")
+    assert answer["degraded"] == []
+    return bool(answer["offers"])
+
+
+@pytest.mark.parametrize("customer_id", ["ann", "a/b", "Zoë"])
+async def test_a_suppression_is_in_force_at_once_everywhere(
+    instances: tuple[Instance, Instance], customer_id: str
+) -> None:
+    here, there = instances
+    for known in (False, True):
+        if known:
+            await here.ok("PUT", f"/v1/customers/{customer_id}", json={"attributes": {"age": 30}})
+        for _ in range(3):
+            assert await offered(here, customer_id)
+            assert await offered(there, customer_id)
+            body = {"reason": "do-not-contact register", "until": LATER}
+            path = f"/v1/suppressions/register/{customer_id}"
+            answer = await here.ok("PUT", path, json=body, role="ops")
+            assert answer == {"list_id": "register", "customer_id": customer_id}
+            assert not await offered(there, customer_id)
+            assert not await offered(here, customer_id)
+            response = await there.call("DELETE", path, role="ops")
+            assert response.status_code == 204
+            assert not response.content
+
+
+async def test_a_customer_shows_the_lists(instances: tuple[Instance, Instance]) -> None:
+    here, _ = instances
+    await here.ok("PUT", "/v1/suppressions/register/bob", json={"reason": "asked for it"})
+    await here.ok("PUT", "/v1/suppressions/complaints/bob", json={"reason": "delivery", "until": EARLIER})
+    found = await here.ok("GET", "/v1/customers/bob")
+    shown: list[dict[str, Any]] = found["suppressions"]
+    assert [(s["list_id"], s["reason"]) for s in shown] == [
+        ("complaints", "delivery"),
+        ("register", "asked for it"),
+    ]
+    assert datetime.fromisoformat(shown[0]["until"]) <= datetime.fromisoformat(EARLIER)
+    assert shown[1]["until"] is None
+    assert datetime.fromisoformat(shown[1]["added_at"]) <= datetime.now(UTC)
+
+    assert not await offered(here, "bob")
+    await here.call("DELETE", "/v1/suppressions/register/bob")
+    assert await offered(here, "bob")  # the other one is over
+    await here.ok("PUT", "/v1/suppressions/complaints/bob", json={"reason": "delivery again"})
+    assert not await offered(here, "bob")
+
+
+async def test_a_record_that_changes_leaves_the_lists_alone(instances: tuple[Instance, Instance]) -> None:
+    here, _ = instances
+    await here.ok("PUT", "/v1/suppressions/register/cem", json={"reason": "asked for it"})
+    await here.ok("PUT", "/v1/customers/cem", json={"consents": {"marketing": ["*"]}})
+    assert not await offered(here, "cem")
+    assert len((await here.ok("GET", "/v1/customers/cem"))["suppressions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "reason"),
+        ({"reason": ""}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+        ({"reason": "a\x00b"}, "reason"),
+        ({"reason": "x", "until": "tomorrow"}, "until"),
+        ({"reason": "x", "until": "2030-01-01T00:00:00"}, "until"),
+        ({"reason": "x", "untill": None}, "untill"),
+    ],
+)
+async def test_bad_bodies_are_refused(
+    instances: tuple[Instance, Instance], body: dict[str, Any], field: str
+) -> None:
+    problem_of(await instances[0].call("PUT", "/v1/suppressions/register/dee", json=body), 422, field)
+
+
+async def test_what_is_not_there_and_who_may_not(instances: tuple[Instance, Instance]) -> None:
+    here, _ = instances
+    problem_of(await here.call("DELETE", "/v1/suppressions/register/nobody"), 404)
+    problem_of(await here.call("PUT", "/v1/suppressions/a b/nobody", json={"reason": "x"}), 422)
+    roles: tuple[Role, ...] = ("frontend", "scientist")
+    for role in roles:
+        path = "/v1/suppressions/register/eve"
+        problem_of(await here.call("PUT", path, json={"reason": "x"}, role=role), 403)
+        problem_of(await here.call("DELETE", path, role=role), 403)

@@ -1,0 +1,84 @@
+"""An outcome that is told when its decision has left Redis is a contact all the same."""
+
+import numpy as np
+import pytest
+
+from decisioning.contact import Contact, parse_history
+from decisioning.records import Decided, Outcome
+from decisioning.service.feedback import Feedback, FeedbackService
+from decisioning.stores.streams import make_redis
+from tests import contact_world as world
+
+NOW_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+
+
+class Archived:
+    """An archive with one decision, and what was told of it."""
+
+    def __init__(self, decided: Decided, *told: str) -> None:
+        self._decided = decided
+        self._told = told
+
+    async def decision(self, decision_id: str) -> Decided | None:
+        return self._decided if decision_id == self._decided.decision_id else None
+
+    async def outcomes(self, decision_id: str) -> list[Outcome]:
+        header = self._decided.header
+        return [
+            Outcome(
+                bucket=0,
+                position="1-0",
+                decision_id=decision_id,
+                decided_at_ms=header["decided_at_ms"],
+                offer_id=header["offers"][0]["offer_id"],
+                offer=header["numbers"][0],
+                outcome=told,
+                value=None,
+                at_ms=NOW_MS - DAY_MS,
+                recorded_ms=NOW_MS - DAY_MS,
+                late=False,
+                reward=None,
+                prior=0.5,
+                policy="thompson@1",
+                placement="phone",
+            )
+            for told in self._told
+        ]
+
+
+@pytest.mark.parametrize(
+    ("offer_id", "told", "kinds"),
+    [
+        ("news", (), "r"),
+        ("news", ("released",), "dr"),
+        ("bill", ("released",), "R"),
+        ("news", ("presented",), "r"),
+    ],
+)
+async def test_it_is_kept(redis_url: str, offer_id: str, told: tuple[str, ...], kinds: str) -> None:
+    name = f"late-{offer_id}-{'-'.join(told)}"
+    view = world.catalogue().view("phone")
+    header = world.header_of(view, world.selection_of(view, [offer_id]), name, name, NOW_MS - 3 * DAY_MS)
+    number = world.OFFERS[offer_id].number
+    async with world.redis_log(redis_url) as log:
+        bucket = log.keys.bucket(name)
+        decided = Decided(bucket, "1-0", header, np.array([number], np.uint32), np.array([0.5], np.float32))
+        redis = make_redis(redis_url)
+        await redis.set(log.keys.owner(name), f"{bucket} {name}")
+        await redis.aclose()
+        service = FeedbackService(log, Archived(decided, *told), lambda: NOW_MS)
+        for expected in ("late", "duplicate"):
+            feedback = Feedback(name, offer_id, "rejected", at_ms=NOW_MS - DAY_MS)
+            assert await service.record(feedback) == expected
+        reply = await log.pipe.call("ZRANGE", log.keys.contact(name), 0, -1, "WITHSCORES")
+    group, goal = world.OFFERS[offer_id].group, "serve"
+    assert parse_history(reply) == [
+        Contact(number, NOW_MS - DAY_MS, group, goal, kind, "phone") for kind in kinds
+    ]
+
+
+def test_members_of_another_form_are_left_out() -> None:
+    assert parse_history([b"7:an-old-decision", b"1", b"7:g:grow:d:web:x:y", b"2"]) == [
+        Contact(7, 2, "g", "grow", "d", "web")
+    ]

@@ -1,0 +1,137 @@
+"""`nextbest catalog`, on a real database: as people use it from a checkout of their catalogue."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+
+DOCUMENT = """nextbest: 1
+groups:
+  cards:
+    name: Cards
+    goal: grow
+offers:
+  gold:
+    name: Gold
+    group: cards
+    value: 40.0
+    treatments:
+      banner:
+        channel: web
+        language: en
+        title: Gold
+        message: It glitters.
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module's servers, as the command finds them."""
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", redis_url)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with a small catalogue."""
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(DOCUMENT, encoding="utf-8")
+    return path
+
+
+def nextbest(*words: object, status: int = 0, said: str | None = None) -> Result:
+    result = CliRunner().invoke(app, ["catalog", *map(str, words)], input=said)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def exported() -> str:
+    return nextbest("export").stdout
+
+
+def version() -> int:
+    """The newest version, from the history."""
+    lines = nextbest("history", "--limit", 1).stdout.splitlines()
+    return int(lines[0].split()[0]) if lines else 0
+
+
+def test_from_a_file_and_back(file: Path, tmp_path: Path) -> None:
+    assert "+ offers.gold" in nextbest("diff", file, status=1).stdout
+    nextbest("apply", file, "--yes", "--reason", "first")
+    assert exported() == DOCUMENT
+    assert nextbest("diff", file).stdout == "no changes\n"
+    copy = tmp_path / "copy.yaml"
+    assert "version" in nextbest("export", copy).stdout
+    assert copy.read_text(encoding="utf-8") == DOCUMENT
+    before = version()
+    assert nextbest("apply", file, "--yes").stdout == "no changes\n"
+    assert version() == before
+
+
+def test_a_change_is_shown_asked_about_and_traced(file: Path) -> None:
+    nextbest("apply", file, "--yes")
+    before = version()
+    file.write_text(DOCUMENT.replace("40.0", "45.0"), encoding="utf-8")
+    shown = "~ offers.gold.value: 40.0 -> 45.0\n1 changes\n"
+    assert nextbest("diff", file, status=1).stdout == shown
+    assert nextbest("apply", file, "--dry-run").stdout == shown
+    refused = nextbest("apply", file, status=1)
+    assert "nobody to ask" in refused.stderr
+    assert version() == before
+    assert nextbest("apply", "-", "--yes", "--reason", "dearer", said=file.read_text()).stdout == (
+        f"{shown}the catalogue is at version {before + 1}\n"
+    )
+    first, second = nextbest("history", "--limit", 1).stdout.splitlines()
+    assert first.startswith(f"{before + 1}  ")
+    assert first.endswith("(command line): dearer")
+    assert second.strip() == "~ offers.gold.value: 40.0 -> 45.0"
+    back = nextbest("rollback", before, "--reason", "too dear").stdout
+    assert "~ offers.gold.value: 45.0 -> 40.0" in back
+    assert f"as it was at version {before}" in back
+    assert exported() == DOCUMENT
+
+
+def test_somebody_at_the_terminal_is_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nextbest("apply", file, "--yes")
+    before = version()
+    file.write_text(DOCUMENT.replace("Gold\n", "Aurum\n"), encoding="utf-8")
+    monkeypatch.setattr("app.commands.catalog_file._can_ask", lambda: True)
+    nextbest("apply", file, said="n\n", status=1)
+    assert version() == before
+    nextbest("apply", file, said="y\n")
+    assert version() > before
+    assert "Aurum" in exported()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("goal: grow", "gaol: grow", "line 5: there is no 'gaol'; did you mean 'goal'?"),
+        ("group: cards", "group: crads", "there is no group 'crads'"),
+        ("value: 40.0", "value: -1", "line 10: Input should be greater than or equal to 0"),
+        ("gold:", "go/ld:", "line 7: "),
+        ("nextbest: 1", "nextbest: 9", "line 1: "),
+        ("message: It", "rules: It", "there is no 'rules'"),
+    ],
+)
+def test_files_that_are_wrong(file: Path, old: str, new: str, words: str) -> None:
+    nextbest("apply", file, "--yes")
+    before = version()
+    file.write_text(DOCUMENT.replace(old, new, 1), encoding="utf-8")
+    for command in (["diff", file], ["apply", file, "--dry-run"], ["apply", file, "--yes"]):
+        assert words in nextbest(*command, status=1).stderr
+    assert version() == before
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    assert "No such file" in nextbest("diff", tmp_path / "none.yaml", status=1).stderr
+    (tmp_path / "latin.yaml").write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in nextbest("diff", tmp_path / "latin.yaml", status=1).stderr
+    assert "s a directory" in nextbest("export", tmp_path, status=1).stderr
+
+
+def test_a_version_that_never_was() -> None:
+    assert "there are versions 0 to" in nextbest("rollback", 10**6, "--reason", "x", status=1).stderr
+    nextbest("rollback", 1, status=2)
