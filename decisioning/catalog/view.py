@@ -106,27 +106,14 @@ def build_view(
     ``contact`` makes the contact policy of the offers in the order of the rows.
     """
     channel = placement.channel
-    here = sorted(
-        (
-            o
-            for o in offers
-            if o.status in ("live", "scheduled") and any(t.channel == channel for t in o.treatments)
-        ),
-        key=_ORDERS[placement.tie_break],
-    )
+    here = _in_channel(placement, offers)
     starts = np.array([o.starts_ms for o in here], dtype=np.int64)
     ends = np.array([o.ends_ms for o in here], dtype=np.int64)
     names = sorted({o.group for o in here})
     conditions = _conditions(here, checker)
     when = None if placement.when is None else checker.check(placement.when)
-    values = tuple(
-        (row, checker.check(o.value_expression, "number"))
-        for row, o in enumerate(here)
-        if o.value_expression is not None
-    )
-    percents = tuple(
-        (checker.check(w.when), np.array([w.percent * _weighs(w, o, groups) for o in here])) for w in weights
-    )
+    values = _values(here, checker)
+    percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
     wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
     expressions = [e for _, e, _ in conditions.own] + [e for _, e in values] + [e for e, _ in percents]
     expressions += [e for row in wordings for wording in row for e in wording.conditions]
@@ -163,6 +150,25 @@ def build_view(
         ruled=mandatory or bool(apart) or bool(first) or placement.max_per_group is not None,
         picky=bool((minimum > 0).any()),
     )
+
+
+def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
+    """The offers that may appear in a placement, in the order of its tie-break."""
+    live = (o for o in offers if o.status in ("live", "scheduled"))
+    here = (o for o in live if any(t.channel == placement.channel for t in o.treatments))
+    return sorted(here, key=_ORDERS[placement.tie_break])
+
+
+def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
+    return tuple(
+        (row, checker.check(o.value_expression, "number"))
+        for row, o in enumerate(offers)
+        if o.value_expression is not None
+    )
+
+
+def _percents(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
+    return np.array([weight.percent * _weighs(weight, offer, groups) for offer in offers], dtype=np.float64)
 
 
 _ORDERS = {

@@ -9,6 +9,12 @@ from decisioning.stores.streams import redis_errors
 LIBRARY = "nextbest"
 
 
+def library_code() -> str:
+    """The function library: one chunk, kept in several files that follow each other by name."""
+    parts = sorted(files("decisioning.stores").joinpath("lua").iterdir(), key=lambda part: part.name)
+    return "\n".join(part.read_text(encoding="utf-8") for part in parts if part.name.endswith(".lua"))
+
+
 async def load_functions(redis: "Redis", *, only_if_missing: bool = False) -> None:
     """Put this version's function library in place, replacing an older one.
 
@@ -20,5 +26,4 @@ async def load_functions(redis: "Redis", *, only_if_missing: bool = False) -> No
     async with redis_errors():
         if only_if_missing and await redis.function_list(library=LIBRARY):
             return
-        code = files("decisioning.stores").joinpath("functions.lua").read_text(encoding="utf-8")
-        await redis.function_load(code, replace=True)
+        await redis.function_load(library_code(), replace=True)

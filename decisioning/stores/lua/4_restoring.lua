@@ -1,0 +1,88 @@
+-- Puts back what Postgres knows of a decision: its contacts, its outcomes, and while it is open the decision itself.
+-- keys: decision, pending, contact, mark of its withdrawal, unconfirmed
+-- args: id, until, ttl_ms, history_ms, decided at, state (open, expired, withdrawn), confirm until ("" if that is not
+--       needed any more), contacts, then for each contact: offer if it is a reservation that may have been released
+--       meanwhile, else "", time, member; for each outcome: field, recorded at ("" ends them), then field, value, ... of
+--       the decision
+-- returns "restored" | "merged" | "withdrawn" | "closed"
+local function restore(keys, args)
+  local decision, pending, contact, id, state = keys[1], keys[2], keys[3], args[1], args[6]
+  local here = redis.call('HGET', decision, 'd')
+  if state == 'withdrawn' or redis.call('GET', keys[4]) == args[5] then
+    if here == args[5] then
+      forget(decision, contact, id)
+      redis.call('DEL', decision)
+      redis.call('ZREM', pending, id)
+      redis.call('ZREM', keys[5], id)
+    end
+    return 'withdrawn'
+  end
+  local at = 9
+  for _ = 1, tonumber(args[8]) do
+    if args[at] == '' or here ~= args[5] or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
+      remember(contact, args[at + 1], args[at + 2], tonumber(args[4]))
+    end
+    at = at + 3
+  end
+  local outcomes = at
+  while args[at] ~= '' do at = at + 2 end
+  if here and here ~= args[5] then return 'closed' end -- the same id of the caller's own names a later decision
+  if not here then
+    if state ~= 'open' then return 'closed' end
+    redis.call('HSET', decision, unpack(args, at + 1))
+    redis.call('PEXPIRE', decision, args[3])
+    redis.call('ZADD', pending, args[2], id)
+    if args[7] ~= '' then redis.call('ZADD', keys[5], args[7], id) end
+  end
+  for field = outcomes, at - 1, 2 do
+    local fresh = redis.call('HSETNX', decision, args[field], args[field + 1])
+    local offer = string.match(args[field], '^x:(.+)$')
+    if fresh == 1 and offer and here and not answers(decision, offer).any then
+      redis.call('ZREM', contact, member(parse_offer(redis.call('HGET', decision, 'o:' .. offer)), 'd', id))
+      redis.call('ZREM', keys[5], id)
+    end
+  end
+  if state == 'expired' then
+    redis.call('HSET', decision, 's', 'expired')
+    redis.call('ZREM', pending, id)
+    redis.call('ZREM', keys[5], id)
+  end
+  return here and 'merged' or 'restored'
+end
+
+local function precedes(a_ms, a_sequence, b_ms, b_sequence)
+  return a_ms < b_ms or (a_ms == b_ms and a_sequence < b_sequence)
+end
+
+-- Makes a stream that lost its end go on behind the position that is archived: with a mark at that position, and then
+-- with those of its entries that are not archived, in their order. Entries that would come before it move behind it.
+-- keys: log
+-- args: last position that the stream has given out ("0-0" if there is none), archived position, positions to keep
+-- returns "ok" | "conflict"
+local function resume(keys, args)
+  local log, last = keys[1], '0-0'
+  if redis.call('EXISTS', log) == 1 then
+    local info = redis.call('XINFO', 'STREAM', log)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then last = info[i + 1] end
+    end
+  end
+  if last ~= args[1] then return 'conflict' end
+  local kept = {}
+  for i = 3, #args do kept[#kept + 1] = redis.call('XRANGE', log, args[i], args[i])[1] end
+  redis.call('DEL', log)
+  redis.call('XADD', log, args[2], 't', 'start')
+  local ms, sequence = string.match(args[2], '^(%d+)-(%d+)$')
+  ms, sequence = tonumber(ms), tonumber(sequence)
+  for _, entry in ipairs(kept) do
+    local own_ms, own_sequence = string.match(entry[1], '^(%d+)-(%d+)$')
+    own_ms, own_sequence = tonumber(own_ms), tonumber(own_sequence)
+    if precedes(ms, sequence, own_ms, own_sequence) then
+      ms, sequence = own_ms, own_sequence
+    else
+      sequence = sequence + 1
+    end
+    redis.call('XADD', log, string.format('%.0f-%.0f', ms, sequence), unpack(entry[2]))
+  end
+  return 'ok'
+end
