@@ -124,6 +124,7 @@ async def make_key(urls: ServerUrls) -> tuple[str, Keys]:
 def measure(found: Site, plan: Plan, say: Say) -> Results:
     """All measurements."""
     with worker(found), api(found) as first:
+        world.verify(first, found.key)
         bench = Bench(found, first, plan, say)
         with api(found) as second:
             say("freshness, idle")

@@ -1,5 +1,6 @@
 """What is decided about: offers, placements, customers. Drawn from fixed seeds, so every run measures the same."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from profiles.stores import ProfileStore
 
 AT_ONCE = 2000
 CACHED_FOR_S = 3600
+ARCHIVED_WITHIN_S = 20.0
 MARKETING = "marketing"
 GROUPS = 8
 REGIONS = ("north", "east", "south", "west", "centre")
@@ -195,3 +197,33 @@ async def check(urls: ServerUrls, keys: Keys, store: ProfileStore, plan: Plan) -
             same = stored.customer == cached.customer and np.array_equal(stored.offer_nos, cached.offer_nos)
             if not same or not np.array_equal(stored.propensities, cached.propensities):
                 raise BenchError(f"the cached profile of {customer_id} is not what Postgres holds")
+
+
+def verify(api: ApiProcess, key: str) -> None:
+    """Make sure that decisions choose from all offers, with a propensity for each.
+
+    Raises
+    ------
+    BenchError
+        If they do not, or if the worker does not archive one within ``ARCHIVED_WITHIN_S``.
+    """
+    customer = next(c for c in next(crowds(AT_ONCE)).customers if c.consents)
+    with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
+        for placement, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
+            body = {"customer_id": customer.customer_id, "placement": placement, "deadline_ms": 5000}
+            answer = client.post("/decisions", json=body).raise_for_status().json()
+            if len(answer["offers"]) != slots or answer["degraded"]:
+                raise BenchError(f"a decision that is not as it should be: {answer}")
+            candidates = _candidates(client, answer["decision_id"])
+            if len([c for c in candidates if c["prior"] is not None]) != OFFERS:
+                raise BenchError(f"a decision among {len(candidates)} offers, or without their propensities")
+
+
+def _candidates(client: httpx.Client, decision_id: str) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + ARCHIVED_WITHIN_S
+    while time.monotonic() < deadline:
+        record = client.get(f"/decisions/{decision_id}").raise_for_status().json()
+        if record["archived"]:
+            return list(record["candidates"])
+        time.sleep(0.1)
+    raise BenchError(f"a decision was not archived within {ARCHIVED_WITHIN_S:.0f} s")

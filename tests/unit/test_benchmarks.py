@@ -8,7 +8,7 @@ from rich.console import Console
 
 from benchmarks import report, rules, world, wrk
 from benchmarks.machine import BenchError
-from benchmarks.plan import OFFERS
+from benchmarks.plan import OFFERS, RESULTS, ROOT
 from benchmarks.report import Results, Row
 
 OUTPUT = """Running 2s test @ http://127.0.0.1:1
@@ -21,6 +21,20 @@ Requests/sec:   2500.00
 {"requests":5000,"duration_us":2000000,"p50_us":5552,"p95_us":10429,"p99_us":36055,"p999_us":54385,"errors":0,\
 "exhausted":0}
 """
+
+
+KEYS = {
+    "noop",
+    "decide",
+    "ratio",
+    "cpu_us_per_decision",
+    "feedback_rps",
+    "freshness_p50_ms",
+    "freshness_p99_ms",
+    "offers",
+    "customers",
+    "machine",
+}
 
 
 def row(connections: int, rps: float) -> Row:
@@ -73,6 +87,25 @@ def test_a_row_is_the_median_of_its_runs() -> None:
 def test_output_without_a_result_is_an_error(output: str) -> None:
     with pytest.raises(BenchError):
         wrk.parse(output)
+
+
+def test_results_have_the_form_that_is_published(tmp_path: Path) -> None:
+    report.save(some_results(), tmp_path / "results.json")
+    for path in (tmp_path / "results.json", *RESULTS.parent.glob(RESULTS.name)):
+        assert json.loads(path.read_text()).keys() == KEYS | {"extra"}
+        results = report.load(path)
+        for rows in (results.noop, results.decide):
+            assert [found.connections for found in rows] == [1, 16, 32]
+            assert all(r.p50_ms <= r.p95_ms <= r.p99_ms <= r.p999_ms for r in rows)
+        assert results.ratio == pytest.approx(results.decide[1].rps / results.noop[1].rps, abs=0.001)
+        assert (results.offers, results.customers) == (200, 100_000)
+
+
+def test_readme_says_what_was_measured_and_nothing_else() -> None:
+    block = report.BLOCK.search((ROOT / "README.md").read_text())
+    assert block is not None
+    measured = report.markdown(report.load(RESULTS)) if RESULTS.exists() else ""
+    assert block[0] == block[1] + measured + block[2]
 
 
 def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:
