@@ -11,6 +11,11 @@ REQUEST_SECONDS = Histogram(
 )
 DECISIONS = Counter("nextbest_decisions", "Decisions, by placement and policy", ["placement", "policy"])
 DEGRADED = Counter("nextbest_degraded", "Decisions that were degraded, by reason", ["reason"])
+MISSING = Counter(
+    "nextbest_missing_attributes",
+    "Conditions that were not met for want of an attribute, by attribute",
+    ["attribute"],
+)
 FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of it", ["outcome", "status"])
 
 FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings
 from app.keys import ApiKey, KeyStore
+from app.metrics import MISSING
 from app.tasks import cancelled
 from bandits.policy import Policy
 from bandits.registry import BUILT_IN, build
@@ -54,6 +55,11 @@ async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
     buckets = await installed_buckets(engine, settings.buckets)
     if buckets != settings.buckets:
         raise ConfigError(f"NEXTBEST_BUCKETS is {settings.buckets}, but this installation has {buckets}")
+
+
+def _count_missing(missing: Mapping[str, int]) -> None:
+    for attribute, count in missing.items():
+        MISSING.labels(attribute).inc(count)
 
 
 def clock_ms() -> int:
@@ -101,6 +107,7 @@ class ApiState:
             entropy=lambda: os.urandom(16),
             units=self.units,
             policy_budget_ms=self.settings.policy_budget_ms,
+            on_missing=_count_missing,
         )
         self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
 

@@ -76,6 +76,7 @@ def decode(blob: bytes) -> Profile:
             customer,
             np.frombuffer(blob, "<u4", count, arrays_from),
             np.frombuffer(blob, "<f4", count, arrays_from + 4 * count),
+            crc,
         )
     except ProfileCodecError:
         raise

@@ -6,7 +6,7 @@ vocabulary declares. Both are counted. (``customer.age > 30 || true`` is still t
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,19 +47,33 @@ class RuleSet:
             roots |= self.depends_on(self._segments[name])
         return frozenset(roots)
 
-    def plan(self, expressions: Iterable[Expression]) -> "Plan":
-        """What has to be in the context to evaluate ``expressions``; made once, used for every request."""
+    def plan(self, expressions: Iterable[Expression], *, all_segments: bool = False) -> "Plan":
+        """What has to be in the context to evaluate ``expressions``; made once, used for every request.
+
+        ``all_segments``: tell the truth of segments that no expression refers to as well.
+        """
         wanted = list(expressions)
-        names: set[str] = set()
+        names: set[str] = set(self._order) if all_segments else set()
         for expression in wanted:
             names |= self._needed(expression)
         segments = tuple((name, self._segments[name]) for name in self._order if name in names)
-        paths = {p for e in wanted for p in e.paths} | {p for _, s in segments for p in s.paths}
+        everything = {e.source: e for e in (*wanted, *(s for _, s in segments))}
+        lasting = tuple(e for e in everything.values() if self.depends_on(e) == {"customer"})
+        brief = (
+            self._plan([e for e in everything.values() if e not in lasting], segments) if lasting else None
+        )
+        return replace(self._plan(everything.values(), segments), lasting=lasting, brief=brief)
+
+    def _plan(
+        self, expressions: Iterable[Expression], segments: "tuple[tuple[str, Expression], ...]"
+    ) -> "Plan":
+        wanted = list(expressions)
+        paths = {p for e in wanted for p in e.paths}
         places = tuple(
             (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
         )
         here = tuple(p for p in places if p[1][0] != "offer")
-        return Plan(here, segments, "now" in paths, idle=not wanted)
+        return Plan(here, segments, "now" in paths, idle=not wanted and not segments)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -72,29 +86,43 @@ class RuleSet:
 class Plan:
     """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time.
 
-    ``idle``: there are no expressions.
+    ``idle``: there are no expressions. ``lasting``: those that depend on the customer alone, so that their results last
+    as long as the profile; ``brief``: what is needed when they are known already.
     """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
     segments: tuple[tuple[str, Expression], ...]
     now: bool
     idle: bool = False
+    lasting: tuple[Expression, ...] = ()
+    brief: "Plan | None" = None
 
 
 _NOTHING = cel.Context()
 
+Results = Mapping[str, Any]
+"""Results of expressions by their source."""
 
-def evaluate(plan: Plan, facts: Facts, now: datetime) -> "Evaluation":
-    """Prepare the context of one request, with the truth of the segments."""
+
+def evaluate(plan: Plan, facts: Facts, now: datetime, known: "Results | None" = None) -> "Evaluation":
+    """Prepare the context of one request, with the truth of the segments.
+
+    ``known``: what ``Evaluation.lasting`` told for the same customer, as long as the profile has not changed.
+    """
     if plan.idle:
         return Evaluation(_NOTHING)
-    evaluation = Evaluation(_context(plan, facts, now))
+    if known is not None and plan.brief is not None:
+        evaluation = Evaluation(_context(plan.brief, facts, now))
+        evaluation.results.update(known)
+    else:
+        evaluation = Evaluation(_context(plan, facts, now))
     truth: dict[str, bool] = {}
     for name, expression in plan.segments:
         evaluation.context.add_variable(SEGMENT, dict(truth))
         truth[name] = evaluation.holds(expression)
     if plan.segments:
         evaluation.context.add_variable(SEGMENT, truth)
+        evaluation.segments = tuple(name for name, holds in truth.items() if holds)
     return evaluation
 
 
@@ -104,7 +132,12 @@ class Evaluation:
 
     context: cel.Context
     missing: Counter[str] = field(default_factory=Counter)
-    _results: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    segments: tuple[str, ...] = ()
+
+    def lasting(self, plan: Plan) -> Results:
+        """The results of the plan's lasting expressions, to be given to ``evaluate`` next time."""
+        return {expression.source: self._value(expression) for expression in plan.lasting}
 
     def holds(self, expression: Expression) -> bool:
         """Whether a condition is met; not if anything that decides is missing."""
@@ -137,8 +170,8 @@ class Evaluation:
 
     def _value(self, expression: Expression) -> Any:
         source = expression.source
-        if source in self._results:
-            return self._results[source]
+        if source in self.results:
+            return self.results[source]
         try:
             value = expression.program.execute(self.context)
         except KeyError as error:
@@ -147,7 +180,7 @@ class Evaluation:
         except (RuntimeError, TypeError, ArithmeticError, IndexError, ValueError):
             self.missing[source] += 1
             value = None
-        self._results[source] = value
+        self.results[source] = value
         return value
 
 

@@ -19,7 +19,7 @@ async def read_acceptance(
     """Acceptance by offer, policy, placement and time of decision, with Wilson 95 % intervals.
 
     `observed` = accepted + rejected + ignored; `rate` = accepted / observed. What came late, and what nobody
-    confirmed to have been presented (`unobserved`), is counted apart.
+    confirmed to have been presented (`unobserved`), is counted apart. By segment, who is in several counts in each.
     """
     by = list(dict.fromkeys(query.by))
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)

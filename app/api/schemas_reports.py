@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from app.api.schemas import Id, Instant, shown
 
-Dimension = Literal["offer", "policy", "placement", "hour", "day"]
+Dimension = Literal["offer", "policy", "placement", "segment", "hour", "day"]
 
 _COUNTS = {
     "decided": 100,
@@ -31,7 +31,7 @@ class AcceptanceQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: list[Dimension] = Field(["policy"], min_length=1, max_length=5, description="what to group by")
+    by: list[Dimension] = Field(["policy"], min_length=1, max_length=6, description="what to group by")
     start: Instant | None = Field(
         None, alias="from", description="decisions of the hours that begin at this time or later"
     )
@@ -57,6 +57,7 @@ class AcceptanceRow(BaseModel):
     policy: str | None = None
     version: int | None = Field(None, description="of the policy")
     placement: str | None = None
+    segment: str | None = None
     hour: datetime | None = None
     day: datetime | None = None
     decided: int

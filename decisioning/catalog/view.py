@@ -145,7 +145,9 @@ def build_view(
         apart=apart,
         contact=contact(here),
         wordings=wordings,
-        plan=rules.plan([*conditions.shared, *expressions, *(() if when is None else (when,))]),
+        plan=rules.plan(
+            [*conditions.shared, *expressions, *(() if when is None else (when,))], all_segments=True
+        ),
         fixed=switched_off(placement, np.ones(len(here)), value, lever),
         ruled=mandatory or bool(apart) or bool(first) or placement.max_per_group is not None,
         picky=bool((minimum > 0).any()),

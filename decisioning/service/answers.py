@@ -119,6 +119,7 @@ def header_of(work: Work, made: Chosen) -> Header:
         "offers": [chosen(choice, work.view, speech) for choice in choices],
         "numbers": [choice.offer.number for choice in choices],
         "nothing_right_now": not choices,
+        "segments": work.evaluation.segments,
         "degraded": work.degraded,
         "feedback_until": iso(until_ms),
         "source": "live",

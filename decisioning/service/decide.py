@@ -22,10 +22,11 @@ from decisioning.service.answers import defaults_of, header_of
 from decisioning.service.choosing import Chooser, Chosen
 from decisioning.service.history import archived_answer
 from decisioning.service.ports import Archive, DecisionLog, NoUnits, ProfileSource, Units
+from decisioning.service.remembered import Remembered
 from decisioning.service.work import Request, Work
 from decisioning.stores.log import ReadReply
 from profiles.customer import Profile
-from rules.evaluation import Evaluation, evaluate
+from rules.evaluation import evaluate
 
 __all__ = ["DecisionService", "Request"]
 
@@ -52,6 +53,7 @@ class DecisionService:
         entropy: Callable[[], bytes],
         units: Units | None = None,
         policy_budget_ms: float = 20.0,
+        on_missing: Callable[[Mapping[str, int]], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._chooser = Chooser(replica, policies, policy_budget_ms)
@@ -62,6 +64,8 @@ class DecisionService:
         self._clock_ms = clock_ms
         self._entropy = entropy
         self._units = units or NoUnits()
+        self._on_missing = on_missing
+        self._remembered = Remembered()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def decide(self, request: Request) -> Header:
@@ -118,15 +122,20 @@ class DecisionService:
         if profile is None:
             return self._defaults(work, "profile_unavailable")
         work.profile = profile
-        work.evaluation = self._evaluated(work)
+        self._evaluate(work)
         work.weights = weigh(work.view, work.evaluation)
         available = self._allowed(work, None if reply is None else reply.history)
-        return await self._choose(work, available, log_it=reply is not None and not request.dry_run)
+        header = await self._choose(work, available, log_it=reply is not None and not request.dry_run)
+        if self._on_missing is not None and work.evaluation.missing:
+            self._on_missing(work.evaluation.missing)
+        return header
 
-    @staticmethod
-    def _evaluated(work: Work) -> Evaluation:
+    def _evaluate(self, work: Work) -> None:
         facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
-        return evaluate(work.view.plan, facts, instant(work.now_ms))
+        known = self._remembered.of(work)
+        work.evaluation = evaluate(work.view.plan, facts, instant(work.now_ms), known)
+        if known is None:
+            self._remembered.keep(work)
 
     def _allowed(self, work: Work, history: Sequence[Contact] | None) -> BoolArray:
         work.history = history
@@ -240,7 +249,7 @@ class DecisionService:
         """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         work.degrade(reason)
         work.profile = Profile.unreadable(work.request.customer_id)
-        work.evaluation = self._evaluated(work)
+        self._evaluate(work)
         view = work.view
         nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
         header = header_of(work, Chosen(nothing, "default@1", 0, False))

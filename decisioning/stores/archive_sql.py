@@ -53,7 +53,7 @@ ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET decided = a.decide
 """
 
 # What one outcome adds to the roll-up, by column.
-_COUNTS = {
+OUTCOME_COUNTS = {
     "decided": "-count(*) FILTER (WHERE outcome = 'withdrawn')",
     "presented": "count(*) FILTER (WHERE outcome = 'presented' AND NOT late)",
     "clicked": "count(*) FILTER (WHERE outcome = 'clicked' AND NOT late)",
@@ -72,12 +72,12 @@ WITH fresh AS (
     ON CONFLICT DO NOTHING
     RETURNING decided_at, placement, policy, offer_id, outcome, value, late, reward
 )
-INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(_COUNTS)})
-SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(_COUNTS.values())}
+INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(OUTCOME_COUNTS)})
+SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(OUTCOME_COUNTS.values())}
 FROM fresh
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET
-    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in _COUNTS)}
+    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
 """
 
 REBUILD_ACCEPTANCE = (
@@ -89,12 +89,12 @@ REBUILD_ACCEPTANCE = (
     GROUP BY 1, 2, 3, 4
     """,
     f"""
-    INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(_COUNTS)})
-    SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(_COUNTS.values())}
+    INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(OUTCOME_COUNTS)})
+    SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(OUTCOME_COUNTS.values())}
     FROM outcomes
     GROUP BY 1, 2, 3, 4
     ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET
-        {", ".join(f"{column} = a.{column} + excluded.{column}" for column in _COUNTS)}
+        {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
     """,
 )
 

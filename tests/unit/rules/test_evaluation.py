@@ -129,3 +129,49 @@ def test_a_condition_is_what_plain_python_says(age: int | None, spend: float | N
     assert holds(f"customer.age > {limit} && customer.spend <= 500.0", customer) is bool(expected)
     either = (age is not None and age > limit) or (spend is not None and spend <= 500.0)
     assert holds(f"customer.age > {limit} || customer.spend <= 500.0", customer) is either
+
+
+def test_what_depends_on_the_customer_alone_need_not_be_found_out_twice() -> None:
+    lasting, passing = (
+        CHECKER.check("segment.rich"),
+        CHECKER.check("'deals' in context.pages && segment.grown"),
+    )
+    plan = RULES.plan([lasting, passing], all_segments=True)
+    assert {e.source for e in plan.lasting} == {lasting.source, "customer.age > 17", SEGMENTS["rich"].source}
+    customer = {"age": 20, "spend": 101.0}
+    first = evaluate(plan, {"customer": customer, "context": {"pages": ["deals"]}}, NOW)
+    assert first.segments == ("grown", "rich")
+    known = first.lasting(plan)
+    again = evaluate(
+        plan, {"customer": {}, "context": {"pages": ["deals"]}}, NOW, known
+    )  # not looked at again
+    assert again.context.variables["customer"] == {}
+    assert (again.holds(lasting), again.holds(passing), again.segments) == (True, True, ("grown", "rich"))
+    other = evaluate(plan, {"customer": customer, "context": {"pages": []}}, NOW, known)
+    assert (other.holds(lasting), other.holds(passing)) == (True, False)
+
+
+@given(
+    age=st.none() | st.integers(0, 40),
+    spend=st.none() | st.floats(0, 200),
+    pages=st.lists(st.sampled_from(["a", "b"])),
+)
+def test_known_results_are_those_that_would_be_found(
+    age: int | None, spend: float | None, pages: list[str]
+) -> None:
+    sources = (
+        "segment.rich",
+        "customer.age > 30",
+        "'a' in context.pages && segment.grown",
+        "now > customer.since",
+    )
+    expressions = [CHECKER.check(source) for source in sources]
+    plan = RULES.plan(expressions, all_segments=True)
+    facts: dict[str, dict[str, Any]] = {
+        "customer": {k: v for k, v in (("age", age), ("spend", spend)) if v is not None},
+        "context": {"pages": pages},
+    }
+    fresh = evaluate(plan, facts, NOW)
+    again = evaluate(plan, facts, NOW, fresh.lasting(plan))
+    assert [again.holds(e) for e in expressions] == [fresh.holds(e) for e in expressions]
+    assert again.segments == fresh.segments
