@@ -56,6 +56,28 @@ async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
             await eventually(ready)
 
 
+async def test_a_defect_does_not_end_the_polling(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shop.another() as instance:
+        calls = 0
+
+        async def broken() -> int:
+            nonlocal calls
+            calls += 1
+            raise ValueError("a row that cannot be understood")
+
+        async def tried() -> bool:
+            return calls > 2
+
+        async def known() -> bool:
+            return (await instance.call("GET", "/v1/groups/later")).status_code == 200
+
+        with monkeypatch.context() as patched:
+            patched.setattr(instance.state.catalogues, "version", broken)
+            await eventually(tried)
+        await shop.api.ok("PUT", "/v1/groups/later", json={"name": "Later", "goal": "serve"})
+        await eventually(known)
+
+
 async def test_a_process_that_starts_without_stores(shop: Nextbest) -> None:
     dead = {"redis_url": "redis://127.0.0.1:1/0", "postgres_url": "postgresql://u:secret@127.0.0.1:1/x"}
     async with shop.another(**dead) as instance:
