@@ -1,5 +1,6 @@
 """The HTTP application."""
 
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -65,6 +66,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
         async with open_state(settings) as state:
             app.state.nextbest = state
+            # What is there now stays: the collector need not look at it again and again, in the middle of requests.
+            gc.collect()
+            gc.freeze()
             yield {"nextbest": state}
 
     app = Api(

@@ -11,7 +11,7 @@ from app.state import clock_ms
 from decisioning.capacity import Usage
 from decisioning.service.answers import iso
 
-router = APIRouter(prefix="/v1/capacities", tags=["capacities"])
+router = APIRouter(prefix="/v1/reports", tags=["capacities"])
 
 
 class UsageOut(BaseModel):
@@ -36,7 +36,7 @@ class UsagesOut(BaseModel):
     capacities: list[UsageOut]
 
 
-@router.get("/usage", responses=problems())
+@router.get("/capacity", responses=problems())
 async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
     """How much of each capacity is used in its current period."""
     found = await state.units.usage(clock_ms())

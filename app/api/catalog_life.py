@@ -34,7 +34,7 @@ _YAML: dict[str, Any] = {
 }
 
 _EXPORT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The document", "content": {"application/yaml": {"schema": {"type": "string"}}}}
+    200: {"description": "The document", "content": {"application/yaml": {"schema": {"type": "object"}}}}
 }
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.body import JsonRoute
+from app.api.body import DirectRoute, JsonRoute
 from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
 from app.api.schemas_decisions import (
@@ -23,7 +23,6 @@ from decisioning.service.replay import ReplayImpossible
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 
 
-@router.post("", response_model=DecisionAnswer, responses=problems(404, 409, body=True))
 async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response:
     """Ask for the best offers for a customer at a placement, now.
 
@@ -52,6 +51,16 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")
+
+
+router.add_api_route(
+    "",
+    decide,
+    methods=["POST"],
+    response_model=DecisionAnswer,
+    responses=problems(404, 409, body=True),
+    route_class_override=DirectRoute,
+)
 
 
 @router.get("/{decision_id}", responses=problems(404))

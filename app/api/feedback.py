@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.body import JsonRoute
+from app.api.body import DirectRoute, JsonRoute
 from app.api.deps import Frontend, State, problems
 from app.api.schemas_feedback import (
     FeedbackAnswer,
@@ -28,7 +28,6 @@ def _feedback(body: FeedbackRequest) -> Feedback:
     return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms())
 
 
-@router.post("", response_model=FeedbackAnswer, responses=problems(404, 409, body=True))
 async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) -> Response:
     """Tell what happened to an offer. May be sent again as often as needed: it counts once.
 
@@ -37,6 +36,16 @@ async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) ->
     status = await state.feedback.record(_feedback(body))
     FEEDBACK.labels(body.outcome, status).inc()
     return Response(to_json({"status": status}), media_type="application/json")
+
+
+router.add_api_route(
+    "",
+    record_feedback,
+    methods=["POST"],
+    response_model=FeedbackAnswer,
+    responses=problems(404, 409, body=True),
+    route_class_override=DirectRoute,
+)
 
 
 @router.post("/batch", responses=problems(body=True))

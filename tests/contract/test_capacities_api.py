@@ -28,7 +28,7 @@ async def test_a_capacity_is_shared_by_instances_and_its_use_is_told(shop: Nextb
         await eventually(all_given)
 
     async def told() -> bool:
-        [usage] = (await api.ok("GET", "/v1/capacities/usage", role="scientist"))["capacities"]
+        [usage] = (await api.ok("GET", "/v1/reports/capacity", role="scientist"))["capacities"]
         assert (usage["capacity_id"], usage["max"], usage["per"]) == ("gold-cards", 3, "total")
         assert usage["used"] + usage["leased"] + usage["remaining"] == 3
         return bool(usage["used"] == 3)
@@ -55,7 +55,7 @@ async def test_a_dry_run_takes_nothing(shop: Nextbest) -> None:
     await shop.api.ok("PUT", "/v1/capacities/not-used", json=SCOPE)
     for number in range(8):
         await decide(shop.api, f"dry {number}", dry_run=True)
-    [usage] = (await shop.api.ok("GET", "/v1/capacities/usage"))["capacities"]
+    [usage] = (await shop.api.ok("GET", "/v1/reports/capacity"))["capacities"]
     assert (usage["period"], usage["ends_at"], usage["used"]) == ("total", None, 0)
 
 

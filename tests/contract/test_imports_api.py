@@ -54,6 +54,7 @@ async def test_customers_from_csv_and_parquet(api: Instance) -> None:
         "holdings": ["card", "loan"],
         "interests": {"tea": 0.5},
         "consents": {"marketing": ["web", "mail"]},
+        "suppressions": [],
         "propensities": {},
     }
     content = parquet(customer_id=["second", "third"], city=["Bern", None], holdings=[["a|b"], []])
