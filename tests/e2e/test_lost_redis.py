@@ -13,7 +13,7 @@ from app.state import make_policies
 from decisioning.service.replay import replay
 from decisioning.stores.catalogue import CatalogueStore
 from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
-from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma")
 
@@ -30,6 +30,7 @@ class World:
     told: dict[tuple[str, str, str], float] = field(default_factory=dict)
     open: list[Any] = field(default_factory=list)
     half_told: list[Any] = field(default_factory=list)
+    not_replayed: set[str] = field(default_factory=set)
 
     def use(self, count: int) -> None:
         """Decisions, with feedback on the first of their two offers."""
@@ -77,13 +78,27 @@ class World:
             assert {(r.decision_id, r.offer_id, r.outcome): r.value for r in rows} == self.told
             await check_arms(found)
             await check_roll_ups(found)
-            for decision in self.open:
+            for decision_id in {decision["decision_id"] for decision in self.open} - self.not_replayed:
                 again = await replay(
-                    decision["decision_id"], found.archive, CatalogueStore(found.engine), make_policies()
+                    decision_id, found.archive, CatalogueStore(found.engine), make_policies()
                 )
                 assert again.identical
 
         look(self.installation, check)
+
+    def forget_folds(self, epoch: int) -> None:
+        """As if the archiver had been killed before it archived the folds after ``epoch``: their arms are not known."""
+
+        async def forget(found: Stores) -> set[str]:
+            await execute(self.installation.postgres_url, f"DELETE FROM folds WHERE epoch > {epoch}")
+            rows = await found.rows("SELECT decision_id, header FROM decisions")
+            return {row.decision_id for row in rows if row.header["epoch"] > epoch}
+
+        self.not_replayed |= look(self.installation, forget)
+
+    def epoch(self) -> int:
+        """The epoch of the arms."""
+        return look(self.installation, lambda found: found.arms.load_epoch(POLICY)) or 0
 
     def contacts(self, offer_id: str) -> int:
         """How many decisions of an offer with a limit were given to one customer, who asks often."""
@@ -145,7 +160,9 @@ def check_restored(world: World) -> None:
     world.check()
 
 
-def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World) -> None:
+@pytest.mark.parametrize("folds_lost", [0, 5])
+def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World, folds_lost: int) -> None:
+    world.forget_folds(world.epoch() - folds_lost)
     look(world.installation, flush)
     check_restored(world)
 
@@ -169,20 +186,24 @@ def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
     ):
         look(world.installation, flush)
         world.installation.work_until(step, when)
+        assert world.contacts("rare") == 0
     world.worker = world.installation.work()
     check_restored(world)
 
 
-def test_a_redis_that_forgot_the_end_of_its_log(world: World) -> None:
+@pytest.mark.parametrize("folds_lost", [False, True])
+def test_a_redis_that_forgot_the_end_of_its_log(world: World, folds_lost: bool) -> None:
     """As after a power loss with ``everysec``; what it forgot was archived, and is told again before it is put back."""
     (log,) = (world.servers.data_dir / "valkey" / "appendonlydir").glob("*.incr.aof")
-    kept = log.stat().st_size
+    kept, epoch = log.stat().st_size, world.epoch()
     early = list(world.told)
     world.tell_more(10)  # of decisions that will still be there
     forgotten = [name for name in world.told if name not in early]
     world.use(10)
     wait_caught_up(world.installation)
     world.worker.kill()
+    if folds_lost:
+        world.forget_folds(epoch)
     world.servers.kill_redis()
     with log.open("r+b") as file:
         file.truncate(kept)
