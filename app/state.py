@@ -42,6 +42,7 @@ from profiles.stores import ProfileStore
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+FOLLOW_BLOCK_MS = 1000
 START_TIMEOUT_S = 3.0
 
 
@@ -173,7 +174,10 @@ class ApiState:
     async def _apply_changes(self, store: ArmStore, key: str) -> None:
         """Apply folds in order; returns when one is missing and the arms must be loaded again."""
         while not cancelled() and (table := self.replica.table(key)) is not None:
-            for change in await store.changes(key, table.epoch, count=500, block_ms=5000):
+            changes = await store.changes(key, table.epoch, count=500, block_ms=FOLLOW_BLOCK_MS)
+            if not changes and await store.load_epoch(key) != table.epoch:
+                return  # arms that were emptied, and are not what they were
+            for change in changes:
                 if change.reset or not self.replica.apply(key, change.epoch, change.fields.items()):
                     return
 
