@@ -160,7 +160,7 @@ def check_restored(world: World) -> None:
     world.check()
 
 
-@pytest.mark.parametrize("folds_lost", [0, 5])
+@pytest.mark.parametrize("folds_lost", [0, 60])
 def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World, folds_lost: int) -> None:
     world.forget_folds(world.epoch() - folds_lost)
     look(world.installation, flush)

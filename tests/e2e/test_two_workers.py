@@ -13,7 +13,8 @@ from decisioning.errors import PostgresUnavailable
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import GENERATION, Batch
+from decisioning.stores.streams import GENERATION, Arms, Batch
+from tests.e2e.inprocess import state_of
 from tests.e2e.support import Api, Installation, place, publish, soon
 from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
 
@@ -118,7 +119,7 @@ async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(
         await asyncio.sleep(0.1)  # it has read, and waits
         arms = await found.arms.load(POLICY)
         assert arms is not None
-        reset = type(arms)((arms.generation + 1) * GENERATION, arms.positions, arms.fields)
+        reset = Arms((arms.generation + 1) * GENERATION, arms.positions, arms.fields)
         assert await found.arms.reset(POLICY, arms.epoch, reset)
         await reader.read({}, count=1, block_ms=None, decisions=False)
         await reading
@@ -126,6 +127,23 @@ async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(
         (again,) = learners(installation, found, found.reader, 1)
         await again.round()
         assert (await found.arms.load_epoch(POLICY) or 0) > reset.epoch
+
+
+async def test_a_follower_notices_arms_that_went_back(api: Api, installation: Installation) -> None:
+    async with state_of(installation) as state, stores(installation) as found:
+        arms = await found.arms.load(POLICY)
+        assert arms is not None
+        assert state.replica.epoch(POLICY) == arms.epoch
+        await found.redis.delete(found.keys.arms(POLICY), found.keys.changes(POLICY))
+        try:
+            assert await found.arms.reset(POLICY, None, Arms(7, arms.positions, {}))
+
+            async def followed() -> bool:
+                return state.replica.epoch(POLICY) == 7
+
+            await soon(followed)
+        finally:
+            assert await found.arms.reset(POLICY, 7, arms)
 
 
 async def test_archivers_take_turns(api: Api, installation: Installation) -> None:
