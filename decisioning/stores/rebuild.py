@@ -114,9 +114,8 @@ class Rebuilder:
         history_ms = (await self._catalogues.load()).history_ms
         archived = await self._archive.positions()
         ended = await self._reader.without(archived)
-        await self._mark(
-            ended, whole=False
-        )  # until all is done, so that a rebuild that is broken off is done again
+        # Unmarked until all is done, so that a rebuild that is broken off is done again.
+        await self._mark(ended, whole=False)
         for bucket in sorted(ended):
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
