@@ -57,7 +57,3 @@ class PostgresUnavailable(Unavailable):
 
 class LogCodecError(DecisioningError):
     """A record of the log cannot be read."""
-
-
-class ReplayMismatch(DecisioningError):
-    """A replay did not give the ranking that was logged."""

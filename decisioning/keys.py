@@ -10,7 +10,6 @@ from zlib import crc32
 
 GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
-MAX_BUCKETS = 4096
 
 
 @dataclass(frozen=True, slots=True)

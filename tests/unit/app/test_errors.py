@@ -18,7 +18,6 @@ from decisioning.errors import (
     LogCodecError,
     NotFound,
     PreconditionFailed,
-    ReplayMismatch,
 )
 from decisioning.service.replay import ReplayImpossible
 from decisioning.stores.log import FunctionFailed
@@ -40,7 +39,7 @@ MAPPED = {
 }
 # These do not leave the place where they are raised, or are defects.
 INTERNAL = {
-    *(LogCodecError, ReplayMismatch, ReplayImpossible, FunctionFailed, BrokenPool),
+    *(LogCodecError, ReplayImpossible, FunctionFailed, BrokenPool),
     *(ImportFileError, InvalidCustomer, ProfileCodecError),
 }
 
