@@ -17,7 +17,7 @@ from decisioning.errors import DecisioningError
 from decisioning.service.replay import Replayed
 from decisioning.service.replay import replay as replay_decision
 from decisioning.stores.archive_sql import REBUILD_ACCEPTANCE
-from decisioning.stores.postgres import transaction
+from decisioning.stores.postgres import PATIENT_S, make_engine, transaction
 from decisioning.stores.rebuild import Rebuilder, Rebuilt
 from profiles.errors import ProfilesError
 from profiles.importing import ImportReport, format_of_path
@@ -94,14 +94,16 @@ def rebuild(reports: bool) -> None:
     """Put back what Redis holds from the log, the search over scripts, and with ``reports`` the roll-ups as well."""
 
     async def work(state: ApiState) -> tuple[Rebuilt, int]:
-        if reports:
-            async with transaction(state.engine) as connection:
-                for statement in REBUILD_ACCEPTANCE:
-                    await connection.exec_driver_sql(statement)
-        rebuilder = Rebuilder(
-            state.engine, state.redis, state.keys, state.policies, state.catalogues, clock_ms
-        )
-        return await rebuilder.rebuild(), await state.catalogues.rebuild_search()
+        engine = make_engine(str(state.settings.postgres_url), statement_s=PATIENT_S)
+        try:
+            if reports:
+                async with transaction(engine) as connection:
+                    for statement in REBUILD_ACCEPTANCE:
+                        await connection.exec_driver_sql(statement)
+            rebuilder = Rebuilder(engine, state.redis, state.keys, state.policies, state.catalogues, clock_ms)
+            return await rebuilder.rebuild(), await state.catalogues.rebuild_search()
+        finally:
+            await engine.dispose()
 
     rebuilt, texts = _with_state(work)
     for policy, count in rebuilt.observations.items():

@@ -6,13 +6,14 @@ from app.metrics import FOLDED
 from bandits.policy import Policy
 from bandits.state import fold
 from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import START, ArmStore, Batch, LogReader
+from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
 
 log = logging.getLogger(__name__)
 
 ENTRIES = 500
 BLOCK_MS = 1000
 FIELDS_AT_ONCE = 1000
+"""Fields of arms in one fold; a server-side function cannot handle more than a few thousand."""
 
 
 class Learner:
@@ -59,8 +60,10 @@ class Learner:
         assert self._positions is not None
         observations = [o for o in (outcome.observation() for outcome in batch.outcomes) if o is not None]
         deltas = fold(self._policy, observations)
-        if len(deltas) > FIELDS_AT_ONCE and len(batch.last) > 1:
-            await self._fold_by_bucket(batch)
+        if len(deltas) > FIELDS_AT_ONCE and len(parts := _parts(batch)) > 1:
+            for part in parts:
+                if self._positions is not None:  # the one before was folded
+                    await self._fold(part)
             return
         moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
         if await self._arms.fold(self.key, self._generation, moves, deltas):
@@ -69,9 +72,16 @@ class Learner:
         else:
             self._positions = None
 
-    async def _fold_by_bucket(self, batch: Batch) -> None:
-        for bucket, last in batch.last.items():
-            part = Batch({bucket: last}, [], [o for o in batch.outcomes if o.bucket == bucket])
-            await self._fold(part)
-            if self._positions is None:
-                return
+
+def _parts(batch: Batch) -> list[Batch]:
+    """A batch in smaller ones that can be folded one after the other; one if it cannot be divided."""
+    if len(batch.last) > 1:
+        return [
+            Batch({bucket: last}, [], [o for o in batch.outcomes if o.bucket == bucket])
+            for bucket, last in batch.last.items()
+        ]
+    ((bucket, last),) = batch.last.items()
+    middle = batch.outcomes[(len(batch.outcomes) - 1) // 2].position
+    before = [o for o in batch.outcomes if order(o.position) <= order(middle)]
+    behind = batch.outcomes[len(before) :]
+    return [Batch({bucket: middle}, [], before), Batch({bucket: last}, [], behind)] if behind else [batch]

@@ -23,7 +23,7 @@ from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.loader import load_functions
 from decisioning.stores.pipe import Pipe
 from decisioning.stores.pools import Pools
-from decisioning.stores.postgres import make_engine
+from decisioning.stores.postgres import PATIENT_S, make_engine
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore, LogReader, make_redis
 
@@ -35,12 +35,13 @@ async def run_worker(settings: Settings) -> None:
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
     engine = make_engine(settings.postgres_url)
+    patient = make_engine(settings.postgres_url, statement_s=PATIENT_S)
     redis = make_redis(settings.redis_url)
     blocking = make_redis(settings.redis_url)
     keys = Keys(settings.buckets)
     policies = make_policies()
     archiver = Archiver(settings.postgres_url)
-    rebuilder = Rebuilder(engine, redis, keys, policies, CatalogueStore(engine), clock_ms)
+    rebuilder = Rebuilder(patient, redis, keys, policies, CatalogueStore(patient), clock_ms)
     reader = LogReader(redis, keys)
     arms = ArmStore(redis, keys)
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
@@ -76,6 +77,7 @@ async def run_worker(settings: Settings) -> None:
         await redis.aclose()
         await blocking.aclose()
         await engine.dispose()
+        await patient.dispose()
 
 
 async def _until_ready(engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: "Redis") -> None:

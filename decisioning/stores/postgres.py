@@ -13,7 +13,11 @@ _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
 
 
-def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+PATIENT_S = 3600.0
+"""For statements that read the whole log."""
+
+
+def make_engine(url: str, *, pool_size: int = 5, statement_s: float = 10.0) -> AsyncEngine:
     """An engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
@@ -21,7 +25,7 @@ def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         max_overflow=pool_size,
         pool_timeout=2,
         pool_pre_ping=False,
-        connect_args={"timeout": 2, "command_timeout": 10},
+        connect_args={"timeout": 2, "command_timeout": statement_s},
     )
 
 
