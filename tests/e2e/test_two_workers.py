@@ -129,6 +129,25 @@ async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(
         assert (await found.arms.load_epoch(POLICY) or 0) > reset.epoch
 
 
+async def test_a_large_batch_is_folded_in_parts(
+    api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More arms at once than one fold takes; only what cannot be divided, one entry, is folded as it is."""
+    monkeypatch.setattr("app.worker.learner.FIELDS_AT_ONCE", 1)
+    told = await asyncio.to_thread(use, api, 50)
+    async with stores(installation) as found:
+        before = await found.arms.load_epoch(POLICY)
+        (learner,) = learners(installation, found, found.reader, 1)
+        await learner.round()
+        assert (await found.arms.load_epoch(POLICY) or 0) > (before or 0) + told / 8
+        archiver = Archiver(installation.postgres_url)
+        try:
+            assert await archive(archiver, found) >= told
+        finally:
+            await archiver.close()
+        await check_arms(found)
+
+
 async def test_a_follower_notices_arms_that_went_back(api: Api, installation: Installation) -> None:
     async with state_of(installation) as state, stores(installation) as found:
         arms = await found.arms.load(POLICY)
