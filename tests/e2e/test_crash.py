@@ -16,6 +16,7 @@ from tests.e2e.load import Load
 from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
 from tests.e2e.truth import Stores, check_arms, check_roll_ups, look
 
+# What is killed when, and what is told; how processes interleave differs from run to run all the same.
 SEED = int(os.environ.get("CRASH_SEED", "20240229"))
 FEEDBACKS = 20_000
 LASTING_S = 36.0
