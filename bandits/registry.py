@@ -9,12 +9,12 @@ from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
 from bandits.thompson import ThompsonPolicy
 
-ALGORITHMS: Mapping[str, Callable[[str, int, Mapping[str, float]], Policy]] = MappingProxyType(
+ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
     {"thompson": ThompsonPolicy, "random": RandomPolicy, "propensity": PropensityPolicy}
 )
 
 BUILT_IN: tuple[PolicySpec, ...] = tuple(
-    PolicySpec(name, 1, name, MappingProxyType({})) for name in ("thompson", "random", "propensity")
+    PolicySpec(name, 1, name) for name in ("thompson", "random", "propensity")
 )
 
 
@@ -34,4 +34,4 @@ def build(spec: PolicySpec) -> Policy:
         raise UnknownPolicy(
             f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
         ) from None
-    return algorithm(spec.name, spec.version, spec.parameters)
+    return algorithm(spec)

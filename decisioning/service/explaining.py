@@ -41,7 +41,7 @@ async def explain_logged(
     policy = policies[key]
     arms = await arms_at(log, key, policy, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
-    prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
+    prepared = policy.prepare(arms.read(policy, view.numbers, tick))
     contest = contest_of(view, decided)
     selection = select(contest, policy, prepared)
     customer = customer_of(header["customer_id"], header["seen"])

@@ -77,7 +77,7 @@ async def replay(
     view = (await catalogues.load(header["catalog_version"])).view(header["placement"])
     arms = await arms_at(log, key, policy, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
-    prepared = policy.prepare(view.numbers, arms.read(policy, view.numbers, tick))
+    prepared = policy.prepare(arms.read(policy, view.numbers, tick))
     selection = select(contest_of(view, decided), policy, prepared)
     return Replayed(
         decision_id=decision_id,

@@ -148,7 +148,7 @@ def _run(
         if key not in prepared:
             table = tables.get(key) or ArmTable(policy.width)
             tick = policy.decay.tick(now_ms / 1000.0)
-            prepared[key] = policy.prepare(view.numbers, table.read(policy, view.numbers, tick))
+            prepared[key] = policy.prepare(table.read(policy, view.numbers, tick))
         evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), instant(now_ms))
         available = _count_stages(run, view, subject, evaluation, now_ms)
         contest = Contest(
