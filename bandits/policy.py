@@ -109,9 +109,9 @@ class Policy(Protocol):
         ...
 
     def refresh(self, prepared: Any, sums: Sums, rows: NDArray[np.intp]) -> Any:
-        """Return what ``prepare(sums)`` would, given that only ``rows`` (and the shared sums) changed since ``prepared``.
+        """Return what ``prepare(sums)`` would, given that only ``rows`` and the shared sums changed since ``prepared``.
 
-        Only ``rows`` of ``sums.own`` are filled; the others hold nothing of use. ``prepared`` may be changed in place.
+        Only ``rows`` of ``sums.own`` are filled; the others hold nothing. ``prepared`` may be changed in place.
         """
         ...
 
@@ -135,9 +135,9 @@ class Policy(Protocol):
 class PolicySpec:
     """What makes a policy: algorithm, parameters and features under a name and version. Immutable once live.
 
-    ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an answer
-    that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn from
-    (all if empty). ``learn_since_ms``: outcomes before that time (Unix ms) do not teach.
+    ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an
+    answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn
+    from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """Arms as they are stored: named sums, their codec, and the table that policies read from.
 
-A field is ``<offer number>:<period>``, with the number 0 for the sums over all offers; its value is a little-endian float64 vector. Everything here is a sum, so a
-table can be built from deltas in any order, and two tables of disjoint logs merge by adding them.
+A field is ``<offer number>:<period>``, with the number 0 for the sums over all offers; its value is a little-endian
+float64 vector. Everything here is a sum, so a table can be built from deltas in any order, and two tables of disjoint
+logs merge by adding them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
