@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bandits.policy import Sums
 from bandits.registry import BUILT_IN, build
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
@@ -178,7 +179,9 @@ def make_site(offers: int, rules: int) -> Site:
     )
     numbers = catalogue.view(PLACEMENT.placement_id).numbers
     state = np.random.default_rng(3).gamma(2.0, 40.0, (offers, 1)) * np.array([1.0, 0.06, 0.05])
-    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(numbers, state))
+    return Site(
+        catalogue, list(_profiles(numbers)), POLICY.prepare(Sums(numbers, state, np.zeros(POLICY.width)))
+    )
 
 
 def _offers(offers: int, rules: int) -> Iterator[Offer]:

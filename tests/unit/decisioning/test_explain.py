@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build
+from bandits.state import ArmTable
 from decisioning.arbitration import weigh
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import (
@@ -116,7 +117,7 @@ def situation(
     profile = Profile(customer, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     weights: Weights = weigh(view, evaluation)
     available = allowed(view, profile, history, evaluation, exhausted, NOW_MS)
-    prepared = THOMPSON.prepare(view.numbers, np.zeros((len(view.numbers), THOMPSON.width)))
+    prepared = THOMPSON.prepare(ArmTable(THOMPSON.width).read(THOMPSON, view.numbers, 0))
     contest = Contest(
         view, available, profile.propensities, weights, NOW_MS, view.placement.slots, decision_id
     )
