@@ -7,14 +7,11 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    # Without a default, adding columns does not rewrite the table; earlier rows count as before all others.
+    # Without a default, adding columns does not rewrite the table.
     op.execute(
         "ALTER TABLE outcomes ADD COLUMN estimate double precision, ADD COLUMN worth double precision,"
-        " ADD COLUMN facts jsonb, ADD COLUMN seq bigint"
+        " ADD COLUMN facts jsonb"
     )
-    op.execute("CREATE SEQUENCE outcome_seq OWNED BY outcomes.seq")
-    op.execute("ALTER TABLE outcomes ALTER COLUMN seq SET DEFAULT nextval('outcome_seq')")
-    op.execute("CREATE INDEX outcomes_seq ON outcomes (seq)")
     # Specifications are immutable: a change is a new version. Only what became of them is ever updated.
     op.execute(
         "CREATE TABLE policies ("
@@ -30,7 +27,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE policies")
-    op.execute("DROP INDEX outcomes_seq")
-    op.execute(
-        "ALTER TABLE outcomes DROP COLUMN seq, DROP COLUMN facts, DROP COLUMN worth, DROP COLUMN estimate"
-    )
+    op.execute("ALTER TABLE outcomes DROP COLUMN facts, DROP COLUMN worth, DROP COLUMN estimate")
