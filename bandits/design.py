@@ -17,8 +17,8 @@ LOGIT_SCALE = 4.0
 """Logits of propensities are divided by this, so that columns stay small and their sums exact."""
 
 _TINY = 1e-6
-_FEWEST = 1.0
-_LEAST_VARIANCE = 1e-8
+_GUESS, _GUESS_WEIGHT = 0.5, 2.0
+_LEAST = 1 / 64
 
 
 def logit(p: ArrayLike) -> FloatArray:
@@ -82,21 +82,21 @@ class Design:
         ``M z`` has ``(x_i - mean_i) / deviation_i`` in a numeric column, and 0 (the mean) where the value is missing.
 
         Means are rounded to a quarter of a deviation, deviations to powers of the square root of two, so that ``M``
-        changes rarely: a change costs a new posterior for every offer. Until a column has been seen with
-        a total weight of 1, or if it never varies, it is left as it is.
+        changes rarely: a change costs a new posterior for every offer. A deviation of 1/2 counts as seen with a weight
+        of 2 beforehand, and 1/64 is the least, so that a value unlike the few before it is no wonder.
         """
         scaling = np.eye(self.width)
         if not self.numeric:
             return scaling
         columns, missing = np.array(self.numeric), np.array(self.missing)
         first = second_moments[0]
-        weight = first[0] - np.where(missing > 0, first[missing], 0.0)
-        safe = np.maximum(weight, _FEWEST)
-        mean = first[columns] / safe
-        variance = second_moments[columns, columns] / safe - mean * mean
-        usable = (weight >= _FEWEST) & (variance > _LEAST_VARIANCE)
-        deviation = np.exp2(np.rint(np.log2(np.where(usable, variance, 1.0))) / 2.0)
-        mean = np.where(usable, np.rint(mean / (deviation / 4.0)) * (deviation / 4.0), 0.0)
+        weight = np.maximum(first[0] - np.where(missing > 0, first[missing], 0.0), 0.0)
+        seen = np.maximum(weight, 1.0)
+        mean = first[columns] / seen
+        variance = np.maximum(second_moments[columns, columns] / seen - mean * mean, 0.0)
+        variance = (weight * variance + _GUESS_WEIGHT * _GUESS**2) / (weight + _GUESS_WEIGHT)
+        deviation = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST**2))) / 2.0)
+        mean = np.rint(mean / (deviation / 4.0)) * (deviation / 4.0)
         scaling[columns, columns] = 1.0 / deviation
         scaling[columns, 0] = -mean / deviation
         some = missing > 0

@@ -66,11 +66,8 @@ class Linear:
         smaller weight must not win because a negative number was made smaller.
         """
         e = predictor.dtype.type(_LEAST_SCORE)
-        low = predictor < e
-        if not low.any():
-            return predictor
-        score = predictor.copy()
-        score[low] = e * e / (2 * e - predictor[low])
+        # Above `e` the second factor is exactly 1; without branches, since there are many draws.
+        score: NDArray[Any] = np.maximum(predictor, e) * (e / (2 * e - np.minimum(predictor, e)))
         return score
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
