@@ -10,7 +10,7 @@ import pytest
 
 from app.embedded import EmbeddedServers
 from app.state import ApiState, make_policies
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, PolicySpec
 from bandits.thompson import ThompsonPolicy
 from decisioning.errors import RedisUnavailable
 from decisioning.service.choosing import SLOW_TURNS
@@ -135,7 +135,7 @@ class SlowPolicy(ThompsonPolicy):
 
 def with_policy(state: ApiState, kind: type[ThompsonPolicy]) -> DecisionService:
     """The service with another algorithm under the name of the placement's policy."""
-    policies = make_policies() | {"thompson@1": kind("thompson", 1, {})}
+    policies = make_policies() | {"thompson@1": kind(PolicySpec("thompson", 1, "thompson"))}
     return decision_service(state, policies=policies)
 
 

@@ -5,6 +5,7 @@ import pytest
 from bandits.checks import Check, check, checks_for
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
+from tests.unit.bandits.pooled import PooledPolicy
 
 OTHER_PARAMETERS = (
     PolicySpec("weak-prior", 2, "thompson", {"strength": 0.1, "default_propensity": 0.9999}),
@@ -17,6 +18,10 @@ CASES = [(spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS) for law in check
 @pytest.mark.parametrize(("spec", "law"), CASES, ids=[f"{spec.key}-{law.__name__}" for spec, law in CASES])
 def test_law(spec: PolicySpec, law: Check) -> None:
     law(build(spec))
+
+
+def test_a_policy_that_shares_keeps_them_too() -> None:
+    check(PooledPolicy(PolicySpec("pooled", 1, "pooled")))
 
 
 def test_every_algorithm_is_checked() -> None:
