@@ -11,7 +11,7 @@ from bandits.design import Design
 from bandits.features import Encoder, Feature
 from bandits.links import Link
 from bandits.parameters import in_range, known_parameters, one_of
-from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
+from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 from bandits.regression import Posterior, Prior, Regression, Share
 
 DAY_S = 86_400.0
@@ -55,8 +55,8 @@ class RegressionPolicy:
 
     common_parameters: ClassVar[dict[str, Any]] = {
         "share": "shrink",
-        "ridge": 0.25,
-        "shrinkage": 0.25,
+        "ridge": 0.1,
+        "shrinkage": 0.1,
         "default_propensity": 0.05,
         "half_life_days": 90.0,
         "epsilon": 0.01,
@@ -144,3 +144,7 @@ class RegressionPolicy:
         posterior = prepared.posterior
         z = self.design.columns(posterior.scaling, candidates.x, candidates.prior)
         return self.link.propensity(posterior.mean(posterior.project(z)))
+
+    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+        """How to choose is what subclasses differ in."""
+        raise NotImplementedError

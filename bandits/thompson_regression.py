@@ -22,7 +22,7 @@ class ThompsonRegressionPolicy(RegressionPolicy):
         How many joint draws there are. They are fixed for an offer, so that probabilities are exact.
     """
 
-    own_parameters: ClassVar[dict[str, Any]] = {"exploration": 0.3, "draws": 128}
+    own_parameters: ClassVar[dict[str, Any]] = {"exploration": 0.15, "draws": 128}
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)

@@ -26,7 +26,7 @@ def build_with(
 
 def requests(rng: np.random.Generator, encoder: Columns, count: int) -> FloatArray:
     """Columns of made-up requests: numeric ones around 1 with deviation 0.5, some missing; indicators otherwise."""
-    x = (rng.random((count, encoder.width)) < 0.3) * 1.0
+    x: FloatArray = (rng.random((count, encoder.width)) < 0.3).astype(np.float64)
     for value, missing in encoder.scaled:
         x[:, value] = rng.normal(1.0, 0.5, count)
         if missing is not None:
