@@ -139,7 +139,7 @@ class Doctored(Roster):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        self._policies["thompson@1"] = policy
+        self._policies["calibrated@1"] = policy
 
 
 def with_policy(state: ApiState, kind: type[ThompsonPolicy]) -> DecisionService:
@@ -160,7 +160,7 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
 
         slow = with_policy(state, SlowPolicy)
         for _ in range(SLOW_TURNS):
-            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "thompson"
+            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "calibrated"
         answer = await slow.decide(Request("two", "web", {}))
         assert answer["degraded"] == ["policy_slow"]
         assert answer["policy"]["name"] == "propensity"
