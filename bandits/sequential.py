@@ -18,11 +18,11 @@ Statistics 49, 2021).
 martingales too, whichever arm is observed next. The least average over a set of pairs that holds the true one cannot
 exceed it: so it is an e-process for "the true pair is in this set". With the product alone this is universal inference
 (Wasserman, Ramdas and Balakrishnan, PNAS 117, 2020), which pays for not knowing the champion's rate as if it were
-still being learned. The average with the single arms needs a fifth fewer observations of a
-canary that gets 5 % of the traffic and has half the champion's acceptance, a third fewer at 1 %, and hardly more at
-even shares. Tests for 2x2 tables by blocks that hold a fixed number of observations of each arm (Turner, Ly and
-Gruenwald, *Generic E-variables for exact sequential k-sample tests that allow for optional stopping*, Journal of
-Statistical Planning and Inference 230, 2024) would not fit traffic whose shares change.
+still being learned. The average with the single arms needs a fifth fewer observations of a canary that gets 5 % of the
+traffic and has half the champion's acceptance, a third fewer at 1 %, but a tenth more at even shares. Tests for 2x2
+tables by blocks that hold a fixed number of observations of each arm (Turner, Ly and Gruenwald, *Generic E-variables
+for exact sequential k-sample tests that allow for optional stopping*, Journal of Statistical Planning and Inference
+230, 2024) would not fit traffic whose shares change.
 
 **What is assumed.** Each arm's acceptance rate stays the same while it is counted, and observations are independent.
 The shares of traffic may change at will, also in response to what was seen. Where acceptance itself moves with time, do

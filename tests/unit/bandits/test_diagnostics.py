@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bandits.diagnostics import Exploration, entropy, exploration, leader, settled
 from bandits.errors import EvaluationError
 
-shares = st.lists(st.floats(0, 1e300), min_size=1, max_size=20).filter(any)
+shares = st.lists(st.floats(0, 1.7e308), min_size=1, max_size=20).filter(any)
 
 
 @pytest.mark.parametrize("n", [2, 3, 20, 1000])
@@ -23,6 +23,11 @@ def test_entropy_is_one_for_even_choices_and_zero_for_a_single_one(n: int) -> No
 def test_entropy_of_two_arms_is_in_bits() -> None:
     for p in (0.01, 0.3, 0.5):
         assert entropy([p, 1 - p]) == pytest.approx(-p * math.log2(p) - (1 - p) * math.log2(1 - p))
+
+
+def test_entropy_is_relative_to_the_number_of_arms() -> None:
+    assert entropy([0.5, 0.5, 0.0, 0.0]) == pytest.approx(0.5)
+    assert entropy([1 / 3] * 3 + [0.0] * 6) == pytest.approx(0.5)
 
 
 def test_fewer_than_two_arms_are_chosen_evenly() -> None:
@@ -96,9 +101,14 @@ def test_how_little_is_hardly_selected() -> None:
 
 
 def test_concentrated_begins_at_its_threshold() -> None:
-    share = [0.95, 0.045, 0.005]
-    assert explore(share, [0.4, 0.4], [500] * 3).neglected == (2,)
-    assert not explore(share, [0.4, 0.4], [500] * 3, concentrated=0.951).died_early
+    share = [0.5, 0.49609375, 0.00390625]
+    assert explore(share, [0.4, 0.4], [500] * 3, concentrated=0.5).neglected == (2,)
+    assert not explore(share, [0.4, 0.4], [500] * 3, concentrated=0.501).died_early
+
+
+def test_the_favourite_is_never_neglected() -> None:
+    found = explore([1 / 200] * 200, [0.4] * 199, [0] * 200, hardly=3)
+    assert found.neglected == tuple(range(1, 200))
 
 
 def test_the_favourite_need_not_have_the_highest_mean() -> None:

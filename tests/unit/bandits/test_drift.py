@@ -108,6 +108,7 @@ def test_what_is_kept_of_an_offer_is_bounded() -> None:
         if i % 1_000 == 999:
             sizes.append(len(watch._windows["a"]._blocks))
     assert max(sizes) <= BLOCKS
+    assert len({block.n for block in watch._windows["a"]._blocks[:-1]}) == 1
     assert (watch.width("a"), watch.rate("a")) == (20_000, 0.5)
 
 
