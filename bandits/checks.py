@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bandits.errors import ConformanceError, PolicyParameterError, StateCodecError
-from bandits.policy import Candidates, FloatArray, Observation, Policy
+from bandits.policy import SHARED, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.state import ArmTable, decode_state, encode_state, fold
 from bandits.worlds import NOW_S, World, fingerprint, masks, observations, table_of, world, worlds
 
@@ -90,7 +90,7 @@ def refuses_unknown_parameters(policy: Policy) -> None:
     """A parameter that the algorithm does not have is refused."""
     algorithm: Callable[..., Policy] = type(policy)  # called as the registry does
     try:
-        algorithm(policy.name, policy.version, {"no_such_parameter": 1.0})
+        algorithm(PolicySpec(policy.name, policy.version, "any", {"no_such_parameter": 1.0}))
     except PolicyParameterError as error:
         _require("no_such_parameter" in str(error), "the message does not name the parameter")
     else:
@@ -138,7 +138,9 @@ def states_survive_storage(policy: Policy) -> None:
     _require(dict(again.fields()) == dict(table.fields()), "a table changed in storage")
     offers, tick = np.arange(12, dtype=np.uint32), policy.decay.tick(NOW_S)
     read = again.read(policy, offers, tick)
-    _same(table.read(policy, offers, tick), read, "a stored table reads differently")
+    _require(
+        fingerprint(table.read(policy, offers, tick)) == fingerprint(read), "a stored table reads differently"
+    )
     try:
         again.put("1:0", bytes(8 * (policy.width + 1)))
     except StateCodecError:
@@ -153,6 +155,7 @@ def states_stay_small(policy: Policy) -> None:
     seen = observations(policy, np.array([1, 2], dtype=np.uint32), 3000, seed=6)
     fields = dict(table_of(policy, seen).fields())
     periods = {(o.offer, policy.decay.period(at_s)) for o, at_s in seen}
+    periods |= {(SHARED, period) for _, period in periods if policy.shared}
     _require(len(fields) == len(periods), f"{len(periods)} arms and periods take {len(fields)} fields")
     _require(all(len(blob) == 8 * policy.width for blob in fields.values()), "a field is not `width` numbers")
     _use(policy, world(policy, 5))
@@ -164,10 +167,10 @@ def choosing_is_pure(policy: Policy) -> None:
     """The same arms and candidates give the same propensities and probabilities; nothing given is modified."""
     for w in (w for w in worlds(policy) if len(w.offers) <= 20):
         before = fingerprint(w)
-        prepared = policy.prepare(w.offers, w.state)
+        prepared = policy.prepare(w.sums)
         ready = fingerprint(prepared)
         for twin in (policy, deepcopy(policy)):
-            again = fingerprint(twin.prepare(w.offers, w.state))
+            again = fingerprint(twin.prepare(w.sums))
             _require(again == ready, "preparing again gave something else")
         first = _answers(policy, prepared, w.candidates)
         _use(policy, world(policy, 9, seed=8))
@@ -191,26 +194,26 @@ def refreshing_equals_preparing(policy: Policy) -> None:
     rng = np.random.default_rng(10)
     for count in (1, 3, 40):
         rows = np.sort(rng.choice(40, count, replace=False)).astype(np.intp)
-        state = old.state.copy()
-        state[rows] = new.state[rows]
-        changes = np.full_like(state, np.nan)
-        changes[rows] = state[rows]
-        given = fingerprint(changes)
-        refreshed = policy.refresh(policy.prepare(old.offers, old.state), old.offers, changes, rows)
-        prepared = policy.prepare(old.offers, state)
+        own = old.sums.own.copy()
+        own[rows] = new.sums.own[rows]
+        changed = Sums(old.offers, np.full_like(own, np.nan), new.sums.shared)
+        changed.own[rows] = own[rows]
+        given = fingerprint(changed)
+        refreshed = policy.refresh(policy.prepare(old.sums), changed, rows)
+        prepared = policy.prepare(Sums(old.offers, own, new.sums.shared))
         _require(fingerprint(refreshed) == fingerprint(prepared), f"refreshing {count} rows differs")
         _require(
             _answers(policy, refreshed, old.candidates) == _answers(policy, prepared, old.candidates),
             f"after refreshing {count} rows it chooses differently",
         )
-        _require(fingerprint(changes) == given, "refreshing modified its inputs")
+        _require(fingerprint(changed) == given, "refreshing modified its inputs")
 
 
 @_law
 def propensities_are_chances(policy: Policy) -> None:
     """Propensities are numbers in [0, 1], one a candidate."""
     for w in worlds(policy):
-        propensities = policy.propensities(policy.prepare(w.offers, w.state), w.candidates)
+        propensities = policy.propensities(policy.prepare(w.sums), w.candidates)
         _require(propensities.shape == (len(w.offers),), f"{w.name}: shape {propensities.shape}")
         _require(propensities.dtype == np.float64, f"{w.name}: {propensities.dtype}")
         inside = (propensities >= 0.0) & (propensities <= 1.0)
@@ -221,7 +224,7 @@ def propensities_are_chances(policy: Policy) -> None:
 def distributions_are_exact(policy: Policy) -> None:
     """Probabilities sum to one over what is available, are zero elsewhere, and keep the floor `epsilon / n`."""
     for w in worlds(policy):
-        distribution = policy.selector(policy.prepare(w.offers, w.state), w.candidates)
+        distribution = policy.selector(policy.prepare(w.sums), w.candidates)
         for available in masks(len(w.offers)):
             probabilities = distribution(available)
             _require(probabilities.shape == available.shape, f"{w.name}: shape {probabilities.shape}")
@@ -239,12 +242,12 @@ def distributions_are_exact(policy: Policy) -> None:
 def masking_equals_leaving_out(policy: Policy) -> None:
     """A candidate that is masked has no influence: the others fare as if it had never been there, bit for bit."""
     for w in worlds(policy):
-        prepared = policy.prepare(w.offers, w.state)
+        prepared = policy.prepare(w.sums)
         distribution = policy.selector(prepared, w.candidates)
         propensities = policy.propensities(prepared, w.candidates)
         for available in masks(len(w.offers)):
             part = w.rows(available)
-            alone = policy.prepare(part.offers, part.state)
+            alone = policy.prepare(part.sums)
             everything = np.ones(len(part.offers), dtype=bool)
             without = policy.selector(alone, part.candidates)(everything)
             _same(distribution(available)[available], without, f"{w.name}: probabilities differ")
@@ -259,7 +262,7 @@ def order_is_immaterial(policy: Policy) -> None:
         w = world(policy, n, seed=11)
         order = np.random.default_rng(n).permutation(n)
         moved = w.rows(order)
-        here, there = policy.prepare(w.offers, w.state), policy.prepare(moved.offers, moved.state)
+        here, there = policy.prepare(w.sums), policy.prepare(moved.sums)
         a, b = policy.propensities(here, w.candidates), policy.propensities(there, moved.candidates)
         _same(a[order], b, f"{n} candidates: propensities differ")
         for available in masks(n):
@@ -270,13 +273,13 @@ def order_is_immaterial(policy: Policy) -> None:
 
 @_law
 def learning_stays_with_its_offer(policy: Policy) -> None:
-    """The outcomes of one offer change the estimate of that offer alone."""
+    """The outcomes of one offer change the estimate of that offer alone, apart from what all offers share."""
     w = world(policy, 12, seed=12)
     other = world(policy, 12, seed=12, seen=300)
-    state = w.state.copy()
-    state[4] = other.state[4]
-    before = policy.propensities(policy.prepare(w.offers, w.state), w.candidates)
-    after = policy.propensities(policy.prepare(w.offers, state), w.candidates)
+    own = w.sums.own.copy()
+    own[4] = other.sums.own[4]
+    before = policy.propensities(policy.prepare(w.sums), w.candidates)
+    after = policy.propensities(policy.prepare(Sums(w.offers, own, w.sums.shared)), w.candidates)
     rest = np.arange(12) != 4
     _same(before[rest], after[rest], "other offers' propensities changed")
     _require(before[4] != after[4], "what was learned has no effect")
@@ -294,7 +297,7 @@ def _answers(policy: Policy, prepared: Any, candidates: Candidates) -> Any:
 
 def _use(policy: Policy, w: World) -> None:
     """Let the policy do all that it does."""
-    prepared = policy.prepare(w.offers, w.state)
-    prepared = policy.refresh(prepared, w.offers, w.state, np.arange(1, dtype=np.intp))
+    prepared = policy.prepare(w.sums)
+    prepared = policy.refresh(prepared, w.sums, np.arange(1, dtype=np.intp))
     _answers(policy, prepared, w.candidates)
     policy.learn(Observation(int(w.offers[0]), 1.0, 0.5))

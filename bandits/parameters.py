@@ -4,19 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from bandits.errors import PolicyParameterError
+from bandits.features import Feature
 
 
-def no_parameters(algorithm: str, parameters: Mapping[str, float]) -> None:
+def no_parameters(algorithm: str, parameters: Mapping[str, Any]) -> None:
     """Raise ``PolicyParameterError`` if there are any."""
     known_parameters(algorithm, parameters, ())
 
 
-def known_parameters(algorithm: str, parameters: Mapping[str, float], known: tuple[str, ...]) -> None:
+def known_parameters(algorithm: str, parameters: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Raise ``PolicyParameterError`` for the first parameter that ``algorithm`` does not have."""
     for name in parameters:
         if name not in known:
             have = ", ".join(known) or "none"
             raise PolicyParameterError(f"{algorithm} has no parameter {name!r}; it has: {have}")
+
+
+def no_features(algorithm: str, features: tuple[Feature, ...]) -> None:
+    """Raise ``PolicyParameterError`` if there are any."""
+    if features:
+        raise PolicyParameterError(f"{algorithm} takes no features, but {features[0].name!r} is declared")
 
 
 def in_range(name: str, value: Any, low: float, high: float) -> float:
@@ -32,3 +39,10 @@ def whole_in_range(name: str, value: Any, low: int, high: int) -> int:
     if not number.is_integer():
         raise PolicyParameterError(f"{name} must be a whole number, not {value!r}")
     return int(number)
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise ``PolicyParameterError``."""
+    if value not in choices:
+        raise PolicyParameterError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)

@@ -7,31 +7,46 @@ Learning maps one observation to a vector that is *added* to the state of its ar
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.decay import ForwardDecay
+from bandits.features import Encoder, Feature
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.uint32]
 BoolArray = NDArray[np.bool_]
 Distribution = Callable[[BoolArray], FloatArray]
+Facts = Mapping[str, Any]
+"""What is known of a request, by path (``customer.age``), as it is logged with the decision."""
+
+LearnFrom = Literal["acceptance", "value"]
+
+NO_FEATURES: FloatArray = np.zeros(0)
+NO_FACTS: Facts = MappingProxyType({})
+SHARED = 0
+"""The number of the arm that holds the sums over all offers; no offer has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The offers that are left to choose from, as parallel arrays of length ``n``.
+    """The offers that are left to choose from, as parallel arrays of length ``n``, and the request that asks.
 
-    ``offers``: the offers' numbers. ``prior``: this customer's precomputed propensities, NaN where there is
+    ``offers``: the offers' numbers, never 0. ``prior``: this customer's precomputed propensities, NaN where there is
     none. ``weight``: everything that multiplies the propensity in the score (``C x V x L``), never negative.
+    ``x``: the request's features as the policy's encoder gives them, shape ``(d,)``; ``facts``: what they were encoded
+    from, by path.
     """
 
     offers: IntArray
     prior: NDArray[np.float32]
     weight: FloatArray
+    x: FloatArray = field(default_factory=lambda: NO_FEATURES)
+    facts: Facts = field(default_factory=lambda: NO_FACTS)
 
     def __len__(self) -> int:
         return len(self.offers)
@@ -41,18 +56,37 @@ class Candidates:
 class Observation:
     """One outcome to learn from: reward in [0, 1], and what was known when the offer was chosen.
 
-    ``prior`` is the precomputed propensity that the decision used, NaN where there was none.
+    ``prior`` is the precomputed propensity that the decision used, NaN where there was none; ``estimate`` is what
+    the deciding policy expected of this offer, NaN if that is not known. ``x`` and ``facts``: as in ``Candidates``,
+    encoded from the facts as they were logged.
     """
 
     offer: int
     reward: float
     prior: float
+    x: FloatArray = field(default_factory=lambda: NO_FEATURES)
+    estimate: float = float("nan")
+    facts: Facts = field(default_factory=lambda: NO_FACTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is known of offers, decayed to the present.
+
+    ``offers``: their numbers, shape ``(n,)``. ``own``: the sums of their arms, shape ``(n, width)``. ``shared``:
+    the sums over all offers that were ever observed, shape ``(width,)``; zeros if the policy does not share.
+    """
+
+    offers: IntArray
+    own: FloatArray
+    shared: FloatArray
 
 
 class Policy(Protocol):
     """A named, versioned way to turn candidates into propensities and a choice, and to learn from outcomes.
 
-    ``width`` is the number of float64 in the state of one arm (0: nothing is learned). ``epsilon`` is the share of
+    ``width`` is the number of float64 in the state of one arm (0: nothing is learned). With ``shared``, all that an arm
+    learns is also added to one arm for all offers. ``encoder`` makes features of facts. ``epsilon`` is the share of
     choices that is spread evenly over what is available: each available candidate keeps at least
     ``epsilon / n`` (0: no exploration is promised, so others cannot be evaluated on what it logs). Implementations
     are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.checks`` holds the laws.
@@ -61,21 +95,23 @@ class Policy(Protocol):
     name: str
     version: int
     width: int
+    shared: bool
     epsilon: float
     decay: ForwardDecay
+    encoder: Encoder
 
     def learn(self, observation: Observation) -> FloatArray:
         """What this observation adds to its arm's state, before the weight of forward decay: shape ``(width,)``."""
         ...
 
-    def prepare(self, offers: IntArray, state: FloatArray) -> Any:
-        """Make arms ready to choose with. ``state``: shape ``(n, width)``, decayed to the present."""
+    def prepare(self, sums: Sums) -> Any:
+        """Make arms ready to choose with."""
         ...
 
-    def refresh(self, prepared: Any, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]) -> Any:
-        """Return what ``prepare(offers, state)`` would, given that only ``rows`` changed since ``prepared``.
+    def refresh(self, prepared: Any, sums: Sums, rows: NDArray[np.intp]) -> Any:
+        """Return what ``prepare(sums)`` would, given that only ``rows`` and the shared sums changed since ``prepared``.
 
-        Only ``rows`` of ``state`` are filled; the others hold nothing of use. ``prepared`` may be changed in place.
+        Only ``rows`` of ``sums.own`` are filled; the others hold nothing. ``prepared`` may be changed in place.
         """
         ...
 
@@ -97,12 +133,24 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What makes a policy: algorithm and parameters under a name and version. Immutable once live."""
+    """What makes a policy: algorithm, parameters and features under a name and version. Immutable once live.
+
+    ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an
+    answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn
+    from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach.
+    """
 
     name: str
     version: int
     algorithm: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[Feature, ...] = ()
+    learn_from: LearnFrom = "acceptance"
+    value_scale: float = 1.0
+    reward_window_s: int | None = None
+    placements: tuple[str, ...] = ()
+    learn_since_ms: int = 0
+    description: str = ""
 
     @property
     def key(self) -> str:

@@ -1,35 +1,37 @@
 """``random``: every candidate with the same probability. The control group's policy."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.decay import ForwardDecay
-from bandits.parameters import no_parameters
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Observation
+from bandits.features import NO_ENCODER
+from bandits.parameters import no_features, no_parameters
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 
 
 class RandomPolicy:
     """Uniform over what is available; propensities are the precomputed ones, for information only."""
 
     width = 0
+    shared = False
+    encoder = NO_ENCODER
     epsilon = 1.0
     decay = ForwardDecay(None)
 
-    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
-        no_parameters("random", parameters)
-        self.name = name
-        self.version = version
+    def __init__(self, spec: PolicySpec) -> None:
+        no_parameters("random", spec.parameters)
+        no_features("random", spec.features)
+        self.name = spec.name
+        self.version = spec.version
 
     def learn(self, observation: Observation) -> FloatArray:
         """Nothing is learned."""
         return np.zeros(0)
 
-    def prepare(self, offers: IntArray, state: FloatArray) -> None:
+    def prepare(self, sums: Sums) -> None:
         """Nothing to prepare."""
 
-    def refresh(self, prepared: None, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]) -> None:
+    def refresh(self, prepared: None, sums: Sums, rows: NDArray[np.intp]) -> None:
         """Nothing to refresh."""
 
     def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:

@@ -3,18 +3,32 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from bandits.calibrated import CalibratedPolicy
 from bandits.errors import UnknownPolicy
+from bandits.lin_ucb import LinUCBPolicy
+from bandits.linear_thompson import LinearThompsonPolicy
+from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import Policy, PolicySpec
 from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
+from bandits.squarecb import SquareCBPolicy
 from bandits.thompson import ThompsonPolicy
 
-ALGORITHMS: Mapping[str, Callable[[str, int, Mapping[str, float]], Policy]] = MappingProxyType(
-    {"thompson": ThompsonPolicy, "random": RandomPolicy, "propensity": PropensityPolicy}
+ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
+    {
+        "thompson": ThompsonPolicy,
+        "random": RandomPolicy,
+        "propensity": PropensityPolicy,
+        "calibrated": CalibratedPolicy,
+        "linear_thompson": LinearThompsonPolicy,
+        "lin_ucb": LinUCBPolicy,
+        "logistic_thompson": LogisticThompsonPolicy,
+        "squarecb": SquareCBPolicy,
+    }
 )
 
 BUILT_IN: tuple[PolicySpec, ...] = tuple(
-    PolicySpec(name, 1, name, MappingProxyType({})) for name in ("thompson", "random", "propensity")
+    PolicySpec(name, 1, name) for name in ("thompson", "random", "propensity", "calibrated")
 )
 
 
@@ -34,4 +48,4 @@ def build(spec: PolicySpec) -> Policy:
         raise UnknownPolicy(
             f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
         ) from None
-    return algorithm(spec.name, spec.version, spec.parameters)
+    return algorithm(spec)

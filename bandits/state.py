@@ -1,16 +1,18 @@
 """Arms as they are stored: named sums, their codec, and the table that policies read from.
 
-A field is ``<offer number>:<period>``; its value is a little-endian float64 vector. Everything here is a sum, so a
-table can be built from deltas in any order, and two tables of disjoint logs merge by adding them.
+A field is ``<offer number>:<period>``, with the number 0 for the sums over all offers; its value is a little-endian
+float64 vector. Everything here is a sum, so a table can be built from deltas in any order, and two tables of disjoint
+logs merge by adding them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandits.decay import quantised
 from bandits.errors import StateCodecError
-from bandits.policy import FloatArray, IntArray, Observation, Policy
+from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums
 
 
 def encode_state(state: FloatArray) -> bytes:
@@ -31,10 +33,14 @@ def decode_state(blob: bytes, width: int) -> FloatArray:
     return np.frombuffer(blob, dtype="<f8").astype(np.float64)
 
 
-def contribution(policy: Policy, observation: Observation, at_s: float) -> tuple[str, FloatArray]:
-    """The field and the exact amount by which ``observation``, made at ``at_s`` (Unix seconds), changes its arm."""
+def contributions(
+    policy: Policy, observation: Observation, at_s: float
+) -> tuple[tuple[str, ...], FloatArray]:
+    """The fields that ``observation``, made at ``at_s`` (Unix seconds), changes, and by which exact amount each."""
     delta = quantised(policy.learn(observation) * policy.decay.weight(at_s))
-    return f"{observation.offer}:{policy.decay.period(at_s)}", delta
+    period = policy.decay.period(at_s)
+    own = f"{observation.offer}:{period}"
+    return ((own, f"{SHARED}:{period}") if policy.shared else (own,)), delta
 
 
 def _parse(field: str) -> tuple[int, int]:
@@ -104,26 +110,31 @@ class ArmTable:
             for period in sorted(self._by_offer[offer]):
                 yield f"{offer}:{period}", encode_state(self._by_offer[offer][period])
 
-    def offers(self) -> Iterable[int]:
-        """The numbers of the offers that have been observed."""
-        return self._by_offer.keys()
+    def offers(self) -> list[int]:
+        """The numbers of the offers that have been observed, sorted."""
+        return sorted(self._by_offer.keys() - {SHARED})
 
-    def read(self, policy: Policy, offers: IntArray, tick: int) -> FloatArray:
-        """The sums of ``offers`` decayed to ``tick``: shape ``(len(offers), width)``; zeros for cold arms."""
-        state = np.zeros((len(offers), self.width))
-        for row, offer in enumerate(offers.tolist()):
-            periods = self._by_offer.get(offer)
-            if periods:
-                for period in sorted(periods):
-                    state[row] += periods[period] * policy.decay.scale(period, tick)
-        return state
+    def read(self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None) -> Sums:
+        """The sums of ``offers`` decayed to ``tick``, zeros for cold arms; only those of ``rows`` if given."""
+        own = np.zeros((len(offers), self.width))
+        for row in range(len(offers)) if rows is None else rows.tolist():
+            own[row] = self._decayed(policy, int(offers[row]), tick)
+        return Sums(offers, own, self._decayed(policy, SHARED, tick))
+
+    def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
+        total = np.zeros(self.width)
+        periods = self._by_offer.get(offer, {})
+        for period in sorted(periods):
+            total += periods[period] * policy.decay.scale(period, tick)
+        return total
 
 
 def fold(policy: Policy, observations: Iterable[tuple[Observation, float]]) -> Mapping[str, FloatArray]:
     """Sum the contributions of ``(observation, Unix seconds)`` pairs by field."""
     sums: dict[str, FloatArray] = {}
     for observation, at_s in observations:
-        field, delta = contribution(policy, observation, at_s)
-        old = sums.get(field)
-        sums[field] = delta if old is None else old + delta
+        fields, delta = contributions(policy, observation, at_s)
+        for field in fields:
+            old = sums.get(field)
+            sums[field] = delta if old is None else old + delta
     return sums

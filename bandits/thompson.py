@@ -4,7 +4,6 @@ Thompson, *On the likelihood that one unknown probability exceeds another*, Biom
 *An empirical evaluation of Thompson sampling*, NIPS 2011.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,18 @@ from numpy.typing import NDArray
 
 from bandits.decay import ForwardDecay
 from bandits.exploration import with_floor
-from bandits.parameters import in_range, known_parameters, whole_in_range
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Observation
+from bandits.features import NO_ENCODER
+from bandits.parameters import in_range, known_parameters, no_features, whole_in_range
+from bandits.policy import (
+    BoolArray,
+    Candidates,
+    Distribution,
+    FloatArray,
+    IntArray,
+    Observation,
+    PolicySpec,
+    Sums,
+)
 
 DAY_S = 86_400.0
 _TINY = 1e-6
@@ -72,13 +81,17 @@ class ThompsonPolicy:
     """
 
     width = 3
+    shared = False
+    encoder = NO_ENCODER
 
-    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
+    def __init__(self, spec: PolicySpec) -> None:
+        parameters = spec.parameters
+        no_features("thompson", spec.features)
         known_parameters(
             "thompson", parameters, ("strength", "default_propensity", "half_life_days", "epsilon", "draws")
         )
-        self.name = name
-        self.version = version
+        self.name = spec.name
+        self.version = spec.version
         self.strength = in_range("strength", parameters.get("strength", 20.0), 0.1, 1e6)
         self.default = in_range(
             "default_propensity", parameters.get("default_propensity", 0.05), 1e-4, 0.9999
@@ -93,19 +106,17 @@ class ThompsonPolicy:
         expected = self.default if np.isnan(observation.prior) else observation.prior
         return np.array([1.0, observation.reward, expected])
 
-    def prepare(self, offers: IntArray, state: FloatArray) -> PreparedArms:
+    def prepare(self, sums: Sums) -> PreparedArms:
         """Draw from the posterior of each arm. The draws depend on the offer's number and its sums alone."""
         prepared = PreparedArms(
-            np.empty((self.draws, len(offers)), dtype=np.float32), np.empty(len(offers), dtype=np.float64)
+            np.empty((self.draws, len(sums.offers)), dtype=np.float32), np.empty(len(sums.offers))
         )
-        self._fill(prepared, offers, state, np.arange(len(offers)))
+        self._fill(prepared, sums.offers, sums.own, np.arange(len(sums.offers)))
         return prepared
 
-    def refresh(
-        self, prepared: PreparedArms, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]
-    ) -> PreparedArms:
+    def refresh(self, prepared: PreparedArms, sums: Sums, rows: NDArray[np.intp]) -> PreparedArms:
         """Draw anew for ``rows`` only, in place: the caller owns ``prepared``."""
-        self._fill(prepared, offers, state, rows)
+        self._fill(prepared, sums.offers, sums.own, rows)
         return prepared
 
     def _fill(

@@ -4,12 +4,12 @@ States are always folds of observations, never arbitrary numbers, so that they a
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from bandits.policy import BoolArray, Candidates, FloatArray, IntArray, Observation, Policy
+from bandits.policy import BoolArray, Candidates, IntArray, Observation, Policy, Sums
 from bandits.state import ArmTable, fold
 
 NOW_S = 1_750_000_000.0
@@ -18,21 +18,24 @@ _HALF_LIFE_S = 90 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Arms and one customer: ``offers`` and ``state`` as ``prepare`` takes them, ``candidates`` of the same order."""
+    """Arms and one customer: ``sums`` as ``prepare`` takes them, ``candidates`` of the same order."""
 
     name: str
-    offers: IntArray
-    state: FloatArray
+    sums: Sums
     candidates: Candidates
+
+    @property
+    def offers(self) -> IntArray:
+        """The offers' numbers."""
+        return self.sums.offers
 
     def rows(self, rows: Any) -> "World":
         """The same world with these rows only, in this order (an index array or a mask)."""
-        c = self.candidates
+        c, s = self.candidates, self.sums
         return World(
             self.name,
-            self.offers[rows],
-            self.state[rows],
-            Candidates(c.offers[rows], c.prior[rows], c.weight[rows]),
+            Sums(s.offers[rows], s.own[rows], s.shared),
+            replace(c, offers=c.offers[rows], prior=c.prior[rows], weight=c.weight[rows]),
         )
 
 
@@ -68,9 +71,9 @@ def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen:
     offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
     warm = offers[: (n + 1) // 2] if seen is None else offers
     table = table_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
-    state = table.read(policy, offers, policy.decay.tick(NOW_S))
+    sums = table.read(policy, offers, policy.decay.tick(NOW_S))
     candidates = Candidates(offers, rng.random(n, dtype=np.float32), 0.1 + rng.random(n))
-    return World(name, offers, state, candidates)
+    return World(name, sums, candidates)
 
 
 def worlds(policy: Policy) -> Iterator[World]:
@@ -128,5 +131,7 @@ def fingerprint(value: Any) -> Any:
 
 
 def _with(base: World, name: str, prior: Any, weight: Any) -> World:
-    candidates = Candidates(base.offers, np.asarray(prior, np.float32), np.asarray(weight, np.float64))
-    return World(name, base.offers, base.state, candidates)
+    candidates = replace(
+        base.candidates, prior=np.asarray(prior, np.float32), weight=np.asarray(weight, np.float64)
+    )
+    return World(name, base.sums, candidates)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bandits.policy import Policy
+from bandits.policy import SHARED, Policy
 from bandits.state import ArmTable
 from decisioning.catalog import PlacementView
 
@@ -72,14 +72,13 @@ class ArmReplica:
         name = (key, view.placement.placement_id)
         cached = self._prepared.get(name)
         if cached is None or cached.view is not view or cached.tick != tick:
-            value = policy.prepare(view.numbers, table.read(policy, view.numbers, tick))
+            value = policy.prepare(table.read(policy, view.numbers, tick))
             self._prepared[name] = _Prepared(view, tick, value)
             return value
         if cached.stale:
             rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
-            if len(rows):
-                state = np.zeros((len(view.numbers), policy.width))
-                state[rows] = table.read(policy, view.numbers[rows], tick)
-                cached.value = policy.refresh(cached.value, view.numbers, state, rows)
+            if len(rows) or SHARED in cached.stale:
+                sums = table.read(policy, view.numbers, tick, rows)
+                cached.value = policy.refresh(cached.value, sums, rows)
             cached.stale.clear()
         return cached.value

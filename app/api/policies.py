@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"])
 async def read_arms(name: Id, state: State, key: Reader) -> ArmsOut:
     """What a policy has learned of each offer: decayed observations, acceptances, mean and 95 % interval."""
     policy_key = f"{name}@1"
-    policy = state.policies.get(policy_key)
+    policy = state.roster.get(policy_key)
     if policy is None:
         raise NotFound("policy", name)
     table = state.replica.table(policy_key)
@@ -26,9 +26,9 @@ async def read_arms(name: Id, state: State, key: Reader) -> ArmsOut:
     arms = []
     if table is not None:
         names = {number: offer_id for offer_id, number in state.current_catalogue().numbers.items()}
-        offers = np.array(sorted(table.offers()), dtype=np.uint32)
+        offers = np.array(table.offers(), dtype=np.uint32)
         sums = table.read(policy, offers, policy.decay.tick(clock_ms() / 1000))
-        for number, (n, s, *_) in zip(offers.tolist(), sums.tolist(), strict=True):
+        for number, (n, s, *_) in zip(offers.tolist(), sums.own.tolist(), strict=True):
             rate, low, high = wilson(s, n)
             arms.append(
                 ArmOut(
