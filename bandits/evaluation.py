@@ -186,7 +186,9 @@ class _Rows:
 def _estimate(value: float, residuals: FloatArray, total: float, rows: _Rows) -> Estimate:
     """``value`` with the interval of a mean (or ratio) whose residuals add up to 0; ``total`` divides their sum."""
     if rows.units is not None:
-        residuals = np.bincount(np.unique(rows.units, return_inverse=True)[1], weights=residuals)
+        sums = np.zeros(len(rows.units))
+        np.add.at(sums, np.unique(rows.units, return_inverse=True)[1], residuals)
+        residuals = sums[: len(np.unique(rows.units))]
     n, w = len(residuals), rows.weight
     half = math.inf
     if n > 1:

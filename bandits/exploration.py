@@ -99,6 +99,18 @@ def slots_given(
         rules.took(index, left)
 
 
+def running_given(
+    available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
+) -> Iterator[BoolArray]:
+    """Who ran for each slot (shape ``(n,)``, a fresh array), if the slots before it took what is in ``taken``."""
+    rules = rules or NoRules()
+    left = available.copy()
+    for index in taken:
+        yield rules.running(left)[0].copy() if left.any() else left.copy()
+        left[index] = False
+        rules.took(index, left)
+
+
 def _next_slot(
     distribution: Distribution, left: BoolArray, rules: SlotRules
 ) -> tuple[FloatArray, int | None]:
