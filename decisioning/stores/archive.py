@@ -219,7 +219,7 @@ class ArchiveReader:
                     {"id": decision_id},
                 )
             ).first()
-        return None if row is None else _decided(row)
+        return None if row is None else decision_of_row(row)
 
     async def known(self, decision_ids: Collection[str]) -> set[str]:
         """Which of these decisions are archived. Raises ``PostgresUnavailable``."""
@@ -259,7 +259,7 @@ class ArchiveReader:
                 text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"),
                 {"id": decision_id},
             )
-            return [_outcome(row) for row in rows]
+            return [outcome_of_row(row) for row in rows]
 
     async def observations(self, up_to: Mapping[int, str] | None = None) -> AsyncIterator[list[Outcome]]:
         """All outcomes that teach, in batches, in no particular order (arms are sums).
@@ -272,7 +272,7 @@ class ArchiveReader:
                 execution_options={"yield_per": 5000},
             )
             async for rows in stream.partitions():
-                outcomes = [_outcome(row) for row in rows]
+                outcomes = [outcome_of_row(row) for row in rows]
                 yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
 
     async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None:
@@ -298,13 +298,15 @@ def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
     return limit is not None and order(outcome.position) <= order(limit)
 
 
-def _decided(row: Row[Any]) -> Decided:
+def decision_of_row(row: Row[Any]) -> Decided:
+    """A decision from its archived columns."""
     return parse_decided(
         row.bucket, row.position, row.header.encode(), row.candidates, row.priors, row.factors or b""
     )
 
 
-def _outcome(row: Row[Any]) -> Outcome:
+def outcome_of_row(row: Row[Any]) -> Outcome:
+    """An outcome from all of its archived columns."""
     return Outcome(
         bucket=row.bucket,
         position=row.position,

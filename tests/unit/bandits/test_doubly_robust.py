@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bandits.errors import EvaluationError
 from bandits.evaluation import doubly_robust, inverse_propensity, self_normalised
 from bandits.intervals import Z95
 from bandits.policy import FloatArray
+
+IndexArray = NDArray[np.int64]
 
 REWARD = [1.0, 0.0, 2.5, 1.0, -1.0]
 PROBABILITY = [0.5, 0.25, 0.8, 0.1, 1.0]
@@ -86,7 +89,7 @@ def test_rows_of_unknown_probability_need_no_model() -> None:
     assert (found.rows, found.left_out) == (5, 1)
 
 
-def logged(rng: np.random.Generator, rows: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def logged(rng: np.random.Generator, rows: int) -> tuple[FloatArray, FloatArray, FloatArray, IndexArray]:
     """Rewards, probabilities and targets of logged choices, and what was chosen."""
     chosen = rng.choice(5, rows, p=LOGGING)
     return (rng.random(rows) < RATE[chosen]).astype(float), LOGGING[chosen], TARGETED[chosen], chosen
@@ -100,7 +103,7 @@ def test_it_is_unbiased_and_its_intervals_cover_whatever_the_model_says(model: s
     for _ in range(1000):
         reward, probability, target, chosen = logged(rng, 400)
         direct = np.full(400, float(TARGETED @ says))
-        estimate = doubly_robust(reward, probability, target, says[chosen.astype(int)], direct)
+        estimate = doubly_robust(reward, probability, target, says[chosen], direct)
         covered += estimate.low <= TRUTH <= estimate.high
         values.append(estimate.value)
     error = float(np.std(values, ddof=1)) / math.sqrt(1000)
@@ -115,7 +118,7 @@ def test_a_good_model_makes_it_more_precise_than_weighting_alone() -> None:
         reward, probability, target, chosen = logged(rng, 400)
         ips = inverse_propensity(reward, probability, target)
         direct = np.full(400, TRUTH)
-        dr = doubly_robust(reward, probability, target, RATE[chosen.astype(int)], direct)
+        dr = doubly_robust(reward, probability, target, RATE[chosen], direct)
         widths["ips"].append(ips.value)
         widths["dr"].append(dr.value)
     assert np.var(widths["dr"]) < 0.85 * np.var(widths["ips"])
