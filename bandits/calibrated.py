@@ -12,8 +12,8 @@ from bandits.design import LOGIT_SCALE
 from bandits.features import Feature
 from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import FloatArray, PolicySpec
-from bandits.regression_policy import INTERCEPT_PRECISION
 
+OFFSET_PRECISION = 1.0
 PROPENSITY = Feature("propensity", "propensity")
 
 
@@ -57,8 +57,8 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         return mean
 
     def precision(self, slope: float) -> FloatArray:
-        """``trust`` for the propensity; to have none is an intercept."""
+        """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
         precision = super().precision(slope)
+        precision[[0, self.design.common + 1]] = OFFSET_PRECISION
         precision[self.design.common] = self.number("trust", 1e-3, 1e4)
-        precision[self.design.common + 1] = INTERCEPT_PRECISION
         return precision

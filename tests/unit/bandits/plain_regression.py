@@ -116,7 +116,7 @@ class PlainRegression:
             total = sum(w for w, _ in present)
             mean = sum(w * v for w, v in present) / max(total, 1.0)
             variance = max(sum(w * v * v for w, v in present) / max(total, 1.0) - mean**2, 0.0)
-            variance = max((total * variance + 2 * 0.5**2) / (total + 2), 1 / 64**2)
+            variance = max((total * variance + 1 / 8**2) / (total + 1), 1 / 256**2)
             deviation = math.sqrt(2) ** round(math.log(math.sqrt(variance), math.sqrt(2)))
             found.append((i, k, round(4 * mean / deviation) * deviation / 4, deviation))
 

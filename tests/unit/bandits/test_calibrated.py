@@ -55,14 +55,14 @@ def live(
 
 def test_without_evidence_the_estimate_is_the_propensity() -> None:
     policy = calibrated()
-    prior = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999, NONE], dtype=np.float32)
+    prior = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999, NONE])
     found = estimates(policy, cold(policy), prior)
-    assert found[:-1] == pytest.approx(prior[:-1].astype(np.float64), rel=1e-9)
+    assert found[:-1] == pytest.approx(prior[:-1].astype(np.float32).astype(np.float64), rel=1e-9)
     assert found[-1] == pytest.approx(0.05)
 
 
 def test_further_features_do_not_change_that() -> None:
-    features = (Feature("age", "numeric", "customer.age"), Feature("data mart", "propensity"))
+    features = (Feature("age", "numeric", "customer.age"), Feature("data_mart", "propensity"))
     for declared in (features, features[:1]):
         policy = build(PolicySpec("c", 1, "calibrated", {"default_propensity": 0.3}, declared))
         x = np.full(policy.encoder.width, 0.5)
@@ -78,7 +78,7 @@ def test_one_offer_with_stale_propensities_is_found_out() -> None:
     policy = calibrated()
     for q in (0.3, 0.6):  # who has less is seldom offered anything here
         found = logit(estimates(policy, stale, q)) - logit(q)
-        assert found[0] == pytest.approx(-2.0, abs=0.6)
+        assert found[0] == pytest.approx(-2.0, abs=0.5)
         assert np.abs(found[1:]).max() < 0.6
     assert late < 0.06  # an eighth, if it were believed
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_with_all_offers_is_believed_of_a_new_one() -> None:
 def test_right_propensities_stay_trusted() -> None:
     sums, _ = live(calibrated(), np.zeros(8), 1.0, 4000)
     for q in (0.3, 0.6):
-        assert logit(estimates(calibrated(), sums, q)) == pytest.approx(np.full(8, logit(q)), abs=0.6)
+        assert logit(estimates(calibrated(), sums, q)) == pytest.approx(np.full(8, logit(q)), abs=0.5)
 
 
 def test_where_nobody_has_a_propensity_rates_are_learned() -> None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from bandits.calibrated import OFFSET_PRECISION
 from bandits.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
 from tests.unit.bandits.learning_world import NONE, asking, build_with, learned, outcomes, requests
 from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
@@ -46,7 +47,7 @@ def policy_and_plain(
         MODELS[algorithm],
         **cast(Any, given),
         default=DEFAULT,
-        intercept_precision=INTERCEPT_PRECISION,
+        intercept_precision=OFFSET_PRECISION if algorithm == "calibrated" else INTERCEPT_PRECISION,
         trust=TRUST if algorithm == "calibrated" else None,
     )
     return cast(RegressionPolicy, policy), plain
