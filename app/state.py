@@ -17,12 +17,11 @@ from app.config import ConfigError, Settings
 from app.keys import ApiKey, KeyStore
 from app.metrics import MISSING
 from app.tasks import cancelled
-from bandits.policy import Policy
-from bandits.registry import BUILT_IN, build
 from decisioning.catalog import Catalogue
 from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from decisioning.keys import Keys
 from decisioning.replica import ArmReplica
+from decisioning.roster import Roster
 from decisioning.service.decide import DecisionService
 from decisioning.service.feedback import FeedbackService
 from decisioning.stores.archive import ArchiveReader
@@ -44,11 +43,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.1
 FOLLOW_BLOCK_MS = 1000
 START_TIMEOUT_S = 3.0
-
-
-def make_policies() -> dict[str, Policy]:
-    """The policies of this installation, by ``name@version``."""
-    return {spec.key: build(spec) for spec in BUILT_IN}
 
 
 async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
@@ -77,7 +71,7 @@ class ApiState:
     engine: AsyncEngine
     redis: "Redis"
     pipe: Pipe
-    policies: Mapping[str, Policy]
+    roster: Roster
     replica: ArmReplica
     catalogues: CatalogueStore
     key_store: KeyStore
@@ -99,7 +93,7 @@ class ApiState:
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
-            policies=self.policies,
+            roster=self.roster,
             decision_log=self.decision_log,
             archive=self.archive,
             profiles=cached,
@@ -161,7 +155,7 @@ class ApiState:
                     await asyncio.sleep(RETRY_S)
                     continue
                 self.replica.load(key, arms.epoch, arms.fields.items())
-                if all(self.replica.epoch(k) is not None for k in self.policies):
+                if all(self.replica.epoch(k) is not None for k in self.roster.learning()):
                     self.warm.set()
                 await self._apply_changes(store, key)
             except RedisUnavailable as error:
@@ -194,15 +188,15 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     redis = make_redis(settings.redis_url)
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
     keys = Keys(settings.buckets)
-    policies = make_policies()
+    roster = Roster()
     state = ApiState(
         settings=settings,
         keys=keys,
         engine=engine,
         redis=redis,
         pipe=pipe,
-        policies=policies,
-        replica=ArmReplica(policies),
+        roster=roster,
+        replica=ArmReplica(roster),
         catalogues=CatalogueStore(engine),
         key_store=KeyStore(engine),
         archive=ArchiveReader(engine),
@@ -233,7 +227,7 @@ async def _start(state: ApiState) -> None:
     await state.pipe.start()
     state.units.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
-    jobs += [state.follow(key) for key, policy in state.policies.items() if policy.width]
+    jobs += [state.follow(key) for key in state.roster.learning()]
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):

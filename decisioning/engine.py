@@ -1,17 +1,16 @@
 """From candidates to a ranking. Pure: the same inputs give the same ranking, bit for bit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.exploration import draw_slots, with_floor
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Policy
+from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts, FloatArray, IntArray, Policy
 from decisioning.arbitration import MANDATORY, Factors, met, met_by_tier, priority
-from decisioning.catalog.model import Offer, Placement
+from decisioning.catalog.model import Offer
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
 from decisioning.weights import Weights
@@ -23,7 +22,10 @@ WEIGHTS_ONLY_EPSILON = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An offer in its slot, with the exact chance with which the system selected it there."""
+    """An offer in its slot, with the exact chance with which the system selected it there.
+
+    ``expected``: the policy's propensity, also where it does not count in the score.
+    """
 
     offer: Offer
     row: int
@@ -31,6 +33,7 @@ class Choice:
     factors: Factors
     probability: float
     prior: float
+    expected: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,11 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Everything a selection depends on, apart from the policy: one request's view of its candidates."""
+    """Everything a selection depends on, apart from the policy: one request's view of its candidates.
+
+    ``facts``: what policies make their features of, by path. ``wanted``: the rows of the caller's own choice, in its
+    order, if that is what is answered.
+    """
 
     view: PlacementView
     available: BoolArray
@@ -61,13 +68,8 @@ class Contest:
     now_ms: int
     slots: int
     decision_id: str
-
-
-def in_control_group(customer_id: str, placement: Placement) -> bool:
-    """Whether a customer belongs to the placement's control group: a sticky share, by hash."""
-    salt = placement.experiment_salt or placement.placement_id
-    digest = blake2b(f"{salt}/{customer_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < placement.control_share * 2.0**64
+    facts: Facts = field(default_factory=lambda: NO_FACTS)
+    wanted: tuple[int, ...] | None = None
 
 
 def consented(view: PlacementView, customer: Customer) -> BoolArray:
@@ -89,18 +91,20 @@ def allowed(
     evaluation: Evaluation,
     exhausted: frozenset[int],
     now_ms: int,
+    *,
+    eligibility_only: bool = False,
 ) -> BoolArray:
     """Which rows may be chosen: in their dates, meeting their rules, with consent, within contact policy and capacity.
 
     ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
-    Returns a fresh array of shape ``(n,)``.
+    ``eligibility_only``: of the tiers of rules, only the first counts. Returns a fresh array of shape ``(n,)``.
     """
     mask = view.live(now_ms)
     if view.when is not None and not evaluation.holds(view.when):
         mask[:] = False
         return mask
     if view.conditions.shared or view.conditions.own:
-        mask &= met(view, evaluation)
+        mask &= met_by_tier(view, evaluation)["eligibility"] if eligibility_only else met(view, evaluation)
     if view.consents:
         mask &= consented(view, profile.customer)
     mask &= view.contact.allowed(profile.customer, history, now_ms)
@@ -131,7 +135,8 @@ def standing(
 def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
     view = contest.view
-    candidates = Candidates(view.numbers, contest.priors, contest.weights.product)
+    x = policy.encoder.encode(contest.facts, contest.now_ms)
+    candidates = Candidates(view.numbers, contest.priors, contest.weights.product, x, contest.facts)
     expected = propensities = policy.propensities(prepared, candidates)
     left = contest.available
     unlikely: tuple[tuple[int, float], ...] = ()
@@ -139,14 +144,44 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
         left, unlikely = _likely(contest, policy, propensities)
     if not left.any():
         return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
+    rules = _Slots(contest) if view.ruled else None
+    if contest.wanted is not None:
+        chosen = _as_wanted(contest.wanted, left, contest.slots, rules)
+        return _selection(contest, chosen, left, expected, propensities, unlikely)
     if contest.weights.use_p:
         distribution = policy.selector(prepared, candidates)
     else:
         distribution = _by_weight(candidates.weight)
         propensities = np.ones(len(view.offers))
-    rules = _Slots(contest) if view.ruled else None
     chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
-    weights = contest.weights
+    return _selection(contest, chosen, left, expected, propensities, unlikely)
+
+
+def _as_wanted(
+    wanted: Sequence[int], available: BoolArray, slots: int, rules: "_Slots | None"
+) -> list[tuple[int, float]]:
+    """The caller's own choice, as far as it may be made: nothing is left to chance."""
+    left = available.copy()
+    chosen: list[tuple[int, float]] = []
+    for row in wanted:
+        if left[row] and len(chosen) < slots:
+            chosen.append((row, 1.0))
+            left[row] = False
+            if rules is not None:
+                rules.took(row, left)
+    return chosen
+
+
+def _selection(
+    contest: Contest,
+    chosen: Sequence[tuple[int, float]],
+    left: BoolArray,
+    expected: FloatArray,
+    propensities: FloatArray,
+    unlikely: tuple[tuple[int, float], ...],
+) -> Selection:
+    """``chosen`` (row and probability by rank), out of ``left``. ``propensities``: as they count in the score."""
+    view, weights = contest.view, contest.weights
     choices = tuple(
         Choice(
             offer=view.offers[row],
@@ -157,6 +192,7 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
             ),
             probability=probability,
             prior=float(contest.priors[row]),
+            expected=float(expected[row]),
         )
         for rank, (row, probability) in enumerate(chosen, start=1)
     )

@@ -36,6 +36,7 @@ class Situation:
     now_ms: int
     propensities: Sequence[float]
     selection: Selection
+    eligibility_only: bool = False
 
 
 def explain(situation: Situation) -> list[dict[str, Any]]:
@@ -76,7 +77,7 @@ def stops_of(situation: Situation, row: int) -> list[Stop]:
         stops.append(
             _unmet(situation, "placement", f"placement {view.placement.placement_id}", view.when, row)
         )
-    for tier in TIERS:
+    for tier in TIERS[:1] if situation.eligibility_only else TIERS:
         for rule in offer.rules:
             if rule.tier == tier:
                 expression = situation.catalogue.checker.check(rule.when)

@@ -1,7 +1,9 @@
 """What rules may know of a request: the customer with attributes and indicators at the first level, and the context."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from decisioning.catalog.model import Placement
@@ -27,3 +29,45 @@ def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placemen
 def instant(at_ms: int) -> datetime:
     """A time in Unix milliseconds as rules see it: ``now``, in UTC."""
     return datetime.fromtimestamp(at_ms / 1000.0, UTC)
+
+
+MOST_TEXT = 200
+MOST_ITEMS = 64
+
+
+def learnable(
+    customer: Customer, context: Mapping[str, Any], placement: Placement, paths: Iterable[str]
+) -> dict[str, Any]:
+    """The facts under ``paths`` that are known, as plain JSON: what is logged, and what policies learn from.
+
+    Numbers, truth values and texts; lists of texts; mappings of texts to numbers. Long ones are cut, others left out.
+    """
+    facts = facts_of(customer, context, placement)
+    found = {}
+    for path in paths:
+        value: Any = facts
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        plain = _plain(value)
+        if plain is not None:
+            found[path] = plain
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:MOST_TEXT]
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [item[:MOST_TEXT] for item in value[:MOST_ITEMS] if isinstance(item, str)]
+    if isinstance(value, Mapping):
+        numbers = (
+            (key, number)
+            for key, number in sorted(value.items())
+            if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+        )
+        return dict(islice(numbers, MOST_ITEMS))
+    return None

@@ -8,15 +8,16 @@ nobody said in time that they were presented, and whose reservations were given 
 is needed to learn from them, so no reader has to join.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
-from bandits.policy import FloatArray, IntArray, Observation
+from bandits.policy import NO_FACTS, Facts, FloatArray, IntArray
 from decisioning.engine import Selection
 from decisioning.errors import LogCodecError
 
@@ -50,7 +51,11 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to one decided offer. Times are Unix milliseconds; ``reward`` is ``None`` if nothing is learned."""
+    """What happened to one decided offer. Times are Unix milliseconds; ``reward`` is ``None`` if nothing is learned.
+
+    ``estimate`` and ``worth``: the propensity and the value that the decision expected of the offer, NaN if they are
+    not known. ``facts``: what was known of the request, by path, as far as policies learn from it.
+    """
 
     bucket: int
     position: str
@@ -67,17 +72,14 @@ class Outcome:
     prior: float
     policy: str
     placement: str
+    estimate: float = math.nan
+    worth: float = math.nan
+    facts: Facts = field(default_factory=lambda: NO_FACTS)
 
     @property
     def identity(self) -> Identity:
         """What this record is, wherever in the log it stands: an outcome counts once."""
         return self.decision_id, self.decided_at_ms, self.offer_id, self.outcome
-
-    def observation(self) -> tuple[Observation, float] | None:
-        """What is learned from it and the time it counts for (Unix seconds); ``None`` if nothing is."""
-        if self.reward is None or self.late:
-            return None
-        return Observation(self.offer, self.reward, self.prior), self.at_ms / 1000.0
 
 
 def header_bytes(header: Header) -> bytes:
@@ -168,15 +170,18 @@ def _outcome(bucket: int, position: str, f: Fields) -> Outcome:
         prior=float(f[b"q"]),
         policy=f[b"p"].decode(),
         placement=f[b"pl"].decode(),
+        **_expected(f.get(b"e", b"").decode()),
+        facts=parse_facts(f.get(b"f", b"")),
     )
 
 
 def _closed(bucket: int, position: str, f: Fields) -> list[Outcome]:
     outcomes = []
+    facts = parse_facts(f.get(b"f", b""))
     for item in f[b"o"].decode().split(","):
         if not item:
             continue
-        offer_id, number, prior, reward = item.split(" ")
+        offer_id, number, prior, reward, *more = item.split(" ")
         outcomes.append(
             Outcome(
                 bucket=bucket,
@@ -194,6 +199,8 @@ def _closed(bucket: int, position: str, f: Fields) -> list[Outcome]:
                 prior=float(prior),
                 policy=f[b"p"].decode(),
                 placement=f[b"pl"].decode(),
+                **_expected(more[0] if more else ""),
+                facts=facts,
             )
         )
     return outcomes
@@ -207,7 +214,37 @@ def outcome_fields(outcome: Outcome) -> list[str]:
         *("at", str(outcome.at_ms), "ts", str(outcome.recorded_ms), "d", str(outcome.decided_at_ms)),
         *("l", "1" if outcome.late else "0", "r", "" if outcome.reward is None else repr(outcome.reward)),
         *("q", prior_text(outcome.prior), "p", outcome.policy, "pl", outcome.placement),
+        *("e", expected_text(outcome.estimate, outcome.worth), "f", facts_text(outcome.facts)),
     ]
+
+
+def expected_text(estimate: float, worth: float) -> str:
+    """What a decision expected of an offer: ``<propensity>:<value>``, empty if neither is known."""
+    return "" if math.isnan(estimate) and math.isnan(worth) else f"{estimate!r}:{worth!r}"
+
+
+def expected_of(header: Mapping[str, Any]) -> list[str]:
+    """What a decision expected of each of its offers, as text."""
+    unknown = [math.nan] * len(header["offers"])
+    return [
+        expected_text(estimate, offer["factors"]["V"] if offer["factors"] else math.nan)
+        for estimate, offer in zip(header.get("expected", unknown), header["offers"], strict=True)
+    ]
+
+
+def _expected(text: str) -> dict[str, float]:
+    estimate, _, worth = text.partition(":")
+    return {"estimate": float(estimate), "worth": float(worth)} if text else {}
+
+
+def facts_text(facts: Facts) -> str:
+    """Facts as JSON, sorted by path; empty if there are none."""
+    return to_json(dict(sorted(facts.items()))).decode() if facts else ""
+
+
+def parse_facts(blob: bytes) -> Facts:
+    """The inverse of ``facts_text``. Raises ``ValueError``."""
+    return from_json(blob) if blob else NO_FACTS
 
 
 def prior_text(prior: float) -> str:

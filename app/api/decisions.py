@@ -45,6 +45,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
             deadline_ms=body.deadline_ms,
             dry_run=body.dry_run,
             explain=body.explain,
+            baseline=None if body.baseline is None else tuple(body.baseline),
         )
     )
     DECISIONS.labels(body.placement, answer["policy"]["name"]).inc()
@@ -79,7 +80,7 @@ async def explain_decision(decision_id: DecisionId, state: State, key: Anyone) -
     Decisions are archived within a second or so; before that there is nothing to explain from (404).
     """
     try:
-        found = await explain_logged(decision_id, state.archive, state.catalogues, state.policies)
+        found = await explain_logged(decision_id, state.archive, state.catalogues, state.roster)
     except ReplayImpossible as error:
         raise Conflict(str(error)) from None
     return ExplanationAnswer.model_validate(found)

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"])
 async def read_arms(name: Id, state: State, key: Reader) -> ArmsOut:
     """What a policy has learned of each offer: decayed observations, acceptances, mean and 95 % interval."""
     policy_key = f"{name}@1"
-    policy = state.policies.get(policy_key)
+    policy = state.roster.get(policy_key)
     if policy is None:
         raise NotFound("policy", name)
     table = state.replica.table(policy_key)

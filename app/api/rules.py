@@ -52,9 +52,9 @@ async def simulate_changes(body: SimulationRequest, state: State, key: Ops) -> S
     profiles, _ = await sample_profiles(state.engine, changed.numbers, body.sample)
     views = live.view(body.placement), changed.view(body.placement)
     subjects = await _subjects(state, profiles, any(view.contact.needed for view in views))
-    tables = {key: table for key in state.policies if (table := state.replica.table(key)) is not None}
+    tables = {key: table for key in state.roster if (table := state.replica.table(key)) is not None}
     found = await asyncio.to_thread(
-        simulate, live, changed, body.placement, subjects, state.policies, tables, body.context, clock_ms()
+        simulate, live, changed, body.placement, subjects, state.roster, tables, body.context, clock_ms()
     )
     return SimulationAnswer.model_validate(found)
 

@@ -70,6 +70,11 @@ class DecisionRequest(Body):
     )
     dry_run: bool = Field(False, description="nothing is reserved, logged or learned")
     explain: bool = Field(False, description="say why and why not, for every offer of the catalogue")
+    baseline: list[Id] | None = Field(
+        None,
+        max_length=100,
+        description="the caller's own choice, best first: what is answered while the placement is an apprentice",
+    )
 
 
 class PolicyRef(BaseModel):

@@ -72,7 +72,7 @@ def replay(decision_id: str) -> None:
     """Make a decision again from the log alone. Exit status 1 if the ranking is not identical."""
 
     async def work(state: ApiState) -> Replayed:
-        return await replay_decision(decision_id, state.archive, state.catalogues, state.policies)
+        return await replay_decision(decision_id, state.archive, state.catalogues, state.roster)
 
     replayed = _with_state(work)
     typer.echo(
@@ -100,7 +100,7 @@ def rebuild(reports: bool) -> None:
                 async with transaction(engine) as connection:
                     for statement in REBUILD_ACCEPTANCE:
                         await connection.exec_driver_sql(statement)
-            rebuilder = Rebuilder(engine, state.redis, state.keys, state.policies, state.catalogues, clock_ms)
+            rebuilder = Rebuilder(engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
             return await rebuilder.rebuild(), await state.catalogues.rebuild_search()
         finally:
             await engine.dispose()

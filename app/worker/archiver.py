@@ -1,11 +1,10 @@
 """The archiver: copies the log into Postgres, and trims the streams behind what is durable."""
 
 import logging
-from collections.abc import Mapping
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
 from app.state import clock_ms
-from bandits.policy import Policy
+from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
 
@@ -24,13 +23,13 @@ class ArchiverJob:
         archiver: Archiver,
         reader: LogReader,
         arms: ArmStore,
-        policies: Mapping[str, Policy],
+        roster: Roster,
         interval_s: float,
     ) -> None:
         self._archiver = archiver
         self._reader = reader
         self._arms = arms
-        self._policies = [key for key, policy in policies.items() if policy.width]
+        self._roster = roster
         self._interval_s = interval_s
 
     async def round(self) -> float:
@@ -58,14 +57,14 @@ class ArchiverJob:
     async def _trim(self, batch: Batch) -> None:
         """Forget what is archived and folded into every policy's arms."""
         durable = dict(batch.last)
-        for key in self._policies:
+        for key in self._roster.learning():
             arms = await self._arms.load_positions(key)
             for bucket, position in durable.items():
                 durable[bucket] = min(position, arms.get(bucket, START), key=order)
         await self._reader.trim({b: p for b, p in durable.items() if p != START})
 
     async def _archive_folds(self) -> None:
-        for key in self._policies:
+        for key in self._roster.learning():
             last = await self._archiver.last_fold(key)
             changes = await self._arms.changes(key, last, count=CHANGES, block_ms=None)
             if not changes:

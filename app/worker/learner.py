@@ -3,8 +3,8 @@
 import logging
 
 from app.metrics import FOLDED
-from bandits.policy import Policy
-from bandits.state import fold
+from decisioning.learning import fold_outcomes
+from decisioning.roster import Roster
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
 
@@ -24,10 +24,10 @@ class Learner:
     """
 
     def __init__(
-        self, key: str, policy: Policy, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder
+        self, key: str, roster: Roster, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder
     ) -> None:
         self.key = key
-        self._policy = policy
+        self._policy, self._spec = roster[key], roster.spec(key)
         self._reader = reader
         self._arms = arms
         self._rebuilder = rebuilder
@@ -58,8 +58,7 @@ class Learner:
 
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None
-        observations = [o for o in (outcome.observation() for outcome in batch.outcomes) if o is not None]
-        deltas = fold(self._policy, observations)
+        deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy)
         if len(deltas) > FIELDS_AT_ONCE and len(parts := _parts(batch)) > 1:
             for part in parts:
                 if self._positions is not None:  # the one before was folded
@@ -68,7 +67,7 @@ class Learner:
         moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
         if await self._arms.fold(self.key, self._generation, moves, deltas):
             self._positions.update(batch.last)
-            FOLDED.labels(self.key).inc(len(observations))
+            FOLDED.labels(self.key).inc(count)
         else:
             self._positions = None
 

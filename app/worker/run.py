@@ -9,13 +9,14 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings
-from app.state import check_buckets, clock_ms, make_policies
+from app.state import check_buckets, clock_ms
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
+from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
@@ -39,23 +40,22 @@ async def run_worker(settings: Settings) -> None:
     redis = make_redis(settings.redis_url)
     blocking = make_redis(settings.redis_url)
     keys = Keys(settings.buckets)
-    policies = make_policies()
+    roster = Roster()
     archiver = Archiver(settings.postgres_url)
-    rebuilder = Rebuilder(patient, redis, keys, policies, CatalogueStore(patient), clock_ms)
+    rebuilder = Rebuilder(patient, redis, keys, roster, CatalogueStore(patient), clock_ms)
     reader = LogReader(redis, keys)
     arms = ArmStore(redis, keys)
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
     keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
-    archiver_job = ArchiverJob(archiver, reader, arms, policies, settings.archive_interval_ms / 1000)
+    archiver_job = ArchiverJob(archiver, reader, arms, roster, settings.archive_interval_ms / 1000)
     jobs = {
         "archiver": archiver_job.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
     }
-    for key, policy in policies.items():
-        if policy.width:
-            learner = Learner(key, policy, LogReader(blocking, keys), arms, rebuilder)
-            jobs[f"learner of {key}"] = learner.round
+    for key in roster.learning():
+        learner = Learner(key, roster, LogReader(blocking, keys), arms, rebuilder)
+        jobs[f"learner of {key}"] = learner.round
 
     async def guard() -> float:
         await load_functions(redis, only_if_missing=True)

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from decisioning.catalog.deployment import Deployment
 from decisioning.catalog.model import (
     GOALS,
     Capacity,
@@ -54,6 +55,7 @@ class Catalogue:
     capacities: Mapping[str, Capacity] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
     context_weights: Mapping[str, ContextWeight] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
     goal_levers: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
     views: Mapping[str, PlacementView] = field(init=False, repr=False)

@@ -25,6 +25,7 @@ def build_catalogue(
         If an entry is not of its kind's shape, or the catalogue as a whole is not right.
     """
     parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS.values()}
+    deployments: dict[str, Any] = {}
     treatments: dict[str, list[Treatment]] = {}
     offers: list[tuple[str, Mapping[str, Any]]] = []
     levers: dict[str, float] = {}
@@ -36,6 +37,8 @@ def build_catalogue(
         elif kind == "treatment":
             offer_id, _, treatment_id = name.partition("/")
             treatments.setdefault(offer_id, []).append(_thing(kind, treatment_id, body))
+        elif kind == "deployment":
+            deployments[name] = _thing(kind, name, body)
         elif kind == "goal":
             levers[name] = _lever(name, body)
         else:
@@ -43,7 +46,9 @@ def build_catalogue(
     for name, body in offers:
         own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
         parts["offers"][name] = _thing("offer", name, {**body, "number": numbers[name], "treatments": own})
-    return Catalogue(version=version, goal_levers=levers, versions=versions or {}, **parts)
+    return Catalogue(
+        version=version, goal_levers=levers, deployments=deployments, versions=versions or {}, **parts
+    )
 
 
 def _lever(name: str, body: Mapping[str, Any]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from decisioning.catalog import model
+from decisioning.catalog import deployment, model
 from rules.vocabulary import Attribute
 
 Entry = tuple[str, str, Mapping[str, Any] | None]
@@ -38,8 +38,11 @@ ID_FIELDS: Mapping[str, str] = {
     "capacity": "capacity_id",
     "override": "override_id",
     "context_weight": "weight_id",
+    "deployment": "placement_id",
 }
 KINDS = frozenset({*ID_FIELDS, "goal"})
+NOT_IN_FILES = frozenset({"deployment"})
+"""Kinds that have a life of their own: files leave them alone, and so do rollbacks."""
 
 TYPES: Mapping[str, type] = {
     "attribute": Attribute,
@@ -53,8 +56,9 @@ TYPES: Mapping[str, type] = {
     "capacity": model.Capacity,
     "override": model.Override,
     "context_weight": model.ContextWeight,
+    "deployment": deployment.Deployment,
 }
-for _cls in (*vars(model).values(), Attribute):
+for _cls in (*vars(model).values(), *vars(deployment).values(), Attribute):
     if is_dataclass(_cls):
         setattr(_cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 

@@ -97,18 +97,20 @@ def iso(at_ms: int) -> str:
 def header_of(work: Work, made: Chosen) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
-    name, _, version = made.key.rpartition("@")
+    scored_by = _policy(made.key)
+    by_caller = made.key == work.role.policy and work.role.group == "caller"
     until_ms = work.now_ms + placement.reward_window_s * 1000
     choices = made.selection.choices
     speech = speech_of(work)
-    return {
+    header = {
         "decision_id": work.decision_id,
         "customer_id": work.request.customer_id,
         "placement": placement.placement_id,
         "channel": placement.channel,
         "presentation": placement.presentation,
-        "policy": {"name": name, "version": int(version)},
-        "control": made.control,
+        "policy": CALLER if by_caller else scored_by,
+        "control": work.role.control,
+        "group": work.role.group,
         "catalog_version": work.catalogue.version,
         "epoch": made.epoch,
         "decided_at_ms": work.now_ms,
@@ -118,6 +120,8 @@ def header_of(work: Work, made: Chosen) -> Header:
         "slots": work.slots,
         "offers": [chosen(choice, work.view, speech) for choice in choices],
         "numbers": [choice.offer.number for choice in choices],
+        "expected": [choice.expected for choice in choices],
+        "facts": work.facts,
         "nothing_right_now": not choices,
         "segments": work.evaluation.segments,
         "degraded": work.degraded,
@@ -126,6 +130,21 @@ def header_of(work: Work, made: Chosen) -> Header:
         "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
         "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
+    if by_caller:
+        rows = work.contest.wanted or ()
+        header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in rows]}
+    if made.failed is not None:
+        header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
+    return header
+
+
+CALLER = {"name": "caller", "version": 1}
+"""What is logged as the policy where the caller's own choice is answered."""
+
+
+def _policy(key: str) -> dict[str, Any]:
+    name, _, version = key.rpartition("@")
+    return {"name": name, "version": int(version)}
 
 
 def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:

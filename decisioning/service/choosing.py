@@ -2,30 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bandits.policy import Policy
-from decisioning.engine import Contest, Selection, in_control_group, select
+from decisioning.engine import Contest, Selection, select
 from decisioning.explain import Situation, explain
 from decisioning.records import Header
 from decisioning.replica import ArmReplica
+from decisioning.roles import as_seen
+from decisioning.roster import Roster
 from decisioning.service.work import Work
 
 log = logging.getLogger(__name__)
 
+NOBODY = "default"
+"""What is logged as the policy of a decision that none has made."""
 SLOW_TURNS = 3
 SLOW_PAUSE_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``."""
+    """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
+
+    ``failed``: the policy that should have decided, and why it did not.
+    """
 
     selection: Selection
     key: str
     epoch: int
-    control: bool
+    failed: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -39,28 +44,34 @@ class _Turns:
 class Chooser:
     """Runs policies on contests, and keeps them to their time."""
 
-    def __init__(self, replica: ArmReplica, policies: Mapping[str, Policy], budget_ms: float) -> None:
+    def __init__(self, replica: ArmReplica, roster: Roster, budget_ms: float) -> None:
         self._replica = replica
-        self._policies = policies
+        self._roster = roster
         self._budget_ms = budget_ms
         self._turns: dict[str, _Turns] = {}
 
     def choose(self, work: Work, contest: Contest) -> Chosen:
-        """Choose with the placement's policy (or its control policy), or with the fallback if that fails."""
-        placement = work.view.placement
-        control = in_control_group(work.request.customer_id, placement)
-        key = f"{placement.control_policy if control else placement.policy}@1"
-        selection = self._tried(work, contest, key)
-        if selection is None:
-            key = f"{placement.fallback_policy}@1"
-            prepared = self._replica.prepared(key, contest.view, work.now_ms)
-            selection = select(contest, self._policies[key], prepared)
-        return Chosen(selection, key, self._replica.epoch(key) or 0, control)
+        """Choose with the policy of the customer's role, or with the placement's fallback if that fails.
+
+        The contest as it was decided is left in ``work``.
+        """
+        key = work.role.policy
+        if work.role.group == "caller" and contest.wanted is None:
+            failed: str | None = "baseline_missing"
+            work.degrade("baseline_missing")
+        else:
+            failed = self._tried(work, contest, key)
+        if failed is None:
+            assert work.selection is not None
+            return Chosen(work.selection, key, self._replica.epoch(key) or 0)
+        fallback = f"{work.view.placement.fallback_policy}@1"
+        self._choose(work, replace(contest, wanted=None), fallback)
+        assert work.selection is not None
+        return Chosen(work.selection, fallback, self._replica.epoch(fallback) or 0, (key, failed))
 
     def explain(self, work: Work, header: Header) -> Header:
         """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
-        key = f"{header['policy']['name']}@{header['policy']['version']}"
-        if not work.request.explain or work.selection is None or key not in self._policies:
+        if not work.request.explain or work.selection is None or header["policy"]["name"] == NOBODY:
             return {}
         expected = work.selection.propensities
         situation = Situation(
@@ -69,33 +80,44 @@ class Chooser:
             profile=work.profile,
             history=work.history,
             evaluation=work.evaluation,
-            weights=work.weights,
+            weights=work.contest.weights,
             exhausted=work.exhausted,
             now_ms=work.now_ms,
             propensities=[] if expected is None else expected.tolist(),
             selection=work.selection,
+            eligibility_only=work.role.eligibility_only,
         )
         return {"explanation": explain(situation)}
 
-    def _tried(self, work: Work, contest: Contest, key: str) -> Selection | None:
-        """A policy's selection; ``None`` if it cannot or should not be used now, with the reason noted."""
+    def _tried(self, work: Work, contest: Contest, key: str) -> str | None:
+        """Choose with a policy; returns why it cannot or should not be used now, if so, which is noted as well."""
         turns = self._turns.setdefault(key, _Turns())
-        if self._replica.epoch(key) is None:
-            work.degrade("arms_unavailable")
-            return None
-        if work.now_ms < turns.paused_until_ms:
-            work.degrade("policy_slow")
-            return None
-        started = asyncio.get_running_loop().time()
-        try:
-            prepared = self._replica.prepared(key, contest.view, work.now_ms)
-            selection = select(contest, self._policies[key], prepared)
-        except Exception:
-            log.exception("policy %s failed", key)
-            work.degrade("policy_failed")
-            return None
-        self._keep_time(turns, work.now_ms, (asyncio.get_running_loop().time() - started) * 1000)
-        return selection
+        reason: str | None = None
+        if key not in self._roster:
+            reason = "policy_unavailable"
+        elif self._replica.epoch(key) is None:
+            reason = "arms_unavailable"
+        elif work.now_ms < turns.paused_until_ms:
+            reason = "policy_slow"
+        else:
+            started = asyncio.get_running_loop().time()
+            try:
+                self._choose(work, contest, key)
+            except Exception:
+                log.exception("policy %s failed", key)
+                reason = "policy_failed"
+            else:
+                took_ms = (asyncio.get_running_loop().time() - started) * 1000
+                self._keep_time(turns, work.now_ms, took_ms)
+        if reason is not None:
+            work.degrade(reason)
+        return reason
+
+    def _choose(self, work: Work, contest: Contest, key: str) -> None:
+        seen = as_seen(contest, work.role.group, self._roster.spec(key))
+        prepared = self._replica.prepared(key, contest.view, work.now_ms)
+        work.selection = select(seen, self._roster[key], prepared)
+        work.contest = seen
 
     def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
         turns.slow = turns.slow + 1 if took_ms > self._budget_ms else 0

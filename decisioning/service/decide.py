@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from bandits.policy import BoolArray, Policy
+from bandits.policy import BoolArray
 from decisioning.arbitration import weigh
 from decisioning.catalog import Catalogue
 from decisioning.contact import Contact
 from decisioning.engine import Contest, Selection, allowed, standing
 from decisioning.errors import Conflict, Invalid, PostgresUnavailable, RedisUnavailable
-from decisioning.facts import facts_of, instant
+from decisioning.facts import facts_of, instant, learnable
 from decisioning.keys import Keys, generated_id, is_reserved
 from decisioning.records import Header, answer
 from decisioning.replica import ArmReplica
+from decisioning.roles import role_of
+from decisioning.roster import Roster
 from decisioning.service.answers import defaults_of, header_of
-from decisioning.service.choosing import Chooser, Chosen
+from decisioning.service.choosing import NOBODY, Chooser, Chosen
 from decisioning.service.history import archived_answer
 from decisioning.service.ports import Archive, DecisionLog, NoUnits, ProfileSource, Units
 from decisioning.service.remembered import Remembered
@@ -44,7 +46,7 @@ class DecisionService:
         *,
         catalogue: Callable[[], Catalogue],
         replica: ArmReplica,
-        policies: Mapping[str, Policy],
+        roster: Roster,
         decision_log: DecisionLog,
         archive: Archive,
         profiles: ProfileSource,
@@ -56,7 +58,8 @@ class DecisionService:
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
-        self._chooser = Chooser(replica, policies, policy_budget_ms)
+        self._roster = roster
+        self._chooser = Chooser(replica, roster, policy_budget_ms)
         self._log = decision_log
         self._archive = archive
         self._profiles = profiles
@@ -87,7 +90,8 @@ class DecisionService:
             )
         bucket = self._keys.bucket(request.customer_id)
         decision_id = own_id or generated_id(bucket, self._entropy())
-        work = Work(request, view, catalogue, decision_id, self._clock_ms())
+        role = role_of(request.customer_id, view.placement, catalogue.deployments.get(request.placement))
+        work = Work(request, view, catalogue, decision_id, self._clock_ms(), role)
         deadline_ms = request.deadline_ms or view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
@@ -122,6 +126,7 @@ class DecisionService:
         if profile is None:
             return self._defaults(work, "profile_unavailable")
         work.profile = profile
+        work.facts = learnable(profile.customer, request.context, work.view.placement, self._roster.paths)
         self._evaluate(work)
         work.weights = weigh(work.view, work.evaluation)
         available = self._allowed(work, None if reply is None else reply.history)
@@ -143,7 +148,15 @@ class DecisionService:
             work.exhausted = self._units.withheld(work.view)
         else:
             work.exhausted = self._units.exhausted(work.view, work.now_ms)
-        return allowed(work.view, work.profile, history, work.evaluation, work.exhausted, work.now_ms)
+        return allowed(
+            work.view,
+            work.profile,
+            history,
+            work.evaluation,
+            work.exhausted,
+            work.now_ms,
+            eligibility_only=work.role.eligibility_only,
+        )
 
     def _standing(self, work: Work) -> BoolArray:
         """Which offers may stand in as defaults when nothing is right: they are neither reserved nor counted."""
@@ -232,7 +245,7 @@ class DecisionService:
         return header | {"feedback_until": None}
 
     def _select(self, work: Work, available: BoolArray) -> tuple[Selection, Header]:
-        work.contest = Contest(
+        contest = Contest(
             view=work.view,
             available=available,
             priors=work.profile.dense(work.view.numbers),
@@ -240,9 +253,10 @@ class DecisionService:
             now_ms=work.now_ms,
             slots=work.slots,
             decision_id=work.decision_id,
+            facts=work.facts,
+            wanted=_wanted(work),
         )
-        made = self._chooser.choose(work, work.contest)
-        work.selection = made.selection
+        made = self._chooser.choose(work, contest)
         return made.selection, header_of(work, made)
 
     def _defaults(self, work: Work, reason: str) -> Header:
@@ -252,7 +266,7 @@ class DecisionService:
         self._evaluate(work)
         view = work.view
         nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
-        header = header_of(work, Chosen(nothing, "default@1", 0, False))
+        header = header_of(work, Chosen(nothing, f"{NOBODY}@1", 0))
         header["offers"] = defaults_of(work, self._allowed(work, None))
         return header | {"nothing_right_now": False, "feedback_until": None}
 
@@ -290,3 +304,11 @@ class DecisionService:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _wanted(work: Work) -> tuple[int, ...] | None:
+    """The rows of the caller's own choice, if that is what is to be answered and the caller told it."""
+    if work.role.group != "caller" or work.request.baseline is None:
+        return None
+    rows = {offer.offer_id: row for row, offer in enumerate(work.view.offers)}
+    return tuple(rows[offer_id] for offer_id in work.request.baseline if offer_id in rows)

@@ -1,22 +1,22 @@
 """Explanations: of a decision at hand, and of a logged one, from the log alone."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from bandits.policy import Policy
 from decisioning.catalog import PlacementView
 from decisioning.engine import Selection, select
 from decisioning.errors import NotFound
 from decisioning.explain import Situation, explain
 from decisioning.facts import facts_of, instant
+from decisioning.roles import as_seen
+from decisioning.roster import Roster
 from decisioning.seen import Seen, customer_of, history_of
-from decisioning.service.replay import Catalogues, Log, ReplayImpossible, arms_at, contest_of
+from decisioning.service.replay import Catalogues, Log, ReplayImpossible, arms_at, contest_of, scored_by
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 
 
 async def explain_logged(
-    decision_id: str, log: Log, catalogues: Catalogues, policies: Mapping[str, Policy]
+    decision_id: str, log: Log, catalogues: Catalogues, roster: Roster
 ) -> dict[str, Any]:
     """The explanation of an archived decision.
 
@@ -31,18 +31,19 @@ async def explain_logged(
     if decided is None:
         raise NotFound("archived decision", decision_id)
     header = decided.header
-    key = f"{header['policy']['name']}@{header['policy']['version']}"
-    if header["source"] != "live" or key not in policies:
+    key = scored_by(header)
+    if header["source"] != "live" or key not in roster:
         raise ReplayImpossible(
             f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing to explain"
         )
     catalogue = await catalogues.load(header["catalog_version"])
     view = catalogue.view(header["placement"])
-    policy = policies[key]
-    arms = await arms_at(log, key, policy, header["epoch"])
+    policy = roster[key]
+    arms = await arms_at(log, key, roster, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
     prepared = policy.prepare(arms.read(policy, view.numbers, tick))
-    contest = contest_of(view, decided)
+    group = header.get("group", "champion")
+    contest = as_seen(contest_of(view, decided), group, roster.spec(key))
     selection = select(contest, policy, prepared)
     customer = customer_of(header["customer_id"], header["seen"])
     profile = Profile(customer, decided.candidates, decided.priors)
@@ -61,6 +62,7 @@ async def explain_logged(
         now_ms=header["decided_at_ms"],
         propensities=_propensities(view, selection, header["seen"]),
         selection=selection,
+        eligibility_only=group == "eligibility_only",
     )
     return {"decision_id": decision_id, "policy": header["policy"], "candidates": explain(situation)}
 

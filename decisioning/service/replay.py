@@ -6,13 +6,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bandits.policy import Policy
-from bandits.state import ArmTable, fold
+from bandits.policy import NO_FACTS
+from bandits.state import ArmTable
 from decisioning.arbitration import switched
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.engine import Contest, select
 from decisioning.errors import DecisioningError, NotFound
-from decisioning.records import Decided, Outcome
+from decisioning.learning import fold_outcomes
+from decisioning.records import Decided, Header, Outcome
+from decisioning.roles import as_seen
+from decisioning.roster import Roster
 
 
 class ReplayImpossible(DecisioningError):
@@ -52,9 +55,7 @@ class Replayed:
         return self.logged == self.replayed
 
 
-async def replay(
-    decision_id: str, log: Log, catalogues: Catalogues, policies: Mapping[str, Policy]
-) -> Replayed:
+async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Roster) -> Replayed:
     """Make an archived decision again: same id, catalogue, policy, and arms folded from the same part of the log.
 
     Raises
@@ -68,17 +69,18 @@ async def replay(
     if decided is None:
         raise NotFound("archived decision", decision_id)
     header = decided.header
-    key = f"{header['policy']['name']}@{header['policy']['version']}"
-    if header["source"] != "live" or key not in policies:
+    key = scored_by(header)
+    if header["source"] != "live" or key not in roster:
         raise ReplayImpossible(
             f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing to replay"
         )
-    policy = policies[key]
+    policy = roster[key]
     view = (await catalogues.load(header["catalog_version"])).view(header["placement"])
-    arms = await arms_at(log, key, policy, header["epoch"])
+    arms = await arms_at(log, key, roster, header["epoch"])
     tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
     prepared = policy.prepare(arms.read(policy, view.numbers, tick))
-    selection = select(contest_of(view, decided), policy, prepared)
+    contest = as_seen(contest_of(view, decided), header.get("group", "champion"), roster.spec(key))
+    selection = select(contest, policy, prepared)
     return Replayed(
         decision_id=decision_id,
         policy=key,
@@ -106,8 +108,15 @@ async def replay(
 _COMPARED = ("offer_id", "rank", "probability", "score", "factors")
 
 
-async def arms_at(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
+def scored_by(header: Header) -> str:
+    """The policy that scored a decision, as ``name@version``: also where the caller's own choice was answered."""
+    policy = header.get("scored_by") or header["policy"]
+    return f"{policy['name']}@{policy['version']}"
+
+
+async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> ArmTable:
     """The arms as they were at ``epoch``, folded from the archived log. Raises ``ReplayImpossible``."""
+    policy, spec = roster[key], roster.spec(key)
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:
         return table
@@ -115,8 +124,7 @@ async def arms_at(log: Log, key: str, policy: Policy, epoch: int) -> ArmTable:
     if positions is None:
         raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
     async for outcomes in log.observations(positions):
-        seen = [o for o in (outcome.observation() for outcome in outcomes) if o is not None]
-        for name, delta in fold(policy, seen).items():
+        for name, delta in fold_outcomes(outcomes, spec, policy)[0].items():
             table.add(name, delta)
     return table
 
@@ -133,6 +141,7 @@ def contest_of(view: PlacementView, decided: Decided) -> Contest:
     available[rows] = True
     priors = np.full(len(view.numbers), np.nan, dtype=np.float32)
     priors[rows] = decided.priors
+    wanted = header.get("wanted")
     c, v = np.ones(len(view.numbers)), view.value.copy()
     if decided.factors is not None:
         c[rows], v[rows] = decided.factors
@@ -144,4 +153,6 @@ def contest_of(view: PlacementView, decided: Decided) -> Contest:
         now_ms=header["decided_at_ms"],
         slots=header["slots"],
         decision_id=header["decision_id"],
+        facts=header.get("facts", NO_FACTS),
+        wanted=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
     )

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from bandits.intervals import wilson
-from bandits.policy import BoolArray, Policy
+from bandits.policy import BoolArray
 from bandits.state import ArmTable
 from decisioning.arbitration import met_by_tier, weigh
 from decisioning.catalog import Catalogue
+from decisioning.catalog.deployment import Deployment
 from decisioning.catalog.model import TIERS, Placement
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
-from decisioning.engine import Contest, consented, in_control_group, select
-from decisioning.facts import facts_of, instant
+from decisioning.engine import Contest, consented, select
+from decisioning.facts import facts_of, instant, learnable
+from decisioning.roles import Role, as_seen, role_of
+from decisioning.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
@@ -86,7 +89,7 @@ def simulate(
     changed: Catalogue,
     placement_id: str,
     subjects: Sequence[Subject],
-    policies: Mapping[str, Policy],
+    roster: Roster,
     tables: Mapping[str, ArmTable],
     context: Mapping[str, Any],
     now_ms: int,
@@ -96,7 +99,15 @@ def simulate(
     Capacity is taken as unlimited. Raises ``NotFound`` if either catalogue lacks the placement.
     """
     runs = {
-        name: _run(catalogue.view(placement_id), subjects, policies, tables, context, now_ms)
+        name: _run(
+            catalogue.view(placement_id),
+            catalogue.deployments.get(placement_id),
+            subjects,
+            roster,
+            tables,
+            context,
+            now_ms,
+        )
         for name, catalogue in (("live", live), ("changed", changed))
     }
     before, after = runs["live"], runs["changed"]
@@ -132,8 +143,9 @@ def _summary(run: Run, customers: int) -> dict[str, Any]:
 
 def _run(
     view: PlacementView,
+    deployment: Deployment | None,
     subjects: Sequence[Subject],
-    policies: Mapping[str, Policy],
+    roster: Roster,
     tables: Mapping[str, ArmTable],
     context: Mapping[str, Any],
     now_ms: int,
@@ -142,15 +154,15 @@ def _run(
     prepared: dict[str, Any] = {}
     for subject in subjects:
         customer = subject.profile.customer
-        control = in_control_group(customer.customer_id, view.placement)
-        key = f"{view.placement.control_policy if control else view.placement.policy}@1"
-        policy = policies[key]
+        role = role_of(customer.customer_id, view.placement, deployment)
+        key = role.policy if role.policy in roster else f"{view.placement.fallback_policy}@1"
+        policy = roster[key]
         if key not in prepared:
             table = tables.get(key) or ArmTable(policy.width)
             tick = policy.decay.tick(now_ms / 1000.0)
             prepared[key] = policy.prepare(table.read(policy, view.numbers, tick))
         evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), instant(now_ms))
-        available = _count_stages(run, view, subject, evaluation, now_ms)
+        available = _count_stages(run, view, subject, evaluation, now_ms, role)
         contest = Contest(
             view=view,
             available=available,
@@ -159,8 +171,9 @@ def _run(
             now_ms=now_ms,
             slots=view.placement.slots,
             decision_id=f"simulation/{customer.customer_id}",
+            facts=learnable(customer, context, view.placement, roster.paths),
         )
-        selection = select(contest, policy, prepared[key])
+        selection = select(as_seen(contest, role.group, roster.spec(key)), policy, prepared[key])
         run.funnel["propensity"] += len(selection.candidates)
         run.funnel["chosen"] += len(selection.choices)
         run.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)
@@ -171,7 +184,9 @@ def _run(
     return run
 
 
-def _count_stages(run: Run, view: PlacementView, subject: Subject, evaluation: Any, now_ms: int) -> BoolArray:
+def _count_stages(
+    run: Run, view: PlacementView, subject: Subject, evaluation: Any, now_ms: int, role: Role
+) -> BoolArray:
     """Count the candidates left after each stage; returns what is left after the last of them."""
     customer = subject.profile.customer
     mask = view.live(now_ms)
@@ -181,7 +196,8 @@ def _count_stages(run: Run, view: PlacementView, subject: Subject, evaluation: A
     run.funnel["placement"] += int(mask.sum())
     tiers = met_by_tier(view, evaluation)
     for tier in TIERS:
-        mask &= tiers[tier]
+        if tier == "eligibility" or not role.eligibility_only:
+            mask &= tiers[tier]
         run.funnel[tier] += int(mask.sum())
     mask &= consented(view, customer)
     run.funnel["consent"] += int(mask.sum())

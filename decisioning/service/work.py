@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bandits.policy import NO_FACTS, Facts
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Contest, Selection
 from decisioning.records import Header
+from decisioning.roles import Role
 from decisioning.weights import Weights
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
@@ -16,7 +18,7 @@ from rules.evaluation import Evaluation
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A validated request. ``decision_id`` is the caller's own id, if any."""
+    """A validated request. ``decision_id`` is the caller's own id, if any; ``baseline`` its own choice of offers."""
 
     customer_id: str
     placement: str
@@ -26,6 +28,7 @@ class Request:
     deadline_ms: int | None = None
     dry_run: bool = False
     explain: bool = False
+    baseline: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Work:
     catalogue: Catalogue
     decision_id: str
     now_ms: int
+    role: Role
+    facts: Facts = field(default_factory=lambda: NO_FACTS)
     profile: Profile = field(init=False)
     evaluation: Evaluation = field(init=False)
     weights: Weights = field(init=False)

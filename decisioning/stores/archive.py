@@ -1,5 +1,6 @@
 """The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
 
+import math
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import PostgresUnavailable
-from decisioning.records import Decided, Identity, Outcome, parse_decided
+from decisioning.records import Decided, Identity, Outcome, facts_text, parse_decided, parse_facts
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
     INSERT_DECISIONS,
@@ -189,7 +190,12 @@ def _outcome_row(o: Outcome) -> tuple[Any, ...]:
             o.recorded_ms,
         ),
         *(o.late, o.reward, o.prior, o.policy, o.placement, o.bucket, o.position),
+        *(_known(o.estimate), _known(o.worth), facts_text(o.facts) or None),
     )
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
 
 
 class ArchiveReader:
@@ -315,4 +321,7 @@ def _outcome(row: Row[Any]) -> Outcome:
         prior=row.prior,
         policy=row.policy,
         placement=row.placement,
+        estimate=math.nan if row.estimate is None else row.estimate,
+        worth=math.nan if row.worth is None else row.worth,
+        facts=parse_facts((row.facts or "").encode()),
     )

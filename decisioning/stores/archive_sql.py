@@ -31,6 +31,9 @@ OUTCOME_COLUMNS = (
     "placement",
     "bucket",
     "position",
+    "estimate",
+    "worth",
+    "facts",
 )
 
 STAGING = (

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog import Catalogue
 from decisioning.catalog.building import build_catalogue
-from decisioning.catalog.shapes import KINDS, Entry
+from decisioning.catalog.shapes import KINDS, NOT_IN_FILES, Entry
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.stores.catalogue_life import check_life, check_never_published, treatments_gone
 from decisioning.stores.postgres import transaction
@@ -87,7 +87,9 @@ class CatalogueStore:
         async with transaction(self._engine) as connection:
             found = await _version(connection) if version is None else version
             rows, _ = await _rows(connection, found)
-            return found, [(r.kind, r.id, r.body) for r in rows if r.body is not None]
+            return found, [
+                (r.kind, r.id, r.body) for r in rows if r.body is not None and r.kind not in NOT_IN_FILES
+            ]
 
     async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
         """Version and body of a thing that is in force. Raises ``NotFound``."""
@@ -184,7 +186,7 @@ class CatalogueStore:
             changes = [
                 (kind, name, then.get((kind, name)))
                 for kind, name in sorted(now)
-                if now[kind, name] != then.get((kind, name))
+                if now[kind, name] != then.get((kind, name)) and kind not in NOT_IN_FILES
             ]
             return await _append(connection, changes, author, reason, checked=False)
 

@@ -5,12 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandits.policy import NO_FACTS
 from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact, parse_history
 from decisioning.engine import Selection
 from decisioning.errors import DecisioningError, RedisUnavailable
 from decisioning.keys import Keys, bucket_of_generated
-from decisioning.records import Header, candidate_bytes, contact_text, header_bytes, parse_header, prior_text
+from decisioning.records import (
+    Header,
+    candidate_bytes,
+    contact_text,
+    expected_text,
+    facts_text,
+    header_bytes,
+    parse_header,
+    prior_text,
+)
 from decisioning.stores.pipe import Pipe, RedisReplyError
 from profiles.customer import Customer
 
@@ -140,6 +150,7 @@ class RedisLog:
             contact = contact_text(group, goal, counts, header["channel"])
             checks = view.contact.checks(choice.row, customer)
             offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), contact, checks]
+            offers.append(expected_text(choice.expected, choice.factors.V))
         confirm_ms = header["contact"]["confirm_until_ms"]
         candidates, priors, factors = candidate_bytes(selection)
         reply = await self._function(
@@ -161,7 +172,8 @@ class RedisLog:
                 header["presentation"],
                 "" if confirm_ms is None else confirm_ms,
             ),
-            (int(view.placement.without_history == "withhold"), len(selection.choices), *offers),
+            (int(view.placement.without_history == "withhold"), facts_text(header.get("facts", NO_FACTS))),
+            (len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
             return DecideReply(True)

@@ -19,10 +19,11 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bandits.policy import Policy
-from bandits.state import ArmTable, fold
+from bandits.state import ArmTable
 from decisioning.keys import Keys
+from decisioning.learning import fold_outcomes
 from decisioning.records import Decided
+from decisioning.roster import Roster
 from decisioning.stores.archive import ARCHIVER_LOCK, ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.postgres import transaction
@@ -49,7 +50,7 @@ class Rebuilder:
         engine: AsyncEngine,
         redis: "Redis",
         keys: Keys,
-        policies: Mapping[str, Policy],
+        roster: Roster,
         catalogues: CatalogueStore,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -58,7 +59,7 @@ class Rebuilder:
         self._clock_ms = clock_ms
         self._redis = redis
         self._keys = keys
-        self._policies = {key: policy for key, policy in policies.items() if policy.width}
+        self._roster = roster
         self._reader = LogReader(redis, keys)
         self._arms = ArmStore(redis, keys)
         self._archive = ArchiveReader(engine)
@@ -69,11 +70,11 @@ class Rebuilder:
 
         It may be wrong while an archiver is at work, but not the other way.
         """
-        folds = {key: await self._archive.last_fold(key) for key in self._policies}
+        folds = {key: await self._archive.last_fold(key) for key in self._roster.learning()}
         archived = await self._archive.positions()
         if await self._not_whole() or await self._reader.without(archived):
             return True
-        epochs = {key: await self._arms.load_epoch(key) for key in self._policies}
+        epochs = {key: await self._arms.load_epoch(key) for key in folds}
         return any(epoch is None or epoch < folds[key] for key, epoch in epochs.items())
 
     async def restore_if_lost(self) -> Rebuilt | None:
@@ -120,8 +121,8 @@ class Rebuilder:
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
         rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
-        for key, policy in self._policies.items():
-            rebuilt.observations[key] = await self._rebuild_arms(key, policy, archived)
+        for key in self._roster.learning():
+            rebuilt.observations[key] = await self._rebuild_arms(key, archived)
         await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
 
@@ -150,13 +151,14 @@ class Rebuilder:
             if await self._reader.resume(bucket, last, position, keep):
                 return
 
-    async def _rebuild_arms(self, key: str, policy: Policy, archived: Mapping[int, str]) -> int:
+    async def _rebuild_arms(self, key: str, archived: Mapping[int, str]) -> int:
+        policy, spec = self._roster[key], self._roster.spec(key)
         table = ArmTable(policy.width)
         count = 0
         async for outcomes in self._archive.observations(archived):
-            seen = [o for o in (outcome.observation() for outcome in outcomes) if o is not None]
-            count += len(seen)
-            for name, delta in fold(policy, seen).items():
+            deltas, taught = fold_outcomes(outcomes, spec, policy)
+            count += taught
+            for name, delta in deltas.items():
                 table.add(name, delta)
         positions = {bucket: archived.get(bucket, START) for bucket in range(self._keys.buckets)}
         last_fold = await self._archive.last_fold(key)

@@ -11,10 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bandits.policy import NO_FACTS
 from decisioning.contact import member
 from decisioning.contact.fold import Told, contact_facts, contacts_of
 from decisioning.keys import Keys, bucket_of_generated
-from decisioning.records import contact_text, prior_text
+from decisioning.records import contact_text, expected_of, facts_text, prior_text
 from decisioning.stores.log import GRACE_MS, OWNER_TTL_MS
 from decisioning.stores.postgres import transaction
 from decisioning.stores.streams import order, redis_errors
@@ -154,8 +155,12 @@ def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> lis
             ",".join(offers),
         ),
     ]
-    facts = contact_facts(header)
-    for offer_id, number, (group, goal, counts) in zip(offers, header["numbers"], facts, strict=True):
+    known = facts_text(header.get("facts", NO_FACTS))
+    if known:
+        fields += ["f", known]
+    told = zip(offers, header["numbers"], contact_facts(header), expected_of(header), strict=True)
+    for offer_id, number, (group, goal, counts), expected in told:
         contact = contact_text(group, goal, counts, header["channel"] or "")
         fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])} {contact}"]
+        fields += [f"e:{offer_id}", expected]
     return fields

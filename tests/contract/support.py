@@ -14,10 +14,11 @@ from app.api.schemas import ProblemOut
 from app.config import Settings
 from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
-from app.state import ApiState, clock_ms, make_policies
+from app.state import ApiState, clock_ms
 from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
 from decisioning.keys import Keys
+from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.loader import load_functions
@@ -36,21 +37,19 @@ class Worker:
         assert settings.postgres_url is not None
         assert settings.redis_url is not None
         keys = Keys(settings.buckets)
-        policies = make_policies()
+        roster = Roster()
         self._engine = make_engine(settings.postgres_url)
         self._redis = make_redis(settings.redis_url)
         self._archiver = Archiver(settings.postgres_url)
         self._reader = LogReader(self._redis, keys)
         self._arms = ArmStore(self._redis, keys)
         self._rebuilder = Rebuilder(
-            self._engine, self._redis, keys, policies, CatalogueStore(self._engine), clock_ms
+            self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock_ms
         )
         self._learners = [
-            Learner(key, policy, self._reader, self._arms, self._rebuilder)
-            for key, policy in policies.items()
-            if policy.width
+            Learner(key, roster, self._reader, self._arms, self._rebuilder) for key in roster.learning()
         ]
-        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, policies, 0.0)
+        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, roster, 0.0)
 
     async def start(self) -> None:
         """What a worker does before its first round."""

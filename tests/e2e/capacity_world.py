@@ -18,7 +18,6 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.state import make_policies
 from app.worker.archiver import ArchiverJob
 from app.worker.jobs import repeat
 from decisioning.catalog import Catalogue
@@ -26,6 +25,7 @@ from decisioning.catalog.model import Capacity, Group, Offer, Placement, Treatme
 from decisioning.keys import Keys
 from decisioning.records import Header
 from decisioning.replica import ArmReplica
+from decisioning.roster import Roster
 from decisioning.service.decide import DecisionService, Request
 from decisioning.stores.archive import Archiver, ArchiveReader
 from decisioning.stores.capacity import LeaseHolder
@@ -141,11 +141,11 @@ async def start_process(shop: Shop, engine: AsyncEngine, redis_url: str, lease_m
     )
     units.start()
     log = RedisLog(pipe, KEYS)
-    policies = make_policies()
+    roster = Roster()
     decisions = DecisionService(
         catalogue=lambda: shop.catalogue,
-        replica=ArmReplica(policies),
-        policies=policies,
+        replica=ArmReplica(roster),
+        roster=roster,
         decision_log=log,
         archive=ArchiveReader(engine),
         profiles=Strangers(),
@@ -204,7 +204,7 @@ async def worker(
         grace_ms=GRACE_MS,
         interval_s=0.1,
     )
-    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), {}, 0.05)
+    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), Roster(()), 0.05)
     tasks = [
         asyncio.create_task(repeat("archiver", job.round)),
         asyncio.create_task(repeat("capacity", keeper.round)),

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.state import ApiState, clock_ms, open_state
+from decisioning.roster import Roster
 from decisioning.service.decide import DecisionService
 from decisioning.service.feedback import FeedbackService
 from decisioning.stores.profiles import CachedProfiles
@@ -24,7 +25,7 @@ def decision_service(
     state: ApiState,
     *,
     decision_log: Any = None,
-    policies: Any = None,
+    roster: Roster | None = None,
     clock: Callable[[], int] = clock_ms,
     entropy: Callable[[], bytes] | None = None,
 ) -> DecisionService:
@@ -33,7 +34,7 @@ def decision_service(
     return DecisionService(
         catalogue=state.current_catalogue,
         replica=state.replica,
-        policies=policies or state.policies,
+        roster=roster or state.roster,
         decision_log=decision_log or state.decision_log,
         archive=state.archive,
         profiles=CachedProfiles(state.profiles, state.numbers),

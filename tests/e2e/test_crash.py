@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.embedded import EmbeddedServers
-from app.state import make_policies
+from decisioning.roster import Roster
 from decisioning.service.replay import replay
 from decisioning.stores.catalogue import CatalogueStore
 from tests.e2e.load import Load
@@ -134,5 +134,5 @@ async def check_decisions(found: Stores, decided: dict[str, Any]) -> None:
     for decision_id, answer in decided.items():
         assert {name: logged[decision_id][name] for name in answer} == answer
     for decision_id in random.Random(SEED).sample(sorted(decided), 15):
-        again = await replay(decision_id, found.archive, CatalogueStore(found.engine), make_policies())
+        again = await replay(decision_id, found.archive, CatalogueStore(found.engine), Roster())
         assert again.identical

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app.embedded import EmbeddedServers
-from app.state import ApiState, make_policies
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, PolicySpec
+from app.state import ApiState
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec
 from bandits.thompson import ThompsonPolicy
 from decisioning.errors import RedisUnavailable
+from decisioning.roster import Roster
 from decisioning.service.choosing import SLOW_TURNS
 from decisioning.service.decide import DecisionService, Request
 from decisioning.stores.pipe import Pipe
@@ -133,10 +134,17 @@ class SlowPolicy(ThompsonPolicy):
         return super().propensities(prepared, candidates)
 
 
+class Doctored(Roster):
+    """Has another policy under the name of the placement's."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policies["thompson@1"] = policy
+
+
 def with_policy(state: ApiState, kind: type[ThompsonPolicy]) -> DecisionService:
     """The service with another algorithm under the name of the placement's policy."""
-    policies = make_policies() | {"thompson@1": kind(PolicySpec("thompson", 1, "thompson"))}
-    return decision_service(state, policies=policies)
+    return decision_service(state, roster=Doctored(kind(PolicySpec("thompson", 1, "thompson"))))
 
 
 async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_installation: Installation) -> None:

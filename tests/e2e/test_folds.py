@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.state import make_policies
 from bandits.policy import Observation
 from bandits.state import ArmTable, fold
+from decisioning.roster import Roster
 from decisioning.stores.streams import GENERATION
 from tests.e2e.support import Api, Installation, eventually, place, publish
 from tests.e2e.truth import (
@@ -88,7 +88,7 @@ def tell(world: World, customer_id: str, decision: Any, rng: random.Random) -> N
 
 def expected_arms(told: list[tuple[Observation, float]]) -> dict[str, bytes]:
     """The arms by the client's knowledge alone."""
-    policy = make_policies()[POLICY]
+    policy = Roster()[POLICY]
     table = ArmTable(policy.width)
     for name, delta in fold(policy, told).items():
         table.add(name, delta)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.embedded import EmbeddedServers
-from app.state import make_policies
+from decisioning.roster import Roster
 from decisioning.service.replay import replay
 from decisioning.stores.catalogue import CatalogueStore
 from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
@@ -79,9 +79,7 @@ class World:
             await check_arms(found)
             await check_roll_ups(found)
             for decision_id in {decision["decision_id"] for decision in self.open} - self.not_replayed:
-                again = await replay(
-                    decision_id, found.archive, CatalogueStore(found.engine), make_policies()
-                )
+                again = await replay(decision_id, found.archive, CatalogueStore(found.engine), Roster())
                 assert again.identical
 
         look(self.installation, check)

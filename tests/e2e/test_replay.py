@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.state import make_policies
+from decisioning.roster import Roster
 from decisioning.service.replay import Replayed, replay
 from decisioning.stores.catalogue import CatalogueStore
 from tests.e2e.support import Api, Installation, everywhere, place, publish
@@ -36,7 +36,7 @@ def apis(installation: Installation) -> tuple[Api, Api]:
 
 async def replayed(found: Stores, decision_id: str) -> Replayed:
     """A decision made again from the log."""
-    return await replay(decision_id, found.archive, CatalogueStore(found.engine), make_policies())
+    return await replay(decision_id, found.archive, CatalogueStore(found.engine), Roster())
 
 
 def test_invariant_6_replay_is_identical_bit_for_bit(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.state import make_policies
 from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
 from decisioning.errors import PostgresUnavailable
+from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.rebuild import Rebuilder
@@ -83,11 +83,11 @@ class AtOnce:
 
 def learners(installation: Installation, found: Stores, reader: Any, count: int) -> list[Learner]:
     """Learners as in different processes."""
-    policies = make_policies()
+    roster = Roster()
     rebuilder = Rebuilder(
-        found.engine, found.redis, found.keys, policies, CatalogueStore(found.engine), lambda: 0
+        found.engine, found.redis, found.keys, roster, CatalogueStore(found.engine), lambda: 0
     )
-    return [Learner(POLICY, policies[POLICY], reader, found.arms, rebuilder) for _ in range(count)]
+    return [Learner(POLICY, roster, reader, found.arms, rebuilder) for _ in range(count)]
 
 
 async def test_learners_that_read_the_same_entries_fold_them_once(
@@ -197,7 +197,7 @@ async def test_nothing_is_trimmed_before_it_is_archived_and_learned(
     async with stores(installation) as found:
         await found.redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
         archiver = Archiver(installation.postgres_url)
-        job = ArchiverJob(archiver, found.reader, found.arms, make_policies(), 0.0)
+        job = ArchiverJob(archiver, found.reader, found.arms, Roster(), 0.0)
         try:
             await asyncio.to_thread(use, api, 50)
             await job.round()

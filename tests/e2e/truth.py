@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import text
 
-from app.state import make_policies
-from bandits.state import ArmTable, fold
+from bandits.state import ArmTable
 from decisioning.keys import Keys
+from decisioning.learning import fold_outcomes
 from decisioning.records import Outcome
+from decisioning.roster import Roster
 from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.streams import START, Arms, ArmStore, LogReader, make_redis, order
@@ -87,10 +88,10 @@ def wait_caught_up(installation: Installation, within_s: float = 30.0) -> None:
 
 def folded(outcomes: list[Outcome]) -> dict[str, bytes]:
     """The arms that a fresh fold of outcomes gives, in their stored form."""
-    policy = make_policies()[POLICY]
-    table = ArmTable(policy.width)
-    seen = [observation for outcome in outcomes if (observation := outcome.observation()) is not None]
-    for name, delta in fold(policy, seen).items():
+    roster = Roster()
+    table = ArmTable(roster[POLICY].width)
+    deltas, _ = fold_outcomes(outcomes, roster.spec(POLICY), roster[POLICY])
+    for name, delta in deltas.items():
         table.add(name, delta)
     return dict(table.fields())
 

@@ -80,11 +80,11 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
     offers = [
         part
         for number, text in enumerate(texts)
-        for part in (f"offer-{number}", 100 + number, "0.5", "t g:grow web", text)
+        for part in (f"offer-{number}", 100 + number, "0.5", "t g:grow web", text, "")
     ]
     arguments = (name, now_ms, now_ms + 1000, 60_000, 0, "{}", "", "", "", name, "p@1", "web", "implicit", "")
     reply: list[bytes] = await log.pipe.call(
-        "FCALL", "nb_decide", 6, *keys, *arguments, 0, len(texts), *offers
+        "FCALL", "nb_decide", 6, *keys, *arguments, 0, "", len(texts), *offers
     )
     return reply
 

@@ -5,6 +5,7 @@
 --   h header of its record, c customer, d decided at (ms), u feedback until (ms), k policy, l placement,
 --   m presentation, s state, w how long contacts matter (ms), n offers joined by ",",
 --   o:<offer> "<number> <prior> <c or t> <group>:<goal> <channel>" (c if it counts as a contact, t if transactional),
+--   e:<offer> "<propensity>:<value>" as the decision expected them, f the facts that policies learn from (JSON, if any),
 --   r:<offer>:<outcome> recorded at (ms), x:<offer> released at (ms)
 -- Records of the log are described in decisioning/records.py.
 

@@ -1,7 +1,8 @@
 -- keys: decision, log, pending, contact, unconfirmed, whole
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
---       offers, then for each offer: id, number, prior, "<c or t> <group>:<goal> <channel>" (t does not count), checks
+--       facts that policies learn from ("" for none), offers, then for each offer: id, number, prior,
+--       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed = keys[1], keys[2], keys[3], keys[4], keys[5]
@@ -12,14 +13,16 @@ local function decide(keys, args)
 
   local fields, ids, offers = {}, {}, {}
   local lost = args[15] == '1' and redis.call('EXISTS', keys[6]) == 0
-  for i = 1, tonumber(args[16]) do
-    local at = 12 + 5 * i
+  for i = 1, tonumber(args[17]) do
+    local at = 12 + 6 * i
     if lost and args[at + 4] ~= '' then return { 'lost' } end
     local kept = args[at + 1] .. ' ' .. args[at + 2] .. ' ' .. args[at + 3]
     ids[i], offers[i] = args[at], parse_offer(kept)
     offers[i].id, offers[i].checks = args[at], args[at + 4]
     fields[#fields + 1] = 'o:' .. args[at]
     fields[#fields + 1] = kept
+    fields[#fields + 1] = 'e:' .. args[at]
+    fields[#fields + 1] = args[at + 5]
   end
   local blocked = stopped(contact, offers, now)
   if #blocked > 0 then return { 'limit', unpack(blocked) } end
@@ -32,6 +35,7 @@ local function decide(keys, args)
   end
   redis.call('HSET', decision, 'h', args[6], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
     'l', args[12], 'm', args[13], 'w', args[5], 'n', table.concat(ids, ','), unpack(fields))
+  if args[16] ~= '' then redis.call('HSET', decision, 'f', args[16]) end
   redis.call('PEXPIRE', decision, args[4])
   redis.call('ZADD', pending, args[3], id)
   if args[14] ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, args[14], id) end
@@ -51,7 +55,7 @@ local function feedback(keys, args)
   local field = 'r:' .. offer .. ':'
   local opposite = TERMINAL[outcome]
   local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 's', 'o:' .. offer, field .. outcome,
-    field .. (opposite or ''), 'c', 'w', 'x:' .. offer)
+    field .. (opposite or ''), 'c', 'w', 'x:' .. offer, 'e:' .. offer, 'f')
   if not known[1] then return { 'unknown' } end
   if not known[6] then return { 'not_offered' } end
   if known[7] then return { 'duplicate', known[7] } end
@@ -71,7 +75,7 @@ local function feedback(keys, args)
   redis.call('HSET', decision, field .. outcome, args[2])
   redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', args[5],
     'at', args[6], 'ts', args[2], 'd', known[1], 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
-    'p', known[3], 'pl', known[4])
+    'p', known[3], 'pl', known[4], 'e', known[12] or '', 'f', reward ~= '' and known[13] or '')
   return { late and 'late' or 'recorded', args[2] }
 end
 
@@ -118,7 +122,7 @@ end
 -- returns "expired" | "early" | "gone"
 local function expire(keys, args)
   local decision, log, pending = keys[1], keys[2], keys[3]
-  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 'm', 'n', 's')
+  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 'm', 'n', 's', 'f')
   if not known[1] or known[7] then
     redis.call('ZREM', pending, args[1])
     return 'gone'
@@ -130,13 +134,15 @@ local function expire(keys, args)
     local seen = answers(decision, offer)
     if not seen.accepted and not seen.rejected then
       local shown = known[5] == 'implicit' or seen.presented or seen.clicked
-      local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
-      open[#open + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. (shown and '0' or '-')
+      local kept = redis.call('HMGET', decision, 'o:' .. offer, 'e:' .. offer)
+      local decided = parse_offer(kept[1])
+      open[#open + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. (shown and '0' or '-') ..
+        ' ' .. (kept[2] or '')
     end
   end
   if #open > 0 then
     redis.call('XADD', log, '*', 't', 'expired', 'id', args[1], 'd', known[1], 'at', known[2], 'ts', args[2],
-      'p', known[3], 'pl', known[4], 'o', table.concat(open, ','))
+      'p', known[3], 'pl', known[4], 'o', table.concat(open, ','), 'f', known[8] or '')
   end
   redis.call('HSET', decision, 's', 'expired')
   redis.call('PEXPIRE', decision, args[3])
