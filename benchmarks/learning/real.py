@@ -6,8 +6,9 @@ nobody knows what another choice would have brought. It becomes a bandit as clas
 Agarwal and Langford, *A contextual bandit bake-off*, JMLR 22, 2021): by labels that are known for every row. Each row
 is a customer to whom one of three products can be offered; it is accepted if the row says that the customer has it (a
 housing loan, a personal loan) or took it in the end (the term deposit). Rows stay in date order, so the deposit's
-acceptance drifts from 3 % to 46 %, from the first to the last tenth. Features: everything known before the call but the
-loans; ``duration`` is known only afterwards, and is dropped as the file is read.
+acceptance drifts from 3 % to 46 %, from the first to the last tenth. Features: what is known before the call, but for
+the loans, and for the day of the week and payments overdue, since features may have 64 columns. ``duration`` is known
+only afterwards, and is dropped as the file is read.
 
 **Bank scripts**: each row is a customer who can be read one of 12 scripts for the term deposit, each written for one
 occupation. It is accepted if the customer took the deposit and the script is that of their occupation, which the
@@ -53,7 +54,7 @@ NUMBERS = {
     "euribor3m": (0.5, 5.1),
     "nr.employed": (4960, 5230),
 }
-CATEGORIES = ("marital", "education", "default", "contact", "month", "day_of_week", "poutcome")
+CATEGORIES = ("marital", "education", "contact", "month", "poutcome")
 
 
 def bank_products(data: Path, seed: int) -> Rounds:
@@ -86,7 +87,7 @@ def open_bandit(data: Path, seed: int) -> Rounds:
 
 def _labelled(rows: list[dict[str, str]], categories: Iterable[str], rewards: FloatArray) -> Rounds:
     features = [
-        _feature(name.replace(".", "_"), "numeric", name, low=low, high=high)
+        _feature(name.replace(".", "_"), "numeric", name, low=low, high=high, default=low)
         for name, (low, high) in NUMBERS.items()
     ]
     return _rounds(rows, [*features, *_categories(rows, categories)], rewards)
@@ -108,8 +109,9 @@ def _rounds(
 ) -> Rounds:
     facts = [_facts(row, features) for row in rows]
     encoder = Encoder(tuple(features))
+    x = np.array([encoder.encode(row, 0) for row in facts])
     return Rounds(
-        x=np.array([encoder.encode(row, 0) for row in facts]),
+        x=x[:, x.any(axis=0)],  # the columns for unknown values are empty: others need not carry them
         features=tuple(features),
         facts=facts,
         expected=rewards,

@@ -103,7 +103,10 @@ def _rounds(
     names = [f"context.x{column}" for column in range(x.shape[1])]
     return Rounds(
         x=x,
-        features=tuple(Feature(name.partition(".")[2], "numeric", name) for name in names),
+        features=tuple(
+            Feature(name.partition(".")[2], "numeric", name, low=-4.0, high=4.0, default=0.0)
+            for name in names
+        ),
         facts=[dict(zip(names, row, strict=True)) for row in x.tolist()],
         expected=expected,
         rewards=(rng.random(expected.shape) < expected).astype(np.float64),
