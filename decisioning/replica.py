@@ -45,6 +45,12 @@ class ArmReplica:
         for cached in [c for c in self._prepared if c[0] == key]:
             del self._prepared[cached]
 
+    def forget(self, key: str) -> None:
+        """Let go of a policy's arms."""
+        self._tables.pop(key, None)
+        for cached in [c for c in self._prepared if c[0] == key]:
+            del self._prepared[cached]
+
     def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
         """Apply one fold's changes. False (and nothing changed) if it is not the next epoch.
 
