@@ -27,6 +27,8 @@ class Encoder:
         self.width = 0
         self.columns: tuple[str, ...] = ()
         self.paths: frozenset[str] = frozenset()
+        self.propensity = any(feature.kind == "propensity" for feature in features)
+        self.scaled: tuple[tuple[int, int | None], ...] = ()
 
     def encode(self, facts: Mapping[str, Any], at_ms: int) -> NDArray[np.float64]:
         """The columns of ``facts`` at a time (Unix ms): shape ``(width,)``."""

@@ -39,3 +39,10 @@ def whole_in_range(name: str, value: Any, low: int, high: int) -> int:
     if not number.is_integer():
         raise PolicyParameterError(f"{name} must be a whole number, not {value!r}")
     return int(number)
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise ``PolicyParameterError``."""
+    if value not in choices:
+        raise PolicyParameterError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)
