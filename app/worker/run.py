@@ -12,15 +12,17 @@ from app.config import ConfigError, Settings
 from app.state import check_buckets, clock_ms
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
+from app.worker.guard import Guard
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver
+from decisioning.stores.archive import Archiver, ArchiveReader
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.guard import CanaryStore
 from decisioning.stores.loader import load_functions
 from decisioning.stores.pipe import Pipe
 from decisioning.stores.pools import Pools
@@ -48,10 +50,15 @@ async def run_worker(settings: Settings) -> None:
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
     keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
     archiver_job = ArchiverJob(archiver, reader, arms, roster, settings.archive_interval_ms / 1000)
+    interval_s = settings.guard_interval_ms / 1000
+    guardrails = Guard(
+        CanaryStore(engine), CatalogueStore(engine), reader, ArchiveReader(engine), clock_ms, interval_s
+    )
     jobs = {
         "archiver": archiver_job.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
+        "guardrails": guardrails.round,
     }
     for key in roster.learning():
         learner = Learner(key, roster, LogReader(blocking, keys), arms, rebuilder)

@@ -43,6 +43,7 @@ CREATE TABLE canary_tests (
     share double precision NOT NULL,
     horizon_s integer NOT NULL,
     since_ms bigint NOT NULL,
+    carried double precision NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL,
     seen_id text NOT NULL DEFAULT '',
