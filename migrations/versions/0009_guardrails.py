@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 GROUP = (
     "coalesce(d.grp, d.header ->> 'group', CASE WHEN d.header ->> 'source' = 'history' THEN 'imported'"
@@ -12,8 +12,6 @@ GROUP = (
 
 TABLES = """
 ALTER TABLE decisions ADD COLUMN grp text;
--- Decisions of a placement in their order, from any moment on. Making it reads the table once.
-CREATE INDEX decisions_in_order ON decisions (placement, decided_at, decision_id);
 
 DROP TABLE acceptance;
 CREATE TABLE acceptance (
@@ -154,5 +152,4 @@ def downgrade() -> None:
     op.execute("ALTER TABLE acceptance DROP CONSTRAINT acceptance_pkey")
     op.execute("ALTER TABLE acceptance DROP COLUMN grp, ADD PRIMARY KEY (hour, placement, policy, offer_id)")
     _fill("hour, placement, policy, offer_id", "")
-    op.execute("DROP INDEX decisions_in_order")
     op.execute("ALTER TABLE decisions DROP COLUMN grp")

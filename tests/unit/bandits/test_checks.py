@@ -3,10 +3,18 @@
 import pytest
 
 from bandits.checks import Check, check, checks_for
+from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
 from tests.unit.bandits.pooled import PooledPolicy
 
+FEATURES = (
+    Feature("age", "numeric", "customer.age", low=18.0, high=99.0),
+    Feature("balance", "numeric", "customer.balance", default=0.0),
+    Feature("segment", "category", "customer.segment", values=("gold", "silver")),
+    Feature("time", "time_of_day"),
+)
+WITH_PROPENSITY = (*FEATURES[:2], Feature("mart", "propensity"))
 OTHER_PARAMETERS = (
     PolicySpec("weak-prior", 2, "thompson", {"strength": 0.1, "default_propensity": 0.9999}),
     PolicySpec("never-forgets", 3, "thompson", {"half_life_days": 0, "draws": 8}),
@@ -21,7 +29,17 @@ OTHER_PARAMETERS = (
     PolicySpec("linear-gaps", 2, "squarecb", {"model": "linear", "gamma_exponent": 2.0, "half_life_days": 0}),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
-CASES = [(spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS) for law in checks_for(build(spec))]
+WITH_FEATURES = (
+    PolicySpec("linear", 3, "linear_thompson", {}, WITH_PROPENSITY),
+    PolicySpec("logistic", 3, "logistic_thompson", {"half_life_days": 3.0}, FEATURES),
+    PolicySpec("logistic-apart", 3, "logistic_thompson", {"share": "none"}, WITH_PROPENSITY),
+    PolicySpec("bounds", 3, "lin_ucb", {"share": "all"}, FEATURES),
+    PolicySpec("gaps", 3, "squarecb", {}, WITH_PROPENSITY),
+    PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
+)
+CASES = [
+    (spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS, *WITH_FEATURES) for law in checks_for(build(spec))
+]
 
 
 @pytest.mark.parametrize(("spec", "law"), CASES, ids=[f"{spec.key}-{law.__name__}" for spec, law in CASES])
