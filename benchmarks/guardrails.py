@@ -69,8 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--customers", type=int, default=20_000)
-    parser.add_argument("--alpha", type=float, default=Guardrails.alpha)
-    parser.add_argument("--margin", type=float, default=Guardrails.margin)
+    parser.add_argument("--alpha", type=float, default=Guardrails().alpha)
+    parser.add_argument("--margin", type=float, default=Guardrails().margin)
     options = parser.parse_args()
     guardrails = Guardrails(alpha=options.alpha, margin=options.margin)
     table = Table(

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.deployment import Canary, Deployment
+from decisioning.catalog.model import Placement
 from decisioning.catalog.shapes import CLASSES
 from decisioning.guarding import WARM_MS, Tally, Verdict, evidence, failure_kind
 from decisioning.results import Result, known_in_order
@@ -21,7 +22,7 @@ from decisioning.stores.results import Place, made_in_order, moment
 GUARD_LOCK = 7_263_845_193
 PAGE = 500
 CALLER = "caller@1"
-USUAL = "thompson"
+USUAL = Placement("", "").policy
 """The policy of placements that name none."""
 AT_ONCE = timedelta(hours=1)
 """Of decisions, in one statement that looks for failures."""

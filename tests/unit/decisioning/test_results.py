@@ -11,7 +11,7 @@ HORIZON_MS = 600
 
 def made(*told: tuple[str, str, int], at_ms: int = 0, **more: Any) -> Made:
     """A decision with two offers."""
-    values = {"decision_id": "d", "customer_id": "ann", "group": "canary", "decider": "new@1"}
+    values: dict[str, Any] = {"decision_id": "d", "customer_id": "ann", "group": "canary", "decider": "new@1"}
     values |= {"explicit": False, "offers": ["gold", "silver"], "until_ms": at_ms + 10_000}
     return Made(at_ms=at_ms, told=told, **(values | more))
 
