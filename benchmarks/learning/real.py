@@ -15,7 +15,7 @@ occupation. It is accepted if the customer took the deposit and the script is th
 features do not tell (age, education and the rest do, in part). Few are accepted: it is here for its many offers,
 rare acceptance and strong drift.
 
-In both, each seed is another twentieth of the rows (every twentieth one), in date order.
+In both, each seed is another tenth of the rows (every tenth one), in date order.
 
 **Open Bandit** (Saito, Aihara, Matsutani and Narita, arXiv 2008.07146): the log of a policy that chose uniformly at
 random, with 38 to 69 clicks in 10,000 rows. All rows teach; a policy is judged on the rows in which it chooses what was
@@ -41,7 +41,7 @@ from benchmarks.machine import BenchError
 
 BANK = Path("bank_marketing") / "bank-additional-full.csv.xz"
 OPEN_BANDIT = Path("open_bandit_small") / "random" / "men" / "men.csv.xz"
-PARTS = 20
+PARTS = 10
 
 # Ranges as somebody who knows the bank would declare them: online scaling is not what is compared here.
 NUMBERS = {
