@@ -7,15 +7,32 @@ parallel need folds that commute, evaluation needs exact probabilities.
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import wraps
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from bandits.columns import BOUND
+from bandits.decay import ForwardDecay
 from bandits.errors import ConformanceError, PolicyParameterError, StateCodecError
-from bandits.policy import SHARED, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
+from bandits.features import Encoder
+from bandits.policy import SHARED, Candidates, Facts, FloatArray, Policy, PolicySpec, Sums
 from bandits.state import ArmTable, decode_state, encode_state, fold
-from bandits.worlds import NOW_S, World, fingerprint, masks, observations, table_of, world, worlds
+from bandits.worlds import (
+    NOW_MS,
+    NOW_S,
+    World,
+    fingerprint,
+    made_up_facts,
+    masks,
+    observation,
+    observations,
+    table_of,
+    world,
+    worlds,
+)
 
 Check = Callable[[Policy], None]
 
@@ -75,13 +92,16 @@ def _same(a: FloatArray, b: FloatArray, what: str) -> None:
 
 @_law
 def is_described(policy: Policy) -> None:
-    """Name, version, width and epsilon are of their types and ranges."""
+    """Name, version, width, epsilon and what else describes a policy are of their types and ranges."""
     name: Any = policy.name
     version: Any = policy.version
     width: Any = policy.width
     _require(isinstance(name, str) and name, "name is not a string")
     _require(isinstance(version, int) and version >= 1, "version is not a positive integer")
     _require(isinstance(width, int) and width >= 0, "width is not a count")
+    _require(isinstance(policy.shared, bool), "shared is not a truth value")
+    _require(isinstance(policy.encoder, Encoder), "encoder is not an Encoder")
+    _require(isinstance(policy.decay, ForwardDecay), "decay is not a ForwardDecay")
     _require(0.0 <= policy.epsilon <= 1.0, f"epsilon is {policy.epsilon}, which is no share")
 
 
@@ -100,15 +120,48 @@ def refuses_unknown_parameters(policy: Policy) -> None:
 @_law
 def learns_finite_numbers(policy: Policy) -> None:
     """Learning gives `width` finite numbers, the same ones every time."""
-    for reward in (0.0, 0.25, 1.0):
-        for prior in (0.0, 1e-6, 0.3, 1.0, float("nan")):
-            observation = Observation(7, reward, prior)
-            learned = policy.learn(observation)
+    rng, none = np.random.default_rng(13), float("nan")
+    for reward, prior in product((0.0, 0.25, 1.0), (0.0, 1e-6, 0.3, 1.0, none)):
+        for estimate in (none, 0.0, 0.02, 1.0):
+            seen = observation(policy, 7, reward, prior, estimate, made_up_facts(policy.encoder, rng))
+            before = fingerprint(seen)
+            learned = policy.learn(seen)
             _require(learned.shape == (policy.width,), f"learn gave shape {learned.shape}")
             _require(learned.dtype == np.float64, f"learn gave {learned.dtype}")
-            _require(np.isfinite(learned).all(), f"learn gave {learned} for {observation}")
-            _same(learned, policy.learn(observation), "learning from the same gave something else")
-            _same(learned, deepcopy(policy).learn(observation), "a copy learns something else")
+            _require(np.isfinite(learned).all(), f"learn gave {learned} for {seen}")
+            _same(learned, policy.learn(seen), "learning from the same gave something else")
+            _same(learned, deepcopy(policy).learn(seen), "a copy learns something else")
+            _require(fingerprint(seen) == before, "learning modified the observation")
+
+
+@_law
+def features_are_pure(policy: Policy) -> None:
+    """The same facts are encoded as the same `width` numbers between -4 and 4, bit for bit, whatever else is known."""
+    encoder, rng = policy.encoder, np.random.default_rng(14)
+    _require(len(encoder.columns) == encoder.width, f"{len(encoder.columns)} names, {encoder.width} columns")
+    for _ in range(50):
+        facts = made_up_facts(encoder, rng)
+        before = fingerprint(facts)
+        x = encoder.encode(facts, NOW_MS)
+        _require(x.shape == (encoder.width,), f"encode gave shape {x.shape}")
+        _require(x.dtype == np.float64, f"encode gave {x.dtype}")
+        _require((np.abs(x) <= BOUND).all(), f"encode gave {x} for {facts}")
+        for twin in (encoder, deepcopy(encoder)):
+            _same(x, twin.encode(_with_others(facts), NOW_MS), "encoding the same facts gave something else")
+        _require(fingerprint(facts) == before, "encoding modified the facts")
+
+
+@_law
+def facts_count_if_declared(policy: Policy) -> None:
+    """Facts that no feature names have no influence on learning and choosing: they are not in the log."""
+    w = world(policy, 12, seed=15)
+    prepared = policy.prepare(w.sums)
+    more = replace(w.candidates, facts=_with_others(w.candidates.facts))
+    answers = _answers(policy, prepared, w.candidates)
+    _require(_answers(policy, prepared, more) == answers, "choosing depends on other facts")
+    for seen, _ in observations(policy, w.offers, 50, seed=16):
+        other = replace(seen, facts=_with_others(seen.facts))
+        _same(policy.learn(seen), policy.learn(other), "learning depends on other facts")
 
 
 @_law
@@ -288,6 +341,11 @@ def learning_stays_with_its_offer(policy: Policy) -> None:
 _LEARNERS_ONLY: frozenset[Check] = frozenset({learning_stays_with_its_offer})
 
 
+def _with_others(facts: Facts) -> Facts:
+    """The same facts in another order, among others that are nobody's feature."""
+    return {"context.nobody_asked": 7.0, **dict(reversed(list(facts.items()))), "customer.nobody_asked": "x"}
+
+
 def _answers(policy: Policy, prepared: Any, candidates: Candidates) -> Any:
     """Everything that a policy says about candidates, as a fingerprint."""
     distribution = policy.selector(prepared, candidates)
@@ -300,4 +358,4 @@ def _use(policy: Policy, w: World) -> None:
     prepared = policy.prepare(w.sums)
     prepared = policy.refresh(prepared, w.sums, np.arange(1, dtype=np.intp))
     _answers(policy, prepared, w.candidates)
-    policy.learn(Observation(int(w.offers[0]), 1.0, 0.5))
+    policy.learn(observation(policy, int(w.offers[0]), 1.0, 0.5, 0.5, w.candidates.facts))

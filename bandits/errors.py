@@ -10,7 +10,15 @@ class UnknownPolicy(BanditsError):
 
 
 class PolicyParameterError(BanditsError):
-    """A parameter of a policy's specification is missing, unknown or out of range."""
+    """Something in a policy's specification is missing, unknown or out of range.
+
+    ``field`` says what, as a path into the specification (``parameters.epsilon``, ``features[2].path``); ``None`` if
+    that is not known.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class StateCodecError(BanditsError):

@@ -5,6 +5,7 @@ from typing import Any
 
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
+from bandits.wording import did_you_mean
 
 
 def no_parameters(algorithm: str, parameters: Mapping[str, Any]) -> None:
@@ -17,19 +18,26 @@ def known_parameters(algorithm: str, parameters: Mapping[str, Any], known: tuple
     for name in parameters:
         if name not in known:
             have = ", ".join(known) or "none"
-            raise PolicyParameterError(f"{algorithm} has no parameter {name!r}; it has: {have}")
+            raise PolicyParameterError(
+                f"{algorithm} has no parameter {name!r}; it has: {have}{did_you_mean(name, known)}",
+                f"parameters.{name}",
+            )
 
 
 def no_features(algorithm: str, features: tuple[Feature, ...]) -> None:
     """Raise ``PolicyParameterError`` if there are any."""
     if features:
-        raise PolicyParameterError(f"{algorithm} takes no features, but {features[0].name!r} is declared")
+        raise PolicyParameterError(
+            f"{algorithm} takes no features, but {features[0].name!r} is declared", "features"
+        )
 
 
 def in_range(name: str, value: Any, low: float, high: float) -> float:
     """Return ``value`` if it is a number and ``low <= value <= high``, else raise ``PolicyParameterError``."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-        raise PolicyParameterError(f"{name} must be a number between {low} and {high}, not {value!r}")
+        raise PolicyParameterError(
+            f"{name} must be a number between {low} and {high}, not {value!r}", f"parameters.{name}"
+        )
     return float(value)
 
 
@@ -37,5 +45,12 @@ def whole_in_range(name: str, value: Any, low: int, high: int) -> int:
     """Return ``value`` if it is a whole number and ``low <= value <= high``, else raise ``PolicyParameterError``."""
     number = in_range(name, value, low, high)
     if not number.is_integer():
-        raise PolicyParameterError(f"{name} must be a whole number, not {value!r}")
+        raise PolicyParameterError(f"{name} must be a whole number, not {value!r}", f"parameters.{name}")
     return int(number)
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise ``PolicyParameterError``."""
+    if value not in choices:
+        raise PolicyParameterError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)

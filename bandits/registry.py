@@ -3,18 +3,32 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from bandits.calibrated import CalibratedPolicy
 from bandits.errors import UnknownPolicy
+from bandits.lin_ucb import LinUCBPolicy
+from bandits.linear_thompson import LinearThompsonPolicy
+from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import Policy, PolicySpec
 from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
+from bandits.squarecb import SquareCBPolicy
 from bandits.thompson import ThompsonPolicy
 
 ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
-    {"thompson": ThompsonPolicy, "random": RandomPolicy, "propensity": PropensityPolicy}
+    {
+        "thompson": ThompsonPolicy,
+        "random": RandomPolicy,
+        "propensity": PropensityPolicy,
+        "calibrated": CalibratedPolicy,
+        "linear_thompson": LinearThompsonPolicy,
+        "lin_ucb": LinUCBPolicy,
+        "logistic_thompson": LogisticThompsonPolicy,
+        "squarecb": SquareCBPolicy,
+    }
 )
 
 BUILT_IN: tuple[PolicySpec, ...] = tuple(
-    PolicySpec(name, 1, name) for name in ("thompson", "random", "propensity")
+    PolicySpec(name, 1, name) for name in ("thompson", "random", "propensity", "calibrated")
 )
 
 

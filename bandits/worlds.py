@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bandits.policy import BoolArray, Candidates, IntArray, Observation, Policy, Sums
+from bandits.features import Encoder, Feature
+from bandits.policy import BoolArray, Candidates, Facts, IntArray, Observation, Policy, Sums
 from bandits.state import ArmTable, fold
 
 NOW_S = 1_750_000_000.0
+NOW_MS = 1_750_000_000_000
 _HALF_LIFE_S = 90 * 86_400.0
 
 
@@ -39,6 +41,30 @@ class World:
         )
 
 
+def made_up_facts(encoder: Encoder, rng: np.random.Generator) -> dict[str, Any]:
+    """Facts of a made-up request under the paths that an encoder reads: as expected, unexpected, and missing ones."""
+    facts = {}
+    for path in sorted(encoder.paths):
+        feature = next((each for each in encoder.features if each.path == path), Feature(path, "numeric"))
+        kind = int(rng.integers(10))
+        if kind > 1:
+            facts[path] = _likely(feature, rng)
+        elif kind:
+            facts[path] = (None, "unexpected", -1e300, [], {"unexpected": 1.0})[int(rng.integers(5))]
+    return facts
+
+
+def _likely(feature: Feature, rng: np.random.Generator) -> Any:
+    if feature.kind == "numeric":
+        low, high = (feature.low or 0.0), (feature.high or 100.0)
+        return float(low + (high - low) * rng.random())
+    known = feature.values or feature.topics or tuple("abcdefgh")
+    value = known[int(rng.integers(len(known)))]
+    if feature.kind == "interests":
+        return {value: float(rng.random()), known[0]: float(rng.random())}
+    return value if rng.random() < 0.7 else [value, known[0]]
+
+
 def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> list[tuple[Observation, float]]:
     """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none.
 
@@ -51,10 +77,22 @@ def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> lis
     prior = np.where(rng.random(count) < 0.7, rng.random(count), prior).astype(np.float32)
     half_life_s = policy.decay.half_life_s or _HALF_LIFE_S
     at_s = NOW_S - half_life_s * rng.choice([1.0, 20.0], count) * rng.random(count)
+    estimate = np.where(rng.random(count) < 0.1, np.nan, rng.random(count))
     return [
-        (Observation(int(o), float(r), float(q)), float(t))
-        for o, r, q, t in zip(which, reward, prior, at_s, strict=True)
+        (
+            observation(policy, int(o), float(r), float(q), float(e), made_up_facts(policy.encoder, rng)),
+            float(t),
+        )
+        for o, r, q, e, t in zip(which, reward, prior, estimate, at_s, strict=True)
     ]
+
+
+def observation(
+    policy: Policy, offer: int, reward: float, prior: float, estimate: float, facts: Facts
+) -> Observation:
+    """An observation of a request with these facts."""
+    x = policy.encoder.encode(facts, NOW_MS)
+    return Observation(offer, reward, prior, x, estimate, facts)
 
 
 def table_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:
@@ -72,7 +110,9 @@ def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen:
     warm = offers[: (n + 1) // 2] if seen is None else offers
     table = table_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
     sums = table.read(policy, offers, policy.decay.tick(NOW_S))
-    candidates = Candidates(offers, rng.random(n, dtype=np.float32), 0.1 + rng.random(n))
+    prior, weight = rng.random(n, dtype=np.float32), 0.1 + rng.random(n)
+    facts = made_up_facts(policy.encoder, rng)
+    candidates = Candidates(offers, prior, weight, policy.encoder.encode(facts, NOW_MS), facts)
     return World(name, sums, candidates)
 
 

@@ -178,10 +178,9 @@ def make_site(offers: int, rules: int) -> Site:
         attributes={attribute.path: attribute for attribute in attributes},
     )
     numbers = catalogue.view(PLACEMENT.placement_id).numbers
-    state = np.random.default_rng(3).gamma(2.0, 40.0, (offers, 1)) * np.array([1.0, 0.06, 0.05])
-    return Site(
-        catalogue, list(_profiles(numbers)), POLICY.prepare(Sums(numbers, state, np.zeros(POLICY.width)))
-    )
+    own = np.random.default_rng(3).gamma(2.0, 40.0, (offers, 1)) * np.array([1.0, 0.06, 0.05])
+    prepared = POLICY.prepare(Sums(numbers, own, np.zeros(POLICY.width)))
+    return Site(catalogue, list(_profiles(numbers)), prepared)
 
 
 def _offers(offers: int, rules: int) -> Iterator[Offer]:

@@ -35,14 +35,12 @@ MOST_TEXT = 200
 MOST_ITEMS = 64
 
 
-def learnable(
-    customer: Customer, context: Mapping[str, Any], placement: Placement, paths: Iterable[str]
-) -> dict[str, Any]:
-    """The facts under ``paths`` that are known, as plain JSON: what is logged, and what policies learn from.
+def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
+    """Those of a request's ``facts`` under ``paths`` that are known: what is logged, and what policies learn from.
 
-    Numbers, truth values and texts; lists of texts; mappings of texts to numbers. Long ones are cut, others left out.
+    As plain JSON: numbers, truth values and texts; lists of texts; mappings of texts to numbers. Long ones are cut,
+    others left out.
     """
-    facts = facts_of(customer, context, placement)
     found = {}
     for path in paths:
         value: Any = facts

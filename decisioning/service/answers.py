@@ -98,7 +98,7 @@ def header_of(work: Work, made: Chosen) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
     scored_by = _policy(made.key)
-    by_caller = work.role.group == "caller" and made.failed is None
+    by_caller = made.key == work.role.policy and work.role.group == "caller"
     until_ms = work.now_ms + placement.reward_window_s * 1000
     choices = made.selection.choices
     speech = speech_of(work)

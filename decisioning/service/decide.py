@@ -126,7 +126,6 @@ class DecisionService:
         if profile is None:
             return self._defaults(work, "profile_unavailable")
         work.profile = profile
-        work.facts = learnable(profile.customer, request.context, work.view.placement, self._roster.paths)
         self._evaluate(work)
         work.weights = weigh(work.view, work.evaluation)
         available = self._allowed(work, None if reply is None else reply.history)
@@ -137,6 +136,7 @@ class DecisionService:
 
     def _evaluate(self, work: Work) -> None:
         facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
+        work.facts = learnable(facts, self._roster.paths)
         known = self._remembered.of(work)
         work.evaluation = evaluate(work.view.plan, facts, instant(work.now_ms), known)
         if known is None:

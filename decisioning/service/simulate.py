@@ -161,7 +161,8 @@ def _run(
             table = tables.get(key) or ArmTable(policy.width)
             tick = policy.decay.tick(now_ms / 1000.0)
             prepared[key] = policy.prepare(table.read(policy, view.numbers, tick))
-        evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), instant(now_ms))
+        facts = facts_of(customer, context, view.placement)
+        evaluation = evaluate(view.plan, facts, instant(now_ms))
         available = _count_stages(run, view, subject, evaluation, now_ms, role)
         contest = Contest(
             view=view,
@@ -171,7 +172,7 @@ def _run(
             now_ms=now_ms,
             slots=view.placement.slots,
             decision_id=f"simulation/{customer.customer_id}",
-            facts=learnable(customer, context, view.placement, roster.paths),
+            facts=learnable(facts, roster.paths),
         )
         selection = select(as_seen(contest, role.group, roster.spec(key)), policy, prepared[key])
         run.funnel["propensity"] += len(selection.candidates)

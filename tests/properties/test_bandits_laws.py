@@ -11,8 +11,9 @@ from bandits.decay import PERIOD_HALF_LIVES, QUANTUM, TICKS_PER_HALF_LIFE, Forwa
 from bandits.exploration import draw_slots, pick, uniform, with_floor
 from bandits.intervals import wilson
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation
-from bandits.state import ArmTable, contribution, decode_state, encode_state, fold
+from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
 from bandits.thompson import ThompsonPolicy
+from tests.unit.bandits.support import arms, specification
 
 half_lives = st.floats(60.0, 36_500 * 86_400.0) | st.sampled_from([86_400.0, 90 * 86_400.0])
 times = st.integers(0, 2**42).map(lambda ms: ms / 1000.0)  # until 2109, in ms as they are logged
@@ -58,10 +59,10 @@ def test_time_only_diminishes(half_life_s: float, t: float, ticks: int) -> None:
     assert decay.scale(period, tick + ticks) <= decay.scale(period, tick)
 
 
-contributions = st.lists(st.floats(-256, 256), min_size=1, max_size=60)
+amounts = st.lists(st.floats(-256, 256), min_size=1, max_size=60)
 
 
-@given(contributions, st.randoms(use_true_random=False))
+@given(amounts, st.randoms(use_true_random=False))
 def test_quantised_sums_are_exact_hence_free_of_order_and_grouping(
     values: list[float], random: object
 ) -> None:
@@ -79,10 +80,13 @@ def test_quantised_sums_are_exact_hence_free_of_order_and_grouping(
 def test_arms_do_not_depend_on_who_folded_what_and_when(
     seen: list[tuple[Observation, float]], data: st.DataObject
 ) -> None:
-    policy = ThompsonPolicy("t", 1, {"half_life_days": data.draw(st.sampled_from([0.0, 1.0, 90.0]))})
+    policy = ThompsonPolicy(
+        specification("thompson", half_life_days=data.draw(st.sampled_from([0.0, 1.0, 90.0])))
+    )
     one_by_one = ArmTable(policy.width)
     for observation, at_s in seen:
-        one_by_one.add(*contribution(policy, observation, at_s))
+        (field,), delta = contributions(policy, observation, at_s)
+        one_by_one.add(field, delta)
     buckets = data.draw(st.lists(st.integers(0, 3), min_size=len(seen), max_size=len(seen)))
     order = data.draw(st.permutations(range(len(seen))))
     merged = ArmTable(policy.width)
@@ -111,9 +115,9 @@ counts = st.integers(0, 10_000)
 def test_the_order_of_customers_is_kept_whatever_the_evidence(
     accepted: int, rejected: int, expected_per_10k: int, priors: list[float]
 ) -> None:
-    policy, n = ThompsonPolicy("t", 1, {}), accepted + rejected
+    policy, n = ThompsonPolicy(specification("thompson")), accepted + rejected
     state = np.array([[n, accepted, n * expected_per_10k / 10_000]])
-    prepared = policy.prepare(np.array([7], dtype=np.uint32), state)
+    prepared = policy.prepare(arms(np.array([7], dtype=np.uint32), state))
     estimates = [
         policy.propensities(
             prepared, Candidates(np.array([7], np.uint32), np.array([q], np.float32), np.ones(1))
@@ -127,10 +131,11 @@ def test_the_order_of_customers_is_kept_whatever_the_evidence(
 
 @given(propensities | st.just(math.nan), st.floats(0.1, 1e6), st.floats(1e-4, 0.9999))
 def test_without_evidence_the_estimate_is_the_propensity(q: float, strength: float, default: float) -> None:
-    policy = ThompsonPolicy("t", 1, {"strength": strength, "default_propensity": default})
+    policy = ThompsonPolicy(specification("thompson", strength=strength, default_propensity=default))
     offers = np.array([7], dtype=np.uint32)
     found = policy.propensities(
-        policy.prepare(offers, np.zeros((1, 3))), Candidates(offers, np.array([q], np.float32), np.ones(1))
+        policy.prepare(arms(offers, np.zeros((1, 3)))),
+        Candidates(offers, np.array([q], np.float32), np.ones(1)),
     )[0]
     expected = default if math.isnan(q) else min(max(q, 1e-6), 1 - 1e-6)
     assert math.isclose(found, expected, rel_tol=1e-9)

@@ -15,11 +15,18 @@ from bandits.state import ArmTable, fold
 from bandits.thompson import DAY_S, ThompsonPolicy
 from bandits.worlds import fingerprint
 from decisioning.replica import ArmReplica
-from tests.unit.bandits.support import view_of
+from tests.unit.bandits.pooled import PooledPolicy
+from tests.unit.bandits.support import specification, view_of
 
-POLICY = ThompsonPolicy("thompson", 1, {"half_life_days": 1.0, "draws": 8})
-OTHER = ThompsonPolicy("other", 1, {"draws": 8})
-POLICIES: dict[str, Policy] = {"t@1": POLICY, "o@1": OTHER, "r@1": RandomPolicy("random", 1, {})}
+POLICY = ThompsonPolicy(specification("thompson", half_life_days=1.0, draws=8))
+OTHER = ThompsonPolicy(specification("thompson", draws=8))
+SHARING = PooledPolicy(specification("pooled"))
+POLICIES: dict[str, Policy] = {
+    "t@1": POLICY,
+    "o@1": OTHER,
+    "s@1": SHARING,
+    "r@1": RandomPolicy(specification("random")),
+}
 VIEWS = [view_of([1, 2, 3, 5]), view_of([2, 3, 4]), view_of([9])]
 START_MS = 1_750_000_000_000
 TICK_MS = int(DAY_S * 1000) // 32
@@ -31,19 +38,20 @@ class Learner:
     """The other side: holds the arms as they are stored, and says what each fold changed."""
 
     table: ArmTable
+    policy: Policy = POLICY
 
     def fold(self, seen: list[tuple[Observation, float]]) -> Fields:
-        deltas = fold(POLICY, seen)
+        deltas = fold(self.policy, seen)
         for field, delta in deltas.items():
             self.table.add(field, delta)
         self.table.epoch += 1
         return [(field, blob) for field, blob in self.table.fields() if field in deltas]
 
 
-def loaded_anew(learner: Learner, view: Any, now_ms: int) -> Any:
+def loaded_anew(learner: Learner, view: Any, now_ms: int, key: str = "t@1") -> Any:
     replica = ArmReplica(POLICIES)
-    replica.load("t@1", learner.table.epoch, list(learner.table.fields()))
-    return fingerprint(replica.prepared("t@1", view, now_ms))
+    replica.load(key, learner.table.epoch, list(learner.table.fields()))
+    return fingerprint(replica.prepared(key, view, now_ms))
 
 
 outcomes = st.builds(
@@ -62,27 +70,38 @@ steps = st.lists(
 
 
 @settings(max_examples=300)
-@given(steps)
-def test_applied_changes_equal_a_full_load(taken: list[tuple[str, Any]]) -> None:
-    replica, learner = ArmReplica(POLICIES), Learner(ArmTable(POLICY.width))
-    replica.load("t@1", 0, [])
+@given(st.sampled_from(["t@1", "s@1"]), steps)
+def test_applied_changes_equal_a_full_load(key: str, taken: list[tuple[str, Any]]) -> None:
+    policy = POLICIES[key]
+    replica, learner = ArmReplica(POLICIES), Learner(ArmTable(policy.width), policy)
+    replica.load(key, 0, [])
     view, now_ms = VIEWS[0], START_MS
     for step, value in taken:
         if step == "fold":
             changed = learner.fold([(observation, now_ms / 1000) for observation in value])
-            assert replica.apply("t@1", learner.table.epoch, changed)
+            assert replica.apply(key, learner.table.epoch, changed)
         elif step == "time":
             now_ms += value * TICK_MS // 2
         elif step == "view":
             view = VIEWS[value]
         elif step == "load":
-            replica.load("t@1", learner.table.epoch, list(learner.table.fields()))
+            replica.load(key, learner.table.epoch, list(learner.table.fields()))
         elif step == "look":
-            assert fingerprint(replica.prepared("t@1", VIEWS[value], now_ms)) == loaded_anew(
-                learner, VIEWS[value], now_ms
-            )
-    assert replica.epoch("t@1") == learner.table.epoch
-    assert fingerprint(replica.prepared("t@1", view, now_ms)) == loaded_anew(learner, view, now_ms)
+            looked = replica.prepared(key, VIEWS[value], now_ms)
+            assert fingerprint(looked) == loaded_anew(learner, VIEWS[value], now_ms, key)
+    assert replica.epoch(key) == learner.table.epoch
+    assert fingerprint(replica.prepared(key, view, now_ms)) == loaded_anew(learner, view, now_ms, key)
+
+
+def test_outcomes_of_offers_elsewhere_refresh_what_is_shared() -> None:
+    """Offer 77 is not in the view, but what is learned from it is shared: then only the arm of all offers changed."""
+    replica, learner = ArmReplica(POLICIES), Learner(ArmTable(SHARING.width), SHARING)
+    replica.load("s@1", 0, [])
+    before = fingerprint(replica.prepared("s@1", VIEWS[0], START_MS))
+    assert replica.apply("s@1", 1, some_fold(learner, 77))
+    after = replica.prepared("s@1", VIEWS[0], START_MS)
+    assert fingerprint(after) != before
+    assert fingerprint(after) == loaded_anew(learner, VIEWS[0], START_MS, "s@1")
 
 
 def some_fold(learner: Learner, offer: int = 2) -> Fields:
@@ -137,9 +156,9 @@ def test_only_what_changed_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     refreshed: list[list[int]] = []
     refresh = POLICY.refresh
 
-    def watched(prepared: Any, offers: Any, state: Any, rows: Any) -> Any:
-        refreshed.append(offers[rows].tolist())
-        return refresh(prepared, offers, state, rows)
+    def watched(prepared: Any, sums: Any, rows: Any) -> Any:
+        refreshed.append(sums.offers[rows].tolist())
+        return refresh(prepared, sums, rows)
 
     monkeypatch.setattr(POLICY, "refresh", watched)
     assert replica.apply("t@1", 1, some_fold(learner, 2))

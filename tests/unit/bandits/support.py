@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.policy import BoolArray, FloatArray, Policy
+from bandits.policy import BoolArray, FloatArray, IntArray, Policy, PolicySpec, Sums
 from decisioning.arbitration import weigh
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.catalog.model import Group, Offer, Placement, Treatment
@@ -63,6 +63,16 @@ def counts(values: Iterable[Any], keys: Iterable[Any]) -> Mapping[Any, int]:
 def sums(n: float, s: float, e: float) -> FloatArray:
     """The state of one thompson arm: observations, acceptances, expected acceptances."""
     return np.array([n, s, e])
+
+
+def arms(offers: IntArray, own: FloatArray, shared: FloatArray | None = None) -> Sums:
+    """Arms that hold these sums, shape ``(n, width)``; nothing is shared unless it is given."""
+    return Sums(offers, own, np.zeros(own.shape[1]) if shared is None else shared)
+
+
+def specification(algorithm: str, **parameters: Any) -> PolicySpec:
+    """Version 1 of a policy that is called like its algorithm."""
+    return PolicySpec(algorithm, 1, algorithm, parameters)
 
 
 def select(

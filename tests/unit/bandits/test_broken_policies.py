@@ -1,6 +1,6 @@
 """The conformance checks can fail: each of these policies breaks a law on purpose, and the law finds it."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from bandits.checks import check, checks_for
 from bandits.errors import BanditsError, ConformanceError
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, IntArray, Observation
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 from bandits.random import RandomPolicy
 from bandits.thompson import PreparedArms, ThompsonPolicy
+from tests.unit.bandits.pooled import PooledArms, PooledPolicy
+
+BROKEN = PolicySpec("broken", 1, "broken")
 
 
 class Counting(ThompsonPolicy):
@@ -27,8 +30,8 @@ class Counting(ThompsonPolicy):
 class Hoarding(ThompsonPolicy):
     """Keeps what it has seen in itself, where no other process finds it."""
 
-    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
-        super().__init__(name, version, parameters)
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
         self.seen: list[Observation] = []
 
     def learn(self, observation: Observation) -> FloatArray:
@@ -118,8 +121,8 @@ class FirstComeFirstServed(RandomPolicy):
 class SeededByRow(ThompsonPolicy):
     """Draws depend on where an offer stands in the list."""
 
-    def prepare(self, offers: IntArray, state: FloatArray) -> PreparedArms:
-        return super().prepare(np.arange(len(offers), dtype=np.uint32), state)
+    def prepare(self, sums: Sums) -> PreparedArms:
+        return super().prepare(replace(sums, offers=np.arange(len(sums.offers), dtype=np.uint32)))
 
 
 class Overconfident(RandomPolicy):
@@ -169,26 +172,37 @@ class Sharing(RandomPolicy):
 class Stale(ThompsonPolicy):
     """Forgets to refresh."""
 
-    def refresh(
-        self, prepared: PreparedArms, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]
-    ) -> PreparedArms:
+    def refresh(self, prepared: PreparedArms, sums: Sums, rows: NDArray[np.intp]) -> PreparedArms:
         return prepared
 
 
 class Rereading(ThompsonPolicy):
     """Refreshes from rows that it was not given."""
 
-    def refresh(
-        self, prepared: PreparedArms, offers: IntArray, state: FloatArray, rows: NDArray[np.intp]
-    ) -> PreparedArms:
-        return self.prepare(offers, np.nan_to_num(state))
+    def refresh(self, prepared: PreparedArms, sums: Sums, rows: NDArray[np.intp]) -> PreparedArms:
+        return self.prepare(replace(sums, own=np.nan_to_num(sums.own)))
+
+
+class Unshared(PooledPolicy):
+    """Refreshes the arms that changed, and forgets what all offers share."""
+
+    def refresh(self, prepared: PooledArms, sums: Sums, rows: NDArray[np.intp]) -> PooledArms:
+        prepared.own[rows] = sums.own[rows]
+        return prepared
+
+
+class Recounting(PooledPolicy):
+    """Takes the sum over the candidates for the sum over all offers."""
+
+    def prepare(self, sums: Sums) -> PooledArms:
+        return PooledArms(sums.own.copy(), sums.own.sum(axis=0))
 
 
 class Pooling(ThompsonPolicy):
     """Shifts everybody by the mean of all arms."""
 
-    def prepare(self, offers: IntArray, state: FloatArray) -> PreparedArms:
-        prepared = super().prepare(offers, state)
+    def prepare(self, sums: Sums) -> PreparedArms:
+        prepared = super().prepare(sums)
         return PreparedArms(prepared.draws, prepared.ratio / prepared.ratio.mean())
 
 
@@ -203,8 +217,8 @@ class Unimpressed(ThompsonPolicy):
 class Lenient(RandomPolicy):
     """Takes any parameter."""
 
-    def __init__(self, name: str, version: int, parameters: Mapping[str, float]) -> None:
-        super().__init__(name, version, {})
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(replace(spec, parameters={}))
 
 
 class Boundless(RandomPolicy):
@@ -247,6 +261,9 @@ class Sociable(ThompsonPolicy):
         (Sharing, "choosing_is_pure"),
         (Stale, "refreshing_equals_preparing"),
         (Rereading, "refreshing_equals_preparing"),
+        (Unshared, "refreshing_equals_preparing"),
+        (Recounting, "masking_equals_leaving_out"),
+        (Recounting, "learning_stays_with_its_offer"),
         (Pooling, "masking_equals_leaving_out"),
         (Pooling, "learning_stays_with_its_offer"),
         (Unimpressed, "learning_stays_with_its_offer"),
@@ -256,7 +273,7 @@ class Sociable(ThompsonPolicy):
     ],
 )
 def test_a_broken_policy_is_caught_by_the_law_that_it_breaks(algorithm: Any, law: str) -> None:
-    policy = algorithm("broken", 1, {})
+    policy = algorithm(BROKEN)
     laws = {each.__name__: each for each in checks_for(policy)}
     with pytest.raises(ConformanceError, match=f"broken@1 breaks '{law}'"):
         laws[law](policy)
@@ -264,7 +281,7 @@ def test_a_broken_policy_is_caught_by_the_law_that_it_breaks(algorithm: Any, law
 
 def test_check_stops_at_the_first_law_that_is_broken() -> None:
     with pytest.raises(ConformanceError, match="broken@1 breaks 'learns_finite_numbers'"):
-        check(Averaging("broken", 1, {}))
+        check(Averaging(BROKEN))
 
 
 def test_the_error_is_the_packages_own_and_an_assertion() -> None:

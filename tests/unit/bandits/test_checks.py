@@ -5,11 +5,21 @@ import pytest
 from bandits.checks import Check, check, checks_for
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
+from tests.unit.bandits.pooled import PooledPolicy
 
 OTHER_PARAMETERS = (
     PolicySpec("weak-prior", 2, "thompson", {"strength": 0.1, "default_propensity": 0.9999}),
     PolicySpec("never-forgets", 3, "thompson", {"half_life_days": 0, "draws": 8}),
     PolicySpec("always-explores", 4, "thompson", {"epsilon": 1.0, "half_life_days": 1.0}),
+    PolicySpec("linear", 1, "linear_thompson"),
+    PolicySpec("linear-apart", 2, "linear_thompson", {"share": "none", "half_life_days": 1.0, "draws": 8}),
+    PolicySpec("logistic", 1, "logistic_thompson"),
+    PolicySpec("logistic-held", 2, "logistic_thompson", {"share": "all", "exploration": 2.0}),
+    PolicySpec("bounds", 1, "lin_ucb"),
+    PolicySpec("bounds-apart", 2, "lin_ucb", {"share": "none", "alpha": 0.0}),
+    PolicySpec("gaps", 1, "squarecb"),
+    PolicySpec("linear-gaps", 2, "squarecb", {"model": "linear", "gamma_exponent": 2.0, "half_life_days": 0}),
+    PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
 CASES = [(spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS) for law in checks_for(build(spec))]
 
@@ -19,8 +29,12 @@ def test_law(spec: PolicySpec, law: Check) -> None:
     law(build(spec))
 
 
+def test_a_policy_that_shares_keeps_them_too() -> None:
+    check(PooledPolicy(PolicySpec("pooled", 1, "pooled")))
+
+
 def test_every_algorithm_is_checked() -> None:
-    assert {spec.algorithm for spec in BUILT_IN} == set(ALGORITHMS)
+    assert {spec.algorithm for spec, _ in CASES} == set(ALGORITHMS)
 
 
 def test_laws_are_named_and_stated() -> None:

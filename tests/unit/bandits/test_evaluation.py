@@ -11,11 +11,9 @@ from bandits.evaluation import Estimate, inverse_propensity, self_normalised
 from bandits.exploration import uniform
 from bandits.intervals import Z95
 from bandits.policy import Candidates, FloatArray
-from bandits.propensity import PropensityPolicy
-from bandits.random import RandomPolicy
-from bandits.thompson import ThompsonPolicy
+from bandits.registry import build
 from bandits.worlds import world
-from tests.unit.bandits.support import binomial_bounds, select, view_of
+from tests.unit.bandits.support import arms, binomial_bounds, select, specification, view_of
 
 ESTIMATORS = [inverse_propensity, self_normalised]
 REWARD = [1.0, 0.0, 2.5, 1.0, -1.0]
@@ -176,7 +174,7 @@ def _answered(decision: str, number: int) -> float:
 
 def _targets(random: bool) -> tuple[FloatArray, float]:
     """The target's distribution over the view's offers, and its true value."""
-    policy = RandomPolicy("r", 1, {}) if random else PropensityPolicy("p", 1, {})
+    policy = build(specification("random" if random else "propensity"))
     candidates = Candidates(np.array(NUMBERS, dtype=np.uint32), PRIORS, np.ones(4))
     chances = policy.selector(None, candidates)(np.ones(4, dtype=bool))
     return chances, float(chances @ np.array(list(TRUE_RATE.values())))
@@ -185,8 +183,9 @@ def _targets(random: bool) -> tuple[FloatArray, float]:
 @lru_cache
 def _log(decisions: int, slots: int, epsilon: float) -> list[list[tuple[int, float, float]]]:
     """What thompson did and what came of it: (offer number, logged probability, reward) by slot."""
-    view, policy = view_of(NUMBERS), ThompsonPolicy("t", 1, {"epsilon": epsilon})
-    prepared, available = policy.prepare(view.numbers, world(policy, 4, seed=5).state), np.ones(4, dtype=bool)
+    view, policy = view_of(NUMBERS), build(specification("thompson", epsilon=epsilon))
+    prepared = policy.prepare(arms(view.numbers, world(policy, 4, seed=5).sums.own))
+    available = np.ones(4, dtype=bool)
     log = []
     for i in range(decisions):
         choices = select(view, available, PRIORS, policy, prepared, slots, f"d{i}").choices

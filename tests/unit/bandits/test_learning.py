@@ -11,9 +11,9 @@ import pytest
 from bandits.exploration import uniform
 from bandits.policy import Observation, Policy
 from bandits.random import RandomPolicy
-from bandits.state import ArmTable, contribution
+from bandits.state import ArmTable, contributions
 from bandits.thompson import DAY_S, ThompsonPolicy
-from tests.unit.bandits.support import select, view_of
+from tests.unit.bandits.support import select, specification, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])
 START_S = 1_750_000_000.0
@@ -29,19 +29,21 @@ def simulate(
     for i in range(days * a_day):
         day, name = i / a_day, f"{seed}-{i}"
         now_s = START_S + day * DAY_S
-        state = table.read(policy, VIEW.numbers, policy.decay.tick(now_s))
-        prepared = policy.prepare(VIEW.numbers, state)
+        prepared = policy.prepare(table.read(policy, VIEW.numbers, policy.decay.tick(now_s)))
         (choice,) = select(VIEW, available, given, policy, prepared, 1, name).choices
         row = choice.offer.number - 1
         reward = float(uniform(f"{name}/answer") < rates(day)[row])
-        table.add(*contribution(policy, Observation(choice.offer.number, reward, choice.prior), now_s))
+        seen = Observation(choice.offer.number, reward, choice.prior)
+        fields, delta = contributions(policy, seen, now_s)
+        for field in fields:
+            table.add(field, delta)
         chosen.append(row)
         rewards.append(reward)
     return chosen, rewards
 
 
 def thompson(**parameters: float) -> ThompsonPolicy:
-    return ThompsonPolicy("thompson", 1, parameters)
+    return ThompsonPolicy(specification("thompson", **parameters))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -51,7 +53,7 @@ def test_thompson_beats_random(prior: float, seed: int) -> None:
     rates = [0.05, 0.05, 0.05, 0.05, 0.4]
     _, learned = simulate(thompson(), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed)
     _, at_random = simulate(
-        RandomPolicy("random", 1, {}), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed
+        RandomPolicy(specification("random")), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed
     )
     assert np.mean(at_random) < 0.17  # 4 deviations of 0.0115
     assert np.mean(learned) > 0.26  # half of the way from random to the best

@@ -11,14 +11,14 @@ from bandits.registry import BUILT_IN, build
 
 
 def test_every_installation_has_these() -> None:
-    assert [spec.key for spec in BUILT_IN] == ["thompson@1", "random@1", "propensity@1"]
+    assert [spec.key for spec in BUILT_IN] == ["thompson@1", "random@1", "propensity@1", "calibrated@1"]
     for spec in BUILT_IN:
         policy = build(spec)
         assert (policy.name, policy.version) == (spec.name, spec.version)
 
 
 def test_an_unknown_algorithm_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownPolicy, match="'magic'; there are: propensity, random, thompson"):
+    with pytest.raises(UnknownPolicy, match=r"'magic'; there are: calibrated, .*, thompson"):
         build(PolicySpec("x", 1, "magic", {}))
 
 

@@ -11,10 +11,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bandits.policy import PolicySpec
 from bandits.registry import build
 from bandits.worlds import observations, table_of
-from tests.unit.bandits.support import chi_squared_score, counts, select, view_of
+from tests.unit.bandits.support import chi_squared_score, counts, select, specification, view_of
 
 DECISIONS = 20_000
 NUMBERS = [2, 3, 5, 7, 11, 13, 17]
@@ -28,10 +27,10 @@ Slate = tuple[tuple[int, float], ...]
 @lru_cache
 def slates(algorithm: str, decisions: int = DECISIONS) -> list[Slate]:
     """(offer number, logged probability) by slot, of many decisions in the same situation."""
-    policy = build(PolicySpec(algorithm, 1, algorithm, {}))
+    policy = build(specification(algorithm))
     seen = observations(policy, VIEW.numbers, 150, seed=1)
-    state = table_of(policy, seen).read(policy, VIEW.numbers, policy.decay.tick(seen[0][1]))
-    prepared = policy.prepare(VIEW.numbers, state)
+    tick = policy.decay.tick(seen[0][1])
+    prepared = policy.prepare(table_of(policy, seen).read(policy, VIEW.numbers, tick))
     made = []
     for i in range(decisions):
         chosen = select(VIEW, AVAILABLE, PRIORS, policy, prepared, 3, f"decision-{i}").choices

@@ -7,11 +7,13 @@ import pytest
 
 from bandits.errors import BanditsError, StateCodecError
 from bandits.policy import Observation
-from bandits.state import ArmTable, contribution, decode_state, encode_state, fold
+from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
 from bandits.thompson import DAY_S, ThompsonPolicy
-from tests.unit.bandits.support import sums
+from tests.unit.bandits.pooled import PooledPolicy
+from tests.unit.bandits.support import specification, sums
 
-POLICY = ThompsonPolicy("t", 1, {"half_life_days": 1.0})
+SHARING = PooledPolicy(specification("pooled"))
+POLICY = ThompsonPolicy(specification("thompson", half_life_days=1.0))
 PERIOD_S = 8 * DAY_S
 START_S = 2500 * PERIOD_S
 
@@ -51,10 +53,10 @@ def test_a_change_of_another_width_is_refused() -> None:
 
 def test_a_contribution_is_weighted_and_kept_by_period() -> None:
     at_s = START_S + 3 * DAY_S
-    assert contribution(POLICY, Observation(7, 1.0, 0.25), START_S)[0] == "7:2500"
-    field, delta = contribution(POLICY, Observation(7, 1.0, 0.25), at_s)
-    assert (field, delta.tolist()) == ("7:2500", [8.0, 8.0, 2.0])
-    assert contribution(POLICY, Observation(7, 0.0, float("nan")), START_S - 1.0)[0] == "7:2499"
+    assert contributions(POLICY, Observation(7, 1.0, 0.25), START_S)[0] == ("7:2500",)
+    fields, delta = contributions(POLICY, Observation(7, 1.0, 0.25), at_s)
+    assert (fields, delta.tolist()) == (("7:2500",), [8.0, 8.0, 2.0])
+    assert contributions(POLICY, Observation(7, 0.0, float("nan")), START_S - 1.0)[0] == ("7:2499",)
 
 
 def test_a_table_reads_all_periods_decayed_to_one_tick() -> None:
@@ -63,9 +65,9 @@ def test_a_table_reads_all_periods_decayed_to_one_tick() -> None:
     table.put("7:2500", encode_state(sums(1, 1, 1)))
     table.put("9:2500", encode_state(sums(4, 0, 2)))
     offers = np.array([9, 8, 7], dtype=np.uint32)
-    read = table.read(POLICY, offers, POLICY.decay.tick(START_S))
+    read = table.read(POLICY, offers, POLICY.decay.tick(START_S)).own
     assert read.tolist() == [[4.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 1.5, 1.25]]
-    later = table.read(POLICY, offers, POLICY.decay.tick(START_S + 2 * DAY_S))
+    later = table.read(POLICY, offers, POLICY.decay.tick(START_S + 2 * DAY_S)).own
     np.testing.assert_array_equal(later, read / 4)
 
 
@@ -79,7 +81,7 @@ def test_reading_does_not_depend_on_the_order_in_which_periods_came() -> None:
         table = ArmTable(3)
         for field in order:
             table.put(field, blobs[field])
-        read.add(table.read(POLICY, np.array([7], dtype=np.uint32), tick).tobytes())
+        read.add(table.read(POLICY, np.array([7], dtype=np.uint32), tick).own.tobytes())
     assert len(read) == 1
 
 
@@ -98,7 +100,7 @@ def test_put_replaces_and_names_the_offer() -> None:
     table = ArmTable(3, epoch=4)
     assert table.put("7:0", encode_state(sums(1, 0, 0))) == 7
     assert table.put("7:0", encode_state(sums(2, 0, 0))) == 7
-    assert (table.epoch, list(table.offers())) == (4, [7])
+    assert (table.epoch, table.offers()) == (4, [7])
     assert dict(table.fields()) == {"7:0": encode_state(sums(2, 0, 0))}
 
 
@@ -117,3 +119,49 @@ def test_fold_sums_by_field() -> None:
         "8:2500": [1.0, 1.0, 0.5],
     }
     assert fold(POLICY, []) == {}
+
+
+def test_what_a_sharing_policy_learns_is_added_to_the_arm_of_all_offers_too() -> None:
+    fields, delta = contributions(SHARING, Observation(7, 1.0, 0.25), START_S)
+    assert (fields, delta.tolist()) == (("7:2500", "0:2500"), [1.0, 1.0])
+    seen = [(Observation(offer, reward, 0.5), START_S) for offer, reward in ((7, 1.0), (8, 0.0), (9, 1.0))]
+    folded = fold(SHARING, seen)
+    assert folded.keys() == {"7:2500", "8:2500", "9:2500", "0:2500"}
+    assert folded["0:2500"].tolist() == [3.0, 2.0]
+
+
+def test_the_shared_sums_are_read_with_any_offers_and_decayed_as_theirs() -> None:
+    table = ArmTable(2)
+    table.put_all(
+        [("7:2500", encode_state(np.array([4.0, 2.0]))), ("0:2500", encode_state(np.array([8.0, 6.0])))]
+    )
+    assert table.offers() == [7]
+    for numbers in ([7], [9, 7], []):
+        offers = np.array(numbers, dtype=np.uint32)
+        read = table.read(SHARING, offers, SHARING.decay.tick(START_S + DAY_S))
+        assert read.shared.tolist() == [4.0, 3.0]
+        assert read.own.tolist() == [[2.0, 1.0] if number == 7 else [0.0, 0.0] for number in numbers]
+        assert read.offers is offers
+
+
+def test_only_the_rows_asked_for_are_read() -> None:
+    table = ArmTable(2)
+    for offer in (0, 7, 8, 9):
+        table.put(f"{offer}:2500", encode_state(np.array([offer, 1.0])))
+    offers = np.array([7, 8, 9], dtype=np.uint32)
+    for rows, own in (([], [0.0, 0.0, 0.0]), ([1], [0.0, 8.0, 0.0]), ([0, 2], [7.0, 0.0, 9.0])):
+        read = table.read(SHARING, offers, SHARING.decay.tick(START_S), np.array(rows, dtype=np.intp))
+        assert read.own[:, 0].tolist() == own
+        assert read.shared.tolist() == [0.0, 1.0]
+
+
+def test_a_policy_that_does_not_share_has_no_shared_sums() -> None:
+    table = ArmTable(3)
+    for field, delta in fold(POLICY, [(Observation(7, 1.0, 0.5), START_S)]).items():
+        table.add(field, delta)
+    assert [field for field, _ in table.fields()] == ["7:2500"]
+    assert table.read(POLICY, np.array([7], dtype=np.uint32), POLICY.decay.tick(START_S)).shared.tolist() == [
+        0,
+        0,
+        0,
+    ]

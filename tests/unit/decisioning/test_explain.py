@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build
-from bandits.state import ArmTable
 from decisioning.arbitration import weigh
 from decisioning.catalog import Catalogue
 from decisioning.catalog.model import (
@@ -33,6 +32,7 @@ from decisioning.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute
+from tests.unit.bandits.support import arms
 
 NOW_MS = 1_790_000_000_000
 THOMPSON = build(BUILT_IN[0])
@@ -117,7 +117,7 @@ def situation(
     profile = Profile(customer, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     weights: Weights = weigh(view, evaluation)
     available = allowed(view, profile, history, evaluation, exhausted, NOW_MS)
-    prepared = THOMPSON.prepare(ArmTable(THOMPSON.width).read(THOMPSON, view.numbers, 0))
+    prepared = THOMPSON.prepare(arms(view.numbers, np.zeros((len(view.numbers), THOMPSON.width))))
     contest = Contest(
         view, available, profile.propensities, weights, NOW_MS, view.placement.slots, decision_id
     )

@@ -1,0 +1,156 @@
+"""Is a policy still exploring, and has it made up its mind? Plain functions over parallel arrays, one entry an arm.
+
+``mean``, ``low``, ``high``
+    the posterior mean of what the policy ranks by, and an interval around it (95 %, say), with ``low <= high``;
+``observations``
+    how many outcomes the arm has learned from; decayed counts are fine;
+``share``
+    the chance with which the policy selects the arm, or what is proportional to it; not all zero.
+
+All are of shape ``(n,)``. ``EvaluationError`` names an argument that is out of range.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits.errors import EvaluationError
+from bandits.policy import FloatArray
+
+CONCENTRATED = 0.95
+SURE = 0.95
+FEW_OBSERVATIONS = 100.0
+HARDLY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """How far a policy still explores.
+
+    ``entropy``: see ``entropy``. ``favourite``: the position of the arm with the largest share, ``None`` without arms.
+    ``neglected``: positions of the arms for which exploration died too early, see ``exploration``.
+    """
+
+    entropy: float
+    favourite: int | None
+    neglected: tuple[int, ...]
+
+    @property
+    def died_early(self) -> bool:
+        """Whether any arm was given up before it was known to be worse."""
+        return bool(self.neglected)
+
+
+def entropy(share: ArrayLike) -> float:
+    """Entropy of the distribution of choices, divided by ``log n``: 0 if one arm has all, 1 if all have the same.
+
+    With fewer than two arms it is 1: the choices are as even as they can be, and nothing is left unexplored.
+    """
+    p = _shares(share)
+    if len(p) < 2:
+        return 1.0
+    taken = p[p > 0.0]
+    return float(min(max(-np.sum(taken * np.log(taken)) / math.log(len(p)), 0.0), 1.0))
+
+
+def leader(mean: ArrayLike) -> int | None:
+    """The position of the highest mean, of equals the first; ``None`` without arms."""
+    m = _finite("mean", mean)
+    return int(np.argmax(m)) if len(m) else None
+
+
+def exploration(
+    mean: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    observations: ArrayLike,
+    share: ArrayLike,
+    *,
+    concentrated: float = CONCENTRATED,
+    few: float = FEW_OBSERVATIONS,
+    hardly: float = HARDLY,
+) -> Exploration:
+    """Whether exploration has died too early: arms that may be the best are hardly selected any more.
+
+    An arm is *neglected* if all of this holds:
+
+    - it is not the favourite, which is the arm with the largest share;
+    - it may be as good: ``high`` reaches the favourite's ``mean``;
+    - it is hardly selected: its share is below ``min(0.01, hardly / n)``. So a floor that spreads less than ``hardly``
+      over all arms does not pass for exploration, while sampling from the posterior usually gives more than this to
+      an arm whose 95 % interval reaches the favourite's mean;
+    - the favourite's share is at least ``concentrated``, or the arm has fewer than ``few`` observations.
+
+    A favourite that beats all others by their intervals is never a reason to warn, however large its share.
+    """
+    m, _, upper = _intervals(mean, low, high)
+    seen, p = _finite("observations", observations), _shares(share)
+    _same_length(mean=m, observations=seen, share=p)
+    if (seen < 0.0).any():
+        raise EvaluationError("observations must not be negative")
+    if len(p) < 2:
+        return Exploration(entropy(p), 0 if len(p) else None, ())
+    favourite = int(np.argmax(p))
+    neglected = (upper >= m[favourite]) & (p < min(0.01, hardly / len(p)))
+    if p[favourite] < concentrated:
+        neglected &= seen < few
+    neglected[favourite] = False
+    return Exploration(entropy(p), favourite, tuple(int(arm) for arm in np.flatnonzero(neglected)))
+
+
+def settled(mean: ArrayLike, low: ArrayLike, high: ArrayLike, best: ArrayLike | None = None) -> bool:
+    """Whether it is settled that the leader, the arm with the highest mean, is the best.
+
+    It is if the leader's ``low`` lies above the ``high`` of every other arm, or if its probability of being the best
+    is at least 0.95. ``best``: these probabilities, if they are known. A single arm is settled, none is not; equal
+    leaders are not.
+    """
+    m, lower, upper = _intervals(mean, low, high)
+    first = leader(m)
+    if first is None:
+        return False
+    if best is not None:
+        chance = _finite("best", best)
+        _same_length(mean=m, best=chance)
+        if ((chance < 0.0) | (chance > 1.0)).any():
+            raise EvaluationError("best must be probabilities, in [0, 1]")
+        if chance[first] >= SURE:
+            return True
+    return bool(lower[first] > np.delete(upper, first).max(initial=-math.inf))
+
+
+def _intervals(mean: ArrayLike, low: ArrayLike, high: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    m, lower, upper = _finite("mean", mean), _finite("low", low), _finite("high", high)
+    _same_length(mean=m, low=lower, high=upper)
+    if (lower > upper).any():
+        raise EvaluationError("low must not be above high")
+    return m, lower, upper
+
+
+def _shares(share: ArrayLike) -> FloatArray:
+    """Shares that sum to one."""
+    p = _finite("share", share)
+    if (p < 0.0).any():
+        raise EvaluationError("share must not be negative")
+    if len(p) and not p.any():
+        raise EvaluationError("share must not be all zero: something is always selected")
+    if len(p):
+        p = p / p.max()  # so that the sum cannot overflow
+        p /= p.sum()
+    return p
+
+
+def _finite(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise EvaluationError(f"{name} must be finite numbers in one dimension")
+    return array
+
+
+def _same_length(**arrays: FloatArray) -> None:
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        given = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise EvaluationError(f"there must be one entry for each arm in all, not {given}")

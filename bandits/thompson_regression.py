@@ -1,0 +1,41 @@
+"""What Thompson sampling on a regression model adds to it: the choice."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.choosing import normal_draws, win_frequencies
+from bandits.parameters import whole_in_range
+from bandits.policy import Candidates, Distribution, PolicySpec, Sums
+from bandits.regression_policy import Prepared, RegressionPolicy
+
+
+class ThompsonRegressionPolicy(RegressionPolicy):
+    """Chooses by how often a candidate wins when linear predictors are drawn from their posteriors.
+
+    Parameters
+    ----------
+    exploration : float
+        Draws lie this many times as far from their mean as the posterior says.
+    draws : int
+        How many joint draws there are. They are fixed for an offer, so that probabilities are exact.
+    """
+
+    own_parameters: ClassVar[dict[str, Any]] = {"exploration": 0.15, "draws": 128}
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
+        self.exploration = self.number("exploration", 0.0, 10.0)
+        self.draws = whole_in_range("draws", self.parameters["draws"], 8, 4096)
+
+    def extra(self, sums: Sums) -> NDArray[np.float32]:
+        """Standard normal draws of each offer."""
+        return normal_draws(sums.offers, self.draws)
+
+    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+        """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
+        mean, deviation = self.predict(prepared, candidates)
+        drawn = prepared.extra * (self.exploration * deviation).astype(prepared.extra.dtype)
+        drawn += mean.astype(drawn.dtype)
+        return win_frequencies(self.link.score(drawn), candidates.weight, self.epsilon)
