@@ -52,5 +52,7 @@ def whole_in_range(name: str, value: Any, low: int, high: int) -> int:
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise ``PolicyParameterError``."""
     if value not in choices:
-        raise PolicyParameterError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise PolicyParameterError(
+            f"{name} must be one of {', '.join(choices)}, not {value!r}", f"parameters.{name}"
+        )
     return str(value)

@@ -33,7 +33,7 @@ MAX_STORED = 32 * 2**20
 MAX_BYTES = 128 * 2**20
 MAX_OBJECTS = 2_000_000
 
-_SCALARS = (type(None), bool, int, float, str)
+SCALARS = (type(None), bool, int, float, str)
 _Visit = Generator[Any, Any, Any]
 """Yields what it holds, is sent how that is written, and returns how it is written itself."""
 
@@ -74,7 +74,7 @@ class _Writer:
                 answer = done.value
             else:
                 answer = None
-                if type(held) in _SCALARS:
+                if type(held) in SCALARS:
                     answer = held
                 elif (number := self._numbers.get(id(held))) is not None:
                     answer = [number]
@@ -83,7 +83,7 @@ class _Writer:
         return answer
 
     def _value(self, value: Any) -> _Visit:
-        if type(value) in _SCALARS:
+        if type(value) in SCALARS:
             return value
         number = self._numbers[id(value)] = len(self._kept)
         self._kept.append(value)
@@ -115,7 +115,7 @@ class _Writer:
         if kind is MethodType:
             self._names.name(value.__func__)
             return ["method", (yield value.__self__), value.__func__.__name__]
-        if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+        if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
             return ["name", *self._names.name(value)]
         if isinstance(value, Enum):
             return ["enum", *self._names.name(kind), value.name]
@@ -149,14 +149,14 @@ class _Writer:
 def _all(values: Iterable[Any]) -> _Visit:
     written = []
     for value in values:
-        written.append(value if type(value) in _SCALARS else (yield value))
+        written.append(value if type(value) in SCALARS else (yield value))
     return written
 
 
 def _plain(values: Iterable[Any]) -> Iterable[Any]:
     """Members of a set, which have an order of their own."""
     for value in values:
-        if not isinstance(value, (*_SCALARS, tuple, np.generic)):
+        if not isinstance(value, (*SCALARS, tuple, np.generic)):
             raise StateCodecError(f"a set of {type(value).__qualname__} objects has no order to be stored in")
         yield value
 
@@ -164,8 +164,8 @@ def _plain(values: Iterable[Any]) -> Iterable[Any]:
 def _pairs(mapping: Any) -> _Visit:
     written = []
     for key, value in mapping.items():
-        written.append(key if type(key) in _SCALARS else (yield key))
-        written.append(value if type(value) in _SCALARS else (yield value))
+        written.append(key if type(key) in SCALARS else (yield key))
+        written.append(value if type(value) in SCALARS else (yield value))
     return written
 
 
@@ -186,7 +186,7 @@ def _attributes(state: dict[str, Any]) -> _Visit:
         if seedless and type(value).__name__ in ("Random", "RandomState"):
             written += [key, ["unseeded", type(value).__name__]]
         else:
-            written += [key, value if type(value) in _SCALARS else (yield value)]
+            written += [key, value if type(value) in SCALARS else (yield value)]
     return written
 
 

@@ -2,8 +2,8 @@
 
 A factory is a function that returns a new, untrained river model: a classifier of acceptance (it is taught ``True`` and
 ``False``), or a regressor of the reward. It is given the policy's ``arguments`` by name. What the model sees of a
-candidate is a flat dictionary: numbers as ``float``, all else as ``str``, among them ``offer`` (its number, as text) and
-``propensity`` (the precomputed one, where there is one).
+candidate is a flat dictionary (``river_inputs``): numbers as ``float``, all else as ``str``, among them ``offer`` (its
+number, as text) and ``propensity`` (the precomputed one, where there is one).
 """
 
 from math import log
@@ -64,9 +64,9 @@ def hoeffding_tree(grace_period: int = 100, max_depth: int = 12) -> Any:
 
 def hoeffding_tree_regressor(grace_period: int = 100, max_depth: int = 12) -> Any:
     """The same for rewards that are not just yes or no."""
-    return tree.HoeffdingTreeRegressor(grace_period=grace_period, max_depth=max_depth)
+    return tree.HoeffdingTreeRegressor(grace_period=grace_period, max_depth=max_depth, leaf_prediction="mean")
 
 
 def adaptive_random_forest(n_models: int = 5, max_depth: int = 10, seed: int = 1) -> Any:
     """A small forest whose trees are replaced when they drift."""
-    return forest.ARFClassifier(n_models=n_models, max_depth=max_depth, seed=seed)
+    return forest.ARFClassifier(n_models=n_models, max_depth=max_depth, leaf_prediction="mc", seed=seed)

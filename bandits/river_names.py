@@ -66,9 +66,7 @@ class Names:
     def _look_up(self, module: str, qualname: str) -> Any:
         full = f"{module}.{qualname}"
         listed = qualname in CONTAINERS.get(module, ())
-        if not (isinstance(module, str) and isinstance(qualname, str)) or not (
-            listed or within(module, self._prefixes)
-        ):
+        if not listed and not within(module, self._prefixes):
             raise StateCodecError(f"a stored model may not name {full}")
         try:
             found: Any = import_module(module)
@@ -77,7 +75,9 @@ class Names:
         except (ImportError, AttributeError, ValueError):
             raise StateCodecError(f"a stored model names {full}, which does not exist here") from None
         # What a module has imported from elsewhere is not its own.
-        own = getattr(found, "__module__", None) == module and getattr(found, "__qualname__", None) == qualname
+        own = (
+            getattr(found, "__module__", None) == module and getattr(found, "__qualname__", None) == qualname
+        )
         if not isinstance(found, type | FunctionType | BuiltinFunctionType) or not (listed or own):
             raise StateCodecError(f"a stored model may not name {full}")
         return found

@@ -10,25 +10,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import ForwardDecay
-from bandits.errors import PolicyParameterError, StateCodecError
 from bandits.choosing import best_score, inverse_gaps
-from bandits.features import Encoder, Feature
-from bandits.parameters import in_range, known_parameters
-from bandits.policy import NO_FEATURES, Candidates, Distribution, Facts, FloatArray, Observation, PolicySpec, Sums
+from bandits.decay import ForwardDecay
+from bandits.errors import PolicyParameterError
+from bandits.parameters import in_range, known_parameters, one_of
+from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
+from bandits.river_inputs import INPUTS, Inputs
 from bandits.river_names import Names, within
+from bandits.river_trying import try_out
 from bandits.sequential_policy import Learned
 
 BUILT_IN = "bandits.river_factories"
 GROUP = "nextbest.river"
 EXPLORE = ("epsilon_greedy", "inverse_gap")
-INPUTS = ("facts", "features", "both")
 
 _allowed: tuple[str, ...] = ()
 
@@ -42,7 +43,7 @@ def allow_factories(modules: Iterable[str]) -> None:
     _allowed = tuple(modules)
 
 
-def find_factory(name: str) -> Callable[..., Any]:
+def find_factory(name: Any) -> Callable[..., Any]:
     """The factory of that name: an entry point of the group ``nextbest.river``, or an allowed ``module:function``.
 
     Raises
@@ -51,24 +52,27 @@ def find_factory(name: str) -> Callable[..., Any]:
         If it is not allowed, or is not there.
     """
     if not isinstance(name, str):
-        raise PolicyParameterError(f"factory must be the name of one, not {name!r}")
+        raise _refused(f"factory must be the name of one, not {name!r}")
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
     target = installed.get(name, name)
     module, _, function = target.partition(":")
     if target not in installed.values() and not within(module, (BUILT_IN, *_allowed)):
-        have = ", ".join([*sorted(installed), f"{BUILT_IN}:..."])
-        raise PolicyParameterError(
+        have = ", ".join([*sorted(installed), f"{BUILT_IN}:logistic"])
+        raise _refused(
             f"factory {name!r} is not allowed here: install it with an entry point in the group {GROUP!r}, or name its"
             f" module in NEXTBEST_RIVER_FACTORIES; there are: {have}"
         )
     try:
         found: Any = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise PolicyParameterError(f"factory {name!r} cannot be imported: {error}") from error
-    if not callable(found) or function.startswith("_"):
-        raise PolicyParameterError(f"factory {name!r} is not a public function")
-    result: Callable[..., Any] = found
-    return result
+        raise _refused(f"factory {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, FunctionType) or function.startswith("_"):
+        raise _refused(f"factory {name!r} is not a public function")
+    return found
+
+
+def _refused(message: str) -> PolicyParameterError:
+    return PolicyParameterError(message, "parameters.factory")
 
 
 @dataclass(slots=True)
@@ -82,10 +86,9 @@ class Prepared:
 class RiverPolicy:
     r"""One river model for all offers, asked for each candidate.
 
-    Of each candidate the model sees the facts under the declared features' paths (numbers as ``float``, text and truth
-    values as ``str``, what is inside of a mapping as ``path.key``, the members of a list as ``path=member``), ``offer``
-    and ``propensity``. A classifier estimates the chance of acceptance and is taught whether the reward was at least one
-    half; a regressor estimates the reward itself. What it estimates is the propensity.
+    What the model sees of a candidate: see ``river_inputs``. A classifier estimates the chance of acceptance, and is
+    taught whether the reward was at least one half; a regressor estimates the reward itself. What it estimates is the
+    propensity.
 
     Exploration: ``epsilon_greedy`` takes the best score (estimate x weight); ``inverse_gap`` gives each candidate
     ``1 / (K + gamma (1 - s / s_best))`` and the rest to the best (see ``choosing.inverse_gaps``). Both are mixed with
@@ -122,34 +125,34 @@ class RiverPolicy:
             ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity"),
         )
         if "factory" not in p:
-            raise PolicyParameterError("river needs the parameter 'factory': the name of a river pipeline's factory")
+            raise _refused("river needs the parameter 'factory': the name of what makes the pipeline")
         self.name = spec.name
         self.version = spec.version
         self.epsilon = in_range("epsilon", p.get("epsilon", 0.05), 1e-4, 1.0)
         self.gamma = in_range("gamma", p.get("gamma", 100.0), 0.0, 1e9)
         self.default = in_range("default_propensity", p.get("default_propensity", 0.05), 1e-4, 0.9999)
-        self.explore = _one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORE)
-        self.inputs = _one_of("inputs", p.get("inputs", "facts"), INPUTS)
-        self.encoder = Encoder(spec.features)
-        self.paths = tuple(sorted(self.encoder.paths))
+        self.explore = one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORE)
+        self.inputs = Inputs(spec.features, one_of("inputs", p.get("inputs", "facts"), INPUTS))
+        self.encoder = self.inputs.encoder
         self.arguments = dict(_mapping("arguments", p.get("arguments", {})))
         self.factory = str(p["factory"])
         self._factory = find_factory(p["factory"])
         self._names = Names((*_allowed, BUILT_IN, self._factory.__module__))
         self._classifies = _classifies(self.fresh(), spec.learn_from)
-        _try_out(self, spec.features)
+        try_out(self, self.factory)
 
     @cached_property
     def _river(self) -> str:
-        return str(import_module("river").__version__)
+        return version("river")
 
     def fresh(self) -> Any:
         """What the factory makes."""
         try:
-            model = self._factory(**self.arguments)
+            return self._factory(**self.arguments)
         except Exception as error:
-            raise PolicyParameterError(f"factory {self.factory!r} with these arguments raised {error!r}") from error
-        return model
+            raise PolicyParameterError(
+                f"factory {self.factory!r} with these arguments raised {error!r}", "parameters.arguments"
+            ) from error
 
     def learn(self, observation: Observation) -> FloatArray:
         """Nothing is added to sums: ``observe`` teaches the model."""
@@ -157,8 +160,8 @@ class RiverPolicy:
 
     def observe(self, model: Any, observation: Observation, at_s: float) -> None:
         """``learn_one`` of what the model would have seen of the offer."""
-        x = self._seen(observation.facts, observation.x)
-        _add_offer(x, observation.offer, observation.prior)
+        seen = self.inputs.request(observation.facts, observation.x)
+        x = self.inputs.candidate(seen, observation.offer, float(observation.prior))
         model.learn_one(x, observation.reward >= 0.5 if self._classifies else float(observation.reward))
 
     def pack(self, model: Any) -> bytes:
@@ -185,13 +188,12 @@ class RiverPolicy:
         """The model's estimate for each candidate, one after the other; clipped to [0, 1]."""
         if prepared.last is not None and prepared.last[0] is candidates:
             return prepared.last[1].copy()
-        seen = self._seen(candidates.facts, candidates.x)
+        seen = self.inputs.request(candidates.facts, candidates.x)
         estimates = np.empty(len(candidates))
         for row, (offer, prior) in enumerate(
             zip(candidates.offers.tolist(), candidates.prior.tolist(), strict=True)
         ):
-            x = dict(seen)
-            _add_offer(x, offer, prior)
+            x = self.inputs.candidate(seen, offer, prior)
             estimates[row] = self._estimate(prepared.model, x, prior)
         prepared.last = candidates, np.clip(estimates, 0.0, 1.0)
         return prepared.last[1].copy()
@@ -213,124 +215,30 @@ class RiverPolicy:
             estimate = float(chances.get(True, 0.0))
         return estimate if estimate == estimate else self.default
 
-    def _seen(self, facts: Facts, x: FloatArray) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        if self.inputs != "features":
-            for path in self.paths:
-                _flatten(path, facts.get(path), seen)
-        if self.inputs != "facts":
-            seen.update(zip(self.encoder.columns, x.tolist(), strict=False))
-        return seen
-
-
-def _flatten(path: str, value: Any, seen: dict[str, Any]) -> None:
-    """Numbers as ``float`` and all else as ``str``, the same before and after a fact has been stored as JSON."""
-    if value is None:
-        return
-    if isinstance(value, str | bool):
-        seen[path] = str(value)
-    elif isinstance(value, int | float):
-        seen[path] = float(value) + 0.0  # no negative zero
-    elif isinstance(value, Mapping):
-        for key in sorted(value):
-            _flatten(f"{path}.{key}", value[key], seen)
-    elif isinstance(value, Iterable):
-        seen.update(dict.fromkeys(sorted(f"{path}={member}" for member in value), 1.0))
-    else:
-        seen[path] = str(value)
-
-
-def _add_offer(x: dict[str, Any], offer: int, prior: float) -> None:
-    x["offer"] = str(offer)
-    if prior == prior:
-        x["propensity"] = float(prior)
-
-
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise PolicyParameterError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    return str(value)
-
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise PolicyParameterError(f"{name} must be a mapping of names to values, not {value!r}")
+        raise PolicyParameterError(
+            f"{name} must be a mapping of names to values, not {value!r}", f"parameters.{name}"
+        )
     return value
 
 
 def _classifies(model: Any, learn_from: str) -> bool:
     """Whether a model is a classifier; it, or a regressor, can be used."""
-    from river.utils import inspect
-
-    if not hasattr(model, "learn_one"):
-        raise PolicyParameterError(f"the factory gave {type(model).__qualname__}, which is no river model")
-    if inspect.isregressor(model):
-        return False
-    if not inspect.isclassifier(model):
-        raise PolicyParameterError("the factory's pipeline must end in a classifier or a regressor")
-    if learn_from == "value":
-        raise PolicyParameterError("learning from value takes a regressor, and the factory gives a classifier")
-    return True
-
-
-TRIES = 60
-
-
-def _try_out(policy: RiverPolicy, features: tuple[Feature, ...]) -> None:
-    """Teach two fresh models the same and store one in between, so that what cannot be used is refused here.
-
-    Raises
-    ------
-    PolicyParameterError
-        If the pipeline fails, has no stored form, goes on differently after it was stored, or is not deterministic.
-    """
-    seen = list(_made_up(policy, features))
-    try:
-        whole, halves = policy.fresh(), policy.fresh()
-        if policy.pack(whole) != policy.pack(halves):
-            raise PolicyParameterError("the factory gives another model every time: set the seeds of its parts")
-        for part in (seen[: TRIES // 2], seen[TRIES // 2 :]):
-            for observation in part:
-                policy.observe(whole, observation, 0.0)
-                policy.observe(halves, observation, 0.0)
-            halves = policy.unpack(policy.pack(halves))
-        _use(policy, whole, seen)
-        if policy.pack(whole) != policy.pack(halves):
-            raise PolicyParameterError(
-                "the pipeline is not deterministic, or choosing teaches it: set the seeds of all its parts"
+    base: Any = import_module("river.base")
+    last = model
+    while not isinstance(last, base.Classifier | base.Regressor):
+        if not hasattr(last, "steps") and not hasattr(last, "_wrapped_model"):
+            raise _refused(
+                f"the factory gives {type(model).__qualname__}; it must be a river classifier or regressor, or a"
+                " pipeline that ends in one"
             )
-    except StateCodecError as error:
-        raise PolicyParameterError(f"factory {policy.factory!r} gives what cannot be stored: {error}") from error
-    except PolicyParameterError as error:
-        raise PolicyParameterError(f"factory {policy.factory!r}: {error}") from None
-    except Exception as error:
-        raise PolicyParameterError(f"factory {policy.factory!r} gives a pipeline that fails: {error!r}") from error
-
-
-def _use(policy: RiverPolicy, model: Any, seen: list[Observation]) -> None:
-    for observation in seen[:5]:
-        candidates = Candidates(
-            np.array([observation.offer, 9], dtype=np.uint32),
-            np.array([observation.prior, np.nan], dtype=np.float32),
-            np.ones(2),
-            observation.x,
-            observation.facts,
+        last = list(last.steps.values())[-1] if hasattr(last, "steps") else last._wrapped_model
+    if isinstance(last, base.Regressor):
+        return False
+    if learn_from == "value":
+        raise PolicyParameterError(
+            "learning from value takes a regressor, and the factory gives a classifier", "learn_from"
         )
-        policy.propensities(Prepared(model), candidates)
-
-
-def _made_up(policy: RiverPolicy, features: tuple[Feature, ...]) -> Iterable[Observation]:
-    rng = np.random.default_rng(1)
-    numeric = {feature.path for feature in features if feature.kind == "numeric"}
-    topical = {feature.path for feature in features if feature.kind == "interests"}
-    for _ in range(TRIES):
-        facts: dict[str, Any] = {}
-        for path in policy.paths:
-            if path in topical:
-                facts[path] = {"sports": float(rng.random()), "music": float(rng.random())}
-            else:
-                facts[path] = float(rng.normal()) if path in numeric else f"value {rng.integers(4)}"
-        reward = float(rng.random() < 0.3)
-        prior = float(rng.random()) if rng.random() < 0.7 else float("nan")
-        x = policy.encoder.encode(facts, 0) if policy.inputs != "facts" else NO_FEATURES
-        yield Observation(int(rng.integers(1, 6)), reward, prior, x, facts=facts)
+    return True

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.errors import StateCodecError
-from bandits.river_codec import CODEC, MAX_BYTES, MAX_OBJECTS, MAX_STORED
+from bandits.river_codec import CODEC, MAX_BYTES, MAX_OBJECTS, MAX_STORED, SCALARS
 from bandits.river_names import Names
 
 DEEPEST = 100
@@ -109,7 +109,7 @@ class _Reader:
         return written
 
     def _values(self, written: list[Any], depth: int = 0) -> list[Any]:
-        return [self._value(part, depth) if type(part) is list else part for part in written]
+        return [part if type(part) in SCALARS else self._value(part, depth) for part in written]
 
     def _get(self, number: int, depth: int = 0) -> Any:
         made = self._made.get(number, self)
@@ -127,7 +127,7 @@ class _Reader:
         if kind in _PLAIN:
             return _PLAIN[kind]()
         if kind == "object":
-            return self._new(*rest[:3], depth)
+            return self._new(rest[0], rest[1], rest[2], depth)
         if kind == "tuple":
             return tuple(self._values(rest, depth))
         if kind == "frozenset":
@@ -137,7 +137,9 @@ class _Reader:
         if kind == "defaultdict":
             return defaultdict(self._value(rest[0], depth))
         if kind == "vector":
-            return self._class(rest[0], rest[1])({}, self._value(rest[2], depth), self._value(rest[3], depth), True)
+            return self._class(rest[0], rest[1])(
+                {}, self._value(rest[2], depth), self._value(rest[3], depth), True
+            )
         if kind == "partial":
             function, arguments = self._value(rest[0], depth), self._value(rest[1], depth)
             return partial(function, *arguments, **dict(self._pairs(rest[2], depth)))
@@ -237,9 +239,7 @@ class _Reader:
         made = self._class("numpy.random.mtrand", "RandomState")(0)
         words = np.frombuffer(base64.b64decode(key, validate=True), dtype="<u4").astype(np.uint32)
         state = {"key": words, "pos": position}
-        made.set_state(
-            {"bit_generator": "MT19937", "state": state, "has_gauss": has_gauss, "gauss": gauss}
-        )
+        made.set_state({"bit_generator": "MT19937", "state": state, "has_gauss": has_gauss, "gauss": gauss})
         return made
 
 
@@ -247,6 +247,8 @@ def _array(kind: str, dtype: str, shape: list[int], order: Literal["F", "C"], te
     described = np.dtype(dtype)
     if described.kind not in "biufcSU":
         raise StateCodecError(f"an array of {described} is not read")
+    if min(shape, default=0) < 0:
+        raise StateCodecError(f"an array of the shape {shape} is not read")
     array = np.frombuffer(base64.b64decode(text, validate=True), dtype=described)
     array = array.reshape(shape, order=order).astype(described.newbyteorder("="), order="K")
     return array[()] if kind == "scalar" else array

@@ -76,7 +76,9 @@ class ModelState:
         """No offer has sums of its own."""
         return []
 
-    def read(self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None) -> Learned:
+    def read(
+        self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
+    ) -> Learned:
         """The model, to be prepared for ``offers``."""
         return Learned(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
 

@@ -3,10 +3,16 @@
 import pytest
 
 from bandits.checks import Check, check, checks_for
+from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
 from tests.unit.bandits.pooled import PooledPolicy
 
+FEATURES = (
+    Feature("age", "numeric", "customer.age", low=0.0, high=100.0),
+    Feature("region", "category", "customer.region", values=("north", "south")),
+    Feature("topics", "interests", "customer.topics", topics=("sports", "music")),
+)
 OTHER_PARAMETERS = (
     PolicySpec("weak-prior", 2, "thompson", {"strength": 0.1, "default_propensity": 0.9999}),
     PolicySpec("never-forgets", 3, "thompson", {"half_life_days": 0, "draws": 8}),
@@ -19,6 +25,13 @@ OTHER_PARAMETERS = (
     PolicySpec("bounds-apart", 2, "lin_ucb", {"share": "none", "alpha": 0.0}),
     PolicySpec("gaps", 1, "squarecb"),
     PolicySpec("linear-gaps", 2, "squarecb", {"model": "linear", "gamma_exponent": 2.0, "half_life_days": 0}),
+    PolicySpec(
+        "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "explore": "inverse_gap"}
+    ),
+    PolicySpec("tree", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}),
+    PolicySpec(
+        "line", 1, "river", {"factory": "bandits.river_factories:linear", "inputs": "both"}, FEATURES, "value"
+    ),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
 CASES = [(spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS) for law in checks_for(build(spec))]
