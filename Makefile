@@ -77,6 +77,25 @@ format: setup  ## Put the code in shape
 bench: setup  ## Measure on this machine; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# The libraries that ours are compared with have an environment of their own. One of them has to be compiled.
+BENCH_VENV := var/bench-venv
+SOURCES_ONLY := contextualbandits
+
+.PHONY: bench-learning
+bench-learning: setup $(BENCH_VENV)/.installed  ## Compare how well policies learn (25 minutes; ARGS=--quick for a glance)
+	@$(BENCH_VENV)/bin/python -m benchmarks.learning $(ARGS)
+
+$(BENCH_VENV)/.installed: requirements-bench.txt
+	@echo "bench-learning: installing the libraries to compare with into $(BENCH_VENV)"
+	@rm -rf $(BENCH_VENV); mkdir -p var; $(PYTHON) -m venv $(BENCH_VENV)
+	@pip="$(BENCH_VENV)/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install --require-hashes --no-deps"; \
+	awk '/^[a-zA-Z0-9]/ {own = /^$(SOURCES_ONLY)==/} !own' requirements-bench.txt > $(BENCH_VENV)/wheels.txt; \
+	awk '/^[a-zA-Z0-9]/ {own = /^$(SOURCES_ONLY)==/} own' requirements-bench.txt > $(BENCH_VENV)/sources.txt; \
+	$$pip --only-binary :all: -r $(BENCH_VENV)/wheels.txt; \
+	$$pip --no-build-isolation --no-binary :all: -r $(BENCH_VENV)/sources.txt 2> $(BENCH_VENV)/build.log || \
+	  echo "bench-learning: $(SOURCES_ONLY) cannot be compiled here ($(BENCH_VENV)/build.log), so it is left out" >&2
+	@touch $@
+
 .PHONY: lock
 lock:  ## Resolve the dependencies of pyproject.toml anew (ARGS=--upgrade for newer versions)
 	@test -x var/lock-venv/bin/uv || { $(PYTHON) -m venv var/lock-venv && \
@@ -84,8 +103,9 @@ lock:  ## Resolve the dependencies of pyproject.toml anew (ARGS=--upgrade for ne
 	@compile="var/lock-venv/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url"; \
 	$$compile $(ARGS) --extra embedded --extra demo --extra dev pyproject.toml --output-file requirements.txt; \
-	$$compile $(ARGS) --constraint requirements.txt pyproject.toml --output-file requirements-prod.txt
-	@echo "lock: wrote requirements.txt and requirements-prod.txt"
+	$$compile $(ARGS) --constraint requirements.txt pyproject.toml --output-file requirements-prod.txt; \
+	$$compile $(ARGS) --constraint requirements.txt --extra bench pyproject.toml --output-file requirements-bench.txt
+	@echo "lock: wrote requirements.txt, requirements-prod.txt and requirements-bench.txt"
 
 .PHONY: clean
 clean:  ## Remove .venv, var/ and all caches

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config import ConfigError, Settings
 from app.keys import ApiKey, KeyStore
 from app.metrics import MISSING
-from app.tasks import cancelled
+from app.tasks import TaskSet, cancelled
 from decisioning.catalog import Catalogue
 from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from decisioning.keys import Keys
@@ -28,10 +28,13 @@ from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.capacity import LeaseHolder
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
+from decisioning.stores.following import ArmFollower
 from decisioning.stores.installation import installed_buckets
 from decisioning.stores.loader import load_functions
 from decisioning.stores.log import RedisLog
 from decisioning.stores.pipe import Pipe
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.profiles import CachedProfiles
@@ -40,9 +43,8 @@ from profiles.stores import ProfileStore
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 0.1
-FOLLOW_BLOCK_MS = 1000
 START_TIMEOUT_S = 3.0
+ARMS_TIMEOUT_S = 0.5
 
 
 async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
@@ -78,10 +80,14 @@ class ApiState:
     archive: ArchiveReader
     profiles: ProfileStore
     decision_log: RedisLog
+    policies: PolicyStore
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
+    arms_read: asyncio.Event = field(default_factory=asyncio.Event)
+    followers: TaskSet = field(init=False)
+    feed: RosterFeed = field(init=False)
     units: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
@@ -89,6 +95,10 @@ class ApiState:
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
         pools = Pools(self.pipe, self.keys)
+        self.feed = RosterFeed(self.policies, self.roster)
+        self.followers = TaskSet(
+            ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
+        )
         self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
@@ -128,9 +138,27 @@ class ApiState:
         """
         if self.catalogue is None:
             await check_buckets(self.engine, self.settings)
+        await self.refresh_policies()
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
-            self.publish(await self.catalogues.load())
+            await self.adopt(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
+
+    async def refresh_policies(self) -> None:
+        """Know the policies that are registered by now, and follow those that are live."""
+        await self.feed.refresh()
+        self.followers.want(self.feed.live())
+
+    async def adopt(self, catalogue: Catalogue) -> None:
+        """Put a catalogue in force, with the policies that it deploys; waits a little for their arms."""
+        deployed = catalogue.deployed
+        if deployed - self.roster.keys():
+            await self.refresh_policies()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARMS_TIMEOUT_S):
+                while any(self.replica.epoch(key) is None for key in deployed & self.followers.keys):
+                    self.arms_read.clear()
+                    await self.arms_read.wait()
+        self.publish(catalogue)
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
@@ -145,35 +173,15 @@ class ApiState:
             except Exception:  # later changes must not be missed for one that cannot be read
                 log.exception("a defect: catalogue and keys are as of before")
 
-    async def follow(self, key: str) -> None:
-        """Keep one policy's arms as fresh as the learners' folds, for ever."""
-        store = ArmStore(self.redis, self.keys)
-        while not cancelled():
-            try:
-                arms = await store.load(key)
-                if arms is None:
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                self.replica.load(key, arms.epoch, arms.fields.items())
-                if all(self.replica.epoch(k) is not None for k in self.roster.learning()):
-                    self.warm.set()
-                await self._apply_changes(store, key)
-            except RedisUnavailable as error:
-                log.warning("arms of %s are as of before: %s", key, error)
-                await asyncio.sleep(RETRY_S)
-            except Exception:  # arms that stand still for ever would be worse
-                log.exception("a defect: arms of %s are as of before", key)
-                await asyncio.sleep(RETRY_S)
+    def needed(self) -> list[str]:
+        """The policies without whose arms this process is not ready: the built-in ones, and champions."""
+        champions = () if self.catalogue is None else self.catalogue.champions
+        return [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
 
-    async def _apply_changes(self, store: ArmStore, key: str) -> None:
-        """Apply folds in order; returns when one is missing and the arms must be loaded again."""
-        while not cancelled() and (table := self.replica.table(key)) is not None:
-            changes = await store.changes(key, table.epoch, count=500, block_ms=FOLLOW_BLOCK_MS)
-            if not changes and await store.load_epoch(key) != table.epoch:
-                return  # arms that were emptied, and are not what they were
-            for change in changes:
-                if change.reset or not self.replica.apply(key, change.epoch, change.fields.items()):
-                    return
+    def _loaded(self) -> None:
+        self.arms_read.set()
+        if all(self.replica.epoch(key) is not None for key in self.needed()):
+            self.warm.set()
 
 
 @asynccontextmanager
@@ -202,6 +210,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         archive=ArchiveReader(engine),
         profiles=ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s),
         decision_log=RedisLog(pipe, keys),
+        policies=PolicyStore(engine),
     )
     try:
         await _start(state)
@@ -210,6 +219,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         for task in state.tasks:
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
+        await state.followers.close()
         await state.decisions.close()
         await state.units.close()
         await pipe.stop()
@@ -227,7 +237,7 @@ async def _start(state: ApiState) -> None:
     await state.pipe.start()
     state.units.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
-    jobs += [state.follow(key) for key in state.roster.learning()]
+    state.followers.want(state.feed.live())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):

@@ -1,13 +1,40 @@
-"""Tasks that run for as long as their process."""
+"""Tasks that run for as long as their process, or for as long as they are wanted."""
 
 import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+from decisioning.stores.tasks import cancelled
+
+__all__ = ["TaskSet", "cancelled"]
 
 
-def cancelled() -> bool:
-    """Whether the running task has been asked to end.
+class TaskSet:
+    """One running task for each key that is wanted."""
 
-    A loop asks this after each round, because a request to end can get lost inside one: a library that turns a
-    cancellation into a time-out of its own, or that gives back a result that came at the same moment.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    def __init__(self, start: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        self._start = start
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys whose tasks run."""
+        return frozenset(self._running)
+
+    def want(self, keys: Collection[str]) -> None:
+        """Start what is missing, also what has ended by itself; end what is not wanted any more."""
+        for key in self._running.keys() - set(keys):
+            task = self._running.pop(key)
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        for key in keys:
+            task_of_key = self._running.get(key)
+            if task_of_key is None or task_of_key.done():
+                self._running[key] = asyncio.create_task(self._start(key))
+
+    async def close(self) -> None:
+        """End all of them, and wait for that."""
+        self.want(())
+        await asyncio.gather(*self._ending, return_exceptions=True)

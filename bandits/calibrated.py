@@ -4,6 +4,8 @@ Recalibrating a score through the logistic regression on its logit is Cox, *Two 
 binary regression*, Biometrika 45 (1958), and Platt (1999); the choice is that of ``logistic_thompson``.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 
 from bandits.design import LOGIT_SCALE
@@ -11,6 +13,7 @@ from bandits.features import Feature
 from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import FloatArray, PolicySpec
 
+OFFSET_PRECISION = 1.0
 PROPENSITY = Feature("propensity", "propensity")
 
 
@@ -27,10 +30,19 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     Where a customer has no propensity for an offer, another intercept is learned, which starts at the
     default propensity; with propensities for nobody, this is ``logistic_thompson`` on the other features.
 
-    The propensity is among the features without being declared. Parameters: those of ``LogisticThompsonPolicy``.
+    The propensity is among the features without being declared.
+
+    Parameters
+    ----------
+    trust : float
+        The prior precision of the propensity's slope, of the shared one around 1 and of an offer's own around that.
+        Default 10.
+
+    And those of ``LogisticThompsonPolicy``.
     """
 
     algorithm = "calibrated"
+    own_parameters: ClassVar[dict[str, Any]] = {**LogisticThompsonPolicy.own_parameters, "trust": 10.0}
 
     def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """What was declared, and the propensity."""
@@ -43,3 +55,10 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         mean[self.design.common] = LOGIT_SCALE
         mean[self.design.common + 1] = self.link.predictor(self.default)
         return mean
+
+    def precision(self, slope: float) -> FloatArray:
+        """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
+        precision = super().precision(slope)
+        precision[[0, self.design.common + 1]] = OFFSET_PRECISION
+        precision[self.design.common] = self.number("trust", 1e-3, 1e4)
+        return precision

@@ -17,8 +17,8 @@ LOGIT_SCALE = 4.0
 """Logits of propensities are divided by this, so that columns stay small and their sums exact."""
 
 _TINY = 1e-6
-_GUESS, _GUESS_WEIGHT = 0.5, 2.0
-_LEAST = 1 / 64
+_GUESS, _GUESS_WEIGHT = 1 / 8, 1.0
+_LEAST = 1 / 256
 
 
 def logit(p: ArrayLike) -> FloatArray:
@@ -82,8 +82,8 @@ class Design:
         ``M z`` has ``(x_i - mean_i) / deviation_i`` in a numeric column, and 0 (the mean) where the value is missing.
 
         Means are rounded to a quarter of a deviation, deviations to powers of the square root of two, so that ``M``
-        changes rarely: a change costs a new posterior for every offer. A deviation of 1/2 counts as seen with a weight
-        of 2 beforehand, and 1/64 is the least, so that a value unlike the few before it is no wonder.
+        changes rarely: a change costs a new posterior for every offer. A deviation of 1/8 counts as seen with a weight
+        of 1 beforehand, and 1/256 is the least, so that a value unlike the few before it is no wonder.
         """
         scaling = np.eye(self.width)
         if not self.numeric:

@@ -1,5 +1,6 @@
 """From scores to a distribution, and from a distribution to a choice."""
 
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -74,14 +75,50 @@ def draw_slots(
     n = int(np.count_nonzero(left))
     chosen: list[tuple[int, float]] = []
     while len(chosen) < slots and left.any():
-        running, certain = rules.running(left)
-        if certain:
-            index, probability = int(np.argmax(running)), 1.0
-        else:
-            probabilities = distribution(running)
-            index = pick(probabilities, uniform(f"{seed}/{n}/{len(chosen)}"))
-            probability = float(probabilities[index])
-        chosen.append((index, probability))
+        probabilities, certain = _next_slot(distribution, left, rules)
+        index = certain if certain is not None else pick(probabilities, uniform(f"{seed}/{n}/{len(chosen)}"))
+        chosen.append((index, float(probabilities[index])))
         left[index] = False
         rules.took(index, left)
     return chosen
+
+
+def slots_given(
+    distribution: Distribution, available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
+) -> Iterator[FloatArray]:
+    """What each slot would have been drawn from (shape ``(n,)``), if the slots before it took what is in ``taken``.
+
+    Yields as many as ``taken`` has; all zeros where nothing is left. ``available`` is not changed. For what
+    ``draw_slots`` drew, the number at each index taken is the probability that it told, bit for bit.
+    """
+    rules = rules or NoRules()
+    left = available.copy()
+    for index in taken:
+        yield _next_slot(distribution, left, rules)[0] if left.any() else np.zeros(len(left))
+        left[index] = False
+        rules.took(index, left)
+
+
+def running_given(
+    available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
+) -> Iterator[BoolArray]:
+    """Who ran for each slot (shape ``(n,)``, a fresh array), if the slots before it took what is in ``taken``."""
+    rules = rules or NoRules()
+    left = available.copy()
+    for index in taken:
+        yield rules.running(left)[0].copy() if left.any() else left.copy()
+        left[index] = False
+        rules.took(index, left)
+
+
+def _next_slot(
+    distribution: Distribution, left: BoolArray, rules: SlotRules
+) -> tuple[FloatArray, int | None]:
+    """What the next slot is drawn from, and the index that takes it without a draw, if one does."""
+    running, certain = rules.running(left)
+    if not certain:
+        return distribution(running), None
+    first = int(np.argmax(running))
+    probabilities = np.zeros(len(left))
+    probabilities[first] = 1.0
+    return probabilities, first

@@ -76,7 +76,7 @@ class RegressionPolicy:
         self.link = self.choose_link()
         self.encoder = Encoder(self.features(spec))
         self.design = Design.of(self.encoder)
-        self.regression = Regression(self.design, self._prior(max(1, len(self.encoder.features))))
+        self.regression = Regression(self.design, self._prior())
         self.width = self.regression.layout.width
 
     def number(self, name: str, low: float, high: float) -> float:
@@ -97,12 +97,17 @@ class RegressionPolicy:
         mean[0] = self.link.predictor(self.default)
         return mean
 
-    def _prior(self, features: int) -> Prior:
+    def precision(self, slope: float) -> FloatArray:
+        """Prior precisions of parameters, where ``slope`` is that of a slope for each declared feature."""
+        declared = [feature for feature in self.encoder.features if feature.kind != "propensity"]
+        precision = np.full(self.design.width, slope * max(1, len(declared)))
+        precision[0] = INTERCEPT_PRECISION
+        return precision
+
+    def _prior(self) -> Prior:
         share = cast(Share, one_of("share", self.parameters["share"], ("none", "shrink", "all")))
-        slopes = np.arange(self.design.width) > 0
-        precision = np.where(slopes, self.number("ridge", 1e-3, 1e4) * features, INTERCEPT_PRECISION)
-        deviation = np.where(slopes, self.number("shrinkage", 1e-3, 1e4) * features, INTERCEPT_PRECISION)
-        return Prior(self.prior_mean(), precision, deviation, share)
+        ridge, shrinkage = self.number("ridge", 1e-3, 1e4), self.number("shrinkage", 1e-3, 1e4)
+        return Prior(self.prior_mean(), self.precision(ridge), self.precision(shrinkage), share)
 
     def learn(self, observation: Observation) -> FloatArray:
         """What the observation adds to the sums of a regression, linearised at what was expected of it."""

@@ -132,29 +132,52 @@ def standing(
     return mask
 
 
+@dataclass(frozen=True, slots=True)
+class Prospects:
+    """What a policy makes of a contest, before anything is drawn.
+
+    ``expected``: its propensities of all rows. ``left``: what is available and not below its minimum. ``unlikely``: as
+    in ``Selection``.
+    """
+
+    candidates: Candidates
+    expected: FloatArray
+    left: BoolArray
+    unlikely: tuple[tuple[int, float], ...] = ()
+
+
+def prospects(contest: Contest, policy: Policy, prepared: Any) -> Prospects:
+    """Score what is available, and leave out what is too unlikely."""
+    x = policy.encoder.encode(contest.facts, contest.now_ms)
+    candidates = Candidates(contest.view.numbers, contest.priors, contest.weights.product, x, contest.facts)
+    expected = policy.propensities(prepared, candidates)
+    if contest.view.picky:
+        return Prospects(candidates, expected, *_likely(contest, policy, expected))
+    return Prospects(candidates, expected, contest.available)
+
+
+def distribution_of(contest: Contest, policy: Policy, prepared: Any, candidates: Candidates) -> Distribution:
+    """What slots are drawn from, as a function of what is left: by the policy, or by weight where ``P`` is off."""
+    if contest.weights.use_p:
+        return policy.selector(prepared, candidates)
+    return _by_weight(candidates.weight)
+
+
 def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
     view = contest.view
-    x = policy.encoder.encode(contest.facts, contest.now_ms)
-    candidates = Candidates(view.numbers, contest.priors, contest.weights.product, x, contest.facts)
-    expected = propensities = policy.propensities(prepared, candidates)
-    left = contest.available
-    unlikely: tuple[tuple[int, float], ...] = ()
-    if view.picky:
-        left, unlikely = _likely(contest, policy, propensities)
+    found = prospects(contest, policy, prepared)
+    left, expected, unlikely = found.left, found.expected, found.unlikely
     if not left.any():
         return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
-    rules = _Slots(contest) if view.ruled else None
+    rules = slot_rules(contest)
     if contest.wanted is not None:
         chosen = _as_wanted(contest.wanted, left, contest.slots, rules)
-        return _selection(contest, chosen, left, expected, propensities, unlikely)
-    if contest.weights.use_p:
-        distribution = policy.selector(prepared, candidates)
-    else:
-        distribution = _by_weight(candidates.weight)
-        propensities = np.ones(len(view.offers))
+        return _selection(contest, chosen, left, expected, expected, unlikely)
+    distribution = distribution_of(contest, policy, prepared, found.candidates)
+    counted = expected if contest.weights.use_p else np.ones(len(view.offers))
     chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
-    return _selection(contest, chosen, left, expected, propensities, unlikely)
+    return _selection(contest, chosen, left, expected, counted, unlikely)
 
 
 def _as_wanted(
@@ -216,6 +239,11 @@ def _likely(
     low &= contest.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
     return contest.available & ~low, tuple(unlikely)
+
+
+def slot_rules(contest: Contest) -> "_Slots | None":
+    """What else decides who runs for a slot; ``None`` if nothing does."""
+    return _Slots(contest) if contest.view.ruled else None
 
 
 class _Slots:

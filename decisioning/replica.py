@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bandits.policy import SHARED, Policy
+from bandits.policy import SHARED, FloatArray, Policy
 from bandits.state import ArmTable
 from decisioning.catalog import PlacementView
 
@@ -45,6 +45,12 @@ class ArmReplica:
         for cached in [c for c in self._prepared if c[0] == key]:
             del self._prepared[cached]
 
+    def forget(self, key: str) -> None:
+        """Let go of a policy's arms."""
+        self._tables.pop(key, None)
+        for cached in [c for c in self._prepared if c[0] == key]:
+            del self._prepared[cached]
+
     def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
         """Apply one fold's changes. False (and nothing changed) if it is not the next epoch.
 
@@ -59,6 +65,16 @@ class ArmReplica:
             if cached[0] == key:
                 prepared.stale |= changed
         return True
+
+    def add(self, key: str, deltas: Mapping[str, FloatArray]) -> None:
+        """Add to a policy's arms, which have been loaded: for those that nobody else has."""
+        table = self._tables[key]
+        for name, delta in deltas.items():
+            table.add(name, delta)
+        changed = {int(name.partition(":")[0]) for name in deltas}
+        for cached, prepared in self._prepared.items():
+            if cached[0] == key:
+                prepared.stale |= changed
 
     def table(self, key: str) -> ArmTable | None:
         """A policy's arms, to look at."""

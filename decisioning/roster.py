@@ -51,6 +51,10 @@ class Roster(Mapping[str, Policy]):
         self._find_paths()
         return new
 
+    def cannot(self, key: str, reason: str) -> None:
+        """Note a policy whose specification cannot even be read here."""
+        self.broken.setdefault(key, reason)
+
     def retire(self, keys: Iterable[str]) -> None:
         """Say which policies learn no more, replacing what was said before. They stay here for replays."""
         self._retired = frozenset(keys)

@@ -38,7 +38,7 @@ async def livez() -> Alive:
 )
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
-    cold = [key for key in state.roster.learning() if state.replica.epoch(key) is None]
+    cold = [key for key in state.needed() if state.replica.epoch(key) is None]
     checks = {
         "postgres": await _postgres(state),
         "redis": await _redis(state),

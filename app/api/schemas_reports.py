@@ -79,7 +79,7 @@ class AcceptanceReport(BaseModel):
     """One row for each group that had a decision."""
 
     model_config = shown(
-        {"by": ["policy"], "rows": [{"policy": "thompson", "version": 1} | _COUNTS]},
+        {"by": ["policy"], "rows": [{"policy": "calibrated", "version": 1} | _COUNTS]},
     )
 
     by: list[Dimension]

@@ -4,8 +4,8 @@ import logging
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
 from app.state import clock_ms
-from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
+from decisioning.stores.feed import RosterFeed
 from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
 
 log = logging.getLogger(__name__)
@@ -23,20 +23,22 @@ class ArchiverJob:
         archiver: Archiver,
         reader: LogReader,
         arms: ArmStore,
-        roster: Roster,
+        feed: RosterFeed,
         interval_s: float,
     ) -> None:
         self._archiver = archiver
         self._reader = reader
         self._arms = arms
-        self._roster = roster
+        self._feed = feed
         self._interval_s = interval_s
+        self._gone: set[str] = set()
 
     async def round(self) -> float:
         """Archive one batch of entries and folds; returns how long to sleep (0 while there is a backlog).
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
+        self._gone &= {key for key, state in self._feed.states.items() if state == "retired"}
         async with self._archiver.turn() as positions:
             if positions is None:
                 return self._interval_s  # another archiver is at it
@@ -55,20 +57,41 @@ class ArchiverJob:
         return 0.0 if len(batch) > ENTRIES else self._interval_s
 
     async def _trim(self, batch: Batch) -> None:
-        """Forget what is archived and folded into every policy's arms."""
+        """Forget what is archived and folded into every policy's arms.
+
+        Which policies there are is asked after the batch was archived: a policy that begins to be warmed up later folds
+        what is archived now.
+        """
         durable = dict(batch.last)
-        for key in self._roster.learning():
+        for key in await self._feed.learning():
             arms = await self._arms.load_positions(key)
             for bucket, position in durable.items():
                 durable[bucket] = min(position, arms.get(bucket, START), key=order)
         await self._reader.trim({b: p for b, p in durable.items() if p != START})
 
     async def _archive_folds(self) -> None:
-        for key in self._roster.learning():
-            last = await self._archiver.last_fold(key)
-            changes = await self._arms.changes(key, last, count=CHANGES, block_ms=None)
-            if not changes:
-                continue
-            moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
-            await self._archiver.write_folds(key, moves)
-            await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_KEPT)
+        for key in self._feed.live():
+            await self._archive_folds_of(key)
+        for key, state in self._feed.states.items():
+            if state == "retired" and key not in self._gone:
+                await self._let_go(key)
+
+    async def _archive_folds_of(self, key: str) -> int:
+        """Archive what was folded into a policy's arms; returns the newest epoch that is archived."""
+        last = await self._archiver.last_fold(key)
+        changes = await self._arms.changes(key, last, count=CHANGES, block_ms=None)
+        if not changes:
+            return last
+        moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
+        await self._archiver.write_folds(key, moves)
+        await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_KEPT)
+        return changes[-1].epoch
+
+    async def _let_go(self, key: str) -> None:
+        """Delete the arms of a retired policy, once everything is archived that a replay needs."""
+        async with self._feed.store.held(key, "retired") as held:
+            epoch = None if held is None else await self._arms.load_epoch(key)
+            if epoch is None or (
+                await self._archive_folds_of(key) >= epoch and await self._arms.forget(key, epoch)
+            ):
+                self._gone.add(key)

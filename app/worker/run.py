@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings
 from app.state import check_buckets, clock_ms
+from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
+from app.worker.policies import PolicySupervisor, Warmer
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.roster import Roster
@@ -21,12 +25,15 @@ from decisioning.stores.archive import Archiver
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
 from decisioning.stores.pipe import Pipe
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import PATIENT_S, make_engine
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore, LogReader, make_redis
+from decisioning.stores.warming import WarmStarter
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +54,22 @@ async def run_worker(settings: Settings) -> None:
     arms = ArmStore(redis, keys)
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
     keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
-    archiver_job = ArchiverJob(archiver, reader, arms, roster, settings.archive_interval_ms / 1000)
+    feed = RosterFeed(PolicyStore(engine), roster)
+    archiver_job = ArchiverJob(archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
+
+    def learn(key: str) -> Coroutine[Any, Any, None]:
+        learner = Learner(key, roster, LogReader(blocking, keys), arms, rebuilder)
+        return repeat(f"learner of {key}", learner.round)
+
+    learners = TaskSet(learn)
+    warmer = Warmer(feed, WarmStarter(patient, reader, arms, keys, roster), roster)
     jobs = {
         "archiver": archiver_job.round,
+        "policies": PolicySupervisor(feed, learners).round,
+        "warm starts": warmer.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
     }
-    for key in roster.learning():
-        learner = Learner(key, roster, LogReader(blocking, keys), arms, rebuilder)
-        jobs[f"learner of {key}"] = learner.round
 
     async def guard() -> float:
         await load_functions(redis, only_if_missing=True)
@@ -71,6 +85,7 @@ async def run_worker(settings: Settings) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await learners.close()
     finally:
         await pipe.stop()
         await archiver.close()

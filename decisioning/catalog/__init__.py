@@ -152,6 +152,16 @@ class Catalogue:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
         return longest_ms(self.offers.values(), self.contact_policies.values())
 
+    @cached_property
+    def champions(self) -> frozenset[str]:
+        """The policies that were made champions of placements, as ``name@version``."""
+        return frozenset(d.champion for d in self.deployments.values() if d.champion is not None)
+
+    @cached_property
+    def deployed(self) -> frozenset[str]:
+        """All policies that have a part in a placement: champions, canaries and shadows."""
+        return frozenset(key for deployment in self.deployments.values() for key in deployment.policies)
+
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.
 

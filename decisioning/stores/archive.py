@@ -27,6 +27,9 @@ from decisioning.stores.streams import Batch, order
 ARCHIVER_LOCK = 7_263_845_192
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
+AT_ONCE = 1000
+"""Rows that are made into outcomes at once: other tasks wait for so long."""
+
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -219,7 +222,7 @@ class ArchiveReader:
                     {"id": decision_id},
                 )
             ).first()
-        return None if row is None else _decided(row)
+        return None if row is None else decision_of_row(row)
 
     async def known(self, decision_ids: Collection[str]) -> set[str]:
         """Which of these decisions are archived. Raises ``PostgresUnavailable``."""
@@ -259,21 +262,34 @@ class ArchiveReader:
                 text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"),
                 {"id": decision_id},
             )
-            return [_outcome(row) for row in rows]
+            return [outcome_of_row(row) for row in rows]
 
-    async def observations(self, up_to: Mapping[int, str] | None = None) -> AsyncIterator[list[Outcome]]:
+    async def observations(
+        self, up_to: Mapping[int, str] | None = None, *, since_ms: int = 0, placements: Collection[str] = ()
+    ) -> AsyncIterator[list[Outcome]]:
         """All outcomes that teach, in batches, in no particular order (arms are sums).
 
         ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
+        ``since_ms``: only those of decisions from then on. ``placements``: only those of these, if any are given.
         """
+        where, values = _teaching(since_ms, placements)
         async with transaction(self._engine) as connection:
             stream = await connection.stream(
-                text("SELECT * FROM outcomes WHERE reward IS NOT NULL AND NOT late"),
-                execution_options={"yield_per": 5000},
+                text(f"SELECT * FROM outcomes WHERE {where}"),
+                values,
+                execution_options={"yield_per": AT_ONCE},
             )
             async for rows in stream.partitions():
-                outcomes = [_outcome(row) for row in rows]
+                outcomes = [outcome_of_row(row) for row in rows]
                 yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
+
+    async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
+        """How many outcomes ``observations`` gives. Raises ``PostgresUnavailable``."""
+        where, values = _teaching(since_ms, placements)
+        async with transaction(self._engine) as connection:
+            return int(
+                await connection.scalar(text(f"SELECT count(*) FROM outcomes WHERE {where}"), values) or 0
+            )
 
     async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None:
         """What had been folded into a policy's arms at ``epoch``; ``None`` if that epoch is not archived."""
@@ -293,18 +309,33 @@ class ArchiveReader:
             return {row.bucket: row.position for row in rows}
 
 
+def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The condition of ``observations``, and its values."""
+    where = "reward IS NOT NULL AND NOT late"
+    values: dict[str, Any] = {}
+    if since_ms:
+        where += " AND decided_at >= :since"
+        values["since"] = _time(since_ms)
+    if placements:
+        where += " AND placement = ANY(:placements)"
+        values["placements"] = [*placements]
+    return where, values
+
+
 def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
     limit = up_to.get(outcome.bucket)
     return limit is not None and order(outcome.position) <= order(limit)
 
 
-def _decided(row: Row[Any]) -> Decided:
+def decision_of_row(row: Row[Any]) -> Decided:
+    """A decision from its archived columns."""
     return parse_decided(
         row.bucket, row.position, row.header.encode(), row.candidates, row.priors, row.factors or b""
     )
 
 
-def _outcome(row: Row[Any]) -> Outcome:
+def outcome_of_row(row: Row[Any]) -> Outcome:
+    """An outcome from all of its archived columns."""
     return Outcome(
         bucket=row.bucket,
         position=row.position,

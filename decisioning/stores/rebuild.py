@@ -19,16 +19,17 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bandits.state import ArmTable
 from decisioning.keys import Keys
-from decisioning.learning import fold_outcomes
 from decisioning.records import Decided
 from decisioning.roster import Roster
 from decisioning.stores.archive import ARCHIVER_LOCK, ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
+from decisioning.stores.folding import fold_archive, reset_arms
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import transaction
 from decisioning.stores.restore import DecisionRestorer
-from decisioning.stores.streams import GENERATION, START, Arms, ArmStore, LogReader, redis_errors
+from decisioning.stores.streams import ArmStore, LogReader, redis_errors
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Rebuilder:
         self._redis = redis
         self._keys = keys
         self._roster = roster
+        self._feed = RosterFeed(PolicyStore(engine), roster)
         self._reader = LogReader(redis, keys)
         self._arms = ArmStore(redis, keys)
         self._archive = ArchiveReader(engine)
@@ -70,7 +72,8 @@ class Rebuilder:
 
         It may be wrong while an archiver is at work, but not the other way.
         """
-        folds = {key: await self._archive.last_fold(key) for key in self._roster.learning()}
+        await self._feed.refresh()
+        folds = {key: await self._archive.last_fold(key) for key in self._feed.live()}
         archived = await self._archive.positions()
         if await self._not_whole() or await self._reader.without(archived):
             return True
@@ -121,10 +124,15 @@ class Rebuilder:
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
         rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
-        for key in self._roster.learning():
+        for key in await self._with_arms():
             rebuilt.observations[key] = await self._rebuild_arms(key, archived)
         await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
+
+    async def _with_arms(self) -> list[str]:
+        """The policies whose arms are put back. One that is still being warmed up notices, and starts anew."""
+        await self._feed.refresh()
+        return self._feed.live()
 
     async def _not_whole(self) -> bool:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
@@ -152,19 +160,7 @@ class Rebuilder:
                 return
 
     async def _rebuild_arms(self, key: str, archived: Mapping[int, str]) -> int:
-        policy, spec = self._roster[key], self._roster.spec(key)
-        table = ArmTable(policy.width)
-        count = 0
-        async for outcomes in self._archive.observations(archived):
-            deltas, taught = fold_outcomes(outcomes, spec, policy)
-            count += taught
-            for name, delta in deltas.items():
-                table.add(name, delta)
-        positions = {bucket: archived.get(bucket, START) for bucket in range(self._keys.buckets)}
-        last_fold = await self._archive.last_fold(key)
-        while True:
-            epoch = await self._arms.load_epoch(key)
-            generation = 1 + max(epoch or 0, last_fold) // GENERATION
-            arms = Arms(generation * GENERATION, positions, dict(table.fields()))
-            if await self._arms.reset(key, epoch, arms):
-                return count
+        folded = await fold_archive(self._archive, self._roster, key, archived)
+        while not await reset_arms(self._arms, self._archive, self._keys, folded, archived):
+            pass  # somebody has folded meanwhile
+        return folded.taught

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 
 from bandits.policy import FloatArray
 from bandits.state import encode_state
@@ -292,6 +292,22 @@ class ArmStore:
                 "nb_reset", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
             )
         return bool(reply == b"ok")
+
+    async def forget(self, policy: str, epoch: int) -> bool:
+        """Delete all arms. False, and nothing is deleted, if they are not at ``epoch``."""
+        key = self._keys.arms(policy)
+        async with redis_errors(), self._redis.pipeline() as pipe:
+            await pipe.watch(key)
+            stored = await pipe.hget(key, "epoch")
+            if stored is None or int(stored) != epoch:
+                return False
+            pipe.multi()
+            pipe.delete(key, self._keys.changes(policy))
+            try:
+                await pipe.execute()
+            except WatchError:
+                return False
+        return True
 
     async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[Change]:
         """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""

@@ -17,15 +17,19 @@ from app.main import create_app
 from app.state import ApiState, clock_ms
 from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
+from app.worker.policies import Warmer
 from decisioning.keys import Keys
 from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
 from decisioning.stores.log import GRACE_MS
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
+from decisioning.stores.warming import WarmStarter
 
 BUCKETS = 8
 
@@ -46,10 +50,12 @@ class Worker:
         self._rebuilder = Rebuilder(
             self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock_ms
         )
-        self._learners = [
-            Learner(key, roster, self._reader, self._arms, self._rebuilder) for key in roster.learning()
-        ]
-        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, roster, 0.0)
+        self._roster = roster
+        self._feed = RosterFeed(PolicyStore(self._engine), roster)
+        self._learners: dict[str, Learner] = {}
+        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0)
+        starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
+        self._warmer = Warmer(self._feed, starter, roster, retry_s=0.0)
 
     async def start(self) -> None:
         """What a worker does before its first round."""
@@ -64,8 +70,13 @@ class Worker:
 
     async def learn(self) -> None:
         """Fold everything that is in the log."""
-        for learner in self._learners:
-            while self._behind(await self._arms.load_positions(learner.key), await self._ends()):
+        await self._feed.refresh()
+        for key in self._feed.live():
+            learner = self._learners.get(key)
+            if learner is None:
+                learner = Learner(key, self._roster, self._reader, self._arms, self._rebuilder)
+                self._learners[key] = learner
+            while self._behind(await self._arms.load_positions(key), await self._ends()):
                 await learner.round()
 
     async def archive(self) -> None:
@@ -73,6 +84,10 @@ class Worker:
         while self._behind(await self._archiver.positions(), await self._ends()):
             await self._archive.round()
         await self._archive.round()
+
+    async def warm(self) -> None:
+        """Warm up all policies that were registered."""
+        await self._warmer.round()
 
     async def expire(self, ahead_s: int = 0) -> None:
         """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""

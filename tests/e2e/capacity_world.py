@@ -32,9 +32,11 @@ from decisioning.stores.capacity import LeaseHolder
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
 from decisioning.stores.log import RedisLog
 from decisioning.stores.pipe import Pipe
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.streams import ArmStore, LogReader, make_redis
@@ -204,7 +206,8 @@ async def worker(
         grace_ms=GRACE_MS,
         interval_s=0.1,
     )
-    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), Roster(()), 0.05)
+    feed = RosterFeed(PolicyStore(engine), Roster(()))
+    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), feed, 0.05)
     tasks = [
         asyncio.create_task(repeat("archiver", job.round)),
         asyncio.create_task(repeat("capacity", keeper.round)),

@@ -12,6 +12,8 @@ from decisioning.errors import PostgresUnavailable
 from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.feed import RosterFeed
+from decisioning.stores.policies import PolicyStore
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import GENERATION, Arms, Batch
 from tests.e2e.inprocess import state_of
@@ -197,7 +199,8 @@ async def test_nothing_is_trimmed_before_it_is_archived_and_learned(
     async with stores(installation) as found:
         await found.redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
         archiver = Archiver(installation.postgres_url)
-        job = ArchiverJob(archiver, found.reader, found.arms, Roster(), 0.0)
+        feed = RosterFeed(PolicyStore(found.engine), Roster([Roster().spec(POLICY)]))
+        job = ArchiverJob(archiver, found.reader, found.arms, feed, 0.0)
         try:
             await asyncio.to_thread(use, api, 50)
             await job.round()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.txt", "requirements-prod.txt")
+LOCKS = ("requirements.txt", "requirements-prod.txt", "requirements-bench.txt")
 PRODUCED = re.compile(r"\.git|\.venv|var|build|dist|\.hypothesis|\.schemathesis|.*_cache|.*\.egg-info")
 
 
@@ -43,16 +43,24 @@ def test_locks_hold_all_that_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     runtime = {normalised(requirement) for requirement in project["dependencies"]}
     extras = {
-        normalised(requirement)
-        for group in project["optional-dependencies"].values()
-        for requirement in group
+        name: {normalised(requirement) for requirement in group}
+        for name, group in project["optional-dependencies"].items()
     }
+    peers = extras.pop("bench")
     assert runtime <= pins("requirements-prod.txt").keys()
-    assert runtime | extras <= pins("requirements.txt").keys()
+    assert runtime.union(*extras.values()) <= pins("requirements.txt").keys()
+    assert runtime | peers <= pins("requirements-bench.txt").keys()
 
 
 def test_production_gets_the_versions_that_are_tested() -> None:
     assert pins("requirements-prod.txt").items() <= pins("requirements.txt").items()
+
+
+def test_policies_are_compared_with_the_versions_that_are_tested() -> None:
+    tested, compared = pins("requirements.txt"), pins("requirements-bench.txt")
+    assert {name: compared[name] for name in tested.keys() & compared} == {
+        name: tested[name] for name in tested.keys() & compared
+    }
 
 
 def test_no_file_holds_a_path_of_this_machine() -> None:

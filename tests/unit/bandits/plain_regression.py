@@ -34,6 +34,8 @@ class Columns(Encoder):
         self.features = tuple(
             Feature(f"f{i}", "numeric", f"f{i}") for i in range(width if features is None else features)
         )
+        if propensity:
+            self.features += (Feature("propensity", "propensity"),)
 
 
 @dataclass
@@ -66,10 +68,10 @@ class PlainRegression:
         shrinkage: float,
         default: float,
         intercept_precision: float,
-        trusting: bool = False,
+        trust: float | None = None,
     ) -> None:
         self.encoder, self.link, self.share, self.default = encoder, link, share, default
-        features = max(1, len(encoder.features))
+        features = max(1, sum(feature.kind != "propensity" for feature in encoder.features))
         self.wide = 1 + encoder.width + (2 if encoder.propensity else 0)
         self.prior = [intercept_precision] + [ridge * features] * (self.wide - 1)
         self.own = [intercept_precision] + [shrinkage * features] * (self.wide - 1)
@@ -79,9 +81,12 @@ class PlainRegression:
             self.own = [intercept_precision] + [1e6] * (self.wide - 1)
         self.start = [0.0] * self.wide
         self.start[0] = default if link == "linear" else plain_logit(default)
-        if trusting:
+        if trust is not None:
             self.start = [0.0] * self.wide
-            self.start[-2], self.start[-1] = 4.0, plain_logit(default)
+            self.start[-2:] = [4.0, plain_logit(default)]
+            self.prior[-2:] = [trust, intercept_precision]
+            if share != "all":
+                self.own[-2:] = self.prior[-2:]
 
     def row(self, x: FloatArray, prior: float) -> Row:
         extra: Row = []
@@ -111,7 +116,7 @@ class PlainRegression:
             total = sum(w for w, _ in present)
             mean = sum(w * v for w, v in present) / max(total, 1.0)
             variance = max(sum(w * v * v for w, v in present) / max(total, 1.0) - mean**2, 0.0)
-            variance = max((total * variance + 2 * 0.5**2) / (total + 2), 1 / 64**2)
+            variance = max((total * variance + 1 / 8**2) / (total + 1), 1 / 256**2)
             deviation = math.sqrt(2) ** round(math.log(math.sqrt(variance), math.sqrt(2)))
             found.append((i, k, round(4 * mean / deviation) * deviation / 4, deviation))
 

@@ -9,6 +9,13 @@ from bandits.registry import ALGORITHMS, BUILT_IN, build
 from tests.unit.bandits.pooled import PooledPolicy
 
 FEATURES = (
+    Feature("age", "numeric", "customer.age", low=18.0, high=99.0),
+    Feature("balance", "numeric", "customer.balance", default=0.0),
+    Feature("segment", "category", "customer.segment", values=("gold", "silver")),
+    Feature("time", "time_of_day"),
+)
+WITH_PROPENSITY = (*FEATURES[:2], Feature("mart", "propensity"))
+RIVER_FEATURES = (
     Feature("age", "numeric", "customer.age", low=0.0, high=100.0),
     Feature("region", "category", "customer.region", values=("north", "south")),
     Feature("topics", "interests", "customer.topics", topics=("sports", "music")),
@@ -30,11 +37,26 @@ OTHER_PARAMETERS = (
     ),
     PolicySpec("tree", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}),
     PolicySpec(
-        "line", 1, "river", {"factory": "bandits.river_factories:linear", "inputs": "both"}, FEATURES, "value"
+        "line",
+        1,
+        "river",
+        {"factory": "bandits.river_factories:linear", "inputs": "both"},
+        RIVER_FEATURES,
+        "value",
     ),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
-CASES = [(spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS) for law in checks_for(build(spec))]
+WITH_FEATURES = (
+    PolicySpec("linear", 3, "linear_thompson", {}, WITH_PROPENSITY),
+    PolicySpec("logistic", 3, "logistic_thompson", {"half_life_days": 3.0}, FEATURES),
+    PolicySpec("logistic-apart", 3, "logistic_thompson", {"share": "none"}, WITH_PROPENSITY),
+    PolicySpec("bounds", 3, "lin_ucb", {"share": "all"}, FEATURES),
+    PolicySpec("gaps", 3, "squarecb", {}, WITH_PROPENSITY),
+    PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
+)
+CASES = [
+    (spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS, *WITH_FEATURES) for law in checks_for(build(spec))
+]
 
 
 @pytest.mark.parametrize(("spec", "law"), CASES, ids=[f"{spec.key}-{law.__name__}" for spec, law in CASES])

@@ -6,13 +6,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from bandits.calibrated import OFFSET_PRECISION
 from bandits.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
 from tests.unit.bandits.learning_world import NONE, asking, build_with, learned, outcomes, requests
 from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
 
 OFFERS = [3, 5, 8, 13]
 COLD = 21
-RIDGE, SHRINKAGE, DEFAULT = 0.4, 0.9, 0.08
+RIDGE, SHRINKAGE, DEFAULT, TRUST = 0.4, 0.9, 0.08, 2.5
 MODELS = {
     "linear_thompson": "linear",
     "lin_ucb": "linear",
@@ -24,23 +25,30 @@ NO_COLUMNS = Columns(0)
 PLAIN_COLUMNS = Columns(3)
 SCALED = Columns(5, scaled=[(0, None), (2, 3)], features=3)
 WITH_PROPENSITY = Columns(3, scaled=[(1, 2)], propensity=True, features=2)
-ONLY_PROPENSITY = Columns(0, propensity=True, features=1)
+ONLY_PROPENSITY = Columns(0, propensity=True)
 
 
 def policy_and_plain(
     monkeypatch: pytest.MonkeyPatch, algorithm: str, encoder: Columns, share: str, half_life_days: float
 ) -> tuple[RegressionPolicy, PlainRegression]:
     given = {"ridge": RIDGE, "shrinkage": SHRINKAGE, "share": share}
+    more = {"trust": TRUST} if algorithm == "calibrated" else {}
     policy = build_with(
-        monkeypatch, encoder, algorithm, **given, default_propensity=DEFAULT, half_life_days=half_life_days
+        monkeypatch,
+        encoder,
+        algorithm,
+        **given,
+        **more,
+        default_propensity=DEFAULT,
+        half_life_days=half_life_days,
     )
     plain = PlainRegression(
         encoder,
         MODELS[algorithm],
         **cast(Any, given),
         default=DEFAULT,
-        intercept_precision=INTERCEPT_PRECISION,
-        trusting=algorithm == "calibrated",
+        intercept_precision=OFFSET_PRECISION if algorithm == "calibrated" else INTERCEPT_PRECISION,
+        trust=TRUST if algorithm == "calibrated" else None,
     )
     return cast(RegressionPolicy, policy), plain
 

@@ -1,0 +1,94 @@
+"""Who takes part, with which parameters."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from bandits.features import Feature
+from bandits.policy import PolicySpec
+from bandits.registry import ALGORITHMS
+from benchmarks.learning import peers
+from benchmarks.learning.arena import Oracle, Random
+from benchmarks.learning.ours import Ours
+from benchmarks.learning.rounds import Entrant, Player, Rounds
+
+DEFAULT = "calibrated"
+"""Our default where there are features; the other ones of ours are here to compare with."""
+
+OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (DEFAULT, "calibrated", {}),
+    ("calibrated, half-life 1 day", "calibrated", {"half_life_days": 1.0}),
+    ("logistic_thompson", "logistic_thompson", {}),
+    ("linear_thompson", "linear_thompson", {}),
+    ("lin_ucb", "lin_ucb", {}),
+    ("squarecb", "squarecb", {}),
+    ("ucb", "ucb", {}),
+    ("epsilon_greedy", "epsilon_greedy", {}),
+    ("thompson", "thompson", {}),
+    ("propensity", "propensity", {}),
+)
+WITHOUT_FEATURES = {"thompson", "ucb", "epsilon_greedy", "propensity", "random"}
+"""Algorithms that learn about offers, not about customers."""
+
+
+def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
+    def make(rounds: Rounds, seed: int) -> Player:
+        features = () if algorithm in WITHOUT_FEATURES else rounds.features
+        if features and rounds.prior is not None:
+            features = (*features, Feature("propensity", "propensity"))
+        return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features))
+
+    def suits(rounds: Rounds) -> bool:
+        return algorithm != "propensity" or rounds.prior is not None
+
+    return Entrant(name, True, make, suits=suits)
+
+
+def _peer(name: str, package: str, make: Any, *parameters: Any) -> Entrant:
+    return Entrant(name, False, lambda rounds, seed: make(rounds, seed, *parameters), needs=package)
+
+
+PEERS = (
+    _peer("VW squarecb", "vowpalwabbit", peers.VowpalWabbit, "--squarecb"),
+    _peer(
+        "VW regcbopt",
+        "vowpalwabbit",
+        peers.VowpalWabbit,
+        "--regcbopt --cb_min_cost -1 --cb_max_cost 0",
+    ),
+    _peer("mabwiser LinUCB", "mabwiser", peers.Mabwiser, lambda lp: lp.LinUCB(alpha=0.3)),
+    _peer("mabwiser LinTS", "mabwiser", peers.Mabwiser, lambda lp: lp.LinTS(alpha=0.3)),
+    _peer(
+        "contextualbandits LinUCB",
+        "contextualbandits",
+        peers.ContextualBandits,
+        lambda cb, n, seed: cb.LinUCB(n, alpha=0.3, random_state=seed),
+        False,
+    ),
+    _peer(
+        "contextualbandits LogisticTS",
+        "contextualbandits",
+        peers.ContextualBandits,
+        lambda cb, n, seed: cb.LogisticTS(n, random_state=seed, njobs=1),
+        True,
+    ),
+    _peer("river LinUCB", "river", peers.RiverLinUcb, 0.3),
+    _peer("river logistic, greedy", "river", peers.RiverLogistic),
+    _peer("gittins", "gittins", peers.Gittins),
+)
+
+REFERENCES = (
+    Entrant("random", False, Random),
+    Entrant("oracle", False, Oracle, suits=lambda rounds: rounds.logged is None),
+)
+
+
+def present(with_peers: bool = True) -> tuple[Entrant, ...]:
+    """Those that can play on this machine: ours that the registry has, and peers that are installed."""
+    ours = [_ours(*entry) for entry in OURS if entry[1] in ALGORITHMS]
+    found = [peer for peer in PEERS if with_peers and peer.needs and find_spec(peer.needs)]
+    return (*REFERENCES, *ours, *found)
+
+
+def missing() -> tuple[str, ...]:
+    """Packages of peers that are not installed."""
+    return tuple(dict.fromkeys(peer.needs for peer in PEERS if peer.needs and not find_spec(peer.needs)))

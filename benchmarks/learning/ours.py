@@ -1,0 +1,80 @@
+"""Our policies in the arena, with the product's own code: what it logs, folds, refreshes and draws."""
+
+from typing import Any
+
+import numpy as np
+
+from bandits.exploration import draw_slots
+from bandits.policy import NO_FEATURES, Candidates, Observation, PolicySpec
+from bandits.registry import build
+from bandits.state import ArmTable, contributions
+from benchmarks.learning.rounds import Choice, Round, Rounds
+
+START_S = 1_750_000_000
+ROUND_S = 60
+"""A round is a minute of simulated time: half-lives are in days, and 5,000 rounds are three and a half of them."""
+
+
+class Ours:
+    """One policy, its arms in memory, and its decisions one after the other.
+
+    Encoding facts, drawing and preparing are part of a decision; the fold and the refresh of what it changed are the
+    update, as they are in the service, where outcomes are folded at once.
+    """
+
+    def __init__(self, rounds: Rounds, seed: int, spec: PolicySpec) -> None:
+        self._policy = build(spec)
+        self._seed = seed
+        self._numbers = np.arange(1, rounds.offers + 1, dtype=np.uint32)
+        self._since = rounds.since
+        self._cold = np.full(rounds.offers, np.nan, dtype=np.float32)
+        self._weight = np.ones(rounds.offers)
+        self._table = ArmTable(self._policy.width)
+        self._tick = self._policy.decay.tick(START_S)
+        self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, self._tick))
+
+    def choose(self, now: Round) -> Choice:
+        """Draw one slot, as a decision does."""
+        candidates = self._candidates(now)
+        available = np.zeros(len(self._numbers), dtype=bool)
+        available[now.offers] = True
+        selector = self._policy.selector(self._prepared, candidates)
+        (offer, probability), *_ = draw_slots(selector, available, 1, f"{self._seed}/{now.number}")
+        return Choice(offer, probability, self._memo(candidates, offer))
+
+    def logged(self, now: Round, offer: int, probability: float) -> Choice:
+        """What a policy in the shadow keeps of a decision."""
+        return Choice(offer, probability, self._memo(self._candidates(now), offer))
+
+    def learn(self, then: Round, choice: Choice, reward: float) -> None:
+        """Fold the outcome into the arms, and make ready what has changed."""
+        prior, estimate, x = choice.memo
+        observation = Observation(
+            offer=choice.offer + 1, reward=reward, prior=prior, x=x, estimate=estimate, facts=then.facts
+        )
+        at_s = float(START_S + ROUND_S * then.number)
+        fields, delta = contributions(self._policy, observation, at_s)
+        for field in fields:
+            self._table.add(field, delta)
+        rows = np.array([choice.offer])
+        tick = self._policy.decay.tick(at_s)
+        if tick == self._tick:
+            sums = self._table.read(self._policy, self._numbers, tick, rows)
+            self._prepared = self._policy.refresh(self._prepared, sums, rows)
+        else:
+            self._tick = tick
+            self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, tick))
+
+    def _candidates(self, now: Round) -> Candidates:
+        encoder = self._policy.encoder
+        x = (
+            encoder.encode(now.facts, 1000 * (START_S + ROUND_S * now.number))
+            if encoder.width
+            else NO_FEATURES
+        )
+        prior = self._cold if now.prior is None else now.prior
+        return Candidates(self._numbers, prior, self._weight, x, now.facts)
+
+    def _memo(self, candidates: Candidates, offer: int) -> tuple[float, float, Any]:
+        estimate = self._policy.propensities(self._prepared, candidates)[offer]
+        return float(candidates.prior[offer]), float(estimate), candidates.x

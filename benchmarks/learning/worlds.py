@@ -1,0 +1,141 @@
+"""Made-up worlds: every rule is here, and nothing is tuned to a policy.
+
+Unless a world says otherwise: 20 standard normal features without any memory from round to round; every offer has its
+own weights, drawn independently; the reward is 0 or 1; and the policies of all libraries meet the same customers and
+the same luck (the same uniform number decides whether a customer takes an offer, whoever offers it).
+"""
+
+import numpy as np
+
+from bandits.features import Feature
+from bandits.policy import FloatArray
+from benchmarks.learning.rounds import Rounds, Stream
+
+FEATURES = 20
+ROUNDS = 5_000
+MANY_ROUNDS = 3_000  # with 100 offers, where one of the libraries takes 6 ms a round
+# The mean logit, its spread over offers, and the spread of a customer's logit: random earns 0.206, the oracle 0.749.
+LEVEL, LEVEL_SPREAD, SIGNAL = -2.09, 0.5, 1.8
+
+
+def sigmoid(z: FloatArray) -> FloatArray:
+    """The logistic function."""
+    p: FloatArray = 1.0 / (1.0 + np.exp(-z))
+    return p
+
+
+def logistic(seed: int, offers: int = 20, rounds: int = ROUNDS, delay: int = 0) -> Rounds:
+    """Logits are linear: a level for each offer, and normal weights."""
+    rng = np.random.default_rng([1, seed])
+    weights, levels = _offers(rng, offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    return _rounds(rng, x, sigmoid(x @ weights.T + levels), delay=delay)
+
+
+def linear(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """Chances are linear: 0.3 in the mean, customers on the unit sphere, and clipped to [0.02, 0.98]."""
+    rng = np.random.default_rng([2, seed])
+    weights = rng.normal(size=(offers, FEATURES)) * 0.22
+    levels = 0.3 + 0.08 * rng.normal(size=offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    x *= np.sqrt(FEATURES) / np.linalg.norm(x, axis=1, keepdims=True)
+    return _rounds(rng, x, np.clip(x @ weights.T / np.sqrt(FEATURES) * 1.0 + levels, 0.02, 0.98))
+
+
+def jump(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """Logistic; half way through, all offers get new weights and levels at once."""
+    rng = np.random.default_rng([3, seed])
+    (before, level), (after, new_level) = _offers(rng, offers), _offers(rng, offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    late = (np.arange(rounds) >= rounds // 2)[:, None]
+    return _rounds(rng, x, sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level)))
+
+
+def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """Logistic; each offer's weights turn evenly, by a right angle in all, towards others of the same length."""
+    rng = np.random.default_rng([4, seed])
+    (start, level), (end, _) = _offers(rng, offers), _offers(rng, offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    angle = np.linspace(0.0, np.pi / 2, rounds)[:, None]
+    return _rounds(rng, x, sigmoid(np.cos(angle) * (x @ start.T) + np.sin(angle) * (x @ end.T) + level))
+
+
+def arriving(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """Logistic; five offers at first, and another one each time that a twentieth of the rounds has passed."""
+    whole = logistic(1_000 + seed, offers, rounds)
+    since = np.maximum(np.arange(offers) - 4, 0) * (rounds // offers)
+    return Rounds(whole.x, whole.features, whole.facts, whole.expected, whole.rewards, since)
+
+
+def stale(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """Logistic, with precomputed propensities that know more than the features do, but are stale for some offers.
+
+    A customer's logit is the sum of a part that the features explain and of a part that only the propensities know,
+    of equal variance. For 12 offers the propensity is the truth but for noise in the logit (0.3). For 4 it is
+    four times too high in odds and half as spread out. For 4 it knows nothing: it belongs to another customer.
+    """
+    rng = np.random.default_rng([5, seed])
+    weights, levels = _offers(rng, offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    unseen = rng.normal(size=(rounds, offers)) * SIGNAL / np.sqrt(2.0)
+    logits = x @ weights.T / np.sqrt(2.0) + unseen + levels
+    known = logits + 0.3 * rng.normal(size=logits.shape)
+    kinds = rng.permutation(offers)
+    high, useless = kinds[12:16], kinds[16:20]
+    known[:, high] = levels[high] + 0.5 * (known[:, high] - levels[high]) + np.log(4.0)
+    known[:, useless] = rng.permutation(known[:, useless], axis=0)
+    return _rounds(rng, x, sigmoid(logits), prior=sigmoid(known))
+
+
+def _offers(rng: np.random.Generator, offers: int) -> tuple[FloatArray, FloatArray]:
+    weights = rng.normal(size=(offers, FEATURES)) * SIGNAL / np.sqrt(FEATURES)
+    return weights, LEVEL + LEVEL_SPREAD * rng.normal(size=offers)
+
+
+def _rounds(
+    rng: np.random.Generator,
+    x: FloatArray,
+    expected: FloatArray,
+    *,
+    prior: FloatArray | None = None,
+    delay: int = 0,
+) -> Rounds:
+    names = [f"context.x{column}" for column in range(x.shape[1])]
+    return Rounds(
+        x=x,
+        features=tuple(
+            Feature(name.partition(".")[2], "numeric", name, low=-4.0, high=4.0, default=0.0)
+            for name in names
+        ),
+        facts=[dict(zip(names, row, strict=True)) for row in x.tolist()],
+        expected=expected,
+        rewards=(rng.random(expected.shape) < expected).astype(np.float64),
+        since=np.zeros(expected.shape[1], dtype=np.intp),
+        prior=None if prior is None else prior.astype(np.float32),
+        delay=delay,
+    )
+
+
+WORLDS = (
+    Stream("logistic, 20 offers", "logits linear in 20 features", logistic),
+    Stream(
+        "logistic, 100 offers",
+        "the same with 100 offers, 3,000 rounds",
+        lambda seed: logistic(seed, 100, MANY_ROUNDS),
+    ),
+    Stream("linear, 20 offers", "chances linear in 20 features", linear),
+    Stream(
+        "linear, 100 offers",
+        "the same with 100 offers, 3,000 rounds",
+        lambda seed: linear(seed, 100, MANY_ROUNDS),
+    ),
+    Stream("drift, jump", "logistic; everything changes half way", jump),
+    Stream("drift, rotation", "logistic; the weights turn by a right angle", rotation),
+    Stream(
+        "delayed",
+        "logistic; outcomes are known 500 rounds later",
+        lambda seed: logistic(2_000 + seed, delay=500),
+    ),
+    Stream("cold offers", "logistic; 5 offers, then one more every 250 rounds", arriving),
+    Stream("stale propensities", "precomputed propensities, stale for 8 of 20 offers", stale),
+)

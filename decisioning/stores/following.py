@@ -1,0 +1,60 @@
+"""Following the arms of policies: loaded once, then changed as learners push their folds."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from decisioning.errors import RedisUnavailable
+from decisioning.replica import ArmReplica
+from decisioning.stores.streams import ArmStore
+from decisioning.stores.tasks import cancelled
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+BLOCK_MS = 1000
+
+
+class ArmFollower:
+    """Keeps arms in a replica as fresh as the learners' folds.
+
+    ``on_load`` is called whenever the arms of a policy have been read as a whole.
+    """
+
+    def __init__(
+        self, arms: ArmStore, replica: ArmReplica, on_load: Callable[[], None] = lambda: None
+    ) -> None:
+        self._arms = arms
+        self._replica = replica
+        self._on_load = on_load
+
+    async def follow(self, key: str) -> None:
+        """Keep one policy's arms fresh, until this task is cancelled; they leave the replica then."""
+        try:
+            while not cancelled():
+                try:
+                    arms = await self._arms.load(key)
+                    if arms is None:
+                        await asyncio.sleep(RETRY_S)
+                        continue
+                    self._replica.load(key, arms.epoch, arms.fields.items())
+                    self._on_load()
+                    await self._apply_changes(key)
+                except RedisUnavailable as error:
+                    log.warning("arms of %s are as of before: %s", key, error)
+                    await asyncio.sleep(RETRY_S)
+                except Exception:  # arms that stand still for ever would be worse
+                    log.exception("a defect: arms of %s are as of before", key)
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            self._replica.forget(key)
+
+    async def _apply_changes(self, key: str) -> None:
+        """Apply folds in order; returns when one is missing and the arms must be loaded again."""
+        while not cancelled() and (table := self._replica.table(key)) is not None:
+            changes = await self._arms.changes(key, table.epoch, count=500, block_ms=BLOCK_MS)
+            if not changes and await self._arms.load_epoch(key) != table.epoch:
+                return  # arms that were emptied, and are not what they were
+            for change in changes:
+                if change.reset or not self._replica.apply(key, change.epoch, change.fields.items()):
+                    return

@@ -1,0 +1,341 @@
+"""Registered policies in Postgres: their specifications, which never change, and what has become of them."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bandits.errors import PolicyParameterError
+from bandits.policy import PolicySpec
+from bandits.registry import ALGORITHMS, build
+from decisioning.errors import Conflict, NotFound
+from decisioning.stores.postgres import transaction
+
+PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
+"""``registered``: waits for its warm start; ``folding``: the archived log is being folded into its arms; ``live``: it
+is as warm as can be, and may decide; ``failed``: its warm start failed, and will be tried again; ``retired``: it learns
+no more, and has no arms."""
+
+POLICIES_LOCK = 7_263_845_193
+_WARMING = 7_263_846
+"""Of locks that belong to one policy."""
+
+_SPEC: TypeAdapter[PolicySpec] = TypeAdapter(PolicySpec)
+
+
+def spec_text(spec: PolicySpec) -> str:
+    """A specification as it is stored."""
+    return to_json(spec).decode()
+
+
+def read_spec(body: Mapping[str, Any]) -> PolicySpec:
+    """A stored specification. Raises ``PolicyParameterError`` if this release does not know what it says."""
+    try:
+        return _SPEC.validate_python(dict(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PolicyParameterError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered policy. ``folded`` of ``total`` archived outcomes have been read by its warm start."""
+
+    name: str
+    version: int
+    body: Mapping[str, Any]
+    author: str
+    reason: str
+    created_at: datetime
+    retired_at: datetime | None
+    state: PolicyState
+    folded: int
+    total: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+    @property
+    def key(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
+    def spec(self) -> PolicySpec:
+        """The specification. Raises ``PolicyParameterError`` if this release does not know what it says."""
+        return read_spec(self.body)
+
+
+_COLUMNS = (
+    "name, version, spec AS body, author, reason, created_at, retired_at, state, folded, total, started_at,"
+    " finished_at, error"
+)
+
+
+class PolicyStore:
+    """Registers policies and keeps their state. All methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def register(self, spec: PolicySpec, author: str, reason: str = "") -> bool:
+        """Register a policy; False if exactly this one has been registered before.
+
+        Raises
+        ------
+        UnknownPolicy, PolicyParameterError
+            If it cannot be built.
+        Conflict
+            If another specification has this name and version: versions are immutable; or the name is one of ours.
+        """
+        learns = _checked(spec)
+        async with self._writing() as connection:
+            return await _insert(connection, spec, learns, author, reason)
+
+    async def register_next(self, spec: PolicySpec, author: str, reason: str = "") -> tuple[PolicySpec, bool]:
+        """Register under the next version of the name, unless the newest one says the same. Raises as ``register``."""
+        learns = _checked(spec)
+        async with self._writing() as connection:
+            newest = await _newest(connection, spec.name)
+            if newest is not None and newest.state != "retired" and _same(newest, spec):
+                return replace(spec, version=newest.version), False
+            numbered = replace(spec, version=1 if newest is None else newest.version + 1)
+            return numbered, await _insert(connection, numbered, learns, author, reason)
+
+    async def all(self) -> list[Registered]:
+        """All policies that were ever registered, by name and version."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_query(f"SELECT {_COLUMNS} FROM policies ORDER BY name, version"))
+            return [Registered(**row._mapping) for row in rows]
+
+    async def versions(self, name: str) -> list[Registered]:
+        """All versions of a policy, in their order."""
+        return [policy for policy in await self.all() if policy.name == name]
+
+    async def get(self, key: str) -> Registered:
+        """The policy ``name@version``. Raises ``NotFound``."""
+        async with transaction(self._engine) as connection:
+            return await _get(connection, key)
+
+    async def states(self) -> dict[str, PolicyState]:
+        """The state of each policy, by ``name@version``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(text("SELECT name, version, state FROM policies"))
+            return {f"{row.name}@{row.version}": row.state for row in rows}
+
+    async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
+        """The stored specifications of some policies."""
+        query = _query(
+            "SELECT name, version, spec AS body FROM policies WHERE name || '@' || version = ANY(:keys)"
+        )
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(query, {"keys": list(keys)})
+            return {f"{row.name}@{row.version}": row.body for row in rows}
+
+    async def learning(self) -> list[str]:
+        """The policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
+        async with transaction(self._engine) as connection:
+            query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
+            return [f"{row.name}@{row.version}" for row in await connection.execute(text(query))]
+
+    async def retire(self, key: str) -> bool:
+        """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.
+
+        Raises
+        ------
+        NotFound
+            If there is no such policy.
+        Conflict
+            If a placement uses it.
+        """
+        async with self._writing() as connection:
+            found = await _get(connection, key)
+            if found.state == "retired":
+                return False
+            if used := await _placements_of(connection, key):
+                raise Conflict(
+                    f"{key} is in use in {', '.join(used)}; take it out there first (stage 'retired')"
+                )
+            await connection.execute(
+                text(f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {_IS}"),
+                _parts(key),
+            )
+            return True
+
+    async def revive(self, key: str) -> bool:
+        """Take a retired policy back; it starts warm again. False if it is not retired. Raises ``NotFound``."""
+        async with self._writing() as connection:
+            found = await _get(connection, key)
+            if found.state != "retired":
+                return False
+            state = "registered" if build(found.spec).width else "live"
+            await connection.execute(
+                text(
+                    "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
+                    f" folded = 0, total = 0 WHERE {_IS}"
+                ),
+                {**_parts(key), "state": state},
+            )
+            return True
+
+    @asynccontextmanager
+    async def alone(self, key: str) -> AsyncIterator[bool]:
+        """Whether this process alone may warm ``key`` up during the block."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:key))")
+            yield bool(await connection.scalar(query, {"space": _WARMING, "key": key}))
+
+    @asynccontextmanager
+    async def held(
+        self, key: str, state: PolicyState, lock: int | None = None
+    ) -> AsyncIterator[AsyncConnection | None]:
+        """A transaction during which ``key`` stays in ``state``; ``None`` if it is not in it.
+
+        ``lock`` is an advisory lock that is waited for before.
+        """
+        async with transaction(self._engine) as connection:
+            if lock is not None:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            query = text(f"SELECT state FROM policies WHERE {_IS} FOR UPDATE")
+            found = await connection.scalar(query, _parts(key))
+            yield connection if found == state else None
+
+    async def begin(self, key: str) -> bool:
+        """Note that a warm start begins, anew if there was one; False if none is wanted any more."""
+        async with transaction(self._engine) as connection:
+            begun = await connection.execute(
+                text(
+                    "UPDATE policies SET state = 'folding', started_at = now(), finished_at = NULL, folded = 0,"
+                    f" total = 0, error = NULL WHERE {_IS} AND state IN ('registered', 'folding', 'failed')"
+                ),
+                _parts(key),
+            )
+            return bool(begun.rowcount)
+
+    async def progress(self, key: str, folded: int, total: int) -> None:
+        """Note how far a warm start has come."""
+        await self._update(key, "folded = :folded, total = :total", folded=folded, total=total)
+
+    async def fail(self, key: str, error: str) -> None:
+        """Note why a warm start failed."""
+        await self._update(key, "state = 'failed', finished_at = now(), error = :error", error=error[:1000])
+
+    async def _update(self, key: str, what: str, **values: Any) -> None:
+        """Change what is known of a policy that is to be warmed up."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                text(f"UPDATE policies SET {what} WHERE {_IS} AND state IN ('registered', 'folding')"),
+                {**_parts(key), **values},
+            )
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of the only one that registers, retires, or puts policies to use."""
+        async with transaction(self._engine) as connection:
+            await lock_policies(connection)
+            yield connection
+
+
+async def lock_policies(connection: AsyncConnection) -> None:
+    """Keep others from registering and retiring policies until the transaction ends."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": POLICIES_LOCK})
+
+
+async def finish(connection: AsyncConnection, key: str, folded: int) -> None:
+    """Note that a warm start has ended, in a transaction of ``held``."""
+    await connection.execute(
+        text(
+            "UPDATE policies SET state = 'live', finished_at = now(), folded = :folded, total = :folded"
+            f" WHERE {_IS}"
+        ),
+        {**_parts(key), "folded": folded},
+    )
+
+
+_IS = "name = :name AND version = :version"
+
+
+def _parts(key: str) -> dict[str, Any]:
+    name, _, version = key.rpartition("@")
+    return {"name": name, "version": int(version) if version.isascii() and version.isdigit() else 0}
+
+
+def _query(sql: str) -> Any:
+    return text(sql).columns(body=JSONB)
+
+
+def _checked(spec: PolicySpec) -> bool:
+    """Whether the policy learns. Raises as ``PolicyStore.register``."""
+    if spec.name in ALGORITHMS:
+        raise Conflict(
+            f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
+        )
+    return build(spec).width > 0
+
+
+async def _get(connection: AsyncConnection, key: str) -> Registered:
+    query = _query(f"SELECT {_COLUMNS} FROM policies WHERE {_IS}")
+    row = (await connection.execute(query, _parts(key))).first()
+    if row is None:
+        raise NotFound("policy", key)
+    return Registered(**row._mapping)
+
+
+async def _newest(connection: AsyncConnection, name: str) -> Registered | None:
+    query = _query(f"SELECT {_COLUMNS} FROM policies WHERE name = :name ORDER BY version DESC LIMIT 1")
+    row = (await connection.execute(query, {"name": name})).first()
+    return None if row is None else Registered(**row._mapping)
+
+
+def _same(found: Registered, spec: PolicySpec) -> bool:
+    try:
+        return found.spec == replace(spec, version=found.version)
+    except PolicyParameterError:
+        return False
+
+
+async def _insert(
+    connection: AsyncConnection, spec: PolicySpec, learns: bool, author: str, reason: str
+) -> bool:
+    inserted = await connection.execute(
+        text(
+            "INSERT INTO policies (name, version, spec, author, reason, state)"
+            " VALUES (:name, :version, cast(:spec AS jsonb), :author, :reason, :state) ON CONFLICT DO NOTHING"
+        ),
+        {
+            "name": spec.name,
+            "version": spec.version,
+            "spec": spec_text(spec),
+            "author": author,
+            "reason": reason,
+            "state": "registered" if learns else "live",
+        },
+    )
+    if inserted.rowcount:
+        return True
+    if _same(await _get(connection, spec.key), spec):
+        return False
+    raise Conflict(
+        f"{spec.key} is registered with another specification, and versions never change; take the next"
+    )
+
+
+async def _placements_of(connection: AsyncConnection, key: str) -> list[str]:
+    """The placements in which a policy decides, or is a shadow."""
+    rows = await connection.execute(
+        text(
+            "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'deployment'"
+            " ORDER BY id, version DESC) d WHERE body ->> 'champion' = :key OR body #>> '{canary,policy}' = :key"
+            " OR body -> 'shadows' @> to_jsonb(cast(:key AS text)) ORDER BY id"
+        ),
+        {"key": key},
+    )
+    return [row.id for row in rows]

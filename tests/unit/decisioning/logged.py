@@ -1,0 +1,129 @@
+"""A log without stores: decisions by the engine itself, as they would be logged, and what came of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bandits.exploration import uniform
+from bandits.policy import Policy, PolicySpec
+from decisioning.arbitration import weigh
+from decisioning.catalog import Catalogue
+from decisioning.catalog.model import Group, Offer, Override, Placement, Treatment
+from decisioning.catalog.view import PlacementView
+from decisioning.engine import Contest, Selection, select
+from decisioning.records import Decided, Outcome
+from decisioning.roles import as_seen
+from decisioning.service.replay import contest_of
+
+START_MS = 1_750_000_000_000
+PLACEMENT = "home"
+
+
+def catalogue_of(
+    numbers: Sequence[int],
+    *,
+    offers: Mapping[int, Mapping[str, Any]] | None = None,
+    overridden: str | None = None,
+    **placement: Any,
+) -> Catalogue:
+    """Offers `o<number>`, in two groups by turns; ``offers`` says what else is special about some."""
+    treatment = Treatment(treatment_id="t", channel="web", language="en", title="", message="")
+    special = offers or {}
+    made = {
+        f"o{n}": replace(
+            Offer(f"o{n}", n, "", ("even", "odd")[n % 2], 1.0, treatments=(treatment,)), **special.get(n, {})
+        )
+        for n in numbers
+    }
+    groups = {name: Group(name, name, "grow") for name in ("even", "odd")}
+    first = {"first": Override("first", "", offer=overridden)} if overridden else {}
+    places = {PLACEMENT: Placement(PLACEMENT, "web", **placement)}
+    return Catalogue(version=1, groups=groups, offers=made, placements=places, overrides=first)
+
+
+def contest(view: PlacementView, name: str, at_ms: int, priors: Any = None, available: Any = None) -> Contest:
+    """A contest of all offers of a view, or those that are available."""
+    n = len(view.numbers)
+    return Contest(
+        view=view,
+        available=np.ones(n, dtype=bool) if available is None else available,
+        priors=np.full(n, np.nan, dtype=np.float32) if priors is None else priors,
+        weights=weigh(view, None),
+        now_ms=at_ms,
+        slots=view.placement.slots,
+        decision_id=name,
+    )
+
+
+def decided_by(
+    asked: Contest, spec: PolicySpec, policy: Policy, prepared: Any, group: str = "champion"
+) -> Decided:
+    """A decision, as it is logged."""
+    selection = select(as_seen(asked, group, spec), policy, prepared)
+    return record(asked, selection, {"name": spec.name, "version": spec.version}, group)
+
+
+def record(asked: Contest, selection: Selection, policy: Mapping[str, Any], group: str) -> Decided:
+    """What the log holds of a selection."""
+    header = {
+        "decision_id": asked.decision_id,
+        "placement": PLACEMENT,
+        "policy": dict(policy),
+        "group": group,
+        "catalog_version": 1,
+        "decided_at_ms": asked.now_ms,
+        "slots": asked.slots,
+        "offers": [
+            {
+                "offer_id": c.offer.offer_id,
+                "rank": c.rank,
+                "probability": c.probability,
+                "factors": {"V": 1.0},
+            }
+            for c in selection.choices
+        ],
+        "numbers": [c.offer.number for c in selection.choices],
+        "facts": dict(asked.facts),
+        "seen": {"unlikely": [list(pair) for pair in selection.unlikely]} if selection.unlikely else {},
+        "source": "live",
+    }
+    return Decided(0, "1-1", header, selection.candidates, selection.priors, selection.factors)
+
+
+def as_logged(decided: Decided, view: PlacementView) -> Contest:
+    """The contest again, from the log alone."""
+    return contest_of(view, decided)
+
+
+def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 1000, **more: Any) -> Outcome:
+    """What became of one offer of a decision."""
+    header = decided.header
+    at_ms = header["decided_at_ms"] + after_ms
+    return Outcome(
+        bucket=0,
+        position="1-2",
+        decision_id=decided.decision_id,
+        decided_at_ms=header["decided_at_ms"],
+        offer_id=f"o{number}",
+        offer=number,
+        outcome="accepted" if reward else "rejected",
+        value=None,
+        at_ms=at_ms,
+        recorded_ms=at_ms,
+        late=False,
+        reward=reward,
+        prior=float("nan"),
+        policy=f"{header['policy']['name']}@{header['policy']['version']}",
+        placement=PLACEMENT,
+        **{"worth": 1.0, **more},
+    )
+
+
+def answers(rate: Callable[[int], float], decided: Decided) -> list[Outcome]:
+    """Customers who accept with these chances; the same decision is always answered in the same way."""
+    return [
+        outcome_of(decided, n, float(uniform(f"{decided.decision_id}/answer/{n}") < rate(n)))
+        for n in decided.header["numbers"]
+    ]
