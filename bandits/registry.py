@@ -13,6 +13,7 @@ from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
 from bandits.squarecb import SquareCBPolicy
 from bandits.thompson import ThompsonPolicy
+from bandits.wording import did_you_mean
 
 ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
     {
@@ -47,5 +48,6 @@ def build(spec: PolicySpec) -> Policy:
     except KeyError:
         raise UnknownPolicy(
             f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
+            f"{did_you_mean(spec.algorithm, ALGORITHMS)}"
         ) from None
     return algorithm(spec)
