@@ -173,7 +173,7 @@ class Regression:
 
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
     """``sum_i a[i] b[i]`` along the first axis, each offer for itself."""
-    if a.shape[1] > 1:
+    if a.shape[1] != 1:
         total: FloatArray = np.einsum("in,in->n", a, np.broadcast_to(b, a.shape), optimize=False)
         return total
     # With a single offer numpy would add up in another order.

@@ -96,9 +96,11 @@ class PlacementBody(Body):
         description="implicit: being in the answer is being seen; explicit: the caller confirms it",
     )
     reward_window_s: int = Field(7 * 86_400, ge=1, le=366 * 86_400)
-    policy: Literal["thompson", "random", "propensity"] = "thompson"
+    policy: Literal["calibrated", "thompson", "random", "propensity"] = Field(
+        "calibrated", description="decides while no other policy is champion here"
+    )
     fallback_policy: Literal["propensity", "random"] = "propensity"
-    control_policy: Literal["random", "propensity", "thompson"] = "random"
+    control_policy: Literal["random", "propensity", "thompson", "calibrated"] = "random"
     control_share: float = Field(0.1, ge=0, le=1, allow_inf_nan=False)
     experiment_salt: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] = ""
     without_history: Literal["withhold", "allow"] = Field(
@@ -170,7 +172,7 @@ class CataloguePlacement(BaseModel):
     model_config = shown(
         {"placement_id": "home"}
         | _PLACEMENT
-        | {"policy": "thompson", "fallback_policy": "propensity", "control_policy": "random"}
+        | {"policy": "calibrated", "fallback_policy": "propensity", "control_policy": "random"}
         | {"control_share": 0.1, "experiment_salt": "", "without_history": "withhold"}
     )
 

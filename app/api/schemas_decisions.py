@@ -35,7 +35,7 @@ _OFFER = {
 _ANSWER = {
     "decision_id": "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35",
     "placement": "home",
-    "policy": {"name": "thompson", "version": 1},
+    "policy": {"name": "calibrated", "version": 1},
     "control": False,
     "offers": [_OFFER],
     "nothing_right_now": False,

@@ -68,7 +68,7 @@ class ExplanationAnswer(BaseModel):
     model_config = shown(
         {
             "decision_id": "visit-1",
-            "policy": {"name": "thompson", "version": 1},
+            "policy": {"name": "calibrated", "version": 1},
             "candidates": [_CHOSEN, _STOPPED],
         }
     )

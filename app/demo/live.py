@@ -117,7 +117,7 @@ async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
     now = datetime.now(UTC)
     open_now = {offer.id for offer in session.prepared.offers if offer.live_at(now)}
     try:
-        acceptance, arms = await asyncio.gather(api.acceptance(), api.arms("thompson"))
+        acceptance, arms = await asyncio.gather(api.acceptance(), api.arms("calibrated"))
     except httpx.HTTPError as error:
         figures.tally.errors[f"report: {type(error).__name__}"] += 1
         return

@@ -125,7 +125,7 @@ def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
                 },
             )
     yield from steering.after_offers()
-    shared = {"policy": "thompson", "control_policy": "random", "control_share": CONTROL_SHARE}
+    shared = {"policy": "calibrated", "control_policy": "random", "control_share": CONTROL_SHARE}
     live = {**shared, "deadline_ms": 250, "reward_window_s": REWARD_WINDOW_S}
     yield f"/v1/placements/{WEB}", {**live, "channel": CHANNELS[WEB], "slots": 3, "presentation": "implicit"}
     yield (
@@ -172,7 +172,7 @@ def _part(path: Path, start: int) -> Path:
 
 
 async def wait_until_learned(api: Api, history_rows: int, progress: Progress) -> list[Json]:
-    """Wait until the imported history has reached reports and arms; returns the arms of thompson.
+    """Wait until the imported history has reached reports and arms; returns the arms of calibrated.
 
     Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.
     """
@@ -182,7 +182,7 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
     while clock() < deadline:
         rows = await api.acceptance()
         archived = sum(int(row["decided"]) for row in rows if is_history(row))
-        arms = await api.arms("thompson")
+        arms = await api.arms("calibrated")
         seen = sum(arm["observations"] for arm in arms)
         progress(min(archived, history_rows), history_rows)
         steady = steady + 1 if 0 < seen <= before * 1.000001 else 0

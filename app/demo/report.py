@@ -12,7 +12,7 @@ from app.demo.names import WEB
 from app.demo.visitors import Tally
 
 NOTES = {
-    "thompson": "learns from every answer",
+    "calibrated": "learns from every answer",
     "random": "control group, chosen at random",
     "propensity": "fallback: precomputed propensities only",
     "default": "the placement's default offers",

@@ -112,7 +112,7 @@ def _ordered(rows: Sequence[Json]) -> list[Json]:
 
 def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
     """What the policy has learned of the live offers, from history and from visitors."""
-    table = Table(title="What thompson has learned of the live offers", title_justify="left")
+    table = Table(title="What calibrated has learned of the live offers", title_justify="left")
     table.add_column("offer")
     for heading in ("observations", "acceptances", "mean", "95 % interval"):
         table.add_column(heading, justify="right")

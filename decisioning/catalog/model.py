@@ -258,7 +258,7 @@ class Placement:
     deadline_ms: int = 100
     presentation: Literal["implicit", "explicit"] = "implicit"
     reward_window_s: int = 7 * 86_400
-    policy: str = "thompson"
+    policy: str = "calibrated"
     fallback_policy: str = "propensity"
     control_policy: str = "random"
     control_share: float = 0.1

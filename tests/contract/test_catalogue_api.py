@@ -112,7 +112,7 @@ async def test_defaults(api: Instance) -> None:
     assert offer["starts_at"] is offer["ends_at"] is offer["requires_consent"] is None
     await api.ok("PUT", "/v1/placements/plain", json={"channel": "web"})
     placement = await api.ok("GET", "/v1/placements/plain")
-    assert (placement["slots"], placement["control_share"], placement["policy"]) == (1, 0.1, "thompson")
+    assert (placement["slots"], placement["control_share"], placement["policy"]) == (1, 0.1, "calibrated")
 
 
 async def test_dates_are_kept_in_any_zone(api: Instance) -> None:

@@ -39,7 +39,7 @@ def ask(**fields: Any) -> dict[str, Any]:
 async def test_an_answer(api: Instance) -> None:
     answer = await decide(api)
     DecisionAnswer.model_validate(answer, strict=True, extra="forbid")
-    assert answer["policy"] == {"name": "thompson", "version": 1}
+    assert answer["policy"] == {"name": "calibrated", "version": 1}
     assert answer["degraded"] == []
     assert answer["feedback_until"].endswith("Z")
     assert [offer["rank"] for offer in answer["offers"]] == [1, 2]

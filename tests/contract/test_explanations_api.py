@@ -213,7 +213,7 @@ async def test_overrides_and_mandatory_offers_come_first(api: Instance) -> None:
     await put_offer(api, "notice", value=0, status="ended")
     over = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-02-01T00:00:00Z"}
     await api.ok("PUT", "/v1/overrides/clearance", json=body | over)
-    firsts = {ids(await decide(api, f"visitor-{number}", dry_run=True))[0] for number in range(40)}
+    firsts = {ids(await decide(api, f"visitor-{number}", dry_run=True))[0] for number in range(200)}
     assert firsts > {"silver"}
     await api.ok("DELETE", "/v1/overrides/clearance")
 

@@ -147,14 +147,14 @@ async def test_nothing_to_report(filled: Nextbest, query: str) -> None:
 
 async def test_policies_are_told_with_their_version(filled: Nextbest) -> None:
     rows = await report(filled, "")
-    assert {(row["policy"], row["version"]) for row in rows} == {("history", 1), ("thompson", 1)}
+    assert {(row["policy"], row["version"]) for row in rows} == {("history", 1), ("calibrated", 1)}
     assert sum(row["decided"] for row in rows) == 4 + 7 + 6
 
 
 async def test_every_group_adds_up(filled: Nextbest) -> None:
-    (total,) = [counts(row) for row in await report(filled, "by=policy&policy=thompson")]
+    (total,) = [counts(row) for row in await report(filled, "by=policy&policy=calibrated")]
     for by in ("offer", "placement", "hour", "day", "offer&by=placement&by=hour&by=day&by=policy"):
-        rows = await report(filled, f"by={by}&policy=thompson")
+        rows = await report(filled, f"by={by}&policy=calibrated")
         assert {name: sum(row[name] for row in rows) for name in total} == total
 
 

@@ -24,6 +24,6 @@ async def test_acceptance_by_segment(shop: Nextbest) -> None:
     rows = {row["segment"]: (row["decided"], row["accepted"], row["rejected"]) for row in report["rows"]}
     assert rows == {"grown": (6, 2, 1), "old": (2, 1, 0)}
     both = await shop.api.ok("GET", "/v1/reports/acceptance?by=segment&by=policy&placement=parted")
-    assert {row["policy"] for row in both["rows"]} == {"thompson"}
+    assert {row["policy"] for row in both["rows"]} == {"calibrated"}
     record = await shop.api.ok("GET", f"/v1/decisions/{answer['decision_id']}")
     assert record["segments"] == ["grown", "old"]

@@ -52,7 +52,7 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path
     live = [row for row in rows.values() if "no uplift claimed" not in row["note"]]
     (history,) = (row for row in rows.values() if "no uplift claimed" in row["note"])
     assert (history["decided"], history["accepted"]) == (3940, 527)
-    assert {"thompson", "random"} <= {row["policy"] for row in live}
+    assert {"calibrated", "random"} <= {row["policy"] for row in live}
     for row in live:
         assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
     assert 0 < sum(row["accepted"] for row in live) <= report["answers"]["accepted"]

@@ -10,8 +10,8 @@ import pytest
 
 from app.embedded import EmbeddedServers
 from app.state import ApiState
+from bandits.calibrated import CalibratedPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec
-from bandits.thompson import ThompsonPolicy
 from decisioning.errors import RedisUnavailable
 from decisioning.roster import Roster
 from decisioning.service.choosing import SLOW_TURNS
@@ -113,8 +113,8 @@ async def test_a_command_on_a_connection_that_was_just_lost_fails_at_once() -> N
         await server.wait_closed()
 
 
-class FailingPolicy(ThompsonPolicy):
-    """Thompson sampling that raises instead of choosing."""
+class FailingPolicy(CalibratedPolicy):
+    """A policy that raises instead of choosing."""
 
     def selector(self, prepared: Any, candidates: Candidates) -> Distribution:
         """Never gives one."""
@@ -125,8 +125,8 @@ class FailingPolicy(ThompsonPolicy):
         return fail
 
 
-class SlowPolicy(ThompsonPolicy):
-    """Thompson sampling that takes longer than its budget."""
+class SlowPolicy(CalibratedPolicy):
+    """A policy that takes longer than its budget."""
 
     def propensities(self, prepared: Any, candidates: Candidates) -> FloatArray:
         """After a while."""
@@ -139,12 +139,12 @@ class Doctored(Roster):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        self._policies["thompson@1"] = policy
+        self._policies["calibrated@1"] = policy
 
 
-def with_policy(state: ApiState, kind: type[ThompsonPolicy]) -> DecisionService:
+def with_policy(state: ApiState, kind: type[CalibratedPolicy]) -> DecisionService:
     """The service with another algorithm under the name of the placement's policy."""
-    return decision_service(state, roster=Doctored(kind(PolicySpec("thompson", 1, "thompson"))))
+    return decision_service(state, roster=Doctored(kind(PolicySpec("calibrated", 1, "calibrated"))))
 
 
 async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_installation: Installation) -> None:
@@ -160,7 +160,7 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
 
         slow = with_policy(state, SlowPolicy)
         for _ in range(SLOW_TURNS):
-            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "thompson"
+            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "calibrated"
         answer = await slow.decide(Request("two", "web", {}))
         assert answer["degraded"] == ["policy_slow"]
         assert answer["policy"]["name"] == "propensity"

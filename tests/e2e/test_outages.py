@@ -105,7 +105,7 @@ def test_invariant_4_without_redis(world: World, how: How) -> None:
             assert offers == expected
             assert answer["degraded"] == ["contact_history_unavailable"]
             assert answer["feedback_until"] is None
-            assert answer["policy"]["name"] == "thompson"  # with the arms in memory
+            assert answer["policy"]["name"] == "calibrated"  # with the arms in memory
             made.append(answer["decision_id"])
         assert world.ask("cached", "lenient")[0] == {"open", "private", "limited"}
         world.refused(before)

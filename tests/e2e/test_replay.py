@@ -70,8 +70,8 @@ def test_invariant_6_replay_is_identical_bit_for_bit(
         return seen
 
     seen = look(installation, check)
-    assert {policy for policy, _, _ in seen} == {"thompson@1", "random@1"}
-    assert len({epoch for policy, epoch, _ in seen if policy == "thompson@1"}) > 10
+    assert {policy for policy, _, _ in seen} == {"calibrated@1", "random@1"}
+    assert len({epoch for policy, epoch, _ in seen if policy == "calibrated@1"}) > 10
     assert len({version for _, _, version in seen}) > 1
     printed = installation.command("replay", decisions[-2]["decision_id"])
     assert "identical" in printed.splitlines()

@@ -64,7 +64,7 @@ class FakeService:
         return {
             "decision_id": f"d{len(self.decisions)}",
             "placement": body["placement"],
-            "policy": {"name": "thompson", "version": 1},
+            "policy": {"name": "calibrated", "version": 1},
             "control": body["customer_id"] in self.control,
             "offers": [
                 {"offer_id": offer, "rank": rank, "score": 0.9, "factors": factors, "probability": 0.5}

@@ -40,7 +40,7 @@ def figures() -> Figures:
         api_url="http://127.0.0.1:8000",
         api_key=KEY,
         seconds=30.0,
-        acceptance=[row("history", 3940, 527), row("random", 0, 0), row("thompson", 1000, 180)],
+        acceptance=[row("history", 3940, 527), row("random", 0, 0), row("calibrated", 1000, 180)],
         arms=[
             {"offer_id": "o1", "observations": 812.4, "successes": 160, "mean": 0.2, "low": 0.1, "high": 0.3}
         ],
@@ -49,7 +49,7 @@ def figures() -> Figures:
             "decision_id": "nb001-x",
             "customer_id": "household-1",
             "placement": "web-home",
-            "policy": {"name": "thompson", "version": 1},
+            "policy": {"name": "calibrated", "version": 1},
             "offers": [
                 {
                     "offer_id": "o1",
@@ -107,7 +107,7 @@ def test_why_and_why_not_are_on_screen(figures: Figures) -> None:
 
 def test_policies_come_before_history(figures: Figures) -> None:
     text = shown(figures)
-    assert text.index("│ thompson") < text.index("│ random") < text.index("│ history")
+    assert text.index("│ calibrated") < text.index("│ random") < text.index("│ history")
 
 
 def test_the_curl_line_survives_a_narrow_terminal_and_a_shell(figures: Figures) -> None:
@@ -127,7 +127,7 @@ def test_errors_and_degraded_answers_are_not_hidden(figures: Figures) -> None:
 
 
 def test_the_plain_line_leaves_history_out(figures: Figures) -> None:
-    assert "thompson 18.0% of 1,000" in plain_line(figures)
+    assert "calibrated 18.0% of 1,000" in plain_line(figures)
     assert "history" not in plain_line(figures)
     assert plain_line(Figures("u", "k")).endswith("nothing known yet")
 
@@ -145,7 +145,7 @@ def test_the_file_holds_the_same_figures_without_the_key(figures: Figures, tmp_p
         True,
         30,
     )
-    assert [entry["policy"] for entry in found["acceptance"]] == ["history", "random", "thompson"]
+    assert [entry["policy"] for entry in found["acceptance"]] == ["history", "random", "calibrated"]
     assert found["acceptance"][0]["note"] == "targeted, not randomised: no uplift claimed"
     assert found["explained"]["offers"][0]["factors"]["P"] == 0.243
     assert found["addresses"]["API"] == "http://127.0.0.1:8000"
