@@ -44,9 +44,8 @@ def spec_of(values: Any, now_ms: int) -> tuple[PolicySpec, bool]:
 def _since_ms(value: Any, now_ms: int) -> int:
     """Unix ms of a date and time, or of ``{"days": 90}`` before now."""
     if isinstance(value, Mapping):
-        days: Any = value.get("days")
-        whole = isinstance(days, int) and not isinstance(days, bool) and 1 <= days <= MOST_DAYS
-        if set(value) != {"days"} or not whole:
+        days = value.get("days", 0)
+        if set(value) != {"days"} or type(days) is not int or not 1 <= days <= MOST_DAYS:
             raise Invalid("learn_since.days", f"must be a whole number from 1 to {MOST_DAYS}")
         return max(now_ms - days * DAY_MS, 0)
     try:

@@ -108,7 +108,7 @@ async def read_versions(name: PolicyName, state: State, key: Reader) -> list[Pol
     return found
 
 
-@router.get("/{name}/{version}", responses=problems(404))
+@router.get("/{name}/{version:int}", responses=problems(404))
 async def read_policy(name: PolicyName, version: Version, state: State, key: Reader) -> PolicyOut:
     """One version of a policy, with the progress of its warm start."""
     policy = f"{name}@{version}"
@@ -117,19 +117,19 @@ async def read_policy(name: PolicyName, version: Version, state: State, key: Rea
     return _shown(await state.policies.get(policy), state)
 
 
-@router.post("/{name}/{version}/retire", responses=problems(404, 409))
+@router.post("/{name}/{version:int}/retire", responses=problems(404, 409))
 async def retire_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
     """Let a policy that no placement uses learn no more. Its arms go; decisions that it made can still be replayed."""
     return await _retire(name, version, state)
 
 
-@router.delete("/{name}/{version}", responses=problems(404, 409))
+@router.delete("/{name}/{version:int}", responses=problems(404, 409))
 async def delete_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
     """The same as retiring it: what has decided is never deleted, since decisions refer to it."""
     return await _retire(name, version, state)
 
 
-@router.post("/{name}/{version}/revive", responses=problems(404, 409))
+@router.post("/{name}/{version:int}/revive", responses=problems(404, 409))
 async def revive_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
     """Take a retired policy back. It starts warm again."""
     policy = _not_built_in(name, version)
