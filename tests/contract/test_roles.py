@@ -92,7 +92,9 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     """A plausible request: method, path, and arguments with a body if the operation has one."""
     method, path, operation = operations_of(api)[operation_id]
     for parameter in operation.get("parameters", []):
-        path = path.replace(f"{{{parameter['name']}}}", "customers" if parameter["name"] == "kind" else "x")
+        path = path.replace(
+            f"{{{parameter['name']}}}", {"kind": "customers", "version": "1"}.get(parameter["name"], "x")
+        )
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:
         content_type = next(iter(operation["requestBody"]["content"]))
