@@ -14,7 +14,7 @@ from tests.contract.support import Instance, Nextbest, decide, eventually, probl
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 YAML = {"Content-Type": "application/yaml"}
-SPEC = {"name": "spring", "algorithm": "thompson", "parameters": {"half_life_days": 30}}
+SPEC: dict[str, Any] = {"name": "spring", "algorithm": "thompson", "parameters": {"half_life_days": 30}}
 
 
 async def register(shop: Nextbest, name: str, *, warm: bool = True, **fields: Any) -> str:
