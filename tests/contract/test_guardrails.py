@@ -69,6 +69,13 @@ async def test_a_canary_that_is_worse_is_rolled_back(shop: Nextbest) -> None:
     assert {a["policy"]["name"] for a in after} == {"thompson"}
     await guard.round()
     assert (await deployed(shop, "worse"))[0] == version
+    (stage,) = (await shop.api.ok("GET", "/v1/reports/canaries?placement=worse", role="scientist"))["stages"]
+    assert (stage["cause"], stage["reason"], stage["share"]) == ("worse", test.reason, 0.5)
+    assert stage["canary"]["observations"] == len(by_canary)
+    assert stage["canary"]["policy"] == "random"
+    assert stage["canary"]["rate"] == test.canary.rate
+    assert stage["difference_high"] < 0
+    assert stage["e_value"] > stage["needed"] == 20
 
 
 async def test_an_equal_canary_stays_and_each_customer_counts_once(shop: Nextbest) -> None:
@@ -159,6 +166,7 @@ async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nex
     await shop.worker.drain()
     await guard_of(shop).round()
     test = await counted(shop, "both")
+    assert test.canary.decisions + test.others.decisions == 60
     assert test.canary.slow > 5
     assert test.others.slow > 5
     assert (await deployed(shop, "both"))[0] == version
@@ -241,3 +249,29 @@ async def test_evidence_goes_on_when_the_share_grows(shop: Nextbest) -> None:
     await guard.round()
     third = await counted(shop, "growing")
     assert third.canary.observations + third.others.observations == 10
+
+
+async def test_where_nobody_named_a_champion_it_is_the_placements_policy(shop: Nextbest) -> None:
+    await place(shop.api, "plain", policy="thompson")
+    await deploy(shop, "plain", "random@1", champion=None)
+    await Crowd(shop, "plain", 17, thompson=0.5, random=0.5).come(20)
+    await guard_of(shop).round()
+    test = await counted(shop, "plain")
+    assert test.champion == "thompson@1"
+    assert test.canary.observations + test.others.observations == 20
+
+
+async def test_an_apprentices_canary_is_compared_with_the_caller(shop: Nextbest) -> None:
+    await place(shop.api, "desk-2")
+    await deploy(shop, "desk-2", "random@1", apprentice=True)
+    for number in range(20):
+        body = {"customer_id": f"a{number}", "placement": "desk-2", "baseline": ["gold"]}
+        answer = await shop.api.ok("POST", "/v1/decisions", json=body, role="frontend")
+        told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+        await shop.api.ok("POST", "/v1/feedback", json=told | {"outcome": "rejected"}, role="frontend")
+    await shop.worker.drain()
+    await guard_of(shop).round()
+    test = await counted(shop, "desk-2")
+    assert test.champion == "caller@1"
+    assert test.others.observations > 5
+    assert test.canary.observations + test.others.observations == 20
