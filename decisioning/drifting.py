@@ -49,7 +49,8 @@ class PlacementDrift:
 
     def take(self, result: Result) -> list[Drift]:
         """Take in the next result, and return what it revealed."""
-        at_ms, found = result.made.at_ms, []
+        at_ms = result.made.at_ms
+        found: list[Drift] = []
         for offer_id, accepted in result.accepted.items():
             if self._is_settled(offer_id, at_ms, result.made.decision_id):
                 continue

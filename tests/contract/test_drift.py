@@ -63,24 +63,9 @@ async def archive(
         }
         numbers = np.array([1, 2], dtype=np.uint32)
         decided.append(Decided(0, "1-1", header, numbers, np.full(2, np.nan, dtype=np.float32)))
-        told += [
-            Told(
-                *(
-                    0,
-                    "1-1",
-                    header["decision_id"],
-                    at_ms,
-                    offer["offer_id"],
-                    1,
-                    "accepted",
-                    None,
-                    at_ms + 900,
-                ),
-                *(at_ms + 900, False, 1.0, float("nan"), "thompson@1", placement),
-            )
-            for offer, accepted in zip(offers, liked, strict=True)
-            if accepted
-        ]
+        for offer, accepted in zip(offers, liked, strict=True):
+            if accepted:
+                told.append(_accepted(header["decision_id"], at_ms, offer["offer_id"], placement))
     archiver = Archiver(str(nextbest.settings.postgres_url))
     try:
         async with archiver.turn() as positions:

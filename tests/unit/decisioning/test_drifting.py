@@ -11,7 +11,8 @@ from decisioning.results import Made, Result
 
 def results(seed: int, *parts: tuple[int, float]) -> list[Result]:
     """A decision each second with one offer."""
-    random, found = Random(seed), []
+    random = Random(seed)
+    found: list[Result] = []
     for count, rate in parts:
         for _ in range(count):
             number = len(found)
