@@ -39,6 +39,26 @@ SILVER = rewards(2, (1200, 0.3))
 """Of every decision, both are shown."""
 
 
+def _accepted(decision_id: str, at_ms: int, offer_id: str, placement: str) -> Told:
+    return Told(
+        bucket=0,
+        position="1-1",
+        decision_id=decision_id,
+        decided_at_ms=at_ms,
+        offer_id=offer_id,
+        offer=1,
+        outcome="accepted",
+        value=None,
+        at_ms=at_ms + 900,
+        recorded_ms=at_ms + 900,
+        late=False,
+        reward=1.0,
+        prior=float("nan"),
+        policy="thompson@1",
+        placement=placement,
+    )
+
+
 async def archive(
     nextbest: Nextbest, placement: str, gold: Sequence[bool], silver: Sequence[bool], at: int
 ) -> None:
