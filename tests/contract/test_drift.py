@@ -85,7 +85,7 @@ async def archive(
         decided.append(Decided(0, "1-1", header, numbers, np.full(2, np.nan, dtype=np.float32)))
         for offer, accepted in zip(offers, liked, strict=True):
             if accepted:
-                told.append(_accepted(header["decision_id"], at_ms, offer["offer_id"], placement))
+                told.append(_accepted(str(header["decision_id"]), at_ms, offer["offer_id"], placement))
     archiver = Archiver(str(nextbest.settings.postgres_url))
     try:
         async with archiver.turn() as positions:

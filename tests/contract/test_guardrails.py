@@ -118,7 +118,7 @@ async def test_silence_counts_after_the_horizon_and_nothing_before_its_turn(shop
 
 
 async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_answer(shop: Nextbest) -> None:
-    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await add_bad_policy(shop, "broken", raises)
     await place(shop.api, "raising")
     await deploy(shop, "raising", "broken@1")
     crowd, guard = Crowd(shop, "raising", 11, thompson=0.5, propensity=0.5), guard_of(shop)
@@ -141,7 +141,7 @@ async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_an
 
 
 async def test_a_slow_canary_is_rolled_back(shop: Nextbest) -> None:
-    add_bad_policy(shop.api.state.roster, "sleepy", dawdles)
+    await add_bad_policy(shop, "sleepy", dawdles)
     await place(shop.api, "slow")
     await deploy(shop, "slow", "sleepy@1")
     crowd, guard = Crowd(shop, "slow", 12, thompson=0.5, propensity=0.5, sleepy=0.5), guard_of(shop)
@@ -174,6 +174,7 @@ async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nex
 
 async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) -> None:
     await place(shop.api, "unknown")
+    await add_bad_policy(shop, "nobody", None)
     version = await deploy(shop, "unknown", "nobody@1")
     crowd = Crowd(shop, "unknown", 13, thompson=0.5, propensity=0.5)
     answers = await crowd.come(20)
@@ -189,7 +190,7 @@ async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) 
 
 async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
     """The guard changes nothing that it has not read."""
-    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await add_bad_policy(shop, "broken", raises)
     await place(shop.api, "race")
     await deploy(shop, "race", "broken@1")
     await Crowd(shop, "race", 14, thompson=0.5, propensity=0.5).come(30)
