@@ -38,7 +38,9 @@ def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
         return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features))
 
     def suits(rounds: Rounds) -> bool:
-        return algorithm != "propensity" or rounds.prior is not None
+        if algorithm == "propensity":
+            return rounds.prior is not None
+        return rounds.drifts or "half_life_days" not in parameters
 
     return Entrant(name, True, make, suits=suits)
 

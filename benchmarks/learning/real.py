@@ -118,6 +118,7 @@ def _rounds(
         rewards=rewards,
         since=np.zeros(rewards.shape[1], dtype=np.intp),
         logged=logged,
+        drifts=logged is None,
     )
 
 

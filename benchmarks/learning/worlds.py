@@ -50,7 +50,8 @@ def jump(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     (before, level), (after, new_level) = _offers(rng, offers), _offers(rng, offers)
     x = rng.normal(size=(rounds, FEATURES))
     late = (np.arange(rounds) >= rounds // 2)[:, None]
-    return _rounds(rng, x, sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level)))
+    expected = sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level))
+    return replace(_rounds(rng, x, expected), drifts=True)
 
 
 def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
@@ -59,7 +60,8 @@ def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     (start, level), (end, _) = _offers(rng, offers), _offers(rng, offers)
     x = rng.normal(size=(rounds, FEATURES))
     angle = np.linspace(0.0, np.pi / 2, rounds)[:, None]
-    return _rounds(rng, x, sigmoid(np.cos(angle) * (x @ start.T) + np.sin(angle) * (x @ end.T) + level))
+    expected = sigmoid(np.cos(angle) * (x @ start.T) + np.sin(angle) * (x @ end.T) + level)
+    return replace(_rounds(rng, x, expected), drifts=True)
 
 
 def arriving(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
