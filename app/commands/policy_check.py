@@ -15,10 +15,11 @@ import yaml
 from app.config import get_settings
 from bandits.checks import checks_for
 from bandits.errors import BanditsError, ConformanceError, PolicyParameterError
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import Observation, Policy, PolicySpec
 from bandits.registry import build, make
+from bandits.sequential_policy import is_sequential
 from bandits.specification import parse_spec
-from bandits.worlds import NOW_MS, NOW_S, observations, world
+from bandits.worlds import NOW_MS, observations, world
 
 OFFERS = (10, 200, 2500)
 LARGEST_SPEC = 1_000_000
@@ -88,8 +89,7 @@ def times(policy: Policy, offers: int) -> tuple[float, float]:
     available = np.ones(offers, dtype=bool)
     (seen,) = observations(policy, w.offers, 1, seed=22)
     rows = np.flatnonzero(w.offers == seen[0].offer).astype(np.intp)
-    observe = getattr(policy, "observe", None)
-    model = None if observe is None else policy.fresh()  # type: ignore[attr-defined]  # it goes with `observe`
+    learn = _lesson(policy, *seen)
 
     def decide() -> None:
         policy.encoder.encode(w.candidates.facts, NOW_MS)
@@ -98,13 +98,17 @@ def times(policy: Policy, offers: int) -> tuple[float, float]:
 
     def update() -> None:
         nonlocal prepared
-        if observe is None:
-            policy.learn(seen[0])
-        else:
-            observe(model, seen[0], NOW_S)
+        learn()
         prepared = policy.refresh(prepared, w.sums, rows)
 
     return _median_us(decide), _median_us(update)
+
+
+def _lesson(policy: Policy, seen: Observation, at_s: float) -> Callable[[], Any]:
+    if not is_sequential(policy):
+        return lambda: policy.learn(seen)
+    model = policy.fresh()
+    return lambda: policy.observe(model, seen, at_s)
 
 
 def _median_us(run: Callable[[], None]) -> float:

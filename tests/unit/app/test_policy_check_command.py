@@ -72,6 +72,14 @@ def test_features_of_the_specification_are_tried_too(tmp_path: Path) -> None:
     assert "passed  features_are_pure" in result.output
 
 
+def test_a_policy_that_is_taught_in_one_order(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("parameters: {factory: 'bandits.river_factories:logistic'}\n", encoding="utf-8")
+    result = run("river", "--spec", str(file))
+    assert result.exit_code == 0, result.output
+    assert "median" in result.output
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
