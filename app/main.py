@@ -13,6 +13,7 @@ from app.api import (
     catalog_life,
     customers,
     decisions,
+    evaluations,
     feedback,
     health,
     imports,
@@ -40,7 +41,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 ROUTERS = (
     *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
-    *(imports, reports, policies, rules, scripts, health),
+    *(imports, reports, policies, evaluations, rules, scripts, health),
 )
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -43,10 +43,10 @@ class Told:
                 value = None if worth != worth else o.reward * worth
                 self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (o.reward, value)
 
-    def forget_before(self, at_ms: int) -> None:
-        """Forget what is about decisions before ``at_ms``."""
-        self.rewards = {key: told for key, told in self.rewards.items() if key[1] >= at_ms}
-        self.withdrawn = {key for key in self.withdrawn if key[1] >= at_ms}
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.rewards.clear()
+        self.withdrawn.clear()
 
 
 @dataclass(slots=True)

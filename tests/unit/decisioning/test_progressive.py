@@ -261,11 +261,3 @@ def test_errors_of_the_target_are_counted() -> None:
         target.meet(decided, as_logged(decided, log.catalogue.view("home")))
     assert (target.seen.failed, target.seen.left_out) == (3, {"failed": 3})
     assert len(target.seen.reward) == 6
-
-
-def test_what_was_told_of_earlier_decisions_can_be_forgotten() -> None:
-    log = log_of(LOGGING, 4)
-    target = Progressive(RANDOM, build(RANDOM), lambda: 0.0)
-    target.hear(log.outcomes)
-    target.told.forget_before(log.decided[2].header["decided_at_ms"])
-    assert {key[0] for key in target.told.rewards} == {"d2", "d3"}
