@@ -31,8 +31,8 @@ A_WEEK = timedelta(days=7)
 async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> EvaluationOut:
     """Ask what a policy would have earned in the archived decisions of a placement.
 
-    The policy walks through them in the order of time, and learns from an outcome only when the log knew of it. It runs in
-    the background: ask for the result at `GET /v1/evaluations/{evaluation_id}`.
+    The policy walks through them in the order of time, and learns from an outcome only when the log knew of it. It
+    runs in the background: ask for the result at `GET /v1/evaluations/{evaluation_id}`.
     """
     state.current_catalogue().view(body.placement)
     question = Question(
@@ -60,8 +60,8 @@ async def compare_policies(
 ) -> ComparisonOut:
     """The policies of a placement side by side.
 
-    Those that decide: what was accepted, by group. Those in the shadow: what they would have earned, how often they agree
-    with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
+    Those that decide: what was accepted, by group. Those in the shadow: what they would have earned, how often they
+    agree with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
     """
     end = query.end or from_ms(clock_ms())
     window = Window(placement_id, query.start or end - A_WEEK, end, query.limit, query.slots == "first")

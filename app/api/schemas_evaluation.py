@@ -3,7 +3,15 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from app.api.schemas import Body, Id, Instant, examples, shown
 
@@ -50,6 +58,30 @@ _RESULT = _WINDOW | {
     "warnings": [],
 }
 
+_DECIDING = {
+    "group": "champion",
+    "policy": "calibrated@1",
+    "decisions": 4500,
+    "failures": 0,
+    "shown": 4500,
+    "observed": 4400,
+    "accepted": 440.0,
+    "acceptance": {"value": 0.1, "low": 0.0915, "high": 0.1092},
+}
+_SHADOW = {
+    "policy": "spring@2",
+    "role": "shadow",
+    "decisions": 5040,
+    "judged": 5040,
+    "agreement": 0.62,
+    "left_out": [_LEFT_OUT],
+    "failures": [],
+    "mean_us": 90.0,
+    "p95_us": 140.0,
+    "estimates": _ESTIMATES,
+    "warnings": [],
+}
+
 
 def _in_order(value: datetime | None, info: ValidationInfo, start: str) -> datetime | None:
     before = info.data.get(start)
@@ -63,7 +95,11 @@ class EvaluationBody(Body):
 
     model_config = examples(
         {"policy": "thompson@1", "placement": "home", "limit": 5000},
-        {"spec": {"algorithm": "thompson", "parameters": {"epsilon": 0.1}}, "placement": "home", "start": "warm"},
+        {
+            "spec": {"algorithm": "thompson", "parameters": {"epsilon": 0.1}},
+            "placement": "home",
+            "start": "warm",
+        },
     )
 
     policy: PolicyKey | None = Field(None, description="a policy that is known here, as name@version")
@@ -72,7 +108,9 @@ class EvaluationBody(Body):
     since: Instant | None = Field(None, alias="from", description="decisions from then on")
     until: Instant | None = Field(None, alias="to", description="decisions before then")
     limit: int = Field(20_000, ge=1, le=MOST_DECISIONS, description="the newest so many decisions")
-    slots: Slots = Field("first", description="`all`: later slots as well, each given what the earlier ones took")
+    slots: Slots = Field(
+        "first", description="`all`: later slots as well, each given what the earlier ones took"
+    )
     reward: Literal["acceptance", "value"] = "acceptance"
     start: Literal["cold", "warm"] = Field(
         "cold", description="`warm`: the policy has learned from all that was logged before"
@@ -116,7 +154,9 @@ class EstimatesOut(BaseModel):
     snips: IntervalOut = Field(description="self-normalised inverse propensity score")
     dr: IntervalOut = Field(description="doubly robust; the reward model is the policy's own")
     lift: IntervalOut = Field(description="dr less earned, as a paired difference")
-    mean_weight: float = Field(description="1 but for chance, if all that it would show had a chance in the log")
+    mean_weight: float = Field(
+        description="1 but for chance, if all that it would show had a chance in the log"
+    )
     largest_weight: float
     agreement: float = Field(description="share of slots in which its most likely choice is what was shown")
     same_choice: float = Field(description="the mean chance with which it would have shown what was shown")
@@ -134,7 +174,7 @@ class LoggedOut(BaseModel):
 class ResultOut(BaseModel):
     """What came of an evaluation."""
 
-    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [_RESULT]})
+    model_config = shown(_RESULT)
 
     policy: str
     version: int
@@ -226,7 +266,9 @@ class ShadowOut(BaseModel):
     role: Literal["shadow", "canary", "apprentice"]
     decisions: int
     judged: int = Field(description="slots")
-    agreement: float | None = Field(description="share of slots in which its most likely choice is what was shown")
+    agreement: float | None = Field(
+        description="share of slots in which its most likely choice is what was shown"
+    )
     left_out: list[LeftOutOut]
     failures: list[FailureOut]
     mean_us: float | None = Field(description="microseconds a decision, in the worker")
@@ -258,7 +300,9 @@ class ApprenticeOut(BaseModel):
     slots: int
     agreement: IntervalOut
     same_choice: float | None
-    agrees: AcceptedOut = Field(description="the caller's choices that the apprentice would have made as well")
+    agrees: AcceptedOut = Field(
+        description="the caller's choices that the apprentice would have made as well"
+    )
     differs: AcceptedOut = Field(description="the others")
     days: list[AgreementOut]
     notes: list[str]
@@ -267,47 +311,17 @@ class ApprenticeOut(BaseModel):
 class ComparisonOut(BaseModel):
     """The policies of a placement side by side. `notes` say what the numbers mean, and what they do not."""
 
-    model_config = ConfigDict(
-        populate_by_name=True,
-        json_schema_extra={
-            "examples": [
-                _WINDOW
-                | {
-                    "placement": "home",
-                    "slots": "first",
-                    "limit": 20_000,
-                    "deciding": [
-                        {
-                            "group": "champion",
-                            "policy": "calibrated@1",
-                            "decisions": 4500,
-                            "failures": 0,
-                            "shown": 4500,
-                            "observed": 4400,
-                            "accepted": 440.0,
-                            "acceptance": {"value": 0.1, "low": 0.0915, "high": 0.1092},
-                        }
-                    ],
-                    "shadows": [
-                        {
-                            "policy": "spring@2",
-                            "role": "shadow",
-                            "decisions": 5040,
-                            "judged": 5040,
-                            "agreement": 0.62,
-                            "left_out": [_LEFT_OUT],
-                            "failures": [],
-                            "mean_us": 90.0,
-                            "p95_us": 140.0,
-                            "estimates": _ESTIMATES,
-                            "warnings": [],
-                        }
-                    ],
-                    "apprentice": None,
-                    "notes": [],
-                }
-            ]
-        },
+    model_config = shown(
+        _WINDOW
+        | {
+            "placement": "home",
+            "slots": "first",
+            "limit": 20_000,
+            "deciding": [_DECIDING],
+            "shadows": [_SHADOW],
+            "apprentice": None,
+            "notes": [],
+        }
     )
 
     placement: str

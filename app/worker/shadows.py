@@ -62,7 +62,7 @@ class ShadowJob:
         self._contests = Contests(catalogues)
         self._catalogue: Catalogue | None = None
         self._conduct: dict[str, _Conduct] = {}
-        self._forgot_s = 0.0
+        self._forget_s = 0.0
 
     async def close(self) -> None:
         """End what follows the arms."""
@@ -71,7 +71,8 @@ class ShadowJob:
     async def round(self) -> float:
         """Judge a batch; returns how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
         shadows = await self._shadows()
-        await self._forget()
+        if asyncio.get_running_loop().time() >= self._forget_s:
+            await self.forget()
         async with self._store.turn() as turn:
             if turn is None:
                 return INTERVAL_S  # another worker is at it
@@ -149,10 +150,8 @@ class ShadowJob:
             for key, conduct in self._conduct.items()
         )
 
-    async def _forget(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if now_s < self._forgot_s + FORGET_EVERY_S and self._forgot_s:
-            return
+    async def forget(self) -> None:
+        """Delete what is old. Raises ``PostgresUnavailable``."""
         before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - KEPT
         if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
-            self._forgot_s = now_s
+            self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

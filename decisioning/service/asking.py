@@ -69,9 +69,7 @@ def as_json(asked: Asked) -> dict[str, Any]:
 
 def from_json(kept: Mapping[str, Any]) -> Asked:
     """The inverse of ``as_json``."""
-    since, until = (
-        None if kept[n] is None else datetime.fromisoformat(kept[n]) for n in ("since", "until")
-    )
+    since, until = (None if kept[n] is None else datetime.fromisoformat(kept[n]) for n in ("since", "until"))
     question = Question(
         kept["placement"], since, until, kept["limit"], kept["slots"], kept["reward"], kept["start"]
     )

@@ -58,7 +58,9 @@ class EvaluationStore:
                 text("SELECT count(*) FROM evaluations WHERE state IN ('waiting', 'running')")
             )
             if (waiting or 0) >= MOST_OPEN:
-                raise Conflict(f"{waiting} evaluations are waiting already; ask again when some of them are done")
+                raise Conflict(
+                    f"{waiting} evaluations are waiting already; ask again when some of them are done"
+                )
             await connection.execute(
                 text(
                     "INSERT INTO evaluations (evaluation_id, request, author)"
