@@ -19,6 +19,8 @@ from bandits.decay import ForwardDecay
 from bandits.errors import ConformanceError, PolicyParameterError, StateCodecError
 from bandits.features import Encoder
 from bandits.policy import SHARED, Candidates, Facts, FloatArray, Policy, PolicySpec, Sums
+from bandits.sequential_laws import SEQUENTIAL_LAWS, Unlawful
+from bandits.sequential_policy import is_sequential
 from bandits.state import ArmTable, decode_state, encode_state, fold
 from bandits.worlds import (
     NOW_MS,
@@ -49,7 +51,11 @@ def checks_for(policy: Policy) -> Iterator[Check]:
 
     Each raises ``ConformanceError`` if the law is broken. They do not depend on each other.
     """
-    yield from (law for law in _LAWS if policy.width or law not in _LEARNERS_ONLY)
+    if is_sequential(policy):
+        yield from (law for law in _LAWS if law in _ANY_STATE)
+        yield from sequential_laws()
+    else:
+        yield from (law for law in _LAWS if policy.width or law not in _LEARNERS_ONLY)
 
 
 def check(policy: Policy) -> None:
@@ -66,17 +72,23 @@ def check(policy: Policy) -> None:
 
 def _law(body: Check) -> Check:
     """Register a check. Its docstring is the law as it is told to people."""
+    law = _stated(body)
+    _LAWS.append(law)
+    return law
+
+
+def _stated(body: Callable[[Any], None]) -> Check:
+    """A check that says whose law was broken, and how."""
 
     @wraps(body)
     def law(policy: Policy) -> None:
         try:
             body(policy)
         except Exception as error:
-            what = str(error) if isinstance(error, _Broken) else f"it raised {error!r}"
+            what = str(error) if isinstance(error, _Broken | Unlawful) else f"it raised {error!r}"
             who = f"{getattr(policy, 'name', '?')}@{getattr(policy, 'version', '?')}"
             raise ConformanceError(f"{who} breaks {body.__name__!r} ({body.__doc__}): {what}") from error
 
-    _LAWS.append(law)
     return law
 
 
@@ -339,6 +351,25 @@ def learning_stays_with_its_offer(policy: Policy) -> None:
 
 
 _LEARNERS_ONLY: frozenset[Check] = frozenset({learning_stays_with_its_offer})
+_ANY_STATE: frozenset[Check] = frozenset(
+    {
+        is_described,
+        refuses_unknown_parameters,
+        features_are_pure,
+        facts_count_if_declared,
+        propensities_are_chances,
+        distributions_are_exact,
+        masking_equals_leaving_out,
+        order_is_immaterial,
+    }
+)
+"""The laws that do not speak of sums."""
+
+
+def sequential_laws() -> Iterator[Check]:
+    """The laws of policies that are taught in one order."""
+    for body in SEQUENTIAL_LAWS:
+        yield _stated(body)
 
 
 def _with_others(facts: Facts) -> Facts:

@@ -12,6 +12,7 @@ from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import Policy, PolicySpec
 from bandits.propensity import PropensityPolicy
 from bandits.random import RandomPolicy
+from bandits.river_policy import RiverPolicy
 from bandits.squarecb import SquareCBPolicy
 from bandits.thompson import ThompsonPolicy
 from bandits.ucb import UCBPolicy
@@ -29,6 +30,7 @@ ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
         "lin_ucb": LinUCBPolicy,
         "logistic_thompson": LogisticThompsonPolicy,
         "squarecb": SquareCBPolicy,
+        "river": RiverPolicy,
     }
 )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bandits.features import Encoder, Feature
 from bandits.policy import BoolArray, Candidates, Facts, IntArray, Observation, Policy, Sums
+from bandits.sequential_policy import ModelState, is_sequential, teach
 from bandits.state import ArmTable, fold
 
 NOW_S = 1_750_000_000.0
@@ -36,7 +37,7 @@ class World:
         c, s = self.candidates, self.sums
         return World(
             self.name,
-            Sums(s.offers[rows], s.own[rows], s.shared),
+            replace(s, offers=s.offers[rows], own=s.own[rows]),
             replace(c, offers=c.offers[rows], prior=c.prior[rows], weight=c.weight[rows]),
         )
 
@@ -103,12 +104,21 @@ def table_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:
     return table
 
 
+def state_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable | ModelState:
+    """What a policy keeps that has learned from ``seen``: arms, or a model that was taught in this order."""
+    if not is_sequential(policy):
+        return table_of(policy, seen)
+    model = policy.fresh()
+    teach(policy, model, seen)
+    return ModelState(model)
+
+
 def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen: int | None = None) -> World:
     """``n`` candidates with distinct scores; about half of the arms are cold unless ``seen`` outcomes are asked for."""
     rng = np.random.default_rng([n, seed])
     offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
     warm = offers[: (n + 1) // 2] if seen is None else offers
-    table = table_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
+    table = state_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
     sums = table.read(policy, offers, policy.decay.tick(NOW_S))
     prior, weight = rng.random(n, dtype=np.float32), 0.1 + rng.random(n)
     facts = made_up_facts(policy.encoder, rng)

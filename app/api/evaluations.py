@@ -4,13 +4,11 @@ import secrets
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from app.api.deps import Reader, State, problems
+from app.api.deps import Reader, Scientist, State, problems
 from app.api.schemas import Id, from_ms
 from app.api.schemas_evaluation import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
-from app.keys import ApiKey
-from app.security import Allow
 from app.state import clock_ms
 from bandits.errors import BanditsError
 from decisioning.errors import Invalid
@@ -23,7 +21,6 @@ from decisioning.stores.policies import PolicyStore
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 
-Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]
 A_WEEK = timedelta(days=7)
 
 

@@ -15,6 +15,11 @@ FEATURES = (
     Feature("time", "time_of_day"),
 )
 WITH_PROPENSITY = (*FEATURES[:2], Feature("mart", "propensity"))
+RIVER_FEATURES = (
+    Feature("age", "numeric", "customer.age", low=0.0, high=100.0),
+    Feature("region", "category", "customer.region", values=("north", "south")),
+    Feature("topics", "interests", "customer.topics", topics=("sports", "music")),
+)
 OTHER_PARAMETERS = (
     PolicySpec("weak-prior", 2, "thompson", {"strength": 0.1, "default_propensity": 0.9999}),
     PolicySpec("never-forgets", 3, "thompson", {"half_life_days": 0, "draws": 8}),
@@ -30,6 +35,18 @@ OTHER_PARAMETERS = (
     PolicySpec("bounds-apart", 2, "lin_ucb", {"share": "none", "alpha": 0.0}),
     PolicySpec("gaps", 1, "squarecb"),
     PolicySpec("linear-gaps", 2, "squarecb", {"model": "linear", "gamma_exponent": 2.0, "half_life_days": 0}),
+    PolicySpec(
+        "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "explore": "inverse_gap"}
+    ),
+    PolicySpec("tree", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}),
+    PolicySpec(
+        "line",
+        1,
+        "river",
+        {"factory": "bandits.river_factories:linear", "inputs": "both"},
+        RIVER_FEATURES,
+        "value",
+    ),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
 WITH_FEATURES = (

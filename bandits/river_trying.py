@@ -1,0 +1,83 @@
+"""Trying a river pipeline out before it is used, so that what cannot be used is refused where it is registered."""
+
+import numpy as np
+
+from bandits.errors import BanditsError, PolicyParameterError
+from bandits.features import Feature
+from bandits.policy import Candidates, Observation
+from bandits.sequential_policy import Learned, SequentialPolicy
+
+TRIES = 60
+
+
+def try_out(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
+    """Teach two fresh models the same, and store one of them in between.
+
+    Raises
+    ------
+    PolicyParameterError
+        If the pipeline fails, has no stored form, goes on differently after it was stored, or is not deterministic.
+    """
+    try:
+        _try_out(policy, seed)
+    except BanditsError as error:
+        raise PolicyParameterError(
+            f"factory {factory!r} cannot be used: {error}", "parameters.factory"
+        ) from error
+    except Exception as error:
+        raise PolicyParameterError(
+            f"factory {factory!r} gives a pipeline that fails: {error!r}", "parameters.factory"
+        ) from error
+
+
+def _try_out(policy: SequentialPolicy, seed: int) -> None:
+    seen = _made_up(policy, seed)
+    whole, halves = policy.fresh(), policy.fresh()
+    if policy.pack(whole) != policy.pack(halves):
+        raise PolicyParameterError("it makes another model every time; set the seeds of all its parts")
+    for part in (seen[: TRIES // 2], seen[TRIES // 2 :]):
+        for observation in part:
+            policy.observe(whole, observation, 0.0)
+            policy.observe(halves, observation, 0.0)
+        if policy.pack(whole) != policy.pack(halves):
+            raise PolicyParameterError("it learns differently every time; set the seeds of all its parts")
+        halves = policy.unpack(policy.pack(halves))
+    _choose(policy, whole, seen[:5])
+    for observation in seen[:5]:
+        policy.observe(whole, observation, 0.0)
+        policy.observe(halves, observation, 0.0)
+    if policy.pack(whole) != policy.pack(halves):
+        raise PolicyParameterError("choosing teaches it, or it does not go on as before after it was stored")
+
+
+def _choose(policy: SequentialPolicy, model: object, seen: list[Observation]) -> None:
+    for observation in seen:
+        candidates = Candidates(
+            np.array([observation.offer, 9], dtype=np.uint32),
+            np.array([observation.prior, np.nan], dtype=np.float32),
+            np.ones(2),
+            observation.x,
+            observation.facts,
+        )
+        prepared = policy.prepare(Learned(candidates.offers, np.zeros((2, 0)), np.zeros(0), model))
+        policy.propensities(prepared, candidates)
+
+
+def _made_up(policy: SequentialPolicy, seed: int) -> list[Observation]:
+    rng = np.random.default_rng(seed)
+    seen = []
+    for _ in range(TRIES):
+        facts = {f.path: _fact(f, rng) for f in policy.encoder.features if f.path is not None}
+        prior = float(rng.random()) if rng.random() < 0.7 else float("nan")
+        x = policy.encoder.encode(facts, 0)
+        reward = float(rng.random() < 0.3)
+        seen.append(Observation(int(rng.integers(1, 6)), reward, prior, x, facts=facts))
+    return seen
+
+
+def _fact(feature: Feature, rng: np.random.Generator) -> object:
+    if feature.kind == "numeric":
+        return float(rng.normal())
+    if feature.kind == "interests":
+        return {topic: float(rng.random()) for topic in feature.topics or ("sports", "music")}
+    return str(rng.choice(feature.values or ("a", "b", "c")))

@@ -1,0 +1,92 @@
+"""Policies whose updates do not commute: the whole state is one model, taught in one order.
+
+They choose as all policies do. Instead of adding to arms, one owner at a time teaches the model, outcome by outcome.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import IntArray, Observation, Policy, Sums
+
+MODEL = "model"
+"""The field that holds the packed model among a policy's stored arms."""
+
+
+class SequentialPolicy(Policy, Protocol):
+    """A policy that learns one outcome after the other.
+
+    ``width`` is 0 and ``learn`` gives nothing, since there are no sums; ``prepare`` takes a ``Learned`` (or ``Sums``,
+    for a model that has learned nothing). Models are changed by ``observe`` alone.
+    """
+
+    sequential: bool
+
+    def fresh(self) -> Any:
+        """A model that has learned nothing: the same one every time."""
+        ...
+
+    def observe(self, model: Any, observation: Observation, at_s: float) -> None:
+        """Teach the model one outcome (``at_s``: Unix seconds), in place. Depends on nothing else."""
+        ...
+
+    def pack(self, model: Any) -> bytes:
+        """The stored form of a model, by a versioned codec. Raises ``StateCodecError`` if it has none."""
+        ...
+
+    def unpack(self, blob: bytes) -> Any:
+        """A model that goes on exactly as the packed one would have. Raises ``StateCodecError``."""
+        ...
+
+
+def is_sequential(policy: Policy) -> TypeGuard[SequentialPolicy]:
+    """Whether a policy is taught in one order. Others need not say that they are not."""
+    return bool(getattr(policy, "sequential", False))
+
+
+def learns(policy: Policy) -> bool:
+    """Whether a policy learns anything at all."""
+    return policy.width > 0 or is_sequential(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned(Sums):
+    """What a sequential policy prepares from, in the place of sums (which are empty)."""
+
+    model: Any
+
+
+class ModelState:
+    """The model of one sequential policy in memory, in the place of an ``ArmTable``.
+
+    ``epoch`` counts the folds that led here, as for arms.
+    """
+
+    __slots__ = ("epoch", "model", "width")
+
+    def __init__(self, model: Any, epoch: int = 0) -> None:
+        self.model = model
+        self.epoch = epoch
+        self.width = 0
+
+    def offers(self) -> list[int]:
+        """No offer has sums of its own."""
+        return []
+
+    def read(
+        self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
+    ) -> Learned:
+        """The model, to be prepared for ``offers``."""
+        return Learned(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
+
+
+def teach(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> int:
+    """Teach a model ``(observation, Unix seconds)`` pairs in the order given; returns how many there were."""
+    count = 0
+    for observation, at_s in seen:
+        policy.observe(model, observation, at_s)
+        count += 1
+    return count
