@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.schemas import Id, from_ms
 from app.api.schemas_evaluation import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
+from app.specs import candidate
 from app.state import clock_ms
-from bandits.errors import BanditsError
-from decisioning.errors import Invalid
 from decisioning.service.asking import Asked, as_json, spec_of
 from decisioning.service.comparing import compare
 from decisioning.service.evaluate import Question
@@ -19,7 +19,7 @@ from decisioning.stores.comparison import ComparisonReader, Window
 from decisioning.stores.evaluations import Evaluation, EvaluationStore
 from decisioning.stores.policies import PolicyStore
 
-router = APIRouter(prefix="/v1", tags=["policies"])
+router = APIRouter(prefix="/v1", tags=["policies"], route_class=JsonRoute)
 
 A_WEEK = timedelta(days=7)
 
@@ -35,12 +35,8 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     question = Question(
         body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
     )
-    asked = Asked(question, body.policy, body.spec)
-    try:
-        await spec_of(asked, PolicyStore(state.engine))
-    except BanditsError as error:
-        place = getattr(error, "field", None)
-        raise Invalid(f"spec.{place}" if place else "spec", str(error)) from None
+    asked = Asked(question, body.policy, None if body.spec is None else candidate(body.spec, clock_ms()))
+    await spec_of(asked, PolicyStore(state.engine))
     evaluation_id = f"ev-{secrets.token_hex(8)}"
     return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.config import get_settings
 from app.servers import server_urls
+from app.specs import candidate, yaml_values
+from app.state import clock_ms
 from bandits.errors import BanditsError
 from decisioning.errors import DecisioningError, Invalid
 from decisioning.service.asking import Asked, spec_of
@@ -23,8 +24,6 @@ from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.hindsight import HindsightReader
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import PATIENT_S, make_engine
-
-MAX_BYTES = 1_000_000
 
 
 def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:
@@ -35,11 +34,8 @@ def run(policy: str | None, spec: Path | None, question: Question, as_json: bool
     with server_urls(get_settings()) as urls:
         try:
             result = asyncio.run(_evaluate(urls.postgres_url, asked))
-        except Invalid as error:
-            _fail(f"{error.field}: {error}")
         except BanditsError as error:
-            field = getattr(error, "field", None)
-            _fail(f"{field}: {error}" if field else str(error))
+            _fail(str(error))
         except DecisioningError as error:
             _fail(str(error))
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(lines(result)))
@@ -125,17 +121,16 @@ def _interval(found: Mapping[str, float | None]) -> str:
     return f"{value:.4f}  [{low:.4f}, {high:.4f}]" if low is not None and high is not None else f"{value:.4f}"
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as opened:
-            found = yaml.safe_load(opened.read(MAX_BYTES))
+        document = file.read_text(encoding="utf-8")
+        return candidate(yaml_values(document), clock_ms())
     except OSError as error:
         _fail(f"{file}: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        _fail(f"{file}: is not YAML or JSON: {' '.join(str(error).split())}")
-    if not isinstance(found, Mapping):
-        _fail(f"{file}: a specification is an object with fields such as algorithm")
-    return found
+    except UnicodeDecodeError:
+        _fail(f"{file}: is not UTF-8")
+    except Invalid as error:
+        _fail(f"{file}: {error.field}: {error}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Any
 from app.metrics import SHADOW_CHOICES, SHADOW_FAILURES, SHADOW_LAG, SHADOW_SKIPPED
 from app.state import clock_ms
 from app.tasks import TaskSet
+from bandits.sequential_policy import learns
 from decisioning.catalog import Catalogue
 from decisioning.evaluating import judge
 from decisioning.records import Decided
@@ -138,7 +139,7 @@ class ShadowJob:
         wanted = {key for keys in shadows.values() for key in keys}
         now_s = asyncio.get_running_loop().time()
         self._conduct = {key: self._conduct.get(key) or _Conduct(now_s) for key in wanted}
-        self._followers.want([key for key in wanted if key in self._roster and self._roster[key].width])
+        self._followers.want([key for key in wanted if key in self._roster and learns(self._roster[key])])
         return shadows
 
     def _ready(self) -> bool:

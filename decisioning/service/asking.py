@@ -20,7 +20,7 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question about a policy: one that is known (``name@version``), or any specification."""
+    """A question about a policy: one that is known (``name@version``), or any specification (as ``spec_body``)."""
 
     question: Question
     policy: str | None = None
@@ -38,7 +38,7 @@ async def spec_of(asked: Asked, registry: Registry) -> PolicySpec:
         If the specification is not one.
     """
     if asked.spec is not None:
-        return parse_spec({"name": "candidate", "version": 1, **asked.spec})
+        return parse_spec(asked.spec)
     assert asked.policy is not None
     known = {spec.key: spec for spec in BUILT_IN}
     if asked.policy in known:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bandits.policy import Policy
+from bandits.sequential_policy import learns
 from decisioning.catalog import Catalogue
 from decisioning.catalog.deployment import Deployment
 from decisioning.catalog.model import Placement
@@ -106,13 +107,13 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
         else:
             left_out[reason] += 1
     found, warnings = estimate(columns_of(usable))
-    learns = policy is not None and policy.width > 0
+    learned = policy is not None and learns(policy)
     narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
     warnings += notes_on(
-        1.0 if policy is None else policy.epsilon, learns, narrowed, left_out.total(), len(usable)
+        1.0 if policy is None else policy.epsilon, learned, narrowed, left_out.total(), len(usable)
     )
     known = sum(row["known"] for row in usable)
-    if learns and known:
+    if learned and known:
         warnings.append(
             f"In {known} of {len(usable)} slots the outcome was known when the policy was asked, and it may have "
             "learned from it already; their estimates are a little too good."

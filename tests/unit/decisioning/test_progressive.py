@@ -261,3 +261,18 @@ def test_errors_of_the_target_are_counted() -> None:
         target.meet(decided, as_logged(decided, log.catalogue.view("home")))
     assert (target.seen.failed, target.seen.left_out) == (3, {"failed": 3})
     assert len(target.seen.reward) == 6
+
+
+def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
+    spec = PolicySpec(
+        "pipeline", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.05}
+    )
+    log = log_of(RANDOM, 300)
+    target = walk(log, spec)
+    assert target.learned > 280
+    seen = target.seen
+    assert seen.failed == 0
+    late = range(200, 300)
+    silver = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [2]]
+    others = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [7]]
+    assert np.mean(silver) > 0.5 > 0.1 > np.mean(others)
