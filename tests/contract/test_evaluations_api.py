@@ -1,13 +1,23 @@
 """What a policy would have earned, asked through the API, run behind it, on decisions that were really made."""
 
+import asyncio
+import json
 from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text as sql
+from typer.testing import CliRunner, Result
 
+from app.cli import app
+from app.config import Settings
 from app.state import clock_ms
+from app.worker.evaluations import EvaluationJob, in_a_process
+from decisioning.stores.evaluations import EvaluationStore
 from tests.contract.canaries import place
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 
@@ -164,3 +174,93 @@ async def test_not_too_many_at_once(log: Nextbest, monkeypatch: pytest.MonkeyPat
 
 async def test_unknown_evaluations(api: Instance) -> None:
     problem_of(await api.call("GET", "/v1/evaluations/ev-none"), 404)
+
+
+@pytest.fixture
+def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module's servers, as processes find them."""
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", str(settings.postgres_url))
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", str(settings.redis_url))
+    monkeypatch.setenv("NEXTBEST_BUCKETS", str(settings.buckets))
+
+
+async def command(*words: object, status: int = 0) -> Result:
+    """`nextbest policies evaluate`, in a thread of its own."""
+    arguments = ["policies", "evaluate", *map(str, words)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.mark.usefixtures("environment")
+async def test_the_command_tells_the_same(log: Nextbest, tmp_path: Path) -> None:
+    asked = {"policy": "thompson@1", "placement": "taught", "slots": "all", "reward": "value"}
+    found = await evaluated(log, asked)
+    options = ("--placement", "taught", "--slots", "all", "--reward", "value")
+    printed = json.loads((await command("thompson@1", *options, "--json")).stdout)
+    assert printed.pop("us_per_decision") > 0
+    for name in ("from", "to"):
+        assert datetime.fromisoformat(printed.pop(name)) == datetime.fromisoformat(found.pop(name))
+    assert printed == {name: value for name, value in found.items() if name != "us_per_decision"}
+
+    file = tmp_path / "greedy.yaml"
+    file.write_text("algorithm: thompson\nparameters: {epsilon: 0.01, strength: 1}\n", encoding="utf-8")
+    text = (await command("--spec", file, "--placement", "drawn", "--from", "2026-01-01")).stdout
+    assert "candidate@1 in drawn, cold start, acceptance a first slot" in text
+    assert "would have earned, DR" in text
+    assert "random@1" in text
+    assert "! The target learned from what other policies showed." in text
+
+
+@pytest.mark.usefixtures("environment")
+async def test_the_command_says_what_is_wrong(log: Nextbest, tmp_path: Path) -> None:
+    assert log
+    file = tmp_path / "wrong.yaml"
+    file.write_text("algorithm: thompson\nparameters: {epsilon: 7}\n", encoding="utf-8")
+    refused = await command("--spec", file, "--placement", "drawn", status=1)
+    assert "spec.parameters.epsilon" in refused.stderr
+    assert (
+        "no such file"
+        in (await command("--spec", tmp_path / "none.yaml", "--placement", "drawn", status=1)).stderr.lower()
+    )
+    assert "nobody@1" in (await command("nobody@1", "--placement", "drawn", status=1)).stderr
+    assert "'desk'" in (await command("random@1", "--placement", "desk", status=1)).stderr
+    for wrong in (("random@1", "--spec", file), (), ("random@1", "--from", "yesterday")):
+        await command(*wrong, "--placement", "drawn", status=2)
+
+
+@pytest.mark.usefixtures("environment")
+async def test_workers_run_it_in_a_process_of_its_own(log: Nextbest) -> None:
+    body = {"policy": "thompson@1", "placement": "taught"}
+    asked = await log.api.ok("POST", "/v1/evaluations", json=body)
+    store = EvaluationStore(log.api.state.engine)
+    assert await store.take() == asked["evaluation_id"]
+    assert await in_a_process(asked["evaluation_id"]) == 0
+    found = await log.api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
+    assert (found["state"], found["result"]["decisions"]) == ("done", 60)
+    assert await in_a_process("ev-none") != 0
+
+
+async def test_a_process_that_dies_leaves_a_failed_evaluation(log: Nextbest) -> None:
+    body = {"policy": "thompson@1", "placement": "taught"}
+    asked = await log.api.ok("POST", "/v1/evaluations", json=body)
+
+    async def dies(evaluation_id: str) -> int:
+        assert evaluation_id == asked["evaluation_id"]
+        return -9
+
+    await EvaluationJob(EvaluationStore(log.api.state.engine), dies).round()
+    found = await log.api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
+    assert (found["state"], found["error"]) == ("failed", "its process ended with -9")
+
+
+async def test_an_evaluation_whose_worker_is_gone_is_taken_again(log: Nextbest) -> None:
+    body = {"policy": "thompson@1", "placement": "taught"}
+    asked = await log.api.ok("POST", "/v1/evaluations", json=body)
+    store = EvaluationStore(log.api.state.engine)
+    assert await store.take() == asked["evaluation_id"]
+    assert await store.take() is None
+    async with log.api.state.engine.begin() as connection:
+        await connection.execute(sql("UPDATE evaluations SET alive_at = alive_at - interval '2 minutes'"))
+    assert await store.take() == asked["evaluation_id"]
+    await store.fail(asked["evaluation_id"], "enough")

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.worker import shadows
 from bandits.policy import PolicySpec
 from decisioning.stores.policies import PolicyStore
-from tests.contract.canaries import add_bad_policy, deploy, place, raises
+from tests.contract.canaries import BadPolicy, deploy, place, raises
 from tests.contract.support import Nextbest, decide, eventually, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,9 +141,11 @@ async def test_decisions_that_were_taken_back_are_left_out(shop: Nextbest) -> No
 async def test_errors_and_slowness_of_a_shadow_are_shown_and_harm_nobody(
     shop: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_bad_policy(shop.worker.roster, "bad", raises)
-    for name in ("bad", "slow"):
-        await PolicyStore(shop.api.state.engine).register(PolicySpec(name, 1, "random"), "tests")
+    specs = [PolicySpec(name, 1, "random") for name in ("bad", "slow")]
+    shop.worker.roster.add(specs)
+    shop.worker.roster._policies["bad@1"] = BadPolicy(specs[0], raises)
+    for spec in specs:
+        await PolicyStore(shop.api.state.engine).register(spec, "tests")
     await prepared(shop, "edge", champion="random@1", shadows=["bad@1", "thompson@1"])
     answers = await visits(shop, "edge", 10)
     assert all(answer["offers"] and answer["degraded"] == [] for answer in answers)
