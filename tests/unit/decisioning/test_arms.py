@@ -28,11 +28,8 @@ def test_arms_with_what_was_learned_and_selected() -> None:
     table.add(f"1:{policy.decay.period(1_700_000_000.0)}", np.array([50.0, 20.0, 5.0]) * weight)
     selected = {"gold": Selected(30, 20, 9), "bronze": Selected(10, 4, 1)}
     gold, bronze = arms_of(policy, table, tick, NUMBERS, {"bronze", "gold", "gone"}, selected)
-    assert (gold.offer_id, gold.observations, gold.successes) == (
-        "gold",
-        pytest.approx(50),
-        pytest.approx(20),
-    )
+    assert gold.offer_id == "gold"
+    assert (gold.observations, gold.successes) == pytest.approx((50, 20))
     assert gold.observed[0] == pytest.approx(0.4)
     assert gold.believed is not None
     assert gold.believed[1] < gold.believed[0] < gold.believed[2]
