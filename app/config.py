@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     import_bytes: int = Field(268_435_456, ge=1024, description="largest body of an import")
     archive_interval_ms: int = Field(200, ge=1, le=60_000, description="how often the log is archived")
     expire_interval_ms: int = Field(250, ge=1, le=60_000, description="how often reward windows are closed")
+    guard_interval_ms: int = Field(1000, ge=10, le=60_000, description="how often canaries are looked at")
+    drift_interval_ms: int = Field(5000, ge=10, le=600_000, description="how often drift is looked for")
+    drift_horizon_s: int = Field(
+        600, ge=1, le=31_536_000, description="drift: what is not accepted by then counts as not accepted"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

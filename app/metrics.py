@@ -9,7 +9,16 @@ REQUEST_SECONDS = Histogram(
     ["route"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
-DECISIONS = Counter("nextbest_decisions", "Decisions, by placement and policy", ["placement", "policy"])
+DECISIONS = Counter(
+    "nextbest_decisions",
+    "Decisions, by placement, policy and group",
+    ["placement", "policy", "version", "group"],
+)
+POLICY_FAILURES = Counter(
+    "nextbest_policy_failures",
+    "Decisions that a policy should have made and could not, by reason",
+    ["placement", "policy", "reason"],
+)
 DEGRADED = Counter("nextbest_degraded", "Decisions that were degraded, by reason", ["reason"])
 MISSING = Counter(
     "nextbest_missing_attributes",
@@ -25,4 +34,23 @@ RELEASED = Counter("nextbest_released", "Decisions whose reservations were given
 JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that failed", ["job"])
 ARCHIVE_LAG = Gauge(
     "nextbest_archive_lag_seconds", "Age of the newest archived record", multiprocess_mode="mostrecent"
+)
+
+ROLLBACKS = Counter(
+    "nextbest_rollbacks", "Canaries that guardrails rolled back, by cause", ["placement", "policy", "cause"]
+)
+CANARY_EVIDENCE = Gauge(
+    "nextbest_canary_log_e",
+    "Evidence that the canary is worse than the champion: log of the e-value",
+    ["placement"],
+    multiprocess_mode="mostrecent",
+)
+CANARY_OBSERVATIONS = Gauge(
+    "nextbest_canary_observations",
+    "Customers of the canary whose result is counted",
+    ["placement"],
+    multiprocess_mode="mostrecent",
+)
+DRIFTS = Counter(
+    "nextbest_drifts", "Changes of an offer's acceptance that were detected", ["placement", "offer"]
 )

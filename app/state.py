@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings, modules_of
 from app.keys import ApiKey, KeyStore
-from app.metrics import MISSING
+from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet, cancelled
 from bandits.river_policy import allow_factories
 from decisioning.catalog import Catalogue
 from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from decisioning.keys import Keys
+from decisioning.records import Header, group_of
 from decisioning.replica import ArmReplica
 from decisioning.roster import Roster
 from decisioning.service.decide import DecisionService
@@ -58,6 +59,13 @@ async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
 def _count_missing(missing: Mapping[str, int]) -> None:
     for attribute, count in missing.items():
         MISSING.labels(attribute).inc(count)
+
+
+def _count_decided(header: Header) -> None:
+    placement, policy = header["placement"], header["policy"]
+    DECISIONS.labels(placement, policy["name"], policy["version"], group_of(header)).inc()
+    if failed := header.get("failed"):
+        POLICY_FAILURES.labels(placement, failed["policy"], failed["reason"]).inc()
 
 
 def clock_ms() -> int:
@@ -114,6 +122,7 @@ class ApiState:
             units=self.units,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
+            on_decided=_count_decided,
         )
         self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
 

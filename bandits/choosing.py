@@ -31,10 +31,11 @@ def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
 
 def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) -> Distribution:
     """How often each candidate's ``score x weight`` is the best of a joint draw; ``scores``: ``(K, n)``, positive."""
-    contest = scores * weight.astype(scores.dtype)
+    exact = weight.astype(scores.dtype)  # tiny weights may vanish here
+    contest = scores * exact
 
     def distribution(available: BoolArray) -> FloatArray:
-        if not weight[available].any():  # every draw is a tie
+        if not exact[available].any():  # every draw is a tie
             return with_floor(available.astype(np.float64), available, epsilon)
         left = contest if available.all() else np.where(available, contest, contest.dtype.type(-1.0))
         wins = np.bincount(np.argmax(left, axis=1), minlength=left.shape[1])

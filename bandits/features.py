@@ -236,7 +236,10 @@ def _check_time(feature: Feature) -> None:
         ZoneInfo(zone)
     except Exception:  # whatever it raises for a name that is none
         _require(False, "time_zone", f"a time zone is an IANA name such as Europe/Berlin, not {zone!r}")
-    _require(feature.harmonics in (1, 2), "harmonics", f"harmonics is 1 or 2, not {feature.harmonics!r}")
+    whole = isinstance(feature.harmonics, int)
+    _require(
+        whole and feature.harmonics in (1, 2), "harmonics", f"harmonics is 1 or 2, not {feature.harmonics!r}"
+    )
 
 
 NO_ENCODER = Encoder()

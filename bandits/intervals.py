@@ -17,3 +17,22 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float | Non
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     return rate, max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def newcombe(
+    successes: float, trials: float, other_successes: float, other_trials: float, z: float = Z95
+) -> tuple[float | None, float, float]:
+    """The difference of two observed proportions and its interval: ``(difference, low, high)``.
+
+    Newcombe, *Interval estimation for the difference between independent proportions: comparison of eleven methods*,
+    Statistics in Medicine 17 (1998), method 10: made of the score intervals of both. Without trials of one of them
+    ``(None, -1, 1)``.
+    """
+    rate, low, high = wilson(successes, trials, z)
+    other, other_low, other_high = wilson(other_successes, other_trials, z)
+    if rate is None or other is None:
+        return None, -1.0, 1.0
+    difference = rate - other
+    down = math.hypot(rate - low, other_high - other)
+    up = math.hypot(high - rate, other - other_low)
+    return difference, max(difference - down, -1.0), min(difference + up, 1.0)

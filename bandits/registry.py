@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from bandits.calibrated import CalibratedPolicy
+from bandits.epsilon_greedy import EpsilonGreedyPolicy
 from bandits.errors import UnknownPolicy
 from bandits.lin_ucb import LinUCBPolicy
 from bandits.linear_thompson import LinearThompsonPolicy
@@ -14,10 +15,14 @@ from bandits.random import RandomPolicy
 from bandits.river_policy import RiverPolicy
 from bandits.squarecb import SquareCBPolicy
 from bandits.thompson import ThompsonPolicy
+from bandits.ucb import UCBPolicy
+from bandits.wording import did_you_mean
 
 ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
     {
         "thompson": ThompsonPolicy,
+        "ucb": UCBPolicy,
+        "epsilon_greedy": EpsilonGreedyPolicy,
         "random": RandomPolicy,
         "propensity": PropensityPolicy,
         "calibrated": CalibratedPolicy,
@@ -49,5 +54,6 @@ def build(spec: PolicySpec) -> Policy:
     except KeyError:
         raise UnknownPolicy(
             f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
+            f"{did_you_mean(spec.algorithm, ALGORITHMS)}"
         ) from None
     return algorithm(spec)

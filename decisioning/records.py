@@ -257,6 +257,15 @@ def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:
     return f"{'c' if counts else 't'} {group}:{goal} {channel}"
 
 
+def group_of(header: Header) -> str:
+    """The group that a decision was made for, also where it was logged before there were several."""
+    if "group" in header:
+        return str(header["group"])
+    if header.get("source") == "history":
+        return "imported"
+    return "control" if header.get("control") else "champion"
+
+
 def answer(header: Header) -> Header:
     """What the caller gets of a decision: the public part of its header, with the defaults if nothing was right."""
     found = {key: header[key] for key in ANSWER_KEYS}

@@ -13,7 +13,7 @@ from app.api.schemas_decisions import (
     check_context,
 )
 from app.api.schemas_rules import ExplanationAnswer
-from app.metrics import DECISIONS, DEGRADED
+from app.metrics import DEGRADED
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.service.decide import Request as Question
 from decisioning.service.explaining import explain_logged
@@ -48,7 +48,6 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
             baseline=None if body.baseline is None else tuple(body.baseline),
         )
     )
-    DECISIONS.labels(body.placement, answer["policy"]["name"]).inc()
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from app.api.schemas import Id, Instant, shown
 
-Dimension = Literal["offer", "policy", "placement", "segment", "hour", "day"]
+Dimension = Literal["offer", "policy", "placement", "group", "segment", "hour", "day"]
 
 _COUNTS = {
     "decided": 100,
@@ -31,7 +31,7 @@ class AcceptanceQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: list[Dimension] = Field(["policy"], min_length=1, max_length=6, description="what to group by")
+    by: list[Dimension] = Field(["policy"], min_length=1, max_length=7, description="what to group by")
     start: Instant | None = Field(
         None, alias="from", description="decisions of the hours that begin at this time or later"
     )
@@ -57,6 +57,9 @@ class AcceptanceRow(BaseModel):
     policy: str | None = None
     version: int | None = Field(None, description="of the policy")
     placement: str | None = None
+    group: str | None = Field(
+        None, description="for which group it was decided: champion, canary, a control group, caller"
+    )
     segment: str | None = None
     hour: datetime | None = None
     day: datetime | None = None
@@ -73,6 +76,12 @@ class AcceptanceRow(BaseModel):
     rate: float | None = Field(description="accepted / observed; null without observations")
     low: float = Field(description="lower end of the Wilson 95 % interval")
     high: float = Field(description="upper end of the Wilson 95 % interval")
+    lift: float | None = Field(
+        None, description="by group: the rate as a share of the champion's, less 1; null if that is not known"
+    )
+    difference: float | None = Field(None, description="by group: the rate less the champion's")
+    difference_low: float | None = Field(None, description="lower end of Newcombe's 95 % interval")
+    difference_high: float | None = Field(None, description="upper end of Newcombe's 95 % interval")
 
 
 class AcceptanceReport(BaseModel):

@@ -15,6 +15,7 @@ from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
+from app.worker.guard import Guard
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.policies import PolicySupervisor, Warmer
@@ -24,11 +25,12 @@ from bandits.sequential_policy import is_sequential
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver
+from decisioning.stores.archive import Archiver, ArchiveReader
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.feed import RosterFeed
+from decisioning.stores.guard import CanaryStore
 from decisioning.stores.loader import load_functions
 from decisioning.stores.models import ModelStore
 from decisioning.stores.pipe import Pipe
@@ -59,6 +61,10 @@ async def run_worker(settings: Settings) -> None:
     arms = ArmStore(redis, keys)
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
     keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
+    interval_s = settings.guard_interval_ms / 1000
+    guardrails = Guard(
+        CanaryStore(engine), CatalogueStore(engine), reader, ArchiveReader(engine), clock_ms, interval_s
+    )
     feed = RosterFeed(PolicyStore(engine), roster)
     archiver_job = ArchiverJob(archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
 
@@ -78,6 +84,7 @@ async def run_worker(settings: Settings) -> None:
         "warm starts": warmer.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
+        "guardrails": guardrails.round,
     }
 
     async def guard() -> float:

@@ -39,13 +39,15 @@ class Guardrails:
 
     It is worse than the champion by more than ``margin`` (in acceptance) with an always-valid test at level ``alpha``;
     or of its decisions at least ``min_failures``, and more than ``max_failure_share``, could not be made by it because
-    it raised an error; or because it was slower than its budget.
+    it raised an error; or because it was slower than its budget. What is not accepted ``horizon_s`` after the decision
+    counts as not accepted.
     """
 
     alpha: float = 0.01
     margin: float = 0.0
     max_failure_share: float = 0.01
     min_failures: int = 5
+    horizon_s: int = 600
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class DecisionService:
         units: Units | None = None,
         policy_budget_ms: float = 20.0,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
+        on_decided: Callable[[Header], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._roster = roster
@@ -68,6 +69,7 @@ class DecisionService:
         self._entropy = entropy
         self._units = units or NoUnits()
         self._on_missing = on_missing
+        self._on_decided = on_decided
         self._remembered = Remembered()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -96,10 +98,13 @@ class DecisionService:
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
                 header = await self._decide(work)
-                return answer(header) | self._chooser.explain(work, header)
+                explanation = self._chooser.explain(work, header)
         except TimeoutError:
             self._take_back(work)
-            return answer(self._defaults(work, "deadline_exceeded"))
+            header, explanation = self._defaults(work, "deadline_exceeded"), {}
+        if self._on_decided is not None:
+            self._on_decided(header)
+        return answer(header) | explanation
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""

@@ -13,7 +13,15 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import PostgresUnavailable
-from decisioning.records import Decided, Identity, Outcome, facts_text, parse_decided, parse_facts
+from decisioning.records import (
+    Decided,
+    Identity,
+    Outcome,
+    facts_text,
+    group_of,
+    parse_decided,
+    parse_facts,
+)
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
     INSERT_DECISIONS,
@@ -179,6 +187,7 @@ def _decision_row(d: Decided) -> tuple[Any, ...]:
         *(d.bucket, d.position, to_json(header).decode()),
         *(d.candidates.astype("<u4").tobytes(), d.priors.astype("<f4").tobytes()),
         None if d.factors is None else d.factors.astype("<f8").tobytes(),
+        group_of(header),
     )
 
 

@@ -14,6 +14,7 @@ DECISION_COLUMNS = (
     "candidates",
     "priors",
     "factors",
+    "grp",
 )
 OUTCOME_COLUMNS = (
     "decision_id",
@@ -41,31 +42,38 @@ STAGING = (
     "CREATE TEMP TABLE stage_outcomes (LIKE outcomes) ON COMMIT DELETE ROWS",
 )
 
+GROUP_OF = (
+    "coalesce(d.grp, d.header ->> 'group', CASE WHEN d.header ->> 'source' = 'history' THEN 'imported'"
+    " WHEN (d.header ->> 'control')::boolean THEN 'control' ELSE 'champion' END)"
+)
+"""The group of a decision ``d``; its column is empty where it was archived before there was one."""
+ROLLED_UP = "hour, placement, policy, offer_id, grp"
+
 INSERT_DECISIONS = f"""
 WITH fresh AS (
     INSERT INTO decisions ({", ".join(DECISION_COLUMNS)})
     SELECT {", ".join(DECISION_COLUMNS)} FROM stage_decisions
     ON CONFLICT DO NOTHING
-    RETURNING decided_at, placement, policy, header
+    RETURNING decided_at, placement, policy, grp, header
 )
-INSERT INTO acceptance AS a (hour, placement, policy, offer_id, decided)
-SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', count(*)
+INSERT INTO acceptance AS a ({ROLLED_UP}, decided)
+SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', grp, count(*)
 FROM fresh, jsonb_array_elements(header -> 'offers') AS offer
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET decided = a.decided + excluded.decided
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT ({ROLLED_UP}) DO UPDATE SET decided = a.decided + excluded.decided
 """
 
-# What one outcome adds to the roll-up, by column.
+# What one outcome `o` adds to the roll-up, by column.
 OUTCOME_COUNTS = {
-    "decided": "-count(*) FILTER (WHERE outcome = 'withdrawn')",
-    "presented": "count(*) FILTER (WHERE outcome = 'presented' AND NOT late)",
-    "clicked": "count(*) FILTER (WHERE outcome = 'clicked' AND NOT late)",
-    "accepted": "count(*) FILTER (WHERE outcome = 'accepted' AND NOT late)",
-    "rejected": "count(*) FILTER (WHERE outcome = 'rejected' AND NOT late)",
-    "ignored": "count(*) FILTER (WHERE outcome = 'expired' AND reward IS NOT NULL)",
-    "unobserved": "count(*) FILTER (WHERE outcome = 'expired' AND reward IS NULL)",
-    "late": "count(*) FILTER (WHERE late)",
-    "value": "coalesce(sum(value) FILTER (WHERE outcome = 'accepted' AND NOT late), 0)",
+    "decided": "-count(*) FILTER (WHERE o.outcome = 'withdrawn')",
+    "presented": "count(*) FILTER (WHERE o.outcome = 'presented' AND NOT o.late)",
+    "clicked": "count(*) FILTER (WHERE o.outcome = 'clicked' AND NOT o.late)",
+    "accepted": "count(*) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late)",
+    "rejected": "count(*) FILTER (WHERE o.outcome = 'rejected' AND NOT o.late)",
+    "ignored": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NOT NULL)",
+    "unobserved": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NULL)",
+    "late": "count(*) FILTER (WHERE o.late)",
+    "value": "coalesce(sum(o.value) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late), 0)",
 }
 
 INSERT_OUTCOMES = f"""
@@ -73,30 +81,32 @@ WITH fresh AS (
     INSERT INTO outcomes ({", ".join(OUTCOME_COLUMNS)})
     SELECT {", ".join(OUTCOME_COLUMNS)} FROM stage_outcomes
     ON CONFLICT DO NOTHING
-    RETURNING decided_at, placement, policy, offer_id, outcome, value, late, reward
+    RETURNING decision_id, decided_at, placement, policy, offer_id, outcome, value, late, reward
 )
-INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(OUTCOME_COUNTS)})
-SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(OUTCOME_COUNTS.values())}
-FROM fresh
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET
+INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
+SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
+    {", ".join(OUTCOME_COUNTS.values())}
+FROM fresh AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
     {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
 """
 
 REBUILD_ACCEPTANCE = (
     "TRUNCATE acceptance",
-    """
-    INSERT INTO acceptance AS a (hour, placement, policy, offer_id, decided)
-    SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', count(*)
-    FROM decisions, jsonb_array_elements(header -> 'offers') AS offer
-    GROUP BY 1, 2, 3, 4
+    f"""
+    INSERT INTO acceptance AS a ({ROLLED_UP}, decided)
+    SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', {GROUP_OF}, count(*)
+    FROM decisions AS d, jsonb_array_elements(header -> 'offers') AS offer
+    GROUP BY 1, 2, 3, 4, 5
     """,
     f"""
-    INSERT INTO acceptance AS a (hour, placement, policy, offer_id, {", ".join(OUTCOME_COUNTS)})
-    SELECT date_trunc('hour', decided_at), placement, policy, offer_id, {", ".join(OUTCOME_COUNTS.values())}
-    FROM outcomes
-    GROUP BY 1, 2, 3, 4
-    ON CONFLICT (hour, placement, policy, offer_id) DO UPDATE SET
+    INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
+    SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
+        {", ".join(OUTCOME_COUNTS.values())}
+    FROM outcomes AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
+    GROUP BY 1, 2, 3, 4, 5
+    ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
         {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
     """,
 )

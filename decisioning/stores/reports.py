@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.stores.archive_sql import OUTCOME_COUNTS
+from decisioning.stores.archive_sql import GROUP_OF, OUTCOME_COUNTS
 from decisioning.stores.postgres import transaction
 
 DIMENSIONS = {
     "offer": "offer_id",
     "policy": "policy",
+    "group": "grp",
     "segment": "segment",
     "placement": "placement",
     "hour": "hour",
@@ -29,22 +30,22 @@ COUNTS = (
     "late",
     "value",
 )
-NAMES = {"offer": "offer_id"}
+NAMES = {"offer": "offer_id", "group": '"group"'}
 
 
 # The roll-up does not know of segments: they are taken from the log. Who is in several segments counts in each.
 _BY_SEGMENT = f"""(
-    SELECT date_trunc('hour', decided_at) AS hour, placement, policy, offer ->> 'offer_id' AS offer_id, segment,
-        count(*) AS decided, {", ".join(f"0 AS {c}" for c in COUNTS[1:])}
-    FROM decisions, jsonb_array_elements(header -> 'offers') AS offer,
+    SELECT date_trunc('hour', decided_at) AS hour, placement, policy, offer ->> 'offer_id' AS offer_id,
+        {GROUP_OF} AS grp, segment, count(*) AS decided, {", ".join(f"0 AS {c}" for c in COUNTS[1:])}
+    FROM decisions AS d, jsonb_array_elements(header -> 'offers') AS offer,
         jsonb_array_elements_text(coalesce(header -> 'segments', '[]')) AS s (segment)
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6
     UNION ALL
-    SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, segment,
+    SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF}, segment,
         {", ".join(OUTCOME_COUNTS[c] for c in COUNTS)}
     FROM outcomes AS o JOIN decisions AS d USING (decision_id, decided_at),
         jsonb_array_elements_text(coalesce(d.header -> 'segments', '[]')) AS s (segment)
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6
 ) AS by_segment"""
 
 

@@ -116,6 +116,14 @@ class LogReader:
             info = await self._redis.xinfo_stream(self._keys.log(bucket))
         return str(info["last-generated-id"].decode())
 
+    async def ends(self) -> dict[int, str]:
+        """The position of the last entry of each bucket that has one; quicker than ``last_positions``."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.xrevrange(self._keys.log(bucket), count=1)
+            replies = await pipe.execute()
+        return {bucket: entries[0][0].decode() for bucket, entries in enumerate(replies) if entries}
+
     async def without(self, positions: Mapping[int, str]) -> set[int]:
         """The buckets whose stream has no entry at the given position.
 

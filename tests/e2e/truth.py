@@ -107,12 +107,15 @@ async def check_arms(found: Stores) -> Arms:
 async def check_roll_ups(found: Stores) -> None:
     """Roll-ups equal a fold of decisions and outcomes. Values must be multiples of a power of two to be exact."""
     expected: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
-    decisions = await found.rows("SELECT decided_at, placement, policy, header FROM decisions")
+    decisions = await found.rows("SELECT decision_id, decided_at, placement, policy, header FROM decisions")
+    groups = {(row.decision_id, row.decided_at): row.header["group"] for row in decisions}
     for row in decisions:
         for offer in row.header["offers"]:
-            expected[_hour(row), row.placement, row.policy, offer["offer_id"]]["decided"] += 1
+            group = row.header["group"]
+            expected[_hour(row), row.placement, row.policy, offer["offer_id"], group]["decided"] += 1
     for row in await found.rows("SELECT * FROM outcomes"):
-        counts = expected[_hour(row), row.placement, row.policy, row.offer_id]
+        group = groups[row.decision_id, row.decided_at]
+        counts = expected[_hour(row), row.placement, row.policy, row.offer_id, group]
         if row.outcome == "withdrawn":
             counts["decided"] -= 1
         elif row.outcome == "expired":
@@ -124,7 +127,9 @@ async def check_roll_ups(found: Stores) -> None:
             if row.outcome == "accepted":
                 counts["value"] += row.value or 0
     stored = {
-        (row.hour, row.placement, row.policy, row.offer_id): {name: getattr(row, name) for name in COUNTS}
+        (row.hour, row.placement, row.policy, row.offer_id, row.grp): {
+            name: getattr(row, name) for name in COUNTS
+        }
         for row in await found.rows("SELECT * FROM acceptance")
     }
     assert stored == {key: {name: counts[name] for name in COUNTS} for key, counts in expected.items()}

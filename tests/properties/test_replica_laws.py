@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bandits.beta_arms import DAY_S
 from bandits.errors import StateCodecError
 from bandits.policy import Observation, Policy
 from bandits.random import RandomPolicy
 from bandits.state import ArmTable, fold
-from bandits.thompson import DAY_S, ThompsonPolicy
+from bandits.thompson import ThompsonPolicy
 from bandits.worlds import fingerprint
 from decisioning.replica import ArmReplica
 from tests.unit.bandits.pooled import PooledPolicy

@@ -210,7 +210,7 @@ class Unimpressed(ThompsonPolicy):
     """Learns, and does not care."""
 
     def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
-        odds = self._odds(candidates)
+        odds = self.odds(candidates)
         return odds / (1.0 + odds)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bandits.beta_arms import DAY_S
 from bandits.exploration import uniform
 from bandits.policy import Observation, Policy
 from bandits.random import RandomPolicy
+from bandits.registry import build
 from bandits.state import ArmTable, contributions
-from bandits.thompson import DAY_S, ThompsonPolicy
+from bandits.thompson import ThompsonPolicy
 from tests.unit.bandits.support import select, specification, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])
@@ -58,6 +60,15 @@ def test_thompson_beats_random(prior: float, seed: int) -> None:
     assert np.mean(at_random) < 0.17  # 4 deviations of 0.0115
     assert np.mean(learned) > 0.26  # half of the way from random to the best
     assert np.mean(learned[400:]) > 0.28
+
+
+@pytest.mark.parametrize("algorithm", ["ucb", "epsilon_greedy"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_other_simple_ones_beat_random_too(algorithm: str, seed: int) -> None:
+    rates = [0.05, 0.05, 0.05, 0.05, 0.4]
+    policy = build(specification(algorithm))
+    _, learned = simulate(policy, lambda _: rates, [np.nan] * 5, days=20, a_day=100, seed=seed)
+    assert np.mean(learned[1000:]) > 0.26
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -21,6 +21,7 @@ VIEW = view_of(NUMBERS, [1.0, 2.0, 1.1, 9.0, 1.2, 0.0, 1.05])
 PRIORS = np.array([0.3, 0.1, 0.2, 0.5, np.nan, 0.4, 0.25], dtype=np.float32)
 AVAILABLE = np.array([True, True, True, False, True, True, True])
 HERE = [number for number, there in zip(NUMBERS, AVAILABLE, strict=True) if there]
+EXPLORING = ["thompson", "ucb", "epsilon_greedy", "random"]
 Slate = tuple[tuple[int, float], ...]
 
 
@@ -49,7 +50,7 @@ def logged(algorithm: str, prefix: tuple[int, ...]) -> dict[int, float]:
     return {number: each.pop() for number, each in found.items()}
 
 
-@pytest.mark.parametrize("algorithm", ["thompson", "random"])
+@pytest.mark.parametrize("algorithm", EXPLORING)
 def test_first_slot(algorithm: str) -> None:
     probabilities = logged(algorithm, ())
     assert sorted(probabilities) == HERE
@@ -59,7 +60,7 @@ def test_first_slot(algorithm: str) -> None:
     assert abs(score) < 4
 
 
-@pytest.mark.parametrize("algorithm", ["thompson", "random"])
+@pytest.mark.parametrize("algorithm", EXPLORING)
 @pytest.mark.parametrize("slot", [1, 2])
 def test_later_slots_given_what_the_earlier_ones_took(algorithm: str, slot: int) -> None:
     prefixes = Counter(tuple(number for number, _ in slate[:slot]) for slate in slates(algorithm))
@@ -80,7 +81,7 @@ def test_later_slots_given_what_the_earlier_ones_took(algorithm: str, slot: int)
     assert tested > DECISIONS / 2
 
 
-@pytest.mark.parametrize("algorithm", ["thompson", "random"])
+@pytest.mark.parametrize("algorithm", EXPLORING)
 def test_whole_answers_are_as_likely_as_the_product_over_their_slots(algorithm: str) -> None:
     chance = {
         tuple(number for number, _ in slate): float(np.prod([probability for _, probability in slate]))
@@ -99,7 +100,7 @@ def test_whole_answers_are_as_likely_as_the_product_over_their_slots(algorithm: 
     assert abs(chi_squared_score(observed, expected)) < 4
 
 
-@pytest.mark.parametrize("algorithm", ["thompson", "random"])
+@pytest.mark.parametrize("algorithm", EXPLORING)
 def test_the_marginal_of_the_second_slot_follows_from_the_first(algorithm: str) -> None:
     first = logged(algorithm, ())
     marginal = dict.fromkeys(HERE, 0.0)

@@ -1,0 +1,92 @@
+"""``python -m benchmarks.guardrails``: how often, and after how many customers, guardrails roll a canary back.
+
+Every run is a stream of customers who are looked at after each of them, as nobody would dare with an ordinary test. The
+verdict is the one that the service takes: ``decisioning.guarding.judge``. A bound that is cheap to compute for all runs
+at once tells where it need not be asked.
+"""
+
+import argparse
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bandits.policy import FloatArray
+from bandits.sequential import PRIOR
+from decisioning.catalog.deployment import Guardrails
+from decisioning.guarding import Tally, judge
+
+A, B = PRIOR
+SHARES = (0.05, 0.2, 0.5)
+PAIRS = ((0.1, 0.1), (0.1, 0.08), (0.1, 0.05), (0.03, 0.015), (0.4, 0.3), (0.4, 0.2))
+
+
+def rolled_back_after(
+    canary_rate: float,
+    champion_rate: float,
+    share: float,
+    customers: int,
+    runs: int,
+    guardrails: Guardrails,
+    seed: int,
+) -> FloatArray:
+    """After how many customers, of canary and champion together, each run was rolled back; infinite if it was not.
+
+    ``share`` of the customers get the canary. Shape ``(runs,)``.
+    """
+    rng = np.random.default_rng(seed)
+    columns = np.arange(runs)
+    n, s, mixture = np.zeros((2, runs)), np.zeros((2, runs)), np.zeros((2, runs))
+    after = np.full(runs, np.inf)
+    rates = np.array([canary_rate, champion_rate])
+    for step in range(1, customers + 1):
+        arm = (rng.random(runs) >= share).astype(np.intp)
+        accepted = rng.random(runs) < rates[arm]
+        at = (arm, columns)
+        mixture[at] += np.log(np.where(accepted, A + s[at], B + n[at] - s[at]) / (A + B + n[at]))
+        n[at] += 1
+        s[at] += accepted
+        for run in np.flatnonzero(
+            (_bound(n, s, mixture, guardrails.margin) >= -np.log(guardrails.alpha)) & np.isinf(after)
+        ):
+            canary, champion = (Tally(int(n[k, run]), int(s[k, run])) for k in (0, 1))
+            if judge(canary, champion, guardrails) is not None:
+                after[run] = step
+    return after
+
+
+def _bound(n: FloatArray, s: FloatArray, mixture: FloatArray, margin: float) -> FloatArray:
+    """At least ``log e``: the average of the martingales at one pair of rates that the null hypothesis allows."""
+    champion = np.clip((s.sum(axis=0) + n[0] * margin) / n.sum(axis=0), margin + 1e-9, 1 - 1e-9)
+    rates = np.stack((np.clip(champion - margin, 1e-9, 1 - 1e-9), champion))
+    x, y = mixture - s * np.log(rates) - (n - s) * np.log1p(-rates)
+    bound: FloatArray = np.logaddexp(np.logaddexp(x, y), x + y) - np.log(3)
+    return bound
+
+
+def main() -> None:
+    """Print the table of ``docs/guardrails.md``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--alpha", type=float, default=Guardrails().alpha)
+    parser.add_argument("--margin", type=float, default=Guardrails().margin)
+    options = parser.parse_args()
+    guardrails = Guardrails(alpha=options.alpha, margin=options.margin)
+    table = Table(
+        "champion", "canary", "share", "rolled back", "customers of the canary until then (median, 90 %)"
+    )
+    for number, (champion, canary) in enumerate(PAIRS):
+        for share in SHARES:
+            after = rolled_back_after(
+                canary, champion, share, options.customers, options.runs, guardrails, number
+            )
+            done = after[np.isfinite(after)]
+            median, most = np.quantile(done, (0.5, 0.9)) * share if len(done) else (np.nan, np.nan)
+            row = (f"{champion:.1%}", f"{canary:.1%}", f"{share:.0%}", f"{len(done) / options.runs:.1%}")
+            table.add_row(*row, f"{median:,.0f}, {most:,.0f}" if len(done) else "-")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Canaries in the tests: deployments, the guard run by hand, and customers who answer at once."""
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from app.state import clock_ms
+from app.worker.guard import Guard
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, PolicySpec
+from bandits.random import RandomPolicy
+from decisioning.roster import Roster
+from decisioning.stores.archive import ArchiveReader
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.guard import CanaryStore
+from decisioning.stores.results import SLACK_MS
+from decisioning.stores.streams import LogReader
+from tests.contract.support import Instance, Nextbest, eventually
+
+GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
+
+
+def guard_of(nextbest: Nextbest, ahead_s: float = 0.0) -> Guard:
+    """A guard whose clock is ``ahead_s`` (and a little) ahead, so that it does not have to wait."""
+    state = nextbest.api.state
+    return Guard(
+        CanaryStore(state.engine),
+        CatalogueStore(state.engine),
+        LogReader(state.redis, state.keys),
+        ArchiveReader(state.engine),
+        lambda: clock_ms() + SLACK_MS + round(ahead_s * 1000),
+        1.0,
+    )
+
+
+async def place(api: Instance, placement: str, **more: Any) -> None:
+    """A placement with one slot and no controls."""
+    body = {"channel": "web", "slots": 1, "control_share": 0, "deadline_ms": 5000} | more
+    await api.ok("PUT", f"/v1/placements/{placement}", json=body)
+
+
+async def deploy(nextbest: Nextbest, placement: str, canary: str | dict[str, Any] | None, **more: Any) -> int:
+    """Give a placement a canary (by default half of the customers, from now on); returns the version of it."""
+    store = CatalogueStore(nextbest.api.state.engine)
+    body: dict[str, Any] = {"champion": "thompson@1", "guardrails": GUARDRAILS}
+    if isinstance(canary, str):
+        canary = {"policy": canary, "share": 0.5, "since_ms": clock_ms()}
+    body["canary"] = canary
+    published = await store.put("deployment", placement, body | more, "tests")
+    await in_force(nextbest.api, published.version)
+    return published.version
+
+
+async def in_force(api: Instance, version: int) -> None:
+    """Wait until an instance has the catalogue of a version."""
+
+    async def there() -> bool:
+        return api.state.current_catalogue().version >= version
+
+    await eventually(there)
+
+
+async def deployed(nextbest: Nextbest, placement: str) -> Any:
+    """The deployment of a placement as it is stored: version, body."""
+    return await nextbest.api.state.catalogues.newest("deployment", placement)
+
+
+class Crowd:
+    """Customers who come once each, and accept or reject at once, as often as their policy's rate says."""
+
+    def __init__(self, nextbest: Nextbest, placement: str, seed: int, **rates: float) -> None:
+        self._nextbest = nextbest
+        self._placement = placement
+        self._random = Random(seed)
+        self._rates = rates
+        self._came = 0
+        self.answers: list[Any] = []
+
+    async def come(self, count: int, *, silent: bool = False) -> list[Any]:
+        """So many more; returns what they were answered."""
+        api, answers = self._nextbest.api, []
+        for _ in range(count):
+            self._came += 1
+            body = {"customer_id": f"{self._placement}-{self._came}", "placement": self._placement}
+            answer = await api.ok("POST", "/v1/decisions", json=body, role="frontend")
+            answers.append(answer)
+            liked = self._random.random() < self._rates[answer["policy"]["name"]]
+            if not silent or liked:
+                outcome = "accepted" if liked else "rejected"
+                told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+                await api.ok("POST", "/v1/feedback", json=told | {"outcome": outcome}, role="frontend")
+        self.answers += answers
+        await self._nextbest.worker.drain()
+        return answers
+
+
+class BadPolicy(RandomPolicy):
+    """Chooses at random, if at all. ``how`` is called before."""
+
+    def __init__(self, spec: PolicySpec, how: Callable[[], None]) -> None:
+        super().__init__(spec)
+        self._how = how
+
+    def selector(self, prepared: Any, candidates: Candidates) -> Distribution:
+        """As ``random``, after what goes wrong."""
+        self._how()
+        distribution = super().selector(prepared, candidates)
+
+        def same(available: BoolArray) -> FloatArray:
+            return distribution(available)
+
+        return same
+
+
+def add_bad_policy(roster: Roster, name: str, how: Callable[[], None]) -> None:
+    """Put a policy in a process that no installation has."""
+    spec = PolicySpec(name, 1, "random")
+    roster.add([spec])
+    roster._policies[spec.key] = BadPolicy(spec, how)
+
+
+def raises() -> None:
+    """As a defect would."""
+    raise RuntimeError("this policy cannot choose")
+
+
+def dawdles() -> None:
+    """Take longer than a policy may."""
+    until_s = time.perf_counter() + 0.03
+    while time.perf_counter() < until_s:
+        pass

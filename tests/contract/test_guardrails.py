@@ -1,0 +1,243 @@
+"""Canaries that are rolled back by themselves, and those that are not: through the API, the log and the audit trail."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app.state import clock_ms
+from decisioning.errors import PreconditionFailed
+from decisioning.stores.guard import CanaryStore
+from tests.contract.canaries import (
+    Crowd,
+    add_bad_policy,
+    dawdles,
+    deploy,
+    deployed,
+    guard_of,
+    in_force,
+    place,
+    raises,
+)
+from tests.contract.support import Nextbest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def trail(nextbest: Nextbest, placement: str) -> Any:
+    """The newest entry of a placement's deployment in the audit trail."""
+    path = f"/v1/catalog?kind=deployment&id={placement}"
+    return (await nextbest.api.ok("GET", path, role="scientist"))[0]
+
+
+async def counted(nextbest: Nextbest, placement: str) -> Any:
+    """The newest test of a placement."""
+    return (await CanaryStore(nextbest.api.state.engine).tests(placement))[0]
+
+
+def rollbacks(placement: str, cause: str, policy: str = "random@1") -> float:
+    """The metric."""
+    labels = {"placement": placement, "policy": policy, "cause": cause}
+    return REGISTRY.get_sample_value("nextbest_rollbacks_total", labels) or 0.0
+
+
+async def test_a_canary_that_is_worse_is_rolled_back(shop: Nextbest) -> None:
+    await place(shop.api, "worse")
+    await deploy(shop, "worse", "random@1")
+    crowd, guard = Crowd(shop, "worse", 7, thompson=0.7, random=0.35), guard_of(shop)
+    for _ in range(30):
+        await crowd.come(20)
+        await guard.round()
+        version, body = await deployed(shop, "worse")
+        if body.get("canary") is None:
+            break
+    assert body["canary"] is None
+    assert body["was"] == ["random@1"]
+    assert body["champion"] == "thompson@1"
+    entry = await trail(shop, "worse")
+    assert (entry["author"], entry["version"]) == ("guardrails", version)
+    by_canary = [a for a in crowd.answers if a["policy"]["name"] == "random"]
+    assert "canary random@1 rolled back: it is worse than the champion" in entry["reason"]
+    assert f"of {len(by_canary)} customers" in entry["reason"]
+    assert f"of {len(crowd.answers) - len(by_canary)} customers" in entry["reason"]
+    assert rollbacks("worse", "worse") == 1
+    test = await counted(shop, "worse")
+    assert (test.cause, entry["reason"]) == ("worse", f"canary random@1 rolled back: {test.reason}")
+    await in_force(shop.api, version)
+    after = await crowd.come(20)
+    assert {a["policy"]["name"] for a in after} == {"thompson"}
+    await guard.round()
+    assert (await deployed(shop, "worse"))[0] == version
+
+
+async def test_an_equal_canary_stays_and_each_customer_counts_once(shop: Nextbest) -> None:
+    await place(shop.api, "equal")
+    version = await deploy(shop, "equal", "random@1")
+    crowd, guard = Crowd(shop, "equal", 8, thompson=0.5, random=0.5), guard_of(shop)
+    for _ in range(5):
+        await crowd.come(20)
+        await guard.round()
+        await guard.round()
+    test = await counted(shop, "equal")
+    by_canary = sum(a["policy"]["name"] == "random" for a in crowd.answers)
+    assert (test.canary.observations, test.others.observations) == (by_canary, 100 - by_canary)
+    assert (test.canary.decisions, test.others.decisions) == (by_canary, 100 - by_canary)
+    again = Crowd(shop, "equal", 9, thompson=1.0, random=0.0)
+    await again.come(60)  # the same customers come back: they have been counted
+    await asyncio.gather(guard.round(), guard_of(shop).round())
+    assert (await counted(shop, "equal")).canary == test.canary.decided(
+        sum(a["policy"]["name"] == "random" for a in again.answers), None
+    )
+    assert (await deployed(shop, "equal"))[0] == version
+
+
+async def test_silence_counts_after_the_horizon_and_nothing_before_its_turn(shop: Nextbest) -> None:
+    await place(shop.api, "silent")
+    await deploy(shop, "silent", "random@1")
+    crowd = Crowd(shop, "silent", 10, thompson=0.5, random=0.5)
+    await crowd.come(30, silent=True)
+    await guard_of(shop).round()
+    before = await counted(shop, "silent")
+    assert before.canary.observations + before.others.observations < 10
+    assert before.canary.observations + before.others.observations == (
+        before.canary.acceptances + before.others.acceptances
+    )
+    await guard_of(shop, ahead_s=30).round()
+    assert (await counted(shop, "silent")).canary == before.canary
+    await guard_of(shop, ahead_s=61).round()
+    after = await counted(shop, "silent")
+    assert after.canary.observations + after.others.observations == 30
+
+
+async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_answer(shop: Nextbest) -> None:
+    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await place(shop.api, "raising")
+    await deploy(shop, "raising", "broken@1")
+    crowd, guard = Crowd(shop, "raising", 11, thompson=0.5, propensity=0.5), guard_of(shop)
+    answers = await crowd.come(30)
+    failed = [a for a in answers if a["degraded"]]
+    assert len(failed) > 5
+    assert all(a["policy"]["name"] == "propensity" and a["offers"] for a in failed)
+    assert {reason for a in failed for reason in a["degraded"]} == {"policy_failed"}
+    labels = {"placement": "raising", "policy": "broken@1", "reason": "policy_failed"}
+    assert REGISTRY.get_sample_value("nextbest_policy_failures_total", labels) == len(failed)
+    await guard.round()
+    version, body = await deployed(shop, "raising")
+    assert (body["canary"], body["was"]) == (None, ["broken@1"])
+    assert (
+        f"it failed in {len(failed)} of {len(failed)} decisions" in (await trail(shop, "raising"))["reason"]
+    )
+    assert rollbacks("raising", "failures", "broken@1") == 1
+    await in_force(shop.api, version)
+    assert {a["policy"]["name"] for a in await crowd.come(20)} == {"thompson"}
+
+
+async def test_a_slow_canary_is_rolled_back(shop: Nextbest) -> None:
+    add_bad_policy(shop.api.state.roster, "sleepy", dawdles)
+    await place(shop.api, "slow")
+    await deploy(shop, "slow", "sleepy@1")
+    crowd, guard = Crowd(shop, "slow", 12, thompson=0.5, propensity=0.5, sleepy=0.5), guard_of(shop)
+    answers = await crowd.come(40)
+    slow = [a for a in answers if a["degraded"] == ["policy_slow"]]
+    assert len(slow) >= 5
+    assert all(a["policy"]["name"] == "propensity" and a["offers"] for a in slow)
+    await guard.round()
+    assert (await deployed(shop, "slow"))[1]["canary"] is None
+    assert "slower than its budget" in (await trail(shop, "slow"))["reason"]
+
+
+async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nextbest) -> None:
+    await place(shop.api, "both")
+    version = await deploy(shop, "both", "random@1")
+    async with shop.another(policy_budget_ms=1e-9) as hasty:
+        await in_force(hasty, version)
+        body = {"placement": "both"}
+        for number in range(60):
+            answer = await hasty.ok("POST", "/v1/decisions", json=body | {"customer_id": f"b{number}"})
+            assert answer["offers"]
+    await shop.worker.drain()
+    await guard_of(shop).round()
+    test = await counted(shop, "both")
+    assert test.canary.slow > 5
+    assert test.others.slow > 5
+    assert (await deployed(shop, "both"))[0] == version
+
+
+async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) -> None:
+    await place(shop.api, "unknown")
+    version = await deploy(shop, "unknown", "nobody@1")
+    crowd = Crowd(shop, "unknown", 13, thompson=0.5, propensity=0.5)
+    answers = await crowd.come(20)
+    assert {reason for a in answers for reason in a["degraded"]} == {"policy_unavailable"}
+    await guard_of(shop).round()
+    assert (await counted(shop, "unknown")).canary.failures == 0
+    assert (await deployed(shop, "unknown"))[0] == version
+    canary = {"policy": "nobody@1", "share": 0.5, "since_ms": clock_ms() - 60_000}
+    await deploy(shop, "unknown", canary)
+    await guard_of(shop).round()
+    assert (await deployed(shop, "unknown"))[1]["canary"] is None
+
+
+async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
+    """The guard changes nothing that it has not read."""
+    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await place(shop.api, "race")
+    await deploy(shop, "race", "broken@1")
+    await Crowd(shop, "race", 14, thompson=0.5, propensity=0.5).come(30)
+    guard = guard_of(shop)
+    put = guard._catalogues.put
+
+    async def beaten(*arguments: Any, **more: Any) -> Any:
+        await deploy(shop, "race", None, champion="random@1")
+        return await put(*arguments, **more)
+
+    guard._catalogues.put = beaten  # type: ignore[method-assign]
+    await guard.round()
+    assert (await deployed(shop, "race"))[1]["champion"] == "random@1"
+    assert (await trail(shop, "race"))["author"] == "tests"
+    guard._catalogues.put = put  # type: ignore[method-assign]
+    await guard.round()
+    assert (await counted(shop, "race")).cause == "changed"
+    assert rollbacks("race", "failures", "broken@1") == 0
+    with pytest.raises(PreconditionFailed):
+        await put("deployment", "race", {}, "tests", expected=1)
+
+
+async def test_a_canary_that_is_started_again_begins_a_new_test(shop: Nextbest) -> None:
+    await place(shop.api, "again")
+    await deploy(shop, "again", "random@1")
+    crowd, guard = Crowd(shop, "again", 15, thompson=0.5, random=0.5), guard_of(shop)
+    await crowd.come(20)
+    await guard.round()
+    first = await counted(shop, "again")
+    assert first.canary.observations > 0
+    await deploy(shop, "again", None)
+    await guard.round()
+    assert (await counted(shop, "again")).ended_at is not None
+    await deploy(shop, "again", "random@1")
+    await guard.round()
+    second = await counted(shop, "again")
+    assert second.test_id != first.test_id
+    assert (second.canary.observations, second.carried) == (0, 0)
+
+
+async def test_evidence_goes_on_when_the_share_grows(shop: Nextbest) -> None:
+    await place(shop.api, "growing")
+    since_ms = clock_ms()
+    canary = {"policy": "random@1", "share": 0.5, "since_ms": since_ms}
+    await deploy(shop, "growing", canary)
+    crowd, guard = Crowd(shop, "growing", 16, thompson=0.9, random=0.5), guard_of(shop)
+    await crowd.come(20)
+    await guard.round()
+    first = await counted(shop, "growing")
+    await deploy(shop, "growing", canary | {"share": 0.6})
+    await guard.round()
+    second = await counted(shop, "growing")
+    assert (second.canary.observations, second.others.observations) == (0, 0)
+    assert second.carried != 0
+    assert second.started_at > first.started_at
+    await crowd.come(10)
+    await guard.round()
+    third = await counted(shop, "growing")
+    assert third.canary.observations + third.others.observations == 10

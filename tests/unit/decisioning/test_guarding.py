@@ -1,0 +1,152 @@
+"""When a canary has to go: the verdict on counts, and its rates over simulated streams (printed with ``-s``)."""
+
+import numpy as np
+import pytest
+
+from benchmarks.guardrails import rolled_back_after
+from decisioning.catalog.deployment import Canary, Deployment, Guardrails
+from decisioning.guarding import Tally, comparison, evidence, failure_kind, judge, rolled_back
+from decisioning.results import Made, known_in_order
+
+GUARDRAILS = Guardrails(alpha=0.05)
+
+
+def test_nothing_was_seen() -> None:
+    assert judge(Tally(), Tally(), GUARDRAILS) is None
+
+
+def test_worse() -> None:
+    canary, champion = Tally(900, 41), Tally(18_000, 1_890)
+    verdict = judge(canary, champion, Guardrails())
+    assert verdict is not None
+    assert verdict.cause == "worse"
+    found = comparison(canary, champion, Guardrails())
+    for figure in (
+        *(
+            "41 of 900 customers (4.56 %)",
+            "1,890 of 18,000 customers (10.5 %)",
+            "-5.94 points",
+            "99 % interval",
+        ),
+        *(f"{100 * found.difference.low:+.2f} to {100 * found.difference.high:+.2f}", "alpha 0.01"),
+        *(f"e-value {found.worse.e_value:.3g}", "needed 100"),
+    ):
+        assert figure in verdict.reason
+    assert judge(champion, canary, Guardrails()) is None
+    assert judge(canary, champion, Guardrails(margin=0.06)) is None
+
+
+def test_evidence_of_stages_before_counts() -> None:
+    canary, champion = Tally(200, 9), Tally(1_000, 110)
+    alone = evidence(canary, champion, GUARDRAILS).log_e
+    assert 0.0 < alone < np.log(20)
+    assert judge(canary, champion, GUARDRAILS) is None
+    assert judge(canary, champion, GUARDRAILS, np.log(20) - alone - 0.01) is None
+    verdict = judge(canary, champion, GUARDRAILS, np.log(20) - alone + 0.01)
+    assert verdict is not None
+    assert "from stages before" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("canary", "champion", "cause"),
+    [
+        (Tally(decisions=400, failures=5), Tally(decisions=1000), "failures"),
+        (Tally(decisions=500, failures=5), Tally(decisions=1000), None),
+        (Tally(decisions=100, failures=4), Tally(decisions=1000), None),
+        (Tally(decisions=400, slow=5), Tally(decisions=1000), "slow"),
+        (Tally(decisions=400, slow=4, failures=4), Tally(decisions=1000), None),
+        (Tally(decisions=400, failures=20), Tally(decisions=1000, failures=45), None),
+        (Tally(decisions=400, failures=20), Tally(decisions=1000, failures=35), "failures"),
+        (Tally(decisions=400, failures=20), Tally(), "failures"),
+    ],
+)
+def test_failures(canary: Tally, champion: Tally, cause: str | None) -> None:
+    verdict = judge(canary, champion, GUARDRAILS)
+    assert (verdict and verdict.cause) == cause
+    if verdict is not None:
+        assert f"{canary.failures or canary.slow} of 400 decisions" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "warming", "kind"),
+    [
+        ("policy_failed", True, "failures"),
+        ("policy_unavailable", True, None),
+        ("policy_unavailable", False, "failures"),
+        ("arms_unavailable", True, None),
+        ("arms_unavailable", False, "failures"),
+        ("policy_slow", True, "slow"),
+        ("", False, None),
+        ("baseline_missing", False, None),
+    ],
+)
+def test_reasons(reason: str, warming: bool, kind: str | None) -> None:
+    assert failure_kind(reason, warming=warming) == kind
+
+
+def test_a_deployment_without_its_canary() -> None:
+    deployment = Deployment("web", "a@1", Canary("b@2", 0.2, 5), ("c@1",), was=("d@1", "b@2"))
+    after = rolled_back(deployment)
+    assert after == Deployment("web", "a@1", None, ("c@1",), was=("b@2", "d@1"))
+    assert rolled_back(after) == after
+
+
+@pytest.mark.parametrize(("rate", "share", "seed"), [(0.1, 0.2, 1), (0.4, 0.5, 2)])
+def test_equal_canaries_stay_under_constant_peeking(rate: float, share: float, seed: int) -> None:
+    after = rolled_back_after(rate, rate, share, 2_000, 3_000, GUARDRAILS, seed)
+    print(f"{np.isfinite(after).mean():.2%} of equal canaries were rolled back")  # noqa: T201
+    assert np.isfinite(after).mean() <= GUARDRAILS.alpha
+
+
+def test_canaries_of_half_the_acceptance_go() -> None:
+    after = rolled_back_after(0.1, 0.2, 0.2, 4_000, 300, GUARDRAILS, 3)
+    print(f"{np.isfinite(after).mean():.1%} rolled back, median {np.median(after):.0f} customers")  # noqa: T201
+    assert np.isfinite(after).mean() > 0.95
+
+
+HORIZON_MS = 50_000
+
+
+def returning(rng: np.random.Generator, customers: int, visits: int) -> list[Made]:
+    """A second each, somebody comes: those who like everything, and those who like nothing; some come back.
+
+    Acceptance is told after a moment, a no only by silence. Canary or champion makes no difference.
+    """
+    likes = rng.random(customers) < 0.3
+    canary = rng.random(customers) < 0.3
+    decisions = []
+    for number in range(visits):
+        who, at_ms = int(rng.integers(customers)), number * 1000
+        told = [("gold", "accepted", at_ms + int(rng.integers(1, 20_000)))] if likes[who] else []
+        group, policy = ("canary", "new@1") if canary[who] else ("champion", "old@1")
+        until_ms = at_ms + 10 * HORIZON_MS
+        decisions.append(Made(f"{number}", f"{who}", at_ms, until_ms, group, policy, False, ["gold"], told))
+    return decisions
+
+
+def was_rolled_back(decisions: list[Made], *, by_customer: bool) -> bool:
+    """Whether it ever was, looked at every 20 s."""
+    tallies = {"canary": Tally(), "champion": Tally()}
+    customers: set[str] = set()
+    counted = 0
+    for now_ms in range(0, decisions[-1].at_ms + 2 * HORIZON_MS, 20_000):
+        told = [d for d in decisions[counted : counted + 100] if d.at_ms <= now_ms]
+        results = known_in_order(told, HORIZON_MS, now_ms)
+        counted += len(results)
+        for result in results:
+            if result.made.customer_id not in customers or not by_customer:
+                customers.add(result.made.customer_id)
+                tallies[result.made.group] = tallies[result.made.group].observed(result.success)
+        if results and judge(tallies["canary"], tallies["champion"], GUARDRAILS) is not None:
+            return True
+    return False
+
+
+def test_customers_who_come_back_do_not_mislead() -> None:
+    """Each counts once. Were each decision counted, the same test would take a few loyal customers for evidence."""
+    streams = [returning(np.random.default_rng(seed), 40, 400) for seed in range(120)]
+    by_customer = np.mean([was_rolled_back(stream, by_customer=True) for stream in streams])
+    by_decision = np.mean([was_rolled_back(stream, by_customer=False) for stream in streams])
+    print(f"equal canaries rolled back: {by_customer:.1%} by customer, {by_decision:.1%} by decision")  # noqa: T201
+    assert by_customer <= GUARDRAILS.alpha
+    assert by_decision > GUARDRAILS.alpha
