@@ -15,9 +15,10 @@ from itertools import count
 from typing import Literal
 
 from bandits.policy import Policy, PolicySpec
+from bandits.sequential_policy import ModelState, is_sequential, learns
 from decisioning.engine import Contest
 from decisioning.evaluating import Judged, Reward, Slot, judge
-from decisioning.learning import fold_outcomes
+from decisioning.learning import fold_outcomes, teach_outcomes
 from decisioning.records import Decided, Header, Outcome
 from decisioning.replica import ArmReplica
 
@@ -99,7 +100,7 @@ class Progressive:
         found = list(outcomes)
         if evaluate:
             self.told.add(found)
-        if self._policy.width:
+        if learns(self._policy):
             for outcome in found:
                 if outcome.reward is not None and not outcome.late:
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))
@@ -110,9 +111,16 @@ class Progressive:
         while self._waiting and self._waiting[0][0] < at_ms:
             due.append(heapq.heappop(self._waiting)[2])
         if due:
-            deltas, taught = fold_outcomes(due, self._spec, self._policy)
-            self._replica.add(self._spec.key, deltas)
-            self.learned += taught
+            self.learned += self._learn(due)
+
+    def _learn(self, due: list[Outcome]) -> int:
+        table = self._replica.table(self._spec.key)
+        if is_sequential(self._policy):
+            assert isinstance(table, ModelState)
+            return teach_outcomes(due, self._spec, self._policy, table.model)[0]
+        deltas, taught = fold_outcomes(due, self._spec, self._policy)
+        self._replica.add(self._spec.key, deltas)
+        return taught
 
     def meet(self, decided: Decided, contest: Contest | None) -> None:
         """Judge the next decision; without a ``contest`` the catalogue of that time cannot tell what was possible."""

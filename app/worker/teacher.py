@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ENTRIES = 500
 BLOCK_MS = 500
-LEASE_MS = 10_000
+LEASE_MS = 5_000
 WAIT_S = 1.0
 """How often those who are not the owner ask whether they can be."""
 PAUSE_S = 0.05

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bandits.policy import NO_FACTS
 from decisioning.errors import PostgresUnavailable
 from decisioning.records import (
     Decided,
@@ -20,7 +21,6 @@ from decisioning.records import (
     facts_text,
     group_of,
     parse_decided,
-    parse_facts,
 )
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
@@ -401,5 +401,5 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         placement=row.placement,
         estimate=math.nan if row.estimate is None else row.estimate,
         worth=math.nan if row.worth is None else row.worth,
-        facts=parse_facts((row.facts or "").encode()),
+        facts=row.facts or NO_FACTS,
     )
