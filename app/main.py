@@ -13,10 +13,12 @@ from app.api import (
     catalog_life,
     customers,
     decisions,
+    deployments,
     feedback,
     health,
     imports,
     policies,
+    policy_life,
     reports,
     rules,
     scripts,
@@ -40,7 +42,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 ROUTERS = (
     *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
-    *(imports, reports, policies, rules, scripts, health),
+    *(imports, reports, policies, policy_life, deployments, rules, scripts, health),
 )
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -52,7 +54,7 @@ TAGS = [
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
-    {"name": "policies", "description": "What policies have learned."},
+    {"name": "policies", "description": "What policies have learned, and where they decide."},
     {"name": "health", "description": "For load balancers and monitoring; without a key."},
 ]
 

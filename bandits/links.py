@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bandits.design import sigmoid
 from bandits.policy import FloatArray
 
-STEEPEST = 4.0
+STEEPEST = 6.0
 """How far the response of a logistic observation may lie from where it was linearised."""
 
 _BOUND = 8.0
@@ -99,8 +99,10 @@ class Logistic:
 
     *It is safe when they were wrong*. With the curvature of the likelihood, ``sigmoid'(s0)``, a surprising reward at a
     stale ``s0`` would have a response far beyond anything (``s0 = -4``: ``1 / p = 55`` to the right). So
-    ``w = max(sigmoid'(s0), |g| / R)``: the response stays within ``R = 4`` of ``s0``, as in Winsorised means, and
-    mixtures of both outcomes end up between the two sides of what is true, and nearer than ``s0`` was.
+    ``w = max(sigmoid'(s0), |g| / R)``: the response stays within ``R = 6`` of ``s0``, as in Winsorised means. Then
+    many outcomes that were all linearised at one ``s0`` end up at least a fifth nearer to the truth than ``s0`` was,
+    wherever both are between -7 and 7, and the decisions that follow linearise there. A smaller ``R`` would
+    give surprises more weight than they are worth, a larger one (8 and more) could end up farther away.
     """
 
     def predictor(self, p: float) -> float:

@@ -15,7 +15,7 @@ from bandits.policy import Candidates, Distribution, FloatArray, Observation, Po
 from bandits.regression import Posterior, Prior, Regression, Share
 
 DAY_S = 86_400.0
-INTERCEPT_PRECISION = 0.3
+INTERCEPT_PRECISION = 2.0
 
 
 @dataclass(frozen=True, slots=True)

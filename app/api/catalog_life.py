@@ -153,7 +153,7 @@ async def apply_catalog(
     return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
 
 
-@router.post("/catalog/rollback", responses=problems(412, body=True))
+@router.post("/catalog/rollback", responses=problems(404, 412, body=True))
 async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAnswer:
     """Make what was in force at a version the newest version. The history stays as it is."""
     _, now = await state.catalogues.entries()

@@ -19,6 +19,7 @@ State = Annotated[ApiState, Depends(_state)]
 Frontend = Annotated[ApiKey, Depends(Allow("frontend"))]
 Ops = Annotated[ApiKey, Depends(Allow("ops"))]
 Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
+Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]
 Anyone = Annotated[ApiKey, Depends(Allow("frontend", "ops", "scientist"))]
 
 _REASONS: Mapping[int, str] = {

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Response
 
-from app.api.deps import Ops, State
+from app.api.deps import State
 from app.errors import Problem
+from app.keys import ApiKey, Role
+from app.security import Allow
 from app.state import ApiState
 from decisioning.stores.catalogue import ANY_VERSION
 
@@ -40,37 +42,47 @@ class Edit:
         return published.version
 
 
-async def _edit(
-    state: State,
-    key: Ops,
-    response: Response,
-    if_match: Annotated[
-        str | None,
-        Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
-    ] = None,
-    if_none_match: Annotated[
-        str | None, Header(max_length=8, description="`*`: only if it does not exist yet")
-    ] = None,
-    x_reason: Annotated[
-        str | None, Header(max_length=500, description="why; kept in the audit trail")
-    ] = None,
-) -> Edit:
-    expected = None
+def editing(*roles: Role) -> Any:
+    """The dependency of routes by which keys of ``roles`` change the catalogue."""
+
+    async def edit(
+        state: State,
+        key: Annotated[ApiKey, Depends(Allow(*roles))],
+        response: Response,
+        if_match: Annotated[
+            str | None,
+            Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
+        ] = None,
+        if_none_match: Annotated[
+            str | None, Header(max_length=8, description="`*`: only if it does not exist yet")
+        ] = None,
+        x_reason: Annotated[
+            str | None, Header(max_length=500, description="why; kept in the audit trail")
+        ] = None,
+    ) -> Edit:
+        return Edit(state, response, key.name, x_reason or "", _expected(if_match, if_none_match))
+
+    return Depends(edit)
+
+
+def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
-        expected = 0
-    elif if_match is not None and if_match.strip() == "*":
-        expected = ANY_VERSION
-    elif if_match is not None:
-        match = _ETAG.fullmatch(if_match.strip())
-        if match is None:
-            raise Problem(422, 'must be an ETag as it was sent, such as "12"', "If-Match")
-        expected = int(match[1])
-    return Edit(state, response, key.name, x_reason or "", expected)
+        return 0
+    if if_match is None:
+        return None
+    if if_match.strip() == "*":
+        return ANY_VERSION
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None:
+        raise Problem(422, 'must be an ETag as it was sent, such as "12"', "If-Match")
+    return int(match[1])
 
 
-Editing = Annotated[Edit, Depends(_edit)]
+Editing = Annotated[Edit, editing("ops")]
+Staging = Annotated[Edit, editing("scientist")]
+RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
 
 def tag(state: ApiState, response: Response, kind: str, name: str) -> None:

@@ -22,6 +22,7 @@ from decisioning.catalog.model import (
     QuietHours,
     Segment,
 )
+from decisioning.catalog.staging import check_shares
 from decisioning.catalog.view import PlacementView, build_view
 from decisioning.contact import ContactBook, longest_ms, quiet_of
 from decisioning.errors import Invalid, InvalidRule, NotFound
@@ -162,6 +163,10 @@ class Catalogue:
         """All policies that have a part in a placement: champions, canaries and shadows."""
         return frozenset(key for deployment in self.deployments.values() for key in deployment.policies)
 
+    def deployment(self, placement_id: str) -> Deployment:
+        """The policies of a placement; of one where nothing was ever said about them, an empty deployment."""
+        return self.deployments.get(placement_id, Deployment(placement_id))
+
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.
 
@@ -195,6 +200,9 @@ def _check_references(catalogue: Catalogue) -> None:
             _groups_exist("not_after.group", (rule.group,) if rule.group else (), groups)
     for placement in catalogue.placements.values():
         _offers_exist("default_offers", placement.default_offers, offers)
+        deployment = catalogue.deployments.get(placement.placement_id)
+        if deployment is not None:
+            check_shares(placement, deployment, "control_share")
     scopes: list[Capacity | Override | ContextWeight] = [
         *catalogue.capacities.values(),
         *catalogue.overrides.values(),

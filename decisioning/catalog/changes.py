@@ -56,7 +56,7 @@ def _path(kind: str, name: str) -> str:
     if kind == "treatment":
         offer_id, _, treatment_id = name.partition("/")
         return f"offers.{offer_id}.treatments.{treatment_id}"
-    return f"{SECTIONS.get(kind, 'goals')}.{name}"
+    return f"{SECTIONS.get(kind, f'{kind}s')}.{name}"
 
 
 def _compare(path: str, before: Any, after: Any) -> Iterator[Difference]:

@@ -56,6 +56,8 @@ class Deployment:
 
     ``champion``, ``shadows``: policies as ``name@version``. ``apprentice``: the caller's own choice is returned, and
     the champion only learns from it. ``was``: policies that were champion or canary before, the last one first.
+    ``before``: the champions that a rollback goes back to, the last one first. ``since``: since when (Unix ms) policies
+    have had their stage.
     """
 
     placement_id: str
@@ -66,6 +68,8 @@ class Deployment:
     apprentice: bool = False
     guardrails: Guardrails = field(default_factory=Guardrails)
     was: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    since: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def policies(self) -> frozenset[str]:

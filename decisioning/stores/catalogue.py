@@ -18,6 +18,7 @@ from decisioning.catalog.building import build_catalogue
 from decisioning.catalog.shapes import KINDS, NOT_IN_FILES, Entry
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.stores.catalogue_life import check_life, check_never_published, treatments_gone
+from decisioning.stores.deployments import check_deployments, deployments_gone
 from decisioning.stores.postgres import transaction
 from decisioning.stores.search import index_treatment, rebuild_search
 
@@ -134,7 +135,7 @@ class CatalogueStore:
         PreconditionFailed
             If somebody else has changed it since ``expected``.
         NotFound
-            If there is nothing to delete, or no offer for a treatment.
+            If there is nothing to delete, no offer for a treatment, no placement or policy for a deployment.
         Conflict
             If an offer is to be deleted that was more than a draft at any time: the log refers to it.
         """
@@ -235,6 +236,8 @@ async def _append(
         _check_kind(kind)
     if checked:
         await check_life(connection, changes)
+    await check_deployments(connection, changes)
+    changes = [*await deployments_gone(connection, changes), *changes]
     offers = [{"id": name} for kind, name, _ in changes if kind == "offer"]
     if offers:
         await connection.execute(
@@ -255,6 +258,9 @@ async def _append(
     if rows:
         await connection.execute(_INSERT, rows)
     catalogue = await _load(connection, None)
+    for kind, name, body in changes:
+        if kind == "deployment" and body is not None:
+            catalogue.view(name)
     await _index(connection, changes, catalogue)
     return catalogue
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from bandits.errors import BanditsError
 from bandits.policy import PolicySpec
+from bandits.specification import parse_spec
 from decisioning.roster import Roster, make
-from decisioning.stores.policies import PolicyState, PolicyStore, read_spec
+from decisioning.stores.policies import PolicyState, PolicyStore
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class RosterFeed:
 
     def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
         try:
-            return [read_spec(body)]
+            return [parse_spec(body)]
         except BanditsError as error:
             self._roster.cannot(key, str(error))
             return []

@@ -8,16 +8,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bandits.errors import PolicyParameterError
 from bandits.policy import PolicySpec
 from bandits.registry import ALGORITHMS, build
 from bandits.sequential_policy import learns
+from bandits.specification import parse_spec, spec_body
 from decisioning.errors import Conflict, NotFound
 from decisioning.stores.postgres import transaction
 
@@ -29,22 +28,6 @@ no more, and has no arms."""
 POLICIES_LOCK = 7_263_845_193
 _WARMING = 7_263_846
 """Of locks that belong to one policy."""
-
-_SPEC: TypeAdapter[PolicySpec] = TypeAdapter(PolicySpec)
-
-
-def spec_text(spec: PolicySpec) -> str:
-    """A specification as it is stored."""
-    return to_json(spec).decode()
-
-
-def read_spec(body: Mapping[str, Any]) -> PolicySpec:
-    """A stored specification. Raises ``PolicyParameterError`` if this release does not know what it says."""
-    try:
-        return _SPEC.validate_python(dict(body))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise PolicyParameterError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 @dataclass(frozen=True)
@@ -72,8 +55,8 @@ class Registered:
 
     @cached_property
     def spec(self) -> PolicySpec:
-        """The specification. Raises ``PolicyParameterError`` if this release does not know what it says."""
-        return read_spec(self.body)
+        """The specification. Raises ``PolicyParameterError`` if it cannot be used here."""
+        return parse_spec(self.body)
 
 
 _COLUMNS = (
@@ -298,10 +281,7 @@ async def _newest(connection: AsyncConnection, name: str) -> Registered | None:
 
 
 def _same(found: Registered, spec: PolicySpec) -> bool:
-    try:
-        return found.spec == replace(spec, version=found.version)
-    except PolicyParameterError:
-        return False
+    return dict(found.body) == spec_body(replace(spec, version=found.version))
 
 
 async def _insert(
@@ -315,7 +295,7 @@ async def _insert(
         {
             "name": spec.name,
             "version": spec.version,
-            "spec": spec_text(spec),
+            "spec": to_json(spec_body(spec)).decode(),
             "author": author,
             "reason": reason,
             "state": "registered" if learns else "live",

@@ -48,6 +48,19 @@ ROLES_OF: dict[str, set[Role]] = {
     "roll_back": {"ops", "admin"},
     "put_suppression": {"ops", "admin"},
     "delete_suppression": {"ops", "admin"},
+    "register_policy": {"scientist", "admin"},
+    "read_policies": {"ops", "scientist", "admin"},
+    "read_versions": {"ops", "scientist", "admin"},
+    "read_policy": {"ops", "scientist", "admin"},
+    "retire_policy": {"scientist", "admin"},
+    "delete_policy": {"scientist", "admin"},
+    "revive_policy": {"scientist", "admin"},
+    "read_stages": {"ops", "scientist", "admin"},
+    "change_stage": {"scientist", "admin"},
+    "roll_back_policy": {"ops", "scientist", "admin"},
+    "put_controls": {"scientist", "admin"},
+    "put_apprentice": {"scientist", "admin"},
+    "put_guardrails": {"scientist", "admin"},
 }
 KINDS = (
     "attribute",
@@ -79,7 +92,9 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     """A plausible request: method, path, and arguments with a body if the operation has one."""
     method, path, operation = operations_of(api)[operation_id]
     for parameter in operation.get("parameters", []):
-        path = path.replace(f"{{{parameter['name']}}}", "customers" if parameter["name"] == "kind" else "x")
+        path = path.replace(
+            f"{{{parameter['name']}}}", {"kind": "customers", "version": "1"}.get(parameter["name"], "x")
+        )
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:
         content_type = next(iter(operation["requestBody"]["content"]))

@@ -102,7 +102,7 @@ class PlainRegression:
         expected = next((p for p in (o.estimate, o.prior) if 0 < p < 1), self.default)
         s0 = max(-8.0, min(8.0, plain_logit(expected)))
         p = plain_sigmoid(s0)
-        curvature = max(p * (1 - p), abs(o.reward - p) / 4)
+        curvature = max(p * (1 - p), abs(o.reward - p) / 6)
         return seen.age_weight * curvature, s0 + (o.reward - p) / curvature, self.row(o.x, o.prior)
 
     def scale(self, examples: list[tuple[float, float, Row]]) -> Callable[[Row], Row]:

@@ -1,4 +1,4 @@
-"""Every algorithm is chosen by as its probabilities say, in the first slot and in later ones.
+"""Every algorithm chooses as often as its probabilities say, in the first slot and in later ones.
 
 The seeds are fixed, so every run sees the same draws; a score of 4 comes up by chance once in 30,000 runs.
 """
@@ -18,13 +18,17 @@ from tests.unit.bandits.support import chi_squared_score
 DECISIONS = 6_000
 AVAILABLE = np.array([True, True, True, False, True, True, True])
 EXPLORING = sorted(name for name in ALGORITHMS if name != "propensity")
+PARAMETERS = {
+    "random": {},
+    "river": {"factory": "bandits.river_factories:logistic", "explore": "inverse_gap", "gamma": 3.0},
+}
 Slate = tuple[tuple[int, float], ...]
 
 
 @lru_cache
 def slates(algorithm: str) -> list[Slate]:
     """(index, probability) by slot, of many decisions in one situation."""
-    policy = build(PolicySpec(algorithm, 1, algorithm, {} if algorithm == "random" else {"epsilon": 0.2}))
+    policy = build(PolicySpec(algorithm, 1, algorithm, PARAMETERS.get(algorithm, {"epsilon": 0.2})))
     candidates = world(policy, 7, seed=2).candidates
     seen = observations(policy, candidates.offers, 150, seed=1)
     sums = table_of(policy, seen).read(policy, candidates.offers, policy.decay.tick(seen[0][1]))

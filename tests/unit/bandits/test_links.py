@@ -40,14 +40,14 @@ def test_right_expectations_stay(truth: float) -> None:
 
 
 @pytest.mark.parametrize("truth", GRID)
-def test_wrong_expectations_get_nearer_and_never_overshoot_far(truth: float) -> None:
+def test_wrong_expectations_get_nearer(truth: float) -> None:
     for s0 in GRID:
         assert abs(settled(s0, truth) - truth) <= 0.8 * abs(s0 - truth) + 1e-12
 
 
 @pytest.mark.parametrize(
     ("s0", "truth", "estimate"),
-    [(-3.9, -1.0, -0.79), (-3.9, 0.0, -0.27), (-3.9, 2.0, 0.05), (0.0, -3.0, -1.81), (2.0, -3.0, -1.88)],
+    [(-3.9, -1.0, 0.38), (-3.9, 0.0, 1.35), (-3.9, 2.0, 1.99), (0.0, -3.0, -1.81), (2.0, -3.0, -3.76)],
 )
 def test_what_is_learned_at_a_stale_expectation(s0: float, truth: float, estimate: float) -> None:
     """A plain Newton step would give 8.9, 20.8, 40.4, -1.8 and -5.9."""

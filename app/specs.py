@@ -1,0 +1,65 @@
+"""Specifications of policies as they are sent or written in files: JSON or YAML, with dates, not milliseconds."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.api.schemas import Instant, to_ms
+from bandits.errors import BanditsError, PolicyParameterError
+from bandits.policy import PolicySpec
+from bandits.specification import parse_spec
+from decisioning.catalog.yaml_values import parse
+from decisioning.errors import Invalid
+
+DAY_MS = 86_400_000
+MOST_DAYS = 3660
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+
+
+def yaml_values(document: str) -> Any:
+    """What a YAML document says, as JSON has it. Raises ``DocumentError``."""
+    return _json(parse(document)[0])
+
+
+def spec_of(values: Any, now_ms: int) -> tuple[PolicySpec, bool]:
+    """The specification, and whether it says its version. Raises ``Invalid``, whose field says where."""
+    if not isinstance(values, Mapping):
+        raise Invalid("body", "a specification is an object with fields")
+    found = {name: value for name, value in values.items() if value is not None}
+    if "learn_since" in found:
+        if "learn_since_ms" in found:
+            raise Invalid("learn_since", "is there as learn_since_ms too")
+        found["learn_since_ms"] = _since_ms(found.pop("learn_since"), now_ms)
+    numbered = "version" in found
+    try:
+        return parse_spec({"version": 1, **found}), numbered
+    except PolicyParameterError as error:
+        raise Invalid(error.field or "body", str(error)) from None
+    except BanditsError as error:
+        raise Invalid("algorithm", str(error)) from None
+
+
+def _since_ms(value: Any, now_ms: int) -> int:
+    """Unix ms of a date and time, or of ``{"days": 90}`` before now."""
+    if isinstance(value, Mapping):
+        days = value.get("days", 0)
+        if set(value) != {"days"} or type(days) is not int or not 1 <= days <= MOST_DAYS:
+            raise Invalid("learn_since.days", f"must be a whole number from 1 to {MOST_DAYS}")
+        return max(now_ms - days * DAY_MS, 0)
+    try:
+        return max(to_ms(_INSTANT.validate_python(value)), 0)
+    except ValidationError:
+        reason = 'must be a date and time such as 2026-03-01T00:00:00Z, or {"days": 90}'
+        raise Invalid("learn_since", reason) from None
+
+
+def _json(value: Any) -> Any:
+    """Plain values: times as text, as they would come in JSON."""
+    if isinstance(value, date):
+        at = value if isinstance(value, datetime) else datetime.combine(value, time())
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): _json(each) for name, each in value.items()}
+    return [_json(each) for each in value] if isinstance(value, list) else value
