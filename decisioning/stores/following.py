@@ -1,8 +1,10 @@
 """Following the arms of policies: loaded once, then changed as learners push their folds."""
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from bandits.sequential_policy import MODEL, is_sequential
 from decisioning.errors import RedisUnavailable
@@ -17,6 +19,28 @@ BLOCK_MS = 1000
 UNPACK_EVERY_S = 0.2
 UNPACK_SHARE = 10.0
 """A model that takes long to unpack is left alone for so many times longer."""
+
+
+class Collecting:
+    """Puts garbage collection off while many objects are made that stay: it would stop everything again and again."""
+
+    def __init__(self) -> None:
+        self._put_off = 0
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """No automatic collection until all who asked for this are done."""
+        self._put_off += 1
+        gc.disable()
+        try:
+            yield
+        finally:
+            self._put_off -= 1
+            if not self._put_off:
+                gc.enable()
+
+
+collecting = Collecting()
 
 
 class ArmFollower:
@@ -63,7 +87,8 @@ class ArmFollower:
             return
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL])
+        with collecting.put_off():
+            model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL])
         took_s = loop.time() - started_s
         self._replica.adopt(key, arms.epoch, model)
         self._rest_s[key] = max(UNPACK_EVERY_S, UNPACK_SHARE * took_s)

@@ -79,9 +79,9 @@ local function own(keys, args)
     return token
   end
   local time = redis.call('TIME')
-  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local now_us = tonumber(time[1]) * 1e6 + tonumber(time[2])
   -- The time, so that tokens go on rising should Redis have lost the last one.
-  local token = string.format('%.0f', math.max(tonumber(redis.call('GET', keys[2]) or '0') + 1, now_ms))
+  local token = string.format('%.0f', math.max(tonumber(redis.call('GET', keys[2]) or '0') + 1, now_us))
   redis.call('SET', keys[2], token)
   redis.call('SET', keys[1], token .. ' ' .. args[1], 'PX', args[2])
   return token
