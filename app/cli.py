@@ -6,7 +6,7 @@ from typing import get_args
 
 import typer
 
-from app.commands import catalog, keys
+from app.commands import catalog, keys, policies
 from app.config import ConfigError
 from decisioning.errors import DecisioningError
 from profiles.errors import ProfilesError
@@ -95,6 +95,7 @@ def demo(
 
 app.add_typer(keys.app, name="keys")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(policies.app, name="policies")
 
 
 def main() -> None:

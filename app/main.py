@@ -23,6 +23,7 @@ from app.api import (
     rules,
     scripts,
     suppressions,
+    watch,
 )
 from app.api.openapi import Api
 from app.config import Settings, get_settings
@@ -42,7 +43,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 ROUTERS = (
     *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
-    *(imports, reports, policies, policy_life, deployments, rules, scripts, health),
+    *(imports, reports, watch, policies, policy_life, deployments, rules, scripts, health),
 )
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

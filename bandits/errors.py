@@ -21,6 +21,10 @@ class PolicyParameterError(BanditsError):
         self.field = field
 
 
+class PluginError(BanditsError):
+    """The policy of an installed package cannot be used; the message names the package and the reason."""
+
+
 class StateCodecError(BanditsError):
     """A stored arm state cannot be read: its field has no known form, or it has another width."""
 

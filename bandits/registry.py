@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
+from bandits import plugins
 from bandits.calibrated import CalibratedPolicy
 from bandits.epsilon_greedy import EpsilonGreedyPolicy
-from bandits.errors import UnknownPolicy
+from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
 from bandits.lin_ucb import LinUCBPolicy
 from bandits.linear_thompson import LinearThompsonPolicy
 from bandits.logistic_thompson import LogisticThompsonPolicy
@@ -39,6 +41,17 @@ BUILT_IN: tuple[PolicySpec, ...] = tuple(
 )
 
 
+_NEEDED = (
+    *("name", "version", "width", "shared", "epsilon", "decay", "encoder"),
+    *("learn", "prepare", "refresh", "propensities", "selector"),
+)
+
+
+def algorithms() -> Mapping[str, str]:
+    """All algorithms that there are by name, with where each is from; those of other packages are not imported."""
+    return {**dict.fromkeys(ALGORITHMS, "nextbest"), **plugins.available(ALGORITHMS)}
+
+
 def build(spec: PolicySpec) -> Policy:
     """Make the policy of a specification.
 
@@ -46,14 +59,45 @@ def build(spec: PolicySpec) -> Policy:
     ------
     UnknownPolicy
         If there is no such algorithm.
+    PluginError
+        If it is an installed package's, and cannot be imported or is no policy.
     PolicyParameterError
-        If a parameter is unknown or out of range.
+        If a parameter or a feature cannot be.
+    """
+    algorithm = ALGORITHMS.get(spec.algorithm)
+    if algorithm is not None:
+        return algorithm(spec)
+    plugin = plugins.load(spec.algorithm, ALGORITHMS)
+    if plugin is None:
+        known = algorithms()
+        raise UnknownPolicy(
+            f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(known))}"
+            f"{did_you_mean(spec.algorithm, known)}"
+        )
+    return make(plugin, spec)
+
+
+def make(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
+    """The policy that somebody else's ``algorithm`` makes of a specification.
+
+    Raises
+    ------
+    PolicyParameterError
+        If it refuses the specification, however it does so.
+    PluginError
+        If what it makes is no policy.
     """
     try:
-        algorithm = ALGORITHMS[spec.algorithm]
-    except KeyError:
-        raise UnknownPolicy(
-            f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(ALGORITHMS))}"
-            f"{did_you_mean(spec.algorithm, ALGORITHMS)}"
-        ) from None
-    return algorithm(spec)
+        policy: Policy = algorithm(spec)
+    except BanditsError:
+        raise
+    except Exception as error:
+        raise PolicyParameterError(
+            f"{spec.algorithm} cannot be made of this: {error!r}; its package may say why", "parameters"
+        ) from error
+    missing = [name for name in _NEEDED if not hasattr(policy, name)]
+    if missing:
+        raise PluginError(f"{spec.algorithm} is no policy: it has no {', '.join(missing)}")
+    if (policy.name, policy.version) != (spec.name, spec.version):
+        raise PluginError(f"{spec.algorithm} has to take name and version from its specification")
+    return policy

@@ -11,20 +11,12 @@ from typing import Any
 import numpy as np
 
 from bandits.errors import StateCodecError
+from bandits.lawfulness import Unlawful, require
 from bandits.policy import FloatArray
 from bandits.sequential_policy import ModelState, SequentialPolicy, teach
 from bandits.worlds import World, fingerprint, masks, observations, world
 
 OUTCOMES = 400
-
-
-class Unlawful(Exception):
-    """What exactly went against a law."""
-
-
-def _require(holds: Any, what: str) -> None:
-    if not holds:
-        raise Unlawful(what)
 
 
 def _seen(policy: SequentialPolicy, count: int = OUTCOMES, seed: int = 3) -> list[Any]:
@@ -41,19 +33,19 @@ def _answers(policy: SequentialPolicy, model: Any, w: World) -> tuple[Any, Float
 
 def keeps_no_sums(policy: SequentialPolicy) -> None:
     """The width is 0, and nothing is added to sums."""
-    _require(policy.width == 0 and not policy.shared, "it has a width, or shares sums")
+    require(policy.width == 0 and not policy.shared, "it has a width, or shares sums")
     seen, _ = _seen(policy, 1)[0]
-    _require(policy.learn(seen).shape == (0,), "learn gave something")
+    require(policy.learn(seen).shape == (0,), "learn gave something")
 
 
 def fresh_models_are_equal(policy: SequentialPolicy) -> None:
     """A fresh model is the same every time, and does not share anything with another one."""
     one, other = policy.fresh(), policy.fresh()
     blob = policy.pack(one)
-    _require(policy.pack(other) == blob, "two fresh models differ")
+    require(policy.pack(other) == blob, "two fresh models differ")
     teach(policy, one, _seen(policy, 100))
-    _require(policy.pack(other) == blob, "teaching one fresh model taught another")
-    _require(policy.pack(policy.fresh()) == blob, "after teaching, a fresh model is another one")
+    require(policy.pack(other) == blob, "teaching one fresh model taught another")
+    require(policy.pack(policy.fresh()) == blob, "after teaching, a fresh model is another one")
 
 
 def teaching_is_deterministic(policy: SequentialPolicy) -> None:
@@ -65,8 +57,8 @@ def teaching_is_deterministic(policy: SequentialPolicy) -> None:
         model = twin.fresh()
         teach(twin, model, seen)
         blobs.append(twin.pack(model))
-    _require(blobs[0] == blobs[1] == blobs[2], "teaching the same gave another model")
-    _require(fingerprint(seen) == before, "what was observed was modified")
+    require(blobs[0] == blobs[1] == blobs[2], "teaching the same gave another model")
+    require(fingerprint(seen) == before, "what was observed was modified")
 
 
 def stored_models_go_on(policy: SequentialPolicy) -> None:
@@ -79,11 +71,11 @@ def stored_models_go_on(policy: SequentialPolicy) -> None:
         teach(policy, memory, part)
         teach(policy, stored, part)
         blob = policy.pack(memory)
-        _require(policy.pack(stored) == blob, f"after {start + 80} outcomes the stored model is another one")
+        require(policy.pack(stored) == blob, f"after {start + 80} outcomes the stored model is another one")
         stored = policy.unpack(blob)
-        _require(policy.pack(stored) == blob, "packing what was unpacked gave something else")
+        require(policy.pack(stored) == blob, "packing what was unpacked gave something else")
         same = _answers(policy, stored, w)[0] == _answers(policy, memory, w)[0]
-        _require(same, "the stored model answers differently")
+        require(same, "the stored model answers differently")
 
 
 def damaged_models_are_refused(policy: SequentialPolicy) -> None:
@@ -105,12 +97,12 @@ def choosing_teaches_nothing(policy: SequentialPolicy) -> None:
         given = fingerprint(w.candidates)
         first = _answers(policy, asked, w)[0]
         _answers(policy, asked, world(policy, 7, seed=6, seen=0))
-        _require(_answers(policy, asked, w)[0] == first, "choosing again gave something else")
-        _require(fingerprint(w.candidates) == given, "the candidates were modified")
+        require(_answers(policy, asked, w)[0] == first, "choosing again gave something else")
+        require(fingerprint(w.candidates) == given, "the candidates were modified")
         for model in (asked, left_alone):
             teach(policy, model, seen[start : start + 100])
         same = _answers(policy, asked, w)[0] == _answers(policy, left_alone, w)[0]
-        _require(same, "being asked changed what was learned")
+        require(same, "being asked changed what was learned")
 
 
 def learning_has_an_effect(policy: SequentialPolicy) -> None:
@@ -119,7 +111,7 @@ def learning_has_an_effect(policy: SequentialPolicy) -> None:
     _, before = _answers(policy, model, w)
     teach(policy, model, observations(policy, w.offers, 600, seed=8))
     _, after = _answers(policy, model, w)
-    _require((before != after).any(), "what was learned has no effect")
+    require((before != after).any(), "what was learned has no effect")
 
 
 SEQUENTIAL_LAWS: tuple[Callable[[Any], None], ...] = (

@@ -5,12 +5,12 @@ Every mistake raises ``PolicyParameterError``; its ``field`` says where (``featu
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args
 
 from bandits.columns import token
-from bandits.errors import PolicyParameterError, UnknownPolicy
+from bandits.errors import PluginError, PolicyParameterError, UnknownPolicy
 from bandits.features import OPTIONS, Feature, Kind
 from bandits.policy import LearnFrom, PolicySpec
 from bandits.registry import build
@@ -27,10 +27,17 @@ DEEPEST = 8
 _FIELDS = tuple(field.name for field in fields(PolicySpec))
 
 
-def parse_spec(mapping: Mapping[str, Any], name: str | None = None, version: int | None = None) -> PolicySpec:
+def parse_spec(
+    mapping: Mapping[str, Any],
+    name: str | None = None,
+    version: int | None = None,
+    *,
+    builder: Callable[[PolicySpec], Any] = build,
+) -> PolicySpec:
     """Read a specification, and try it out: its policy is made once.
 
     ``name`` and ``version``: what it is to be called; if the mapping says so too, it must say the same.
+    ``builder``: what makes the policy; the registry by default.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def parse_spec(mapping: Mapping[str, Any], name: str | None = None, version: int
         learn_since_ms=_whole("learn_since_ms", mapping.get("learn_since_ms", 0), 0, 2**53),
         description=_text("description", mapping.get("description", ""), empty=True),
     )
-    _try_out(spec)
+    _try_out(spec, builder)
     return spec
 
 
@@ -79,17 +86,13 @@ def _stated(value: Any) -> dict[str, Any]:
     return found
 
 
-def _try_out(spec: PolicySpec) -> None:
+def _try_out(spec: PolicySpec, builder: Callable[[PolicySpec], Any]) -> None:
     try:
-        build(spec)
-    except UnknownPolicy as error:
+        builder(spec)
+    except (UnknownPolicy, PluginError) as error:
         raise PolicyParameterError(str(error), "algorithm") from error
     except PolicyParameterError as error:
         raise PolicyParameterError(str(error), error.field or "parameters") from error
-    except Exception as error:  # an algorithm of somebody else's: whatever it raises
-        raise PolicyParameterError(
-            f"{spec.algorithm} cannot be made of this: {error!r}; its package may say why", "parameters"
-        ) from error
 
 
 def _features(items: Any) -> tuple[Feature, ...]:

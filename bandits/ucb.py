@@ -114,5 +114,8 @@ def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
     for _ in range(_STEPS):
         excess = p * np.log(p / v) + (1.0 - p) * np.log((1.0 - p) / (1.0 - v)) - entropy
         slope = np.maximum((v - p) / (v * (1.0 - v)), TINY)
-        v = np.clip(v - np.maximum(excess, 0.0) / slope, p, v)
+        nearer = np.clip(v - np.maximum(excess, 0.0) / slope, p, v)
+        if np.array_equal(nearer, v):  # each would stay where it is for ever
+            break
+        v = nearer
     return v

@@ -1,8 +1,8 @@
 """What river pipelines cost: ``python -m benchmarks.river`` prints a table of the factories that come with nextbest.
 
 Deciding: the time to estimate one candidate. Learning: one outcome. Storing: packing and unpacking the model after
-``OUTCOMES`` outcomes of ``OFFERS`` offers, and its size. And how late a timer of an event loop fires while a thread of the
-same process unpacks: that is what a request feels of a model that is being replaced.
+``OUTCOMES`` outcomes of ``OFFERS`` offers, and its size. And how late a timer of an event loop fires while a thread of
+the same process unpacks: that is what a request feels of a model that is being replaced.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bandits.sequential import Comparison, Counts, Evidence, compare, worse
 from decisioning.catalog.deployment import Deployment, Guardrails
+from decisioning.catalog.staging import REMEMBERED
 
 Cause = Literal["worse", "failures", "slow"]
 
@@ -102,7 +103,7 @@ def rolled_back(deployment: Deployment) -> Deployment:
     if canary is None:
         return deployment
     before = tuple(key for key in deployment.was if key != canary.policy)
-    return replace(deployment, canary=None, was=(canary.policy, *before))
+    return replace(deployment, canary=None, was=(canary.policy, *before)[:REMEMBERED])
 
 
 def failure_kind(reason: str, *, warming: bool) -> Cause | None:

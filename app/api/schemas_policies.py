@@ -167,9 +167,12 @@ class GuardrailsBody(Body):
     model_config = examples({"alpha": 0.01, "margin": 0.0})
 
     alpha: float = Field(0.01, gt=0, lt=0.5, description="level of the always-valid test")
-    margin: float = Field(0.0, ge=0, le=1, description="how much worse, in acceptance, is still let pass")
+    margin: float = Field(0.0, ge=0, lt=1, description="how much worse, in acceptance, is still let pass")
     max_failure_share: float = Field(0.01, ge=0, le=1)
     min_failures: int = Field(5, ge=1, le=1_000_000)
+    horizon_s: int = Field(
+        600, ge=1, le=31_536_000, description="what is not accepted by then counts as not accepted"
+    )
     reason: Text = ""
 
 
@@ -200,6 +203,7 @@ class GuardrailsOut(BaseModel):
     margin: float
     max_failure_share: float
     min_failures: int
+    horizon_s: int
 
 
 class StagesOut(BaseModel):
@@ -221,6 +225,7 @@ class StagesOut(BaseModel):
                 "margin": 0.0,
                 "max_failure_share": 0.01,
                 "min_failures": 5,
+                "horizon_s": 600,
             },
             "before": ["thompson@1"],
         }

@@ -60,7 +60,7 @@ def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
         if not _can_ask():
             _fail("nothing was changed: there is nobody to ask, so say --yes")
         typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
-    catalogue = _with_store(lambda store: store.apply(changes, _author(), reason, version))
+    catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
 
 
@@ -78,7 +78,7 @@ def rollback(version: int, reason: str) -> None:
 
     async def work(store: CatalogueStore) -> tuple[int, list[Difference]]:
         _, before = await store.entries()
-        catalogue = await store.rollback(version, _author(), reason)
+        catalogue = await store.rollback(version, author(), reason)
         _, after = await store.entries(catalogue.version)
         return catalogue.version, differences(before, after)
 
@@ -150,7 +150,7 @@ def _can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def _author() -> str:
+def author() -> str:
     """Who types, for the audit trail."""
     try:
         return f"{getpass.getuser()} (command line)"

@@ -15,22 +15,21 @@ from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
-from app.worker.guard import Guard
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.policies import PolicySupervisor, Warmer
 from app.worker.teacher import Teacher, teaching
+from app.worker.watches import watches
 from bandits.river_policy import allow_factories
 from bandits.sequential_policy import is_sequential
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver, ArchiveReader
+from decisioning.stores.archive import Archiver
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.feed import RosterFeed
-from decisioning.stores.guard import CanaryStore
 from decisioning.stores.loader import load_functions
 from decisioning.stores.models import ModelStore
 from decisioning.stores.pipe import Pipe
@@ -61,10 +60,6 @@ async def run_worker(settings: Settings) -> None:
     arms = ArmStore(redis, keys)
     pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
     keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
-    interval_s = settings.guard_interval_ms / 1000
-    guardrails = Guard(
-        CanaryStore(engine), CatalogueStore(engine), reader, ArchiveReader(engine), clock_ms, interval_s
-    )
     feed = RosterFeed(PolicyStore(engine), roster)
     archiver_job = ArchiverJob(archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
 
@@ -84,7 +79,7 @@ async def run_worker(settings: Settings) -> None:
         "warm starts": warmer.round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
-        "guardrails": guardrails.round,
+        **watches(settings, engine, reader),
     }
 
     async def guard() -> float:

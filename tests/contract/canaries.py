@@ -5,11 +5,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from sqlalchemy import text
+
 from app.state import clock_ms
 from app.worker.guard import Guard
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, PolicySpec
 from bandits.random import RandomPolicy
-from decisioning.roster import Roster
 from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.guard import CanaryStore
@@ -112,11 +113,22 @@ class BadPolicy(RandomPolicy):
         return same
 
 
-def add_bad_policy(roster: Roster, name: str, how: Callable[[], None]) -> None:
-    """Put a policy in a process that no installation has."""
-    spec = PolicySpec(name, 1, "random")
-    roster.add([spec])
-    roster._policies[spec.key] = BadPolicy(spec, how)
+async def add_bad_policy(nextbest: Nextbest, name: str, how: Callable[[], None] | None) -> None:
+    """Register a policy whose algorithm no process has; but for this one, if it is told ``how`` it goes wrong."""
+    state = nextbest.api.state
+    if how is not None:
+        spec = PolicySpec(name, 1, "random")
+        state.roster.add([spec])
+        state.roster._policies[spec.key] = BadPolicy(spec, how)
+    stored = '{"name": "' + name + '", "version": 1, "algorithm": "none_such"}'
+    async with state.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO policies (name, version, spec, author, state)"
+                " VALUES (:name, 1, cast(:spec AS jsonb), 'tests', 'live') ON CONFLICT DO NOTHING"
+            ),
+            {"name": name, "spec": stored},
+        )
 
 
 def raises() -> None:

@@ -69,6 +69,13 @@ async def test_a_canary_that_is_worse_is_rolled_back(shop: Nextbest) -> None:
     assert {a["policy"]["name"] for a in after} == {"thompson"}
     await guard.round()
     assert (await deployed(shop, "worse"))[0] == version
+    (stage,) = (await shop.api.ok("GET", "/v1/reports/canaries?placement=worse", role="scientist"))["stages"]
+    assert (stage["cause"], stage["reason"], stage["share"]) == ("worse", test.reason, 0.5)
+    assert stage["canary"]["observations"] == len(by_canary)
+    assert stage["canary"]["policy"] == "random"
+    assert stage["canary"]["rate"] == test.canary.rate
+    assert stage["difference_high"] < 0
+    assert stage["e_value"] > stage["needed"] == 20
 
 
 async def test_an_equal_canary_stays_and_each_customer_counts_once(shop: Nextbest) -> None:
@@ -111,7 +118,7 @@ async def test_silence_counts_after_the_horizon_and_nothing_before_its_turn(shop
 
 
 async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_answer(shop: Nextbest) -> None:
-    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await add_bad_policy(shop, "broken", raises)
     await place(shop.api, "raising")
     await deploy(shop, "raising", "broken@1")
     crowd, guard = Crowd(shop, "raising", 11, thompson=0.5, propensity=0.5), guard_of(shop)
@@ -134,7 +141,7 @@ async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_an
 
 
 async def test_a_slow_canary_is_rolled_back(shop: Nextbest) -> None:
-    add_bad_policy(shop.api.state.roster, "sleepy", dawdles)
+    await add_bad_policy(shop, "sleepy", dawdles)
     await place(shop.api, "slow")
     await deploy(shop, "slow", "sleepy@1")
     crowd, guard = Crowd(shop, "slow", 12, thompson=0.5, propensity=0.5, sleepy=0.5), guard_of(shop)
@@ -159,6 +166,7 @@ async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nex
     await shop.worker.drain()
     await guard_of(shop).round()
     test = await counted(shop, "both")
+    assert test.canary.decisions + test.others.decisions == 60
     assert test.canary.slow > 5
     assert test.others.slow > 5
     assert (await deployed(shop, "both"))[0] == version
@@ -166,6 +174,7 @@ async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nex
 
 async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) -> None:
     await place(shop.api, "unknown")
+    await add_bad_policy(shop, "nobody", None)
     version = await deploy(shop, "unknown", "nobody@1")
     crowd = Crowd(shop, "unknown", 13, thompson=0.5, propensity=0.5)
     answers = await crowd.come(20)
@@ -181,7 +190,7 @@ async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) 
 
 async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
     """The guard changes nothing that it has not read."""
-    add_bad_policy(shop.api.state.roster, "broken", raises)
+    await add_bad_policy(shop, "broken", raises)
     await place(shop.api, "race")
     await deploy(shop, "race", "broken@1")
     await Crowd(shop, "race", 14, thompson=0.5, propensity=0.5).come(30)
@@ -241,3 +250,29 @@ async def test_evidence_goes_on_when_the_share_grows(shop: Nextbest) -> None:
     await guard.round()
     third = await counted(shop, "growing")
     assert third.canary.observations + third.others.observations == 10
+
+
+async def test_where_nobody_named_a_champion_it_is_the_placements_policy(shop: Nextbest) -> None:
+    await place(shop.api, "plain", policy="thompson")
+    await deploy(shop, "plain", "random@1", champion=None)
+    await Crowd(shop, "plain", 17, thompson=0.5, random=0.5).come(20)
+    await guard_of(shop).round()
+    test = await counted(shop, "plain")
+    assert test.champion == "thompson@1"
+    assert test.canary.observations + test.others.observations == 20
+
+
+async def test_an_apprentices_canary_is_compared_with_the_caller(shop: Nextbest) -> None:
+    await place(shop.api, "desk-2")
+    await deploy(shop, "desk-2", "random@1", apprentice=True)
+    for number in range(20):
+        body = {"customer_id": f"a{number}", "placement": "desk-2", "baseline": ["gold"]}
+        answer = await shop.api.ok("POST", "/v1/decisions", json=body, role="frontend")
+        told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+        await shop.api.ok("POST", "/v1/feedback", json=told | {"outcome": "rejected"}, role="frontend")
+    await shop.worker.drain()
+    await guard_of(shop).round()
+    test = await counted(shop, "desk-2")
+    assert test.champion == "caller@1"
+    assert test.others.observations > 5
+    assert test.canary.observations + test.others.observations == 20

@@ -32,6 +32,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
+    "read_drift": {"ops", "scientist", "admin"},
+    "read_canaries": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},
     "explain_decision": EVERYONE,
     "preview_rule": {"ops", "scientist", "admin"},

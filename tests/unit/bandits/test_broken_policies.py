@@ -1,5 +1,6 @@
 """The conformance checks can fail: each of these policies breaks a law on purpose, and the law finds it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from bandits.checks import check, checks_for
 from bandits.errors import BanditsError, ConformanceError
+from bandits.features import Encoder, Feature
+from bandits.linear_thompson import LinearThompsonPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 from bandits.random import RandomPolicy
 from bandits.thompson import PreparedArms, ThompsonPolicy
 from tests.unit.bandits.pooled import PooledArms, PooledPolicy
 
+AGE = Feature("age", "numeric", "customer.age", low=0.0, high=100.0)
 BROKEN = PolicySpec("broken", 1, "broken")
 
 
@@ -198,6 +202,70 @@ class Recounting(PooledPolicy):
         return PooledArms(sums.own.copy(), sums.own.sum(axis=0))
 
 
+class Nosy(ThompsonPolicy):
+    """Learns more from those of whom more is known."""
+
+    def learn(self, observation: Observation) -> FloatArray:
+        return super().learn(observation) * (1.0 + len(observation.facts))
+
+
+class Curious(RandomPolicy):
+    """Asks facts that no feature names."""
+
+    def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
+        return super().propensities(prepared, candidates) / max(1, len(candidates.facts))
+
+
+class Forgetful(Encoder):
+    """Encodes each request in its own way."""
+
+    def encode(self, facts: Mapping[str, Any], at_ms: int) -> FloatArray:
+        self.asked = getattr(self, "asked", 0) + 1
+        return super().encode(facts, at_ms) / self.asked
+
+
+class Unbounded(Encoder):
+    """Leaves numbers as they are."""
+
+    def encode(self, facts: Mapping[str, Any], at_ms: int) -> FloatArray:
+        return super().encode(facts, at_ms) * 8
+
+
+class Hashing(Encoder):
+    """Lets other facts count."""
+
+    def encode(self, facts: Mapping[str, Any], at_ms: int) -> FloatArray:
+        return super().encode(facts, at_ms) / max(1, len(facts))
+
+
+class Encoding(LinearThompsonPolicy):
+    """Has another encoder."""
+
+    kind: type[Encoder]
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(replace(spec, features=(AGE,)))
+        self.encoder = self.kind(self.encoder.features)
+
+
+class EncodingForgetfully(Encoding):
+    kind = Forgetful
+
+
+class EncodingUnbounded(Encoding):
+    kind = Unbounded
+
+
+class EncodingOthers(Encoding):
+    kind = Hashing
+
+
+class Untyped(RandomPolicy):
+    """Says of itself what is not of its type."""
+
+    shared = None  # type: ignore[assignment]  # this is what is wrong with it
+
+
 class Pooling(ThompsonPolicy):
     """Shifts everybody by the mean of all arms."""
 
@@ -261,6 +329,12 @@ class Sociable(ThompsonPolicy):
         (Sharing, "choosing_is_pure"),
         (Stale, "refreshing_equals_preparing"),
         (Rereading, "refreshing_equals_preparing"),
+        (Nosy, "facts_count_if_declared"),
+        (Curious, "facts_count_if_declared"),
+        (EncodingForgetfully, "features_are_pure"),
+        (EncodingUnbounded, "features_are_pure"),
+        (EncodingOthers, "features_are_pure"),
+        (Untyped, "is_described"),
         (Unshared, "refreshing_equals_preparing"),
         (Recounting, "masking_equals_leaving_out"),
         (Recounting, "learning_stays_with_its_offer"),

@@ -190,13 +190,3 @@ def test_a_name_that_is_given_twice_must_be_the_same() -> None:
         with pytest.raises(PolicyParameterError, match="elsewhere: leave it out") as caught:
             parse_spec(LEAST, name, version)
         assert caught.value.field == field
-
-
-def test_whatever_an_algorithm_raises_is_a_mistake_in_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(spec: PolicySpec) -> None:
-        raise KeyError("no such model")
-
-    monkeypatch.setattr("bandits.specification.build", fail)
-    with pytest.raises(PolicyParameterError, match="thompson cannot be made of this: KeyError") as caught:
-        parse_spec(LEAST)
-    assert caught.value.field == "parameters"

@@ -1,0 +1,129 @@
+"""What guardrails and drift have seen, as it travels."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.schemas import Id, shown
+
+
+class DriftQuery(BaseModel):
+    """What to report on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    placement: Id | None = None
+    offer: Id | None = Field(None, description="the offer's id")
+    limit: int = Field(100, ge=1, le=1000, description="so many detections at most, the newest")
+
+
+class DriftWindow(BaseModel):
+    """The acceptance of an offer since its last change."""
+
+    placement: str
+    offer_id: str
+    observations: int
+    rate: float | None = Field(
+        description="accepted / observations; null if there are none since the last change"
+    )
+    low: float = Field(description="lower end of the Wilson 95 % interval")
+    high: float = Field(description="upper end of the Wilson 95 % interval")
+    since: datetime = Field(description="the first decision that counts")
+    until: datetime = Field(description="the last decision that counts")
+
+
+class DriftDetection(BaseModel):
+    """A change of acceptance: seen at ``detected_at``, estimated to have happened at ``since``."""
+
+    placement: str
+    offer_id: str
+    detected_at: datetime
+    since: datetime
+    rate_before: float
+    rate_after: float
+    observations_before: int
+    observations_after: int
+
+
+class DriftReport(BaseModel):
+    """Acceptance now, and its changes, the newest first."""
+
+    model_config = shown(
+        {
+            "windows": [
+                {
+                    "placement": "web",
+                    "offer_id": "gold",
+                    "observations": 512,
+                    "rate": 0.125,
+                    "low": 0.0991,
+                    "high": 0.1564,
+                    "since": "2026-05-02T08:00:00Z",
+                    "until": "2026-05-02T12:00:00Z",
+                }
+            ],
+            "detections": [
+                {
+                    "placement": "web",
+                    "offer_id": "gold",
+                    "detected_at": "2026-05-02T08:00:00Z",
+                    "since": "2026-05-02T07:41:00Z",
+                    "rate_before": 0.31,
+                    "rate_after": 0.12,
+                    "observations_before": 4200,
+                    "observations_after": 330,
+                }
+            ],
+        }
+    )
+
+    windows: list[DriftWindow]
+    detections: list[DriftDetection]
+
+
+class CanaryQuery(BaseModel):
+    """What to report on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    placement: Id | None = None
+    limit: int = Field(50, ge=1, le=1000, description="so many stages at most, the newest")
+
+
+class CanarySide(BaseModel):
+    """What was counted of one side: customers, each by the first decision for them, and decisions."""
+
+    policy: str
+    version: int
+    observations: int = Field(description="customers whose result is known")
+    acceptances: int = Field(description="customers who accepted at least one offer")
+    rate: float | None
+    low: float = Field(description="lower end of the always-valid interval")
+    high: float = Field(description="upper end of the always-valid interval")
+    decisions: int
+    failures: int = Field(description="decisions that it could not make")
+    slow: int = Field(description="decisions that it did not get to make, being too slow")
+
+
+class CanaryStage(BaseModel):
+    """A canary with one share, compared with its champion."""
+
+    placement: str
+    share: float
+    started_at: datetime
+    looked_at: datetime
+    ended_at: datetime | None
+    cause: str | None = Field(description="why it ended: worse, failures, slow (rolled back), or changed")
+    reason: str | None = Field(description="why it ended, in words")
+    canary: CanarySide
+    champion: CanarySide
+    difference_low: float = Field(description="lower end of the always-valid interval of the difference")
+    difference_high: float = Field(description="upper end of the always-valid interval of the difference")
+    e_value: float = Field(description="evidence that the canary is worse; stages before included")
+    needed: float = Field(description="the e-value at which it is rolled back: 1 / alpha")
+
+
+class CanaryReport(BaseModel):
+    """Stages of canaries, the newest first."""
+
+    stages: list[CanaryStage]

@@ -1,0 +1,90 @@
+"""`nextbest policies`: registered, staged, watched, rolled back and checked from the command line."""
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Policies: their life, from a file to champion.", no_args_is_help=True)
+
+_KEY = typer.Argument(..., metavar="NAME@VERSION", help="the policy")
+_PLACEMENT = typer.Option(..., "--placement", help="the placement")
+_REASON = typer.Option("", help="why; kept in the audit trail")
+
+
+@app.command()
+def register(
+    file: Path = typer.Argument(..., help="a specification (YAML or JSON); - is the standard input"),
+    reason: str = typer.Option("", help="why; kept with the policy"),
+) -> None:
+    """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
+    from app.commands.policy_life import register as run
+
+    run(file, reason)
+
+
+@app.command("list")
+def list_policies() -> None:
+    """Show all policies: state, progress, where they have a part."""
+    from app.commands.policy_life import list_policies as run
+
+    run()
+
+
+@app.command()
+def show(policy: str = typer.Argument(..., metavar="NAME[@VERSION]", help="the policy")) -> None:
+    """Show a policy, or all its versions, with the specification as YAML."""
+    from app.commands.policy_life import show as run
+
+    run(policy)
+
+
+@app.command()
+def stage(
+    policy: str = _KEY,
+    stage: str = typer.Argument(..., help="shadow, canary, champion or retired"),
+    placement: str = _PLACEMENT,
+    share: float | None = typer.Option(None, help="of a canary: its part of the customers; 0.1 if left out"),
+    force: bool = typer.Option(False, "--force", help="skip the stages before"),
+    reason: str = _REASON,
+) -> None:
+    """Give a policy a stage in a placement; in force everywhere within a second."""
+    from app.commands.policy_life import stage as run
+
+    run(policy, stage, placement, share, force, reason)
+
+
+@app.command()
+def rollback(placement: str = _PLACEMENT, reason: str = _REASON) -> None:
+    """End the canary of a placement, or, without one, put the champion before this one back."""
+    from app.commands.policy_life import rollback as run
+
+    run(placement, reason)
+
+
+@app.command()
+def retire(policy: str = _KEY) -> None:
+    """Let a policy that no placement uses learn no more. Decisions that it made can still be replayed."""
+    from app.commands.policy_life import retire as run
+
+    run(policy)
+
+
+@app.command()
+def progress(
+    follow: bool = typer.Option(False, "--follow", help="until all warm starts are done"),
+) -> None:
+    """Show the warm starts that are not done yet."""
+    from app.commands.policy_life import progress as run
+
+    run(follow)
+
+
+@app.command()
+def check(
+    target: str = typer.Argument(..., help="a class as mypackage:MyPolicy, or the name of an algorithm"),
+    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON) to try it with"),
+) -> None:
+    """Run the conformance laws on a policy, then measure how fast it is. Exit status 1 if a law is broken."""
+    from app.commands.policy_check import check as run
+
+    run(target, spec)

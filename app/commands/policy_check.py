@@ -1,0 +1,171 @@
+"""What `nextbest policies check` does: the laws one by one, then the time that a decision and an update take."""
+
+import gc
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Any, NoReturn
+
+import numpy as np
+import typer
+import yaml
+
+from app.config import get_settings
+from bandits.checks import checks_for
+from bandits.errors import BanditsError, ConformanceError, PolicyParameterError
+from bandits.policy import Observation, Policy, PolicySpec
+from bandits.registry import build, make
+from bandits.sequential_policy import is_sequential
+from bandits.specification import parse_spec
+from bandits.worlds import NOW_MS, observations, world
+
+OFFERS = (10, 200, 2500)
+LARGEST_SPEC = 1_000_000
+_BUSY_NS = 100_000_000
+_FEWEST, _MOST = 5, 300
+
+
+def check(target: str, spec_file: Path | None) -> None:
+    """Check and measure a policy. Raises ``typer.Exit``: 1 if a law is broken, 2 if it could not be made at all."""
+    build_it = _builder(target)
+    spec = _spec(target, spec_file, build_it)
+    try:
+        policy = build_it(spec)
+    except BanditsError as error:
+        _stop(str(error))
+    typer.echo(f"{target}: {spec.algorithm} with {dict(spec.parameters) or 'no parameters'}")
+    broken = run_laws(policy)
+    if broken:
+        typer.secho(f"{broken} broken; a policy is ready for use when none is", fg=typer.colors.RED)
+        raise typer.Exit(1)
+    run_clock(policy, get_settings().policy_budget_ms)
+
+
+def run_laws(policy: Policy) -> int:
+    """Print a line for each law; returns how many are broken."""
+    broken = 0
+    for law in checks_for(policy):
+        try:
+            law(policy)
+        except ConformanceError as error:
+            broken += 1
+            _, _, reason = str(error).partition(f"({law.__doc__}): ")
+            typer.secho(f"  broken  {law.__name__}: {law.__doc__}", fg=typer.colors.RED)
+            typer.echo(f"          {reason}")
+        else:
+            typer.echo(f"  passed  {law.__name__}")
+    return broken
+
+
+def run_clock(policy: Policy, budget_ms: float) -> None:
+    """Print how long a decision and an update take, beside ``thompson`` on this machine, and against the budget."""
+    yardstick = build(PolicySpec("thompson", 1, "thompson"))
+    typer.echo(f"{'offers':>8}{'decision':>14}{'thompson':>14}{'update':>14}{'thompson':>14}  (µs, median)")
+    slow = []
+    for offers in OFFERS:
+        ours, theirs = times(policy, offers), times(yardstick, offers)
+        columns = (ours[0], theirs[0], ours[1], theirs[1])
+        typer.echo(f"{offers:>8}" + "".join(f"{value:>14,.0f}" for value in columns))
+        if max(ours) > 1000.0 * budget_ms:
+            slow.append(offers)
+    budget = f"{budget_ms:g} ms (NEXTBEST_POLICY_BUDGET_MS)"
+    if not slow:
+        typer.echo(f"within the budget of {budget}")
+        return
+    among = " and ".join(map(str, slow))
+    typer.secho(
+        f"over the budget of {budget} among {among} offers: after three decisions in a row that take longer, a "
+        "policy is paused, and the propensities decide",
+        fg=typer.colors.YELLOW,
+    )
+
+
+def times(policy: Policy, offers: int) -> tuple[float, float]:
+    """The median time of a decision (features encoded, one slot drawn from) and of an update, in microseconds."""
+    w = world(policy, offers, seed=21)
+    prepared = policy.prepare(w.sums)
+    available = np.ones(offers, dtype=bool)
+    (seen,) = observations(policy, w.offers, 1, seed=22)
+    rows = np.flatnonzero(w.offers == seen[0].offer).astype(np.intp)
+    learn = _lesson(policy, *seen)
+
+    def decide() -> None:
+        policy.encoder.encode(w.candidates.facts, NOW_MS)
+        policy.propensities(prepared, w.candidates)
+        policy.selector(prepared, w.candidates)(available)
+
+    def update() -> None:
+        nonlocal prepared
+        learn()
+        prepared = policy.refresh(prepared, w.sums, rows)
+
+    return _median_us(decide), _median_us(update)
+
+
+def _lesson(policy: Policy, seen: Observation, at_s: float) -> Callable[[], Any]:
+    if not is_sequential(policy):
+        return lambda: policy.learn(seen)
+    model = policy.fresh()
+    return lambda: policy.observe(model, seen, at_s)
+
+
+def _median_us(run: Callable[[], None]) -> float:
+    run()
+    found: list[int] = []
+    gc.disable()
+    try:
+        while len(found) < _FEWEST or (sum(found) < _BUSY_NS and len(found) < _MOST):
+            start = perf_counter_ns()
+            run()
+            found.append(perf_counter_ns() - start)
+    finally:
+        gc.enable()
+    return median(found) / 1000.0
+
+
+def _builder(target: str) -> Callable[[PolicySpec], Policy]:
+    """How to make the policy: with a class, imported here and now, or by the name of an algorithm."""
+    module, colon, path = target.partition(":")
+    if not colon:
+        return build
+    try:
+        found: Any = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except ModuleNotFoundError as error:
+        _stop(f"{error}; is its package installed here (pip install -e .)?")
+    except Exception as error:  # whatever a module does while it is imported
+        _stop(f"{target} cannot be imported: {error!r}")
+    if not isinstance(found, type):
+        _stop(f"{target} is not a class")
+    return lambda spec: make(found, spec)
+
+
+def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
+    """The specification of the file, or one without parameters. It need not give a name, a version, an algorithm."""
+    algorithm = target.rpartition(":")[2]
+    said: Mapping[str, Any] = {} if file is None else _read(file)
+    try:
+        return parse_spec({"name": "checked", "version": 1, "algorithm": algorithm, **said}, builder=build_it)
+    except PolicyParameterError as error:
+        where = "" if file is None else f"{file}: "
+        _stop(f"{where}{error.field}: {error}" if error.field else f"{where}{error}")
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST_SPEC:
+            _stop(f"{file} is larger than a specification can be")
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        _stop(f"{file} cannot be read: {error}")
+    if not isinstance(said, Mapping):
+        _stop(f"{file}: a specification is an object with fields")
+    return said
+
+
+def _stop(message: str) -> NoReturn:
+    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
+    raise typer.Exit(2)

@@ -1,0 +1,216 @@
+"""What `nextbest policies` does: the life of a policy, straight on the database."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args
+
+import typer
+import yaml
+
+from app.commands.catalog_file import author
+from app.config import get_settings
+from app.servers import server_urls
+from app.specs import spec_of, yaml_values
+from app.state import clock_ms
+from bandits.errors import BanditsError
+from bandits.registry import BUILT_IN
+from bandits.specification import spec_body
+from decisioning.catalog import Catalogue
+from decisioning.catalog.deployment import Stage
+from decisioning.catalog.staging import stage_of
+from decisioning.errors import DecisioningError, Invalid, NotFound
+from decisioning.stores.catalogue import CatalogueStore, Published
+from decisioning.stores.policies import PolicyStore, Registered
+from decisioning.stores.postgres import make_engine
+from decisioning.stores.staging import Stager, check_share, progress_text
+
+T = TypeVar("T")
+MAX_BYTES = 1_000_000
+FOLLOW_S = 0.5
+WAITING = ("registered", "folding", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the commands work on."""
+
+    policies: PolicyStore
+    catalogues: CatalogueStore
+
+    def stager(self, reason: str) -> Stager:
+        """Changes stages in the name of who types."""
+        return Stager(self.catalogues, self.policies, clock_ms, author(), reason)
+
+
+def register(file: Path, reason: str) -> None:
+    """Register the policy of a file, under the next version if it says none."""
+    spec, numbered = _read(file)
+
+    async def work(stores: Stores) -> tuple[str, bool]:
+        if numbered:
+            return spec.key, await stores.policies.register(spec, author(), reason)
+        made, new = await stores.policies.register_next(spec, author(), reason)
+        return made.key, new
+
+    key, new = _with_stores(work)
+    typer.echo(f"{key} is registered" if new else f"{key} is registered already, and says the same")
+
+
+def list_policies() -> None:
+    """Show all policies: state, progress, where they have a part."""
+
+    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+        return await stores.policies.all(), await stores.catalogues.load()
+
+    policies, catalogue = _with_stores(work)
+    for spec in BUILT_IN:
+        typer.echo(f"{spec.key}  built in{_parts(catalogue, spec.key)}")
+    for policy in policies:
+        typer.echo(f"{policy.key}  {_state(policy)}{_parts(catalogue, policy.key)}")
+
+
+def show(name: str) -> None:
+    """Show a policy, or all its versions, with the specification as YAML."""
+
+    async def work(stores: Stores) -> list[Registered]:
+        if "@" in name:
+            return [await stores.policies.get(name)]
+        return await stores.policies.versions(name)
+
+    built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
+    found = [] if built_in and "@" in name else _with_stores(work)
+    if not found and not built_in:
+        _fail(str(NotFound("policy", name)))
+    for spec in built_in:
+        typer.echo(f"# {spec.key}, built in")
+        typer.echo(_yaml(spec_body(spec)), nl=False)
+    for policy in found:
+        why = f": {policy.reason}" if policy.reason else ""
+        typer.echo(
+            f"# {policy.key}, {_state(policy)}; {policy.created_at:%Y-%m-%d %H:%M}, {policy.author}{why}"
+        )
+        typer.echo(_yaml(policy.body), nl=False)
+
+
+def stage(policy: str, stage: str, placement: str, share: float | None, force: bool, reason: str) -> None:
+    """Give a policy a stage in a placement."""
+    stages: tuple[Stage, ...] = get_args(Stage)
+    found = next((one for one in stages if one == stage != "registered"), None)
+    if found is None:
+        known = ", ".join(one for one in stages if one != "registered")
+        raise typer.BadParameter(f"{stage!r} is not a stage; there are {known}", param_hint="STAGE")
+    wanted = found
+
+    async def work(stores: Stores) -> Published | None:
+        check_share(share)
+        return await stores.stager(reason).stage(placement, policy, wanted, share=share, force=force)
+
+    _with_stores(work)
+    _show_stages(placement)
+
+
+def rollback(placement: str, reason: str) -> None:
+    """End the canary of a placement, or put the champion before this one back."""
+    _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
+    _show_stages(placement)
+
+
+def retire(policy: str) -> None:
+    """Let a policy that no placement uses learn no more."""
+    done = _with_stores(lambda stores: stores.policies.retire(policy))
+    typer.echo(f"{policy} is retired" if done else f"{policy} is retired already")
+
+
+def progress(follow: bool) -> None:
+    """Show the warm starts that are not done yet; with ``follow`` until they are."""
+
+    async def work(stores: Stores) -> None:
+        told: dict[str, str] = {}
+        while True:
+            waiting = {p.key: progress_text(p) for p in await stores.policies.all() if p.state in WAITING}
+            for key, said in waiting.items():
+                if told.get(key) != said:
+                    typer.echo(f"{key}: {said}")
+            for key in told.keys() - waiting.keys():
+                typer.echo(f"{key}: done")
+            told = waiting
+            if not waiting or not follow:
+                break
+            await asyncio.sleep(FOLLOW_S)
+        if not told:
+            typer.echo("no warm starts are waiting")
+
+    _with_stores(work)
+
+
+def _show_stages(placement: str) -> None:
+    async def work(stores: Stores) -> Catalogue:
+        return await stores.catalogues.load()
+
+    catalogue = _with_stores(work)
+    found = catalogue.view(placement).placement
+    deployment = catalogue.deployment(placement)
+    keys = dict.fromkeys([deployment.champion or f"{found.policy}@1", *sorted(deployment.policies)])
+    for key in keys:
+        canary = deployment.canary
+        share = f" with {canary.share:g} of the customers" if canary and canary.policy == key else ""
+        typer.echo(f"{placement}: {key} is {stage_of(found, deployment, key)}{share}")
+
+
+def _state(policy: Registered) -> str:
+    return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
+
+
+def _parts(catalogue: Catalogue, key: str) -> str:
+    """Where a policy has a part, in words."""
+    found = []
+    for placement_id, placement in sorted(catalogue.placements.items()):
+        stage = stage_of(placement, catalogue.deployment(placement_id), key)
+        if stage in ("champion", "canary", "shadow"):
+            found.append(f"{stage} in {placement_id}")
+    return f"; {', '.join(found)}" if found else ""
+
+
+def _yaml(body: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
+
+
+def _read(file: Path) -> Any:
+    try:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1) if str(file) == "-" else file.read_bytes()
+        if len(data) > MAX_BYTES:
+            _fail(f"{file}: a specification has at most {MAX_BYTES} bytes")
+        return spec_of(yaml_values(data.decode()), clock_ms())
+    except OSError as error:
+        _fail(f"{file}: {error.strerror}")
+    except UnicodeDecodeError:
+        _fail(f"{file}: is not UTF-8")
+    except Invalid as error:
+        _fail(f"{file}: {error.field}: {error}")
+
+
+def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:
+    """Run with the stores of the database; what is wrong is said in a line, with exit status 1."""
+
+    async def run(url: str) -> T:
+        engine = make_engine(url, pool_size=1)
+        try:
+            return await work(Stores(PolicyStore(engine), CatalogueStore(engine)))
+        finally:
+            await engine.dispose()
+
+    with server_urls(get_settings()) as urls:
+        try:
+            return asyncio.run(run(urls.postgres_url))
+        except Invalid as error:
+            _fail(f"{error.field}: {error}")
+        except (BanditsError, DecisioningError) as error:
+            _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
+    raise typer.Exit(1)

@@ -1,0 +1,133 @@
+"""`nextbest policies check`: the laws one by one, the reasons, the times, and the exit status."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from app.commands import policy_check
+from bandits.checks import checks_for
+from bandits.policy import PolicySpec
+from bandits.registry import build
+
+GREEDY = "bandits.epsilon_greedy:EpsilonGreedyPolicy"
+BROKEN = "tests.unit.bandits.test_broken_policies"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is measured: what the times are does not matter here."""
+    monkeypatch.setattr(policy_check, "OFFERS", (10, 20))
+    monkeypatch.setattr(policy_check, "_MOST", 5)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["policies", "check", *arguments])
+
+
+@pytest.mark.parametrize("target", [GREEDY, "random", "linear_thompson"])
+def test_a_policy_that_keeps_all_laws(target: str) -> None:
+    result = run(target)
+    assert result.exit_code == 0, result.output
+    algorithm = {GREEDY: "epsilon_greedy"}.get(target, target)
+    laws = [law.__name__ for law in checks_for(build(PolicySpec("x", 1, algorithm)))]
+    lines = result.output.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("  passed")] == laws
+    assert "broken" not in result.output
+    table = [line.split() for line in lines if line.split()[0] in ("10", "20")]
+    assert [len(row) for row in table] == [5, 5]
+    assert "NEXTBEST_POLICY_BUDGET_MS" in lines[-1]
+
+
+def test_broken_laws_are_named_with_the_reason_and_the_others_are_still_tried() -> None:
+    result = run(f"{BROKEN}:Boundless")
+    assert result.exit_code == 1
+    assert "  broken  is_described: Name, version, width, epsilon" in result.output
+    assert "epsilon is 1.5, which is no share" in result.output
+    assert "  broken  distributions_are_exact" in result.output
+    assert "  passed  propensities_are_chances" in result.output
+    assert "a policy is ready for use when none is" in result.output
+    assert "median" not in result.output
+
+
+def test_a_policy_is_tried_with_a_specification(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("parameters: {epsilon: 0.25}\n", encoding="utf-8")
+    result = run(GREEDY, "--spec", str(file))
+    assert result.exit_code == 0, result.output
+    assert "EpsilonGreedyPolicy with {'epsilon': 0.25}" in result.output
+
+
+def test_features_of_the_specification_are_tried_too(tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text(
+        '{"algorithm": "logistic_thompson", "features": [{"name": "hour", "kind": "time_of_day"},'
+        ' {"name": "age", "kind": "numeric", "path": "customer.age", "low": 18, "high": 90}]}',
+        encoding="utf-8",
+    )
+    result = run("logistic_thompson", "--spec", str(file))
+    assert result.exit_code == 0, result.output
+    assert "passed  features_are_pure" in result.output
+
+
+def test_a_policy_that_is_taught_in_one_order(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("parameters: {factory: 'bandits.river_factories:logistic'}\n", encoding="utf-8")
+    result = run("river", "--spec", str(file))
+    assert result.exit_code == 0, result.output
+    assert "median" in result.output
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("parameters: {epsilon: 7}", "spec.yaml: parameters.epsilon: epsilon must be a number"),
+        ("parametres: {}", "spec.yaml: parametres: .*did you mean 'parameters'"),
+        ("features: [{name: d, kind: weekday}]", "features: epsilon_greedy takes no features"),
+        ("[1, 2]", "an object with fields"),
+        ("a: [", "cannot be read"),
+        ("x" * 1_000_001, "larger than"),
+    ],
+)
+def test_a_specification_that_cannot_be(tmp_path: Path, said: str, message: str) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(said, encoding="utf-8")
+    result = run(GREEDY, "--spec", str(file))
+    assert result.exit_code == 2
+    _says(result, message)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("no_such_package_here:Mine", "is its package installed here"),
+        ("bandits.ucb:Missing", "cannot be imported: AttributeError"),
+        ("bandits.ucb:upper_bound", "is not a class"),
+        ("thomson", "algorithm: there is no algorithm 'thomson'.*did you mean 'thompson'"),
+        ("pathlib:Path", "Path cannot be made of this"),
+        (f"{BROKEN}:BROKEN", "is not a class"),
+    ],
+)
+def test_a_policy_that_cannot_be_made(target: str, message: str) -> None:
+    result = run(target)
+    assert result.exit_code == 2
+    _says(result, message)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    result = run(GREEDY, "--spec", str(tmp_path / "none.yaml"))
+    assert result.exit_code == 2
+    _says(result, "none.yaml cannot be read")
+
+
+def test_a_policy_over_its_budget_is_named_with_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTBEST_POLICY_BUDGET_MS", "0.000001")
+    result = run(GREEDY)
+    assert result.exit_code == 0
+    assert "over the budget of 1e-06 ms (NEXTBEST_POLICY_BUDGET_MS) among 10 and 20 offers" in result.output
+
+
+def _says(result: Result, message: str) -> None:
+    assert re.search(message, result.output.replace("\n", " ")), result.output

@@ -1,0 +1,108 @@
+"""`nextbest policies`, on a real database: the life of a policy from the command line."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.policies import PolicyStore
+from decisioning.stores.postgres import make_engine, transaction
+
+SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\n"
+
+
+@pytest.fixture(autouse=True)
+def environment(postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module's servers, as the command finds them."""
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", redis_url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def placement(postgres_url: str) -> None:
+    """A placement to stage in."""
+
+    async def put() -> None:
+        engine = make_engine(postgres_url, pool_size=1)
+        body = {"channel": "web", "policy": "thompson"}
+        await CatalogueStore(engine).put("placement", "home", body, "tests")
+        await engine.dispose()
+
+    asyncio.run(put())
+
+
+def nextbest(*words: object, status: int = 0, said: str | None = None) -> Result:
+    result = CliRunner().invoke(app, ["policies", *map(str, words)], input=said)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def live(postgres_url: str, key: str) -> None:
+    """What a worker would do."""
+
+    async def work() -> None:
+        engine = make_engine(postgres_url, pool_size=1)
+        assert await PolicyStore(engine).begin(key)
+        async with transaction(engine) as connection:
+            await connection.execute(text("UPDATE policies SET state = 'live' WHERE state = 'folding'"))
+        await engine.dispose()
+
+    asyncio.run(work())
+
+
+def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> None:
+    file = tmp_path / "spring.yaml"
+    file.write_text(SPEC, encoding="utf-8")
+    assert "spring@1 is registered\n" in nextbest("register", file, "--reason", "a try").stdout
+    assert "already" in nextbest("register", "-", said=SPEC).stdout
+    assert "waits for its warm start" in nextbest("progress").stdout
+    shown = nextbest("show", "spring").stdout
+    assert "half_life_days: 30" in shown
+    assert "a try" in shown
+    nextbest("stage", "spring@1", "shadow", "--placement", "home")
+    refused = nextbest("stage", "spring@1", "canary", "--placement", "home", status=1)
+    assert "warm start" in refused.stderr
+    live(postgres_url, "spring@1")
+    assert "no warm starts" in nextbest("progress", "--follow").stdout
+    staged = nextbest("stage", "spring@1", "canary", "--placement", "home", "--share", 0.25)
+    assert "spring@1 is canary with 0.25 of the customers" in staged.stdout
+    nextbest("stage", "spring@1", "champion", "--placement", "home", "--reason", "better")
+    listed = nextbest("list").stdout
+    assert "spring@1  live; champion in home" in listed
+    assert "random@1  built in\n" in listed
+    assert "in use in home" in nextbest("retire", "spring@1", status=1).stderr
+    assert "thompson@1 is champion" in nextbest("rollback", "--placement", "home").stdout
+    assert "spring@1 is retired" in nextbest("retire", "spring@1").stdout
+    assert "already" in nextbest("retire", "spring@1").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("show", "nobody"), "no policy"),
+        (("show", "nobody@1"), "no policy"),
+        (("retire", "nobody@1"), "no policy"),
+        (("rollback", "--placement", "nowhere"), "no placement"),
+        (("stage", "random@1", "shadow", "--placement", "nowhere"), "no placement"),
+        (("stage", "random@1", "canary", "--placement", "home", "--share", "2"), "share"),
+        (("register", "missing.yaml"), "No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(words: tuple[str, ...], reason: str) -> None:
+    said = nextbest(*words, status=1).stderr
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+def test_a_stage_that_is_none() -> None:
+    nextbest("stage", "random@1", "registered", "--placement", "home", status=2)
+
+
+def test_a_specification_that_is_wrong_names_the_field() -> None:
+    said = nextbest("register", "-", said="name: odd\nalgorithm: thomson\n", status=1).stderr
+    assert "algorithm: " in said
+    assert "thompson" in said
