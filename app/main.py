@@ -14,6 +14,7 @@ from app.api import (
     customers,
     decisions,
     deployments,
+    evaluations,
     feedback,
     health,
     imports,
@@ -43,7 +44,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 ROUTERS = (
     *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
-    *(imports, reports, watch, policies, policy_life, deployments, rules, scripts, health),
+    *(imports, reports, watch, policies, policy_life, deployments, evaluations, rules, scripts, health),
 )
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -35,6 +35,18 @@ JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that 
 ARCHIVE_LAG = Gauge(
     "nextbest_archive_lag_seconds", "Age of the newest archived record", multiprocess_mode="mostrecent"
 )
+SHADOW_CHOICES = Counter("nextbest_shadow_choices", "Decisions that a shadow was asked about", ["policy"])
+SHADOW_FAILURES = Counter(
+    "nextbest_shadow_failures",
+    "Decisions that a shadow could not be asked about, or failed in",
+    ["policy", "reason"],
+)
+SHADOW_SKIPPED = Counter("nextbest_shadow_skipped", "Decisions passed over since shadows were too far behind")
+SHADOW_LAG = Gauge(
+    "nextbest_shadow_lag_seconds",
+    "Age of the newest decision that shadows have seen",
+    multiprocess_mode="mostrecent",
+)
 
 ROLLBACKS = Counter(
     "nextbest_rollbacks", "Canaries that guardrails rolled back, by cause", ["placement", "policy", "cause"]

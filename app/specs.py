@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.schemas import Instant, to_ms
 from bandits.errors import BanditsError, PolicyParameterError
 from bandits.policy import PolicySpec
-from bandits.specification import parse_spec
+from bandits.specification import parse_spec, spec_body
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
 
@@ -39,6 +39,15 @@ def spec_of(values: Any, now_ms: int) -> tuple[PolicySpec, bool]:
         raise Invalid(error.field or "body", str(error)) from None
     except BanditsError as error:
         raise Invalid("algorithm", str(error)) from None
+
+
+def candidate(values: Any, now_ms: int) -> dict[str, Any]:
+    """A specification that need not be registered (nor named), as it is kept. Raises ``Invalid``: ``spec.<field>``."""
+    try:
+        named = {"name": "candidate", **values} if isinstance(values, Mapping) else values
+        return spec_body(spec_of(named, now_ms)[0])
+    except Invalid as error:
+        raise Invalid(f"spec.{error.field}", str(error)) from None
 
 
 def _since_ms(value: Any, now_ms: int) -> int:

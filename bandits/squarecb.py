@@ -29,7 +29,7 @@ class SquareCBPolicy(RegressionPolicy):
     model : "logistic" or "linear"
         What rewards are regressed with. Default logistic.
     gamma_scale, gamma_exponent : float
-        How fast exploration narrows. Defaults 10 and 0.5.
+        How fast exploration narrows. Defaults 100 and 0.5.
 
     And those of ``RegressionPolicy``.
     """
@@ -37,7 +37,7 @@ class SquareCBPolicy(RegressionPolicy):
     algorithm = "squarecb"
     own_parameters: ClassVar[dict[str, Any]] = {
         "model": "logistic",
-        "gamma_scale": 10.0,
+        "gamma_scale": 100.0,
         "gamma_exponent": 0.5,
     }
 

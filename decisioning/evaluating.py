@@ -21,7 +21,7 @@ from decisioning.roles import as_seen
 Unusable = Literal[
     "imported", "default", "caller", "rules", "mandatory", "certain", "withdrawn", "catalogue", "failed"
 ]
-REASONS: Mapping[Unusable, str] = {
+REASONS: dict[str, str] = {
     "imported": "decided elsewhere: with which probability is not known",
     "default": "a default offer, or no policy decided",
     "caller": "the caller's own choice: nothing was left to chance",

@@ -9,13 +9,14 @@ for contextual bandits*, UAI 2012, for policies that change while they learn). P
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from bandits.policy import Policy, PolicySpec
 from bandits.sequential_policy import ModelState, is_sequential, learns
+from decisioning.catalog import PlacementView
 from decisioning.engine import Contest
 from decisioning.evaluating import Judged, Reward, Slot, judge
 from decisioning.learning import fold_outcomes, teach_outcomes
@@ -44,10 +45,10 @@ class Told:
                 value = None if worth != worth else o.reward * worth
                 self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (o.reward, value)
 
-    def forget_before(self, at_ms: int) -> None:
-        """Forget what is about decisions before ``at_ms``."""
-        self.rewards = {key: told for key, told in self.rewards.items() if key[1] >= at_ms}
-        self.withdrawn = {key for key in self.withdrawn if key[1] >= at_ms}
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.rewards.clear()
+        self.withdrawn.clear()
 
 
 @dataclass(slots=True)
@@ -69,6 +70,35 @@ class Seen:
     seconds: float = 0.0
 
 
+class _Mind:
+    """What a target has learned so far, and what it prepared from that: arms, or one model that is taught in order."""
+
+    def __init__(self, spec: PolicySpec, policy: Policy) -> None:
+        self._spec, self._policy = spec, policy
+        self._replica = ArmReplica({spec.key: policy})
+        self._replica.load(spec.key, 0, ())
+        self._model = policy.fresh() if is_sequential(policy) else None
+        self._ready: tuple[PlacementView, Any] | None = None
+
+    def learn(self, outcomes: Sequence[Outcome]) -> int:
+        """Learn from outcomes in their order; returns how many of them taught anything."""
+        if is_sequential(self._policy):
+            self._ready = None
+            return teach_outcomes(outcomes, self._spec, self._policy, self._model)[0]
+        deltas, taught = fold_outcomes(outcomes, self._spec, self._policy)
+        self._replica.add(self._spec.key, deltas)
+        return taught
+
+    def prepared(self, view: PlacementView, at_ms: int) -> Any:
+        """What the target needs to choose among the view's offers now."""
+        if not is_sequential(self._policy):
+            return self._replica.prepared(self._spec.key, view, at_ms)
+        if self._ready is None or self._ready[0] is not view:
+            learned = ModelState(self._model).read(self._policy, view.numbers, 0)
+            self._ready = view, self._policy.prepare(learned)
+        return self._ready[1]
+
+
 class Progressive:
     """One target policy on its way through the log of one placement."""
 
@@ -82,8 +112,7 @@ class Progressive:
         reward: Reward = "acceptance",
     ) -> None:
         self._spec, self._policy = spec, policy
-        self._replica = ArmReplica({spec.key: policy})
-        self._replica.load(spec.key, 0, ())
+        self._mind = _Mind(spec, policy)
         self._timer = timer
         self._slots, self._reward = slots, reward
         self._numbers = count()
@@ -111,16 +140,7 @@ class Progressive:
         while self._waiting and self._waiting[0][0] < at_ms:
             due.append(heapq.heappop(self._waiting)[2])
         if due:
-            self.learned += self._learn(due)
-
-    def _learn(self, due: list[Outcome]) -> int:
-        table = self._replica.table(self._spec.key)
-        if is_sequential(self._policy):
-            assert isinstance(table, ModelState)
-            return teach_outcomes(due, self._spec, self._policy, table.model)[0]
-        deltas, taught = fold_outcomes(due, self._spec, self._policy)
-        self._replica.add(self._spec.key, deltas)
-        return taught
+            self.learned += self._mind.learn(due)
 
     def meet(self, decided: Decided, contest: Contest | None) -> None:
         """Judge the next decision; without a ``contest`` the catalogue of that time cannot tell what was possible."""
@@ -140,7 +160,7 @@ class Progressive:
             return
         started = self._timer()
         try:
-            prepared = self._replica.prepared(self._spec.key, contest.view, at_ms)
+            prepared = self._mind.prepared(contest.view, at_ms)
             judged = judge(contest, decided, self._spec, self._policy, prepared, most=shown)
         except Exception:  # the target's own code: what it would have done is then the fallback's business
             seen.failed += 1

@@ -1,10 +1,15 @@
 """`nextbest policies`: registered, staged, watched, rolled back and checked from the command line."""
 
 from pathlib import Path
+from typing import Literal
 
 import typer
 
 app = typer.Typer(help="Policies: their life, from a file to champion.", no_args_is_help=True)
+
+Slots = Literal["first", "all"]
+Reward = Literal["acceptance", "value"]
+Start = Literal["cold", "warm"]
 
 _KEY = typer.Argument(..., metavar="NAME@VERSION", help="the policy")
 _PLACEMENT = typer.Option(..., "--placement", help="the placement")
@@ -88,3 +93,26 @@ def check(
     from app.commands.policy_check import check as run
 
     run(target, spec)
+
+
+@app.command()
+def evaluate(
+    policy: str | None = typer.Argument(None, metavar="[NAME@VERSION]", help="a policy that is known here"),
+    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON); it need not be registered"),
+    placement: str = _PLACEMENT,
+    since: str | None = typer.Option(None, "--from", help="decisions from then on"),
+    until: str | None = typer.Option(None, "--to", help="decisions before then"),
+    limit: int = typer.Option(20_000, min=1, help="the newest so many decisions"),
+    slots: Slots = typer.Option("first", help="first slots only, or all of them"),
+    reward: Reward = typer.Option("acceptance", help="what counts: acceptance, or value"),
+    start: Start = typer.Option(
+        "cold", help="what it knows at first: nothing, or all that was logged before"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="print JSON"),
+) -> None:
+    """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
+    from app.commands.policy_evaluate import instant, run
+    from decisioning.service.evaluate import Question
+
+    times = instant(since, "--from"), instant(until, "--to")
+    run(policy, spec, Question(placement, *times, limit, slots, reward, start), as_json)

@@ -14,10 +14,12 @@ from app.config import ConfigError, Settings, modules_of
 from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
+from app.worker.evaluations import EvaluationJob, in_a_process
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.policies import PolicySupervisor, Warmer
+from app.worker.shadows import ShadowJob
 from app.worker.teacher import Teacher, teaching
 from app.worker.watches import watches
 from bandits.river_policy import allow_factories
@@ -29,6 +31,7 @@ from decisioning.stores.archive import Archiver
 from decisioning.stores.capacity_keeper import CapacityKeeper
 from decisioning.stores.capacity_log import CapacityLog
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.evaluations import EvaluationStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
 from decisioning.stores.models import ModelStore
@@ -37,6 +40,7 @@ from decisioning.stores.policies import PolicyStore
 from decisioning.stores.pools import Pools
 from decisioning.stores.postgres import PATIENT_S, make_engine
 from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.shadows import ShadowStore
 from decisioning.stores.streams import ArmStore, LogReader, make_redis
 from decisioning.stores.warming import WarmStarter
 
@@ -73,6 +77,7 @@ async def run_worker(settings: Settings) -> None:
 
     learners = TaskSet(learn)
     warmer = Warmer(feed, WarmStarter(patient, reader, arms, keys, roster), roster)
+    shadows = ShadowJob(ShadowStore(engine), CatalogueStore(engine), roster, ArmStore(blocking, keys))
     jobs = {
         "archiver": archiver_job.round,
         "policies": PolicySupervisor(feed, learners).round,
@@ -80,6 +85,8 @@ async def run_worker(settings: Settings) -> None:
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         **watches(settings, engine, reader),
+        "shadows": shadows.round,
+        "evaluations": EvaluationJob(EvaluationStore(engine), in_a_process).round,
     }
 
     async def guard() -> float:
@@ -97,6 +104,7 @@ async def run_worker(settings: Settings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await learners.close()
+        await shadows.close()
     finally:
         await pipe.stop()
         await archiver.close()

@@ -64,7 +64,7 @@ class HindsightReader:
         start = span.start
         while start < span.end:
             async with transaction(self._engine) as connection:
-                values = {"placement": span.placement, "start": start, "end": span.end, "size": size}
+                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE}
                 until = await connection.scalar(text(_UNTIL), values)
                 end = span.end if until is None else max(until, start + timedelta(microseconds=1))
                 rows = await connection.execute(text(_DECISIONS), values | {"end": end})

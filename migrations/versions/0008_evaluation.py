@@ -34,7 +34,7 @@ def upgrade() -> None:
         "CREATE TABLE evaluations ("
         " evaluation_id text PRIMARY KEY, request jsonb NOT NULL, author text NOT NULL,"
         " state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'failed')),"
-        " asked_at timestamptz NOT NULL DEFAULT now(), started_at timestamptz, finished_at timestamptz,"
+        " asked_at timestamptz NOT NULL DEFAULT now(), alive_at timestamptz, finished_at timestamptz,"
         " seen bigint NOT NULL DEFAULT 0, total bigint NOT NULL DEFAULT 0, result jsonb, error text)"
     )
     op.execute(

@@ -16,18 +16,22 @@ from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
 from app.state import ApiState, clock_ms
 from app.worker.archiver import ArchiverJob
+from app.worker.evaluations import EvaluationJob, run_evaluation
 from app.worker.learner import Learner
 from app.worker.policies import Warmer
+from app.worker.shadows import ShadowJob
 from decisioning.keys import Keys
 from decisioning.roster import Roster
 from decisioning.stores.archive import Archiver
 from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.evaluations import EvaluationStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
 from decisioning.stores.log import GRACE_MS
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.rebuild import Rebuilder
+from decisioning.stores.shadows import ShadowStore
 from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
 from decisioning.stores.warming import WarmStarter
 
@@ -50,7 +54,12 @@ class Worker:
         self._rebuilder = Rebuilder(
             self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock_ms
         )
-        self._roster = roster
+        self._settings = settings
+        self.roster = roster
+        self.shadow_store = ShadowStore(self._engine)
+        self._shadows = ShadowJob(
+            self.shadow_store, CatalogueStore(self._engine), roster, ArmStore(self._redis, keys)
+        )
         self._feed = RosterFeed(PolicyStore(self._engine), roster)
         self._learners: dict[str, Learner] = {}
         self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0)
@@ -64,6 +73,7 @@ class Worker:
 
     async def close(self) -> None:
         """Give all connections back."""
+        await self._shadows.close()
         await self._archiver.close()
         await self._redis.aclose()
         await self._engine.dispose()
@@ -74,7 +84,7 @@ class Worker:
         for key in self._feed.live():
             learner = self._learners.get(key)
             if learner is None:
-                learner = Learner(key, self._roster, self._reader, self._arms, self._rebuilder)
+                learner = Learner(key, self.roster, self._reader, self._arms, self._rebuilder)
                 self._learners[key] = learner
             while self._behind(await self._arms.load_positions(key), await self._ends()):
                 await learner.round()
@@ -88,6 +98,35 @@ class Worker:
     async def warm(self) -> None:
         """Warm up all policies that were registered."""
         await self._warmer.round()
+
+    async def epoch(self, key: str) -> int | None:
+        """How often a policy's arms have changed."""
+        return await self._arms.load_epoch(key)
+
+    async def shadow(self) -> None:
+        """Ask the shadows about everything that is archived."""
+        while True:
+            await self._feed.refresh()
+            await self._shadows.round()
+            async with self.shadow_store.turn() as turn:
+                if turn is not None and turn.position >= turn.newest:
+                    return
+            await asyncio.sleep(0.01)
+
+    async def forget_shadows(self) -> None:
+        """Delete what is old of shadows."""
+        await self._shadows.forget()
+
+    async def evaluate(self) -> None:
+        """Run the evaluations that were asked for."""
+
+        async def run(evaluation_id: str) -> int:
+            await run_evaluation(self._settings, evaluation_id)
+            return 0
+
+        job = EvaluationJob(EvaluationStore(self._engine), run)
+        while await job.round() == 0.0:
+            pass
 
     async def expire(self, ahead_s: int = 0) -> None:
         """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""

@@ -102,10 +102,10 @@ async def test_yaml_says_the_same_as_json(shop: Nextbest) -> None:
         ({"version": 0}, "version"),
     ],
 )
-async def test_mistakes_are_named(shop: Nextbest, change: Mapping[str, Any], field: str | None) -> None:
+async def test_mistakes_are_named(shop: Nextbest, change: dict[str, Any], field: str | None) -> None:
     before = await shop.api.ok("GET", "/v1/policies")
     problem_of(
-        await shop.api.call("POST", "/v1/policies", json=SPEC | {"name": "wrong"} | change), 422, field
+        await shop.api.call("POST", "/v1/policies", json={**SPEC, "name": "wrong", **change}), 422, field
     )
     assert await shop.api.ok("GET", "/v1/policies") == before
 

@@ -263,9 +263,16 @@ def test_errors_of_the_target_are_counted() -> None:
     assert len(target.seen.reward) == 6
 
 
-def test_what_was_told_of_earlier_decisions_can_be_forgotten() -> None:
-    log = log_of(LOGGING, 4)
-    target = Progressive(RANDOM, build(RANDOM), lambda: 0.0)
-    target.hear(log.outcomes)
-    target.told.forget_before(log.decided[2].header["decided_at_ms"])
-    assert {key[0] for key in target.told.rewards} == {"d2", "d3"}
+def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
+    spec = PolicySpec(
+        "pipeline", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.05}
+    )
+    log = log_of(RANDOM, 300)
+    target = walk(log, spec)
+    assert target.learned > 280
+    seen = target.seen
+    assert seen.failed == 0
+    late = range(200, 300)
+    silver = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [2]]
+    others = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [7]]
+    assert np.mean(silver) > 0.5 > 0.1 > np.mean(others)

@@ -1,0 +1,138 @@
+"""What `nextbest policies evaluate` does: a policy on its way through the archived log of a placement."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.config import get_settings
+from app.servers import server_urls
+from app.specs import candidate, yaml_values
+from app.state import clock_ms
+from bandits.errors import BanditsError
+from decisioning.errors import DecisioningError, Invalid
+from decisioning.service.asking import Asked, spec_of
+from decisioning.service.evaluate import Question, evaluate
+from decisioning.stores.catalogue import CatalogueStore
+from decisioning.stores.hindsight import HindsightReader
+from decisioning.stores.policies import PolicyStore
+from decisioning.stores.postgres import PATIENT_S, make_engine
+
+
+def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:
+    """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
+    if (policy is None) == (spec is None):
+        raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
+    asked = Asked(question, policy, None if spec is None else _read(spec))
+    with server_urls(get_settings()) as urls:
+        try:
+            result = asyncio.run(_evaluate(urls.postgres_url, asked))
+        except BanditsError as error:
+            _fail(str(error))
+        except DecisioningError as error:
+            _fail(str(error))
+    typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(lines(result)))
+
+
+def instant(text: str | None, option: str) -> datetime | None:
+    """A time as it is written on the command line; without a zone it is UTC."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a date or time such as 2026-03-01 or 2026-03-01T08:00Z", param_hint=option
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+async def _evaluate(url: str, asked: Asked) -> dict[str, Any]:
+    engine = make_engine(url, pool_size=2, statement_s=PATIENT_S)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        spec = await spec_of(asked, PolicyStore(engine))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("decisions", total=None)
+            return await evaluate(
+                spec,
+                asked.question,
+                HindsightReader(engine),
+                CatalogueStore(engine),
+                time.perf_counter,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    finally:
+        await engine.dispose()
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """A result in words and figures."""
+    unit = "a slot" if result["slots"] == "all" else "a first slot"
+    said = [
+        f"{result['policy']}@{result['version']} in {result['placement']}, {result['start']} start, "
+        f"{result['reward']} {unit}",
+        f"{result['decisions']} decisions from {result['from']} to {result['to']}; "
+        f"learned from {result['learned']} outcomes",
+    ]
+    found = result["estimates"]
+    if found is not None:
+        said += [
+            "",
+            *(
+                f"  {name:<28} {_interval(found[key])}"
+                for name, key in (
+                    ("was earned", "earned"),
+                    ("would have earned, DR", "dr"),
+                    ("would have earned, SNIPS", "snips"),
+                    ("would have earned, IPS", "ips"),
+                    ("DR less what was earned", "lift"),
+                )
+            ),
+            f"  {found['rows']} slots, worth {found['effective_rows']:.0f} equally weighted ones; "
+            f"mean weight {found['mean_weight']:.3f}, largest {found['largest_weight']:.1f}; "
+            f"agrees with {found['agreement']:.1%} of what was shown",
+        ]
+    if result["logged"]:
+        said += ["", "What the logging policies earned in the same slots:"]
+        said += [
+            f"  {row['group']:<16} {row['policy']:<20} {row['slots']:>8} slots  {_interval(row['earned'])}"
+            for row in result["logged"]
+        ]
+    if result["left_out"]:
+        said += ["", "Left out:"]
+        said += [f"  {row['slots']:>8}  {row['reason']}: {row['meaning']}" for row in result["left_out"]]
+    if result["us_per_decision"] is not None:
+        said += ["", f"{result['us_per_decision']:.0f} µs a decision"]
+    return said + [f"! {warning}" for warning in result["warnings"]]
+
+
+def _interval(found: Mapping[str, float | None]) -> str:
+    value, low, high = (found[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "nothing"
+    return f"{value:.4f}  [{low:.4f}, {high:.4f}]" if low is not None and high is not None else f"{value:.4f}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = file.read_text(encoding="utf-8")
+        return candidate(yaml_values(document), clock_ms())
+    except OSError as error:
+        _fail(f"{file}: {error.strerror}")
+    except UnicodeDecodeError:
+        _fail(f"{file}: is not UTF-8")
+    except Invalid as error:
+        _fail(f"{file}: {error.field}: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
+    raise typer.Exit(1)
