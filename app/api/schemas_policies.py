@@ -49,7 +49,7 @@ class PolicyBody(Body):
     version: int | None = Field(None, ge=1, le=1_000_000, description="the next one if it is left out")
     algorithm: Text
     parameters: dict[str, Any] = Field(default_factory=dict)
-    features: list[Any] = Field(default_factory=list, max_length=100, description="see docs/policies.md")
+    features: list[Any] = Field(default_factory=list, max_length=100, description="see docs/features.md")
     learn_from: Literal["acceptance", "value"] = "acceptance"
     value_scale: float = Field(1.0, gt=0, le=1e12, description="learning from value: what counts as 1")
     reward_window_s: int | None = Field(
