@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         for number, stream in enumerate(streams(data))
         if not options.stream or any(part in stream.name for part in options.stream)
     ]
+    if not tasks:
+        console.print(f"no such stream; there are: {', '.join(s.name for s in streams(data))}", style="red")
+        return 2
     try:
         rows, seeds = measure(tasks, console)
     except BenchError as error:

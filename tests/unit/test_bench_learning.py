@@ -11,6 +11,7 @@ import pytest
 
 from bandits.policy import PolicySpec
 from bandits.worlds import fingerprint
+from benchmarks.learning import __main__ as command
 from benchmarks.learning import arena, entrants, measure, real, report, worlds
 from benchmarks.learning.arena import Score, play
 from benchmarks.learning.ours import Ours
@@ -215,6 +216,13 @@ def test_a_log_is_replayed_in_order_by_halves(tmp_path: Path) -> None:
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="--data"):
         real.bank_products(tmp_path / "nowhere", 0)
+
+
+def test_a_stream_that_does_not_exist_is_named_before_anything_is_played(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--quick", "--stream", "no such thing"]) == 2
+    assert "cold offers" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_intervals_are_students() -> None:
