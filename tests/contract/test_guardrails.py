@@ -136,6 +136,8 @@ async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_an
         f"it failed in {len(failed)} of {len(failed)} decisions" in (await trail(shop, "raising"))["reason"]
     )
     assert rollbacks("raising", "failures", "broken@1") == 1
+    test = await counted(shop, "raising")
+    assert (test.canary.observations, test.canary.decisions) == (len(failed), len(failed))
     await in_force(shop.api, version)
     assert {a["policy"]["name"] for a in await crowd.come(20)} == {"thompson"}
 
