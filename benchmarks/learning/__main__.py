@@ -47,8 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchError as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 2
-    part = options.quick or options.stream or options.policy
-    folder = options.out or (report.QUICK_FOLDER if part else report.RESULTS.parent)
+    part = options.quick or ((options.stream or options.policy) and not options.keep)
+    folder = options.out or (report.PART_FOLDER if part else report.RESULTS.parent)
+    if options.keep:
+        rows, seeds = report.merged(report.load(folder), (rows, seeds))
     report.save(rows, seeds, folder)
     report.show(rows, seeds, console)
     console.print(f"written to {folder}")
@@ -70,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="the folder to write to")
     parser.add_argument("--stream", action="append", default=[], help="only streams with this in their name")
     parser.add_argument("--policy", action="append", default=[], help="only policies with this in their name")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep saved results of what does not play: seeds are the same"
+    )
     return parser
 
 

@@ -1,14 +1,23 @@
 """Policies that come later are as warm as if they had been there from the start."""
 
+import asyncio
+import random
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.state import clock_ms
 from bandits.policy import PolicySpec
+from bandits.state import ArmTable
+from decisioning.learning import fold_outcomes
+from decisioning.stores import warming
+from decisioning.stores.folding import fold_archive
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.streams import ArmStore
-from tests.contract.support import Nextbest, decide, eventually, tell
+from tests.contract.support import BUCKETS, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,6 +70,178 @@ async def test_a_warm_start_equals_having_been_there(shop: Nextbest) -> None:
     registered = await shop.api.state.policies.get(late)
     assert registered.state == "live"
     assert registered.folded == registered.total > 0
+
+
+async def test_however_registering_traffic_and_jobs_fall_together(shop: Nextbest) -> None:
+    rng = random.Random(11)
+    keys: list[str] = []
+    for step in range(40):
+        match rng.randrange(6):
+            case 0:
+                keys.append(await register(shop, "mixed", 1 + len(keys)))
+            case 1:
+                await shop.worker.warm()
+            case 2:
+                await shop.worker.learn()
+            case 3:
+                await shop.worker.archive()
+            case 4:
+                await shop.worker.expire(ahead_s=8 * 86_400)
+            case 5:
+                await traffic(shop, 1000 + 10 * step, rng.randrange(1, 6), rng.choice(("home", "desk")))
+    await shop.worker.archive()
+    await shop.worker.warm()
+    await shop.worker.drain()
+    expected = await arms_of(shop, "thompson@1")
+    assert len(keys) > 3
+    for key in keys:
+        assert await arms_of(shop, key) == expected
+
+
+async def test_a_policy_learns_where_and_since_when_it_was_told(shop: Nextbest) -> None:
+    await traffic(shop, 2000, 6, "home")
+    await shop.worker.archive()
+    since_ms = clock_ms()
+    await traffic(shop, 2010, 6, "home")
+    await traffic(shop, 2020, 6, "desk")
+    await shop.worker.archive()
+    where = await register(shop, "where", placements=("desk",))
+    since = await register(shop, "since", learn_since_ms=since_ms)
+    await shop.worker.warm()
+    await traffic(shop, 2030, 6, "home")
+    await traffic(shop, 2040, 6, "desk")
+    await shop.worker.expire(ahead_s=8 * 86_400)
+    await shop.worker.drain()
+    for key in (where, since):
+        spec = shop.api.state.roster.spec(key)
+        expected = ArmTable(shop.api.state.roster[key].width)
+        async for outcomes in shop.api.state.archive.observations():
+            fits = [o for o in outcomes if not spec.placements or o.placement in spec.placements]
+            fits = [o for o in fits if o.decided_at_ms >= spec.learn_since_ms]
+            for name, delta in fold_outcomes(
+                fits, PolicySpec("x", 1, "thompson"), shop.api.state.roster[key]
+            )[0].items():
+                expected.add(name, delta)
+        assert await arms_of(shop, key) == dict(expected.fields()) != {}
+
+
+async def test_a_shorter_reward_window_changes_what_was_learned(shop: Nextbest) -> None:
+    """An acceptance that came after 100 s is a rejection for a policy that waits for 60 s."""
+    at = datetime.now(UTC)
+    await shop.api.ok("PUT", "/v1/placements/patience", json={"channel": "web", "deadline_ms": 5000})
+    decision = await decide(shop.api, "patient", "patience")
+    number = shop.api.state.current_catalogue().numbers[decision["offers"][0]["offer_id"]]
+    later = {"occurred_at": (at + timedelta(seconds=100)).isoformat()}
+    assert await tell(
+        shop.api, decision["decision_id"], decision["offers"][0]["offer_id"], "accepted", **later
+    )
+    await shop.worker.drain()
+    made = {}
+    for name, window_s in (("slow", None), ("quick", 60)):
+        made[name] = await register(shop, name, reward_window_s=window_s, placements=("patience",))
+    await shop.worker.warm()
+    await shop.worker.drain()
+    accepted = {}
+    for name, key in made.items():
+        state = shop.api.state
+        table = ArmTable(state.roster[key].width)
+        table.put_all((await arms_of(shop, key)).items())
+        sums = table.read(state.roster[key], np.array([number], np.uint32), 0).own[0]
+        assert sums[0] > 0
+        accepted[name] = sums[1]
+    assert accepted["slow"] > accepted["quick"] == 0.0
+
+
+async def test_redis_is_lost_while_a_policy_is_warmed_up(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is archived while the fold runs is not in the new streams: the warm start must notice."""
+    await traffic(shop, 3000, 12)
+    await shop.worker.drain()
+    key = await register(shop, "unlucky")
+    lost = asyncio.Event()
+
+    async def losing(*arguments: Any, **named: Any) -> Any:
+        folded = await fold_archive(*arguments, **named)
+        if not lost.is_set():
+            lost.set()
+            await traffic(shop, 3020, 12)
+            await shop.worker.drain()
+            redis: Any = shop.api.state.redis
+            await redis.flushall()
+            await shop.worker.start()
+        return folded
+
+    monkeypatch.setattr(warming, "fold_archive", losing)
+    await shop.worker.warm()
+    assert lost.is_set()
+    assert (await shop.api.state.policies.get(key)).state == "folding"
+    await shop.worker.warm()
+    assert (await shop.api.state.policies.get(key)).state == "live"
+    await shop.worker.expire(ahead_s=8 * 86_400)
+    await shop.worker.drain()
+    assert await arms_of(shop, key) == await arms_of(shop, "thompson@1")
+
+
+async def test_nothing_is_trimmed_while_a_policy_is_warmed_up(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis: Any = shop.api.state.redis
+    await redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
+    try:
+        await traffic(shop, 4000, 20)
+        await shop.worker.drain()
+        key = await register(shop, "slowly")
+
+        async def busy(*arguments: Any, **named: Any) -> Any:
+            await traffic(shop, 4020, 20)
+            await shop.worker.drain()
+            await traffic(shop, 4040, 20)
+            await shop.worker.drain()
+            return await fold_archive(*arguments, **named)
+
+        monkeypatch.setattr(warming, "fold_archive", busy)
+        await shop.worker.warm()
+        assert (await shop.api.state.policies.get(key)).state == "live"
+        monkeypatch.undo()
+        await shop.worker.drain()
+        assert await arms_of(shop, key) == await arms_of(shop, "thompson@1")
+        longest = max([await redis.xlen(shop.api.state.keys.log(b)) for b in range(BUCKETS)])
+        await traffic(shop, 4060, 20)
+        await shop.worker.drain()
+        await traffic(shop, 4080, 3)
+        await shop.worker.drain()
+        assert max([await redis.xlen(shop.api.state.keys.log(b)) for b in range(BUCKETS)]) < longest
+    finally:
+        await redis.config_set("stream-node-max-entries", 100)
+
+
+async def test_a_warm_start_that_fails_says_why_and_is_done_again(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await register(shop, "stumbling")
+
+    async def broken(*arguments: Any, **named: Any) -> Any:
+        raise ArithmeticError("it does not add up")
+
+    monkeypatch.setattr(warming, "fold_archive", broken)
+    await shop.worker.warm()
+    failed = await shop.api.state.policies.get(key)
+    assert (failed.state, failed.error) == ("failed", "it does not add up")
+    monkeypatch.undo()
+    await shop.worker.warm()
+    done = await shop.api.state.policies.get(key)
+    assert (done.state, done.error) == ("live", None)
+
+
+async def test_one_at_a_time_warms_a_policy_up(shop: Nextbest) -> None:
+    key = await register(shop, "wanted")
+    async with shop.api.state.policies.alone(key) as alone:
+        assert alone
+        await shop.worker.warm()
+        assert (await shop.api.state.policies.get(key)).state == "registered"
+    await shop.worker.warm()
+    assert (await shop.api.state.policies.get(key)).state == "live"
 
 
 async def test_every_process_follows_a_new_policy(shop: Nextbest) -> None:

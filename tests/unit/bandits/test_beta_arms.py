@@ -92,6 +92,8 @@ def test_ucb_takes_the_best_plausible_score(t: float, exploration: float) -> Non
     policy = ucb(exploration=exploration, epsilon=0.2)
     prepared = policy.prepare(arms(OFFERS, OWN, shared(t)))
     optimistic = np.array(plain(t, exploration, optimistic=True))
+    raised = policy.odds(candidates()) * prepared.upper / (1 - prepared.upper) / prepared.expected_odds
+    np.testing.assert_allclose(raised / (1 + raised), optimistic, rtol=1e-6)  # halving is no more exact at 0
     for weight in (WEIGHT, [1.0] * 5, [0.0, 1.0, 1.0, 50.0, 0.2], [3.0, 0.1, 0.1, 0.1, 0.1]):
         for available in (EVERYBODY, np.array([True, False, True, True, False])):
             found = policy.selector(prepared, candidates(weight=weight))(available)

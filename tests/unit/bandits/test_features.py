@@ -151,6 +151,25 @@ def test_interests_have_columns_by_topic_or_bucket() -> None:
     assert encoded(LIKES, {}) == {}
 
 
+def test_sums_over_interests_do_not_depend_on_the_order_in_which_they_are_listed() -> None:
+    encoder = Encoder((Feature("any", "interests", "customer.interests", buckets=2),))
+    topics = {f"t{i}": 0.1 / (i + 3) for i in range(12)}
+    rng = np.random.default_rng(1)
+    found = set()
+    for _ in range(20):
+        order = rng.permutation(list(topics)).tolist()
+        facts = {"customer.interests": {topic: topics[topic] for topic in order}}
+        found.add(encoder.encode(facts, AT_MS).tobytes())
+    assert len(found) == 1
+
+
+def test_pairs_that_read_the_same_when_joined_are_different_pairs() -> None:
+    first, second = (Feature(name, "category", f"customer.{name}", buckets=2) for name in ("a", "b"))
+    encoder = Encoder((first, second, Feature("pair", "cross", of=("a", "b"), buckets=50)))
+    one, other = ({"customer.a": a, "customer.b": b} for a, b in (("x=y", "z"), ("x", "y=z")))
+    assert (encoder.encode(one, AT_MS)[6:] != encoder.encode(other, AT_MS)[6:]).any()
+
+
 def test_the_propensity_is_only_marked() -> None:
     encoder = Encoder((AGE, Feature("p", "propensity")))
     assert (encoder.propensity, encoder.width) == (True, 2)

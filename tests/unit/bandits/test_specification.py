@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from bandits.errors import PolicyParameterError
-from bandits.features import Feature
+from bandits.features import OPTIONS, Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import parse_spec, spec_body
@@ -190,3 +192,15 @@ def test_a_name_that_is_given_twice_must_be_the_same() -> None:
         with pytest.raises(PolicyParameterError, match="elsewhere: leave it out") as caught:
             parse_spec(LEAST, name, version)
         assert caught.value.field == field
+
+
+def test_the_specification_of_the_documentation_has_every_kind_of_feature() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "features.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.S | re.M)
+    spec = parse_spec(yaml.safe_load(block))
+    assert {feature.kind for feature in spec.features} == set(OPTIONS)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.M)
+    assert [kind for kind, _ in rows] == list(OPTIONS)
+    for kind, said in rows:
+        for option in OPTIONS[kind]:
+            assert f"`{option}`" in said, (kind, option)

@@ -1,0 +1,121 @@
+"""The arms of policies: what they learned, what they select, and whether they still explore."""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.contract.canaries import Crowd, add_bad_policy, deploy, place
+from tests.contract.support import Nextbest, eventually, problem_of, put_offer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def visited(shop: Nextbest) -> Nextbest:
+    """An installation where `thompson` decided in two placements, and `random` in one of them as a canary."""
+    await place(shop.api, "left", policy="thompson")
+    await place(shop.api, "right")
+    await deploy(shop, "right", "random@1")
+    for placement in ("left", "right"):
+        await Crowd(shop, placement, 1, thompson=0.6, random=0.3).come(60)
+
+    async def followed() -> bool:
+        arms = (await shop.api.ok("GET", "/v1/policies/thompson/arms"))["arms"]
+        return bool(sum(arm["observations"] for arm in arms) > 119)
+
+    await eventually(followed)
+    return shop
+
+
+async def arms(nextbest: Nextbest, policy: str, query: str = "") -> Any:
+    """The arms of a policy."""
+    return await nextbest.api.ok("GET", f"/v1/policies/{policy}/arms?{query}", role="scientist")
+
+
+async def decided(nextbest: Nextbest, policy: str, placement: str) -> dict[str, int]:
+    """How often a policy decided for an offer, by the acceptance report."""
+    path = f"/v1/reports/acceptance?by=offer&policy={policy}&placement={placement}"
+    rows = (await nextbest.api.ok("GET", path))["rows"]
+    return {row["offer_id"]: row["decided"] for row in rows}
+
+
+async def test_a_policy_on_beta_arms(visited: Nextbest) -> None:
+    found = await arms(visited, "thompson", "placement=left")
+    assert (found["version"], found["algorithm"], found["placement"]) == (1, "thompson", "left")
+    assert found["learned"]
+    assert [arm["offer_id"] for arm in found["arms"]] == ["gold", "silver", "phone"]
+    by_report = await decided(visited, "thompson", "left")
+    assert {arm["offer_id"]: arm["selected"] for arm in found["arms"] if arm["selected"]} == by_report
+    assert sum(arm["share"] for arm in found["arms"]) == pytest.approx(1)
+    for arm in found["arms"]:
+        assert arm["posterior_low"] < arm["posterior_mean"] < arm["posterior_high"]
+        assert arm["low"] <= arm["high"]
+    assert 0 <= found["entropy"] < 1
+    assert found["leader"] == "gold"  # worth four times as much as silver
+    assert found["warning"] is None or "phone" in found["warning"]
+    everywhere = await arms(visited, "thompson")
+    assert sum(arm["selected"] for arm in everywhere["arms"]) > sum(by_report.values())
+    observations = sum(arm["observations"] for arm in everywhere["arms"])
+    assert observations == pytest.approx(120, rel=0.01)  # it learns from what others select as well
+
+
+async def test_a_policy_that_learns_nothing(visited: Nextbest) -> None:
+    found = await arms(visited, "random", "version=1")
+    assert not found["learned"]
+    assert found["entropy"] > 0.8
+    by_report = await decided(visited, "random", "right")
+    assert {arm["offer_id"]: arm["selected"] for arm in found["arms"]} == by_report
+    for arm in found["arms"]:
+        assert arm["posterior_mean"] is None
+        assert arm["observations"] == arm["selected"]
+        assert arm["mean"] == pytest.approx(arm["successes"] / arm["observations"])
+
+
+async def test_a_policy_on_features(visited: Nextbest) -> None:
+    found = await arms(visited, "calibrated", "placement=left")
+    assert found["learned"]
+    assert {arm["offer_id"] for arm in found["arms"]} == {"gold", "silver", "phone"}
+    for arm in found["arms"]:
+        assert 0 <= arm["posterior_low"] <= arm["posterior_mean"] <= arm["posterior_high"] <= 1
+    assert sum(arm["observations"] for arm in found["arms"]) == pytest.approx(120, rel=0.01)
+    assert (found["entropy"], found["warning"]) == (None, None)  # it decided nothing
+
+
+async def test_offers_that_are_not_live_are_not_judged(visited: Nextbest) -> None:
+    before = await arms(visited, "thompson")
+    assert before["leader"] is not None
+    await visited.api.ok("POST", f"/v1/offers/{before['leader']}/status", json={"status": "paused"})
+    try:
+        after = await arms(visited, "thompson")
+    finally:
+        await visited.api.ok("POST", f"/v1/offers/{before['leader']}/status", json={"status": "live"})
+    assert after["leader"] not in (None, before["leader"])
+    assert [a["offer_id"] for a in after["arms"]] == [a["offer_id"] for a in before["arms"]]
+
+
+async def test_an_offer_that_was_given_up_too_early_is_named(visited: Nextbest) -> None:
+    await put_offer(visited.api, "newcomer", value=400)
+    state = visited.api.state
+    async with state.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "UPDATE acceptance SET decided = decided * 1000 WHERE offer_id = 'gold' AND policy = 'thompson@1'"
+        )
+    found = await arms(visited, "thompson", "placement=left")
+    assert found["warning"].startswith("exploration has died too early: ")
+    assert "newcomer" in found["warning"]
+
+
+async def test_what_there_is_not(visited: Nextbest) -> None:
+    for path in ("nothing/arms", "thompson/arms?version=7", "thompson/arms?placement=nowhere"):
+        problem_of(await visited.api.call("GET", f"/v1/policies/{path}"), 404)
+    for query, field in (("version=0", "version"), ("version=x", "version"), ("offer=gold", "offer")):
+        problem_of(await visited.api.call("GET", f"/v1/policies/thompson/arms?{query}"), 422, field)
+    await add_bad_policy(visited, "unbuilt", None)
+
+    async def known() -> bool:
+        return "unbuilt@1" in visited.api.state.roster.broken
+
+    await eventually(known)
+    problem = problem_of(await visited.api.call("GET", "/v1/policies/unbuilt/arms"), 409)
+    assert "none_such" in problem["detail"]

@@ -1,0 +1,148 @@
+"""Who decides for whom: canaries, control groups and apprentices, from the answer to its replay."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from decisioning.service.replay import replay
+from tests.contract.support import Instance, Nextbest, decide, put_offer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CUSTOMERS = [f"customer-{number}" for number in range(60)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def groups(shop: Nextbest) -> AsyncIterator[Nextbest]:
+    """The shop with levers, rules and a placement of its own."""
+    await put_offer(shop.api, "gold", value=40, lever=50)
+    rules = [{"tier": "applicability", "name": "never", "when": "false"}]
+    await put_offer(shop.api, "never", value=5, rules=rules)
+    await put_offer(shop.api, "barred", rules=[{"tier": "eligibility", "name": "no", "when": "false"}])
+    await put_offer(shop.api, "consented", requires_consent="marketing", rules=rules)
+    yield shop
+
+
+async def place(api: Instance, placement_id: str, *controls: tuple[str, float], **fields: Any) -> None:
+    """A placement with control groups."""
+    body = {"channel": "web", "slots": 6, "policy": "thompson", "control_share": 0, "deadline_ms": 5000}
+    await api.ok("PUT", f"/v1/placements/{placement_id}", json=body | fields)
+    found = [{"kind": kind, "share": share} for kind, share in controls]
+    if found:
+        await api.ok("PUT", f"/v1/placements/{placement_id}/controls", json={"controls": found})
+
+
+async def logged(shop: Nextbest, decision_id: str) -> Any:
+    """The header of a decision in the archive, which is replayed on the way."""
+    await shop.worker.drain()
+    state = shop.api.state
+    again = await replay(decision_id, state.archive, state.catalogues, state.roster)
+    assert again.identical
+    decided = await state.archive.decision(decision_id)
+    assert decided is not None
+    return decided.header
+
+
+def offers_of(answer: Any) -> set[str]:
+    return {offer["offer_id"] for offer in answer["offers"]}
+
+
+async def test_a_growing_canary_keeps_its_customers(groups: Nextbest) -> None:
+    api = groups.api
+    await place(api, "grow", ("random", 0.2))
+    found: list[set[str]] = []
+    for share in (0.1, 0.4, 0.8):
+        body = {"policy": "propensity@1", "stage": "canary", "share": share, "force": True}
+        await api.ok("POST", "/v1/placements/grow/policies", json=body)
+        by = {c: (await decide(api, c, "grow", dry_run=True))["policy"]["name"] for c in CUSTOMERS}
+        found.append({customer for customer, name in by.items() if name == "propensity"})
+        assert by == {c: (await decide(api, c, "grow", dry_run=True))["policy"]["name"] for c in CUSTOMERS}
+    assert found[0] < found[1] < found[2]
+    controls = set(CUSTOMERS) - found[2]
+    assert {(await decide(api, c, "grow"))["policy"]["name"] for c in controls} == {"random"}
+
+
+async def test_without_levers(groups: Nextbest) -> None:
+    await place(groups.api, "flat", ("no_levers", 1.0))
+    await place(groups.api, "steered")
+    flat = await decide(groups.api, "ann", "flat")
+    steered = await decide(groups.api, "ann", "steered")
+    assert {offer["factors"]["L"] for offer in flat["offers"]} == {1.0}
+    assert {offer["factors"]["L"] for offer in steered["offers"]} == {1.0, 1.5}
+    assert flat["control"]
+    assert (flat["policy"]["name"], steered["control"]) == ("thompson", False)
+    assert (await logged(groups, flat["decision_id"]))["group"] == "no_levers"
+
+
+async def test_eligibility_only(groups: Nextbest) -> None:
+    await place(groups.api, "open", ("eligibility_only", 1.0))
+    await place(groups.api, "strict")
+    strict = await decide(groups.api, "ann", "strict")
+    free = await decide(groups.api, "ann", "open")
+    assert "never" not in offers_of(strict)
+    assert "never" in offers_of(free)
+    assert not {"barred", "consented", "phone"} & offers_of(free)
+    assert (await logged(groups, free["decision_id"]))["group"] == "eligibility_only"
+    explained = await decide(groups.api, "ann", "open", explain=True)
+    by = {one["offer_id"]: one for one in explained["explanation"]}
+    assert by["never"]["result"] == "chosen"
+    assert [stop["stage"] for stop in by["barred"]["stops"]] == ["eligibility"]
+    assert "applicability" not in [stop["stage"] for stop in by["consented"]["stops"]]
+
+
+async def test_the_contact_limits_of_a_control_group_hold(groups: Nextbest) -> None:
+    await place(groups.api, "limited", ("eligibility_only", 1.0))
+    await groups.api.ok("PUT", "/v1/customers/reachable", json={"consents": {"marketing": ["web"]}})
+    seen = [offers_of(await decide(groups.api, "reachable", "limited")) for _ in range(3)]
+    assert ["phone" in offers for offers in seen] == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["random", "propensity"])
+async def test_groups_with_policies_of_their_own(groups: Nextbest, kind: str) -> None:
+    await place(groups.api, f"by-{kind}", (kind, 1.0))
+    answer = await decide(groups.api, "ann", f"by-{kind}")
+    assert (answer["policy"], answer["control"]) == ({"name": kind, "version": 1}, True)
+    assert (await logged(groups, answer["decision_id"]))["group"] == kind
+
+
+async def test_an_apprentice_answers_what_the_caller_wants(groups: Nextbest) -> None:
+    api = groups.api
+    await place(api, "taught")
+    await api.ok("PUT", "/v1/placements/taught/apprentice", json={"on": True})
+    wanted = ["silver", "barred", "nonsense", "gold"]
+    answer = await decide(api, "ann", "taught", baseline=wanted)
+    assert [offer["offer_id"] for offer in answer["offers"]] == ["silver", "gold"]
+    assert [offer["probability"] for offer in answer["offers"]] == [1.0, 1.0]
+    assert answer["policy"]["name"] == "caller"
+    header = await logged(groups, answer["decision_id"])
+    assert header["scored_by"] == {"name": "thompson", "version": 1}
+    assert header["group"] == "caller"
+    assert answer["degraded"] == []
+    without = await decide(api, "ann", "taught")
+    assert without["degraded"] == ["baseline_missing"]
+    assert without["policy"]["name"] == "propensity"
+    header = await logged(groups, without["decision_id"])
+    assert header["failed"] == {"policy": "thompson@1", "reason": "baseline_missing"}
+    await api.ok("PUT", "/v1/placements/taught/apprentice", json={"on": False})
+    again = await decide(api, "ann", "taught", baseline=wanted)
+    assert (again["policy"]["name"], again["degraded"]) == ("thompson", [])
+
+
+async def test_a_policy_that_is_not_here_falls_back(groups: Nextbest) -> None:
+    api, roster = groups.api, groups.api.state.roster
+    await place(api, "lonely")
+    made = await api.ok("POST", "/v1/policies", json={"name": "absent", "algorithm": "random"})
+    body = {"policy": made["policy"], "stage": "champion", "force": True}
+    await api.ok("POST", "/v1/placements/lonely/policies", json=body)
+    assert (await decide(api, "ann", "lonely"))["policy"]["name"] == "absent"
+    policy = roster._policies.pop("absent@1")  # as in a process that lacks the package it comes from
+    try:
+        answer = await decide(api, "ann", "lonely")
+    finally:
+        roster._policies["absent@1"] = policy
+    assert answer["degraded"] == ["policy_unavailable"]
+    assert answer["policy"]["name"] == "propensity"
+    header = await logged(groups, answer["decision_id"])
+    assert header["failed"] == {"policy": "absent@1", "reason": "policy_unavailable"}

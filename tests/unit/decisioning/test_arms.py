@@ -1,0 +1,74 @@
+"""What is told of a policy's arms, and of its mind."""
+
+import numpy as np
+import pytest
+
+from bandits.policy import PolicySpec
+from bandits.registry import build
+from bandits.state import ArmTable
+from decisioning.arms import Arm, Mind, Selected, arms_of, mind_of, version_shown
+from decisioning.catalog.deployment import Canary, Deployment
+from decisioning.catalog.model import Placement
+
+NUMBERS = {"gold": 1, "silver": 2, "bronze": 3}
+
+
+def arm(
+    offer_id: str, n: float, s: float, selected: int, believed: tuple[float, float, float] | None = None
+) -> Arm:
+    """An arm."""
+    return Arm(offer_id, n, s, believed, selected, None)
+
+
+def test_arms_with_what_was_learned_and_selected() -> None:
+    policy = build(PolicySpec("p", 1, "thompson", {"half_life_days": 0.0}))
+    table = ArmTable(policy.width)
+    tick = policy.decay.tick(1_700_000_000.0)
+    weight = policy.decay.weight(1_700_000_000.0)
+    table.add(f"1:{policy.decay.period(1_700_000_000.0)}", np.array([50.0, 20.0, 5.0]) * weight)
+    selected = {"gold": Selected(30, 20, 9), "bronze": Selected(10, 4, 1)}
+    gold, bronze = arms_of(policy, table, tick, NUMBERS, {"bronze", "gold", "gone"}, selected)
+    assert gold.offer_id == "gold"
+    assert (gold.observations, gold.successes) == pytest.approx((50, 20))
+    assert gold.observed[0] == pytest.approx(0.4)
+    assert gold.believed is not None
+    assert gold.believed[1] < gold.believed[0] < gold.believed[2]
+    assert (gold.selected, gold.share) == (30, 0.75)
+    assert (bronze.observations, bronze.selected, bronze.share) == (0, 10, 0.25)
+
+
+def test_of_a_policy_that_learns_nothing_selections_are_told() -> None:
+    policy = build(PolicySpec("p", 1, "random"))
+    (gold,) = arms_of(policy, None, 0, NUMBERS, {"gold"}, {"gold": Selected(30, 20, 9)})
+    assert (gold.observations, gold.successes, gold.believed) == (20, 9, None)
+    (silver,) = arms_of(policy, None, 0, NUMBERS, {"silver"}, {})
+    assert (silver.observations, silver.share, silver.observed) == (0, None, (None, 0.0, 1.0))
+
+
+def test_minds() -> None:
+    assert mind_of([], {}) == Mind()
+    even = [arm("gold", 500, 50, 10), arm("silver", 500, 49, 10)]
+    assert mind_of(even, {}) == Mind(1.0, (), "gold", False)
+    clear = [arm("gold", 5000, 1500, 99), arm("silver", 5000, 500, 1)]
+    found = mind_of(clear, {})
+    assert (found.neglected, found.leader, found.settled) == ((), "gold", True)
+    assert found.entropy is not None
+    assert 0 < found.entropy < 0.2
+    assert mind_of(clear, {"silver": 10.0}).leader == "silver"
+    early = [arm("gold", 500, 50, 999), arm("silver", 10, 1, 1)]
+    assert mind_of(early, {}).neglected == ("silver",)
+    believed = [arm("gold", 10, 1, 0, (0.1, 0.0, 0.3)), arm("silver", 0, 0, 0, (0.2, 0.0, 0.5))]
+    assert mind_of(believed, {}) == Mind(None, (), "silver", False)
+    assert mind_of([arm("gold", 0, 0, 0), arm("silver", 0, 0, 0)], {}) == Mind()
+
+
+def test_the_version_that_is_shown() -> None:
+    placements = {"web": Placement("web", "web", policy="a"), "desk": Placement("desk", "web", policy="b")}
+    known = ["a@1", "a@2", "a@10", "b@1", "b@2"]
+    assert version_shown("a", known, placements, {}) == 1
+    assert version_shown("c", known, placements, {}) is None
+    canary = Deployment("web", None, Canary("a@2", 0.1, 0))
+    assert version_shown("a", known, placements, {"web": canary}) == 2
+    other = Deployment("web", "b@2")
+    assert version_shown("a", known, placements, {"web": other}) == 10
+    assert version_shown("b", known, placements, {"web": other}) == 2
