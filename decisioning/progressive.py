@@ -15,11 +15,11 @@ from itertools import count
 from typing import Any, Literal
 
 from bandits.policy import NO_FACTS, Policy, PolicySpec
-from bandits.sequential_policy import ModelState, is_sequential, learns, teach
+from bandits.sequential_policy import ModelState, is_sequential, learns
 from decisioning.catalog import PlacementView
 from decisioning.engine import Contest
 from decisioning.evaluating import Judged, Reward, Slot, judge
-from decisioning.learning import fold_outcomes, observations_of
+from decisioning.learning import fold_outcomes, teach_outcomes
 from decisioning.records import Decided, Header, Outcome
 from decisioning.replica import ArmReplica
 
@@ -88,7 +88,7 @@ class _Mind:
         """Learn from outcomes in their order; returns how many of them taught anything."""
         if is_sequential(self._policy):
             self._ready = None
-            return teach(self._policy, self._model, observations_of(outcomes, self._spec, self._policy))
+            return teach_outcomes(outcomes, self._spec, self._policy, self._model)[0]
         deltas, taught = fold_outcomes(outcomes, self._spec, self._policy)
         self._replica.add(self._spec.key, deltas)
         return taught

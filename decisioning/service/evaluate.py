@@ -20,7 +20,8 @@ from decisioning.estimates import Judgement, as_numbers, estimate, notes_on, sha
 from decisioning.evaluating import REASONS, Reward
 from decisioning.progressive import Progressive, Seen, Slots
 from decisioning.records import Decided, Outcome
-from decisioning.service.replay import Catalogues, ReplayImpossible, contest_of
+from decisioning.service.lessons import ReplayImpossible
+from decisioning.service.replay import Catalogues, contest_of
 from decisioning.stores.hindsight import Page, Span
 
 KEPT = 8
