@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bandits.policy import NO_FACTS
 from decisioning.errors import PostgresUnavailable
 from decisioning.records import (
     Decided,
@@ -19,7 +20,6 @@ from decisioning.records import (
     facts_text,
     group_of,
     parse_decided,
-    parse_facts,
 )
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
@@ -35,7 +35,7 @@ from decisioning.stores.streams import Batch, order
 ARCHIVER_LOCK = 7_263_845_192
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
-AT_ONCE = 1000
+AT_ONCE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -283,12 +283,13 @@ class ArchiveReader:
         """
         where, values = _teaching(since_ms, placements)
         async with transaction(self._engine) as connection:
+            # Both are needed: the option makes a cursor on the server, the size cuts what comes from it.
             stream = await connection.stream(
                 text(f"SELECT * FROM outcomes WHERE {where}"),
                 values,
                 execution_options={"yield_per": AT_ONCE},
             )
-            async for rows in stream.partitions():
+            async for rows in stream.partitions(AT_ONCE):
                 outcomes = [outcome_of_row(row) for row in rows]
                 yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
 
@@ -363,5 +364,5 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         placement=row.placement,
         estimate=math.nan if row.estimate is None else row.estimate,
         worth=math.nan if row.worth is None else row.worth,
-        facts=parse_facts((row.facts or "").encode()),
+        facts=row.facts or NO_FACTS,
     )
