@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     policy_budget_ms: float = Field(
         20.0, gt=0, description="a policy that takes longer, three times in a row, is paused"
     )
+    river_factories: str = Field(
+        "", description="modules, separated by commas, that factories of river pipelines may come from"
+    )
     profile_cache_s: int = Field(3600, ge=1, description="how long a profile stays in the cache")
     context_bytes: int = Field(16_384, ge=2, description="largest context of a request")
     body_bytes: int = Field(1_048_576, ge=1024, description="largest body of a request, imports apart")
@@ -62,6 +65,11 @@ class Settings(BaseSettings):
                 f"set both {PREFIX}POSTGRES_URL and {PREFIX}REDIS_URL, or neither (embedded servers)"
             )
         return self
+
+
+def modules_of(settings: Settings) -> list[str]:
+    """The modules that factories of river pipelines may come from, by configuration."""
+    return [name.strip() for name in settings.river_factories.split(",") if name.strip()]
 
 
 def get_settings() -> Settings:

@@ -13,10 +13,11 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings
+from app.config import ConfigError, Settings, modules_of
 from app.keys import ApiKey, KeyStore
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet, cancelled
+from bandits.river_policy import allow_factories
 from decisioning.catalog import Catalogue
 from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from decisioning.keys import Keys
@@ -201,6 +202,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
+    allow_factories(modules_of(settings))
     engine = make_engine(settings.postgres_url)
     redis = make_redis(settings.redis_url)
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)

@@ -5,6 +5,7 @@ and, if the precomputed propensity ``q`` is a feature, ``l = logit(q) / 4`` and 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,11 @@ def sigmoid(s: NDArray[Any]) -> NDArray[Any]:
     """``1 / (1 + exp(-s))``; beyond 30 either way nothing changes any more. Keeps the type of its argument."""
     p: NDArray[Any] = 1.0 / (1.0 + np.exp(-np.clip(s, -30.0, 30.0)))
     return p
+
+
+@cache
+def _places(columns: tuple[int, ...]) -> NDArray[np.intp]:
+    return np.array(columns, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ class Design:
         scaling = np.eye(self.width)
         if not self.numeric:
             return scaling
-        columns, missing = np.array(self.numeric), np.array(self.missing)
+        columns, missing = self._numeric()
         first = second_moments[0]
         weight = np.maximum(first[0] - np.where(missing > 0, first[missing], 0.0), 0.0)
         seen = np.maximum(weight, 1.0)
@@ -102,6 +108,20 @@ class Design:
         some = missing > 0
         scaling[columns[some], missing[some]] = (mean / deviation)[some]
         return scaling
+
+    def scaled(self, scaling: FloatArray, parameters: FloatArray) -> FloatArray:
+        """The parameters of scaled columns that mean the same: ``t`` with ``M' t = parameters``, shape ``(width,)``."""
+        result = parameters.copy()
+        if self.numeric:
+            columns, _ = self._numeric()
+            result[columns] = 0.0
+            slopes = parameters[columns] / scaling[columns, columns]
+            result -= slopes @ scaling[columns]
+            result[columns] = slopes
+        return result
+
+    def _numeric(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return _places(self.numeric), _places(self.missing)
 
     def columns(self, scaling: FloatArray, x: FloatArray, prior: ArrayLike) -> FloatArray:
         """The scaled columns of ``n`` candidates, shape ``(width, n)``, or ``(width,)`` if all have the same.
@@ -118,7 +138,9 @@ class Design:
         each = np.empty((self.width, len(prior)))
         each[: self.common] = (scaling[: self.common, : self.common] @ z[: self.common])[:, None]
         at = self.common
-        known = logit(np.where(none, 0.5, prior)) * (scaling[at, at] / LOGIT_SCALE) + scaling[at, 0]
-        each[at] = np.where(none, 0.0, known)
+        each[at] = 0.0
         each[at + 1] = none
+        if not none.all():
+            known = logit(np.where(none, 0.5, prior)) * (scaling[at, at] / LOGIT_SCALE) + scaling[at, 0]
+            each[at] = np.where(none, 0.0, known)
         return each

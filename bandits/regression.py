@@ -50,6 +50,14 @@ class Layout:
         rows, columns = np.triu_indices(self.columns)
         return rows, columns
 
+    @cached_property
+    def square(self) -> NDArray[np.intp]:
+        """Where each element of ``A`` is: shape ``(D, D)``."""
+        rows, columns = self.upper
+        places = np.empty((self.columns, self.columns), dtype=np.intp)
+        places[rows, columns] = places[columns, rows] = 3 + np.arange(len(rows))
+        return places
+
     @property
     def width(self) -> int:
         """How many numbers there are."""
@@ -66,9 +74,7 @@ class Layout:
 
     def read(self, sums: FloatArray) -> tuple[FloatArray, FloatArray]:
         """``A`` and ``b`` of states of shape ``(..., width)``: shapes ``(..., D, D)`` and ``(..., D)``."""
-        rows, columns = self.upper
-        a = np.empty((*sums.shape[:-1], self.columns, self.columns))
-        a[..., rows, columns] = a[..., columns, rows] = sums[..., 3 : -self.columns]
+        a: FloatArray = sums.take(self.square, axis=-1)
         return a, sums[..., -self.columns :]
 
 
@@ -113,7 +119,7 @@ class Posterior:
 
     def variance(self, projected: FloatArray, z: FloatArray) -> FloatArray:
         """The variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
-        variance: FloatArray = np.maximum(_dot(projected, z if z.ndim == 2 else z[:, None]), 0.0)
+        variance: FloatArray = np.maximum(_dot(projected, z), 0.0)
         return variance
 
 
@@ -163,18 +169,23 @@ class Regression:
         """The scaling, and ``tau c``."""
         a, b = self.layout.read(shared)
         scaling = self.design.scaling(a)
-        centre = np.linalg.solve(scaling.T, self.prior.mean)
+        centre = self.design.scaled(scaling, self.prior.mean)
         if self.prior.share != "none":
             a, b = self._scaled(shared, scaling)
             precision = self.prior.precision
-            centre = np.linalg.solve(a + np.diag(precision), b + precision * centre)
+            centre = _solved(a + np.diag(precision), b + precision * centre)
         return scaling, self._tau * centre
 
 
+def _solved(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.linalg.solve(a, b).astype(np.float64, copy=False)
+
+
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
-    """``sum_i a[i] b[i]`` along the first axis, each offer for itself."""
+    """``sum_i a[i] b[i]`` along the first axis, each offer for itself; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
     if a.shape[1] != 1:
-        total: FloatArray = np.einsum("in,in->n", a, np.broadcast_to(b, a.shape), optimize=False)
+        each = "in,i->n" if b.ndim == 1 else "in,in->n"
+        total: FloatArray = np.einsum(each, a, b, optimize=False)
         return total
     # With a single offer numpy would add up in another order.
-    return _dot(np.repeat(a, 2, axis=1), np.repeat(np.broadcast_to(b, a.shape), 2, axis=1))[:1]
+    return _dot(np.repeat(a, 2, axis=1), b if b.ndim == 1 else np.repeat(b, 2, axis=1))[:1]

@@ -55,8 +55,8 @@ class RegressionPolicy:
 
     common_parameters: ClassVar[dict[str, Any]] = {
         "share": "shrink",
-        "ridge": 0.1,
-        "shrinkage": 0.1,
+        "ridge": 0.4,
+        "shrinkage": 0.4,
         "default_propensity": 0.05,
         "half_life_days": 90.0,
         "epsilon": 0.01,
@@ -97,10 +97,13 @@ class RegressionPolicy:
         mean[0] = self.link.predictor(self.default)
         return mean
 
+    def declared(self) -> int:
+        """The number of features, but for the propensity."""
+        return sum(feature.kind != "propensity" for feature in self.encoder.features)
+
     def precision(self, slope: float) -> FloatArray:
         """Prior precisions of parameters, where ``slope`` is that of a slope for each declared feature."""
-        declared = [feature for feature in self.encoder.features if feature.kind != "propensity"]
-        precision = np.full(self.design.width, slope * max(1, len(declared)))
+        precision = np.full(self.design.width, slope * max(1, self.declared()))
         precision[0] = INTERCEPT_PRECISION
         return precision
 

@@ -31,7 +31,7 @@ from bandits.river_names import Names
 CODEC = 1
 MAX_STORED = 32 * 2**20
 MAX_BYTES = 128 * 2**20
-MAX_OBJECTS = 2_000_000
+MAX_OBJECTS = 500_000
 
 SCALARS = (type(None), bool, int, float, str)
 _Visit = Generator[Any, Any, Any]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import IntArray, Observation, Policy, Sums
+from bandits.state import ArmTable
 
 MODEL = "model"
 """The field that holds the packed model among a policy's stored arms."""
@@ -83,10 +84,24 @@ class ModelState:
         return Learned(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
 
 
-def teach(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> int:
-    """Teach a model ``(observation, Unix seconds)`` pairs in the order given; returns how many there were."""
-    count = 0
+Table = ArmTable | ModelState
+"""What a policy has learned, in memory."""
+
+
+def teach(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> None:
+    """Teach a model ``(observation, Unix seconds)`` pairs in the order given."""
     for observation, at_s in seen:
         policy.observe(model, observation, at_s)
-        count += 1
-    return count
+
+
+def teach_what_it_takes(
+    policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]
+) -> list[Exception]:
+    """Teach a model, leaving out what it fails on, and return the failures: nobody waits for a poisoned outcome."""
+    failures = []
+    for observation, at_s in seen:
+        try:
+            policy.observe(model, observation, at_s)
+        except Exception as error:  # a pipeline's own code
+            failures.append(error)
+    return failures

@@ -1,5 +1,6 @@
 """What Thompson sampling on a regression model adds to it: the choice."""
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,8 @@ from bandits.parameters import whole_in_range
 from bandits.policy import Candidates, Distribution, PolicySpec, Sums
 from bandits.regression_policy import Prepared, RegressionPolicy
 
+EXPLORATION = 0.35
+
 
 class ThompsonRegressionPolicy(RegressionPolicy):
     """Chooses by how often a candidate wins when linear predictors are drawn from their posteriors.
@@ -17,15 +20,19 @@ class ThompsonRegressionPolicy(RegressionPolicy):
     Parameters
     ----------
     exploration : float
-        Draws lie this many times as far from their mean as the posterior says.
+        Draws lie this many times as far from their mean as the posterior says. The default falls with the number
+        ``F`` of declared features, ``0.35 / sqrt(1 + F / 4)``: with more of them, predictors are uncertain in more
+        directions than matter for long, while without any, exploring too little locks onto a wrong offer.
     draws : int
         How many joint draws there are. They are fixed for an offer, so that probabilities are exact.
     """
 
-    own_parameters: ClassVar[dict[str, Any]] = {"exploration": 0.15, "draws": 128}
+    own_parameters: ClassVar[dict[str, Any]] = {"exploration": None, "draws": 128}
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
+        if self.parameters["exploration"] is None:
+            self.parameters["exploration"] = round(EXPLORATION / math.sqrt(1.0 + self.declared() / 4.0), 3)
         self.exploration = self.number("exploration", 0.0, 10.0)
         self.draws = whole_in_range("draws", self.parameters["draws"], 8, 4096)
 

@@ -9,7 +9,7 @@ from bandits.beliefs import beliefs
 from bandits.diagnostics import exploration, leader, settled
 from bandits.intervals import wilson
 from bandits.policy import FloatArray, Policy
-from bandits.state import ArmTable
+from bandits.sequential_policy import Table
 from decisioning.catalog.deployment import Deployment
 from decisioning.catalog.model import Placement
 from decisioning.catalog.staging import champion_of
@@ -60,7 +60,7 @@ class Mind:
 
 def arms_of(
     policy: Policy,
-    table: ArmTable | None,
+    table: Table | None,
     tick: int,
     numbers: Mapping[str, int],
     offers: Collection[str],

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bandits.exploration import draw_slots, with_floor
 from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts, FloatArray, IntArray, Policy
+from bandits.sequential_policy import learns
 from decisioning.arbitration import MANDATORY, Factors, met, met_by_tier, priority
 from decisioning.catalog.model import Offer
 from decisioning.catalog.view import PlacementView
@@ -234,7 +235,7 @@ def _likely(
     """
     view = contest.view
     low = propensities < view.min_propensity
-    if not policy.width:
+    if not learns(policy):
         low &= ~np.isnan(contest.priors)
     low &= contest.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)

@@ -78,6 +78,14 @@ class Keys:
         """The stream of changes to the arms of ``name@version``; it lives in the same slot as the arms."""
         return f"nb:{{nb:arms:{policy}}}:changes"
 
+    def lease(self, policy: str) -> str:
+        """Who may teach the model of ``name@version`` now, and the token of that; in the same slot as the model."""
+        return f"nb:{{nb:arms:{policy}}}:lease"
+
+    def fence(self, policy: str) -> str:
+        """The newest token that was given to an owner of the model of ``name@version``."""
+        return f"nb:{{nb:arms:{policy}}}:fence"
+
 
 def generated_id(bucket: int, entropy: bytes) -> str:
     """A decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""

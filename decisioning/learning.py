@@ -1,8 +1,10 @@
 """What a policy learns from the log: which outcomes, as which rewards."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
+from bandits.sequential_policy import SequentialPolicy, teach_what_it_takes
 from bandits.state import fold
 from decisioning.records import Outcome
 
@@ -39,6 +41,28 @@ def observations_of(
     """What ``policy`` learns from several outcomes, in their order."""
     found = (observation_of(outcome, spec, policy) for outcome in outcomes)
     return [seen for seen in found if seen is not None]
+
+
+def in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Outcomes in the one order in which sequential policies are taught those of one fold.
+
+    By the time they happened; of those at the same moment, as the log has them.
+    """
+    return sorted(outcomes, key=lambda o: (o.at_ms, o.bucket, *place(o.position), o.offer, o.outcome))
+
+
+def place(position: str) -> tuple[int, int]:
+    """A position of a stream as something that compares as positions do."""
+    at_ms, _, sequence = position.partition("-")
+    return int(at_ms), int(sequence or 0)
+
+
+def teach_outcomes(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: SequentialPolicy, model: Any
+) -> tuple[int, list[Exception]]:
+    """Teach a model outcomes, in their order; returns how many there were to learn from, and on what it failed."""
+    seen = observations_of(outcomes, spec, policy)
+    return len(seen), teach_what_it_takes(policy, model, seen)
 
 
 def fold_outcomes(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import SHARED, FloatArray, Policy
+from bandits.sequential_policy import MODEL, ModelState, Table, is_sequential, learns
 from bandits.state import ArmTable
 from decisioning.catalog import PlacementView
 
@@ -27,19 +28,24 @@ class ArmReplica:
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self.policies = policies
-        self._tables: dict[str, ArmTable] = {}
+        self._tables: dict[str, Table] = {}
         self._prepared: dict[tuple[str, str], _Prepared] = {}
 
     def epoch(self, key: str) -> int | None:
         """The epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
-        if self.policies[key].width == 0:
+        if not learns(self.policies[key]):
             return 0
         table = self._tables.get(key)
         return None if table is None else table.epoch
 
     def load(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> None:
-        """Replace a policy's arms."""
-        table = ArmTable(self.policies[key].width, epoch)
+        """Replace a policy's arms, or its model (which is unpacked here: see ``adopt``)."""
+        policy = self.policies[key]
+        if is_sequential(policy):
+            blob = dict(fields).get(MODEL)
+            self.adopt(key, epoch, policy.fresh() if blob is None else policy.unpack(blob))
+            return
+        table = ArmTable(policy.width, epoch)
         table.put_all(fields)
         self._tables[key] = table
         for cached in [c for c in self._prepared if c[0] == key]:
@@ -51,6 +57,10 @@ class ArmReplica:
         for cached in [c for c in self._prepared if c[0] == key]:
             del self._prepared[cached]
 
+    def adopt(self, key: str, epoch: int, model: Any) -> None:
+        """Replace a sequential policy's model by one that was unpacked elsewhere."""
+        self._tables[key] = ModelState(model, epoch)
+
     def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
         """Apply one fold's changes. False (and nothing changed) if it is not the next epoch.
 
@@ -59,6 +69,11 @@ class ArmReplica:
         table = self._tables.get(key)
         if table is None or epoch != table.epoch + 1:
             return False
+        if isinstance(table, ModelState):
+            if any(True for _ in fields):
+                return False  # another model: it has to be read
+            table.epoch = epoch
+            return True
         changed = table.put_all(fields)
         table.epoch = epoch
         for cached, prepared in self._prepared.items():
@@ -69,6 +84,7 @@ class ArmReplica:
     def add(self, key: str, deltas: Mapping[str, FloatArray]) -> None:
         """Add to a policy's arms, which have been loaded: for those that nobody else has."""
         table = self._tables[key]
+        assert isinstance(table, ArmTable)
         for name, delta in deltas.items():
             table.add(name, delta)
         changed = {int(name.partition(":")[0]) for name in deltas}
@@ -76,8 +92,8 @@ class ArmReplica:
             if cached[0] == key:
                 prepared.stale |= changed
 
-    def table(self, key: str) -> ArmTable | None:
-        """A policy's arms, to look at."""
+    def table(self, key: str) -> Table | None:
+        """A policy's arms, or its model, to look at."""
         return self._tables.get(key)
 
     def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
@@ -85,6 +101,8 @@ class ArmReplica:
         policy = self.policies[key]
         table = self._tables.get(key) or ArmTable(policy.width)
         tick = policy.decay.tick(now_ms / 1000.0)
+        if isinstance(table, ModelState):
+            return policy.prepare(table.read(policy, view.numbers, tick))
         name = (key, view.placement.placement_id)
         cached = self._prepared.get(name)
         if cached is None or cached.view is not view or cached.tick != tick:

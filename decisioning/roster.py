@@ -1,10 +1,22 @@
 """The policies of an installation by ``name@version``: those that it always has, and those that were registered."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import BUILT_IN, build
+from bandits.sequential_policy import learns
+
+NOTHING: Mapping[str, Policy | str] = MappingProxyType({})
+
+
+def make(spec: PolicySpec) -> Policy | str:
+    """The policy of a specification, or why it cannot be made here."""
+    try:
+        return build(spec)
+    except BanditsError as error:
+        return str(error) or type(error).__name__
 
 
 class Roster(Mapping[str, Policy]):
@@ -35,18 +47,21 @@ class Roster(Mapping[str, Policy]):
         """The specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
 
-    def add(self, specs: Iterable[PolicySpec]) -> list[str]:
-        """Take in what is not here yet; returns the keys of what is new and usable."""
+    def add(self, specs: Iterable[PolicySpec], made: Mapping[str, Policy | str] = NOTHING) -> list[str]:
+        """Take in what is not here yet; returns the keys of what is new and usable.
+
+        ``made``: policies that ``make`` has made elsewhere, or why they cannot be.
+        """
         new = []
         for spec in specs:
             if spec.key in self._specs:
                 continue
             self._specs[spec.key] = spec
-            try:
-                self._policies[spec.key] = build(spec)
-            except BanditsError as error:
-                self.broken[spec.key] = str(error)
+            policy = made.get(spec.key) or make(spec)
+            if isinstance(policy, str):
+                self.broken[spec.key] = policy
             else:
+                self._policies[spec.key] = policy
                 new.append(spec.key)
         self._find_paths()
         return new
@@ -63,7 +78,7 @@ class Roster(Mapping[str, Policy]):
     def learning(self) -> list[str]:
         """The keys of the policies that learn, sorted."""
         return sorted(
-            key for key, policy in self._policies.items() if policy.width and key not in self._retired
+            key for key, policy in self._policies.items() if learns(policy) and key not in self._retired
         )
 
     def _find_paths(self) -> None:

@@ -18,7 +18,7 @@ from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.service.decide import Request as Question
 from decisioning.service.explaining import explain_logged
 from decisioning.service.history import record_of
-from decisioning.service.replay import ReplayImpossible
+from decisioning.service.lessons import ReplayImpossible
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 

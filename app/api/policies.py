@@ -10,7 +10,7 @@ from app.api.schemas import Id
 from app.api.schemas_reports import ArmOut, ArmsOut, ArmsQuery
 from app.state import ApiState, clock_ms
 from bandits.policy import Policy, PolicySpec
-from bandits.sequential_policy import learns
+from bandits.sequential_policy import Table, learns
 from bandits.state import ArmTable
 from decisioning.arms import Arm, Mind, arms_of, mind_of, version_shown
 from decisioning.catalog.model import effective_status
@@ -82,7 +82,7 @@ def _find(state: ApiState, name: str, version: int | None) -> tuple[str, Policy]
     return key, policy
 
 
-async def _table(state: ApiState, key: str, policy: Policy) -> ArmTable | None:
+async def _table(state: ApiState, key: str, policy: Policy) -> Table | None:
     """The arms in memory; those of a policy that learns no more are read as they were left."""
     if not learns(policy):
         return None

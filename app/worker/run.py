@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings
+from app.config import ConfigError, Settings, modules_of
 from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
@@ -20,7 +20,10 @@ from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.policies import PolicySupervisor, Warmer
 from app.worker.shadows import ShadowJob
+from app.worker.teacher import Teacher, teaching
 from app.worker.watches import watches
+from bandits.river_policy import allow_factories
+from bandits.sequential_policy import is_sequential
 from decisioning.errors import Unavailable
 from decisioning.keys import Keys
 from decisioning.roster import Roster
@@ -31,6 +34,7 @@ from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.evaluations import EvaluationStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.loader import load_functions
+from decisioning.stores.models import ModelStore
 from decisioning.stores.pipe import Pipe
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.pools import Pools
@@ -47,6 +51,7 @@ async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
+    allow_factories(modules_of(settings))
     engine = make_engine(settings.postgres_url)
     patient = make_engine(settings.postgres_url, statement_s=PATIENT_S)
     redis = make_redis(settings.redis_url)
@@ -63,8 +68,12 @@ async def run_worker(settings: Settings) -> None:
     archiver_job = ArchiverJob(archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
-        learner = Learner(key, roster, LogReader(blocking, keys), arms, rebuilder)
-        return repeat(f"learner of {key}", learner.round)
+        policy, log_reader = roster[key], LogReader(blocking, keys)
+        if is_sequential(policy):
+            return teaching(
+                Teacher(key, roster, policy, log_reader, arms, ModelStore(redis, keys), rebuilder)
+            )
+        return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
 
     learners = TaskSet(learn)
     warmer = Warmer(feed, WarmStarter(patient, reader, arms, keys, roster), roster)

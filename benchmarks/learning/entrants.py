@@ -38,7 +38,9 @@ def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
         return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features))
 
     def suits(rounds: Rounds) -> bool:
-        return algorithm != "propensity" or rounds.prior is not None
+        if algorithm == "propensity":
+            return rounds.prior is not None
+        return rounds.drifts or "half_life_days" not in parameters
 
     return Entrant(name, True, make, suits=suits)
 
@@ -58,18 +60,10 @@ PEERS = (
     _peer("mabwiser LinUCB", "mabwiser", peers.Mabwiser, lambda lp: lp.LinUCB(alpha=0.3)),
     _peer("mabwiser LinTS", "mabwiser", peers.Mabwiser, lambda lp: lp.LinTS(alpha=0.3)),
     _peer(
-        "contextualbandits LinUCB",
-        "contextualbandits",
-        peers.ContextualBandits,
-        lambda cb, n, seed: cb.LinUCB(n, alpha=0.3, random_state=seed),
-        False,
-    ),
-    _peer(
         "contextualbandits LogisticTS",
         "contextualbandits",
         peers.ContextualBandits,
         lambda cb, n, seed: cb.LogisticTS(n, random_state=seed, njobs=1),
-        True,
     ),
     _peer("river LinUCB", "river", peers.RiverLinUcb, 0.3),
     _peer("river logistic, greedy", "river", peers.RiverLogistic),
@@ -80,6 +74,12 @@ REFERENCES = (
     Entrant("random", False, Random),
     Entrant("oracle", False, Oracle, suits=lambda rounds: rounds.logged is None),
 )
+
+
+POLICIES = tuple(
+    [entrant.name for entrant in REFERENCES] + [name for name, *_ in OURS] + [peer.name for peer in PEERS]
+)
+"""All names, in the order of tables."""
 
 
 def present(with_peers: bool = True) -> tuple[Entrant, ...]:

@@ -18,8 +18,8 @@ ROUND_S = 60
 class Ours:
     """One policy, its arms in memory, and its decisions one after the other.
 
-    Encoding facts, drawing and preparing are part of a decision; the fold and the refresh of what it changed are the
-    update, as they are in the service, where outcomes are folded at once.
+    Estimating and drawing are the decision; the fold and the refresh of what it changed are the update, as they are
+    in the service, where outcomes are folded at once. Facts are encoded beforehand: all libraries take numbers.
     """
 
     def __init__(self, rounds: Rounds, seed: int, spec: PolicySpec) -> None:
@@ -29,6 +29,10 @@ class Ours:
         self._since = rounds.since
         self._cold = np.full(rounds.offers, np.nan, dtype=np.float32)
         self._weight = np.ones(rounds.offers)
+        encoder = self._policy.encoder
+        self._x = [NO_FEATURES] * len(rounds)
+        if encoder.width:
+            self._x = [encoder.encode(facts, 1000 * START_S) for facts in rounds.facts[: len(rounds)]]
         self._table = ArmTable(self._policy.width)
         self._tick = self._policy.decay.tick(START_S)
         self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, self._tick))

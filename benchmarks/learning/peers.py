@@ -100,16 +100,14 @@ class Mabwiser:
 
 
 class ContextualBandits:
-    """contextualbandits: incremental where the method can be, otherwise fitted to the whole past every 50 rounds."""
+    """contextualbandits: its logistic methods cannot learn by the piece, so they are fitted to the whole past every
+    50 rounds."""
 
-    def __init__(
-        self, rounds: Rounds, seed: int, method: Callable[[Any, int, int], Any], refit: bool
-    ) -> None:
+    def __init__(self, rounds: Rounds, seed: int, method: Callable[[Any, int, int], Any]) -> None:
         from contextualbandits import online
 
         self._offers = int(np.count_nonzero(rounds.since == 0))
         self._model = method(online, self._offers, seed + 1)
-        self._refit = refit
         self._fitted = False
         self._rng = np.random.default_rng(seed)
         self._past: list[tuple[FloatArray, int, float]] = []
@@ -129,11 +127,7 @@ class ContextualBandits:
         return Choice(offer, probability, flat(now))
 
     def learn(self, then: Round, choice: Choice, reward: float) -> None:
-        """One observation, or every 50th time all of them."""
-        if not self._refit:
-            self._model.partial_fit(choice.memo[None], np.array([choice.offer]), np.array([reward]))
-            self._fitted = True
-            return
+        """Every 50th time, fit to all of them."""
         self._past.append((choice.memo, choice.offer, reward))
         if len(self._past) % REFIT_EVERY == 0:
             xs, offers, rewards = zip(*self._past, strict=True)

@@ -41,7 +41,7 @@ from benchmarks.machine import BenchError
 
 BANK = Path("bank_marketing") / "bank-additional-full.csv.xz"
 OPEN_BANDIT = Path("open_bandit_small") / "random" / "men" / "men.csv.xz"
-TENTHS = 10
+PARTS = 10
 
 # Ranges as somebody who knows the bank would declare them: online scaling is not what is compared here.
 NUMBERS = {
@@ -59,7 +59,7 @@ CATEGORIES = ("marital", "education", "contact", "month", "poutcome")
 
 def bank_products(data: Path, seed: int) -> Rounds:
     """Three products; reward: has it, or took it."""
-    rows = _bank(data)[seed % TENTHS :: TENTHS]
+    rows = _bank(data)[seed % PARTS :: PARTS]
     labels = np.array([[row[name] == "yes" for name in ("housing", "loan", "y")] for row in rows])
     return _labelled(rows, (*CATEGORIES, "job"), labels.astype(np.float64))
 
@@ -67,7 +67,7 @@ def bank_products(data: Path, seed: int) -> Rounds:
 def bank_scripts(data: Path, seed: int) -> Rounds:
     """Twelve scripts, one for each occupation; reward: took the deposit, and the script is the right one."""
     whole = _bank(data)
-    rows = whole[seed % TENTHS :: TENTHS]
+    rows = whole[seed % PARTS :: PARTS]
     jobs = sorted({row["job"] for row in whole})
     labels = np.array([[row["y"] == "yes" and row["job"] == job for job in jobs] for row in rows])
     return _labelled(rows, (*CATEGORIES, "housing", "loan"), labels.astype(np.float64))
@@ -118,6 +118,7 @@ def _rounds(
         rewards=rewards,
         since=np.zeros(rewards.shape[1], dtype=np.intp),
         logged=logged,
+        drifts=logged is None,
     )
 
 

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
+from benchmarks.learning import real, worlds
 from benchmarks.learning.arena import Score
-from benchmarks.learning.entrants import DEFAULT, REFERENCES
+from benchmarks.learning.entrants import DEFAULT, POLICIES, REFERENCES
 from benchmarks.learning.rounds import Stream
 from benchmarks.plan import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
 SEEDS = ROOT / "benchmarks" / "results" / "learning-seeds.json"
-QUICK_FOLDER = ROOT / "var" / "bench-learning-quick"
+PART_FOLDER = ROOT / "var" / "bench-learning"
 DOCS = ROOT / "docs" / "learning.md"
 BLOCK = re.compile(r"(<!-- bench:learning -->\n).*?(<!-- /bench -->)", re.DOTALL)
 NOT_RANKED = frozenset(entrant.name for entrant in REFERENCES)
@@ -103,6 +104,21 @@ def load(folder: Path = RESULTS.parent) -> tuple[list[Row], Seeds]:
     """Read them again. Raises ``pydantic.ValidationError`` if they have another form."""
     rows = ROWS.validate_json((folder / RESULTS.name).read_bytes())
     return rows, Seeds.model_validate_json((folder / SEEDS.name).read_bytes())
+
+
+def merged(old: tuple[list[Row], Seeds], new: tuple[list[Row], Seeds]) -> tuple[list[Row], Seeds]:
+    """New results in the place of old ones of the same stream and policy, in the order of a whole run."""
+    rows = {(row.stream, row.policy): row for row in (*old[0], *new[0])}
+    known = [stream.name for stream in (*worlds.WORLDS, *real.streams(Path()))]
+    found = {stream for stream, _ in rows}
+    streams = [name for name in known if name in found] + sorted(found.difference(known))
+    policies = [policy for policy in POLICIES if any(policy == name for _, name in rows)]
+    rewards = {
+        stream: {**old[1].rewards.get(stream, {}), **new[1].rewards.get(stream, {})} for stream in streams
+    }
+    kept = [rows[stream, policy] for stream in streams for policy in policies if (stream, policy) in rows]
+    minutes = round(old[1].minutes + new[1].minutes, 1)
+    return kept, new[1].model_copy(update={"minutes": minutes, "rewards": rewards})
 
 
 def level_with_best(seeds: Seeds, stream: str) -> frozenset[str]:

@@ -23,7 +23,7 @@ class Rounds:
     offer (the reward itself where nothing else is known); ``rewards``: shape ``(T, n)``, in [0, 1]. ``since``: shape
     ``(n,)``, the round in which each offer arrives. ``delay``: an outcome is known so many rounds later.
     ``logged``: shape ``(T,)``, the offer that somebody else chose uniformly at random: then only its reward is
-    known, and a policy is judged on the rounds in which it chooses the same.
+    known, and a policy is judged on the rounds in which it chooses the same. ``drifts``: whether the world changes.
     """
 
     x: FloatArray
@@ -35,6 +35,7 @@ class Rounds:
     prior: NDArray[np.float32] | None = None
     delay: int = 0
     logged: Rows | None = None
+    drifts: bool = False
 
     @property
     def offers(self) -> int:

@@ -5,6 +5,8 @@ own weights, drawn independently; the reward is 0 or 1; and the policies of all 
 the same luck (the same uniform number decides whether a customer takes an offer, whoever offers it).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from bandits.features import Feature
@@ -12,8 +14,8 @@ from bandits.policy import FloatArray
 from benchmarks.learning.rounds import Rounds, Stream
 
 FEATURES = 20
-ROUNDS = 5_000
-MANY_ROUNDS = 3_000  # with 100 offers, where one of the libraries takes 6 ms a round
+LONG, ROUNDS = 5_000, 3_000
+WITH_100_OFFERS = 1_500  # where one of the libraries takes 6 ms a round
 # The mean logit, its spread over offers, and the spread of a customer's logit: random earns 0.206, the oracle 0.749.
 LEVEL, LEVEL_SPREAD, SIGNAL = -2.09, 0.5, 1.8
 
@@ -24,7 +26,7 @@ def sigmoid(z: FloatArray) -> FloatArray:
     return p
 
 
-def logistic(seed: int, offers: int = 20, rounds: int = ROUNDS, delay: int = 0) -> Rounds:
+def logistic(seed: int, offers: int = 20, rounds: int = LONG, delay: int = 0) -> Rounds:
     """Logits are linear: a level for each offer, and normal weights."""
     rng = np.random.default_rng([1, seed])
     weights, levels = _offers(rng, offers)
@@ -48,7 +50,8 @@ def jump(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     (before, level), (after, new_level) = _offers(rng, offers), _offers(rng, offers)
     x = rng.normal(size=(rounds, FEATURES))
     late = (np.arange(rounds) >= rounds // 2)[:, None]
-    return _rounds(rng, x, sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level)))
+    expected = sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level))
+    return replace(_rounds(rng, x, expected), drifts=True)
 
 
 def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
@@ -57,14 +60,15 @@ def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     (start, level), (end, _) = _offers(rng, offers), _offers(rng, offers)
     x = rng.normal(size=(rounds, FEATURES))
     angle = np.linspace(0.0, np.pi / 2, rounds)[:, None]
-    return _rounds(rng, x, sigmoid(np.cos(angle) * (x @ start.T) + np.sin(angle) * (x @ end.T) + level))
+    expected = sigmoid(np.cos(angle) * (x @ start.T) + np.sin(angle) * (x @ end.T) + level)
+    return replace(_rounds(rng, x, expected), drifts=True)
 
 
 def arriving(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     """Logistic; five offers at first, and another one each time that a twentieth of the rounds has passed."""
     whole = logistic(1_000 + seed, offers, rounds)
     since = np.maximum(np.arange(offers) - 4, 0) * (rounds // offers)
-    return Rounds(whole.x, whole.features, whole.facts, whole.expected, whole.rewards, since)
+    return replace(whole, since=since)
 
 
 def stale(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
@@ -85,6 +89,16 @@ def stale(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     known[:, high] = levels[high] + 0.5 * (known[:, high] - levels[high]) + np.log(4.0)
     known[:, useless] = rng.permutation(known[:, useless], axis=0)
     return _rounds(rng, x, sigmoid(logits), prior=sigmoid(known))
+
+
+def flat(seed: int, offers: int = 20, rounds: int = LONG) -> Rounds:
+    """No features, and chances as low as they are in practice: drawn from Beta(1, 24), 4 % in the mean."""
+    rng = np.random.default_rng([6, seed])
+    chances = rng.beta(1.0, 24.0, size=offers)
+    made = _rounds(rng, np.zeros((rounds, 1)), np.broadcast_to(chances, (rounds, offers)).copy())
+    return replace(
+        made, features=(), facts=[{}] * rounds
+    )  # the constant column is for libraries that need one
 
 
 def _offers(rng: np.random.Generator, offers: int) -> tuple[FloatArray, FloatArray]:
@@ -117,25 +131,26 @@ def _rounds(
 
 
 WORLDS = (
-    Stream("logistic, 20 offers", "logits linear in 20 features", logistic),
+    Stream("logistic, 20 offers", "logits linear in 20 features; 5,000 rounds", logistic),
     Stream(
         "logistic, 100 offers",
-        "the same with 100 offers, 3,000 rounds",
-        lambda seed: logistic(seed, 100, MANY_ROUNDS),
+        "the same with 100 offers; 1,500 rounds",
+        lambda seed: logistic(seed, 100, WITH_100_OFFERS),
     ),
     Stream("linear, 20 offers", "chances linear in 20 features", linear),
     Stream(
         "linear, 100 offers",
-        "the same with 100 offers, 3,000 rounds",
-        lambda seed: linear(seed, 100, MANY_ROUNDS),
+        "the same with 100 offers; 1,500 rounds",
+        lambda seed: linear(seed, 100, WITH_100_OFFERS),
     ),
     Stream("drift, jump", "logistic; everything changes half way", jump),
     Stream("drift, rotation", "logistic; the weights turn by a right angle", rotation),
     Stream(
         "delayed",
-        "logistic; outcomes are known 500 rounds later",
-        lambda seed: logistic(2_000 + seed, delay=500),
+        "logistic; outcomes are known 300 rounds later",
+        lambda seed: logistic(2_000 + seed, rounds=ROUNDS, delay=300),
     ),
-    Stream("cold offers", "logistic; 5 offers, then one more every 250 rounds", arriving),
+    Stream("cold offers", "logistic; 5 offers, then one more every 150 rounds", arriving),
     Stream("stale propensities", "precomputed propensities, stale for 8 of 20 offers", stale),
+    Stream("low rates", "no features, 20 offers accepted by 4 % in the mean; 5,000 rounds", flat),
 )

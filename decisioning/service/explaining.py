@@ -10,7 +10,8 @@ from decisioning.facts import facts_of, instant
 from decisioning.roles import as_seen
 from decisioning.roster import Roster
 from decisioning.seen import Seen, customer_of, history_of
-from decisioning.service.replay import Catalogues, Log, ReplayImpossible, arms_at, contest_of, scored_by
+from decisioning.service.lessons import ReplayImpossible
+from decisioning.service.replay import Catalogues, Log, arms_at, contest_of, scored_by
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 

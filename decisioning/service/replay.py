@@ -7,27 +7,23 @@ from typing import Any, Protocol
 import numpy as np
 
 from bandits.policy import NO_FACTS
+from bandits.sequential_policy import ModelState, Table, is_sequential
 from bandits.state import ArmTable
 from decisioning.arbitration import switched
 from decisioning.catalog import Catalogue, PlacementView
 from decisioning.engine import Contest, select
-from decisioning.errors import DecisioningError, NotFound
+from decisioning.errors import NotFound
 from decisioning.learning import fold_outcomes
 from decisioning.records import Decided, Header, Outcome
 from decisioning.roles import as_seen
 from decisioning.roster import Roster
+from decisioning.service.lessons import LessonLog, Lessons, ReplayImpossible
 
 
-class ReplayImpossible(DecisioningError):
-    """The log does not hold what a replay needs; the message says what is missing."""
-
-
-class Log(Protocol):
+class Log(LessonLog, Protocol):
     """The archived log. Methods raise ``PostgresUnavailable``."""
 
     async def decision(self, decision_id: str) -> Decided | None: ...
-
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None: ...
 
     def observations(self, up_to: Mapping[int, str] | None = None) -> AsyncIterator[list[Outcome]]: ...
 
@@ -114,9 +110,11 @@ def scored_by(header: Header) -> str:
     return f"{policy['name']}@{policy['version']}"
 
 
-async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> ArmTable:
-    """The arms as they were at ``epoch``, folded from the archived log. Raises ``ReplayImpossible``."""
+async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
+    """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
     policy, spec = roster[key], roster.spec(key)
+    if is_sequential(policy):
+        return ModelState(await Lessons(log, spec, policy).model_at(epoch), epoch)
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:
         return table

@@ -9,6 +9,7 @@ import numpy as np
 
 from bandits.intervals import wilson
 from bandits.policy import BoolArray
+from bandits.sequential_policy import Table
 from bandits.state import ArmTable
 from decisioning.arbitration import met_by_tier, weigh
 from decisioning.catalog import Catalogue
@@ -90,7 +91,7 @@ def simulate(
     placement_id: str,
     subjects: Sequence[Subject],
     roster: Roster,
-    tables: Mapping[str, ArmTable],
+    tables: Mapping[str, Table],
     context: Mapping[str, Any],
     now_ms: int,
 ) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def _run(
     deployment: Deployment | None,
     subjects: Sequence[Subject],
     roster: Roster,
-    tables: Mapping[str, ArmTable],
+    tables: Mapping[str, Table],
     context: Mapping[str, Any],
     now_ms: int,
 ) -> Run:

@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -38,6 +39,7 @@ SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process
 AT_ONCE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
+NOWHERE: Mapping[int, str] = MappingProxyType({})
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -293,6 +295,36 @@ class ArchiveReader:
                 outcomes = [outcome_of_row(row) for row in rows]
                 yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
 
+    async def in_order(
+        self,
+        up_to: Mapping[int, str],
+        *,
+        behind: Mapping[int, str] = NOWHERE,
+        since_ms: int = 0,
+        placements: Collection[str] = (),
+    ) -> AsyncIterator[list[Outcome]]:
+        """As ``observations``, in the order of ``learning.in_order``; only what lies behind ``behind``."""
+        where, values = _teaching(since_ms, placements)
+        async with transaction(self._engine) as connection:
+            stream = await connection.stream(
+                text(f"SELECT * FROM outcomes WHERE {where} ORDER BY {_IN_ORDER}"),
+                values,
+                execution_options={"yield_per": AT_ONCE},
+            )
+            async for rows in stream.partitions():
+                outcomes = [outcome_of_row(row) for row in rows]
+                yield [o for o in outcomes if _before(o, up_to) and not _before(o, behind)]
+
+    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]:
+        """The folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""
+        async with transaction(self._engine) as connection:
+            query = text(
+                "SELECT epoch, bucket, position FROM folds"
+                " WHERE policy = :policy AND epoch > :first AND epoch <= :last ORDER BY epoch, bucket"
+            )
+            rows = await connection.execute(query, {"policy": policy, "first": first, "last": last})
+            return [(row.epoch, row.bucket, row.position) for row in rows]
+
     async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
         """How many outcomes ``observations`` gives. Raises ``PostgresUnavailable``."""
         where, values = _teaching(since_ms, placements)
@@ -317,6 +349,12 @@ class ArchiveReader:
                 {"policy": policy, "epoch": epoch},
             )
             return {row.bucket: row.position for row in rows}
+
+
+_IN_ORDER = (
+    "at_ms, bucket, split_part(position, '-', 1)::bigint, split_part(position, '-', 2)::bigint, offer_no,"
+    ' outcome COLLATE "C"'
+)
 
 
 def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:

@@ -1,12 +1,13 @@
 """The registered policies, fed into a process's roster while it runs."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
 from bandits.errors import BanditsError
 from bandits.policy import PolicySpec
 from bandits.specification import parse_spec
-from decisioning.roster import Roster
+from decisioning.roster import Roster, make
 from decisioning.stores.policies import PolicyState, PolicyStore
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class RosterFeed:
             specs = []
             for key, body in (await self.store.bodies(new)).items():
                 specs += self._read(key, body)
-            self._roster.add(specs)
+            made = await asyncio.to_thread(lambda: {spec.key: make(spec) for spec in specs})
+            self._roster.add(specs, made)
             for key in new & self._roster.broken.keys():
                 log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
             self._known |= new

@@ -1,15 +1,31 @@
 """Arms made of the archived log: for a new policy, and for what Redis has lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from bandits.policy import PolicySpec
+from bandits.sequential_policy import MODEL, SequentialPolicy, is_sequential
 from bandits.state import ArmTable
 from decisioning.keys import Keys
-from decisioning.learning import fold_outcomes
+from decisioning.learning import fold_outcomes, teach_outcomes
 from decisioning.roster import Roster
 from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.streams import GENERATION, START, Arms, ArmStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedModel:
+    """The model of a sequential policy in its stored form, in the place of arms."""
+
+    blob: bytes
+
+    def fields(self) -> Iterator[tuple[str, bytes]]:
+        """The one field that it takes."""
+        yield MODEL, self.blob
 
 
 @dataclass(slots=True)
@@ -17,7 +33,7 @@ class Folded:
     """The arms of ``key``, made of ``read`` outcomes of which ``taught`` taught it something."""
 
     key: str
-    table: ArmTable
+    table: ArmTable | PackedModel
     read: int = 0
     taught: int = 0
 
@@ -39,16 +55,40 @@ async def fold_archive(
     ``PostgresUnavailable``.
     """
     policy, spec = roster[key], roster.spec(key)
-    folded = Folded(key, ArmTable(policy.width))
+    if is_sequential(policy):
+        return await _teach_archive(archive, policy, spec, up_to, on_progress)
+    table = ArmTable(policy.width)
+    folded = Folded(key, table)
     batches = archive.observations(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
     async for outcomes in batches:
         deltas, taught = await asyncio.to_thread(fold_outcomes, outcomes, spec, policy)
         for name, delta in deltas.items():
-            folded.table.add(name, delta)
+            table.add(name, delta)
         folded.read += len(outcomes)
         folded.taught += taught
         await on_progress(folded.read)
     return folded
+
+
+async def _teach_archive(
+    archive: ArchiveReader,
+    policy: SequentialPolicy,
+    spec: PolicySpec,
+    up_to: Mapping[int, str],
+    on_progress: Callable[[int], Awaitable[None]],
+) -> Folded:
+    """Teach a fresh model the archived outcomes in their one order, in a thread."""
+    model = policy.fresh()
+    read = taught = 0
+    batches = archive.in_order(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
+    async for outcomes in batches:
+        count, failures = await asyncio.to_thread(teach_outcomes, outcomes, spec, policy, model)
+        if failures:
+            log.warning("%s failed on %d outcomes: %r", spec.key, len(failures), failures[0])
+        read += len(outcomes)
+        taught += count
+        await on_progress(read)
+    return Folded(spec.key, PackedModel(await asyncio.to_thread(policy.pack, model)), read, taught)
 
 
 async def reset_arms(

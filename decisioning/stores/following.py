@@ -1,18 +1,46 @@
 """Following the arms of policies: loaded once, then changed as learners push their folds."""
 
 import asyncio
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from bandits.sequential_policy import MODEL, is_sequential
 from decisioning.errors import RedisUnavailable
 from decisioning.replica import ArmReplica
-from decisioning.stores.streams import ArmStore
+from decisioning.stores.streams import Arms, ArmStore
 from decisioning.stores.tasks import cancelled
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 BLOCK_MS = 1000
+UNPACK_EVERY_S = 0.2
+UNPACK_SHARE = 10.0
+"""A model that takes long to unpack is left alone for so many times longer."""
+
+
+class Collecting:
+    """Puts garbage collection off while many objects are made that stay: it would stop everything again and again."""
+
+    def __init__(self) -> None:
+        self._put_off = 0
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """No automatic collection until all who asked for this are done."""
+        self._put_off += 1
+        gc.disable()
+        try:
+            yield
+        finally:
+            self._put_off -= 1
+            if not self._put_off:
+                gc.enable()
+
+
+collecting = Collecting()
 
 
 class ArmFollower:
@@ -27,6 +55,7 @@ class ArmFollower:
         self._arms = arms
         self._replica = replica
         self._on_load = on_load
+        self._rest_s: dict[str, float] = {}
 
     async def follow(self, key: str) -> None:
         """Keep one policy's arms fresh, until this task is cancelled; they leave the replica then."""
@@ -37,9 +66,10 @@ class ArmFollower:
                     if arms is None:
                         await asyncio.sleep(RETRY_S)
                         continue
-                    self._replica.load(key, arms.epoch, arms.fields.items())
+                    await self._load(key, arms)
                     self._on_load()
                     await self._apply_changes(key)
+                    await asyncio.sleep(self._rest_s.get(key, 0.0))
                 except RedisUnavailable as error:
                     log.warning("arms of %s are as of before: %s", key, error)
                     await asyncio.sleep(RETRY_S)
@@ -48,6 +78,20 @@ class ArmFollower:
                     await asyncio.sleep(RETRY_S)
         finally:
             self._replica.forget(key)
+
+    async def _load(self, key: str, arms: Arms) -> None:
+        """Put arms in the replica. A model is unpacked in a thread, and not too often: requests go on meanwhile."""
+        policy = self._replica.policies[key]
+        if not is_sequential(policy):
+            self._replica.load(key, arms.epoch, arms.fields.items())
+            return
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        with collecting.put_off():
+            model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL])
+        took_s = loop.time() - started_s
+        self._replica.adopt(key, arms.epoch, model)
+        self._rest_s[key] = max(UNPACK_EVERY_S, UNPACK_SHARE * took_s)
 
     async def _apply_changes(self, key: str) -> None:
         """Apply folds in order; returns when one is missing and the arms must be loaded again."""

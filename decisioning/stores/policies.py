@@ -1,5 +1,6 @@
 """Registered policies in Postgres: their specifications, which never change, and what has become of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import PolicySpec
 from bandits.registry import ALGORITHMS, build
+from bandits.sequential_policy import learns
 from bandits.specification import parse_spec, spec_body
 from decisioning.errors import Conflict, NotFound
 from decisioning.stores.postgres import transaction
@@ -79,19 +81,19 @@ class PolicyStore:
         Conflict
             If another specification has this name and version: versions are immutable; or the name is one of ours.
         """
-        learns = _checked(spec)
+        has_arms = await _checked(spec)
         async with self._writing() as connection:
-            return await _insert(connection, spec, learns, author, reason)
+            return await _insert(connection, spec, has_arms, author, reason)
 
     async def register_next(self, spec: PolicySpec, author: str, reason: str = "") -> tuple[PolicySpec, bool]:
         """Register under the next version of the name, unless the newest one says the same. Raises as ``register``."""
-        learns = _checked(spec)
+        has_arms = await _checked(spec)
         async with self._writing() as connection:
             newest = await _newest(connection, spec.name)
             if newest is not None and newest.state != "retired" and _same(newest, spec):
                 return replace(spec, version=newest.version), False
             numbered = replace(spec, version=1 if newest is None else newest.version + 1)
-            return numbered, await _insert(connection, numbered, learns, author, reason)
+            return numbered, await _insert(connection, numbered, has_arms, author, reason)
 
     async def all(self) -> list[Registered]:
         """All policies that were ever registered, by name and version."""
@@ -159,7 +161,7 @@ class PolicyStore:
             found = await _get(connection, key)
             if found.state != "retired":
                 return False
-            state = "registered" if build(found.spec).width else "live"
+            state = "registered" if learns(await asyncio.to_thread(build, found.spec)) else "live"
             await connection.execute(
                 text(
                     "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
@@ -255,13 +257,13 @@ def _query(sql: str) -> Any:
     return text(sql).columns(body=JSONB)
 
 
-def _checked(spec: PolicySpec) -> bool:
+async def _checked(spec: PolicySpec) -> bool:
     """Whether the policy learns. Raises as ``PolicyStore.register``."""
     if spec.name in ALGORITHMS:
         raise Conflict(
             f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
         )
-    return build(spec).width > 0
+    return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time
 
 
 async def _get(connection: AsyncConnection, key: str) -> Registered:

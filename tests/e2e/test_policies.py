@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from decisioning.roster import Roster
-from decisioning.service.replay import Replayed, ReplayImpossible, replay
+from decisioning.service.lessons import ReplayImpossible
+from decisioning.service.replay import Replayed, replay
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.policies import PolicyStore

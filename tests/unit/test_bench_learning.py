@@ -107,11 +107,12 @@ def test_a_seed_is_always_the_same_world_and_another_one_is_not(stream: Stream) 
     assert fingerprint([one.x, one.expected, one.rewards, one.prior]) == fingerprint(
         [same.x, same.expected, same.rewards, same.prior]
     )
-    assert (one.x != other.x).any()
+    assert (one.expected != other.expected).any()
     assert ((one.expected > 0) & (one.expected < 1)).all()
     assert one.rewards.mean() == pytest.approx(one.expected.mean(), abs=0.01)
-    assert [list(facts.values()) for facts in one.facts] == one.x.tolist()
+    assert [list(facts.values()) for facts in one.facts] == (one.x[:, : len(one.features)]).tolist()
     assert [feature.path for feature in one.features] == list(one.facts[0])
+    assert len(one) == len(one.facts) == len(one.rewards)
 
 
 def test_propensities_are_stale_for_eight_offers() -> None:
@@ -128,10 +129,10 @@ def test_propensities_are_stale_for_eight_offers() -> None:
 def test_what_drifts_is_another_world_in_the_end() -> None:
     for world in (worlds.jump, worlds.rotation):
         rounds = world(0)
-        early, late = rounds.expected[:1000], rounds.expected[-1000:]
+        early, late = rounds.expected[:600], rounds.expected[-600:]
         slopes = [
             np.linalg.lstsq(rounds.x[s], e, rcond=None)[0]
-            for s, e in ((slice(1000), early), (slice(-1000, None), late))
+            for s, e in ((slice(600), early), (slice(-600, None), late))
         ]
         assert np.corrcoef(slopes[0].ravel(), slopes[1].ravel())[0, 1] < 0.5
 
@@ -180,7 +181,7 @@ def bank_row(number: int) -> dict[str, Any]:
 def test_bank_customers_stay_in_order_and_what_is_known_afterwards_is_not_read(tmp_path: Path) -> None:
     compressed(tmp_path / real.BANK, [bank_row(number) for number in range(100)], ";")
     rounds = real.bank_products(tmp_path, 13)
-    assert [facts["customer.age"] for facts in rounds.facts] == [23 + 10 * k for k in (0, 1, 2, 3, 4)] * 2
+    assert [facts["customer.age"] for facts in rounds.facts] == [20 + n % 50 for n in range(3, 100, 10)]
     assert rounds.rewards.tolist() == [[n % 2, 0, n % 3 == 1] for n in range(3, 100, 10)]
     for made in (rounds, real.bank_scripts(tmp_path, 3)):
         assert not any("duration" in path for facts in made.facts for path in facts)
@@ -264,6 +265,60 @@ def test_results_survive_saving_and_are_shown(tmp_path: Path) -> None:
         f"| `thompson` | {'' if 'thompson' not in report.level_with_best(detail, stream.name) else '**'}"
         in (report.markdown(rows, detail))
     )
+
+
+def published() -> tuple[list[Row], Seeds]:
+    return report.load()
+
+
+def test_published_results_have_their_form() -> None:
+    if not report.RESULTS.exists():  # nothing has been published yet
+        return
+    rows, detail = published()
+    assert all(row.keys() == KEYS for row in json.loads(report.RESULTS.read_text()))
+    names = {stream.name for stream in measure.streams(Path("anywhere"))}
+    assert {row.stream for row in rows} == detail.rewards.keys() <= names
+    for row in rows:
+        values = detail.rewards[row.stream][row.policy]
+        assert row.seeds == len(values) >= 10
+        assert row.mean_reward == pytest.approx(np.mean(values), abs=1e-4)
+        assert row.ci95[0] <= row.mean_reward <= row.ci95[1]
+        half = report.half_width(values, row.stream in detail.subsampled)
+        assert (row.ci95[1] - row.ci95[0]) / 2 == pytest.approx(half, abs=2e-4)
+        assert row.us_per_decision > 0
+    assert {row.policy for row in rows if row.ours} <= {entry[0] for entry in entrants.OURS}
+    assert {row.policy for row in rows if not row.ours} >= {peer.name for peer in entrants.PEERS}
+
+
+def test_the_page_says_what_was_measured_and_nothing_else() -> None:
+    block = report.BLOCK.search(report.DOCS.read_text())
+    assert block is not None
+    measured = report.markdown(*published()) if report.RESULTS.exists() else ""
+    assert block[0] == block[1] + measured + block[2]
+
+
+def test_what_does_not_play_again_is_kept() -> None:
+    def row(policy: str, mean: float) -> Row:
+        return Row(
+            stream="s",
+            policy=policy,
+            ours=False,
+            seeds=2,
+            mean_reward=mean,
+            ci95=(0, 1),
+            us_per_decision=1,
+            us_per_update=1,
+        )
+
+    old = (
+        [row("random", 0.1), row("calibrated", 0.2), row("gittins", 0.3)],
+        seeds({"random": [0.1, 0.1], "calibrated": [0.2, 0.2], "gittins": [0.3, 0.3]}),
+    )
+    new = [row("calibrated", 0.5)], seeds({"calibrated": [0.5, 0.5]})
+    rows, detail = report.merged(old, new)
+    assert rows == [row("random", 0.1), row("calibrated", 0.5), row("gittins", 0.3)]
+    assert detail.rewards["s"] == {"random": [0.1, 0.1], "calibrated": [0.5, 0.5], "gittins": [0.3, 0.3]}
+    assert detail.minutes == 2
 
 
 def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:

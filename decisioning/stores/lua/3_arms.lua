@@ -66,6 +66,68 @@ local function fold(keys, args)
   return { 'ok', epoch }
 end
 
+-- Gives a policy's model an owner, or renews its ownership, for a time. Each new owner gets a higher token.
+-- keys: lease, fence
+-- args: owner, ttl_ms
+-- returns the token, or "" if somebody else is the owner
+local function own(keys, args)
+  local held = redis.call('GET', keys[1])
+  if held then
+    local token, owner = string.match(held, '^(%d+) (.+)$')
+    if owner ~= args[1] then return '' end
+    redis.call('PEXPIRE', keys[1], args[2])
+    return token
+  end
+  local time = redis.call('TIME')
+  local now_us = tonumber(time[1]) * 1e6 + tonumber(time[2])
+  -- The time, so that tokens go on rising should Redis have lost the last one.
+  local token = string.format('%.0f', math.max(tonumber(redis.call('GET', keys[2]) or '0') + 1, now_us))
+  redis.call('SET', keys[2], token)
+  redis.call('SET', keys[1], token .. ' ' .. args[1], 'PX', args[2])
+  return token
+end
+
+-- Gives ownership up.
+-- keys: lease
+-- args: owner
+-- returns "ok" | "other"
+local function disown(keys, args)
+  local held = redis.call('GET', keys[1])
+  if not held or string.match(held, '^%d+ (.+)$') ~= args[1] then return 'other' end
+  redis.call('DEL', keys[1])
+  return 'ok'
+end
+
+-- Stores the model that has learned up to new positions, only if nobody has owned it since, and the stored one is the one
+-- that it was made of. An empty model: nothing was learned, and the stored one stays.
+-- keys: arms, changes, fence
+-- args: token, expected epoch, buckets, then for each bucket: number, expected position, new position; then model
+-- returns {"ok", epoch} | {"fenced"} | {"conflict"}
+local function replace(keys, args)
+  local arms, changes = keys[1], keys[2]
+  if redis.call('GET', keys[3]) ~= args[1] then return { 'fenced' } end
+  local stored = redis.call('HGET', arms, 'epoch')
+  if stored ~= args[2] then return { 'conflict' } end
+  local buckets, positions, written = tonumber(args[3]), {}, {}
+  for i = 0, buckets - 1 do
+    local bucket, expected, new = args[4 + 3 * i], args[5 + 3 * i], args[6 + 3 * i]
+    if (redis.call('HGET', arms, '@' .. bucket) or '0-0') ~= expected then return { 'conflict' } end
+    positions[#positions + 1] = bucket .. ' ' .. new
+    written[#written + 1], written[#written + 2] = '@' .. bucket, new
+  end
+  local model = args[4 + 3 * buckets]
+  local epoch = tonumber(stored) + 1
+  local change = { 'p', table.concat(positions, ',') }
+  written[#written + 1], written[#written + 2] = 'epoch', string.format('%.0f', epoch)
+  if model ~= '' then
+    written[#written + 1], written[#written + 2] = 'model', model
+    change[#change + 1], change[#change + 2] = 'model', ''
+  end
+  redis.call('HSET', arms, unpack(written))
+  redis.call('XADD', changes, string.format('%.0f-1', epoch), unpack(change))
+  return { 'ok', epoch }
+end
+
 -- Replaces all arms, as after a rebuild from Postgres. Replicas see the mark and read everything again.
 -- keys: arms, changes
 -- args: expected epoch (-1 for none), epoch, positions ("<bucket> <position>,..."), then field, state, ...

@@ -19,7 +19,7 @@ from decisioning.errors import (
     NotFound,
     PreconditionFailed,
 )
-from decisioning.service.replay import ReplayImpossible
+from decisioning.service.lessons import ReplayImpossible
 from decisioning.stores.log import FunctionFailed
 from decisioning.stores.pools import BrokenPool
 from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, ProfilesUnavailable
