@@ -11,6 +11,8 @@ from benchmarks.machine import BenchError
 from benchmarks.plan import ROOT
 
 SEEDS = 10
+FIRST_SEED = 100
+"""Parameters, ours and theirs, were chosen on seeds below."""
 QUICK_SEEDS = 2
 QUICK_ROUNDS = 500
 DATA = ROOT.parent / "shared" / "data"
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             not options.quick,
             tuple(options.policy),
         )
-        for seed in range(QUICK_SEEDS if options.quick else options.seeds)
+        for seed in range(FIRST_SEED, FIRST_SEED + (QUICK_SEEDS if options.quick else options.seeds))
         for number, stream in enumerate(streams(data))
         if not options.stream or any(part in stream.name for part in options.stream)
     ]

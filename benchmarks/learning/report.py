@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
+from benchmarks.learning import real, worlds
 from benchmarks.learning.arena import Score
 from benchmarks.learning.entrants import DEFAULT, POLICIES, REFERENCES
 from benchmarks.learning.rounds import Stream
@@ -108,7 +109,9 @@ def load(folder: Path = RESULTS.parent) -> tuple[list[Row], Seeds]:
 def merged(old: tuple[list[Row], Seeds], new: tuple[list[Row], Seeds]) -> tuple[list[Row], Seeds]:
     """New results in the place of old ones of the same stream and policy, in the order of a whole run."""
     rows = {(row.stream, row.policy): row for row in (*old[0], *new[0])}
-    streams = list(dict.fromkeys(row.stream for row in (*old[0], *new[0])))
+    known = [stream.name for stream in (*worlds.WORLDS, *real.streams(Path()))]
+    found = {stream for stream, _ in rows}
+    streams = [name for name in known if name in found] + sorted(found.difference(known))
     policies = [policy for policy in POLICIES if any(policy == name for _, name in rows)]
     rewards = {
         stream: {**old[1].rewards.get(stream, {}), **new[1].rewards.get(stream, {})} for stream in streams

@@ -267,6 +267,36 @@ def test_results_survive_saving_and_are_shown(tmp_path: Path) -> None:
     )
 
 
+def published() -> tuple[list[Row], Seeds]:
+    return report.load()
+
+
+def test_published_results_have_their_form() -> None:
+    if not report.RESULTS.exists():  # nothing has been published yet
+        return
+    rows, detail = published()
+    assert all(row.keys() == KEYS for row in json.loads(report.RESULTS.read_text()))
+    names = {stream.name for stream in measure.streams(Path("anywhere"))}
+    assert {row.stream for row in rows} == detail.rewards.keys() <= names
+    for row in rows:
+        values = detail.rewards[row.stream][row.policy]
+        assert row.seeds == len(values) >= 10
+        assert row.mean_reward == pytest.approx(np.mean(values), abs=1e-4)
+        assert row.ci95[0] <= row.mean_reward <= row.ci95[1]
+        half = report.half_width(values, row.stream in detail.subsampled)
+        assert (row.ci95[1] - row.ci95[0]) / 2 == pytest.approx(half, abs=2e-4)
+        assert row.us_per_decision > 0
+    assert {row.policy for row in rows if row.ours} <= {entry[0] for entry in entrants.OURS}
+    assert {row.policy for row in rows if not row.ours} >= {peer.name for peer in entrants.PEERS}
+
+
+def test_the_page_says_what_was_measured_and_nothing_else() -> None:
+    block = report.BLOCK.search(report.DOCS.read_text())
+    assert block is not None
+    measured = report.markdown(*published()) if report.RESULTS.exists() else ""
+    assert block[0] == block[1] + measured + block[2]
+
+
 def test_what_does_not_play_again_is_kept() -> None:
     def row(policy: str, mean: float) -> Row:
         return Row(
