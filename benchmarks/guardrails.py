@@ -8,8 +8,6 @@ at once tells where it need not be asked.
 import argparse
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from bandits.policy import FloatArray
 from bandits.sequential import PRIOR
@@ -35,23 +33,27 @@ def rolled_back_after(
     ``share`` of the customers get the canary. Shape ``(runs,)``.
     """
     rng = np.random.default_rng(seed)
-    columns = np.arange(runs)
     n, s, mixture = np.zeros((2, runs)), np.zeros((2, runs)), np.zeros((2, runs))
     after = np.full(runs, np.inf)
+    left = np.arange(runs)  # those of the columns of the arrays above
     rates = np.array([canary_rate, champion_rate])
     for step in range(1, customers + 1):
-        arm = (rng.random(runs) >= share).astype(np.intp)
-        accepted = rng.random(runs) < rates[arm]
-        at = (arm, columns)
+        arm = (rng.random(len(left)) >= share).astype(np.intp)
+        accepted = rng.random(len(left)) < rates[arm]
+        at = (arm, np.arange(len(left)))
         mixture[at] += np.log(np.where(accepted, A + s[at], B + n[at] - s[at]) / (A + B + n[at]))
         n[at] += 1
         s[at] += accepted
-        for run in np.flatnonzero(
-            (_bound(n, s, mixture, guardrails.margin) >= -np.log(guardrails.alpha)) & np.isinf(after)
-        ):
-            canary, champion = (Tally(int(n[k, run]), int(s[k, run])) for k in (0, 1))
+        suspects = _bound(n, s, mixture, guardrails.margin) >= -np.log(guardrails.alpha)
+        for column in np.flatnonzero(suspects):
+            canary, champion = (Tally(int(n[k, column]), int(s[k, column])) for k in (0, 1))
             if judge(canary, champion, guardrails) is not None:
-                after[run] = step
+                after[left[column]] = step
+        going = np.isinf(after[left])
+        if not going.all():
+            left, n, s, mixture = left[going], n[:, going], s[:, going], mixture[:, going]
+            if not len(left):
+                break
     return after
 
 
@@ -67,15 +69,14 @@ def _bound(n: FloatArray, s: FloatArray, mixture: FloatArray, margin: float) -> 
 def main() -> None:
     """Print the table of ``docs/guardrails.md``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guardrails", description=__doc__)
-    parser.add_argument("--runs", type=int, default=400)
-    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--customers", type=int, default=10_000)
     parser.add_argument("--alpha", type=float, default=Guardrails().alpha)
     parser.add_argument("--margin", type=float, default=Guardrails().margin)
     options = parser.parse_args()
     guardrails = Guardrails(alpha=options.alpha, margin=options.margin)
-    table = Table(
-        "champion", "canary", "share", "rolled back", "customers of the canary until then (median, 90 %)"
-    )
+    print("| champion | canary | share | rolled back | its customers until then: median, 90 % |")
+    print("|---|---|---|---|---|")
     for number, (champion, canary) in enumerate(PAIRS):
         for share in SHARES:
             after = rolled_back_after(
@@ -83,9 +84,9 @@ def main() -> None:
             )
             done = after[np.isfinite(after)]
             median, most = np.quantile(done, (0.5, 0.9)) * share if len(done) else (np.nan, np.nan)
-            row = (f"{champion:.1%}", f"{canary:.1%}", f"{share:.0%}", f"{len(done) / options.runs:.1%}")
-            table.add_row(*row, f"{median:,.0f}, {most:,.0f}" if len(done) else "-")
-    Console().print(table)
+            until = f"{median:,.0f}, {most:,.0f}" if len(done) else "-"
+            shown = f"{champion:.1%} | {canary:.1%} | {share:.0%} | {len(done) / options.runs:.1%} | {until}"
+            print(f"| {shown} |", flush=True)
 
 
 if __name__ == "__main__":

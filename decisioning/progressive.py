@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import NO_FACTS, Policy, PolicySpec
 from bandits.sequential_policy import ModelState, is_sequential, learns
 from decisioning.catalog import PlacementView
 from decisioning.engine import Contest
@@ -53,7 +53,10 @@ class Told:
 
 @dataclass(slots=True)
 class Seen:
-    """The rows that can be used, as columns, and how many could not be, by reason. ``unit``: the decision."""
+    """The rows that can be used, as columns, and how many could not be, by reason.
+
+    ``unit``: the decision. ``facts``: the paths of all facts that were logged with any decision.
+    """
 
     unit: list[int] = field(default_factory=list)
     reward: list[float] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Seen:
     decisions: int = 0
     narrowed: int = 0
     failed: int = 0
+    facts: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
 
@@ -134,6 +138,19 @@ class Progressive:
                 if outcome.reward is not None and not outcome.late:
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))
 
+    def begin(self, outcomes: Iterable[Outcome], at_ms: int) -> None:
+        """Learn at once from outcomes that the log knew of before ``at_ms``; the others wait for their time.
+
+        Their order matters only to a model that is taught in order.
+        """
+        known: list[Outcome] = []
+        later: list[Outcome] = []
+        for outcome in outcomes:
+            (known if outcome.recorded_ms < at_ms else later).append(outcome)
+        self.hear(later, evaluate=False)
+        if learns(self._policy):
+            self.learned += self._mind.learn(known)
+
     def learn_until(self, at_ms: int) -> None:
         """Learn what the log knew before ``at_ms``."""
         due = []
@@ -147,6 +164,7 @@ class Progressive:
         seen, at_ms = self.seen, decided.header["decided_at_ms"]
         self.learn_until(at_ms)
         seen.decisions += 1
+        seen.facts |= decided.header.get("facts", NO_FACTS).keys()
         shown = 1 if self._slots == "first" else len(decided.header["numbers"])
         if not decided.header["numbers"]:
             seen.left_out["nothing"] += 1

@@ -78,7 +78,8 @@ class ShadowJob:
             if turn is None:
                 return INTERVAL_S  # another worker is at it
             if not shadows:
-                await turn.write((), turn.newest)
+                if turn.newest > turn.position:
+                    await turn.write((), turn.newest)
                 return IDLE_S
             if not self._ready():
                 return 0.05

@@ -12,6 +12,7 @@ import numpy as np
 from bandits.evaluation import inverse_propensity
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import build
+from bandits.sequential_policy import is_sequential
 from decisioning.catalog import Catalogue
 from decisioning.engine import Contest
 from decisioning.errors import NotFound
@@ -59,7 +60,9 @@ class HindsightLog(Protocol):
 
     def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]: ...
 
-    def before(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[list[Outcome]]: ...
+    def before(
+        self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
+    ) -> AsyncIterator[list[Outcome]]: ...
 
 
 class Contests:
@@ -114,8 +117,9 @@ async def evaluate(
     policy = build(spec)
     target = Progressive(spec, policy, timer, slots=question.slots, reward=question.reward)
     if question.start == "warm":
-        async for outcomes in log.before(span, spec.placements):
-            target.hear(outcomes, evaluate=False)
+        start_ms = round(span.start.timestamp() * 1000)
+        async for outcomes in log.before(span, spec.placements, in_order=is_sequential(policy)):
+            target.begin(outcomes, start_ms)
     contests = Contests(catalogues)
     async for page in log.pages(span, spec.placements):
         target.hear(page.outcomes)
@@ -137,6 +141,12 @@ def _report(
     warnings += notes_on(policy.epsilon, learned > 0, seen.narrowed, left_out, len(seen.reward))
     if seen.failed:
         warnings.append(f"The target raised an error in {seen.failed} decisions; they are left out.")
+    unknown = sorted(set(policy.encoder.paths) - seen.facts)
+    if unknown:
+        warnings.append(
+            f"Never logged in these decisions: {', '.join(unknown)}. Facts are logged from the moment that a policy "
+            "which looks at them is registered; until then the target sees them as missing."
+        )
     decided = seen.decisions - seen.left_out["nothing"]
     return {
         "policy": spec.name,

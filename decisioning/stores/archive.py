@@ -30,13 +30,13 @@ from decisioning.stores.archive_sql import (
     STAGING,
     partition_statements,
 )
+from decisioning.stores.locks import ARCHIVER_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.streams import Batch, order
 
-ARCHIVER_LOCK = 7_263_845_192
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
-AT_ONCE = 1000
+AT_ONCE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
 NOWHERE: Mapping[int, str] = MappingProxyType({})
@@ -285,12 +285,13 @@ class ArchiveReader:
         """
         where, values = _teaching(since_ms, placements)
         async with transaction(self._engine) as connection:
+            # Both are needed: the option makes a cursor on the server, the size cuts what comes from it.
             stream = await connection.stream(
                 text(f"SELECT * FROM outcomes WHERE {where}"),
                 values,
                 execution_options={"yield_per": AT_ONCE},
             )
-            async for rows in stream.partitions():
+            async for rows in stream.partitions(AT_ONCE):
                 outcomes = [outcome_of_row(row) for row in rows]
                 yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
 

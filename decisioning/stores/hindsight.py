@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.records import Decided, Outcome
-from decisioning.stores.archive import decision_of_row, outcome_of_row
+from decisioning.stores.archive import AT_ONCE, decision_of_row, outcome_of_row
 from decisioning.stores.postgres import transaction
 
 PAGE = 500
@@ -77,12 +77,15 @@ class HindsightReader:
             yield page
             start = end
 
-    async def before(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[list[Outcome]]:
-        """What is to be learned of all decisions before the span, in batches, in no particular order."""
+    async def before(
+        self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
+    ) -> AsyncIterator[list[Outcome]]:
+        """What is to be learned of all decisions before the span, in batches; ``in_order``: as the log came to know."""
         values = {"start": None, "end": span.start, "placements": list(placements) or None}
         async with transaction(self._engine) as connection:
-            stream = await connection.stream(text(_OUTCOMES), values, execution_options={"yield_per": 1000})
-            async for rows in stream.partitions():
+            query = f"{_OUTCOMES} ORDER BY recorded_ms, bucket, position" if in_order else _OUTCOMES
+            stream = await connection.stream(text(query), values, execution_options={"yield_per": AT_ONCE})
+            async for rows in stream.partitions(AT_ONCE):
                 yield [outcome_of_row(row) for row in rows]
 
 

@@ -67,7 +67,7 @@ class DecisionRestorer:
                 {"contacts_from_ms": now_ms - history_ms, "until_ms": now_ms - GRACE_MS},
                 execution_options={"yield_per": AT_ONCE},
             )
-            async for part in rows.partitions():
+            async for part in rows.partitions(AT_ONCE):
                 outcomes = await _outcomes(connection, [row.decision_id for row in part])
                 restored += await self._put_back(part, outcomes, now_ms, history_ms)
         return restored

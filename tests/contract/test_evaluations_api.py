@@ -97,6 +97,13 @@ async def test_a_specification_can_be_tried_before_it_is_registered(log: Nextbes
     assert warm["learned"] >= found["learned"] + 110
 
 
+async def test_facts_that_were_never_logged_are_told(log: Nextbest) -> None:
+    feature = {"name": "age", "kind": "numeric", "path": "customer.age", "low": 18, "high": 99}
+    spec = {"algorithm": "linear_thompson", "features": [feature]}
+    found = await evaluated(log, {"spec": spec, "placement": "drawn", "start": "warm"})
+    assert any("Never logged in these decisions: customer.age." in text for text in found["warnings"])
+
+
 async def test_rewards_may_be_money_and_the_newest_decisions_are_enough(log: Nextbest) -> None:
     found = await evaluated(log, {"policy": "random@1", "placement": "drawn", "reward": "value", "limit": 50})
     assert (found["decisions"], found["estimates"]["rows"]) == (50, 50)

@@ -136,6 +136,8 @@ async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_an
         f"it failed in {len(failed)} of {len(failed)} decisions" in (await trail(shop, "raising"))["reason"]
     )
     assert rollbacks("raising", "failures", "broken@1") == 1
+    test = await counted(shop, "raising")
+    assert (test.canary.observations, test.canary.decisions) == (len(failed), len(failed))
     await in_force(shop.api, version)
     assert {a["policy"]["name"] for a in await crowd.come(20)} == {"thompson"}
 
@@ -276,3 +278,22 @@ async def test_an_apprentices_canary_is_compared_with_the_caller(shop: Nextbest)
     assert test.champion == "caller@1"
     assert test.others.observations > 5
     assert test.canary.observations + test.others.observations == 20
+
+
+async def test_what_is_not_archived_yet_is_waited_for(shop: Nextbest) -> None:
+    await place(shop.api, "lagging")
+    await deploy(shop, "lagging", "random@1")
+    for number in range(20):
+        body = {"customer_id": f"l{number}", "placement": "lagging"}
+        await shop.api.ok("POST", "/v1/decisions", json=body, role="frontend")
+        if number == 9:
+            await shop.worker.archive()
+    await guard_of(shop, ahead_s=120).round()
+    seen = await counted(shop, "lagging")
+    assert seen.canary.observations + seen.others.observations <= 10
+    assert seen.canary.decisions + seen.others.decisions <= 10
+    await shop.worker.archive()
+    await guard_of(shop, ahead_s=120).round()
+    test = await counted(shop, "lagging")
+    assert test.canary.observations + test.others.observations == 20
+    assert test.canary.decisions + test.others.decisions == 20

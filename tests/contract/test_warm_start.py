@@ -13,9 +13,11 @@ from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.state import ArmTable
 from decisioning.learning import fold_outcomes
-from decisioning.stores import warming
+from decisioning.service.replay import replay
+from decisioning.stores import archive, warming
 from decisioning.stores.folding import fold_archive
 from decisioning.stores.policies import PolicyStore
+from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore
 from tests.contract.support import BUCKETS, Nextbest, decide, eventually, tell
 
@@ -96,6 +98,72 @@ async def test_however_registering_traffic_and_jobs_fall_together(shop: Nextbest
     assert len(keys) > 3
     for key in keys:
         assert await arms_of(shop, key) == expected
+
+
+FEATURES = [
+    {"name": "age", "kind": "numeric", "path": "customer.age"},
+    {"name": "reason", "kind": "category", "path": "context.reason", "buckets": 5},
+    {"name": "likes", "kind": "interests", "path": "customer.interests", "buckets": 3},
+    {"name": "known", "kind": "propensity"},
+]
+
+
+async def test_facts_are_learned_from_as_they_were_logged(shop: Nextbest) -> None:
+    """A model of features: live in the stream, warmed up from the archive, and replayed."""
+    rng = random.Random(3)
+    state = shop.api.state
+    for path in ("customer.age", "context.reason"):
+        kind = "string" if path == "context.reason" else "number"
+        await shop.api.ok("PUT", f"/v1/attributes/{path}", json={"type": kind})
+    for number in range(12):
+        topics = {topic: rng.random() for topic in ("zoo", "art", "music", "a-long-topic")}
+        body = {"attributes": {"age": 18 + rng.random() * 60}, "interests": topics}
+        await shop.api.ok("PUT", f"/v1/customers/known-{number}", json=body)
+
+    async def visits(customers: range) -> list[str]:
+        made = []
+        for number in customers:
+            context = {"reason": rng.choice(("moving", "bill", "étage"))}
+            answer = await decide(shop.api, f"known-{number}", "modelled", context=context)
+            outcome = rng.choice(("accepted", "rejected"))
+            await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], outcome)
+            made.append(answer["decision_id"])
+            await shop.worker.learn()
+        return made
+
+    spec = {"algorithm": "linear_thompson", "features": FEATURES}
+    await shop.api.ok("POST", "/v1/policies", json=spec | {"name": "model"})
+    await shop.worker.warm()
+    place = {"channel": "web", "control_share": 0, "deadline_ms": 5000, "slots": 2}
+    await shop.api.ok("PUT", "/v1/placements/modelled", json=place)
+
+    async def followed() -> bool:
+        return state.replica.epoch("model@1") is not None
+
+    await eventually(followed)
+    stage = {"policy": "model@1", "stage": "champion", "force": True}
+    await shop.api.ok("POST", "/v1/placements/modelled/policies", json=stage)
+    await visits(range(12))
+    await shop.worker.drain()
+    await shop.api.ok("POST", "/v1/policies", json=spec | {"name": "model-too"})
+    await shop.worker.warm()
+    last = (await visits(range(12)))[-1]
+    await shop.worker.drain()
+    found = await arms_of(shop, "model@1")
+    assert found == await arms_of(shop, "model-too@1")
+    assert any(np.frombuffer(blob).any() for blob in found.values())
+    again = await replay(last, state.archive, state.catalogues, state.roster)
+    assert (again.identical, again.policy) == (True, "model@1")
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
+    await rebuilder.rebuild()
+    assert await arms_of(shop, "model@1") == found
+
+
+async def test_the_log_is_read_in_parts(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "AT_ONCE", 7)
+    parts = [len(part) async for part in shop.api.state.archive.observations()]
+    assert len(parts) > 3
+    assert max(parts) == 7
 
 
 async def test_a_policy_learns_where_and_since_when_it_was_told(shop: Nextbest) -> None:

@@ -103,7 +103,7 @@ def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_cha
     log = log_of(LOGGING, 150, slots=slots)
     seen = walk(log, LOGGING, slots="all").seen
     assert seen.chance == seen.probability
-    assert len(seen.chance) == 150 * slots
+    assert seen.unit == [1 + i // slots for i in range(150 * slots)]
     assert seen.seconds == 150.0
     found = earned(seen)
     assert found.ips.value == found.earned.value == sum(seen.reward) / len(seen.reward)
@@ -214,7 +214,7 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
 def test_only_answers_in_time_count_and_only_once_told() -> None:
     log = log_of(LOGGING, 3)
     (number,) = log.decided[0].header["numbers"]
-    late = replace(outcome_of(log.decided[0], number, 1.0), late=True, reward=None)
+    late = replace(outcome_of(log.decided[0], number, 1.0), late=True)
     clicked = replace(outcome_of(log.decided[1], log.decided[1].header["numbers"][0], 1.0), reward=None)
     seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).seen
     assert seen.left_out == {"unobserved": 2}
@@ -276,3 +276,30 @@ def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
     silver = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [2]]
     others = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [7]]
     assert np.mean(silver) > 0.5 > 0.1 > np.mean(others)
+
+
+@pytest.mark.parametrize("spec", [GREEDY, RANDOM], ids=lambda s: s.name)
+def test_a_warm_target_has_learned_what_was_known_before(spec: PolicySpec) -> None:
+    """As if it had walked through all of it, whichever part of the log came first."""
+    log = log_of(LOGGING, 120)
+    view = log.catalogue.view("home")
+    start_ms = log.decided[60].header["decided_at_ms"]
+    warm = Progressive(spec, build(spec), lambda: 0.0)
+    warm.begin(log.outcomes[30:60], start_ms)
+    warm.begin(log.outcomes[:30], start_ms)
+    if spec is GREEDY:
+        assert warm.learned == 50  # the others were not known then
+    warm.hear(log.outcomes[60:])
+    for decided in log.decided[60:]:
+        warm.meet(decided, as_logged(decided, view))
+    whole = walk(log, spec)
+    assert warm.seen.chance == whole.seen.chance[60:]
+    assert warm.learned == whole.learned
+
+
+def test_facts_that_were_logged_are_noted() -> None:
+    log = log_of(LOGGING, 3)
+    log.decided[1].header["facts"] = {"customer.age": 40}
+    log.decided[2].header["facts"] = {"context.reason": "question"}
+    del log.decided[0].header["facts"]
+    assert walk(log, RANDOM).seen.facts == {"customer.age", "context.reason"}
