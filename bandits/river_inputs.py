@@ -32,6 +32,7 @@ class Inputs:
                     f"features[{i}].name",
                 )
         self.encoder = Encoder(features)
+        self.described = (inputs, features)
         self._raw = features if inputs != "features" else ()
         self._encoded = () if inputs == "facts" else tuple(f"x.{name}" for name in self.encoder.columns)
 

@@ -32,6 +32,8 @@ GROUP = "nextbest.river"
 EXPLORE = ("epsilon_greedy", "inverse_gap")
 
 _allowed: tuple[str, ...] = ()
+_tried: set[tuple[Callable[..., Any], str]] = set()
+"""The pipelines that have been tried out in this process: policies are made anew more often than that is needed."""
 
 
 def allow_factories(modules: Iterable[str]) -> None:
@@ -139,7 +141,13 @@ class RiverPolicy:
         self._factory = find_factory(p["factory"])
         self._names = Names((*_allowed, BUILT_IN, self._factory.__module__))
         self._classifies = _classifies(self.fresh(), spec.learn_from)
-        try_out(self, self.factory)
+        tried = (
+            self._factory,
+            repr((sorted(self.arguments.items()), self.inputs.described, self._classifies)),
+        )
+        if tried not in _tried:
+            try_out(self, self.factory)
+            _tried.add(tried)
 
     @cached_property
     def _river(self) -> str:

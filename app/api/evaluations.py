@@ -1,5 +1,6 @@
 """Policies before they decide: what they would have earned, offline and in the shadow."""
 
+import asyncio
 import secrets
 from datetime import timedelta
 from typing import Annotated, Any
@@ -35,7 +36,11 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     question = Question(
         body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
     )
-    asked = Asked(question, body.policy, None if body.spec is None else candidate(body.spec, clock_ms()))
+    asked = Asked(
+        question,
+        body.policy,
+        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
+    )
     await spec_of(asked, PolicyStore(state.engine))
     evaluation_id = f"ev-{secrets.token_hex(8)}"
     return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))

@@ -15,7 +15,7 @@ from bandits.state import ArmTable
 from decisioning.arms import Arm, Mind, arms_of, mind_of, version_shown
 from decisioning.catalog.model import effective_status
 from decisioning.catalog.view import PlacementView
-from decisioning.errors import Conflict, NotFound, RedisUnavailable
+from decisioning.errors import Conflict, NotFound, PostgresUnavailable, RedisUnavailable
 from decisioning.stores.results import moment
 from decisioning.stores.selections import selections
 from decisioning.stores.streams import ArmStore
@@ -39,7 +39,11 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     view = None if query.placement is None else catalogue.view(query.placement)
     table = await _table(state, policy_key, policy)
     since = moment(now_ms) - timedelta(hours=LATELY_H)
-    selected = await selections(state.engine, policy_key, since, query.placement)
+    try:
+        selected = await selections(state.engine, policy_key, since, query.placement)
+        unknown = None
+    except PostgresUnavailable:
+        selected, unknown = {}, "what was selected lately cannot be read now"
     names = {number: offer_id for offer_id, number in catalogue.numbers.items()}
     if view is None:
         learned = [names[n] for n in (table.offers() if table else ()) if n in names]
@@ -59,7 +63,7 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
         learned=bool(arms) and all(arm.believed is not None for arm in arms),
         hours=LATELY_H,
         entropy=mind.entropy,
-        warning=_warning(mind),
+        warning=unknown or _warning(mind),
         leader=mind.leader,
         settled=mind.settled,
         arms=[_arm(arm) for arm in arms],

@@ -1,5 +1,6 @@
 """Policies: registered from their specifications, retired, revived, with the progress of their warm starts."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -81,7 +82,8 @@ async def register_policy(
 
     Versions are immutable: the same specification again is no change, another one is another version.
     """
-    spec, numbered = spec_of(body.model_dump(exclude_unset=True), clock_ms())
+    # Trying a pipeline out takes its time.
+    spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock_ms())
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")
     else:

@@ -172,7 +172,9 @@ class ArmsOut(BaseModel):
     entropy: float | None = Field(
         description="of its selections lately: 1 if all offers have the same share, 0 if one has all; null without any"
     )
-    warning: str | None = Field(description="if exploration has died too early: which offers, and why")
+    warning: str | None = Field(
+        description="if exploration has died too early: which offers, and why; or what is not known"
+    )
     leader: str | None = Field(description="the live offer that it expects most of, in what it ranks by")
     settled: bool | None = Field(
         description="whether the leader is known to be the best; null if nothing is known"

@@ -30,10 +30,10 @@ from decisioning.stores.archive_sql import (
     STAGING,
     partition_statements,
 )
+from decisioning.stores.locks import ARCHIVER_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.streams import Batch, order
 
-ARCHIVER_LOCK = 7_263_845_192
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
 AT_ONCE = 500

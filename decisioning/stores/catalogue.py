@@ -19,10 +19,10 @@ from decisioning.catalog.shapes import KINDS, NOT_IN_FILES, Entry
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.stores.catalogue_life import check_life, check_never_published, treatments_gone
 from decisioning.stores.deployments import check_deployments, deployments_gone
+from decisioning.stores.locks import CATALOGUE_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.search import index_treatment, rebuild_search
 
-_LOCK = 7_263_845_191
 _MANY = 100
 """Of treatments: from so many on, the index of texts is made as a whole."""
 _BUILDING = Lock()
@@ -224,7 +224,7 @@ class CatalogueStore:
 async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction of the only writer, so that versions become visible in their order."""
     async with transaction(engine) as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CATALOGUE_LOCK})
         yield connection
 
 

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.drifting import Drift, Window
 from decisioning.results import Made
+from decisioning.stores.locks import DRIFT_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.results import Place, made_in_order, moment
 
-DRIFT_LOCK = 7_263_845_194
 LEASE_S = 15
 """A watcher that is silent for so long has lost its place to another one."""
 LOOK_BACK = 100_000

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from bandits.errors import BanditsError
-from bandits.policy import PolicySpec
+from bandits.policy import Policy, PolicySpec
 from bandits.specification import parse_spec
 from decisioning.roster import Roster, make
 from decisioning.stores.policies import PolicyState, PolicyStore
@@ -27,10 +27,8 @@ class RosterFeed:
         states = await self.store.states()
         new = states.keys() - self._known
         if new:
-            specs = []
-            for key, body in (await self.store.bodies(new)).items():
-                specs += self._read(key, body)
-            made = await asyncio.to_thread(lambda: {spec.key: make(spec) for spec in specs})
+            bodies = await self.store.bodies(new)
+            specs, made = await asyncio.to_thread(self._make, bodies)  # trying a pipeline out takes its time
             self._roster.add(specs, made)
             for key in new & self._roster.broken.keys():
                 log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
@@ -50,6 +48,12 @@ class RosterFeed:
         """
         registered = await self.store.learning()
         return sorted({*registered, *(key for key in self._roster.learning() if key not in self._known)})
+
+    def _make(
+        self, bodies: Mapping[str, Mapping[str, object]]
+    ) -> tuple[list[PolicySpec], dict[str, Policy | str]]:
+        specs = [spec for key, body in bodies.items() for spec in self._read(key, body)]
+        return specs, {spec.key: make(spec) for spec in specs}
 
     def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
         try:

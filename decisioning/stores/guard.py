@@ -16,10 +16,10 @@ from decisioning.catalog.shapes import CLASSES
 from decisioning.guarding import WARM_MS, Tally, Verdict, evidence, failure_kind
 from decisioning.results import Result, known_in_order
 from decisioning.stores.archive_sql import GROUP_OF
+from decisioning.stores.locks import GUARD_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.results import Place, made_in_order, moment
 
-GUARD_LOCK = 7_263_845_193
 PAGE = 500
 CALLER = "caller@1"
 USUAL = Placement("", "").policy

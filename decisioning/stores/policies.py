@@ -18,16 +18,13 @@ from bandits.registry import ALGORITHMS, build
 from bandits.sequential_policy import learns
 from bandits.specification import parse_spec, spec_body
 from decisioning.errors import Conflict, NotFound
+from decisioning.stores.locks import POLICIES_LOCK, WARMING_SPACE
 from decisioning.stores.postgres import transaction
 
 PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
 """``registered``: waits for its warm start; ``folding``: the archived log is being folded into its arms; ``live``: it
 is as warm as can be, and may decide; ``failed``: its warm start failed, and will be tried again; ``retired``: it learns
 no more, and has no arms."""
-
-POLICIES_LOCK = 7_263_845_193
-_WARMING = 7_263_846
-"""Of locks that belong to one policy."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,7 @@ class PolicyStore:
         """Whether this process alone may warm ``key`` up during the block."""
         async with transaction(self._engine) as connection:
             query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:key))")
-            yield bool(await connection.scalar(query, {"space": _WARMING, "key": key}))
+            yield bool(await connection.scalar(query, {"space": WARMING_SPACE, "key": key}))
 
     @asynccontextmanager
     async def held(

@@ -22,10 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from decisioning.keys import Keys
 from decisioning.records import Decided
 from decisioning.roster import Roster
-from decisioning.stores.archive import ARCHIVER_LOCK, ArchiveReader
+from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.folding import fold_archive, reset_arms
+from decisioning.stores.locks import ARCHIVER_LOCK
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import transaction
 from decisioning.stores.restore import DecisionRestorer

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.records import Decided
 from decisioning.stores.archive import decision_of_row
+from decisioning.stores.locks import SHADOW_LOCK
 from decisioning.stores.postgres import transaction
 
-SHADOW_LOCK = 7_263_845_194
 COLUMNS = {
     "decided_at": "timestamptz",
     "decision_id": "text",

@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.keys import Keys
 from decisioning.roster import Roster
-from decisioning.stores.archive import ARCHIVER_LOCK, ArchiveReader
+from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.folding import Folded, fold_archive, reset_arms
+from decisioning.stores.locks import ARCHIVER_LOCK
 from decisioning.stores.policies import PolicyStore, finish
 from decisioning.stores.streams import ArmStore, LogReader
 

@@ -267,12 +267,12 @@ async def test_filters_and_refusals(alone: Nextbest) -> None:
 async def test_a_watch_that_is_built_again_begins_behind_the_last_change(
     alone: Nextbest, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("decisioning.stores.drift.LOOK_BACK", 530)
     await place(alone.api, "rebuilt")
     await archive(alone, "rebuilt", GOLD, SILVER, 0)
     await until_idle(job_of(alone))
     before = await report(alone, "placement=rebuilt&offer=gold")
     await vacate(alone)
+    monkeypatch.setattr("decisioning.stores.drift.LOOK_BACK", 530)
     await archive(alone, "rebuilt", [True] * 5, [True] * 5, len(GOLD))
     await until_idle(job_of(alone))
     after = await report(alone, "placement=rebuilt&offer=gold")

@@ -1,0 +1,16 @@
+"""The advisory locks in Postgres, each with what only one may do at a time. Migrations have one of their own."""
+
+CATALOGUE_LOCK = 7_263_845_191
+"""Publish a change of the catalogue."""
+ARCHIVER_LOCK = 7_263_845_192
+"""Move the archived positions, or count on them not to move."""
+POLICIES_LOCK = 7_263_845_193
+"""Register and retire policies, and put them to use."""
+GUARD_LOCK = 7_263_845_194
+"""Count what became of canaries."""
+DRIFT_LOCK = 7_263_845_195
+"""Watch acceptance for drift."""
+SHADOW_LOCK = 7_263_845_196
+"""Evaluate shadows."""
+WARMING_SPACE = 7_263_846
+"""Warm a policy up: the first of a pair, with the hash of ``name@version``."""
