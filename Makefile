@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
 PORT ?= $(or $(NEXTBEST_PORT),8000)
 SECONDS ?=
+WORKERS ?= 2
 ARGS ?=
 
 # bash has a counter of that name: only a value given on make's command line counts.
@@ -55,9 +56,9 @@ serve: setup  ## Serve on PORT (default 8000), with servers and data kept in var
 	@NEXTBEST_PORT=$(PORT) $(BIN)/nextbest up $(ARGS)
 
 .PHONY: test
-test: lint  ## Check style and types, then run all tests
+test: lint  ## Check style and types, then run all tests, in WORKERS processes (default 2)
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: lint
 lint: setup  ## ruff and mypy --strict

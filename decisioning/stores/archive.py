@@ -1,26 +1,28 @@
 """The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
 
-import math
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 import asyncpg
-from pydantic_core import to_json
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bandits.policy import NO_FACTS
 from decisioning.errors import PostgresUnavailable
 from decisioning.records import (
     Decided,
     Identity,
     Outcome,
-    facts_text,
-    group_of,
-    parse_decided,
+)
+from decisioning.stores.archive_rows import (
+    decision_of_row,
+    decision_row,
+    ms_of,
+    outcome_of_row,
+    outcome_row,
+    time_of,
 )
 from decisioning.stores.archive_sql import (
     DECISION_COLUMNS,
@@ -41,14 +43,6 @@ AT_ONCE = 500
 
 NOWHERE: Mapping[int, str] = MappingProxyType({})
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-
-
-def _time(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000.0, UTC)
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
 
 
 class Archiver:
@@ -105,7 +99,7 @@ class Archiver:
         """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
         connection = self._connection
         assert connection is not None
-        for month in {_time(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
+        for month in {time_of(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
             await self._partition(connection, month)
         await self._copy(connection, batch)
         await connection.execute(
@@ -164,12 +158,12 @@ class Archiver:
     async def _copy(connection: asyncpg.Connection, batch: Batch) -> None:
         if batch.decided:
             await connection.copy_records_to_table(
-                "stage_decisions", records=[_decision_row(d) for d in batch.decided], columns=DECISION_COLUMNS
+                "stage_decisions", records=[decision_row(d) for d in batch.decided], columns=DECISION_COLUMNS
             )
             await connection.execute(INSERT_DECISIONS)
         if batch.outcomes:
             await connection.copy_records_to_table(
-                "stage_outcomes", records=[_outcome_row(o) for o in batch.outcomes], columns=OUTCOME_COLUMNS
+                "stage_outcomes", records=[outcome_row(o) for o in batch.outcomes], columns=OUTCOME_COLUMNS
             )
             await connection.execute(INSERT_OUTCOMES)
 
@@ -177,39 +171,6 @@ class Archiver:
 async def _positions(connection: asyncpg.Connection) -> dict[int, str]:
     rows = await connection.fetch("SELECT bucket, position FROM archived")
     return {row["bucket"]: row["position"] for row in rows}
-
-
-def _decision_row(d: Decided) -> tuple[Any, ...]:
-    header = d.header
-    policy = f"{header['policy']['name']}@{header['policy']['version']}"
-    return (
-        *(d.decision_id, _time(header["decided_at_ms"]), header["customer_id"], header["placement"], policy),
-        *(d.bucket, d.position, to_json(header).decode()),
-        *(d.candidates.astype("<u4").tobytes(), d.priors.astype("<f4").tobytes()),
-        None if d.factors is None else d.factors.astype("<f8").tobytes(),
-        group_of(header),
-    )
-
-
-def _outcome_row(o: Outcome) -> tuple[Any, ...]:
-    return (
-        *(
-            o.decision_id,
-            o.offer_id,
-            o.outcome,
-            _time(o.decided_at_ms),
-            o.offer,
-            o.value,
-            o.at_ms,
-            o.recorded_ms,
-        ),
-        *(o.late, o.reward, o.prior, o.policy, o.placement, o.bucket, o.position),
-        *(_known(o.estimate), _known(o.worth), facts_text(o.facts) or None),
-    )
-
-
-def _known(number: float) -> float | None:
-    return None if math.isnan(number) else number
 
 
 class ArchiveReader:
@@ -252,7 +213,7 @@ class ArchiveReader:
                 ),
                 {"ids": list(decision_ids)},
             )
-            return {(r.decision_id, _ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
+            return {(r.decision_id, ms_of(r.decided_at), r.offer_id, r.outcome) for r in rows}
 
     async def positions(self) -> dict[int, str]:
         """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
@@ -363,7 +324,7 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
     values: dict[str, Any] = {}
     if since_ms:
         where += " AND decided_at >= :since"
-        values["since"] = _time(since_ms)
+        values["since"] = time_of(since_ms)
     if placements:
         where += " AND placement = ANY(:placements)"
         values["placements"] = [*placements]
@@ -373,34 +334,3 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
 def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
     limit = up_to.get(outcome.bucket)
     return limit is not None and order(outcome.position) <= order(limit)
-
-
-def decision_of_row(row: Row[Any]) -> Decided:
-    """A decision from its archived columns."""
-    return parse_decided(
-        row.bucket, row.position, row.header.encode(), row.candidates, row.priors, row.factors or b""
-    )
-
-
-def outcome_of_row(row: Row[Any]) -> Outcome:
-    """An outcome from all of its archived columns."""
-    return Outcome(
-        bucket=row.bucket,
-        position=row.position,
-        decision_id=row.decision_id,
-        decided_at_ms=_ms(row.decided_at),
-        offer_id=row.offer_id,
-        offer=row.offer_no,
-        outcome=row.outcome,
-        value=row.value,
-        at_ms=row.at_ms,
-        recorded_ms=row.recorded_ms,
-        late=row.late,
-        reward=row.reward,
-        prior=row.prior,
-        policy=row.policy,
-        placement=row.placement,
-        estimate=math.nan if row.estimate is None else row.estimate,
-        worth=math.nan if row.worth is None else row.worth,
-        facts=row.facts or NO_FACTS,
-    )

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.records import Decided, Outcome
-from decisioning.stores.archive import AT_ONCE, decision_of_row, outcome_of_row
+from decisioning.stores.archive import AT_ONCE
+from decisioning.stores.archive_rows import decision_of_row, outcome_of_row
 from decisioning.stores.postgres import transaction
 
 PAGE = 500

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.records import Decided
-from decisioning.stores.archive import decision_of_row
+from decisioning.stores.archive_rows import decision_of_row
 from decisioning.stores.locks import SHADOW_LOCK
 from decisioning.stores.postgres import transaction
 

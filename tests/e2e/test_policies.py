@@ -14,7 +14,7 @@ from decisioning.service.replay import Replayed, replay
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.feed import RosterFeed
 from decisioning.stores.policies import PolicyStore
-from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
+from tests.e2e.support import START_S, Api, Installation, eventually, everywhere, place, publish
 from tests.e2e.truth import POLICY, Stores, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
@@ -65,7 +65,7 @@ def test_a_worker_that_is_killed_leaves_nothing_half_warm(
     installation.work_until(step, when)
     assert state_of(apis[0], key) == "folding"
     worker = installation.work()
-    eventually(lambda: state_of(apis[0], key) == "live")
+    eventually(lambda: state_of(apis[0], key) == "live", START_S)
     answer = apis[1].decide("late")
     apis[1].feedback(answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
 
@@ -75,7 +75,7 @@ def test_a_worker_that_is_killed_leaves_nothing_half_warm(
         assert arms is not None
         return arms.fields == expected.fields
 
-    eventually(lambda: look(installation, equal))
+    eventually(lambda: look(installation, equal), START_S)
     worker.stop()
 
 
@@ -85,7 +85,7 @@ def test_a_swap_under_load_loses_no_request_and_mixes_nothing(
     installation.work()
     keys = [register(apis[0], name) for name in ("left", "right")]
     for key in keys:
-        eventually(lambda key=key: state_of(apis[0], key) == "live")  # type: ignore[misc]
+        eventually(lambda key=key: state_of(apis[0], key) == "live", START_S)  # type: ignore[misc]
     answers = asyncio.run(hammer(apis, keys))
     counts = Counter(answer["policy"]["name"] for answer in answers)
     assert set(counts) == {"thompson", "left", "right"}
@@ -104,7 +104,7 @@ def test_a_swap_under_load_loses_no_request_and_mixes_nothing(
             return look(installation, again)
         return []
 
-    for answer, made in zip(sample, eventually(replayed), strict=True):
+    for answer, made in zip(sample, eventually(replayed, START_S), strict=True):
         assert made.identical
         assert made.policy == "{name}@{version}".format(**answer["policy"])
 
