@@ -58,7 +58,7 @@ serve: setup  ## Serve on PORT (default 8000), with servers and data kept in var
 .PHONY: test
 test: lint  ## Check style and types, then run all tests, in WORKERS processes (default 2)
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: setup  ## ruff and mypy --strict

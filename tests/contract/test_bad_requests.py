@@ -15,7 +15,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 async def test_methods_that_a_path_does_not_have(api: Instance) -> None:
     for path, operations in api.app.openapi()["paths"].items():
-        url = path.replace("{kind}", "customers").replace("{", "").replace("}", "")
+        url = path.replace("{kind}", "customers").replace("{version}", "1").replace("{", "").replace("}", "")
         also = {"HEAD"} if path in ("/livez", "/readyz") else set()
         for method in set(METHODS) - {name.upper() for name in operations} - also:
             response = await api.call(method, url, content=b"x" if method == "POST" else None)
@@ -101,7 +101,7 @@ async def test_customers_that_cannot_be(api: Instance, name: str) -> None:
         ("by=", "by.0"),
         ("by=colour", "by.0"),
         ("by=policy&by=colour", "by.1"),
-        ("&".join(["by=policy"] * 7), "by"),
+        ("&".join(["by=policy"] * 8), "by"),
         ("from=yesterday", "from"),
         ("from=2026-01-01", "from"),
         ("from=2026-01-01T00:00:00", "from"),

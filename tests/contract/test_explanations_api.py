@@ -70,6 +70,7 @@ async def test_rules_stop_offers(api: Instance) -> None:
 
 
 async def test_a_rule_may_look_at_its_offer(api: Instance) -> None:
+    await declare(api)
     when = "customer.age >= double(offer.minimum_age)"
     for offer_id, age in (("gold", 30), ("silver", 18)):
         await put_offer(api, offer_id, value=5, rules=[rule(when)], attributes={"minimum_age": age})
@@ -83,6 +84,7 @@ async def test_a_rule_may_look_at_its_offer(api: Instance) -> None:
 
 
 async def test_why_and_why_not(api: Instance) -> None:
+    await declare(api)
     rules = [rule("customer.age > 30.0", "old enough"), rule("segment.northern", "lives near", "suitability")]
     await put_offer(api, "gold", value=40, rules=rules)
     await put_offer(api, "silver", value=10)
@@ -112,6 +114,7 @@ async def test_nothing_is_explained_unasked(api: Instance) -> None:
 
 
 async def test_dry_runs_are_explained_too(api: Instance) -> None:
+    await declare(api)
     answer = await decide(api, "young", explain=True, dry_run=True)
     assert by_offer(answer["explanation"])["gold"]["stage"] == "eligibility"
 
@@ -157,6 +160,7 @@ async def test_unknown_decisions_are_not_explained(api: Instance) -> None:
 
 
 async def test_context_weights_levers_and_values(api: Instance) -> None:
+    await declare(api)
     await api.ok("PUT", "/v1/groups/keep", json={"name": "Keep", "goal": "retain", "lever": 10})
     await put_offer(api, "gold", value=40)
     await put_offer(api, "stay", value=8, group="keep", lever=20, value_expression="customer.age * 2.0")
@@ -214,11 +218,12 @@ async def test_overrides_and_mandatory_offers_come_first(api: Instance) -> None:
     over = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-02-01T00:00:00Z"}
     await api.ok("PUT", "/v1/overrides/clearance", json=body | over)
     firsts = {ids(await decide(api, f"visitor-{number}", dry_run=True))[0] for number in range(200)}
-    assert firsts > {"silver"}
+    assert "gold" in firsts  # what is over does not hold any more
     await api.ok("DELETE", "/v1/overrides/clearance")
 
 
 async def test_the_minimum_propensity(api: Instance) -> None:
+    await declare(api)
     await put_offer(api, "gold", value=40, min_propensity=0.25)
     scores = "customer_id,offer_id,propensity\nmet,gold,0.5\nsouthern,gold,0.01\n"
     await api.ok("POST", "/v1/imports/propensities", content=scores, headers=CSV)
@@ -232,6 +237,7 @@ async def test_the_minimum_propensity(api: Instance) -> None:
 
 
 async def test_a_placement_may_have_a_condition(api: Instance) -> None:
+    await declare(api)
     body = {"channel": "web", "when": "context.reason == 'browse'", "control_share": 0, "deadline_ms": 5000}
     await api.ok("PUT", "/v1/placements/quiet", json=body)
     assert ids(await decide(api, "met", "quiet", context={"reason": "browse"}))

@@ -174,8 +174,9 @@ async def test_feedback_is_learned_from_in_every_instance(shop: Nextbest) -> Non
         await shop.worker.learn()
         for instance in (shop.api, other):
             found = await eventually(partial(arm, instance))
-            assert found["observations"] == pytest.approx(3, abs=0.01)
-            assert found["successes"] == pytest.approx(2, abs=0.01)
+            # Sums are normalised to the last of 32 steps a half-life: they may be 2 % more than what was told.
+            assert found["observations"] == pytest.approx(3, rel=0.023)
+            assert found["successes"] == pytest.approx(2, rel=0.023)
             assert found["mean"] == pytest.approx(2 / 3, abs=0.01)
             assert 0 <= found["low"] < 2 / 3 < found["high"] <= 1
         after = [await decide(i, placement="class", dry_run=True) for i in (shop.api, other)]
