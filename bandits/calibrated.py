@@ -13,7 +13,9 @@ from bandits.features import Feature
 from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import FloatArray, PolicySpec
 
-OFFSET_PRECISION = 1.0
+OFFSET_PRECISION = 2.0
+NONE_PRECISION = 50.0
+"""Of the offset where there is no propensity: firm, so that where nobody has one there is but one intercept."""
 PROPENSITY = Feature("propensity", "propensity")
 
 
@@ -27,8 +29,9 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     Before anything is observed ``a = 0``, ``c = 1`` and ``beta = 0``: the estimate *is* the propensity. Feedback then
     moves all offers together (the data mart's model is too optimistic by now: ``a``; it is overconfident: ``c`` < 1),
     and each offer away from the others as far as its own evidence goes (this offer's propensities are stale).
-    Where a customer has no propensity for an offer, another intercept is learned, which starts at the
-    default propensity; with propensities for nobody, this is ``logistic_thompson`` on the other features.
+    Where a customer has no propensity for an offer, the default propensity stands for it, corrected by ``a`` as well,
+    and slowly by an offset of its own; with propensities for nobody, this is ``logistic_thompson`` on the other
+    features.
 
     The propensity is among the features without being declared.
 
@@ -59,6 +62,7 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     def precision(self, slope: float) -> FloatArray:
         """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
         precision = super().precision(slope)
-        precision[[0, self.design.common + 1]] = OFFSET_PRECISION
+        precision[0] = OFFSET_PRECISION
+        precision[self.design.common + 1] = NONE_PRECISION
         precision[self.design.common] = self.number("trust", 1e-3, 1e4)
         return precision
