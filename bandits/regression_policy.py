@@ -1,5 +1,6 @@
 """What all policies on a regression model have in common: parameters, learning, and the expected propensities."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -29,7 +30,7 @@ class Prepared:
     extra: Any
 
 
-class RegressionPolicy:
+class RegressionPolicy(ABC):
     """Learns a regression of rewards; subclasses add how to choose.
 
     Parameters
@@ -83,9 +84,9 @@ class RegressionPolicy:
         """A parameter, if it is in its range."""
         return in_range(name, self.parameters[name], low, high)
 
+    @abstractmethod
     def choose_link(self) -> Link:
         """The link of this algorithm."""
-        raise NotImplementedError
 
     def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """The features that are used."""
@@ -153,6 +154,6 @@ class RegressionPolicy:
         z = self.design.columns(posterior.scaling, candidates.x, candidates.prior)
         return self.link.propensity(posterior.mean(posterior.project(z)))
 
+    @abstractmethod
     def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
         """How to choose is what subclasses differ in."""
-        raise NotImplementedError

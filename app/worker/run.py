@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -47,58 +48,67 @@ from decisioning.stores.warming import WarmStarter
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Connections:
+    """What a worker is connected to. ``patient`` may take long over a statement; ``blocking`` waits for streams."""
+
+    engine: AsyncEngine
+    patient: AsyncEngine
+    redis: "Redis"
+    blocking: "Redis"
+    pipe: Pipe
+    archiver: Archiver
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Connections":
+        """Those of the configuration; nothing is connected yet."""
+        if settings.postgres_url is None or settings.redis_url is None:
+            raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
+        return cls(
+            make_engine(settings.postgres_url),
+            make_engine(settings.postgres_url, statement_s=PATIENT_S),
+            make_redis(settings.redis_url),
+            make_redis(settings.redis_url),
+            Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms),
+            Archiver(settings.postgres_url),
+        )
+
+    async def close(self) -> None:
+        """Give all of them back."""
+        await self.pipe.stop()
+        await self.archiver.close()
+        await self.redis.aclose()
+        await self.blocking.aclose()
+        await self.engine.dispose()
+        await self.patient.dispose()
+
+
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
-    if settings.postgres_url is None or settings.redis_url is None:
-        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
+    to = _Connections.of(settings)
     allow_factories(modules_of(settings))
-    engine = make_engine(settings.postgres_url)
-    patient = make_engine(settings.postgres_url, statement_s=PATIENT_S)
-    redis = make_redis(settings.redis_url)
-    blocking = make_redis(settings.redis_url)
-    keys = Keys(settings.buckets)
-    roster = Roster()
-    archiver = Archiver(settings.postgres_url)
-    rebuilder = Rebuilder(patient, redis, keys, roster, CatalogueStore(patient), clock_ms)
-    reader = LogReader(redis, keys)
-    arms = ArmStore(redis, keys)
-    pipe = Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms)
-    keeper = CapacityKeeper(Pools(pipe, keys), CapacityLog(engine), reader, CatalogueStore(engine), clock_ms)
-    feed = RosterFeed(PolicyStore(engine), roster)
-    archiver_job = ArchiverJob(archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
-
-    def learn(key: str) -> Coroutine[Any, Any, None]:
-        policy, log_reader = roster[key], LogReader(blocking, keys)
-        if is_sequential(policy):
-            return teaching(
-                Teacher(key, roster, policy, log_reader, arms, ModelStore(redis, keys), rebuilder)
-            )
-        return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
-
-    learners = TaskSet(learn)
-    warmer = Warmer(feed, WarmStarter(patient, reader, arms, keys, roster), roster)
-    shadows = ShadowJob(ShadowStore(engine), CatalogueStore(engine), roster, ArmStore(blocking, keys))
-    jobs = {
-        "archiver": archiver_job.round,
-        "policies": PolicySupervisor(feed, learners).round,
-        "warm starts": warmer.round,
-        "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
-        "capacity": keeper.round,
-        **watches(settings, engine, reader),
-        "shadows": shadows.round,
-        "evaluations": EvaluationJob(EvaluationStore(engine), in_a_process).round,
-    }
+    keys, roster = Keys(settings.buckets), Roster()
+    rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock_ms)
+    learners = _learners(to, keys, roster, rebuilder)
+    shadows = ShadowJob(
+        ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
+    )
 
     async def guard() -> float:
-        await load_functions(redis, only_if_missing=True)
+        await load_functions(to.redis, only_if_missing=True)
         await rebuilder.restore_if_lost()
         return 1.0
 
+    jobs = {
+        **_log_jobs(settings, to, keys, roster, learners),
+        "shadows": shadows.round,
+        "evaluations": EvaluationJob(EvaluationStore(to.engine), in_a_process).round,
+        "guard": guard,
+    }
     try:
-        await _until_ready(engine, settings, rebuilder, redis)
-        await pipe.start()
+        await _until_ready(to.engine, settings, rebuilder, to.redis)
+        await to.pipe.start()
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
-        tasks.append(asyncio.create_task(repeat("guard", guard)))
         await _stopped()
         for task in tasks:
             task.cancel()
@@ -106,12 +116,40 @@ async def run_worker(settings: Settings) -> None:
         await learners.close()
         await shadows.close()
     finally:
-        await pipe.stop()
-        await archiver.close()
-        await redis.aclose()
-        await blocking.aclose()
-        await engine.dispose()
-        await patient.dispose()
+        await to.close()
+
+
+def _learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebuilder) -> TaskSet:
+    """The tasks that teach policies, one for each."""
+    arms = ArmStore(to.redis, keys)
+
+    def learn(key: str) -> Coroutine[Any, Any, None]:
+        policy, log_reader = roster[key], LogReader(to.blocking, keys)
+        if is_sequential(policy):
+            models = ModelStore(to.redis, keys)
+            return teaching(Teacher(key, roster, policy, log_reader, arms, models, rebuilder))
+        return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
+
+    return TaskSet(learn)
+
+
+def _log_jobs(
+    settings: Settings, to: _Connections, keys: Keys, roster: Roster, learners: TaskSet
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """The jobs that read and close the log, and keep the policies that learn from it."""
+    reader, arms = LogReader(to.redis, keys), ArmStore(to.redis, keys)
+    feed = RosterFeed(PolicyStore(to.engine), roster)
+    pools = Pools(to.pipe, keys)
+    keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock_ms)
+    archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
+    return {
+        "archiver": archiver.round,
+        "policies": PolicySupervisor(feed, learners).round,
+        "warm starts": Warmer(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
+        "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
+        "capacity": keeper.round,
+        **watches(settings, to.engine, reader),
+    }
 
 
 async def _until_ready(engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: "Redis") -> None:

@@ -2,45 +2,20 @@
 
 import json
 import re
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from app.api import (
-    catalog_life,
-    schemas,
-    schemas_catalog,
-    schemas_customers,
-    schemas_decisions,
-    schemas_evaluation,
-    schemas_feedback,
-    schemas_kinds,
-    schemas_offers,
-    schemas_policies,
-    schemas_reports,
-    schemas_rules,
-    schemas_scripts,
-)
+import app.api
+from app.api import schemas, schemas_feedback
 from tests.contract.support import Instance, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = (
-    catalog_life,
-    schemas,
-    schemas_catalog,
-    schemas_customers,
-    schemas_decisions,
-    schemas_evaluation,
-    schemas_feedback,
-    schemas_kinds,
-    schemas_offers,
-    schemas_policies,
-    schemas_reports,
-    schemas_rules,
-    schemas_scripts,
-)
+MODULES = [import_module(f"app.api.{found.name}") for found in iter_modules(app.api.__path__)]
 MODELS = {
     name: model
     for module in MODULES
