@@ -26,6 +26,7 @@ CACHED_FOR_S = 3600
 ARCHIVED_WITHIN_S = 20.0
 MARKETING = "marketing"
 GROUPS = 8
+POLICY = "thompson"
 REGIONS = ("north", "east", "south", "west", "centre")
 BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 THINGS = ("current-account", "savings", "card", "mortgage", "loan", "insurance", "pension", "broker")
@@ -85,7 +86,7 @@ def offer_id(number: int) -> str:
 def publish(api: ApiProcess, key: str) -> None:
     """Over HTTP: 200 live offers (a fifth need consent, a tenth have a contact limit), and the placements.
 
-    Everybody gets the policy ``thompson``: there is no control group, whose decisions would be cheaper.
+    Everybody gets the same policy: there is no control group, whose decisions would be cheaper.
     """
     with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
         for path, body in catalogue():
@@ -118,9 +119,15 @@ def catalogue() -> Iterator[tuple[str, dict[str, Any]]]:
             },
         )
     for name, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
-        yield f"/placements/{name}", {"channel": "web", "slots": slots, "control_share": 0.0}
+        yield (
+            f"/placements/{name}",
+            {"channel": "web", "slots": slots, "policy": POLICY, "control_share": 0.0},
+        )
     # Its decisions must have their offer even while the API is as busy as it can be.
-    yield f"/placements/{FRESH}", {"channel": "fresh", "slots": 1, "control_share": 0.0, "deadline_ms": 2000}
+    yield (
+        f"/placements/{FRESH}",
+        {"channel": "fresh", "slots": 1, "policy": POLICY, "control_share": 0.0, "deadline_ms": 2000},
+    )
 
 
 async def fill(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
