@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -23,7 +24,8 @@ from decisioning.catalog.deployment import Stage
 from decisioning.catalog.staging import stage_of
 from decisioning.errors import DecisioningError, Invalid, NotFound
 from decisioning.stores.catalogue import CatalogueStore, Published
-from decisioning.stores.policies import PolicyStore, Registered
+from decisioning.stores.policies import PolicyStore
+from decisioning.stores.policy_rows import Registered
 from decisioning.stores.postgres import make_engine
 from decisioning.stores.staging import Stager, check_share, progress_text
 
@@ -88,10 +90,11 @@ def show(name: str) -> None:
         typer.echo(f"# {spec.key}, built in")
         typer.echo(_yaml(spec_body(spec)), nl=False)
     for policy in found:
-        why = f": {policy.reason}" if policy.reason else ""
         typer.echo(
-            f"# {policy.key}, {_state(policy)}; {policy.created_at:%Y-%m-%d %H:%M}, {policy.author}{why}"
+            f"# {policy.key}, {_state(policy)}; {_who(policy.created_at, policy.author, policy.reason)}"
         )
+        for one in policy.changes:
+            typer.echo(f"# {one.change}: {_who(one.changed_at, one.author, one.reason)}")
         typer.echo(_yaml(policy.body), nl=False)
 
 
@@ -118,10 +121,16 @@ def rollback(placement: str, reason: str) -> None:
     _show_stages(placement)
 
 
-def retire(policy: str) -> None:
+def retire(policy: str, reason: str) -> None:
     """Let a policy that no placement uses learn no more."""
-    done = _with_stores(lambda stores: stores.policies.retire(policy))
+    done = _with_stores(lambda stores: stores.policies.retire(policy, author(), reason))
     typer.echo(f"{policy} is retired" if done else f"{policy} is retired already")
+
+
+def revive(policy: str, reason: str) -> None:
+    """Take a retired policy back."""
+    done = _with_stores(lambda stores: stores.policies.revive(policy, author(), reason))
+    typer.echo(f"{policy} is revived" if done else f"{policy} is not retired")
 
 
 def progress(follow: bool) -> None:
@@ -162,6 +171,10 @@ def _show_stages(placement: str) -> None:
 
 def _state(policy: Registered) -> str:
     return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
+
+
+def _who(at: datetime, author: str, reason: str) -> str:
+    return f"{at:%Y-%m-%d %H:%M}, {author}" + (f": {reason}" if reason else "")
 
 
 def _parts(catalogue: Catalogue, key: str) -> str:
