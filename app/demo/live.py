@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +36,10 @@ SETTLE_S = REWARD_WINDOW_S + 2.0
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of the demo: what it serves, where it writes, and what it reports."""
+    """One run of the demo: what it serves, where it writes, and what it reports.
+
+    `interrupted` raises if the user wanted to stop before there were visitors.
+    """
 
     figures: Figures
     prepared: Prepared
@@ -44,6 +47,7 @@ class Session:
     log: Path
     report: Path
     console: Console
+    interrupted: Callable[[], None]
 
     def check(self) -> None:
         """Raise DemoError, with the end of the log, if the service has ended."""
@@ -65,6 +69,7 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
     figures.tally = visitors.tally
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _stopping(stop, hurry):
+        session.interrupted()
         crowd = asyncio.create_task(visitors.run(stop))
         try:
             await _watch(session, api, crowd, stop, warm, seconds)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,11 +51,15 @@ def running(child: Child) -> bool:
     return child.process is not None and child.process.poll() is None
 
 
-async def wait_until_ready(api: Api, child: Child, log: Path) -> None:
-    """Wait for /readyz. Raises DemoError, with the end of the log, if the service ends or takes too long."""
+async def wait_until_ready(api: Api, child: Child, log: Path, check: Callable[[], None]) -> None:
+    """Wait for /readyz, calling `check` meanwhile.
+
+    Raises DemoError, with the end of the log, if the service ends or takes too long.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + READY_TIMEOUT_S
     while not await api.ready():
+        check()
         if not running(child):
             raise DemoError(f"the service ended before it was ready:\n{tail(log)}")
         if clock() > deadline:
