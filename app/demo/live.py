@@ -20,7 +20,7 @@ from app.demo.load import Prepared
 from app.demo.names import REWARD_WINDOW_S, WEB
 from app.demo.report import Figures, write_json
 from app.demo.screen import live, plain_line, print_end, print_start
-from app.demo.service import running, tail
+from app.demo.service import tail
 from app.demo.visitors import Visitors
 from app.supervise import Child
 
@@ -51,7 +51,7 @@ class Session:
 
     def check(self) -> None:
         """Raise DemoError, with the end of the log, if the service has ended."""
-        if not running(self.child):
+        if not self.child.running:
             raise DemoError(f"the service ended:\n{tail(self.log)}")
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.commands.catalog_file import author
+from app.commands.terminal import author
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import make_engine, transaction
