@@ -18,6 +18,7 @@ from bandits.registry import ALGORITHMS, build
 from bandits.sequential_policy import learns
 from bandits.specification import parse_spec, spec_body
 from decisioning.errors import Conflict, NotFound
+from decisioning.records import NOT_POLICIES
 from decisioning.stores.locks import POLICIES_LOCK, WARMING_SPACE
 from decisioning.stores.postgres import transaction
 
@@ -259,6 +260,10 @@ async def _checked(spec: PolicySpec) -> bool:
     if spec.name in ALGORITHMS:
         raise Conflict(
             f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
+        )
+    if spec.name in NOT_POLICIES:
+        raise Conflict(
+            f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
         )
     return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time
 
