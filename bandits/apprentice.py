@@ -29,7 +29,7 @@ from bandits.policy import (
     Sums,
 )
 
-CAUTION = 2.0
+CAUTION = 4.0
 SLICES = 256
 """Into how many slices of equal probability a posterior is cut to be compared with another one."""
 
@@ -64,7 +64,7 @@ class ApprenticePolicy:
     ----------
     caution : float
         How sure it has to be before it departs from the caller. It begins to where ``q > 1 - 1 / caution``; 0 never
-        does what the caller would do for its own sake. Default CAUTION.
+        does what the caller would do for its own sake. Default 4.
 
     And those of ``CalibratedPolicy``.
     """
