@@ -13,6 +13,8 @@ from bandits.specification import parse_spec, spec_body
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
 
+LARGEST_SPEC = 1_000_000
+"""Bytes of a file with a specification."""
 DAY_MS = 86_400_000
 MOST_DAYS = 3660
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -66,9 +67,14 @@ class Child:
             preexec_fn=_end_with_parent(),
         )
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number: int) -> None:
         """Send a signal to the process itself; it tells its own children."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.running:
             self.process.send_signal(number)
 
     def sweep(self) -> None:
@@ -77,6 +83,29 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def stop(children: Sequence[Child], number: int, grace_s: float) -> None:
+    """Send a signal to all, wait for a grace period, then end by force what is left."""
+    for child in children:
+        child.signal(number)
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and any(child.running for child in children):
+        time.sleep(POLL_S)
+    for child in children:
+        child.sweep()
+
+
+@contextmanager
+def logged(command: Command, log: Path, grace_s: float) -> Iterator[Child]:
+    """A process with its output appended to a file, until the block ends."""
+    into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
+    child = Child(replace(command, argv=(*into_log, *command.argv)))
+    child.start()
+    try:
+        yield child
+    finally:
+        stop([child], signal.SIGTERM, grace_s)
 
 
 class Supervisor:
@@ -118,7 +147,7 @@ class Supervisor:
                     time.sleep(POLL_S)
                 return 0
             finally:
-                self._stop(self._received or signal.SIGTERM)
+                stop(self._children, self._received or signal.SIGTERM, self._patience.grace_s)
 
     def _call_watch(self) -> None:
         if time.monotonic() < self._watch_at:
@@ -150,18 +179,6 @@ class Supervisor:
         log.warning("process.ended", name=child.command.name, status=status, restart_in_s=delay_s)
         child.start_at = now + delay_s
         return None
-
-    def _stop(self, number: int) -> None:
-        """Pass the signal on, wait for the grace period, then end by force what is left."""
-        for child in self._children:
-            child.signal(number)
-        deadline = time.monotonic() + self._patience.grace_s
-        while time.monotonic() < deadline and any(
-            child.process is not None and child.process.poll() is None for child in self._children
-        ):
-            time.sleep(POLL_S)
-        for child in self._children:
-            child.sweep()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

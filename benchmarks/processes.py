@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -17,7 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.servers import ServerUrls
-from app.supervise import Child, Command
+from app.supervise import Child, Command, logged
 from benchmarks.machine import BenchError, Cores
 from benchmarks.plan import ROOT
 
@@ -99,28 +98,16 @@ def worker(site: Site) -> Iterator[None]:
 @contextmanager
 def _running(name: str, cores: Sequence[int], argv: Sequence[str], site: Site) -> Iterator[Child]:
     log = site.folder / f"{name}.log"
-    into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
     pinned = ("taskset", "-c", ",".join(map(str, cores)), *argv)
-    child = Child(Command(name, (*into_log, *pinned), {**site.env(), "PYTHONPATH": str(ROOT)}))
-    child.start()
-    try:
+    command = Command(name, pinned, {**site.env(), "PYTHONPATH": str(ROOT)})
+    with logged(command, log, STOP_TIMEOUT_S) as child:
         yield child
-    finally:
-        child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _lives(child) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        child.sweep()
-
-
-def _lives(child: Child) -> bool:
-    return child.process is not None and child.process.poll() is None
 
 
 def _wait_ready(url: str, child: Child, log: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     checks: object = "it does not answer"
-    while time.monotonic() < deadline and _lives(child):
+    while time.monotonic() < deadline and child.running:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):
                 return

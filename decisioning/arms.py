@@ -10,9 +10,8 @@ from bandits.diagnostics import exploration, leader, settled
 from bandits.intervals import wilson
 from bandits.policy import FloatArray, Policy
 from bandits.sequential_policy import Table
-from decisioning.catalog.deployment import Deployment
+from decisioning.catalog.deployment import Deployment, champion_of
 from decisioning.catalog.model import Placement
-from decisioning.catalog.staging import champion_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ class _Prepared:
     stale: set[int] = field(default_factory=set)
 
 
+def prepare(policy: Policy, table: Table, view: PlacementView, at_ms: int) -> Any:
+    """What a policy needs to choose among the view's offers at a time, from the whole table."""
+    return policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000.0)))
+
+
 class ArmReplica:
     """Arm tables of all learning policies, and what policies prepared from them for each placement.
 
@@ -100,13 +105,12 @@ class ArmReplica:
         """What the policy needs to choose among the view's offers, at the present epoch."""
         policy = self.policies[key]
         table = self._tables.get(key) or ArmTable(policy.width)
-        tick = policy.decay.tick(now_ms / 1000.0)
         if isinstance(table, ModelState):
-            return policy.prepare(table.read(policy, view.numbers, tick))
-        name = (key, view.placement.placement_id)
+            return prepare(policy, table, view, now_ms)
+        name, tick = (key, view.placement.placement_id), policy.decay.tick(now_ms / 1000.0)
         cached = self._prepared.get(name)
         if cached is None or cached.view is not view or cached.tick != tick:
-            value = policy.prepare(table.read(policy, view.numbers, tick))
+            value = prepare(policy, table, view, now_ms)
             self._prepared[name] = _Prepared(view, tick, value)
             return value
         if cached.stale:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bandits.policy import PolicySpec
-from decisioning.catalog.deployment import CONTROL_POLICIES, ControlKind, Deployment
+from decisioning.catalog.deployment import CONTROL_POLICIES, ControlKind, Deployment, champion_of
 from decisioning.catalog.model import Placement
 from decisioning.engine import Contest
 
@@ -47,9 +47,7 @@ def role_of(customer_id: str, placement: Placement, deployment: Deployment | Non
     So a growing canary keeps its customers, and none of the controls'.
     """
     at = _place(customer_id, placement)
-    champion = f"{placement.policy}@1"
-    if deployment is not None and deployment.champion is not None:
-        champion = deployment.champion
+    champion = champion_of(placement, deployment)
     if at < placement.control_share:
         return Role(f"{placement.control_policy}@1", "control")
     if deployment is None:

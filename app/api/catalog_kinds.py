@@ -11,7 +11,7 @@ from pydantic import BaseModel, create_model
 from app.api.body import JsonRoute
 from app.api.deps import Anyone, State, created, problems
 from app.api.editing import Editing, tag
-from app.api.schemas import Body, Id, from_ms
+from app.api.schemas import Body, Id, shown_times
 from app.api.schemas_kinds import (
     AttributeBody,
     AttributePath,
@@ -27,7 +27,6 @@ from app.api.schemas_kinds import (
     SegmentName,
 )
 from decisioning.catalog import Catalogue
-from decisioning.catalog.model import FOREVER_MS
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
@@ -101,9 +100,7 @@ def _shown(name: str, thing: Any) -> dict[str, Any]:
     """A thing as it travels, with times in place of milliseconds."""
     body = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else {"lever": thing}
     if "starts_ms" in body:
-        starts_ms, ends_ms = body.pop("starts_ms"), body.pop("ends_ms")
-        body["starts_at"] = None if starts_ms == 0 else from_ms(starts_ms)
-        body["ends_at"] = None if ends_ms == FOREVER_MS else from_ms(ends_ms)
+        body |= shown_times(body.pop("starts_ms"), body.pop("ends_ms"))
     return {"id": name} | body
 
 

@@ -21,12 +21,12 @@ from app.api.schemas_policies import (
 )
 from app.state import ApiState, clock_ms
 from decisioning.catalog import Catalogue
-from decisioning.catalog.deployment import ControlGroup, Deployment, Guardrails
+from decisioning.catalog.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.catalog.model import Placement
-from decisioning.catalog.staging import champion_of, stage_of
+from decisioning.catalog.staging import stage_of
 from decisioning.errors import Invalid
 from decisioning.stores.catalogue import Published
-from decisioning.stores.policies import Registered
+from decisioning.stores.policy_rows import Registered
 from decisioning.stores.staging import Stager
 
 router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)

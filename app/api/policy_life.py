@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -10,16 +11,16 @@ from starlette.types import Message
 
 from app.api.body import Handler, JsonRoute
 from app.api.deps import Reader, Scientist, State, created, problems
-from app.api.schemas_policies import PlacedOut, PolicyBody, PolicyName, PolicyOut
+from app.api.schemas_policies import PlacedOut, PolicyBody, PolicyChangeOut, PolicyName, PolicyOut
 from app.errors import Problem
 from app.specs import spec_of, yaml_values
 from app.state import ApiState, clock_ms
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
 from decisioning.catalog.staging import stage_of
-from decisioning.errors import Conflict, NotFound
-from decisioning.stores.deployments import ALWAYS
-from decisioning.stores.policies import Registered
+from decisioning.errors import NotFound
+from decisioning.stores.policies import ALWAYS
+from decisioning.stores.policy_rows import Registered
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Reason = Annotated[str | None, Header(max_length=500, description="why; kept with the policy")]
@@ -120,38 +121,40 @@ async def read_policy(name: PolicyName, version: Version, state: State, key: Rea
 
 
 @router.post("/{name}/{version:int}/retire", responses=problems(404, 409))
-async def retire_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
-    """Let a policy that no placement uses learn no more. Its arms go; decisions that it made can still be replayed."""
-    return await _retire(name, version, state)
+async def retire_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
+    """Let a policy that no placement uses learn no more. Its arms go; decisions that it made can still be replayed.
+
+    Retiring what is retired already is no change.
+    """
+    return await _retire(name, version, state, key.name, x_reason)
 
 
 @router.delete("/{name}/{version:int}", responses=problems(404, 409))
-async def delete_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
+async def delete_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
     """The same as retiring it: what has decided is never deleted, since decisions refer to it."""
-    return await _retire(name, version, state)
+    return await _retire(name, version, state, key.name, x_reason)
 
 
 @router.post("/{name}/{version:int}/revive", responses=problems(404, 409))
-async def revive_policy(name: PolicyName, version: Version, state: State, key: Scientist) -> PolicyOut:
-    """Take a retired policy back. It starts warm again."""
-    policy = _not_built_in(name, version)
-    await state.policies.revive(policy)
-    await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
-
-
-async def _retire(name: str, version: int, state: ApiState) -> PolicyOut:
-    policy = _not_built_in(name, version)
-    await state.policies.retire(policy)
-    await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
-
-
-def _not_built_in(name: str, version: int) -> str:
+async def revive_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
+    """Take a retired policy back. It starts warm again. Reviving one that is not retired is no change."""
     policy = f"{name}@{version}"
-    if policy in ALWAYS:
-        raise Conflict(f"{policy} is built in: it is always there")
-    return policy
+    await state.policies.revive(policy, key.name, x_reason or "")
+    await state.refresh_policies()
+    return _shown(await state.policies.get(policy), state)
+
+
+async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
+    policy = f"{name}@{version}"
+    await state.policies.retire(policy, author, reason or "")
+    await state.refresh_policies()
+    return _shown(await state.policies.get(policy), state)
 
 
 def _shown(policy: Registered, state: ApiState) -> PolicyOut:
@@ -173,6 +176,7 @@ def _shown(policy: Registered, state: ApiState) -> PolicyOut:
         error=policy.error,
         unusable=state.roster.broken.get(policy.key),
         placements=_placed(policy.key, state),
+        changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
     )
 
 

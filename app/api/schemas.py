@@ -13,7 +13,10 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
 )
+
+from decisioning.catalog.model import FOREVER_MS
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 LARGEST_VALUE = 1e15
@@ -81,6 +84,14 @@ def shown(*values: Mapping[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [dict(v) for v in values]})
 
 
+def in_order(value: datetime | None, info: ValidationInfo, start: str, called: str) -> datetime | None:
+    """An end, which must lie after the field ``start`` (as callers know it: ``called``). Raises ``ValueError``."""
+    before = info.data.get(start)
+    if value is not None and before is not None and value <= before:
+        raise ValueError(f"must lie after {called}")
+    return value
+
+
 class FieldProblem(BaseModel):
     """One field that is not acceptable, and why. ``body`` stands for the body as a whole."""
 
@@ -119,3 +130,19 @@ def to_ms(at: datetime) -> int:
 def from_ms(at_ms: int) -> datetime:
     """The instant of Unix milliseconds, in UTC."""
     return _EPOCH + timedelta(milliseconds=at_ms)
+
+
+def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[str, int]:
+    """A beginning and an end, as the catalogue keeps them; open ones are 0 and for ever."""
+    return {
+        "starts_ms": 0 if starts_at is None else max(to_ms(starts_at), 0),
+        "ends_ms": FOREVER_MS if ends_at is None else to_ms(ends_at),
+    }
+
+
+def shown_times(starts_ms: int, ends_ms: int) -> dict[str, datetime | None]:
+    """The inverse of ``stored_times``."""
+    return {
+        "starts_at": None if starts_ms == 0 else from_ms(starts_ms),
+        "ends_at": None if ends_ms == FOREVER_MS else from_ms(ends_ms),
+    }

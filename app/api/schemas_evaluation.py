@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.schemas import Body, Id, Instant, examples, shown
+from app.api.schemas import Body, Id, Instant, examples, in_order, shown
 
 PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$")]
 Slots = Literal["first", "all"]
@@ -83,13 +83,6 @@ _SHADOW = {
 }
 
 
-def _in_order(value: datetime | None, info: ValidationInfo, start: str) -> datetime | None:
-    before = info.data.get(start)
-    if value is not None and before is not None and value <= before:
-        raise ValueError("must lie after from")
-    return value
-
-
 class EvaluationBody(Body):
     """What a policy would have earned in decisions that were logged. Say either `policy` or `spec`."""
 
@@ -119,7 +112,7 @@ class EvaluationBody(Body):
     @field_validator("until")
     @classmethod
     def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return _in_order(value, info, "since")
+        return in_order(value, info, "since", "from")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -236,7 +229,7 @@ class ComparisonQuery(BaseModel):
     @field_validator("end")
     @classmethod
     def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return _in_order(value, info, "start")
+        return in_order(value, info, "start", "from")
 
 
 class DecidingOut(BaseModel):

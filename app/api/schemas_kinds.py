@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.api.schemas import Body, Id, Instant, Name, Number, Text, examples, storable, to_ms
-from decisioning.catalog.model import FOREVER_MS
+from app.api.schemas import Body, Id, Instant, Name, Number, Text, examples, storable, stored_times
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
@@ -108,10 +107,8 @@ class OverrideBody(Body):
 
     def stored(self) -> dict[str, Any]:
         """The form that is kept in the catalogue."""
-        body = self.model_dump(exclude={"starts_at", "ends_at"})
-        body["starts_ms"] = 0 if self.starts_at is None else max(to_ms(self.starts_at), 0)
-        body["ends_ms"] = FOREVER_MS if self.ends_at is None else to_ms(self.ends_at)
-        return body
+        times = stored_times(self.starts_at, self.ends_at)
+        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
 class ContextWeightBody(Body):

@@ -5,10 +5,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationInfo, field_validator
 
-from app.api.schemas import Body, Id, Instant, Name, Number, Worth, examples, from_ms, shown, to_ms
+from app.api.schemas import (
+    Body,
+    Id,
+    Instant,
+    Name,
+    Number,
+    Worth,
+    examples,
+    in_order,
+    shown,
+    shown_times,
+    stored_times,
+)
 from app.api.schemas_catalog import CatalogueTreatment
 from app.api.schemas_kinds import Cel, ContactKind, Percent, Seconds
-from decisioning.catalog.model import FOREVER_MS, LegalBasis, Offer, Status, Tier, effective_status
+from decisioning.catalog.model import LegalBasis, Offer, Status, Tier, effective_status
 
 _OFFER = {
     "name": "Spring coupons",
@@ -121,17 +133,12 @@ class OfferBody(Body):
     @field_validator("ends_at")
     @classmethod
     def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        start = info.data.get("starts_at")
-        if value is not None and start is not None and value <= start:
-            raise ValueError("must lie after starts_at")
-        return value
+        return in_order(value, info, "starts_at", "starts_at")
 
     def stored(self) -> dict[str, Any]:
         """The form that is kept in the catalogue."""
-        body = self.model_dump(exclude={"starts_at", "ends_at"})
-        body["starts_ms"] = 0 if self.starts_at is None else max(to_ms(self.starts_at), 0)
-        body["ends_ms"] = FOREVER_MS if self.ends_at is None else to_ms(self.ends_at)
-        return body
+        times = stored_times(self.starts_at, self.ends_at)
+        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
 class CatalogueContactLimit(BaseModel):
@@ -207,11 +214,8 @@ class CatalogueOffer(BaseModel):
     @classmethod
     def of(cls, offer: Offer, now_ms: int) -> "CatalogueOffer":
         """An offer of the catalogue at ``now_ms``, with times in place of milliseconds."""
-        computed = {
-            "effective_status": effective_status(offer, now_ms),
-            "starts_at": None if offer.starts_ms == 0 else from_ms(offer.starts_ms),
-            "ends_at": None if offer.ends_ms == FOREVER_MS else from_ms(offer.ends_ms),
-        }
+        status = {"effective_status": effective_status(offer, now_ms)}
+        computed = status | shown_times(offer.starts_ms, offer.ends_ms)
         stored = {name: getattr(offer, name) for name in cls.model_fields if name not in computed}
         return cls.model_validate(stored | computed, from_attributes=True)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from app.api.schemas import Body, Id, Text, examples, shown
 from decisioning.catalog.deployment import ControlKind, Stage
-from decisioning.stores.policies import PolicyState
+from decisioning.stores.policy_rows import Change, PolicyState
 
 _SPEC = {
     "name": "spring",
@@ -72,10 +72,20 @@ class PlacedOut(BaseModel):
     stage: Stage
 
 
+class PolicyChangeOut(BaseModel):
+    """Who retired or revived a policy, when and why."""
+
+    change: Change
+    author: str
+    reason: str
+    changed_at: datetime
+
+
 class PolicyOut(BaseModel):
     """A policy: what it is, and how far it is.
 
     `folded` of `total` archived outcomes have been read by its warm start. `unusable`: why this process cannot use it.
+    `author` and `reason` are of its registration; `changes` tells what came after, newest first.
     """
 
     model_config = shown(
@@ -91,6 +101,20 @@ class PolicyOut(BaseModel):
             "folded": 12_000,
             "total": 80_000,
             "placements": [{"placement_id": "home", "stage": "shadow"}],
+            "changes": [
+                {
+                    "change": "revived",
+                    "author": "Dana",
+                    "reason": "the campaign is back",
+                    "changed_at": "2026-03-02T08:30:00Z",
+                },
+                {
+                    "change": "retired",
+                    "author": "Robin",
+                    "reason": "the campaign is over",
+                    "changed_at": "2026-02-01T17:00:00Z",
+                },
+            ],
         }
     )
 
@@ -111,6 +135,7 @@ class PolicyOut(BaseModel):
     error: str | None = None
     unusable: str | None = None
     placements: list[PlacedOut] = []
+    changes: list[PolicyChangeOut] = []
 
 
 class StageRequest(Body):

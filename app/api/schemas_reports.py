@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.api.schemas import Id, Instant, shown
+from app.api.schemas import Id, Instant, in_order, shown
 
 Dimension = Literal["offer", "policy", "placement", "group", "segment", "hour", "day"]
 
@@ -44,10 +44,7 @@ class AcceptanceQuery(BaseModel):
     @field_validator("end")
     @classmethod
     def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        start = info.data.get("start")
-        if value is not None and start is not None and value <= start:
-            raise ValueError("must lie after from")
-        return value
+        return in_order(value, info, "start", "from")
 
 
 class AcceptanceRow(BaseModel):

@@ -1,23 +1,18 @@
 """What `nextbest catalog` does: the catalogue to and from a file, its history, and the way back."""
 
-import asyncio
-import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import typer
 
 from app.catalog_check import check_entry
-from app.config import get_settings
-from app.servers import server_urls
+from app.commands.terminal import author, fail, on_database, read
 from decisioning.catalog.changes import Difference, changes_between, differences
 from decisioning.catalog.document import MAX_BYTES, from_yaml, to_yaml
 from decisioning.catalog.shapes import Entry
-from decisioning.errors import DecisioningError, Invalid
 from decisioning.stores.catalogue import CatalogueStore, Trail
-from decisioning.stores.postgres import make_engine
 
 T = TypeVar("T")
 Compared = tuple[int, list[Entry], list[Difference]]
@@ -42,7 +37,7 @@ def export(file: Path | None) -> None:
 
 def diff(file: Path) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    wanted = _read(file)
+    wanted = read(file, _entries, MAX_BYTES)
     _, _, found = _with_store(lambda store: _compare(store, wanted))
     _show(found)
     if found:
@@ -51,14 +46,14 @@ def diff(file: Path) -> None:
 
 def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
-    wanted = _read(file)
+    wanted = read(file, _entries, MAX_BYTES)
     version, changes, found = _with_store(lambda store: _compare(store, wanted))
     _show(found)
     if dry_run or not changes:
         return
     if not yes:
         if not _can_ask():
-            _fail("nothing was changed: there is nobody to ask, so say --yes")
+            fail("nothing was changed: there is nobody to ask, so say --yes")
         typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
     catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
@@ -88,20 +83,7 @@ def rollback(version: int, reason: str) -> None:
 
 
 def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
-    """Run with the catalogue of the database; what is wrong is said in a line, with exit status 1."""
-
-    async def run(url: str) -> T:
-        engine = make_engine(url, pool_size=1)
-        try:
-            return await work(CatalogueStore(engine))
-        finally:
-            await engine.dispose()
-
-    with server_urls(get_settings()) as urls:
-        try:
-            return asyncio.run(run(urls.postgres_url))
-        except DecisioningError as error:
-            _fail(_said(error))
+    return on_database(lambda engine: work(CatalogueStore(engine)))
 
 
 async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
@@ -112,23 +94,15 @@ async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
     return version, changes, differences(current, wanted)
 
 
-def _read(file: Path) -> list[Entry]:
-    try:
-        data = sys.stdin.buffer.read(MAX_BYTES + 1) if str(file) == "-" else file.read_bytes()
-        return from_yaml(data.decode(), check_entry)
-    except OSError as error:
-        _fail(f"{file}: {error.strerror}")
-    except UnicodeDecodeError:
-        _fail(f"{file}: is not UTF-8")
-    except DecisioningError as error:
-        _fail(f"{file}: {_said(error)}")
+def _entries(document: str) -> list[Entry]:
+    return from_yaml(document, check_entry)
 
 
 def _write(file: Path, document: str) -> None:
     try:
         file.write_text(document, encoding="utf-8")
     except OSError as error:
-        _fail(f"{file}: {error.strerror}")
+        fail(f"{file}: {error.strerror}")
 
 
 def _show(found: list[Difference]) -> None:
@@ -142,22 +116,5 @@ def _changed(entry: Trail) -> list[Difference]:
     return differences([(entry.kind, entry.name, entry.before)], [(entry.kind, entry.name, entry.after)])
 
 
-def _said(error: DecisioningError) -> str:
-    return f"{error.field}: {error}" if isinstance(error, Invalid) else str(error)
-
-
 def _can_ask() -> bool:
     return sys.stdin.isatty()
-
-
-def author() -> str:
-    """Who types, for the audit trail."""
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (OSError, KeyError):
-        return "command line"
-
-
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.commands.terminal import fail
 from app.config import get_settings
 from app.imports import Kind, import_file
 from app.servers import server_urls
@@ -37,8 +38,7 @@ def _with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
         try:
             return asyncio.run(run())
         except (DecisioningError, ProfilesError) as error:
-            typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
-            raise typer.Exit(1) from None
+            fail(str(error))
 
 
 def load_file(kind: Kind, path: Path) -> None:

@@ -14,12 +14,13 @@ Start = Literal["cold", "warm"]
 _KEY = typer.Argument(..., metavar="NAME@VERSION", help="the policy")
 _PLACEMENT = typer.Option(..., "--placement", help="the placement")
 _REASON = typer.Option("", help="why; kept in the audit trail")
+_KEPT_REASON = typer.Option("", help="why; kept with the policy")
 
 
 @app.command()
 def register(
     file: Path = typer.Argument(..., help="a specification (YAML or JSON); - is the standard input"),
-    reason: str = typer.Option("", help="why; kept with the policy"),
+    reason: str = _KEPT_REASON,
 ) -> None:
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
     from app.commands.policy_life import register as run
@@ -67,11 +68,19 @@ def rollback(placement: str = _PLACEMENT, reason: str = _REASON) -> None:
 
 
 @app.command()
-def retire(policy: str = _KEY) -> None:
+def retire(policy: str = _KEY, reason: str = _KEPT_REASON) -> None:
     """Let a policy that no placement uses learn no more. Decisions that it made can still be replayed."""
     from app.commands.policy_life import retire as run
 
-    run(policy)
+    run(policy, reason)
+
+
+@app.command()
+def revive(policy: str = _KEY, reason: str = _KEPT_REASON) -> None:
+    """Take a retired policy back; it starts warm again."""
+    from app.commands.policy_life import revive as run
+
+    run(policy, reason)
 
 
 @app.command()

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import typer
 import yaml
 
+from app.commands.terminal import fail
 from app.config import get_settings
+from app.specs import LARGEST_SPEC
 from bandits.checks import checks_for
 from bandits.errors import BanditsError, ConformanceError, PolicyParameterError
 from bandits.policy import Observation, Policy, PolicySpec
@@ -22,7 +24,8 @@ from bandits.specification import parse_spec
 from bandits.worlds import NOW_MS, observations, world
 
 OFFERS = (10, 200, 2500)
-LARGEST_SPEC = 1_000_000
+NOT_MADE = 2
+"""The exit status when there is no policy to check."""
 _BUSY_NS = 100_000_000
 _FEWEST, _MOST = 5, 300
 
@@ -34,7 +37,7 @@ def check(target: str, spec_file: Path | None) -> None:
     try:
         policy = build_it(spec)
     except BanditsError as error:
-        _stop(str(error))
+        fail(str(error), NOT_MADE)
     typer.echo(f"{target}: {spec.algorithm} with {dict(spec.parameters) or 'no parameters'}")
     broken = run_laws(policy)
     if broken:
@@ -135,11 +138,11 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
         for name in path.split("."):
             found = getattr(found, name)
     except ModuleNotFoundError as error:
-        _stop(f"{error}; is its package installed here (pip install -e .)?")
+        fail(f"{error}; is its package installed here (pip install -e .)?", NOT_MADE)
     except Exception as error:  # whatever a module does while it is imported
-        _stop(f"{target} cannot be imported: {error!r}")
+        fail(f"{target} cannot be imported: {error!r}", NOT_MADE)
     if not isinstance(found, type):
-        _stop(f"{target} is not a class")
+        fail(f"{target} is not a class", NOT_MADE)
     return lambda spec: make(found, spec)
 
 
@@ -151,21 +154,16 @@ def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Polic
         return parse_spec({"name": "checked", "version": 1, "algorithm": algorithm, **said}, builder=build_it)
     except PolicyParameterError as error:
         where = "" if file is None else f"{file}: "
-        _stop(f"{where}{error.field}: {error}" if error.field else f"{where}{error}")
+        fail(f"{where}{error.field}: {error}" if error.field else f"{where}{error}", NOT_MADE)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
         if file.stat().st_size > LARGEST_SPEC:
-            _stop(f"{file} is larger than a specification can be")
+            fail(f"{file} is larger than a specification can be", NOT_MADE)
         said = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        _stop(f"{file} cannot be read: {error}")
+        fail(f"{file} cannot be read: {error}", NOT_MADE)
     if not isinstance(said, Mapping):
-        _stop(f"{file}: a specification is an object with fields")
+        fail(f"{file}: a specification is an object with fields", NOT_MADE)
     return said
-
-
-def _stop(message: str) -> NoReturn:
-    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(2)

@@ -1,43 +1,34 @@
 """What `nextbest policies evaluate` does: a policy on its way through the archived log of a placement."""
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import get_settings
-from app.servers import server_urls
-from app.specs import candidate, yaml_values
+from app.commands.terminal import on_database, read
+from app.specs import LARGEST_SPEC, candidate, yaml_values
 from app.state import clock_ms
-from bandits.errors import BanditsError
-from decisioning.errors import DecisioningError, Invalid
 from decisioning.service.asking import Asked, spec_of
 from decisioning.service.evaluate import Question, evaluate
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.hindsight import HindsightReader
 from decisioning.stores.policies import PolicyStore
-from decisioning.stores.postgres import PATIENT_S, make_engine
+from decisioning.stores.postgres import PATIENT_S
 
 
 def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:
     """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
-    asked = Asked(question, policy, None if spec is None else _read(spec))
-    with server_urls(get_settings()) as urls:
-        try:
-            result = asyncio.run(_evaluate(urls.postgres_url, asked))
-        except BanditsError as error:
-            _fail(str(error))
-        except DecisioningError as error:
-            _fail(str(error))
+    asked = Asked(question, policy, None if spec is None else read(spec, _parsed, LARGEST_SPEC))
+    result = on_database(lambda engine: _evaluate(engine, asked), pool_size=2, statement_s=PATIENT_S)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(lines(result)))
 
 
@@ -54,23 +45,23 @@ def instant(text: str | None, option: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-async def _evaluate(url: str, asked: Asked) -> dict[str, Any]:
-    engine = make_engine(url, pool_size=2, statement_s=PATIENT_S)
+def _parsed(document: str) -> dict[str, Any]:
+    return candidate(yaml_values(document), clock_ms())
+
+
+async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        spec = await spec_of(asked, PolicyStore(engine))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("decisions", total=None)
-            return await evaluate(
-                spec,
-                asked.question,
-                HindsightReader(engine),
-                CatalogueStore(engine),
-                time.perf_counter,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    finally:
-        await engine.dispose()
+    spec = await spec_of(asked, PolicyStore(engine))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("decisions", total=None)
+        return await evaluate(
+            spec,
+            asked.question,
+            HindsightReader(engine),
+            CatalogueStore(engine),
+            time.perf_counter,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
@@ -119,20 +110,3 @@ def _interval(found: Mapping[str, float | None]) -> str:
     if value is None:
         return "nothing"
     return f"{value:.4f}  [{low:.4f}, {high:.4f}]" if low is not None and high is not None else f"{value:.4f}"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = file.read_text(encoding="utf-8")
-        return candidate(yaml_values(document), clock_ms())
-    except OSError as error:
-        _fail(f"{file}: {error.strerror}")
-    except UnicodeDecodeError:
-        _fail(f"{file}: is not UTF-8")
-    except Invalid as error:
-        _fail(f"{file}: {error.field}: {error}")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(1)

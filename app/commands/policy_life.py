@@ -1,34 +1,31 @@
 """What `nextbest policies` does: the life of a policy, straight on the database."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import typer
 import yaml
 
-from app.commands.catalog_file import author
-from app.config import get_settings
-from app.servers import server_urls
-from app.specs import spec_of, yaml_values
+from app.commands.terminal import author, fail, on_database, read
+from app.specs import LARGEST_SPEC, spec_of, yaml_values
 from app.state import clock_ms
-from bandits.errors import BanditsError
+from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
 from decisioning.catalog import Catalogue
-from decisioning.catalog.deployment import Stage
+from decisioning.catalog.deployment import Stage, champion_of
 from decisioning.catalog.staging import stage_of
-from decisioning.errors import DecisioningError, Invalid, NotFound
+from decisioning.errors import NotFound
 from decisioning.stores.catalogue import CatalogueStore, Published
-from decisioning.stores.policies import PolicyStore, Registered
-from decisioning.stores.postgres import make_engine
+from decisioning.stores.policies import PolicyStore
+from decisioning.stores.policy_rows import Registered
 from decisioning.stores.staging import Stager, check_share, progress_text
 
 T = TypeVar("T")
-MAX_BYTES = 1_000_000
 FOLLOW_S = 0.5
 WAITING = ("registered", "folding", "failed")
 
@@ -47,7 +44,7 @@ class Stores:
 
 def register(file: Path, reason: str) -> None:
     """Register the policy of a file, under the next version if it says none."""
-    spec, numbered = _read(file)
+    spec, numbered = read(file, _parsed, LARGEST_SPEC)
 
     async def work(stores: Stores) -> tuple[str, bool]:
         if numbered:
@@ -83,15 +80,16 @@ def show(name: str) -> None:
     built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
     found = [] if built_in and "@" in name else _with_stores(work)
     if not found and not built_in:
-        _fail(str(NotFound("policy", name)))
+        fail(str(NotFound("policy", name)))
     for spec in built_in:
         typer.echo(f"# {spec.key}, built in")
         typer.echo(_yaml(spec_body(spec)), nl=False)
     for policy in found:
-        why = f": {policy.reason}" if policy.reason else ""
         typer.echo(
-            f"# {policy.key}, {_state(policy)}; {policy.created_at:%Y-%m-%d %H:%M}, {policy.author}{why}"
+            f"# {policy.key}, {_state(policy)}; {_who(policy.created_at, policy.author, policy.reason)}"
         )
+        for one in policy.changes:
+            typer.echo(f"# {one.change}: {_who(one.changed_at, one.author, one.reason)}")
         typer.echo(_yaml(policy.body), nl=False)
 
 
@@ -118,10 +116,16 @@ def rollback(placement: str, reason: str) -> None:
     _show_stages(placement)
 
 
-def retire(policy: str) -> None:
+def retire(policy: str, reason: str) -> None:
     """Let a policy that no placement uses learn no more."""
-    done = _with_stores(lambda stores: stores.policies.retire(policy))
+    done = _with_stores(lambda stores: stores.policies.retire(policy, author(), reason))
     typer.echo(f"{policy} is retired" if done else f"{policy} is retired already")
+
+
+def revive(policy: str, reason: str) -> None:
+    """Take a retired policy back."""
+    done = _with_stores(lambda stores: stores.policies.revive(policy, author(), reason))
+    typer.echo(f"{policy} is revived" if done else f"{policy} is not retired")
 
 
 def progress(follow: bool) -> None:
@@ -153,7 +157,7 @@ def _show_stages(placement: str) -> None:
     catalogue = _with_stores(work)
     found = catalogue.view(placement).placement
     deployment = catalogue.deployment(placement)
-    keys = dict.fromkeys([deployment.champion or f"{found.policy}@1", *sorted(deployment.policies)])
+    keys = dict.fromkeys([champion_of(found, deployment), *sorted(deployment.policies)])
     for key in keys:
         canary = deployment.canary
         share = f" with {canary.share:g} of the customers" if canary and canary.policy == key else ""
@@ -162,6 +166,10 @@ def _show_stages(placement: str) -> None:
 
 def _state(policy: Registered) -> str:
     return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
+
+
+def _who(at: datetime, author: str, reason: str) -> str:
+    return f"{at:%Y-%m-%d %H:%M}, {author}" + (f": {reason}" if reason else "")
 
 
 def _parts(catalogue: Catalogue, key: str) -> str:
@@ -178,39 +186,9 @@ def _yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
 
 
-def _read(file: Path) -> Any:
-    try:
-        data = sys.stdin.buffer.read(MAX_BYTES + 1) if str(file) == "-" else file.read_bytes()
-        if len(data) > MAX_BYTES:
-            _fail(f"{file}: a specification has at most {MAX_BYTES} bytes")
-        return spec_of(yaml_values(data.decode()), clock_ms())
-    except OSError as error:
-        _fail(f"{file}: {error.strerror}")
-    except UnicodeDecodeError:
-        _fail(f"{file}: is not UTF-8")
-    except Invalid as error:
-        _fail(f"{file}: {error.field}: {error}")
+def _parsed(document: str) -> tuple[PolicySpec, bool]:
+    return spec_of(yaml_values(document), clock_ms())
 
 
 def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:
-    """Run with the stores of the database; what is wrong is said in a line, with exit status 1."""
-
-    async def run(url: str) -> T:
-        engine = make_engine(url, pool_size=1)
-        try:
-            return await work(Stores(PolicyStore(engine), CatalogueStore(engine)))
-        finally:
-            await engine.dispose()
-
-    with server_urls(get_settings()) as urls:
-        try:
-            return asyncio.run(run(urls.postgres_url))
-        except Invalid as error:
-            _fail(f"{error.field}: {error}")
-        except (BanditsError, DecisioningError) as error:
-            _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"nextbest: {message}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(1)
+    return on_database(lambda engine: work(Stores(PolicyStore(engine), CatalogueStore(engine))))

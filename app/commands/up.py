@@ -8,6 +8,7 @@ import typer
 
 from app.commands.migrate import upgrade
 from app.config import ConfigError, Settings, get_settings
+from app.interrupts import between_steps
 from app.servers import ServerUrls, watched_servers
 from app.supervise import Command, Supervisor
 from app.telemetry import prepare_metrics
@@ -18,8 +19,10 @@ def up() -> None:
     settings = get_settings()
     require_free_port(settings.host, settings.port)
     prepare_metrics(settings.data_dir.resolve())  # one folder, so that /metrics tells of the worker as well
-    with watched_servers(settings) as (urls, revive):
+    with between_steps() as check, watched_servers(settings) as (urls, revive):
+        check()
         upgrade(urls.postgres_url)
+        check()
         typer.echo(
             f"nextbest: http://{settings.host}:{settings.port} (API documentation: /docs). Ctrl-C stops it."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from app.demo.load import Prepared
 from app.demo.names import REWARD_WINDOW_S, WEB
 from app.demo.report import Figures, write_json
 from app.demo.screen import live, plain_line, print_end, print_start
-from app.demo.service import running, tail
+from app.demo.service import tail
 from app.demo.visitors import Visitors
 from app.supervise import Child
 
@@ -36,7 +36,10 @@ SETTLE_S = REWARD_WINDOW_S + 2.0
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of the demo: what it serves, where it writes, and what it reports."""
+    """One run of the demo: what it serves, where it writes, and what it reports.
+
+    `interrupted` raises if the user wanted to stop before there were visitors.
+    """
 
     figures: Figures
     prepared: Prepared
@@ -44,10 +47,11 @@ class Session:
     log: Path
     report: Path
     console: Console
+    interrupted: Callable[[], None]
 
     def check(self) -> None:
         """Raise DemoError, with the end of the log, if the service has ended."""
-        if not running(self.child):
+        if not self.child.running:
             raise DemoError(f"the service ended:\n{tail(self.log)}")
 
 
@@ -65,6 +69,7 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
     figures.tally = visitors.tally
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _stopping(stop, hurry):
+        session.interrupted()
         crowd = asyncio.create_task(visitors.run(stop))
         try:
             await _watch(session, api, crowd, stop, warm, seconds)

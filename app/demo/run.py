@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
@@ -29,24 +29,36 @@ from app.demo.load import (
 from app.demo.place import free_port, fresh_folder, wanted_port
 from app.demo.report import Figures
 from app.demo.service import create_key, require_empty, running_service, wait_until_ready
+from app.interrupts import between_steps
 from app.servers import server_urls
 
 
 class Steps:
-    """Prints each step of the set-up with the seconds that it took; long ones have a bar meanwhile."""
+    """Prints each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
 
-    def __init__(self, console: Console) -> None:
+    `check` is called before and after each, and whenever one gets on: it raises if the user wants to stop.
+    """
+
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
         self.console = console
+        self.check = check
         self.taken: list[tuple[str, float]] = []
 
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
         """Time a step. Yields a function to call with (done, total)."""
+        self.check()
         started = time.monotonic()
         columns = (TextColumn("       {task.description}"), BarColumn(), MofNCompleteColumn())
         with Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
             task = bar.add_task(name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def progress(done: int, total: int) -> None:
+                self.check()
+                bar.update(task, completed=done, total=total)
+
+            yield progress
+        self.check()
         seconds = time.monotonic() - started
         self.taken.append((name, seconds))
         self.console.print(f"{seconds:5.1f} s  {name}", highlight=False)
@@ -57,9 +69,9 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
 
     Without `seconds` it runs until SIGINT or SIGTERM. Raises DemoError, JourneyMissing, ConfigError.
     """
-    steps = Steps(console)
     wanted = wanted_port(settings.port)
     with ExitStack() as stack:
+        steps = Steps(console, stack.enter_context(between_steps()))
         folder = stack.enter_context(fresh_folder(settings.data_dir))
         own = settings.model_copy(update={"data_dir": folder})
         with steps.step("read The Complete Journey, fit the models, write the import files"):
@@ -89,6 +101,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
             log=log,
             report=settings.data_dir / "demo-report.json",
             console=console,
+            interrupted=steps.check,
         )
         asyncio.run(_serve(session, steps, seconds))
         return session.figures.succeeded
@@ -103,7 +116,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
     ) as http:
         api = Api(http)
         with steps.step("start the API and its worker"):
-            await wait_until_ready(api, session.child, session.log)
+            await wait_until_ready(api, session.child, session.log, steps.check)
         await _load(api, prepared, steps)
         with steps.step("wait until reports and arms have the history") as progress:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)

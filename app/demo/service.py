@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from redis import Redis
 from app.demo.client import Api, DemoError
 from app.keys import KeyStore
 from app.servers import ServerUrls
-from app.supervise import Child, Command
+from app.supervise import Child, Command, logged
 from decisioning.stores.postgres import make_engine
 
 READY_TIMEOUT_S = 60.0
@@ -33,30 +31,21 @@ def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
     They share the embedded servers of `data_dir` with this process, unless others are configured.
     """
     env = {**os.environ, "NEXTBEST_DATA_DIR": str(data_dir), "NEXTBEST_PORT": str(port)}
-    into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
-    child = Child(Command("service", (*into_log, sys.executable, "-m", "app.cli", "up"), env))
-    child.start()
-    try:
+    command = Command("service", (sys.executable, "-m", "app.cli", "up"), env)
+    with logged(command, log, STOP_TIMEOUT_S) as child:
         yield child
-    finally:
-        child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while running(child) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        child.sweep()
 
 
-def running(child: Child) -> bool:
-    """Whether the process is alive."""
-    return child.process is not None and child.process.poll() is None
+async def wait_until_ready(api: Api, child: Child, log: Path, check: Callable[[], None]) -> None:
+    """Wait for /readyz, calling `check` meanwhile.
 
-
-async def wait_until_ready(api: Api, child: Child, log: Path) -> None:
-    """Wait for /readyz. Raises DemoError, with the end of the log, if the service ends or takes too long."""
+    Raises DemoError, with the end of the log, if the service ends or takes too long.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + READY_TIMEOUT_S
     while not await api.ready():
-        if not running(child):
+        check()
+        if not child.running:
             raise DemoError(f"the service ended before it was ready:\n{tail(log)}")
         if clock() > deadline:
             raise DemoError(f"the service was not ready after {READY_TIMEOUT_S:.0f} s:\n{tail(log)}")

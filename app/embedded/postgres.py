@@ -27,6 +27,7 @@ from app.embedded.process import (
     package_dir,
     read_pid,
     tail,
+    uninterrupted,
     wait_gone,
 )
 
@@ -213,7 +214,7 @@ class PostgresServer:
         Output goes through a file: a server started by the program would keep a pipe open for ever.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        with tempfile.TemporaryFile("w+") as output:
+        with uninterrupted(), tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self._bin / program), *options],
                 stdout=output,

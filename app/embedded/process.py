@@ -3,11 +3,14 @@
 import fcntl
 import importlib.util
 import os
+import signal
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -32,6 +35,32 @@ def package_dir(package: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServersError(MISSING_EXTRA)
     return Path(spec.submodule_search_locations[0])
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals that would raise an exception (Ctrl-C, and ends with clean-up) back until the block is left.
+
+    An exception in the midst of starting a program would forget the program, and leave it running. Only the main
+    thread is ever interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    handlers = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if callable(handler := signal.getsignal(number)):
+            handlers[number] = handler
+    for number in handlers:
+        signal.signal(number, lambda caught, frame: held.append((caught, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught, frame in held:
+            handlers[signal.Signals(caught)](caught, frame)
 
 
 def find_process(pid: int | None, *words: str) -> psutil.Process | None:

@@ -23,6 +23,7 @@ from app.embedded.process import (
     package_dir,
     read_pid,
     tail,
+    uninterrupted,
     wait_gone,
 )
 
@@ -84,9 +85,10 @@ class ValkeyServer:
             if not self.port or not _becomes_free(self.port):
                 self.port = _free_port()
             self._write_settings()
-            subprocess.run(
-                [str(self._program), str(self._file)], check=True, cwd="/", stdin=subprocess.DEVNULL
-            )
+            with uninterrupted():
+                subprocess.run(
+                    [str(self._program), str(self._file)], check=True, cwd="/", stdin=subprocess.DEVNULL
+                )
         self._wait_ready()
         self._last_pid = self.pid
 

@@ -17,7 +17,7 @@ from decisioning.evaluating import judge
 from decisioning.records import Decided
 from decisioning.replica import ArmReplica
 from decisioning.roster import Roster
-from decisioning.service.evaluate import Contests
+from decisioning.service.logged import Contests
 from decisioning.service.shadowing import shadow_rows, shadows_of
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.following import ArmFollower

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from decisioning.catalog.model import Placement
+
 ControlKind = Literal["random", "propensity", "no_levers", "eligibility_only"]
 CONTROL_KINDS: tuple[ControlKind, ...] = ("random", "propensity", "no_levers", "eligibility_only")
 CONTROL_POLICIES: Mapping[ControlKind, str] = {"random": "random@1", "propensity": "propensity@1"}
@@ -77,3 +79,10 @@ class Deployment:
         canary = () if self.canary is None else (self.canary.policy,)
         champion = () if self.champion is None else (self.champion,)
         return frozenset((*champion, *canary, *self.shadows))
+
+
+def champion_of(placement: Placement, deployment: Deployment | None) -> str:
+    """The policy that decides unless another has a share, as ``name@version``."""
+    if deployment is None or deployment.champion is None:
+        return f"{placement.policy}@1"
+    return deployment.champion

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from decisioning.catalog.deployment import Canary, ControlGroup, Deployment, Stage
+from decisioning.catalog.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.catalog.model import Placement
 from decisioning.errors import Conflict, Invalid
 
@@ -19,11 +19,6 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = {
     "retired": ("shadow",),
 }
 """What a policy may become, by what it is. With force, also a canary or the champion at once."""
-
-
-def champion_of(placement: Placement, deployment: Deployment) -> str:
-    """The policy that decides unless another has a share: ``name@version``."""
-    return deployment.champion or f"{placement.policy}@1"
 
 
 def stage_of(placement: Placement, deployment: Deployment, key: str) -> Stage:

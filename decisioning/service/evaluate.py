@@ -13,19 +13,13 @@ from bandits.evaluation import inverse_propensity
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import build
 from bandits.sequential_policy import is_sequential
-from decisioning.catalog import Catalogue
-from decisioning.engine import Contest
 from decisioning.errors import NotFound
 from decisioning.estimates import Judgement, as_numbers, estimate, notes_on, shares, summary
 from decisioning.evaluating import REASONS, Reward
 from decisioning.progressive import Progressive, Seen, Slots
-from decisioning.records import Decided, Outcome
-from decisioning.service.lessons import ReplayImpossible
-from decisioning.service.replay import Catalogues, contest_of
+from decisioning.records import Outcome
+from decisioning.service.logged import Catalogues, Contests
 from decisioning.stores.hindsight import Page, Span
-
-KEPT = 8
-"""Versions of the catalogue that are kept at hand."""
 
 MEANINGS = REASONS | {
     "nothing": "nothing was shown",
@@ -63,29 +57,6 @@ class HindsightLog(Protocol):
     def before(
         self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
     ) -> AsyncIterator[list[Outcome]]: ...
-
-
-class Contests:
-    """Logged decisions as contests, with the catalogue of their time."""
-
-    def __init__(self, catalogues: Catalogues) -> None:
-        self._catalogues = catalogues
-        self._known: dict[int, Catalogue] = {}
-
-    async def of(self, decided: Decided) -> Contest | None:
-        """The contest as it was; ``None`` if it was not decided here, or the catalogue does not tell."""
-        header = decided.header
-        if header["source"] != "live":
-            return None
-        version = header["catalog_version"]
-        catalogue = self._known.pop(version, None) or await self._catalogues.load(version)
-        self._known[version] = catalogue  # the last one used is the last to be let go
-        if len(self._known) > KEPT:
-            del self._known[next(iter(self._known))]
-        try:
-            return contest_of(catalogue.view(header["placement"]), decided)
-        except (NotFound, ReplayImpossible):
-            return None
 
 
 async def evaluate(

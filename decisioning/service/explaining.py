@@ -1,17 +1,15 @@
-"""Explanations: of a decision at hand, and of a logged one, from the log alone."""
+"""Explanations of logged decisions, from the log alone."""
 
 from typing import Any
 
 from decisioning.catalog import PlacementView
-from decisioning.engine import Selection, select
-from decisioning.errors import NotFound
+from decisioning.engine import Selection
 from decisioning.explain import Situation, explain
 from decisioning.facts import facts_of, instant
-from decisioning.roles import as_seen
+from decisioning.records import group_of
 from decisioning.roster import Roster
 from decisioning.seen import Seen, customer_of, history_of
-from decisioning.service.lessons import ReplayImpossible
-from decisioning.service.replay import Catalogues, Log, arms_at, contest_of, scored_by
+from decisioning.service.logged import Catalogues, Log, Remade, made_again
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 
@@ -28,44 +26,34 @@ async def explain_logged(
     ReplayImpossible
         If it was not made here, or the log does not reach its arms' position yet.
     """
-    decided = await log.decision(decision_id)
-    if decided is None:
-        raise NotFound("archived decision", decision_id)
+    remade = await made_again(decision_id, log, catalogues, roster)
+    return {
+        "decision_id": decision_id,
+        "policy": remade.decided.header["policy"],
+        "candidates": explain(_situation(remade)),
+    }
+
+
+def _situation(remade: Remade) -> Situation:
+    """The decision as it was when it was made: what was known of the customer, and what that came to."""
+    decided, view = remade.decided, remade.contest.view
     header = decided.header
-    key = scored_by(header)
-    if header["source"] != "live" or key not in roster:
-        raise ReplayImpossible(
-            f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing to explain"
-        )
-    catalogue = await catalogues.load(header["catalog_version"])
-    view = catalogue.view(header["placement"])
-    policy = roster[key]
-    arms = await arms_at(log, key, roster, header["epoch"])
-    tick = policy.decay.tick(header["decided_at_ms"] / 1000.0)
-    prepared = policy.prepare(arms.read(policy, view.numbers, tick))
-    group = header.get("group", "champion")
-    contest = as_seen(contest_of(view, decided), group, roster.spec(key))
-    selection = select(contest, policy, prepared)
-    customer = customer_of(header["customer_id"], header["seen"])
-    profile = Profile(customer, decided.candidates, decided.priors)
-    situation = Situation(
-        catalogue=catalogue,
+    seen, now_ms = header["seen"], header["decided_at_ms"]
+    customer = customer_of(header["customer_id"], seen)
+    facts = facts_of(customer, header["context"], view.placement)
+    return Situation(
+        catalogue=remade.catalogue,
         view=view,
-        profile=profile,
-        history=history_of(header["seen"]),
-        evaluation=evaluate(
-            view.plan,
-            facts_of(customer, header["context"], view.placement),
-            instant(header["decided_at_ms"]),
-        ),
-        weights=contest.weights,
-        exhausted=frozenset(header["seen"].get("exhausted", ())),
-        now_ms=header["decided_at_ms"],
-        propensities=_propensities(view, selection, header["seen"]),
-        selection=selection,
-        eligibility_only=group == "eligibility_only",
+        profile=Profile(customer, decided.candidates, decided.priors),
+        history=history_of(seen),
+        evaluation=evaluate(view.plan, facts, instant(now_ms)),
+        weights=remade.contest.weights,
+        exhausted=frozenset(seen.get("exhausted", ())),
+        now_ms=now_ms,
+        propensities=_propensities(view, remade.selection, seen),
+        selection=remade.selection,
+        eligibility_only=group_of(header) == "eligibility_only",
     )
-    return {"decision_id": decision_id, "policy": header["policy"], "candidates": explain(situation)}
 
 
 def _propensities(view: PlacementView, selection: Selection, seen: Seen) -> list[float]:

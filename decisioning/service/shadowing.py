@@ -4,20 +4,15 @@ import math
 from typing import Any
 
 from decisioning.catalog import Catalogue
-from decisioning.catalog.deployment import Deployment
+from decisioning.catalog.deployment import Deployment, champion_of
 from decisioning.catalog.model import Placement
 from decisioning.evaluating import Judged
 from decisioning.records import Decided
 from decisioning.service.answers import iso
 
+__all__ = ["champion_of", "judged_policies", "shadow_rows", "shadows_of"]
+
 ERROR_CHARS = 200
-
-
-def champion_of(placement: Placement, deployment: Deployment | None) -> str:
-    """The policy that decides for most customers, as ``name@version``."""
-    if deployment is not None and deployment.champion is not None:
-        return deployment.champion
-    return f"{placement.policy}@1"
 
 
 def judged_policies(placement: Placement, deployment: Deployment) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from decisioning.catalog.view import PlacementView
 from decisioning.contact import Contact
 from decisioning.engine import Contest, consented, select
 from decisioning.facts import facts_of, instant, learnable
+from decisioning.replica import prepare
 from decisioning.roles import Role, as_seen, role_of
 from decisioning.roster import Roster
 from profiles.customer import Profile
@@ -159,9 +160,7 @@ def _run(
         key = role.policy if role.policy in roster else f"{view.placement.fallback_policy}@1"
         policy = roster[key]
         if key not in prepared:
-            table = tables.get(key) or ArmTable(policy.width)
-            tick = policy.decay.tick(now_ms / 1000.0)
-            prepared[key] = policy.prepare(table.read(policy, view.numbers, tick))
+            prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
         evaluation = evaluate(view.plan, facts, instant(now_ms))
         available = _count_stages(run, view, subject, evaluation, now_ms, role)

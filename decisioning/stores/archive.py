@@ -245,16 +245,8 @@ class ArchiveReader:
         ``since_ms``: only those of decisions from then on. ``placements``: only those of these, if any are given.
         """
         where, values = _teaching(since_ms, placements)
-        async with transaction(self._engine) as connection:
-            # Both are needed: the option makes a cursor on the server, the size cuts what comes from it.
-            stream = await connection.stream(
-                text(f"SELECT * FROM outcomes WHERE {where}"),
-                values,
-                execution_options={"yield_per": AT_ONCE},
-            )
-            async for rows in stream.partitions(AT_ONCE):
-                outcomes = [outcome_of_row(row) for row in rows]
-                yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
+        async for outcomes in self._batches(where, values):
+            yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
 
     async def in_order(
         self,
@@ -266,15 +258,19 @@ class ArchiveReader:
     ) -> AsyncIterator[list[Outcome]]:
         """As ``observations``, in the order of ``learning.in_order``; only what lies behind ``behind``."""
         where, values = _teaching(since_ms, placements)
+        async for outcomes in self._batches(f"{where} ORDER BY {_IN_ORDER}", values):
+            yield [o for o in outcomes if _before(o, up_to) and not _before(o, behind)]
+
+    async def _batches(self, where: str, values: Mapping[str, Any]) -> AsyncIterator[list[Outcome]]:
         async with transaction(self._engine) as connection:
+            # Both are needed: the option makes a cursor on the server, the size cuts what comes from it.
             stream = await connection.stream(
-                text(f"SELECT * FROM outcomes WHERE {where} ORDER BY {_IN_ORDER}"),
+                text(f"SELECT * FROM outcomes WHERE {where}"),
                 values,
                 execution_options={"yield_per": AT_ONCE},
             )
-            async for rows in stream.partitions():
-                outcomes = [outcome_of_row(row) for row in rows]
-                yield [o for o in outcomes if _before(o, up_to) and not _before(o, behind)]
+            async for rows in stream.partitions(AT_ONCE):
+                yield [outcome_of_row(row) for row in rows]
 
     async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]:
         """The folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""

@@ -49,6 +49,48 @@ GROUP_OF = (
 """The group of a decision ``d``; its column is empty where it was archived before there was one."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 
+_GROUPED = "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"  # in one order, so that archivers do not lock each other out
+
+
+def _in_time(outcome: str) -> str:
+    return f"count(*) FILTER (WHERE o.outcome = '{outcome}' AND NOT o.late)"
+
+
+# What one outcome `o` adds to the roll-up, by column.
+OUTCOME_COUNTS = {
+    "decided": "-count(*) FILTER (WHERE o.outcome = 'withdrawn')",
+    **{outcome: _in_time(outcome) for outcome in ("presented", "clicked", "accepted", "rejected")},
+    "ignored": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NOT NULL)",
+    "unobserved": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NULL)",
+    "late": "count(*) FILTER (WHERE o.late)",
+    "value": "coalesce(sum(o.value) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late), 0)",
+}
+
+
+def _count_decisions(rows: str) -> str:
+    """The statement that adds decisions to the roll-up. ``rows``: where they are."""
+    return f"""
+INSERT INTO acceptance AS a ({ROLLED_UP}, decided)
+SELECT date_trunc('hour', d.decided_at), d.placement, d.policy, offer ->> 'offer_id', {GROUP_OF}, count(*)
+FROM {rows} AS d, jsonb_array_elements(d.header -> 'offers') AS offer
+{_GROUPED}
+ON CONFLICT ({ROLLED_UP}) DO UPDATE SET decided = a.decided + excluded.decided
+"""
+
+
+def _count_outcomes(rows: str) -> str:
+    """The statement that adds outcomes to the roll-up. ``rows``: where they are."""
+    return f"""
+INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
+SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
+    {", ".join(OUTCOME_COUNTS.values())}
+FROM {rows} AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
+{_GROUPED}
+ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
+    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
+"""
+
+
 INSERT_DECISIONS = f"""
 WITH fresh AS (
     INSERT INTO decisions ({", ".join(DECISION_COLUMNS)})
@@ -56,25 +98,7 @@ WITH fresh AS (
     ON CONFLICT DO NOTHING
     RETURNING decided_at, placement, policy, grp, header
 )
-INSERT INTO acceptance AS a ({ROLLED_UP}, decided)
-SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', grp, count(*)
-FROM fresh, jsonb_array_elements(header -> 'offers') AS offer
-GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
-ON CONFLICT ({ROLLED_UP}) DO UPDATE SET decided = a.decided + excluded.decided
-"""
-
-# What one outcome `o` adds to the roll-up, by column.
-OUTCOME_COUNTS = {
-    "decided": "-count(*) FILTER (WHERE o.outcome = 'withdrawn')",
-    "presented": "count(*) FILTER (WHERE o.outcome = 'presented' AND NOT o.late)",
-    "clicked": "count(*) FILTER (WHERE o.outcome = 'clicked' AND NOT o.late)",
-    "accepted": "count(*) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late)",
-    "rejected": "count(*) FILTER (WHERE o.outcome = 'rejected' AND NOT o.late)",
-    "ignored": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NOT NULL)",
-    "unobserved": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NULL)",
-    "late": "count(*) FILTER (WHERE o.late)",
-    "value": "coalesce(sum(o.value) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late), 0)",
-}
+{_count_decisions("fresh")}"""
 
 INSERT_OUTCOMES = f"""
 WITH fresh AS (
@@ -83,33 +107,9 @@ WITH fresh AS (
     ON CONFLICT DO NOTHING
     RETURNING decision_id, decided_at, placement, policy, offer_id, outcome, value, late, reward
 )
-INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
-SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
-    {", ".join(OUTCOME_COUNTS.values())}
-FROM fresh AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
-GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
-ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
-    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
-"""
+{_count_outcomes("fresh")}"""
 
-REBUILD_ACCEPTANCE = (
-    "TRUNCATE acceptance",
-    f"""
-    INSERT INTO acceptance AS a ({ROLLED_UP}, decided)
-    SELECT date_trunc('hour', decided_at), placement, policy, offer ->> 'offer_id', {GROUP_OF}, count(*)
-    FROM decisions AS d, jsonb_array_elements(header -> 'offers') AS offer
-    GROUP BY 1, 2, 3, 4, 5
-    """,
-    f"""
-    INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
-    SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
-        {", ".join(OUTCOME_COUNTS.values())}
-    FROM outcomes AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
-    GROUP BY 1, 2, 3, 4, 5
-    ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
-        {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
-    """,
-)
+REBUILD_ACCEPTANCE = ("TRUNCATE acceptance", _count_decisions("decisions"), _count_outcomes("outcomes"))
 
 
 def partition_statements(month: datetime) -> list[str]:

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity import Period
+from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.postgres import transaction
 
 _UNITS = """
@@ -62,9 +63,7 @@ class CapacityLog:
 
     async def archived(self) -> dict[int, str]:
         """How far each bucket's log has been archived."""
-        async with transaction(self.engine) as connection:
-            rows = await connection.execute(text("SELECT bucket, position FROM archived"))
-            return {row.bucket: row.position for row in rows}
+        return await ArchiveReader(self.engine).positions()
 
     async def forget(self, before_ms: int) -> None:
         """Drop the notes of pools whose period ended before a time."""

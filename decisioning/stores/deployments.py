@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bandits.registry import BUILT_IN
 from decisioning.catalog.deployment import Deployment
 from decisioning.catalog.shapes import CLASSES, Entry
 from decisioning.errors import Conflict, NotFound
-from decisioning.stores.policies import lock_policies
-
-ALWAYS = frozenset(spec.key for spec in BUILT_IN)
+from decisioning.stores.policies import ALWAYS, lock_policies
 
 
 async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry]) -> None:

@@ -8,7 +8,8 @@ from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
 from bandits.specification import parse_spec
 from decisioning.roster import Roster, make
-from decisioning.stores.policies import PolicyState, PolicyStore
+from decisioning.stores.policies import PolicyStore
+from decisioning.stores.policy_rows import PolicyState
 
 log = logging.getLogger(__name__)
 

@@ -3,64 +3,35 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import PolicySpec
-from bandits.registry import ALGORITHMS, build
+from bandits.registry import ALGORITHMS, BUILT_IN, build
 from bandits.sequential_policy import learns
-from bandits.specification import parse_spec, spec_body
-from decisioning.errors import Conflict, NotFound
+from decisioning.errors import Conflict
 from decisioning.records import NOT_POLICIES
 from decisioning.stores.locks import POLICIES_LOCK, WARMING_SPACE
+from decisioning.stores.policy_rows import (
+    IS,
+    PolicyState,
+    Registered,
+    find,
+    get,
+    insert,
+    newest,
+    note,
+    parts,
+    placements_of,
+    same,
+)
 from decisioning.stores.postgres import transaction
 
-PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
-"""``registered``: waits for its warm start; ``folding``: the archived log is being folded into its arms; ``live``: it
-is as warm as can be, and may decide; ``failed``: its warm start failed, and will be tried again; ``retired``: it learns
-no more, and has no arms."""
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A registered policy. ``folded`` of ``total`` archived outcomes have been read by its warm start."""
-
-    name: str
-    version: int
-    body: Mapping[str, Any]
-    author: str
-    reason: str
-    created_at: datetime
-    retired_at: datetime | None
-    state: PolicyState
-    folded: int
-    total: int
-    started_at: datetime | None
-    finished_at: datetime | None
-    error: str | None
-
-    @property
-    def key(self) -> str:
-        """``name@version``."""
-        return f"{self.name}@{self.version}"
-
-    @cached_property
-    def spec(self) -> PolicySpec:
-        """The specification. Raises ``PolicyParameterError`` if it cannot be used here."""
-        return parse_spec(self.body)
-
-
-_COLUMNS = (
-    "name, version, spec AS body, author, reason, created_at, retired_at, state, folded, total, started_at,"
-    " finished_at, error"
-)
+ALWAYS = frozenset(spec.key for spec in BUILT_IN)
 
 
 class PolicyStore:
@@ -81,23 +52,22 @@ class PolicyStore:
         """
         has_arms = await _checked(spec)
         async with self._writing() as connection:
-            return await _insert(connection, spec, has_arms, author, reason)
+            return await insert(connection, spec, has_arms, author, reason)
 
     async def register_next(self, spec: PolicySpec, author: str, reason: str = "") -> tuple[PolicySpec, bool]:
         """Register under the next version of the name, unless the newest one says the same. Raises as ``register``."""
         has_arms = await _checked(spec)
         async with self._writing() as connection:
-            newest = await _newest(connection, spec.name)
-            if newest is not None and newest.state != "retired" and _same(newest, spec):
-                return replace(spec, version=newest.version), False
-            numbered = replace(spec, version=1 if newest is None else newest.version + 1)
-            return numbered, await _insert(connection, numbered, has_arms, author, reason)
+            last = await newest(connection, spec.name)
+            if last is not None and last.state != "retired" and same(last, spec):
+                return replace(spec, version=last.version), False
+            numbered = replace(spec, version=1 if last is None else last.version + 1)
+            return numbered, await insert(connection, numbered, has_arms, author, reason)
 
     async def all(self) -> list[Registered]:
         """All policies that were ever registered, by name and version."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(_query(f"SELECT {_COLUMNS} FROM policies ORDER BY name, version"))
-            return [Registered(**row._mapping) for row in rows]
+            return await find(connection, "ORDER BY name, version")
 
     async def versions(self, name: str) -> list[Registered]:
         """All versions of a policy, in their order."""
@@ -106,7 +76,7 @@ class PolicyStore:
     async def get(self, key: str) -> Registered:
         """The policy ``name@version``. Raises ``NotFound``."""
         async with transaction(self._engine) as connection:
-            return await _get(connection, key)
+            return await get(connection, key)
 
     async def states(self) -> dict[str, PolicyState]:
         """The state of each policy, by ``name@version``."""
@@ -116,9 +86,9 @@ class PolicyStore:
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """The stored specifications of some policies."""
-        query = _query(
+        query = text(
             "SELECT name, version, spec AS body FROM policies WHERE name || '@' || version = ANY(:keys)"
-        )
+        ).columns(body=JSONB)
         async with transaction(self._engine) as connection:
             rows = await connection.execute(query, {"keys": list(keys)})
             return {f"{row.name}@{row.version}": row.body for row in rows}
@@ -129,7 +99,7 @@ class PolicyStore:
             query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
             return [f"{row.name}@{row.version}" for row in await connection.execute(text(query))]
 
-    async def retire(self, key: str) -> bool:
+    async def retire(self, key: str, author: str, reason: str = "") -> bool:
         """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.
 
         Raises
@@ -137,36 +107,48 @@ class PolicyStore:
         NotFound
             If there is no such policy.
         Conflict
-            If a placement uses it.
+            If a placement uses it, or it is built in.
         """
+        _not_built_in(key)
         async with self._writing() as connection:
-            found = await _get(connection, key)
+            found = await get(connection, key)
             if found.state == "retired":
                 return False
-            if used := await _placements_of(connection, key):
+            if used := await placements_of(connection, key):
                 raise Conflict(
                     f"{key} is in use in {', '.join(used)}; take it out there first (stage 'retired')"
                 )
             await connection.execute(
-                text(f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {_IS}"),
-                _parts(key),
+                text(f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {IS}"),
+                parts(key),
             )
+            await note(connection, key, "retired", author, reason)
             return True
 
-    async def revive(self, key: str) -> bool:
-        """Take a retired policy back; it starts warm again. False if it is not retired. Raises ``NotFound``."""
+    async def revive(self, key: str, author: str, reason: str = "") -> bool:
+        """Take a retired policy back; it starts warm again. False if it is not retired.
+
+        Raises
+        ------
+        NotFound
+            If there is no such policy.
+        Conflict
+            If it is built in.
+        """
+        _not_built_in(key)
         async with self._writing() as connection:
-            found = await _get(connection, key)
+            found = await get(connection, key)
             if found.state != "retired":
                 return False
             state = "registered" if learns(await asyncio.to_thread(build, found.spec)) else "live"
             await connection.execute(
                 text(
                     "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
-                    f" folded = 0, total = 0 WHERE {_IS}"
+                    f" folded = 0, total = 0 WHERE {IS}"
                 ),
-                {**_parts(key), "state": state},
+                {**parts(key), "state": state},
             )
+            await note(connection, key, "revived", author, reason)
             return True
 
     @asynccontextmanager
@@ -187,8 +169,8 @@ class PolicyStore:
         async with transaction(self._engine) as connection:
             if lock is not None:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-            query = text(f"SELECT state FROM policies WHERE {_IS} FOR UPDATE")
-            found = await connection.scalar(query, _parts(key))
+            query = text(f"SELECT state FROM policies WHERE {IS} FOR UPDATE")
+            found = await connection.scalar(query, parts(key))
             yield connection if found == state else None
 
     async def begin(self, key: str) -> bool:
@@ -197,9 +179,9 @@ class PolicyStore:
             begun = await connection.execute(
                 text(
                     "UPDATE policies SET state = 'folding', started_at = now(), finished_at = NULL, folded = 0,"
-                    f" total = 0, error = NULL WHERE {_IS} AND state IN ('registered', 'folding', 'failed')"
+                    f" total = 0, error = NULL WHERE {IS} AND state IN ('registered', 'folding', 'failed')"
                 ),
-                _parts(key),
+                parts(key),
             )
             return bool(begun.rowcount)
 
@@ -215,8 +197,8 @@ class PolicyStore:
         """Change what is known of a policy that is to be warmed up."""
         async with transaction(self._engine) as connection:
             await connection.execute(
-                text(f"UPDATE policies SET {what} WHERE {_IS} AND state IN ('registered', 'folding')"),
-                {**_parts(key), **values},
+                text(f"UPDATE policies SET {what} WHERE {IS} AND state IN ('registered', 'folding')"),
+                {**parts(key), **values},
             )
 
     @asynccontextmanager
@@ -237,22 +219,15 @@ async def finish(connection: AsyncConnection, key: str, folded: int) -> None:
     await connection.execute(
         text(
             "UPDATE policies SET state = 'live', finished_at = now(), folded = :folded, total = :folded"
-            f" WHERE {_IS}"
+            f" WHERE {IS}"
         ),
-        {**_parts(key), "folded": folded},
+        {**parts(key), "folded": folded},
     )
 
 
-_IS = "name = :name AND version = :version"
-
-
-def _parts(key: str) -> dict[str, Any]:
-    name, _, version = key.rpartition("@")
-    return {"name": name, "version": int(version) if version.isascii() and version.isdigit() else 0}
-
-
-def _query(sql: str) -> Any:
-    return text(sql).columns(body=JSONB)
+def _not_built_in(key: str) -> None:
+    if key in ALWAYS:
+        raise Conflict(f"{key} is built in: it is always there")
 
 
 async def _checked(spec: PolicySpec) -> bool:
@@ -266,60 +241,3 @@ async def _checked(spec: PolicySpec) -> bool:
             f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
         )
     return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time
-
-
-async def _get(connection: AsyncConnection, key: str) -> Registered:
-    query = _query(f"SELECT {_COLUMNS} FROM policies WHERE {_IS}")
-    row = (await connection.execute(query, _parts(key))).first()
-    if row is None:
-        raise NotFound("policy", key)
-    return Registered(**row._mapping)
-
-
-async def _newest(connection: AsyncConnection, name: str) -> Registered | None:
-    query = _query(f"SELECT {_COLUMNS} FROM policies WHERE name = :name ORDER BY version DESC LIMIT 1")
-    row = (await connection.execute(query, {"name": name})).first()
-    return None if row is None else Registered(**row._mapping)
-
-
-def _same(found: Registered, spec: PolicySpec) -> bool:
-    return dict(found.body) == spec_body(replace(spec, version=found.version))
-
-
-async def _insert(
-    connection: AsyncConnection, spec: PolicySpec, learns: bool, author: str, reason: str
-) -> bool:
-    inserted = await connection.execute(
-        text(
-            "INSERT INTO policies (name, version, spec, author, reason, state)"
-            " VALUES (:name, :version, cast(:spec AS jsonb), :author, :reason, :state) ON CONFLICT DO NOTHING"
-        ),
-        {
-            "name": spec.name,
-            "version": spec.version,
-            "spec": to_json(spec_body(spec)).decode(),
-            "author": author,
-            "reason": reason,
-            "state": "registered" if learns else "live",
-        },
-    )
-    if inserted.rowcount:
-        return True
-    if _same(await _get(connection, spec.key), spec):
-        return False
-    raise Conflict(
-        f"{spec.key} is registered with another specification, and versions never change; take the next"
-    )
-
-
-async def _placements_of(connection: AsyncConnection, key: str) -> list[str]:
-    """The placements in which a policy decides, or is a shadow."""
-    rows = await connection.execute(
-        text(
-            "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'deployment'"
-            " ORDER BY id, version DESC) d WHERE body ->> 'champion' = :key OR body #>> '{canary,policy}' = :key"
-            " OR body -> 'shadows' @> to_jsonb(cast(:key AS text)) ORDER BY id"
-        ),
-        {"key": key},
-    )
-    return [row.id for row in rows]

@@ -13,11 +13,12 @@ _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
 
 
+STATEMENT_S = 10.0
 PATIENT_S = 3600.0
 """For statements that read the whole log."""
 
 
-def make_engine(url: str, *, pool_size: int = 5, statement_s: float = 10.0) -> AsyncEngine:
+def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_S) -> AsyncEngine:
     """An engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),

@@ -11,8 +11,8 @@ from decisioning.catalog.shapes import CLASSES
 from decisioning.catalog.staging import rolled_back, staged, with_controls
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from decisioning.stores.catalogue import ANY_VERSION, CatalogueStore, Published
-from decisioning.stores.deployments import ALWAYS
-from decisioning.stores.policies import PolicyStore, Registered
+from decisioning.stores.policies import ALWAYS, PolicyStore
+from decisioning.stores.policy_rows import Registered
 
 Change = Callable[[Placement, Deployment], Deployment]
 TRIES = 5

@@ -118,7 +118,8 @@ async def test_what_is_not_a_specification(shop: Nextbest, document: str | bytes
 async def test_names_of_ours_are_taken(shop: Nextbest) -> None:
     for name in ("thompson", "calibrated", "caller", "history"):
         problem_of(await shop.api.call("POST", "/v1/policies", json=SPEC | {"name": name}), 409)
-    problem_of(await shop.api.call("POST", "/v1/policies/thompson/1/retire"), 409)
+    for change in ("retire", "revive"):
+        problem_of(await shop.api.call("POST", f"/v1/policies/thompson/1/{change}"), 409)
     problem_of(await shop.api.call("GET", "/v1/policies/nobody/1"), 404)
     problem_of(await shop.api.call("GET", "/v1/policies/nobody"), 404)
 
@@ -231,6 +232,39 @@ async def test_a_deleted_placement_takes_its_policies_along(shop: Nextbest) -> N
     await shop.api.ok("POST", "/v1/policies/leaver/1/retire")
     await place(shop, "gone")
     assert key not in await stages(shop.api, "gone")
+
+
+async def test_who_retires_and_revives_says_why(shop: Nextbest) -> None:
+    key = await register(shop, "comes-and-goes")
+    assert (await shop.api.ok("GET", "/v1/policies/comes-and-goes/1"))["changes"] == []
+    steps: list[tuple[str, str, Role, str]] = [
+        ("POST", "/retire", "scientist", "no good"),
+        ("POST", "/retire", "admin", "retired already: no change"),
+        ("POST", "/revive", "admin", "better than we thought"),
+        ("POST", "/revive", "scientist", "revived already: no change"),
+        ("DELETE", "", "scientist", ""),
+    ]
+    for method, path, role, reason in steps:
+        headers = {"X-Reason": reason} if reason else {}
+        answer = await shop.api.ok(method, f"/v1/policies/comes-and-goes/1{path}", role=role, headers=headers)
+    found = [(one["change"], one["author"], one["reason"]) for one in answer["changes"]]
+    assert found == [
+        ("retired", "test scientist", ""),
+        ("revived", "test admin", "better than we thought"),
+        ("retired", "test scientist", "no good"),
+    ]
+    times = [one["changed_at"] for one in answer["changes"]]
+    assert times == sorted(times, reverse=True)
+    assert answer["changes"][0]["changed_at"] == answer["retired_at"]
+    assert (answer["author"], answer["reason"]) == ("test admin", "")
+    every = {one["policy"]: one for one in await shop.api.ok("GET", "/v1/policies", role="ops")}
+    assert every[key] == answer
+    assert every["thompson@1"]["changes"] == []
+    long = await shop.api.call(
+        "POST", "/v1/policies/comes-and-goes/1/revive", headers={"X-Reason": "x" * 501}
+    )
+    problem_of(long, 422, "x-reason")
+    assert (await shop.api.ok("GET", "/v1/policies/comes-and-goes/1")) == answer
 
 
 async def test_a_retired_policy_leaves_its_decisions_behind(shop: Nextbest) -> None:

@@ -92,20 +92,6 @@ def use(api: Api, count: int, seed: int) -> list[str]:
     return made
 
 
-async def caught_up(found: Stores, key: str) -> bool:
-    """Whether a policy has been taught everything, and that is archived."""
-    ends = await found.reader.last_positions()
-    taught = await found.arms.load_positions(key)
-    archived = await found.archive.positions()
-    if any(
-        order(done.get(bucket, START)) < order(end)
-        for done in (taught, archived)
-        for bucket, end in ends.items()
-    ):
-        return False
-    return await found.archive.last_fold(key) == await found.arms.load_epoch(key)
-
-
 async def check_model(found: Stores, spec: PolicySpec) -> int:
     """The stored model is that of the archived log, bit for bit; returns the epoch."""
     policy = Roster([spec])[spec.key]
@@ -118,7 +104,7 @@ async def check_model(found: Stores, spec: PolicySpec) -> int:
 
 
 def wait_and_check(installation: Installation, spec: PolicySpec = SPEC) -> int:
-    eventually(lambda: run(installation, lambda found: caught_up(found, spec.key)), 30)
+    eventually(lambda: run(installation, lambda found: found.caught_up(spec.key)), 30)
     return int(run(installation, lambda found: check_model(found, spec)))
 
 

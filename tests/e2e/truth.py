@@ -41,10 +41,10 @@ class Stores:
         async with self.engine.connect() as connection:
             return list(await connection.execute(text(query), values))
 
-    async def caught_up(self) -> bool:
-        """Whether everything in the streams is folded and archived, folds included."""
+    async def caught_up(self, policy: str = POLICY) -> bool:
+        """Whether everything in the streams is folded for a policy, and archived, folds included."""
         ends = await self.reader.last_positions()
-        folded = await self.arms.load_positions(POLICY)
+        folded = await self.arms.load_positions(policy)
         archived = await self.archive.positions()
         if any(
             order(done.get(bucket, START)) < order(end)
@@ -52,7 +52,7 @@ class Stores:
             for bucket, end in ends.items()
         ):
             return False
-        return await self.archive.last_fold(POLICY) == await self.arms.load_epoch(POLICY)
+        return await self.archive.last_fold(policy) == await self.arms.load_epoch(policy)
 
     async def outcomes(self) -> list[Outcome]:
         """All archived outcomes that teach."""

@@ -305,19 +305,20 @@ def test_the_page_says_what_was_measured_and_nothing_else() -> None:
     assert block[0] == block[1] + measured + block[2]
 
 
-def test_what_does_not_play_again_is_kept() -> None:
-    def row(policy: str, mean: float) -> Row:
-        return Row(
-            stream="s",
-            policy=policy,
-            ours=False,
-            seeds=2,
-            mean_reward=mean,
-            ci95=(0, 1),
-            us_per_decision=1,
-            us_per_update=1,
-        )
+def row(policy: str, mean: float, *, ours: bool = False) -> Row:
+    return Row(
+        stream="s",
+        policy=policy,
+        ours=ours,
+        seeds=2,
+        mean_reward=mean,
+        ci95=(0, 1),
+        us_per_decision=1,
+        us_per_update=1,
+    )
 
+
+def test_what_does_not_play_again_is_kept() -> None:
     old = (
         [row("random", 0.1), row("calibrated", 0.2), row("gittins", 0.3)],
         seeds({"random": [0.1, 0.1], "calibrated": [0.2, 0.2], "gittins": [0.3, 0.3]}),
@@ -332,19 +333,7 @@ def test_what_does_not_play_again_is_kept() -> None:
 def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench:learning -->\nold\n<!-- /bench -->\nafter\n")
-    rows = [
-        Row(
-            stream="s",
-            policy=name,
-            ours=ours,
-            seeds=2,
-            mean_reward=mean,
-            ci95=(0, 1),
-            us_per_decision=1,
-            us_per_update=1,
-        )
-        for name, ours, mean in (("calibrated", True, 0.6), ("other", False, 0.5))
-    ]
+    rows = [row("calibrated", 0.6, ours=True), row("other", 0.5)]
     found = seeds({"calibrated": [0.6, 0.6], "other": [0.5, 0.5]})
     for _ in range(2):
         assert report.rewrite(page, rows, found)

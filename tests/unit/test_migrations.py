@@ -60,3 +60,21 @@ def test_the_audit_trail_only_grows(url: str, statement: str) -> None:
     with pytest.raises(asyncpg.RestrictViolationError, match="audit trail"):
         run(url, statement)
     run(url, INSERT + "(2, 'offer', 'a', null, 'x')")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE policy_changes SET reason = 'another'", "DELETE FROM policy_changes", "TRUNCATE policy_changes"],
+)
+def test_who_retired_a_policy_is_not_forgotten(url: str, statement: str) -> None:
+    migrations.upgrade(url)
+    run(url, "INSERT INTO policies (name, version, spec, author) VALUES ('spring', 1, '{}', 'x')")
+    noted = "INSERT INTO policy_changes (name, version, change, author) VALUES ('spring', 1, 'retired', 'x')"
+    run(url, noted)
+    with pytest.raises(asyncpg.RestrictViolationError, match="audit trail"):
+        run(url, statement)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        run(url, "DELETE FROM policies")
+    run(url, noted)
+    migrations.downgrade(url, "0009")
+    migrations.upgrade(url)

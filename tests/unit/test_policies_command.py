@@ -1,6 +1,7 @@
 """`nextbest policies`, on a real database: the life of a policy from the command line."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.commands.terminal import author
 from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.postgres import make_engine, transaction
@@ -76,8 +78,14 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
     assert "random@1  built in\n" in listed
     assert "in use in home" in nextbest("retire", "spring@1", status=1).stderr
     assert "thompson@1 is champion" in nextbest("rollback", "--placement", "home").stdout
-    assert "spring@1 is retired" in nextbest("retire", "spring@1").stdout
+    assert "spring@1 is retired" in nextbest("retire", "spring@1", "--reason", "summer").stdout
     assert "already" in nextbest("retire", "spring@1").stdout
+    assert "spring@1 is revived" in nextbest("revive", "spring@1", "--reason", "spring again").stdout
+    assert "not retired" in nextbest("revive", "spring@1").stdout
+    changes = re.findall(
+        r"^# (\w+): [-0-9]+ [0-9:]+, (.*): (.*)$", nextbest("show", "spring").stdout, re.MULTILINE
+    )
+    assert changes == [("revived", author(), "spring again"), ("retired", author(), "summer")]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +94,8 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
         (("show", "nobody"), "no policy"),
         (("show", "nobody@1"), "no policy"),
         (("retire", "nobody@1"), "no policy"),
+        (("revive", "nobody@1"), "no policy"),
+        (("retire", "thompson@1"), "built in"),
         (("rollback", "--placement", "nowhere"), "no placement"),
         (("stage", "random@1", "shadow", "--placement", "nowhere"), "no placement"),
         (("stage", "random@1", "canary", "--placement", "home", "--share", "2"), "share"),

@@ -15,7 +15,7 @@ from decisioning.catalog.view import PlacementView
 from decisioning.engine import Contest, Selection, select
 from decisioning.records import Decided, Outcome
 from decisioning.roles import as_seen
-from decisioning.service.replay import contest_of
+from decisioning.service.logged import contest_of
 
 START_MS = 1_750_000_000_000
 PLACEMENT = "home"

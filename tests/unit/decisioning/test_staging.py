@@ -5,11 +5,10 @@ from typing import get_args
 
 import pytest
 
-from decisioning.catalog.deployment import Canary, ControlGroup, Deployment, Stage
+from decisioning.catalog.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.catalog.model import Placement
 from decisioning.catalog.staging import (
     NEXT,
-    champion_of,
     rolled_back,
     stage_of,
     staged,

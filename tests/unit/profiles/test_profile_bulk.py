@@ -1,7 +1,6 @@
 """Whole files into real servers, from one importer and from several at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pyarrow as pa
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.codec import TOMBSTONE, encode
 from profiles.customer import Customer, Profile
@@ -17,37 +16,19 @@ from profiles.errors import ProfilesUnavailable
 from profiles.importing import customers, open_customers, open_propensities, propensities
 from profiles.stores import BulkLoader, ProfileStore
 from profiles.stores.staging import customer_rows, propensity_rows, stage
+from tests.unit.profiles.conftest import key_of
 
 OFFERS = [f"o{number}" for number in range(20)]
 
 
-def key_of(customer_id: str) -> str:
-    return f"nb:{{b0}}:profile:{customer_id}"
-
-
-@pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
-    made = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with made.begin() as connection:
+@pytest.fixture(autouse=True)
+async def offers_alone(engine: AsyncEngine) -> None:
+    """Each test begins with all offers, and without customers."""
+    async with engine.begin() as connection:
         for offer_id in OFFERS:
             insert = "INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"
             await connection.execute(text(insert), {"id": offer_id})
         await connection.execute(text("TRUNCATE customers, propensities"))
-    yield made
-    await made.dispose()
-
-
-@pytest.fixture
-async def cache(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
-    await client.flushdb()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def store(engine: AsyncEngine, cache: Redis) -> ProfileStore:
-    return ProfileStore(engine, cache, key_of)
 
 
 @pytest.fixture

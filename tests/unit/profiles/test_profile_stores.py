@@ -15,12 +15,9 @@ from profiles.codec import TOMBSTONE, decode, encode
 from profiles.customer import Customer, Profile
 from profiles.errors import InvalidCustomer, ProfilesUnavailable
 from profiles.stores import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S, READ_TIMEOUT_S, ProfileStore
+from tests.unit.profiles.conftest import key_of
 
 NUMBERS = {"o1": 3, "o2": 1}
-
-
-def key_of(customer_id: str) -> str:
-    return f"nb:{{b0}}:profile:{customer_id}"
 
 
 def customer(customer_id: str, *, ads: tuple[str, ...] = ("email",)) -> Customer:
@@ -32,26 +29,6 @@ def customer(customer_id: str, *, ads: tuple[str, ...] = ("email",)) -> Customer
         {"golf": 0.5},
         {"ads": ads},
     )
-
-
-@pytest.fixture
-async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
-    made = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    yield made
-    await made.dispose()
-
-
-@pytest.fixture
-async def cache(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
-    await client.flushdb()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def store(engine: AsyncEngine, cache: Redis) -> ProfileStore:
-    return ProfileStore(engine, cache, key_of)
 
 
 async def put_scores(engine: AsyncEngine, customer_id: str, scores: str) -> None:

@@ -1,0 +1,175 @@
+"""Rows of policies in Postgres: what was registered, and who retired or revived it, when and why."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bandits.policy import PolicySpec
+from bandits.specification import parse_spec, spec_body
+from decisioning.errors import Conflict, NotFound
+
+PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
+"""``registered``: waits for its warm start; ``folding``: the archived log is being folded into its arms; ``live``: it
+is as warm as can be, and may decide; ``failed``: its warm start failed, and will be tried again; ``retired``: it learns
+no more, and has no arms."""
+Change = Literal["retired", "revived"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """One change of a policy after it was registered."""
+
+    change: Change
+    author: str
+    reason: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered policy. ``folded`` of ``total`` archived outcomes have been read by its warm start.
+
+    ``changes``: who retired or revived it, the last one first.
+    """
+
+    name: str
+    version: int
+    body: Mapping[str, Any]
+    author: str
+    reason: str
+    created_at: datetime
+    retired_at: datetime | None
+    state: PolicyState
+    folded: int
+    total: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    changes: tuple[PolicyChange, ...]
+
+    @property
+    def key(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    @cached_property
+    def spec(self) -> PolicySpec:
+        """The specification. Raises ``PolicyParameterError`` if it cannot be used here."""
+        return parse_spec(self.body)
+
+
+IS = "name = :name AND version = :version"
+"""Picks the row of one policy, by its ``parts``."""
+
+_CHANGES = (
+    "(SELECT coalesce(jsonb_agg(jsonb_build_object('change', change, 'author', author, 'reason', reason,"
+    " 'changed_at', changed_at) ORDER BY change_id DESC), '[]') FROM policy_changes"
+    " WHERE (policy_changes.name, policy_changes.version) = (policies.name, policies.version))"
+)
+_SELECT = (
+    "SELECT name, version, spec AS body, author, reason, created_at, retired_at, state, folded, total, started_at,"
+    f" finished_at, error, {_CHANGES} AS changes FROM policies"
+)
+
+
+def parts(key: str) -> dict[str, Any]:
+    """Name and version of ``name@version``, as parameters; version 0, which nothing has, if there is none."""
+    name, _, version = key.rpartition("@")
+    return {"name": name, "version": int(version) if version.isascii() and version.isdigit() else 0}
+
+
+async def find(
+    connection: AsyncConnection, rest: str, values: Mapping[str, Any] | None = None
+) -> list[Registered]:
+    """The policies that ``rest`` of the query picks, in its order."""
+    query = text(f"{_SELECT} {rest}").columns(body=JSONB, changes=JSONB)
+    rows = await connection.execute(query, values)
+    return [Registered(**{**row._mapping, "changes": _changes(row.changes)}) for row in rows]
+
+
+def _changes(found: Iterable[Mapping[str, Any]]) -> tuple[PolicyChange, ...]:
+    return tuple(
+        PolicyChange(c["change"], c["author"], c["reason"], _instant(c["changed_at"])) for c in found
+    )
+
+
+def _instant(written: str) -> datetime:
+    """A time as JSON has it, which is in the database's own time zone."""
+    return datetime.fromisoformat(written).astimezone(UTC)
+
+
+async def get(connection: AsyncConnection, key: str) -> Registered:
+    """The policy ``name@version``. Raises ``NotFound``."""
+    found = await find(connection, f"WHERE {IS}", parts(key))
+    if not found:
+        raise NotFound("policy", key)
+    return found[0]
+
+
+async def newest(connection: AsyncConnection, name: str) -> Registered | None:
+    """The highest version of a policy, if there is any."""
+    found = await find(connection, "WHERE name = :name ORDER BY version DESC LIMIT 1", {"name": name})
+    return found[0] if found else None
+
+
+def same(found: Registered, spec: PolicySpec) -> bool:
+    """Whether a policy is specified by ``spec``, apart from its version."""
+    return dict(found.body) == spec_body(replace(spec, version=found.version))
+
+
+async def insert(
+    connection: AsyncConnection, spec: PolicySpec, learns: bool, author: str, reason: str
+) -> bool:
+    """Add a policy; False if exactly this one is there. Raises ``Conflict`` if another one has its version."""
+    inserted = await connection.execute(
+        text(
+            "INSERT INTO policies (name, version, spec, author, reason, state)"
+            " VALUES (:name, :version, cast(:spec AS jsonb), :author, :reason, :state) ON CONFLICT DO NOTHING"
+        ),
+        {
+            "name": spec.name,
+            "version": spec.version,
+            "spec": to_json(spec_body(spec)).decode(),
+            "author": author,
+            "reason": reason,
+            "state": "registered" if learns else "live",
+        },
+    )
+    if inserted.rowcount:
+        return True
+    if same(await get(connection, spec.key), spec):
+        return False
+    raise Conflict(
+        f"{spec.key} is registered with another specification, and versions never change; take the next"
+    )
+
+
+async def note(connection: AsyncConnection, key: str, change: Change, author: str, reason: str) -> None:
+    """Note who retired or revived a policy, in the transaction that does it."""
+    await connection.execute(
+        text(
+            "INSERT INTO policy_changes (name, version, change, author, reason)"
+            " VALUES (:name, :version, :change, :author, :reason)"
+        ),
+        {**parts(key), "change": change, "author": author, "reason": reason},
+    )
+
+
+async def placements_of(connection: AsyncConnection, key: str) -> list[str]:
+    """The placements in which a policy decides, or is a shadow."""
+    rows = await connection.execute(
+        text(
+            "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'deployment'"
+            " ORDER BY id, version DESC) d WHERE body ->> 'champion' = :key OR body #>> '{canary,policy}' = :key"
+            " OR body -> 'shadows' @> to_jsonb(cast(:key AS text)) ORDER BY id"
+        ),
+        {"key": key},
+    )
+    return [row.id for row in rows]
