@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bandits.apprentice import ApprenticePolicy
+from bandits.apprentice import CAUTION, ApprenticePolicy
 from bandits.exploration import pick
 from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, IntArray, Observation, Policy, PolicySpec
@@ -35,7 +35,6 @@ CHOICES = (100, 300, 1000, 3000)
 """After how many of the caller's choices agreement is measured; the last is the end of apprentice mode."""
 PHASES = (500, 2000, 5000)
 """Ends of the phases after apprentice mode, in decisions."""
-ALGORITHMS = ("apprentice", "calibrated")
 CALLERS = ("good", "wrong for some", "careless")
 AT_ONCE = 10
 """Outcomes that are folded together."""
@@ -212,12 +211,13 @@ def lived(
     return Life(*taught(town, pupil, choices, asked, rng), *let_go(town, pupil, phases, rng))
 
 
-def measure(seeds: int) -> list[dict[str, Any]]:
+def measure(seeds: int, caution: float = CAUTION) -> list[dict[str, Any]]:
     """For each caller and policy the means over seeds, and the standard errors of what was gained on the caller."""
     rows = []
     for caller in CALLERS:
-        for algorithm in ALGORITHMS:
-            lives = [lived(caller, partial(Pupil, algorithm), seed) for seed in range(seeds)]
+        for algorithm, parameters in (("apprentice", {"caution": caution}), ("calibrated", {})):
+            make = partial(Pupil, algorithm, parameters)
+            lives = [lived(caller, make, seed) for seed in range(seeds)]
             ours, theirs = (np.array([getattr(life, who) for life in lives]) for who in ("policy", "caller"))
             gained = ours - theirs
             rows.append(
@@ -266,10 +266,12 @@ def main() -> None:
     """Measure, print the tables, and write the figures to ``benchmarks/results/apprentice.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.apprentice", description=__doc__)
     parser.add_argument("--seeds", type=int, default=6, help="towns for each caller, at least 2")
+    parser.add_argument("--caution", type=float, help="another caution; then nothing is written")
     options = parser.parse_args()
-    rows = measure(options.seeds)
+    rows = measure(options.seeds, CAUTION if options.caution is None else options.caution)
     figures = {"seeds": options.seeds, "choices": list(CHOICES), "phases": list(PHASES), "rows": rows}
-    RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if options.caution is None:
+        RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(tables(rows))
 
 
