@@ -311,3 +311,15 @@ def test_a_good_caller_is_not_left_for_nothing() -> None:
 def test_worlds_have_choices_of_the_caller() -> None:
     policy = apprentice()
     assert policy.prepare(world(policy, 20, seed=1).sums).likeness.chosen.any()
+
+
+def test_a_score_does_not_depend_on_who_else_is_asked_about() -> None:
+    imitation, rng = Imitation(12), np.random.default_rng(8)
+    own = np.zeros((40, imitation.width))
+    for _ in range(600):
+        own[rng.integers(40)] += imitation.contribution(rng.normal(0, 1, 12))
+    shared, x = own.sum(axis=0), rng.normal(0, 1, 12)
+    found = imitation.scores(imitation.prepare(own, shared), x)
+    for rows in (*([row] for row in range(40)), [3, 39], list(range(17)), list(range(39, -1, -1))):
+        alone = imitation.scores(imitation.prepare(own[rows], shared), x)
+        assert alone.tolist() == found[rows].tolist()
