@@ -128,6 +128,8 @@ class Pupil:
 
     def fold(self) -> None:
         """Learn what was told."""
+        if not self._waiting:
+            return
         for seen in self._waiting:
             fields, delta = contributions(self.policy, seen, NOW_S)
             for field in fields:
