@@ -85,8 +85,8 @@ class Layout:
         Each of ``count`` contributions is off by half a ``QUANTUM`` an element at most, and so what is never negative
         may become so where a column hardly varies. The largest such error is added to the diagonal.
         """
-        slack = np.maximum(count, 0.0) * (self.columns * QUANTUM / 2.0)
-        a.reshape(*a.shape[:-2], -1)[..., :: self.columns + 1] += slack[..., None]
+        slack = count * (self.columns * QUANTUM / 2.0)
+        np.einsum("...ii->i...", a)[:] += slack
 
 
 @dataclass(frozen=True, slots=True)

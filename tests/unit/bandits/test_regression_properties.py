@@ -84,21 +84,22 @@ def test_a_missing_number_counts_as_the_mean(monkeypatch: pytest.MonkeyPatch) ->
     assert high > mean + 0.2
 
 
-def test_scales_change_seldom() -> None:
+@pytest.mark.parametrize("spread", [0.25, 0.33, 0.4, 0.5, 0.58])
+def test_scales_change_seldom(spread: float) -> None:
     """A new scale costs a new posterior for every offer."""
     design = Design.of(Columns(3, scaled=[(0, None), (1, 2)]))
     rng = np.random.default_rng(4)
     moments, changes, before = np.zeros((4, 4)), [], design.scale(np.zeros((4, 4)))
     for k in range(4000):
         missing = rng.random() < 0.2
-        z = np.array([1.0, rng.normal(0.7, 0.3), 0.0 if missing else rng.exponential(), float(missing)])
+        z = np.array([1.0, rng.normal(0.7, spread), 0.0 if missing else rng.exponential(), float(missing)])
         moments += 0.15 * np.outer(z, z)
         scale = design.scale(moments)
         if not scale.same(before):
             changes.append(k)
         before = scale
-    assert 0 < len(changes) < 100
-    assert sum(k >= 1000 for k in changes) < 10
+    assert 0 < len(changes) < 60
+    assert sum(k >= 1000 for k in changes) <= 30
 
 
 @pytest.mark.parametrize("algorithm", ["linear_thompson", "logistic_thompson", "lin_ucb", "squarecb"])
