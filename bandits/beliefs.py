@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from bandits.beta_arms import BetaArmsPolicy
+from bandits.design import Columns
 from bandits.intervals import Z95
 from bandits.policy import FloatArray, Policy, Sums
 from bandits.regression_policy import RegressionPolicy
@@ -55,7 +56,7 @@ def _of_levels(policy: BetaArmsPolicy, sums: Sums) -> Beliefs:
 def _of_typical_requests(policy: RegressionPolicy, sums: Sums) -> Beliefs:
     regression = policy.regression
     posterior = regression.prepare(sums)
-    z = posterior.scaling @ _typical(policy, sums).T
+    z = _typical(policy, sums)
     projected = posterior.project(z)
     predictor = posterior.mean(projected)
     deviation = np.sqrt(posterior.variance(projected, z) * policy.link.noise(posterior.own, sums.shared))
@@ -68,13 +69,14 @@ def _of_typical_requests(policy: RegressionPolicy, sums: Sums) -> Beliefs:
     )
 
 
-def _typical(policy: RegressionPolicy, sums: Sums) -> FloatArray:
-    """The mean columns of the requests that each offer was shown to: shape ``(n, width of the design)``."""
+def _typical(policy: RegressionPolicy, sums: Sums) -> Columns:
+    """The mean columns of the requests that each offer was shown to."""
     layout, design = policy.regression.layout, policy.design
     unknown = design.row(np.zeros(design.common - 1), float("nan"))
     shared = _mean(layout.read(sums.shared)[0][0], unknown)
     first = layout.read(sums.own)[0][:, 0]
-    return np.stack([_mean(row, shared) for row in first]) if len(first) else np.zeros((0, design.width))
+    own = np.array([_mean(row, shared) for row in first]).reshape(len(first), design.width)
+    return Columns(np.zeros(0), own.T)
 
 
 def _mean(first: FloatArray, otherwise: FloatArray) -> FloatArray:

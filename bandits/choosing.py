@@ -35,10 +35,10 @@ def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) ->
     contest = scores * exact
 
     def distribution(available: BoolArray) -> FloatArray:
-        if not exact[available].any():  # every draw is a tie
+        if not (exact * available).any():  # every draw is a tie
             return with_floor(available.astype(np.float64), available, epsilon)
         left = contest if available.all() else np.where(available, contest, contest.dtype.type(-1.0))
-        wins = np.bincount(np.argmax(left, axis=1), minlength=left.shape[1])
+        wins = np.bincount(left.argmax(axis=1), minlength=left.shape[1])
         return with_floor(wins.astype(np.float64), available, epsilon)
 
     return distribution

@@ -79,4 +79,8 @@ class ForwardDecay:
 
 def quantised(contribution: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round to multiples of ``QUANTUM``, so that sums are exact and free of order. Zero is never negative."""
-    return np.rint(contribution / QUANTUM) * QUANTUM + 0.0
+    rounded = contribution / QUANTUM
+    np.rint(rounded, out=rounded)
+    rounded *= QUANTUM
+    rounded += 0.0
+    return rounded

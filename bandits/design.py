@@ -5,7 +5,7 @@ and, if the precomputed propensity ``q`` is a feature, ``l = logit(q) / 4`` and 
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ LOGIT_SCALE = 4.0
 _TINY = 1e-6
 _GUESS, _GUESS_WEIGHT = 1 / 8, 1.0
 _LEAST = 1 / 256
+_GRID = -1.2
 
 
 def logit(p: ArrayLike) -> FloatArray:
@@ -31,16 +32,12 @@ def logit(p: ArrayLike) -> FloatArray:
 
 def sigmoid(s: NDArray[Any]) -> NDArray[Any]:
     """``1 / (1 + exp(-s))``; beyond 30 either way nothing changes any more. Keeps the type of its argument."""
-    p: NDArray[Any] = 1.0 / (1.0 + np.exp(-np.clip(s, -30.0, 30.0)))
-    return p
+    e: NDArray[Any] = np.exp(-np.minimum(np.maximum(s, -30.0), 30.0))  # np.clip is slow on small arrays
+    e += 1.0
+    return 1.0 / e
 
 
-@cache
-def _places(columns: tuple[int, ...]) -> NDArray[np.intp]:
-    return np.array(columns, dtype=np.intp)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Design:
     """Which columns there are.
 
@@ -64,6 +61,10 @@ class Design:
         width = common + 2 * encoder.propensity
         return cls(width, common, tuple(value for value, _ in pairs), tuple(none for _, none in pairs))
 
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return np.array(self.numeric, dtype=np.intp), np.array(self.missing, dtype=np.intp)
+
     @property
     def propensity(self) -> bool:
         """Whether there are columns that differ from candidate to candidate."""
@@ -80,67 +81,80 @@ class Design:
             z[self.common + 1] = 0.0 if known else 1.0
         return z
 
-    def scaling(self, second_moments: FloatArray) -> FloatArray:
-        r"""The map that puts numeric columns on one scale: a matrix ``M`` of shape ``(width, width)``.
+    def scale(self, moments: FloatArray) -> "Scale":
+        r"""The scale of numeric columns: means and deviations over all that was ever observed.
 
-        ``second_moments`` is the sum of ``w z z'`` over all that was ever observed, shape ``(width, width)``: its
-        first row and its diagonal hold what is needed for means and variances. With ``z`` a candidate's columns,
-        ``M z`` has ``(x_i - mean_i) / deviation_i`` in a numeric column, and 0 (the mean) where the value is missing.
+        ``moments``: the sum of ``w z z'``, shape ``(width, width)``: its first row and its diagonal tell.
 
-        Means are rounded to a quarter of a deviation, deviations to powers of the square root of two, so that ``M``
-        changes rarely: a change costs a new posterior for every offer. A deviation of 1/8 counts as seen with a weight
-        of 1 beforehand, and 1/256 is the least, so that a value unlike the few before it is no wonder.
+        Both are rounded, deviations to powers of two times a constant and means to whole deviations (to quarters, where
+        they stand for missing values), so that the scale changes rarely: a change costs a new posterior for every
+        offer. The constant is such that columns with a range
+        that is even, two or three deviations wide on each side are far from where rounding changes. A deviation
+        of 1/8 counts as seen with a weight of 1 beforehand, and 1/256 is the least, so that a value unlike the few
+        before it is no wonder.
         """
-        scaling = np.eye(self.width)
-        if not self.numeric:
-            return scaling
-        columns, missing = self._numeric()
-        first = second_moments[0]
+        columns, missing = self._places
+        first = moments[0]
         weight = np.maximum(first[0] - np.where(missing > 0, first[missing], 0.0), 0.0)
         seen = np.maximum(weight, 1.0)
         mean = first[columns] / seen
-        variance = np.maximum(second_moments[columns, columns] / seen - mean * mean, 0.0)
+        variance = np.maximum(moments.diagonal()[columns] / seen - mean * mean, 0.0)
         variance = (weight * variance + _GUESS_WEIGHT * _GUESS**2) / (weight + _GUESS_WEIGHT)
-        deviation = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST**2))) / 2.0)
-        mean = np.rint(mean / (deviation / 4.0)) * (deviation / 4.0)
-        scaling[columns, columns] = 1.0 / deviation
-        scaling[columns, 0] = -mean / deviation
+        deviation = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST**2)) * 0.5 - _GRID) + _GRID)
+        step = deviation * np.where(missing > 0, 0.25, 1.0)
+        return Scale(np.rint(mean / step) * step + 0.0, deviation)  # + 0.0: zero is never negative
+
+    def unscaling(self, scale: "Scale") -> FloatArray:
+        """The matrix that gives columns back as they were from scaled ones: shape ``(width, width)``.
+
+        A scaled numeric column is ``(value - mean) / deviation``, and 0 (the mean) where the value is missing.
+        """
+        unscaling = np.eye(self.width)
+        columns, missing = self._places
+        unscaling[columns, columns] = scale.deviation
+        unscaling[columns, 0] = scale.mean
         some = missing > 0
-        scaling[columns[some], missing[some]] = (mean / deviation)[some]
-        return scaling
+        unscaling[columns[some], missing[some]] = -scale.mean[some]
+        return unscaling
 
-    def scaled(self, scaling: FloatArray, parameters: FloatArray) -> FloatArray:
-        """The parameters of scaled columns that mean the same: ``t`` with ``M' t = parameters``, shape ``(width,)``."""
-        result = parameters.copy()
-        if self.numeric:
-            columns, _ = self._numeric()
-            result[columns] = 0.0
-            slopes = parameters[columns] / scaling[columns, columns]
-            result -= slopes @ scaling[columns]
-            result[columns] = slopes
-        return result
-
-    def _numeric(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        return _places(self.numeric), _places(self.missing)
-
-    def columns(self, scaling: FloatArray, x: FloatArray, prior: ArrayLike) -> FloatArray:
-        """The scaled columns of ``n`` candidates, shape ``(width, n)``, or ``(width,)`` if all have the same.
+    def columns(self, x: FloatArray, prior: ArrayLike) -> "Columns":
+        """The columns of ``n`` candidates.
 
         What is in a candidate's column depends on that candidate alone, bit for bit.
         """
-        z = np.zeros(self.width)
-        z[0] = 1.0
-        z[1 : self.common] = x
+        common = np.empty(self.common)
+        common[0] = 1.0
+        common[1:] = x
         if not self.propensity:
-            return scaling @ z
+            return Columns(common, None)
         prior = np.asarray(prior, dtype=np.float64)
         none = np.isnan(prior)
-        each = np.empty((self.width, len(prior)))
-        each[: self.common] = (scaling[: self.common, : self.common] @ z[: self.common])[:, None]
-        at = self.common
-        each[at] = 0.0
-        each[at + 1] = none
+        own = np.zeros((2, len(prior)))
+        own[1] = none
         if not none.all():
-            known = logit(np.where(none, 0.5, prior)) * (scaling[at, at] / LOGIT_SCALE) + scaling[at, 0]
-            each[at] = np.where(none, 0.0, known)
-        return each
+            own[0] = np.where(none, 0.0, logit(np.where(none, 0.5, prior)) / LOGIT_SCALE)
+        return Columns(common, own)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Means and deviations of numeric columns, rounded; shape ``(k,)`` each."""
+
+    mean: FloatArray
+    deviation: FloatArray
+
+    def same(self, other: "Scale") -> bool:
+        """Whether both are the same, bit for bit."""
+        return (
+            self.mean.tobytes() == other.mean.tobytes()
+            and self.deviation.tobytes() == other.deviation.tobytes()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """``common``: the columns that all candidates share, which come first. ``own``: the others, ``(..., n)``, or
+    ``None`` if there are none."""
+
+    common: FloatArray
+    own: FloatArray | None

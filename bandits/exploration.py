@@ -23,14 +23,14 @@ def with_floor(wins: FloatArray, available: BoolArray, epsilon: float) -> FloatA
     """
     n = np.count_nonzero(available)
     floor = epsilon / n
-    probabilities: FloatArray = np.where(available, floor + (1.0 - epsilon) * (wins / wins.sum()), 0.0)
-    return probabilities
+    probabilities: FloatArray = floor + (1.0 - epsilon) * (wins / wins.sum())
+    return probabilities if n == len(available) else np.where(available, probabilities, 0.0)
 
 
 def pick(probabilities: FloatArray, u: float) -> int:
     """The index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
-    cumulative = np.cumsum(probabilities)
-    index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+    cumulative = probabilities.cumsum()
+    index = int(cumulative.searchsorted(u * cumulative[-1], side="right"))
     if index >= len(probabilities) or probabilities[index] <= 0.0:
         index = int(np.flatnonzero(probabilities)[-1])
     return index

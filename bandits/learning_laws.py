@@ -57,7 +57,8 @@ def learns_finite_numbers(policy: Policy) -> None:
     rng, none = np.random.default_rng(13), float("nan")
     for reward, prior in product((0.0, 0.25, 1.0), (0.0, 1e-6, 0.3, 1.0, none)):
         for estimate in (none, 0.0, 0.02, 1.0):
-            seen = observation(policy, 7, reward, prior, estimate, made_up_facts(policy.encoder, rng))
+            facts = made_up_facts(policy.encoder, rng)
+            seen = observation(policy, 7, reward, prior, estimate, facts, by_caller=reward != 0.25)
             before = fingerprint(seen)
             learned = policy.learn(seen)
             require(learned.shape == (policy.width,), f"learn gave shape {learned.shape}")

@@ -58,7 +58,7 @@ class Observation:
 
     ``prior`` is the precomputed propensity that the decision used, NaN where there was none; ``estimate`` is what
     the deciding policy expected of this offer, NaN if that is not known. ``x`` and ``facts``: as in ``Candidates``,
-    encoded from the facts as they were logged.
+    encoded from the facts as they were logged. ``by_caller``: the offer was the caller's own choice, no policy's.
     """
 
     offer: int
@@ -67,6 +67,7 @@ class Observation:
     x: FloatArray = field(default_factory=lambda: NO_FEATURES)
     estimate: float = float("nan")
     facts: Facts = field(default_factory=lambda: NO_FACTS)
+    by_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bandits import plugins
+from bandits.apprentice import ApprenticePolicy
 from bandits.calibrated import CalibratedPolicy
 from bandits.epsilon_greedy import EpsilonGreedyPolicy
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
@@ -28,6 +29,7 @@ ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
         "random": RandomPolicy,
         "propensity": PropensityPolicy,
         "calibrated": CalibratedPolicy,
+        "apprentice": ApprenticePolicy,
         "linear_thompson": LinearThompsonPolicy,
         "lin_ucb": LinUCBPolicy,
         "logistic_thompson": LogisticThompsonPolicy,

@@ -23,14 +23,16 @@ up to the variance of the noise. What an offer's parameters are centred at, ``c`
 That the shared parameters are uncertain themselves is not counted: it moves all offers alike, and so no choice.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv
 
-from bandits.design import Design
+from bandits.decay import QUANTUM
+from bandits.design import Columns, Design, Scale
 from bandits.policy import FloatArray, Sums
 
 Share = Literal["none", "shrink", "all"]
@@ -77,13 +79,22 @@ class Layout:
         a: FloatArray = sums.take(self.square, axis=-1)
         return a, sums[..., -self.columns :]
 
+    def positive(self, a: FloatArray, count: FloatArray | np.float64) -> None:
+        """Make up for the rounding of contributions in matrices of shape ``(..., D, D)``, which are changed.
+
+        Each of ``count`` contributions is off by half a ``QUANTUM`` an element at most, and so what is never negative
+        may become so where a column hardly varies. The largest such error is added to the diagonal.
+        """
+        slack = count * (self.columns * QUANTUM / 2.0)
+        np.einsum("...ii->i...", a)[:] += slack
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is believed before anything is observed.
 
-    ``mean``: parameters of the columns as they are (not scaled), shape ``(D,)``. ``precision``: of parameters of scaled
-    columns around it. ``deviation``: precision of an offer's parameters around the shared ones.
+    ``mean``: parameters of the columns, shape ``(D,)``. ``precision``: of parameters of scaled columns around it.
+    ``deviation``: precision of an offer's parameters around the shared ones, for scaled columns.
     """
 
     mean: FloatArray
@@ -93,38 +104,63 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """The prior on a scale: precision matrices for columns as they are, shape ``(D, D)``.
+
+    ``shared``: of the shared parameters around the prior's mean; ``pull``: that matrix times the mean. ``own``: of an
+    offer's parameters around what they are centred at.
+    """
+
+    scale: Scale
+    shared: FloatArray
+    pull: FloatArray
+    own: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class Posterior:
     """The posteriors of ``n`` offers, with the offers along the last axis.
 
-    ``own``: the sums they follow from, ``(n, width)``. ``scaling``: see ``Design.scaling``. ``pull``: ``tau c``,
-    ``(D,)``. ``covariance``: ``S``, ``(D, D, n)``; ``response``: ``b``, ``(D, n)``.
+    ``own``: the sums they follow from, ``(n, width)``. ``scaled``: the prior that they were made with. ``pull``:
+    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D,)``. ``covariance``: ``S``,
+    ``(D, D, n)``; ``response``: ``b``, ``(D, n)``.
     """
 
     own: FloatArray
-    scaling: FloatArray
+    scaled: Scaled
     pull: FloatArray
     covariance: FloatArray
     response: FloatArray
 
-    def project(self, z: FloatArray) -> FloatArray:
-        """``S z`` for columns of shape ``(D,)`` or ``(D, n)``: shape ``(D, n)``."""
+    def project(self, z: Columns) -> FloatArray:
+        """``S z``: shape ``(D, n)``."""
         # Plain einsum adds up element by element along the offers: no result depends on how many there are.
-        each = "jin,j->in" if z.ndim == 1 else "jin,jn->in"
-        projected: FloatArray = np.einsum(each, self.covariance, z, optimize=False)
+        k = len(z.common)
+        projected: FloatArray = np.einsum("jin,j->in", self.covariance[:k], z.common)
+        if z.own is not None:
+            projected += np.einsum("jin,jn->in", self.covariance[k:], z.own)
         return projected
 
     def mean(self, projected: FloatArray) -> FloatArray:
         """The expected linear predictor: shape ``(n,)``."""
         return _dot(projected, self.response + self.pull[:, None])
 
-    def variance(self, projected: FloatArray, z: FloatArray) -> FloatArray:
+    def variance(self, projected: FloatArray, z: Columns) -> FloatArray:
         """The variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
-        variance: FloatArray = np.maximum(_dot(projected, z), 0.0)
-        return variance
+        k = len(z.common)
+        variance = _dot(projected[:k], z.common)
+        if z.own is not None:
+            variance += _dot(projected[k:], z.own)
+        return np.maximum(variance, 0.0)
 
 
 class Regression:
-    """Posteriors from sums, for a design and a prior."""
+    """Posteriors from sums, for a design and a prior.
+
+    Columns enter as they are. That parameters of *scaled* columns have the prior ``N(c, diag(tau)^-1)`` is said by its
+    precision matrix for the others, ``M^-1 diag(tau) M^-T`` where ``M`` scales: so neither sums nor candidates are ever
+    scaled, and the matrix is made anew only when the scale changes.
+    """
 
     def __init__(self, design: Design, prior: Prior) -> None:
         self.design = design
@@ -136,56 +172,61 @@ class Regression:
 
     def prepare(self, sums: Sums) -> Posterior:
         """The posteriors of all offers of ``sums``."""
-        scaling, pull = self._shared(sums.shared)
+        scaled, pull = self._shared(sums.shared, None)
         d, n = self.design.width, len(sums.offers)
-        posterior = Posterior(sums.own.copy(), scaling, pull, np.empty((d, d, n)), np.empty((d, n)))
+        posterior = Posterior(sums.own.copy(), scaled, pull, np.empty((d, d, n)), np.empty((d, n)))
         self._fill(posterior, np.arange(n))
         return posterior
 
     def refresh(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
         """The same, given that only ``rows`` and the shared sums changed; arrays are reused."""
-        scaling, pull = self._shared(sums.shared)
+        scaled, pull = self._shared(sums.shared, posterior.scaled)
         posterior.own[rows] = sums.own[rows]
-        changed = replace(posterior, scaling=scaling, pull=pull)
-        same = np.array_equal(scaling, posterior.scaling)
-        self._fill(changed, rows if same else np.arange(len(sums.offers)))
+        changed = Posterior(posterior.own, scaled, pull, posterior.covariance, posterior.response)
+        self._fill(changed, rows if scaled is posterior.scaled else np.arange(len(sums.offers)))
         return changed
 
     def _fill(self, posterior: Posterior, rows: NDArray[np.intp]) -> None:
-        a, b = self._scaled(posterior.own[rows], posterior.scaling)
-        diagonal = np.arange(self.design.width)
-        a[:, diagonal, diagonal] += self._tau
+        a, b = self.layout.read(posterior.own[rows])
+        a += posterior.scaled.own
+        self.layout.positive(a, posterior.own[rows, 0])
         posterior.covariance[:, :, rows] = np.linalg.inv(a).transpose(1, 2, 0)
         posterior.response[:, rows] = b.T
 
-    def _scaled(self, sums: FloatArray, scaling: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``A`` and ``b`` for scaled columns."""
-        a, b = self.layout.read(sums)
-        if not self.design.numeric:
-            return a, b
-        return scaling @ a @ scaling.T, (scaling @ b[..., None])[..., 0]
-
-    def _shared(self, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The scaling, and ``tau c``."""
+    def _shared(self, shared: FloatArray, before: Scaled | None) -> tuple[Scaled, FloatArray]:
+        """The prior on the present scale, ``before`` if that has not changed; and ``T c``."""
         a, b = self.layout.read(shared)
-        scaling = self.design.scaling(a)
-        centre = self.design.scaled(scaling, self.prior.mean)
+        scaled = self._scaled(a, before)
+        centre = self.prior.mean
         if self.prior.share != "none":
-            a, b = self._scaled(shared, scaling)
-            precision = self.prior.precision
-            centre = _solved(a + np.diag(precision), b + precision * centre)
-        return scaling, self._tau * centre
+            a += scaled.shared
+            self.layout.positive(a, shared[0])
+            centre = _solved(a, b + scaled.pull)
+        return scaled, scaled.own @ centre
+
+    def _scaled(self, moments: FloatArray, before: Scaled | None) -> Scaled:
+        if before is not None and not self.design.numeric:
+            return before
+        scale = self.design.scale(moments)
+        if before is not None and scale.same(before.scale):
+            return before
+        unscaling = self.design.unscaling(scale)
+        shared = unscaling * self.prior.precision @ unscaling.T
+        return Scaled(scale, shared, shared @ self.prior.mean, unscaling * self._tau @ unscaling.T)
 
 
 def _solved(a: FloatArray, b: FloatArray) -> FloatArray:
-    return np.linalg.solve(a, b).astype(np.float64, copy=False)
+    """``a^-1 b`` for a positive definite matrix, which is overwritten."""
+    _, solution, info = dposv(a.T, b, overwrite_a=True)  # LAPACK takes columns first; the matrix is symmetric
+    if info:
+        raise np.linalg.LinAlgError(f"not positive definite: leading minor {info}")
+    return np.asarray(solution)
 
 
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
     """``sum_i a[i] b[i]`` along the first axis, each offer for itself; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
     if a.shape[1] != 1:
-        each = "in,i->n" if b.ndim == 1 else "in,in->n"
-        total: FloatArray = np.einsum(each, a, b, optimize=False)
+        total: FloatArray = np.einsum("in,i->n" if b.ndim == 1 else "in,in->n", a, b)
         return total
     # With a single offer numpy would add up in another order.
     return _dot(np.repeat(a, 2, axis=1), b if b.ndim == 1 else np.repeat(b, 2, axis=1))[:1]

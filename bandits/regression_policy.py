@@ -30,6 +30,10 @@ class Prepared:
     extra: Any
 
 
+Prediction = tuple[FloatArray, FloatArray]
+"""The mean and the standard deviation of each candidate's linear predictor: shapes ``(n,)``."""
+
+
 class RegressionPolicy(ABC):
     """Learns a regression of rewards; subclasses add how to choose.
 
@@ -79,6 +83,11 @@ class RegressionPolicy(ABC):
         self.design = Design.of(self.encoder)
         self.regression = Regression(self.design, self._prior())
         self.width = self.regression.layout.width
+        self._latest: tuple[Prepared, Candidates, Prediction] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what was predicted last, which is nothing that the policy knows."""
+        return {**self.__dict__, "_latest": None}
 
     def number(self, name: str, low: float, high: float) -> float:
         """A parameter, if it is in its range."""
@@ -140,19 +149,22 @@ class RegressionPolicy(ABC):
         """What else is needed for choosing; it must depend on the offers' numbers alone."""
         return None
 
-    def predict(self, prepared: Prepared, candidates: Candidates) -> tuple[FloatArray, FloatArray]:
-        """The mean and the standard deviation of each candidate's linear predictor: shapes ``(n,)``."""
+    def predict(self, prepared: Prepared, candidates: Candidates) -> Prediction:
+        """What is predicted for candidates; made once a decision, which asks for propensities, then for a choice."""
+        latest = self._latest
+        if latest is not None and latest[0] is prepared and latest[1] is candidates:
+            return latest[2]
         posterior = prepared.posterior
-        z = self.design.columns(posterior.scaling, candidates.x, candidates.prior)
+        z = self.design.columns(candidates.x, candidates.prior)
         projected = posterior.project(z)
         deviation = np.sqrt(posterior.variance(projected, z) * prepared.noise)
-        return posterior.mean(projected), deviation
+        prediction = (posterior.mean(projected), deviation)
+        self._latest = (prepared, candidates, prediction)
+        return prediction
 
     def propensities(self, prepared: Prepared, candidates: Candidates) -> FloatArray:
         """The expected rewards at the posterior means."""
-        posterior = prepared.posterior
-        z = self.design.columns(posterior.scaling, candidates.x, candidates.prior)
-        return self.link.propensity(posterior.mean(posterior.project(z)))
+        return self.link.propensity(self.predict(prepared, candidates)[0])
 
     @abstractmethod
     def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:

@@ -69,7 +69,7 @@ def _likely(feature: Feature, rng: np.random.Generator) -> Any:
 def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> list[tuple[Observation, float]]:
     """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none.
 
-    Their times reach back over several landmark periods of the policy's decay.
+    Every third is of the caller's own choice. Their times reach back over several landmark periods of the decay.
     """
     rng = np.random.default_rng(seed)
     which = rng.choice(offers, count)
@@ -79,21 +79,26 @@ def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> lis
     half_life_s = policy.decay.half_life_s or _HALF_LIFE_S
     at_s = NOW_S - half_life_s * rng.choice([1.0, 20.0], count) * rng.random(count)
     estimate = np.where(rng.random(count) < 0.1, np.nan, rng.random(count))
-    return [
-        (
-            observation(policy, int(o), float(r), float(q), float(e), made_up_facts(policy.encoder, rng)),
-            float(t),
-        )
-        for o, r, q, e, t in zip(which, reward, prior, estimate, at_s, strict=True)
-    ]
+    made = []
+    for i, (o, r, q, e, t) in enumerate(zip(which, reward, prior, estimate, at_s, strict=True)):
+        facts = made_up_facts(policy.encoder, rng)
+        seen = observation(policy, int(o), float(r), float(q), float(e), facts, by_caller=i % 3 == 0)
+        made.append((seen, float(t)))
+    return made
 
 
 def observation(
-    policy: Policy, offer: int, reward: float, prior: float, estimate: float, facts: Facts
+    policy: Policy,
+    offer: int,
+    reward: float,
+    prior: float,
+    estimate: float,
+    facts: Facts,
+    by_caller: bool = False,
 ) -> Observation:
     """An observation of a request with these facts."""
     x = policy.encoder.encode(facts, NOW_MS)
-    return Observation(offer, reward, prior, x, estimate, facts)
+    return Observation(offer, reward, prior, x, estimate, facts, by_caller)
 
 
 def table_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:

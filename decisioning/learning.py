@@ -6,7 +6,7 @@ from typing import Any
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
 from bandits.sequential_policy import SequentialPolicy, teach_what_it_takes
 from bandits.state import fold
-from decisioning.records import Outcome
+from decisioning.records import CALLER, Outcome
 
 
 def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
@@ -14,7 +14,8 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
 
     Only offers that were presented have a reward in the log. An answer that took longer than the policy's own reward
     window counts as silence: 0, at the end of that window. Learning from value, an acceptance is worth what was told
-    with it, else what the decision took the offer's value to be, as a share of ``value_scale``, at most 1.
+    with it, else what the decision took the offer's value to be, as a share of ``value_scale``, at most 1. Where the
+    caller's own choice was answered, each of its offers is also an example of what the caller chooses.
     """
     if outcome.reward is None or outcome.late or outcome.decided_at_ms < spec.learn_since_ms:
         return None
@@ -31,7 +32,8 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
             return None  # nobody knows what it was worth
         reward *= min(max(worth / spec.value_scale, 0.0), 1.0)
     x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
-    seen = Observation(outcome.offer, reward, outcome.prior, x, outcome.estimate, outcome.facts)
+    by_caller = outcome.policy == CALLER
+    seen = Observation(outcome.offer, reward, outcome.prior, x, outcome.estimate, outcome.facts, by_caller)
     return seen, at_ms / 1000.0
 
 

@@ -21,6 +21,13 @@ from bandits.policy import NO_FACTS, Facts, FloatArray, IntArray
 from decisioning.engine import Selection
 from decisioning.errors import LogCodecError
 
+CALLER = "caller@1"
+"""What is logged as the policy where the caller's own choice is answered."""
+HISTORY = "history@1"
+"""What is logged as the policy of decisions that were made elsewhere and imported."""
+NOT_POLICIES = frozenset(key.partition("@")[0] for key in (CALLER, HISTORY))
+"""Names that no policy may have: its decisions would be taken for those of somebody else."""
+
 Header = dict[str, Any]
 Fields = Mapping[bytes, bytes]
 Identity = tuple[str, int, str | None, str | None]
@@ -255,6 +262,12 @@ def prior_text(prior: float) -> str:
 def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:
     """How contacts with a decided offer are remembered: ``<c or t> <group>:<goal> <channel>`` (t does not count)."""
     return f"{'c' if counts else 't'} {group}:{goal} {channel}"
+
+
+def policy_of(key: str) -> dict[str, Any]:
+    """A policy as answers and headers name it, of its ``name@version``."""
+    name, _, version = key.rpartition("@")
+    return {"name": name, "version": int(version)}
 
 
 def group_of(header: Header) -> str:

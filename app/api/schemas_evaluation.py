@@ -290,6 +290,9 @@ class ApprenticeOut(BaseModel):
     """How well the champion imitates the caller's own choice."""
 
     policy: str
+    imitates: bool | None = Field(
+        description="whether its algorithm learns to do what the caller does; null if this process lacks it"
+    )
     slots: int
     agreement: IntervalOut
     same_choice: float | None

@@ -32,7 +32,10 @@ class Ours:
         encoder = self._policy.encoder
         self._x = [NO_FEATURES] * len(rounds)
         if encoder.width:
-            self._x = [encoder.encode(facts, 1000 * START_S) for facts in rounds.facts[: len(rounds)]]
+            self._x = [
+                encoder.encode(facts, 1000 * (START_S + ROUND_S * number))
+                for number, facts in enumerate(rounds.facts[: len(rounds)])
+            ]
         self._table = ArmTable(self._policy.width)
         self._tick = self._policy.decay.tick(START_S)
         self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, self._tick))
@@ -70,14 +73,8 @@ class Ours:
             self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, tick))
 
     def _candidates(self, now: Round) -> Candidates:
-        encoder = self._policy.encoder
-        x = (
-            encoder.encode(now.facts, 1000 * (START_S + ROUND_S * now.number))
-            if encoder.width
-            else NO_FEATURES
-        )
         prior = self._cold if now.prior is None else now.prior
-        return Candidates(self._numbers, prior, self._weight, x, now.facts)
+        return Candidates(self._numbers, prior, self._weight, self._x[now.number], now.facts)
 
     def _memo(self, candidates: Candidates, offer: int) -> tuple[float, float, Any]:
         estimate = self._policy.propensities(self._prepared, candidates)[offer]

@@ -10,7 +10,7 @@ from decisioning.arbitration import offer_facts
 from decisioning.catalog.view import PlacementView
 from decisioning.engine import Choice
 from decisioning.facts import facts_of
-from decisioning.records import Header
+from decisioning.records import CALLER, Header, policy_of
 from decisioning.scripts import in_language, offer_texts, say
 from decisioning.seen import seen
 from decisioning.service.choosing import Chosen
@@ -97,7 +97,7 @@ def iso(at_ms: int) -> str:
 def header_of(work: Work, made: Chosen) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
-    scored_by = _policy(made.key)
+    scored_by = policy_of(made.key)
     by_caller = made.key == work.role.policy and work.role.group == "caller"
     until_ms = work.now_ms + placement.reward_window_s * 1000
     choices = made.selection.choices
@@ -108,7 +108,7 @@ def header_of(work: Work, made: Chosen) -> Header:
         "placement": placement.placement_id,
         "channel": placement.channel,
         "presentation": placement.presentation,
-        "policy": CALLER if by_caller else scored_by,
+        "policy": policy_of(CALLER) if by_caller else scored_by,
         "control": work.role.control,
         "group": work.role.group,
         "catalog_version": work.catalogue.version,
@@ -136,15 +136,6 @@ def header_of(work: Work, made: Chosen) -> Header:
     if made.failed is not None:
         header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
     return header
-
-
-CALLER = {"name": "caller", "version": 1}
-"""What is logged as the policy where the caller's own choice is answered."""
-
-
-def _policy(key: str) -> dict[str, Any]:
-    name, _, version = key.rpartition("@")
-    return {"name": name, "version": int(version)}
 
 
 def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bandits.apprentice import imitates
 from bandits.policy import Policy
 from bandits.sequential_policy import learns
 from decisioning.catalog import Catalogue
@@ -34,6 +35,17 @@ APPRENTICE_NOTES = (
     "What the apprentice would earn is estimated from the control groups alone, which draw at random; compare it with "
     "the acceptance of the caller's own choice. Without a control group it cannot be estimated.",
 )
+IMITATES_NOTES = (
+    "The apprentice learns what the caller chooses from the caller's choices whose outcome is known, and from the "
+    "features that it declares: what the caller goes by beyond them it cannot imitate.",
+    "It departs from the caller where the evidence says that another offer scores better. So agreement rises while it "
+    "learns to imitate, need not reach 1, and falls again where it has found something better.",
+)
+OTHERWISE_NOTES = (
+    "The champion's algorithm does not imitate: it learns from the outcomes of the caller's choices, not from the "
+    "choices, and agrees with the caller only where both find the same offer best. `apprentice` is the algorithm "
+    "that imitates.",
+)
 
 
 class Reader(Protocol):
@@ -59,7 +71,7 @@ async def compare(
         role = _role(key, placement, deployment)
         shadows.append(_shadow(key, role, rows, policies.get(key)))
         if role == "apprentice":
-            apprentice = _apprentice(key, rows)
+            apprentice = _apprentice(key, rows, policies.get(key))
     return {
         "placement": window.placement,
         "from": window.start,
@@ -154,14 +166,17 @@ def columns_of(rows: Sequence[Row]) -> Judgement:
     )
 
 
-def _apprentice(key: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _apprentice(key: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
     """How well an apprentice imitates the caller, and what came of the caller's choices where they agree or differ."""
+    learns_to = None if policy is None else imitates(policy)
+    about_it = {None: (), True: IMITATES_NOTES, False: OTHERWISE_NOTES}[learns_to]
     own = [row for row in rows if row["error"] is None and row["unusable"] == "caller"]
     by_day: defaultdict[str, list[Row]] = defaultdict(list)
     for row in own:
         by_day[row["decided_at"].date().isoformat()].append(row)
     return {
         "policy": key,
+        "imitates": learns_to,
         "slots": len(own),
         "agreement": _agreement(own),
         "same_choice": float(np.mean([row["chance"] for row in own])) if own else None,
@@ -170,7 +185,7 @@ def _apprentice(key: str, rows: Sequence[Row]) -> dict[str, Any]:
         "days": [
             {"day": day, "slots": len(found), "agreement": _agreement(found)} for day, found in by_day.items()
         ],
-        "notes": list(APPRENTICE_NOTES),
+        "notes": [*about_it, *APPRENTICE_NOTES],
     }
 
 

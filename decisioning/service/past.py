@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from decisioning.keys import Keys
-from decisioning.records import Outcome, header_bytes, outcome_fields
+from decisioning.records import HISTORY, Outcome, header_bytes, outcome_fields, policy_of
 from decisioning.service.ports import DecisionLog
 
-POLICY = "history"
 PLACEMENT = "history"
 AT_ONCE = 200
 _REWARDS = {"accepted": 1.0, "rejected": 0.0, "expired": 0.0}
@@ -92,7 +91,7 @@ class HistoryImporter:
             "placement": placement,
             "channel": None,
             "presentation": "implicit",
-            "policy": {"name": POLICY, "version": 1},
+            "policy": policy_of(HISTORY),
             "control": False,
             "catalog_version": self._catalog_version,
             "epoch": 0,
@@ -130,7 +129,7 @@ class HistoryImporter:
             late=False,
             reward=_REWARDS[row.outcome],
             prior=row.propensity,
-            policy=f"{POLICY}@1",
+            policy=HISTORY,
             placement=placement,
         )
         decided: list[str | bytes] = [

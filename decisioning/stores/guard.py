@@ -14,6 +14,7 @@ from decisioning.catalog.deployment import Canary, Deployment
 from decisioning.catalog.model import Placement
 from decisioning.catalog.shapes import CLASSES
 from decisioning.guarding import WARM_MS, Tally, Verdict, evidence, failure_kind
+from decisioning.records import CALLER
 from decisioning.results import Result, known_in_order
 from decisioning.stores.archive_sql import GROUP_OF
 from decisioning.stores.locks import GUARD_LOCK
@@ -21,7 +22,6 @@ from decisioning.stores.postgres import transaction
 from decisioning.stores.results import Place, made_in_order, moment
 
 PAGE = 500
-CALLER = "caller@1"
 USUAL = Placement("", "").policy
 """The policy of placements that name none."""
 AT_ONCE = timedelta(hours=1)

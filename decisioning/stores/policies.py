@@ -14,6 +14,7 @@ from bandits.policy import PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
 from bandits.sequential_policy import learns
 from decisioning.errors import Conflict
+from decisioning.records import NOT_POLICIES
 from decisioning.stores.locks import POLICIES_LOCK, WARMING_SPACE
 from decisioning.stores.policy_rows import (
     IS,
@@ -234,5 +235,9 @@ async def _checked(spec: PolicySpec) -> bool:
     if spec.name in ALGORITHMS:
         raise Conflict(
             f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
+        )
+    if spec.name in NOT_POLICIES:
+        raise Conflict(
+            f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
         )
     return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time

@@ -116,7 +116,7 @@ async def test_what_is_not_a_specification(shop: Nextbest, document: str | bytes
 
 
 async def test_names_of_ours_are_taken(shop: Nextbest) -> None:
-    for name in ("thompson", "calibrated"):
+    for name in ("thompson", "calibrated", "caller", "history"):
         problem_of(await shop.api.call("POST", "/v1/policies", json=SPEC | {"name": name}), 409)
     for change in ("retire", "revive"):
         problem_of(await shop.api.call("POST", f"/v1/policies/thompson/1/{change}"), 409)

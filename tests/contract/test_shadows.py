@@ -1,5 +1,6 @@
 """Shadows: asked behind the archive, once for each decision, and harmless whatever they do; comparisons made of it."""
 
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -200,6 +201,81 @@ async def test_an_apprentice_is_compared_with_the_caller(shop: Nextbest) -> None
     assert apprentice["agrees"]["observed"] + apprentice["differs"]["observed"] == own
     assert apprentice["agreement"]["value"] == pytest.approx(apprentice["agrees"]["observed"] / own)
     assert any("probability is 1" in note for note in apprentice["notes"])
+    assert apprentice["imitates"] is False
+    assert any("does not imitate" in note for note in apprentice["notes"])
+
+
+async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -> None:
+    """The caller goes by the region; agreement rises; when the mode is off the champion goes by the region too."""
+    api, rule = shop.api, {"north": "silver", "south": "gold", "west": "phone"}
+    await prepared(shop, "guild")
+    await place(api, "guild", slots=2, off=["V"])
+    await api.ok("PUT", "/v1/attributes/customer.region", json={"type": "string"})
+    feature = {
+        "name": "region",
+        "kind": "category",
+        "path": "customer.region",
+        "values": ["north", "south", "west"],
+    }
+    spec = {"name": "novice", "algorithm": "apprentice", "features": [feature], "placements": ["guild"]}
+    await api.ok("POST", "/v1/policies", json=spec)
+    await shop.worker.warm()
+    await deploy(shop, "guild", None, champion="novice@1", apprentice=True)
+    await shop.worker.shadow()
+
+    async def followed() -> bool:
+        return api.state.replica.epoch("novice@1") is not None
+
+    await eventually(followed)
+    rng = Random(4)
+
+    async def come(first: int, count: int, *, taught: bool) -> list[tuple[str, Any]]:
+        answers = []
+        for number in range(first, first + count):
+            region = rng.choice(list(rule))
+            await api.ok("PUT", f"/v1/customers/guild-{number}", json={"attributes": {"region": region}})
+            baseline = {"baseline": [rule[region]]} if taught else {}
+            answer = await decide(api, f"guild-{number}", "guild", **baseline)
+            if taught:
+                outcome = "accepted" if rng.random() < 0.4 else "rejected"
+                await tell(api, answer["decision_id"], answer["offers"][0]["offer_id"], outcome)
+            answers.append((region, answer))
+        return answers
+
+    taught = await come(0, 24, taught=True)
+    assert {answer["policy"]["name"] for _, answer in taught} == {"caller"}
+    await shop.worker.archive()
+    await shop.worker.shadow()  # it is asked about these before it has learned anything
+    before = (await comparison(shop, "guild"))["apprentice"]
+    await come(100, 120, taught=True)
+    await shop.worker.drain()
+    half = datetime.now(UTC).isoformat()
+    await come(300, 30, taught=True)
+    await shop.worker.archive()
+    await shop.worker.shadow()
+    after = (await comparison(shop, "guild", **{"from": half}))["apprentice"]
+    assert (before["slots"], after["slots"], after["policy"]) == (24, 30, "novice@1")
+    assert before["agreement"]["value"] < 0.7 < 0.9 < after["agreement"]["value"]
+    assert before["same_choice"] < after["same_choice"]
+    assert after["imitates"] is True
+    assert any("departs from the caller" in note for note in after["notes"])
+    assert not any("does not imitate" in note for note in after["notes"])
+
+    await api.ok("PUT", "/v1/placements/guild/apprentice", json={"on": False})
+    await shop.worker.learn()
+    epoch = await shop.worker.epoch("novice@1")
+
+    async def caught_up() -> bool:
+        return api.state.replica.epoch("novice@1") == epoch
+
+    await eventually(caught_up)
+    own = await come(500, 40, taught=False)
+    assert {answer["policy"]["name"] for _, answer in own} == {"novice"}
+    same = [answer["offers"][0]["offer_id"] == rule[region] for region, answer in own]
+    assert sum(same) >= 36
+    arms = await api.ok("GET", "/v1/policies/novice/arms", params={"placement": "guild"})
+    seen = {arm["offer_id"]: arm["observations"] for arm in arms["arms"]}
+    assert sum(seen[offer] for offer in rule.values()) == pytest.approx(174, rel=0.02)
 
 
 async def test_shadows_that_are_far_behind_go_on_with_the_newest(

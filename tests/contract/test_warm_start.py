@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.state import clock_ms
+from bandits.apprentice import ApprenticePolicy
 from bandits.policy import PolicySpec
 from bandits.state import ArmTable
 from decisioning.learning import fold_outcomes
@@ -19,7 +20,7 @@ from decisioning.stores.folding import fold_archive
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.rebuild import Rebuilder
 from decisioning.stores.streams import ArmStore
-from tests.contract.support import BUCKETS, Nextbest, decide, eventually, tell
+from tests.contract.support import BUCKETS, CSV, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,6 +158,64 @@ async def test_facts_are_learned_from_as_they_were_logged(shop: Nextbest) -> Non
     rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
     await rebuilder.rebuild()
     assert await arms_of(shop, "model@1") == found
+
+
+async def test_what_the_caller_chose_survives_the_archive(shop: Nextbest) -> None:
+    """An apprentice that was there, one that came later, and one whose arms were rebuilt: all know the same."""
+    state = shop.api.state
+    spec = {"algorithm": "apprentice", "placements": ["workshop", "history"]}
+    await shop.api.ok("POST", "/v1/policies", json=spec | {"name": "pupil"})
+    await shop.worker.warm()
+    place = {"channel": "web", "control_share": 0, "deadline_ms": 5000}
+    await shop.api.ok("PUT", "/v1/placements/workshop", json=place)
+
+    async def followed() -> bool:
+        return state.replica.epoch("pupil@1") is not None
+
+    await eventually(followed)
+    body = {"policy": "pupil@1", "stage": "champion", "force": True}
+    await shop.api.ok("POST", "/v1/placements/workshop/policies", json=body)
+    past = "customer_id,offer_id,decided_at,outcome\nh1,gold,2020-01-01T10:30:00Z,accepted\n"
+    imported = await shop.api.call("POST", "/v1/imports/history", content=past, headers=CSV)
+    assert imported.is_success
+
+    async def visits(first: int, **wanted: list[str]) -> str:
+        for number in range(first, first + 9):
+            answer = await decide(shop.api, f"workshop-{number}", "workshop", **wanted)
+            if number % 3:
+                await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], "rejected")
+        return str(answer["decision_id"])
+
+    await visits(0)
+    await shop.api.ok("PUT", "/v1/placements/workshop/apprentice", json={"on": True})
+    await visits(20, baseline=["silver"])
+    await visits(40)  # without a baseline: the fallback decides
+    await shop.worker.drain()
+    await shop.api.ok("PUT", "/v1/placements/workshop/apprentice", json={"on": False})
+    last = await visits(60, baseline=["silver"])
+    await shop.api.ok("POST", "/v1/policies", json=spec | {"name": "pupil-too"})
+    await shop.worker.drain()
+    await shop.worker.warm()
+    await shop.worker.expire(ahead_s=8 * 86_400)
+    await shop.worker.drain()
+    found = await arms_of(shop, "pupil@1")
+    assert found == await arms_of(shop, "pupil-too@1")
+    policy = state.roster["pupil@1"]
+    assert isinstance(policy, ApprenticePolicy)
+    table = ArmTable(policy.width)
+    table.put_all(found.items())
+    numbers = state.current_catalogue().numbers
+    asked = np.array([numbers["gold"], numbers["silver"]], np.uint32)
+    sums = table.read(policy, asked, policy.decay.tick(clock_ms() / 1000))
+    assert (sums.own[:, 0] > 0.0).all()  # it learned from all outcomes, those of history too
+    choices = sums.own[:, policy.learner.width]
+    assert choices[0] == 0.0
+    assert choices[1] == pytest.approx(9.0, rel=0.1)
+    again = await replay(last, state.archive, state.catalogues, state.roster)
+    assert (again.identical, again.policy) == (True, "pupil@1")
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
+    await rebuilder.rebuild()
+    assert await arms_of(shop, "pupil@1") == found
 
 
 async def test_the_log_is_read_in_parts(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,8 +118,9 @@ class PlainRegression:
             mean = sum(w * v for w, v in present) / max(total, 1.0)
             variance = max(sum(w * v * v for w, v in present) / max(total, 1.0) - mean**2, 0.0)
             variance = max((total * variance + 1 / 8**2) / (total + 1), 1 / 256**2)
-            deviation = math.sqrt(2) ** round(math.log(math.sqrt(variance), math.sqrt(2)))
-            found.append((i, k, round(4 * mean / deviation) * deviation / 4, deviation))
+            deviation = 2 ** (round(math.log2(math.sqrt(variance)) + 1.2) - 1.2)
+            step = deviation if k is None else deviation / 4
+            found.append((i, k, round(mean / step) * step, deviation))
 
         def scaled(z: Row) -> Row:
             z = list(z)
@@ -136,11 +137,16 @@ class PlainRegression:
         scaled: Callable[[Row], Row],
         centre: FloatArray,
         precision: Row,
+        count: float,
     ) -> tuple[FloatArray, FloatArray]:
         """The least squares solution with pseudo-observations for the prior, and its covariance."""
-        rows = [scaled(z) for _, _, z in examples] + np.eye(self.wide).tolist()
-        weights = np.array([w for w, _, _ in examples] + list(precision))
-        responses = np.array([y for _, y, _ in examples] + centre.tolist())
+        zero, *units = [scaled([1.0, *row]) for row in np.eye(self.wide, k=-1)[:, :-1].tolist()]
+        units = [zero, *(np.subtract(unit, zero).tolist() for unit in units)]
+        # Contributions are rounded to 2 ** -20: the most that this can be off is added, for columns as they are.
+        slack = count * self.wide * 2.0**-21
+        rows = [scaled(z) for _, _, z in examples] + np.eye(self.wide).tolist() + units
+        weights = np.array([w for w, _, _ in examples] + list(precision) + [slack] * self.wide)
+        responses = np.array([y for _, y, _ in examples] + centre.tolist() + [0.0] * self.wide)
         design = np.array(rows)
         gram = design.T @ np.diag(weights) @ design
         return np.linalg.solve(gram, design.T @ (weights * responses)), np.linalg.inv(gram)
@@ -157,8 +163,11 @@ class PlainRegression:
             np.array([scaled(c) for c in corners]), np.array(corners) @ np.array(self.start), rcond=None
         )[0]
         if self.share != "none":
-            centre, _ = self.solve(examples, scaled, centre, self.prior)
-        own = [self.example(each) for each in seen if each.observation.offer == offer]
-        parameters, covariance = self.solve(own, scaled, centre, self.own)
+            centre, _ = self.solve(
+                examples, scaled, centre, self.prior, sum(each.age_weight for each in seen)
+            )
+        mine = [each for each in seen if each.observation.offer == offer]
+        own, count = [self.example(each) for each in mine], sum(each.age_weight for each in mine)
+        parameters, covariance = self.solve(own, scaled, centre, self.own, count)
         z = np.array(scaled(self.row(x, prior)))
         return float(parameters @ z), float(z @ covariance @ z)

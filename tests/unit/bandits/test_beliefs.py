@@ -60,7 +60,7 @@ def test_levels_of_beta_arms(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["linear_thompson", "lin_ucb", "logistic_thompson", "squarecb", "calibrated"]
+    "algorithm", ["linear_thompson", "lin_ucb", "logistic_thompson", "squarecb", "calibrated", "apprentice"]
 )
 @pytest.mark.parametrize("features", [(), FEATURES])
 def test_typical_requests_of_regressions(algorithm: str, features: tuple[Feature, ...]) -> None:

@@ -47,6 +47,8 @@ OTHER_PARAMETERS = (
         RIVER_FEATURES,
         "value",
     ),
+    PolicySpec("apprentice", 1, "apprentice"),
+    PolicySpec("apprentice-alone", 2, "apprentice", {"half_life_days": 0, "caution": 1e6, "share": "none"}),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),
 )
 WITH_FEATURES = (
@@ -56,6 +58,8 @@ WITH_FEATURES = (
     PolicySpec("bounds", 3, "lin_ucb", {"share": "all"}, FEATURES),
     PolicySpec("gaps", 3, "squarecb", {}, WITH_PROPENSITY),
     PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
+    PolicySpec("apprentice", 3, "apprentice", {"half_life_days": 3.0}, FEATURES),
+    PolicySpec("apprentice-rash", 4, "apprentice", {"caution": 0.5, "epsilon": 0.1}, WITH_PROPENSITY),
 )
 CASES = [
     (spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS, *WITH_FEATURES) for law in checks_for(build(spec))

@@ -18,7 +18,7 @@ def test_every_installation_has_these() -> None:
 
 
 def test_an_unknown_algorithm_is_named_with_those_there_are() -> None:
-    with pytest.raises(UnknownPolicy, match=r"'magic'; there are: calibrated, .*, thompson"):
+    with pytest.raises(UnknownPolicy, match=r"'magic'; there are: apprentice, .*, thompson"):
         build(PolicySpec("x", 1, "magic", {}))
 
 

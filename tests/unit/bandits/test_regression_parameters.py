@@ -23,6 +23,7 @@ OWN: dict[str, list[tuple[str, Any]]] = {
     "linear_thompson": [("exploration", -0.1), ("draws", 7)],
     "logistic_thompson": [("exploration", 11.0), ("draws", 8.5)],
     "calibrated": [("exploration", True), ("trust", 0.0)],
+    "apprentice": [("caution", -1.0), ("caution", True), ("trust", 0.0), ("draws", 7)],
     "lin_ucb": [("alpha", -1.0)],
     "squarecb": [("model", "tree"), ("gamma_scale", 0.0), ("gamma_exponent", 3.0)],
 }

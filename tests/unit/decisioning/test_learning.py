@@ -15,7 +15,7 @@ from bandits.policy import Observation, PolicySpec
 from bandits.thompson import ThompsonPolicy
 from decisioning.facts import MOST_ITEMS, MOST_TEXT, learnable
 from decisioning.learning import fold_outcomes, observation_of
-from decisioning.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
+from decisioning.records import CALLER, HISTORY, Outcome, facts_text, outcome_fields, parse_entry, parse_facts
 
 DECIDED_MS = 1_750_000_000_000
 HOUR_MS = 3_600_000
@@ -55,6 +55,19 @@ def test_an_outcome_teaches_as_it_was() -> None:
     assert (seen.offer, seen.reward, seen.prior, seen.estimate) == (7, 1.0, 0.25, 0.125)
     assert seen.facts == ACCEPTED.facts
     assert at_s == (DECIDED_MS + HOUR_MS) / 1000
+
+
+@pytest.mark.parametrize(
+    ("policy", "by_caller"), [(CALLER, True), (HISTORY, False), ("caller@2", False), ("p@1", False)]
+)
+def test_only_what_the_caller_chose_is_the_callers(policy: str, by_caller: bool) -> None:
+    outcome = replace(ACCEPTED, policy=policy)
+    pairs = zip(outcome_fields(outcome)[::2], outcome_fields(outcome)[1::2], strict=True)
+    (again,) = parse_entry(3, "1-0", {name.encode(): value.encode() for name, value in pairs})  # type: ignore[misc]  # an outcome gives a list
+    for one in (outcome, again):
+        found = learned(one)
+        assert found is not None
+        assert found[0].by_caller is by_caller
 
 
 @pytest.mark.parametrize(

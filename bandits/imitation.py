@@ -1,0 +1,145 @@
+r"""What the caller would choose: a classifier of the caller's own choices that is made of exact sums.
+
+Regularised discriminant analysis (Friedman, *Regularized discriminant analysis*, JASA 84, 1989): the requests for
+which the caller chose the offer ``a`` are taken to be normal around their mean, with a covariance of their own that is
+shrunk to a common diagonal one. With ``x`` a request's features and ``n_a`` the number of choices, the score is
+
+.. math::  \log n_a - \tfrac12 \log |S_a| - \tfrac12 (x - \mu_a)' S_a^{-1} (x - \mu_a), \qquad
+    S_a = \frac{n_a C_a + k D}{n_a + k} + \phi D
+
+where ``C_a`` is the covariance of those requests, and ``D`` holds the variances of the columns over *all* of the
+caller's choices. An offer's part needs nothing but the sum of ``z z'``, ``z = [1, x]``, over the requests that it was
+chosen for: its first row holds their number and the sum of ``x``. So a choice is one contribution to the offer that
+was chosen, and offers that were not need not be known.
+
+Least-squares classification of indicators (Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*,
+2nd ed., 4.2) needs the same sums, but a choice that lies between two others on a number ("silver from 30 to 50") is
+hidden by them for ever, and pairs of categories are not seen without a declared cross. Both are what callers' rules
+are made of.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, FloatArray
+
+SHRINK = 5.0
+"""``k``: with so many choices of an offer their own covariance counts as much as the common one."""
+FLOOR = 0.02
+"""``phi``: the share of the common variances that is always added. So no rule is taken for quite certain."""
+_GUESS = 1 / 64
+_LEAST = 2.0**-12
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What is needed to score ``n`` offers.
+
+    ``own``: the sums that it follows from, ``(n, width)``. ``spread``: ``D``, ``(d,)``. ``terms``: what each element of
+    the upper triangle of ``z z'`` adds to an offer's score, ``(width, n)``. ``chosen``: which offers the caller ever
+    chose, ``(n,)``.
+    """
+
+    own: FloatArray
+    spread: FloatArray
+    terms: FloatArray
+    chosen: BoolArray
+
+
+class Imitation:
+    """The model, for ``columns`` columns of a request's features.
+
+    ``width``: how many numbers an arm keeps, the upper triangle of ``z z'``; so does the arm for all offers. ``upper``:
+    rows and columns of it; ``square``: where in it each element of ``z z'`` is, ``(d + 1, d + 1)``.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.upper: tuple[NDArray[np.intp], NDArray[np.intp]] = np.triu_indices(columns + 1)
+        rows, places = self.upper
+        self.width = len(rows)
+        self.square: NDArray[np.intp] = np.empty((columns + 1, columns + 1), dtype=np.intp)
+        self.square[rows, places] = self.square[places, rows] = np.arange(self.width)
+
+    def contribution(self, x: FloatArray) -> FloatArray:
+        """What a choice for a request with these features adds to the offer that was chosen: shape ``(width,)``."""
+        z = np.concatenate(([1.0], x))
+        rows, columns = self.upper
+        product: FloatArray = z[rows] * z[columns]
+        return product
+
+    def prepare(self, own: FloatArray, shared: FloatArray) -> Likeness:
+        """Everything from the sums of offers, ``(n, width)``, and of all of the caller's choices, ``(width,)``."""
+        n = len(own)
+        likeness = Likeness(
+            own.copy(), self._spread(shared), np.zeros((self.width, n)), np.zeros(n, dtype=np.bool_)
+        )
+        self._fill(likeness, np.arange(n))
+        return likeness
+
+    def refresh(
+        self, likeness: Likeness, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
+    ) -> Likeness:
+        """The same, given that only ``rows`` and the shared sums changed; arrays are reused."""
+        spread = self._spread(shared)
+        likeness.own[rows] = own[rows]
+        changed = Likeness(likeness.own, spread, likeness.terms, likeness.chosen)
+        same = np.array_equal(spread, likeness.spread)
+        self._fill(changed, rows if same else np.arange(len(likeness.own)))
+        return changed
+
+    def scores(self, likeness: Likeness, x: FloatArray) -> FloatArray:
+        """How much each offer is what the caller would choose: shape ``(n,)``; minus infinity if it never did.
+
+        An offer's score depends on its own sums and on those of all choices, not on the other candidates.
+        """
+        z = np.concatenate(([1.0], x))
+        some = np.flatnonzero(z)  # most columns are indicators
+        rows, columns = np.triu_indices(len(some))
+        rows, columns = some[rows], some[columns]
+        terms = likeness.terms[self.square[rows, columns]]
+        if terms.shape[1] == 1:
+            terms = np.repeat(terms, 2, axis=1)  # with a single offer numpy would add up in another order
+        scores = np.einsum("kn,k->n", terms, z[rows] * z[columns], optimize=False)
+        return np.where(likeness.chosen, scores[: len(likeness.chosen)], -np.inf)
+
+    def _spread(self, shared: FloatArray) -> FloatArray:
+        """``D``: variances, of which 1/64 counts as seen once, rounded to powers of two.
+
+        They are rounded so that they change rarely: a change costs new terms for every offer.
+        """
+        a = shared[self.square]
+        n, total, squares = max(float(a[0, 0]), 0.0), a[0, 1:], np.diagonal(a)[1:]
+        mean = total / n if n > 0.0 else np.zeros(self.columns)
+        variance = (np.maximum(squares - mean * total, 0.0) + _GUESS) / (n + 1.0)
+        spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST))))
+        return spread
+
+    def _fill(self, likeness: Likeness, rows: NDArray[np.intp]) -> None:
+        likeness.chosen[rows] = likeness.own[rows, 0] > 0.0
+        likeness.terms[:, rows] = 0.0
+        rows = rows[likeness.chosen[rows]]
+        if len(rows):
+            likeness.terms[:, rows] = self._terms(likeness.own[rows], likeness.spread).T
+
+    def _terms(self, own: FloatArray, spread: FloatArray) -> FloatArray:
+        """What ``z_i z_j`` adds to the score, for offers with choices: shape ``(m, width)``."""
+        a = own[:, self.square]
+        n = a[:, 0, 0]
+        mean = a[:, 0, 1:] / n[:, None]
+        scatter = a[:, 1:, 1:] - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
+        covariance = (scatter + SHRINK * np.diag(spread)) / (n + SHRINK)[:, None, None]
+        covariance += FLOOR * np.diag(spread)
+        precision = np.linalg.inv(covariance)
+        slope = (precision @ mean[:, :, None])[:, :, 0]
+        form = np.empty_like(a)
+        form[:, 0, 0] = np.log(n) - 0.5 * np.linalg.slogdet(covariance)[1]
+        form[:, 0, 0] -= 0.5 * (mean[:, None, :] @ slope[:, :, None])[:, 0, 0]
+        form[:, 0, 1:] = slope
+        form[:, 1:, 1:] = -precision
+        inside = np.arange(1, self.columns + 1)
+        form[:, inside, inside] *= 0.5
+        upper: FloatArray = form[:, self.upper[0], self.upper[1]]
+        return upper
