@@ -132,11 +132,6 @@ class ApiState:
             raise PostgresUnavailable("the catalogue has not been read yet")
         return self.catalogue
 
-    def publish(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in force in this process, unless a newer one is."""
-        if self.catalogue is None or catalogue.version > self.catalogue.version:
-            self.catalogue = catalogue
-
     def numbers(self) -> Mapping[str, int]:
         """Offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
         return self.current_catalogue().numbers
@@ -159,16 +154,20 @@ class ApiState:
         self.followers.want(self.feed.live())
 
     async def adopt(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in force, with the policies that it deploys; waits a little for their arms."""
+        """Put a catalogue in force here, unless a newer one is; waits a little for the arms that it needs."""
         deployed = catalogue.deployed
-        if deployed - self.roster.keys():
-            await self.refresh_policies()
+        if not all(self._known_live(key) for key in deployed):
+            with contextlib.suppress(
+                PostgresUnavailable
+            ):  # they are known by the next round, and fall back till then
+                await self.refresh_policies()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ARMS_TIMEOUT_S):
                 while any(self.replica.epoch(key) is None for key in deployed & self.followers.keys):
                     self.arms_read.clear()
                     await self.arms_read.wait()
-        self.publish(catalogue)
+        if self.catalogue is None or catalogue.version > self.catalogue.version:
+            self.catalogue = catalogue
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
@@ -182,6 +181,10 @@ class ApiState:
                 log.critical("nothing is served: %s", error)
             except Exception:  # later changes must not be missed for one that cannot be read
                 log.exception("a defect: catalogue and keys are as of before")
+
+    def _known_live(self, key: str) -> bool:
+        """Whether a policy is here, and its warm start was done when its state was last read."""
+        return key in self.roster and self.feed.states.get(key, "live") == "live"
 
     def needed(self) -> list[str]:
         """The policies without whose arms this process is not ready: the built-in ones, and champions."""

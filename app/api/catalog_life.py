@@ -149,7 +149,7 @@ async def apply_catalog(
         return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_out(found))
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
-    state.publish(catalogue)
+    await state.adopt(catalogue)
     return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
 
 
@@ -158,7 +158,7 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     """Make what was in force at a version the newest version. The history stays as it is."""
     _, now = await state.catalogues.entries()
     catalogue = await state.catalogues.rollback(body.version, key.name, body.reason)
-    state.publish(catalogue)
+    await state.adopt(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
     found = await asyncio.to_thread(differences, now, then)
     return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))

@@ -30,7 +30,7 @@ class Edit:
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
         """Publish; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(kind, name, body, self.author, self.reason, self.expected)
-        self.state.publish(published.catalogue)
+        await self.state.adopt(published.catalogue)
         self.response.status_code = 201 if published.new else 200
         self.response.headers["ETag"] = f'"{published.version}"'
         return published.version
@@ -38,7 +38,7 @@ class Edit:
     async def delete(self, kind: str, name: str) -> int:
         """Take something out of the catalogue. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(kind, name, None, self.author, self.reason, self.expected)
-        self.state.publish(published.catalogue)
+        await self.state.adopt(published.catalogue)
         return published.version
 
 

@@ -22,9 +22,14 @@ class RosterFeed:
         self._roster = roster
         self._known: set[str] = set()
         self.states: Mapping[str, PolicyState] = {}
+        self._refreshing = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Take in what was registered and retired. Raises ``PostgresUnavailable``; then all is as before."""
+        async with self._refreshing:  # an answer that took longer must not undo a newer one
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         states = await self.store.states()
         new = states.keys() - self._known
         if new:

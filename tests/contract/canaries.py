@@ -16,7 +16,7 @@ from decisioning.stores.catalogue import CatalogueStore
 from decisioning.stores.guard import CanaryStore
 from decisioning.stores.results import SLACK_MS
 from decisioning.stores.streams import LogReader
-from tests.contract.support import Instance, Nextbest, eventually
+from tests.contract.support import POLICY_BUDGET_MS, Instance, Nextbest, eventually
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 
@@ -138,6 +138,6 @@ def raises() -> None:
 
 def dawdles() -> None:
     """Take longer than a policy may."""
-    until_s = time.perf_counter() + 0.03
+    until_s = time.perf_counter() + 1.25 * POLICY_BUDGET_MS / 1000
     while time.perf_counter() < until_s:
         pass

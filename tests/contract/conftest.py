@@ -6,7 +6,16 @@ import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from tests.contract.support import BUCKETS, Instance, Nextbest, Worker, fill_shop, make_keys, running
+from tests.contract.support import (
+    BUCKETS,
+    POLICY_BUDGET_MS,
+    Instance,
+    Nextbest,
+    Worker,
+    fill_shop,
+    make_keys,
+    running,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +30,8 @@ def settings(postgres_url: str, redis_url: str) -> Settings:
         import_bytes=1_048_576,
         context_bytes=4_096,
         log_level="error",
+        redis_stall_ms=10_000,  # a busy machine is no lost Redis
+        policy_budget_ms=POLICY_BUDGET_MS,
     )
 
 

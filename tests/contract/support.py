@@ -36,6 +36,8 @@ from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
 from decisioning.stores.warming import WarmStarter
 
 BUCKETS = 8
+POLICY_BUDGET_MS = 200.0
+"""So much that policies are slow only where a test makes them so, however busy the machine is."""
 
 
 class Worker:

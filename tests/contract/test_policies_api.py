@@ -14,6 +14,7 @@ from tests.contract.support import Instance, Nextbest, decide, eventually, probl
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 YAML = {"Content-Type": "application/yaml"}
+PLACE: dict[str, Any] = {"channel": "web", "policy": "thompson", "control_share": 0, "deadline_ms": 5000}
 SPEC: dict[str, Any] = {"name": "spring", "algorithm": "thompson", "parameters": {"half_life_days": 30}}
 
 
@@ -27,8 +28,7 @@ async def register(shop: Nextbest, name: str, *, warm: bool = True, **fields: An
 
 async def place(shop: Nextbest, placement_id: str, **fields: Any) -> None:
     """A placement of one's own."""
-    body = {"channel": "web", "policy": "thompson", "control_share": 0, "deadline_ms": 5000} | fields
-    await shop.api.ok("PUT", f"/v1/placements/{placement_id}", json=body)
+    await shop.api.ok("PUT", f"/v1/placements/{placement_id}", json=PLACE | fields)
 
 
 async def stage(
@@ -160,6 +160,28 @@ async def test_from_shadow_to_champion_and_back(shop: Nextbest) -> None:
     assert any(d["path"] == "deployments.life.champion" for d in trail[0]["differences"])
 
 
+async def test_a_policy_that_has_just_become_warm_decides_at_once(shop: Nextbest) -> None:
+    async with shop.another(catalog_poll_ms=60_000) as slow:  # what changes behind its back it has to ask for
+        await slow.ok("PUT", "/v1/placements/hasty", json=PLACE)
+        made = await slow.ok("POST", "/v1/policies", json={"name": "hasty", "algorithm": "thompson"})
+        assert made["state"] == "registered"
+        await stage(slow, "hasty", "hasty@1", "shadow")
+        await shop.worker.warm()
+        await stage(slow, "hasty", "hasty@1", "champion", force=True)
+        answer = await decide(slow, "first", "hasty")
+        assert (answer["policy"]["name"], answer["degraded"]) == ("hasty", [])
+
+
+async def test_whoever_changes_the_catalogue_knows_the_champions_of_others(shop: Nextbest) -> None:
+    await place(shop, "theirs")
+    async with shop.another(catalog_poll_ms=60_000) as slow:
+        key = await register(shop, "theirs")
+        await stage(shop.api, "theirs", key, "champion", force=True)
+        await put_offer(slow, "copper")
+        answer = await decide(slow, "first", "theirs")
+        assert (answer["policy"]["name"], answer["degraded"]) == ("theirs", [])
+
+
 async def test_who_decides_must_be_warm(shop: Nextbest) -> None:
     key = await register(shop, "cold", warm=False)
     await place(shop, "chilly")
@@ -282,6 +304,11 @@ async def test_a_retired_policy_leaves_its_decisions_behind(shop: Nextbest) -> N
         assert answer["policy"]["name"] == "veteran"
         await tell(api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
         await shop.worker.learn()
+
+    async def fresh() -> bool:
+        return state.replica.epoch(key) == await shop.worker.epoch(key)
+
+    await eventually(fresh)
     last = (await decide(api, "old-last", "old"))["decision_id"]
     await shop.worker.drain()
     await api.ok("POST", "/v1/placements/old/policies/rollback", json={})
