@@ -115,12 +115,10 @@ def build_view(
     values = _values(here, checker)
     percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
     wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
-    expressions = [e for _, e, _ in conditions.own] + [e for _, e in values] + [e for e, _ in percents]
-    expressions += [e for row in wordings for wording in row for e in wording.conditions]
     first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
     apart = _apart(here)
-    mandatory = any(o.mandatory for o in here)
+    mandatory = np.array([o.mandatory for o in here], dtype=bool)
     value = np.array([o.value for o in here], dtype=np.float64)
     lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
@@ -137,7 +135,7 @@ def build_view(
         when=when,
         values=values,
         weights=percents,
-        mandatory=np.array([o.mandatory for o in here], dtype=bool),
+        mandatory=mandatory,
         overrides=first,
         min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
@@ -145,13 +143,25 @@ def build_view(
         apart=apart,
         contact=contact(here),
         wordings=wordings,
-        plan=rules.plan(
-            [*conditions.shared, *expressions, *(() if when is None else (when,))], all_segments=True
-        ),
+        plan=rules.plan(_expressions(conditions, values, percents, wordings, when), all_segments=True),
         fixed=switched_off(placement, np.ones(len(here)), value, lever),
-        ruled=mandatory or bool(apart) or bool(first) or placement.max_per_group is not None,
+        ruled=bool(mandatory.any()) or bool(apart) or bool(first) or placement.max_per_group is not None,
         picky=bool((minimum > 0).any()),
     )
+
+
+def _expressions(
+    conditions: Conditions,
+    values: Iterable[tuple[int, Expression]],
+    weights: Iterable[tuple[Expression, FloatArray]],
+    wordings: Iterable[Iterable[Wording]],
+    when: Expression | None,
+) -> list[Expression]:
+    """All that is evaluated for a request."""
+    own = [e for _, e, _ in conditions.own]
+    said = [e for row in wordings for wording in row for e in wording.conditions]
+    found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
+    return found if when is None else [*found, when]
 
 
 def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
