@@ -32,10 +32,15 @@ def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
 def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) -> Distribution:
     """How often each candidate's ``score x weight`` is the best of a joint draw; ``scores``: ``(K, n)``, positive."""
     exact = weight.astype(scores.dtype)  # tiny weights may vanish here
-    contest = scores * exact
+    return contest_frequencies(scores * exact, exact, epsilon)
+
+
+def contest_frequencies(contest: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
+    """The same, where the weights, ``(n,)``, are in the ``contest`` already, ``(K, n)``."""
+    weighty = weight > 0.0
 
     def distribution(available: BoolArray) -> FloatArray:
-        if not (exact * available).any():  # every draw is a tie
+        if not (weighty & available).any():  # every draw is a tie
             return with_floor(available.astype(np.float64), available, epsilon)
         left = contest if available.all() else np.where(available, contest, contest.dtype.type(-1.0))
         wins = np.bincount(left.argmax(axis=1), minlength=left.shape[1])

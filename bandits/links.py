@@ -39,6 +39,12 @@ class Link(Protocol):
         """A positive number that rises with the predictor, and is the expected reward where that is sensible."""
         ...
 
+    def contest(
+        self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
+    ) -> NDArray[Any]:
+        """``weight x score(mean + spread x draws)``: shape ``(K, n)`` like the draws, and of their type."""
+        ...
+
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
         """The variance that an observation of weight 1 has: shape ``(n,)``, of sums ``(n, width)``, ``(width,)``."""
         ...
@@ -69,6 +75,15 @@ class Linear:
         # Above `e` the second factor is exactly 1; without branches, since there are many draws.
         score: NDArray[Any] = np.maximum(predictor, e) * (e / (2 * e - np.minimum(predictor, e)))
         return score
+
+    def contest(
+        self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Predictors, their scores, times the weights."""
+        drawn: NDArray[Any] = draws * spread.astype(draws.dtype)
+        drawn += mean.astype(draws.dtype)
+        contest: NDArray[Any] = self.score(drawn) * weight
+        return contest
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
         """The variance of an offer's rewards, to which that of all offers counts as ten observations."""
@@ -124,6 +139,18 @@ class Logistic:
     def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
         """The chance of these log odds."""
         return sigmoid(predictor)
+
+    def contest(
+        self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
+    ) -> NDArray[Any]:
+        """``weight / (1 + exp(-s))``, in as few passes as there can be: this is where the time of a decision goes."""
+        # Bounded here, where there are few numbers, so that no draw overflows.
+        e: NDArray[Any] = draws * np.maximum(-spread, -10.0).astype(draws.dtype)
+        e -= np.minimum(np.maximum(mean, -30.0), 30.0).astype(draws.dtype)
+        np.exp(e, out=e)
+        e += 1.0
+        np.divide(weight, e, out=e)
+        return e
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
         """1: weights are in units of the noise already."""

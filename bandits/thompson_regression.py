@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.choosing import normal_draws, win_frequencies
+from bandits.choosing import contest_frequencies, normal_draws
 from bandits.parameters import whole_in_range
 from bandits.policy import Candidates, Distribution, PolicySpec, Sums
 from bandits.regression_policy import Prepared, RegressionPolicy
@@ -43,6 +43,6 @@ class ThompsonRegressionPolicy(RegressionPolicy):
     def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
         """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
         mean, deviation = self.predict(prepared, candidates)
-        drawn = prepared.extra * (self.exploration * deviation).astype(prepared.extra.dtype)
-        drawn += mean.astype(drawn.dtype)
-        return win_frequencies(self.link.score(drawn), candidates.weight, self.epsilon)
+        weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
+        contest = self.link.contest(mean, self.exploration * deviation, prepared.extra, weight)
+        return contest_frequencies(contest, weight, self.epsilon)

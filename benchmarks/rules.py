@@ -1,6 +1,6 @@
 """What a decision costs in CPU time, in this process, by the number of offers and of distinct rules.
 
-Measured is the pure path: facts, context, rules, weights, what is allowed, and drawing one slot with ``thompson``.
+Measured is the pure path: facts, context, rules, weights, what is allowed, and drawing one slot with ``calibrated``.
 Left out is all that is not about rules: HTTP, JSON, Redis, decoding the profile, rendering, the log.
 """
 
@@ -17,8 +17,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bandits.policy import Sums
+from bandits.policy import IntArray, Observation, Sums
 from bandits.registry import BUILT_IN, build
+from bandits.state import ArmTable, fold
+from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
 from decisioning.arbitration import met, weigh
@@ -39,7 +41,7 @@ CUSTOMERS = 64
 REPETITIONS = 7
 RUN_S = 0.1
 NOW_MS = 1_790_000_000_000
-POLICY = build(BUILT_IN[0])
+POLICY = build(next(spec for spec in BUILT_IN if spec.name == world.POLICY))
 PLACEMENT = Placement("home", "web", deadline_ms=250)
 CONTEXT = {"page": "home", "visits": 3.0}
 
@@ -83,7 +85,7 @@ def main(console: Console, path: Path = RULES_RESULTS, run_s: float = RUN_S) -> 
 
 def table(costs: Sequence[Cost]) -> Table:
     """The costs as a table."""
-    shown = Table(title="CPU time of a decision in microseconds: the pure path, one slot, thompson")
+    shown = Table(title="CPU time of a decision in microseconds: the pure path, one slot, calibrated")
     for name in ("offers", "distinct rules", "decision", "rules", "allowed", "select"):
         shown.add_column(name, justify="right")
     for cost in costs:
@@ -178,9 +180,21 @@ def make_site(offers: int, rules: int) -> Site:
         attributes={attribute.path: attribute for attribute in attributes},
     )
     numbers = catalogue.view(PLACEMENT.placement_id).numbers
-    own = np.random.default_rng(3).gamma(2.0, 40.0, (offers, 1)) * np.array([1.0, 0.06, 0.05])
-    prepared = POLICY.prepare(Sums(numbers, own, np.zeros(POLICY.width)))
-    return Site(catalogue, list(_profiles(numbers)), prepared)
+    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(_taught(numbers)))
+
+
+def _taught(numbers: IntArray) -> Sums:
+    """What the policy knows after ten thousand outcomes, of which one in twenty was an acceptance."""
+    rng = np.random.default_rng(3)
+    at_s = NOW_MS / 1000.0
+    seen = (
+        Observation(int(number), float(rng.random() < 0.05), float(rng.uniform(0.01, 0.1)))
+        for number in rng.choice(numbers, 10_000)
+    )
+    table = ArmTable(POLICY.width)
+    for name, delta in fold(POLICY, ((one, at_s) for one in seen)).items():
+        table.add(name, delta)
+    return table.read(POLICY, numbers, POLICY.decay.tick(at_s))
 
 
 def _offers(offers: int, rules: int) -> Iterator[Offer]:
