@@ -10,12 +10,12 @@ from bandits.apprentice import imitates
 from bandits.policy import Policy
 from bandits.sequential_policy import learns
 from decisioning.catalog import Catalogue
-from decisioning.catalog.deployment import Deployment
+from decisioning.catalog.deployment import Deployment, champion_of
 from decisioning.catalog.model import Placement
 from decisioning.errors import NotFound
 from decisioning.estimates import Judgement, estimate, notes_on, shares, summary
 from decisioning.service.evaluate import MEANINGS
-from decisioning.service.shadowing import champion_of, judged_policies
+from decisioning.service.shadowing import judged_policies
 from decisioning.stores.comparison import Window
 
 Row = Mapping[str, Any]

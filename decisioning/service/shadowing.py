@@ -10,8 +10,6 @@ from decisioning.evaluating import Judged
 from decisioning.records import Decided
 from decisioning.service.answers import iso
 
-__all__ = ["champion_of", "judged_policies", "shadow_rows", "shadows_of"]
-
 ERROR_CHARS = 200
 
 
