@@ -25,8 +25,8 @@ _GRID = -1.2
 
 def logit(p: ArrayLike) -> FloatArray:
     """``log(p / (1 - p))`` of chances, of which those below 1e-6 and above 1 - 1e-6 count as such."""
-    clipped = np.clip(np.asarray(p, dtype=np.float64), _TINY, 1.0 - _TINY)
-    logits: FloatArray = np.log(clipped / (1.0 - clipped))
+    within = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), _TINY), 1.0 - _TINY)
+    logits: FloatArray = np.log(within / (1.0 - within))
     return logits
 
 
