@@ -1,6 +1,7 @@
 """Shadows: asked behind the archive, once for each decision, and harmless whatever they do; comparisons made of it."""
 
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.worker import shadows
 from bandits.policy import PolicySpec
 from decisioning.stores.policies import PolicyStore
 from tests.contract.canaries import BadPolicy, deploy, place, raises
-from tests.contract.support import Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -205,18 +206,17 @@ async def test_an_apprentice_is_compared_with_the_caller(shop: Nextbest) -> None
     assert any("does not imitate" in note for note in apprentice["notes"])
 
 
-async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -> None:
-    """The caller goes by the region; agreement rises; when the mode is off the champion goes by the region too."""
-    api, rule = shop.api, {"north": "silver", "south": "gold", "west": "phone"}
+BY_REGION = {"north": "silver", "south": "gold", "west": "phone"}
+
+
+async def apprenticed(shop: Nextbest) -> None:
+    """A placement ``guild`` in which the caller chooses, and an apprentice that sees the region is the champion."""
+    api = shop.api
     await prepared(shop, "guild")
     await place(api, "guild", slots=2, off=["V"])
     await api.ok("PUT", "/v1/attributes/customer.region", json={"type": "string"})
-    feature = {
-        "name": "region",
-        "kind": "category",
-        "path": "customer.region",
-        "values": ["north", "south", "west"],
-    }
+    regions = list(BY_REGION)
+    feature = {"name": "region", "kind": "category", "path": "customer.region", "values": regions}
     spec = {"name": "novice", "algorithm": "apprentice", "features": [feature], "placements": ["guild"]}
     await api.ok("POST", "/v1/policies", json=spec)
     await shop.worker.warm()
@@ -227,21 +227,30 @@ async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -
         return api.state.replica.epoch("novice@1") is not None
 
     await eventually(followed)
-    rng = Random(4)
 
-    async def come(first: int, count: int, *, taught: bool) -> list[tuple[str, Any]]:
-        answers = []
-        for number in range(first, first + count):
-            region = rng.choice(list(rule))
-            await api.ok("PUT", f"/v1/customers/guild-{number}", json={"attributes": {"region": region}})
-            baseline = {"baseline": [rule[region]]} if taught else {}
-            answer = await decide(api, f"guild-{number}", "guild", **baseline)
-            if taught:
-                outcome = "accepted" if rng.random() < 0.4 else "rejected"
-                await tell(api, answer["decision_id"], answer["offers"][0]["offer_id"], outcome)
-            answers.append((region, answer))
-        return answers
 
+async def come_by_region(
+    api: Instance, rng: Random, first: int, count: int, *, taught: bool
+) -> list[tuple[str, Any]]:
+    """Customers of any region, with the caller's choice and their answer while it teaches; regions and decisions."""
+    answers = []
+    for number in range(first, first + count):
+        region = rng.choice(list(BY_REGION))
+        await api.ok("PUT", f"/v1/customers/guild-{number}", json={"attributes": {"region": region}})
+        baseline = {"baseline": [BY_REGION[region]]} if taught else {}
+        answer = await decide(api, f"guild-{number}", "guild", **baseline)
+        if taught:
+            outcome = "accepted" if rng.random() < 0.4 else "rejected"
+            await tell(api, answer["decision_id"], answer["offers"][0]["offer_id"], outcome)
+        answers.append((region, answer))
+    return answers
+
+
+async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -> None:
+    """The caller goes by the region; agreement rises; when the mode is off the champion goes by the region too."""
+    api = shop.api
+    await apprenticed(shop)
+    come = partial(come_by_region, api, Random(4))
     taught = await come(0, 24, taught=True)
     assert {answer["policy"]["name"] for _, answer in taught} == {"caller"}
     await shop.worker.archive()
@@ -271,11 +280,11 @@ async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -
     await eventually(caught_up)
     own = await come(500, 40, taught=False)
     assert {answer["policy"]["name"] for _, answer in own} == {"novice"}
-    same = [answer["offers"][0]["offer_id"] == rule[region] for region, answer in own]
+    same = [answer["offers"][0]["offer_id"] == BY_REGION[region] for region, answer in own]
     assert sum(same) >= 36
     arms = await api.ok("GET", "/v1/policies/novice/arms", params={"placement": "guild"})
     seen = {arm["offer_id"]: arm["observations"] for arm in arms["arms"]}
-    assert sum(seen[offer] for offer in rule.values()) == pytest.approx(174, rel=0.02)
+    assert sum(seen[offer] for offer in BY_REGION.values()) == pytest.approx(174, rel=0.02)
 
 
 async def test_shadows_that_are_far_behind_go_on_with_the_newest(
