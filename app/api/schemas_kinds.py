@@ -1,10 +1,22 @@
 """The simple kinds of catalogue entries, as they travel. Field names are those of the catalogue's model."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationInfo, field_validator
 
-from app.api.schemas import Body, Id, Instant, Name, Number, Text, examples, storable, stored_times
+from app.api.schemas import (
+    Body,
+    Id,
+    Instant,
+    Name,
+    Number,
+    Text,
+    examples,
+    in_order,
+    storable,
+    stored_times,
+)
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
@@ -104,6 +116,11 @@ class OverrideBody(Body):
     group: Id | None = None
     starts_at: Instant | None = None
     ends_at: Instant | None = None
+
+    @field_validator("ends_at")
+    @classmethod
+    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        return in_order(value, info, "starts_at", "starts_at")
 
     def stored(self) -> dict[str, Any]:
         """The form that is kept in the catalogue."""

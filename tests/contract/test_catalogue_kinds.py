@@ -101,6 +101,11 @@ REFERENCES = [
     ("capacities/x", {"name": "x", "max": 1, "group": "nothing"}, "group"),
     ("capacities/x", {"name": "x", "max": 1, "time_zone": "Mars/Olympus"}, "time_zone"),
     ("overrides/x", {"reason": "x", "offer": "nothing"}, "offer"),
+    (
+        "overrides/x",
+        {"reason": "x", "starts_at": "2026-06-01T00:00:00Z", "ends_at": "2026-06-01T00:00:00Z"},
+        "ends_at",
+    ),
     ("context-weights/x", {"when": "true", "percent": 1, "group": "nothing"}, "group"),
     ("contact-policies/x", {"name": "x", "max": 1, "window_s": 1, "applies_to": "nothing"}, "applies_to"),
     ("quiet-hours/x", {"start": "21:00", "end": "08:00", "time_zone": "Mars/Olympus"}, "time_zone"),
