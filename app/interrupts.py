@@ -19,7 +19,8 @@ def between_steps() -> Iterator[Callable[[], None]]:
     """Hold the first signal back until the function that this yields is called; a second one acts at once.
 
     The function raises KeyboardInterrupt after SIGINT, and SystemExit after SIGTERM; so does the end of the block, also
-    in the place of an error, which is then likely to be of the same cause. To be used in the main thread.
+    in the place of an error, which is then likely to be of the same cause. To be used in the main thread. A signal
+    whose handler was not set from Python keeps it.
     """
     received: list[int] = []
 
@@ -34,8 +35,12 @@ def between_steps() -> Iterator[Callable[[], None]]:
                 raise KeyboardInterrupt
             sys.exit(128 + received[0])
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    # One that was not set from Python could not be put back, so it stays.
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
     try:
+        for number in before:
+            signal.signal(number, note)
         yield check
     except Exception:
         check()

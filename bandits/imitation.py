@@ -5,10 +5,11 @@ which the caller chose the offer ``a`` are taken to be normal around their mean,
 shrunk to a common diagonal one. With ``x`` a request's features and ``n_a`` the number of choices, the score is
 
 .. math::  \log n_a - \tfrac12 \log |S_a| - \tfrac12 (x - \mu_a)' S_a^{-1} (x - \mu_a), \qquad
-    S_a = \frac{n_a C_a + k D}{n_a + k} + \phi D
+    S_a = \frac{n_a C_a + k D}{n_a + k} + \phi D + \rho I
 
 where ``C_a`` is the covariance of those requests, and ``D`` holds the variances of the columns over *all* of the
-caller's choices. An offer's part needs nothing but the sum of ``z z'``, ``z = [1, x]``, over the requests that it was
+caller's choices, and ``rho`` is the most that the rounding of contributions can have taken from a covariance. An
+offer's part needs nothing but the sum of ``z z'``, ``z = [1, x]``, over the requests that it was
 chosen for: its first row holds their number and the sum of ``x``. So a choice is one contribution to the offer that
 was chosen, and offers that were not need not be known.
 
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.columns import BOUND
+from bandits.decay import QUANTUM
 from bandits.policy import BoolArray, FloatArray
 
 SHRINK = 5.0
@@ -30,7 +33,7 @@ SHRINK = 5.0
 FLOOR = 0.02
 """``phi``: the share of the common variances that is always added. So no rule is taken for quite certain."""
 _GUESS = 1 / 64
-_LEAST = 2.0**-12
+_LEAST = 2.0**-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Imitation:
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
+        # An element of z z' is off by half a quantum at most, hence one of a covariance of bounded columns by so much:
+        self.rounding = columns * (1.0 + 2.0 * BOUND) * QUANTUM / 2.0
         self.upper: tuple[NDArray[np.intp], NDArray[np.intp]] = np.triu_indices(columns + 1)
         rows, places = self.upper
         self.width = len(rows)
@@ -131,7 +136,7 @@ class Imitation:
         mean = a[:, 0, 1:] / n[:, None]
         scatter = a[:, 1:, 1:] - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
         covariance = (scatter + SHRINK * np.diag(spread)) / (n + SHRINK)[:, None, None]
-        covariance += FLOOR * np.diag(spread)
+        covariance += np.diag(FLOOR * spread + self.rounding)
         precision = np.linalg.inv(covariance)
         slope = (precision @ mean[:, :, None])[:, :, 0]
         form = np.empty_like(a)

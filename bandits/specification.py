@@ -54,7 +54,7 @@ def parse_spec(
         parameters=_parameters(mapping.get("parameters", {})),
         features=_features(mapping.get("features", [])),
         learn_from=_learn_from(mapping.get("learn_from", "acceptance")),
-        value_scale=_value_scale(mapping.get("value_scale", 1.0)),
+        value_scale=_value_scale(mapping),
         reward_window_s=_window(mapping.get("reward_window_s")),
         placements=_placements(mapping.get("placements", [])),
         learn_since_ms=_whole("learn_since_ms", mapping.get("learn_since_ms", 0), 0, 2**53),
@@ -64,9 +64,19 @@ def parse_spec(
     return spec
 
 
+def stored_spec(body: Mapping[str, Any]) -> PolicySpec:
+    """Read a specification that was accepted once: what must be said only since then is as it was by default.
+
+    Raises ``PolicyParameterError``.
+    """
+    return parse_spec({"value_scale": 1.0, **body})
+
+
 def spec_body(spec: PolicySpec) -> dict[str, Any]:
     """The inverse of ``parse_spec``: an object of plain JSON; what is as by default is left out."""
     body = _stated(spec)
+    if spec.learn_from == "value":
+        body["value_scale"] = spec.value_scale
     if spec.parameters:
         body["parameters"] = dict(spec.parameters)
     else:
@@ -166,7 +176,12 @@ def _learn_from(value: Any) -> LearnFrom:
     raise AssertionError
 
 
-def _value_scale(value: Any) -> float:
+def _value_scale(mapping: Mapping[str, Any]) -> float:
+    if mapping.get("learn_from") == "value":
+        # With 1, all that is worth more would count the same.
+        what = "the value that counts as 1, such as the most that an offer is worth; learning from value needs it"
+        _needed(mapping, "value_scale", what)
+    value = mapping.get("value_scale", 1.0)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     rule = f"value_scale is the value that counts as 1: a number above 0, up to {LARGEST_VALUE:g}"
     _require(number and 0 < value <= LARGEST_VALUE, "value_scale", rule, value)

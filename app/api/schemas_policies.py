@@ -51,7 +51,9 @@ class PolicyBody(Body):
     parameters: dict[str, Any] = Field(default_factory=dict)
     features: list[Any] = Field(default_factory=list, max_length=100, description="see docs/features.md")
     learn_from: Literal["acceptance", "value"] = "acceptance"
-    value_scale: float = Field(1.0, gt=0, le=1e12, description="learning from value: what counts as 1")
+    value_scale: float | None = Field(
+        None, gt=0, le=1e12, description="learning from value, which needs it: the value that counts as 1"
+    )
     reward_window_s: int | None = Field(
         None, ge=1, description="an answer that took longer counts as none; else the placement's window"
     )

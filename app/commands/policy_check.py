@@ -3,6 +3,7 @@
 import gc
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -95,9 +96,10 @@ def times(policy: Policy, offers: int) -> tuple[float, float]:
     learn = _lesson(policy, *seen)
 
     def decide() -> None:
-        policy.encoder.encode(w.candidates.facts, NOW_MS)
-        policy.propensities(prepared, w.candidates)
-        policy.selector(prepared, w.candidates)(available)
+        x = policy.encoder.encode(w.candidates.facts, NOW_MS)
+        asked = replace(w.candidates, x=x)  # another request, as far as the policy can tell
+        policy.propensities(prepared, asked)
+        policy.selector(prepared, asked)(available)
 
     def update() -> None:
         nonlocal prepared

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
-from bandits.specification import parse_spec
+from bandits.specification import stored_spec
 from decisioning.roster import Roster, make
 from decisioning.stores.policies import PolicyStore
 from decisioning.stores.policy_rows import PolicyState
@@ -63,7 +63,7 @@ class RosterFeed:
 
     def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
         try:
-            return [parse_spec(body)]
+            return [stored_spec(body)]
         except BanditsError as error:
             self._roster.cannot(key, str(error))
             return []

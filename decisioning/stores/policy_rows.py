@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bandits.policy import PolicySpec
-from bandits.specification import parse_spec, spec_body
+from bandits.specification import spec_body, stored_spec
 from decisioning.errors import Conflict, NotFound
 
 PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
@@ -62,7 +62,7 @@ class Registered:
     @cached_property
     def spec(self) -> PolicySpec:
         """The specification. Raises ``PolicyParameterError`` if it cannot be used here."""
-        return parse_spec(self.body)
+        return stored_spec(self.body)
 
 
 IS = "name = :name AND version = :version"

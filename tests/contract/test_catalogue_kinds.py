@@ -1,4 +1,4 @@
-"""All simple kinds of catalogue entries: created, read, listed, replaced, deleted; references and expressions."""
+"""All simple kinds of catalogue entries: created, read, listed, replaced, deleted, refused; expressions."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ async def test_each_kind(api: Instance, path: str, body: dict[str, Any], change:
     assert name not in [thing["id"] for thing in await api.ok("GET", f"/v1/{section}")]
 
 
-REFERENCES = [
+REFUSED = [
     ("capacities/x", {"name": "x", "max": 1, "offer": "nothing"}, "offer"),
     ("capacities/x", {"name": "x", "max": 1, "group": "nothing"}, "group"),
     ("capacities/x", {"name": "x", "max": 1, "time_zone": "Mars/Olympus"}, "time_zone"),
@@ -118,8 +118,10 @@ REFERENCES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "field"), REFERENCES)
-async def test_references(shop: Nextbest, path: str, body: dict[str, Any], field: str) -> None:
+@pytest.mark.parametrize(("path", "body", "field"), REFUSED)
+async def test_what_is_refused_is_named_and_changes_nothing(
+    shop: Nextbest, path: str, body: dict[str, Any], field: str
+) -> None:
     before = await traces(shop)
     document = problem_of(await shop.api.call("PUT", f"/v1/{path}", json=body), 422)
     assert any(error["field"].endswith(field) for error in document["errors"]), document

@@ -97,6 +97,8 @@ async def test_yaml_says_the_same_as_json(shop: Nextbest) -> None:
         ({"learn_since": "yesterday"}, "learn_since"),
         ({"learn_since": {"days": 0}}, "learn_since.days"),
         ({"learn_from": "clicks"}, "learn_from"),
+        ({"learn_from": "value"}, "value_scale"),
+        ({"learn_from": "value", "value_scale": None}, "value_scale"),
         ({"reward_window_s": 0}, "reward_window_s"),
         ({"colour": "red"}, "colour"),
         ({"version": 0}, "version"),

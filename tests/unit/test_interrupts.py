@@ -77,6 +77,23 @@ def test_errors_without_a_signal_stay_what_they_are() -> None:
         raise OSError("of its own")
 
 
+def test_a_handler_that_python_does_not_know_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python says None for a handler that was set in C, and cannot put it back."""
+    getsignal, install = signal.getsignal, signal.signal
+
+    def unknown(number: int, given: object) -> object:
+        return None if number == signal.SIGTERM else given
+
+    before = getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda number: unknown(number, getsignal(number)))
+    monkeypatch.setattr(signal, "signal", lambda number, to: unknown(number, install(number, to)))
+    with between_steps():
+        assert getsignal(signal.SIGTERM) is before
+        assert getsignal(signal.SIGINT) is not signal.default_int_handler
+    assert getsignal(signal.SIGTERM) is before
+    assert getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_an_event_loop_inside_makes_no_cancellation_of_it() -> None:
     """A cancellation may be swallowed by whoever is being waited for; then the wish would be lost."""
     seen = []

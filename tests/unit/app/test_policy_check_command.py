@@ -1,7 +1,9 @@
 """`nextbest policies check`: the laws one by one, the reasons, the times, and the exit status."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -9,6 +11,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.commands import policy_check
 from bandits.checks import checks_for
+from bandits.design import Design
 from bandits.policy import PolicySpec
 from bandits.registry import build
 
@@ -131,3 +134,23 @@ def test_a_policy_over_its_budget_is_named_with_what_follows(monkeypatch: pytest
 
 def _says(result: Result, message: str) -> None:
     assert re.search(message, result.output.replace("\n", " ")), result.output
+
+
+def test_every_decision_that_is_timed_is_a_request_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy may keep what it found for a request between its propensities and its choice, but no longer."""
+    made, runs = [], 5
+    columns = Design.columns
+
+    def counted(self: Design, *arguments: Any) -> Any:
+        made.append(arguments)
+        return columns(self, *arguments)
+
+    def repeated(run: Callable[[], None]) -> float:
+        for _ in range(runs):
+            run()
+        return 1.0
+
+    monkeypatch.setattr(Design, "columns", counted)
+    monkeypatch.setattr(policy_check, "_median_us", repeated)
+    policy_check.times(build(PolicySpec("p", 1, "calibrated")), 20)
+    assert len(made) == runs

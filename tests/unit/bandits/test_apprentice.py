@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from bandits.apprentice import SLICES, ApprenticePolicy, above, first, imitates
+from bandits.decay import quantised
 from bandits.features import Feature
 from bandits.imitation import FLOOR, SHRINK, Imitation
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
@@ -68,14 +69,32 @@ def plain_score(seen: Sequence[Seen], offer: int, x: FloatArray) -> float:
     for column in requests.T:
         mean = np.average(column, weights=weights)
         variance = (np.sum(weights * (column - mean) ** 2) + 1 / 64) / (weights.sum() + 1)
-        spread.append(2.0 ** round(math.log2(max(variance, 2.0**-12))))
+        spread.append(2.0 ** round(math.log2(max(variance, 2.0**-8))))
     own = np.array([s.observation.offer == offer for s in seen])
     n = weights[own].sum()
     mean = np.average(requests[own], axis=0, weights=weights[own])
     scatter = sum(w * np.outer(z - mean, z - mean) for z, w in zip(requests[own], weights[own], strict=True))
     covariance = (scatter + SHRINK * np.diag(spread)) / (n + SHRINK) + FLOOR * np.diag(spread)
+    covariance += np.eye(len(spread)) * len(spread) * 9 * 2.0**-21  # for rounding to 2 ** -20
     density = multivariate_normal(mean, covariance).logpdf(x)
     return float(math.log(n) + density + len(x) / 2 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_columns_that_hardly_ever_varied_do_no_harm(seed: int) -> None:
+    """The caller goes by one column; others were constant for long, and then move a little."""
+    rng = np.random.default_rng(seed)
+    model, constant = Imitation(10), rng.uniform(1.0, 4.0, 8)
+    own = np.zeros((2, model.width))
+    for sign in rng.choice([-1.0, 1.0], 4000):
+        x = np.concatenate((constant, [sign, rng.choice([-1.0, 1.0])]))
+        own[int(sign > 0)] += quantised(model.contribution(x))
+    likeness = model.prepare(own, own.sum(axis=0))
+    for sign in rng.choice([-1.0, 1.0], 100):
+        moved = constant + rng.normal(0.0, 0.1, 8)
+        scores = model.scores(likeness, np.concatenate((moved, [sign, 1.0])))
+        assert np.argmax(scores) == int(sign > 0)
+        assert scores.max() < 60.0
 
 
 @pytest.mark.parametrize("count", [1, 5, 60, 600])

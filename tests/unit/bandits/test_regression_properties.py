@@ -142,3 +142,30 @@ def test_columns_that_never_vary_do_no_harm(share: str, count: int) -> None:
     assert deviation[0] <= deviation[1]
     if count > 1:
         assert policy.link.propensity(mean)[0] == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["linear_thompson", "logistic_thompson", "lin_ucb", "squarecb", "calibrated"]
+)
+def test_nothing_is_answered_from_memory_that_has_changed(algorithm: str) -> None:
+    """A decision predicts once; but not again for arms that have learned since, nor for somebody else."""
+    policy = build(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
+    offers = np.array([1, 2], dtype=np.uint32)
+    own = np.zeros((2, policy.width))
+    ready = policy.prepare(Sums(offers, own.copy(), np.zeros(policy.width)))
+    asked = Candidates(offers, np.array([0.3, 0.3], dtype=np.float32), np.ones(2))
+    before = policy.propensities(ready, asked).copy()
+    own[0] = 50 * quantised(policy.learn(Observation(1, 1.0, 0.3, NO_FEATURES, 0.3)))
+    taught = Sums(offers, own, own.sum(axis=0))
+    after = policy.propensities(policy.refresh(ready, taught, np.array([0])), asked)
+    assert after[0] > before[0] + 0.1
+    assert (
+        after.tolist()
+        == build(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
+        .propensities(policy.prepare(taught), asked)
+        .tolist()
+    )
+    other = Candidates(offers, np.array([0.1, 0.3], dtype=np.float32), np.ones(2))
+    again = policy.prepare(taught)
+    policy.propensities(again, other)
+    assert policy.propensities(again, asked).tolist() == after.tolist()

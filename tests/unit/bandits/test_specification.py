@@ -13,7 +13,7 @@ from bandits.errors import PolicyParameterError
 from bandits.features import OPTIONS, Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.specification import parse_spec, spec_body
+from bandits.specification import parse_spec, spec_body, stored_spec
 
 LEAST = {"name": "mine", "version": 2, "algorithm": "thompson"}
 FULL = """
@@ -82,6 +82,18 @@ def test_defaults_are_left_out() -> None:
     assert spec_body(spec)["features"] == [{"name": "day", "kind": "weekday"}]
 
 
+def test_a_value_scale_of_1_is_written_for_who_learns_from_value() -> None:
+    said = {**LEAST, "learn_from": "value", "value_scale": 1.0}
+    assert spec_body(parse_spec(said)) == said
+
+
+def test_what_was_accepted_without_a_value_scale_is_still_read() -> None:
+    spec = stored_spec({**LEAST, "learn_from": "value"})
+    assert (spec.learn_from, spec.value_scale) == ("value", 1.0)
+    assert stored_spec({**LEAST, "learn_from": "value", "value_scale": 250}).value_scale == 250.0
+    assert stored_spec(LEAST) == parse_spec(LEAST)
+
+
 def test_a_specification_does_not_change_with_what_it_was_read_from() -> None:
     given: dict[str, Any] = {**LEAST, "parameters": {"epsilon": 0.1}}
     spec = parse_spec(given)
@@ -132,6 +144,7 @@ endless.append(endless)
         ({**LEAST, "learn_from": "clicks"}, "learn_from", "acceptance, value"),
         ({**LEAST, "learn_from": "values"}, "learn_from", "did you mean 'value'"),
         ({**LEAST, "learn_from": []}, "learn_from", "acceptance, value"),
+        ({**LEAST, "learn_from": "value"}, "value_scale", "missing: say the value that counts as 1"),
         ({**LEAST, "value_scale": 0}, "value_scale", "above 0"),
         ({**LEAST, "value_scale": math.inf}, "value_scale", "above 0"),
         ({**LEAST, "value_scale": True}, "value_scale", "above 0"),
