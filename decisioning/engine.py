@@ -169,14 +169,18 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     view = contest.view
     found = prospects(contest, policy, prepared)
     left, expected, unlikely = found.left, found.expected, found.unlikely
+    if (
+        contest.wanted is not None
+    ):  # what is too unlikely is the policy's judgement: it must not overrule the caller's
+        left, unlikely = contest.available, ()
     if not left.any():
         return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
     rules = slot_rules(contest)
+    counted = expected if contest.weights.use_p else np.ones(len(view.offers))
     if contest.wanted is not None:
         chosen = _as_wanted(contest.wanted, left, contest.slots, rules)
-        return _selection(contest, chosen, left, expected, expected, unlikely)
+        return _selection(contest, chosen, left, expected, counted, unlikely)
     distribution = distribution_of(contest, policy, prepared, found.candidates)
-    counted = expected if contest.weights.use_p else np.ones(len(view.offers))
     chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
     return _selection(contest, chosen, left, expected, counted, unlikely)
 

@@ -98,7 +98,6 @@ def header_of(work: Work, made: Chosen) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
     scored_by = policy_of(made.key)
-    by_caller = made.key == work.role.policy and work.role.group == "caller"
     until_ms = work.now_ms + placement.reward_window_s * 1000
     choices = made.selection.choices
     speech = speech_of(work)
@@ -108,7 +107,7 @@ def header_of(work: Work, made: Chosen) -> Header:
         "placement": placement.placement_id,
         "channel": placement.channel,
         "presentation": placement.presentation,
-        "policy": policy_of(CALLER) if by_caller else scored_by,
+        "policy": scored_by if made.wanted is None else policy_of(CALLER),
         "control": work.role.control,
         "group": work.role.group,
         "catalog_version": work.catalogue.version,
@@ -130,9 +129,8 @@ def header_of(work: Work, made: Chosen) -> Header:
         "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
         "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
-    if by_caller:
-        rows = work.contest.wanted or ()
-        header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in rows]}
+    if made.wanted is not None:
+        header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in made.wanted]}
     if made.failed is not None:
         header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
     return header

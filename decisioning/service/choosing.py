@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from decisioning.engine import Contest, Selection, select
 from decisioning.explain import Situation, explain
@@ -24,12 +24,14 @@ SLOW_PAUSE_MS = 1000
 class Chosen:
     """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
 
-    ``failed``: the policy that should have decided, and why it did not.
+    ``wanted``: the rows of the caller's own choice, if that is what was answered and the policy only scored it.
+    ``failed``: the policy that should have decided (or scored), and why it did not.
     """
 
     selection: Selection
     key: str
     epoch: int
+    wanted: tuple[int, ...] | None = None
     failed: tuple[str, str] | None = None
 
 
@@ -53,7 +55,8 @@ class Chooser:
     def choose(self, work: Work, contest: Contest) -> Chosen:
         """Choose with the policy of the customer's role, or with the placement's fallback if that fails.
 
-        The contest as it was decided is left in ``work``.
+        Where the caller's own choice is answered they only score it: it is answered whichever of them does. The contest
+        as it was decided is left in ``work``.
         """
         key = work.role.policy
         if work.role.group == "caller" and contest.wanted is None:
@@ -63,11 +66,12 @@ class Chooser:
             failed = self._tried(work, contest, key)
         if failed is None:
             assert work.selection is not None
-            return Chosen(work.selection, key, self._replica.epoch(key) or 0)
+            return Chosen(work.selection, key, self._replica.epoch(key) or 0, contest.wanted)
         fallback = f"{work.view.placement.fallback_policy}@1"
-        self._choose(work, replace(contest, wanted=None), fallback)
+        self._choose(work, contest, fallback)
         assert work.selection is not None
-        return Chosen(work.selection, fallback, self._replica.epoch(fallback) or 0, (key, failed))
+        epoch = self._replica.epoch(fallback) or 0
+        return Chosen(work.selection, fallback, epoch, contest.wanted, (key, failed))
 
     def explain(self, work: Work, header: Header) -> Header:
         """Why and why not, if it was asked for and this is a decision that was made now by a policy."""

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from decisioning.records import CALLER
+
 DECISION_COLUMNS = (
     "decision_id",
     "decided_at",
@@ -47,6 +49,8 @@ GROUP_OF = (
     " WHEN (d.header ->> 'control')::boolean THEN 'control' ELSE 'champion' END)"
 )
 """The group of a decision ``d``; its column is empty where it was archived before there was one."""
+DECIDER_OF = f"CASE WHEN d.policy = '{CALLER}' THEN d.policy ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
+"""Whose turn a decision ``d`` was, whether or not it could decide: where the caller chose, a policy only scored."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 
 _GROUPED = "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"  # in one order, so that archivers do not lock each other out

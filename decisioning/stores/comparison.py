@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from decisioning.records import CALLER
+from decisioning.stores.archive_sql import DECIDER_OF
 from decisioning.stores.postgres import transaction
 
 
@@ -32,12 +34,12 @@ class Window:
         }
 
 
-_BY_GROUP = """
+_BY_GROUP = f"""
 WITH newest AS (
     SELECT decision_id, decided_at, coalesce(header ->> 'group', 'champion') AS "group",
-        coalesce(header -> 'failed' ->> 'policy', policy) AS policy, header ? 'failed' AS failed,
+        {DECIDER_OF} AS policy, header ? 'failed' AND d.policy <> '{CALLER}' AS failed,
         cast(header -> 'numbers' ->> 0 AS integer) AS first_no, jsonb_array_length(header -> 'numbers') AS shown
-    FROM decisions
+    FROM decisions AS d
     WHERE placement = :placement AND decided_at >= :start AND decided_at < :end AND header ->> 'source' = 'live'
     ORDER BY decided_at DESC LIMIT :limit
 )

@@ -16,7 +16,7 @@ from decisioning.catalog.shapes import CLASSES
 from decisioning.guarding import WARM_MS, Tally, Verdict, evidence, failure_kind
 from decisioning.records import CALLER
 from decisioning.results import Result, known_in_order
-from decisioning.stores.archive_sql import GROUP_OF
+from decisioning.stores.archive_sql import DECIDER_OF, GROUP_OF
 from decisioning.stores.locks import GUARD_LOCK
 from decisioning.stores.postgres import transaction
 from decisioning.stores.results import Place, made_in_order, moment
@@ -43,8 +43,7 @@ SELECT {GROUP_OF} AS grp, d.header -> 'failed' ->> 'reason' AS reason,
 FROM decisions AS d
 WHERE d.placement = :placement AND d.decided_at > cast(:from AS timestamptz)
     AND d.decided_at <= cast(:to AS timestamptz) AND d.header ->> 'source' = 'live'
-    AND ({GROUP_OF}, coalesce(d.header -> 'failed' ->> 'policy', d.policy))
-        IN (('canary', :policy), (:others, :champion))
+    AND ({GROUP_OF}, {DECIDER_OF}) IN (('canary', :policy), (:others, :champion))
 GROUP BY 1, 2, 3
 """)
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decisioning.results import Made
 from decisioning.stores.archive import ArchiveReader
-from decisioning.stores.archive_sql import GROUP_OF
+from decisioning.stores.archive_sql import DECIDER_OF, GROUP_OF
 from decisioning.stores.streams import START, LogReader, order
 
 SLACK_MS = 2000
@@ -18,7 +18,7 @@ SLACK_MS = 2000
 
 _IN_ORDER = text(f"""
 SELECT d.decision_id, d.decided_at, d.customer_id, {GROUP_OF} AS grp,
-    coalesce(d.header -> 'failed' ->> 'policy', d.policy) AS decider,
+    {DECIDER_OF} AS decider,
     d.header ->> 'presentation' = 'explicit' AS explicit, (d.header ->> 'until_ms')::bigint AS until_ms,
     ARRAY(SELECT offer ->> 'offer_id' FROM jsonb_array_elements(d.header -> 'offers') AS offer) AS offers,
     o.offers AS told_of, o.outcomes AS told, o.times AS told_ms

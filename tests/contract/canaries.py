@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.state import clock_ms
 from app.worker.guard import Guard
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, PolicySpec
+from bandits.policy import Candidates, FloatArray, PolicySpec
 from bandits.random import RandomPolicy
 from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
@@ -96,21 +96,16 @@ class Crowd:
 
 
 class BadPolicy(RandomPolicy):
-    """Chooses at random, if at all. ``how`` is called before."""
+    """Scores and chooses at random, if at all. ``how`` is called before."""
 
     def __init__(self, spec: PolicySpec, how: Callable[[], None]) -> None:
         super().__init__(spec)
         self._how = how
 
-    def selector(self, prepared: Any, candidates: Candidates) -> Distribution:
+    def propensities(self, prepared: Any, candidates: Candidates) -> FloatArray:
         """As ``random``, after what goes wrong."""
         self._how()
-        distribution = super().selector(prepared, candidates)
-
-        def same(available: BoolArray) -> FloatArray:
-            return distribution(available)
-
-        return same
+        return super().propensities(prepared, candidates)
 
 
 async def add_bad_policy(nextbest: Nextbest, name: str, how: Callable[[], None] | None) -> None:

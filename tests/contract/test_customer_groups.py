@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from decisioning.service.explaining import explain_logged
 from decisioning.service.replay import replay
 from tests.contract.support import Instance, Nextbest, decide, put_offer
 
@@ -128,6 +129,74 @@ async def test_an_apprentice_answers_what_the_caller_wants(groups: Nextbest) -> 
     await api.ok("PUT", "/v1/placements/taught/apprentice", json={"on": False})
     again = await decide(api, "ann", "taught", baseline=wanted)
     assert (again["policy"]["name"], again["degraded"]) == ("thompson", [])
+
+
+def chosen(answer: Any) -> list[tuple[str, float]]:
+    return [(offer["offer_id"], offer["probability"]) for offer in answer["offers"]]
+
+
+async def test_a_fallback_that_is_the_champion_too_does_not_speak_for_the_caller(groups: Nextbest) -> None:
+    api = groups.api
+    await place(api, "plain", policy="propensity")
+    await api.ok("PUT", "/v1/placements/plain/apprentice", json={"on": True})
+    without = await decide(api, "ann", "plain")
+    assert (without["policy"]["name"], without["degraded"]) == ("propensity", ["baseline_missing"])
+    assert without["offers"]
+    header = await logged(groups, without["decision_id"])
+    assert not {"wanted", "scored_by"} & header.keys()
+    answer = await decide(api, "ann", "plain", baseline=["silver"])
+    assert (answer["policy"]["name"], chosen(answer)) == ("caller", [("silver", 1.0)])
+    assert "wanted" in await logged(groups, answer["decision_id"])
+
+
+async def test_the_callers_choice_stands_where_the_champion_cannot_score_it(groups: Nextbest) -> None:
+    api, roster, state = groups.api, groups.api.state.roster, groups.api.state
+    await place(api, "headless")
+    await api.ok("PUT", "/v1/placements/headless/apprentice", json={"on": True})
+    policy = roster._policies.pop("thompson@1")
+    try:
+        answer = await decide(api, "ann", "headless", baseline=["silver"], explain=True)
+        without = await decide(api, "ann", "headless")
+    finally:
+        roster._policies["thompson@1"] = policy
+    assert (answer["policy"]["name"], answer["degraded"]) == ("caller", ["policy_unavailable"])
+    assert chosen(answer) == [("silver", 1.0)]
+    assert without["degraded"] == ["baseline_missing"]
+    header = await logged(groups, answer["decision_id"])
+    assert header["scored_by"] == {"name": "propensity", "version": 1}
+    assert header["failed"] == {"policy": "thompson@1", "reason": "policy_unavailable"}
+    later = await explain_logged(answer["decision_id"], state.archive, state.catalogues, roster)
+    assert later["candidates"] == answer["explanation"]
+    report = await api.ok("GET", "/v1/placements/headless/policies/comparison")
+    caller = {row["policy"]: (row["decisions"], row["failures"]) for row in report["deciding"]}
+    assert caller == {"caller@1": (1, 0), "thompson@1": (1, 1)}
+
+
+async def test_what_the_champion_finds_unlikely_is_the_callers_to_choose(groups: Nextbest) -> None:
+    api, state = groups.api, groups.api.state
+    await put_offer(api, "far", min_propensity=0.99)
+    await place(api, "picky")
+    unlikely = await decide(api, "ann", "picky", explain=True)
+    assert "far" not in offers_of(unlikely)
+    await api.ok("PUT", "/v1/placements/picky/apprentice", json={"on": True})
+    answer = await decide(api, "ann", "picky", baseline=["far", "gold"], explain=True)
+    assert chosen(answer) == [("far", 1.0), ("gold", 1.0)]
+    by = {one["offer_id"]: one["result"] for one in answer["explanation"]}
+    assert (by["far"], by["barred"]) == ("chosen", "stopped")
+    header = await logged(groups, answer["decision_id"])
+    assert "unlikely" not in header["seen"]
+    later = await explain_logged(answer["decision_id"], state.archive, state.catalogues, state.roster)
+    assert later["candidates"] == answer["explanation"]
+
+
+async def test_a_factor_that_is_off_does_not_count_for_the_caller_either(groups: Nextbest) -> None:
+    api = groups.api
+    await place(api, "weighed", off=["P"])
+    await api.ok("PUT", "/v1/placements/weighed/apprentice", json={"on": True})
+    answer = await decide(api, "ann", "weighed", baseline=["silver"])
+    (offer,) = answer["offers"]
+    assert (offer["factors"]["P"], offer["score"]) == (1.0, 10.0)
+    await logged(groups, answer["decision_id"])
 
 
 async def test_a_policy_that_is_not_here_falls_back(groups: Nextbest) -> None:

@@ -264,20 +264,26 @@ async def test_where_nobody_named_a_champion_it_is_the_placements_policy(shop: N
     assert test.canary.observations + test.others.observations == 20
 
 
-async def test_an_apprentices_canary_is_compared_with_the_caller(shop: Nextbest) -> None:
-    await place(shop.api, "desk-2")
-    await deploy(shop, "desk-2", "random@1", apprentice=True)
+@pytest.mark.parametrize("champion", ["thompson", "broken"])
+async def test_an_apprentices_canary_is_compared_with_the_caller(shop: Nextbest, champion: str) -> None:
+    """Also where the champion cannot even score what the caller chose."""
+    await add_bad_policy(shop, "broken", raises)
+    placement = f"desk-of-{champion}"
+    await place(shop.api, placement)
+    await deploy(shop, placement, "random@1", champion=f"{champion}@1", apprentice=True)
     for number in range(20):
-        body = {"customer_id": f"a{number}", "placement": "desk-2", "baseline": ["gold"]}
+        body = {"customer_id": f"a{number}", "placement": placement, "baseline": ["gold"]}
         answer = await shop.api.ok("POST", "/v1/decisions", json=body, role="frontend")
         told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
         await shop.api.ok("POST", "/v1/feedback", json=told | {"outcome": "rejected"}, role="frontend")
     await shop.worker.drain()
     await guard_of(shop).round()
-    test = await counted(shop, "desk-2")
+    test = await counted(shop, placement)
     assert test.champion == "caller@1"
     assert test.others.observations > 5
     assert test.canary.observations + test.others.observations == 20
+    assert test.others.decisions == test.others.observations
+    assert test.others.failures == (test.others.decisions if champion == "broken" else 0)
 
 
 async def test_what_is_not_archived_yet_is_waited_for(shop: Nextbest) -> None:
