@@ -1,6 +1,6 @@
 """Specifications of policies as they are sent or written in files: JSON or YAML, with dates, not milliseconds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -11,6 +11,7 @@ from bandits.errors import BanditsError, PolicyParameterError
 from bandits.policy import PolicySpec
 from bandits.registry import build
 from bandits.specification import parse_spec, spec_body
+from bandits.wording import did_you_mean
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
 
@@ -47,6 +48,19 @@ def spec_of(
         raise Invalid(error.field or "body", str(error)) from None
     except BanditsError as error:
         raise Invalid("algorithm", str(error)) from None
+
+
+def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]:
+    """What is not wrong in a specification as it is kept, but may not be meant. ``placements``: those that there are.
+
+    A placement may be made later than a policy that learns from it, so one that is not there is no mistake.
+    """
+    known = set(placements)
+    return [
+        f"placements: there is no placement {said!r}, so it learns nothing from it{did_you_mean(said, known)}"
+        for said in body.get("placements", [])
+        if said not in known
+    ]
 
 
 def candidate(values: Any, now_ms: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from app.api.body import Handler, JsonRoute
 from app.api.deps import Reader, Scientist, State, created, problems
 from app.api.schemas_policies import PlacedOut, PolicyBody, PolicyChangeOut, PolicyName, PolicyOut
 from app.errors import Problem
-from app.specs import spec_of, yaml_values
+from app.specs import spec_of, warnings_of, yaml_values
 from app.state import ApiState, clock_ms
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
@@ -89,7 +89,7 @@ async def register_policy(
         new = await state.policies.register(spec, key.name, x_reason or "")
     else:
         spec, new = await state.policies.register_next(spec, key.name, x_reason or "")
-    await state.refresh_policies()
+    await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
     return _shown(await state.policies.get(spec.key), state)
 
@@ -177,6 +177,7 @@ def _shown(policy: Registered, state: ApiState) -> PolicyOut:
         unusable=state.roster.broken.get(policy.key),
         placements=_placed(policy.key, state),
         changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
+        warnings=warnings_of(policy.body, state.current_catalogue().placements),
     )
 
 

@@ -87,7 +87,8 @@ class PolicyOut(BaseModel):
     """A policy: what it is, and how far it is.
 
     `folded` of `total` archived outcomes have been read by its warm start. `unusable`: why this process cannot use it.
-    `author` and `reason` are of its registration; `changes` tells what came after, newest first.
+    `author` and `reason` are of its registration; `changes` tells what came after, newest first. `warnings`: what may
+    not be meant, such as a placement to learn from that is not there.
     """
 
     model_config = shown(
@@ -138,6 +139,7 @@ class PolicyOut(BaseModel):
     unusable: str | None = None
     placements: list[PlacedOut] = []
     changes: list[PolicyChangeOut] = []
+    warnings: list[str] = []
 
 
 class StageRequest(Body):

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from app.commands.terminal import author, fail, on_database, read
-from app.specs import LARGEST_SPEC, spec_of, yaml_values
+from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
 from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
@@ -46,14 +46,18 @@ def register(file: Path, reason: str) -> None:
     """Register the policy of a file, under the next version if it says none."""
     spec, numbered = read(file, _parsed, LARGEST_SPEC)
 
-    async def work(stores: Stores) -> tuple[str, bool]:
+    async def work(stores: Stores) -> tuple[str, bool, Catalogue]:
+        made = spec
         if numbered:
-            return spec.key, await stores.policies.register(spec, author(), reason)
-        made, new = await stores.policies.register_next(spec, author(), reason)
-        return made.key, new
+            new = await stores.policies.register(spec, author(), reason)
+        else:
+            made, new = await stores.policies.register_next(spec, author(), reason)
+        return made.key, new, await stores.catalogues.load()
 
-    key, new = _with_stores(work)
+    key, new, catalogue = _with_stores(work)
     typer.echo(f"{key} is registered" if new else f"{key} is registered already, and says the same")
+    for warning in warnings_of(spec_body(spec), catalogue.placements):
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
 def list_policies() -> None:
@@ -72,13 +76,14 @@ def list_policies() -> None:
 def show(name: str) -> None:
     """Show a policy, or all its versions, with the specification as YAML."""
 
-    async def work(stores: Stores) -> list[Registered]:
-        if "@" in name:
-            return [await stores.policies.get(name)]
-        return await stores.policies.versions(name)
+    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+        policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
+        return policies, await stores.catalogues.load()
 
     built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
-    found = [] if built_in and "@" in name else _with_stores(work)
+    found: list[Registered] = []
+    if not (built_in and "@" in name):
+        found, catalogue = _with_stores(work)
     if not found and not built_in:
         fail(str(NotFound("policy", name)))
     for spec in built_in:
@@ -90,6 +95,8 @@ def show(name: str) -> None:
         )
         for one in policy.changes:
             typer.echo(f"# {one.change}: {_who(one.changed_at, one.author, one.reason)}")
+        for warning in warnings_of(policy.body, catalogue.placements):
+            typer.echo(f"# warning: {warning}")
         typer.echo(_yaml(policy.body), nl=False)
 
 

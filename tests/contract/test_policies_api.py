@@ -134,6 +134,21 @@ async def test_mistakes_in_yaml_are_named_with_their_line(shop: Nextbest, line: 
     assert "line 3: " in str(problem_of(response, 422, field))
 
 
+async def test_a_placement_that_is_not_there_is_warned_of_until_it_is(shop: Nextbest) -> None:
+    await place(shop, "lobby")
+    spec = {"name": "typo", "algorithm": "thompson", "placements": ["lobby", "loby"]}
+    made = await shop.api.ok("POST", "/v1/policies", json=spec)
+    (warning,) = made["warnings"]
+    assert "no placement 'loby'" in warning
+    assert "did you mean 'lobby'?" in warning
+    assert (await shop.api.ok("GET", "/v1/policies/typo/1"))["warnings"] == [warning]
+    async with shop.another(catalog_poll_ms=60_000) as slow:  # it asks for placements that others made
+        await place(shop, "loby")
+        assert (await slow.ok("POST", "/v1/policies", json=spec))["warnings"] == []
+    assert (await shop.api.ok("GET", "/v1/policies/typo/1"))["warnings"] == []
+    assert (await shop.api.ok("GET", "/v1/policies/thompson/1"))["warnings"] == []
+
+
 async def test_names_of_ours_are_taken(shop: Nextbest) -> None:
     for name in ("thompson", "calibrated", "caller", "history"):
         problem_of(await shop.api.call("POST", "/v1/policies", json=SPEC | {"name": name}), 409)

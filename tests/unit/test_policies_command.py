@@ -112,6 +112,13 @@ def test_a_stage_that_is_none() -> None:
     nextbest("stage", "random@1", "registered", "--placement", "home", status=2)
 
 
+def test_a_placement_that_is_not_there_is_warned_of() -> None:
+    said = nextbest("register", "-", said="name: typo\nalgorithm: thompson\nplacements: [home, hoome]\n")
+    assert "typo@1 is registered\n" in said.stdout
+    assert re.fullmatch(r"warning: placements: .* 'hoome'.*; did you mean 'home'\?\n", said.stderr)
+    assert "# warning: placements: there is no placement 'hoome'" in nextbest("show", "typo@1").stdout
+
+
 def test_a_specification_that_is_wrong_names_the_field() -> None:
     said = nextbest("register", "-", said="name: odd\nalgorithm: thomson\n", status=1).stderr
     assert "algorithm: " in said
