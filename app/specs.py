@@ -1,6 +1,6 @@
 """Specifications of policies as they are sent or written in files: JSON or YAML, with dates, not milliseconds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.schemas import Instant, to_ms
 from bandits.errors import BanditsError, PolicyParameterError
 from bandits.policy import PolicySpec
+from bandits.registry import build
 from bandits.specification import parse_spec, spec_body
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
@@ -25,8 +26,13 @@ def yaml_values(document: str) -> Any:
     return _json(parse(document)[0])
 
 
-def spec_of(values: Any, now_ms: int) -> tuple[PolicySpec, bool]:
-    """The specification, and whether it says its version. Raises ``Invalid``, whose field says where."""
+def spec_of(
+    values: Any, now_ms: int, builder: Callable[[PolicySpec], Any] = build
+) -> tuple[PolicySpec, bool]:
+    """The specification, and whether it says its version. Raises ``Invalid``, whose field says where.
+
+    ``builder``: what makes the policy, to try it out.
+    """
     if not isinstance(values, Mapping):
         raise Invalid("body", "a specification is an object with fields")
     found = {name: value for name, value in values.items() if value is not None}
@@ -36,7 +42,7 @@ def spec_of(values: Any, now_ms: int) -> tuple[PolicySpec, bool]:
         found["learn_since_ms"] = _since_ms(found.pop("learn_since"), now_ms)
     numbered = "version" in found
     try:
-        return parse_spec({"version": 1, **found}), numbered
+        return parse_spec({"version": 1, **found}, builder=builder), numbered
     except PolicyParameterError as error:
         raise Invalid(error.field or "body", str(error)) from None
     except BanditsError as error:

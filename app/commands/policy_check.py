@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import typer
-import yaml
 
-from app.commands.terminal import fail
+from app.commands.terminal import fail, read, said
 from app.config import get_settings
-from app.specs import LARGEST_SPEC
+from app.specs import LARGEST_SPEC, spec_of, yaml_values
+from app.state import clock_ms
 from bandits.checks import checks_for
-from bandits.errors import BanditsError, ConformanceError, PolicyParameterError
+from bandits.errors import BanditsError, ConformanceError
 from bandits.policy import Observation, Policy, PolicySpec
 from bandits.registry import build, make
 from bandits.sequential_policy import is_sequential
-from bandits.specification import parse_spec
 from bandits.worlds import NOW_MS, observations, world
+from decisioning.errors import Invalid
 
 OFFERS = (10, 200, 2500)
 NOT_MADE = 2
@@ -150,22 +150,16 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
 
 def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
     """The specification of the file, or one without parameters. It need not give a name, a version, an algorithm."""
-    algorithm = target.rpartition(":")[2]
-    said: Mapping[str, Any] = {} if file is None else _read(file)
-    try:
-        return parse_spec({"name": "checked", "version": 1, "algorithm": algorithm, **said}, builder=build_it)
-    except PolicyParameterError as error:
-        where = "" if file is None else f"{file}: "
-        fail(f"{where}{error.field}: {error}" if error.field else f"{where}{error}", NOT_MADE)
+    usual = {"name": "checked", "algorithm": target.rpartition(":")[2]}
 
+    def parsed(document: str) -> PolicySpec:
+        values = yaml_values(document)
+        named = {**usual, **values} if isinstance(values, Mapping) else values
+        return spec_of(named, clock_ms(), build_it)[0]
 
-def _read(file: Path) -> Mapping[str, Any]:
+    if file is not None:
+        return read(file, parsed, LARGEST_SPEC, NOT_MADE)
     try:
-        if file.stat().st_size > LARGEST_SPEC:
-            fail(f"{file} is larger than a specification can be", NOT_MADE)
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        fail(f"{file} cannot be read: {error}", NOT_MADE)
-    if not isinstance(said, Mapping):
-        fail(f"{file}: a specification is an object with fields", NOT_MADE)
-    return said
+        return spec_of(usual, clock_ms(), build_it)[0]
+    except Invalid as error:
+        fail(said(error), NOT_MADE)

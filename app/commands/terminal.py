@@ -38,19 +38,22 @@ def author() -> str:
         return "command line"
 
 
-def read(file: Path, parse: Callable[[str], T], most_bytes: int) -> T:
-    """What ``parse`` makes of a file (``-``: the standard input); what is wrong with it is said with its name."""
+def read(file: Path, parse: Callable[[str], T], most_bytes: int, status: int = 1) -> T:
+    """What ``parse`` makes of a file (``-``: the standard input); what is wrong with it is said with its name.
+
+    Ends with ``status`` then.
+    """
     try:
         data = sys.stdin.buffer.read(most_bytes + 1) if str(file) == "-" else file.read_bytes()
         if len(data) > most_bytes:
-            fail(f"{file}: has more than {most_bytes} bytes")
+            fail(f"{file}: has more than {most_bytes} bytes", status)
         return parse(data.decode())
     except OSError as error:
-        fail(f"{file}: {error.strerror}")
+        fail(f"{file}: {error.strerror}", status)
     except UnicodeDecodeError:
-        fail(f"{file}: is not UTF-8")
+        fail(f"{file}: is not UTF-8", status)
     except DecisioningError as error:
-        fail(f"{file}: {said(error)}")
+        fail(f"{file}: {said(error)}", status)
 
 
 def on_database(

@@ -9,7 +9,7 @@ from decisioning.errors import PreconditionFailed
 from decisioning.guarding import Verdict, evidence, judge, rolled_back
 from decisioning.stores.archive import ArchiveReader
 from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.guard import CanaryStore, CanaryTest, Running
+from decisioning.stores.guard import CanaryStore, CanaryTest, Running, note_verdict
 from decisioning.stores.results import archived_until_ms
 from decisioning.stores.streams import LogReader
 
@@ -71,7 +71,8 @@ class Guard:
         reason = f"canary {test.policy} rolled back: {verdict.reason}"
         try:
             await self._catalogues.put(
-                "deployment", test.placement, body, AUTHOR, reason, expected=canary.version
+                *("deployment", test.placement, body, AUTHOR, reason, canary.version),
+                also=lambda connection: note_verdict(connection, test.test_id, verdict),
             )
         except PreconditionFailed:
             log.info("the deployment of %s was changed meanwhile; it is looked at again", test.placement)
@@ -80,7 +81,6 @@ class Guard:
         ROLLBACKS.labels(test.placement, test.policy, verdict.cause).inc()
         CANARY_EVIDENCE.labels(test.placement).set(0)
         CANARY_OBSERVATIONS.labels(test.placement).set(0)
-        await self._canaries.end(test.test_id, verdict)
 
     @staticmethod
     def _show(test: CanaryTest, canary: Running) -> None:

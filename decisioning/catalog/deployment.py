@@ -57,7 +57,8 @@ class Deployment:
     """The policies of a placement. Where there is none, the placement's own ``policy`` decides, at version 1.
 
     ``champion``, ``shadows``: policies as ``name@version``. ``apprentice``: the caller's own choice is returned, and
-    the champion only learns from it. ``was``: policies that were champion or canary before, the last one first.
+    the champion only learns from it. ``was``: policies that had a part before, the last one first: champions, canaries
+    that were ended, shadows that were retired.
     ``before``: the champions that a rollback goes back to, the last one first. ``since``: since when (Unix ms) policies
     have had their stage.
     """

@@ -67,7 +67,7 @@ def staged(
     if stage == "shadow":
         kept = replace(kept, shadows=(*kept.shadows, key))
         return replace(kept, since=_since(kept, key, now_ms))
-    return replace(kept, was=_first(key, kept.was) if now == "canary" else kept.was)
+    return replace(kept, was=_first(key, kept.was))
 
 
 def rolled_back(

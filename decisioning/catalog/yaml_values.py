@@ -6,6 +6,7 @@ one, or make of it what it does not say.
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ Lines = Mapping[tuple[Any, ...], int]
 """The line of every path."""
 
 _TAG = "tag:yaml.org,2002:"
+_TEXT = f"{_TAG}str"
 _COLLECTIONS = (f"{_TAG}map", f"{_TAG}seq")
 # All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
 _RESOLVED = (
@@ -42,8 +44,8 @@ class DocumentError(Invalid):
 
 
 def path_text(path: tuple[Any, ...]) -> str:
-    """A path with dots."""
-    return ".".join(str(part) for part in path)
+    """A path with dots; the root is the document."""
+    return ".".join(str(part) for part in path) or "document"
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
@@ -90,13 +92,15 @@ for _name, _pattern, _first in _RESOLVED:
 
 def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> Any:
     lines[path] = node.start_mark.line + 1
-    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-        raise DocumentError(path_text(path), f"line {lines[path]}: tags ({node.tag}) are not taken here")
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(loader, node, path)
+    if node.tag not in _COLLECTIONS:
+        raise _tagged(node, path)
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
+            key = _scalar(loader, key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str | int):
                 raise DocumentError(path_text(path), f"line {line}: names must be plain text")
             key = str(key) if path != () else key
@@ -105,6 +109,25 @@ def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[
             found[key] = _value(loader, value_node, (*path, key), lines)
             lines[*path, key] = line
         return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, item, (*path, i), lines) for i, item in enumerate(node.value)]
-    return loader.construct_object(node)
+    return [_value(loader, item, (*path, i), lines) for i, item in enumerate(node.value)]
+
+
+def _scalar(loader: _Loader, node: Any, path: tuple[Any, ...]) -> Any:
+    """A text, a number, a truth value, nothing, or a time: as it is written, not as a tag says."""
+    if node.tag == _TEXT:
+        return node.value
+    if node.tag != loader.resolve(yaml.ScalarNode, node.value, (True, False)):
+        raise _tagged(node, path)
+    line = node.start_mark.line + 1
+    try:
+        value = loader.construct_object(node)
+    except ValueError as error:
+        raise DocumentError(path_text(path), f"line {line}: {error}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DocumentError(path_text(path), f"line {line}: must be a finite number; not {node.value}")
+    return value
+
+
+def _tagged(node: Any, path: tuple[Any, ...]) -> DocumentError:
+    line = node.start_mark.line + 1
+    return DocumentError(path_text(path), f"line {line}: tags ({node.tag}) are not taken here")

@@ -49,7 +49,10 @@ GROUP_OF = (
     " WHEN (d.header ->> 'control')::boolean THEN 'control' ELSE 'champion' END)"
 )
 """The group of a decision ``d``; its column is empty where it was archived before there was one."""
-DECIDER_OF = f"CASE WHEN d.policy = '{CALLER}' THEN d.policy ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
+DECIDER_OF = (
+    f"CASE WHEN d.policy = '{CALLER}' THEN d.policy"
+    " ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
+)
 """Whose turn a decision ``d`` was, whether or not it could decide: where the caller chose, a policy only scored."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 

@@ -1,7 +1,7 @@
 """The catalogue in Postgres: a list of changes, the newest of each thing in force."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,10 +123,12 @@ class CatalogueStore:
         author: str,
         reason: str = "",
         expected: int | None = None,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> Published:
         """Publish one thing, or delete it (without a body).
 
         ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
+        ``also`` is what has to be written with it, in its transaction: both or neither.
 
         Raises
         ------
@@ -153,6 +155,8 @@ class CatalogueStore:
                 await check_never_published(connection, name)
                 changes = [*await treatments_gone(connection, name), *changes]
             catalogue = await _append(connection, changes, author, reason)
+            if also is not None:
+                await also(connection)
             return Published(catalogue, catalogue.version, current is None)
 
     async def apply(

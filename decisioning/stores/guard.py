@@ -158,11 +158,6 @@ class CanaryStore:
             mine = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:l)"), {"l": GUARD_LOCK})
             yield CanaryTurn(connection) if mine else None
 
-    async def end(self, test_id: int, verdict: Verdict) -> None:
-        """Note why a canary was rolled back."""
-        async with transaction(self._engine) as connection:
-            await _end(connection, [test_id], verdict.cause, verdict.reason)
-
     async def end_others(self, placements: Collection[str]) -> None:
         """End the tests of placements that have no canary any more. ``placements``: those that have."""
         async with transaction(self._engine) as connection:
@@ -276,13 +271,25 @@ class CanaryTurn:
         )
 
 
-async def _end(connection: AsyncConnection, tests: Sequence[int], cause: str, reason: str) -> None:
+async def note_verdict(connection: AsyncConnection, test_id: int, verdict: Verdict) -> None:
+    """End a test with the reason of its rollback, in the transaction that publishes it.
+
+    A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
+    """
+    await _end(connection, [test_id], verdict.cause, verdict.reason, over="changed")
+
+
+async def _end(
+    connection: AsyncConnection, tests: Sequence[int], cause: str, reason: str, *, over: str = ""
+) -> None:
+    """End tests, but for those that have ended; ``over``: a cause that gives way to this one."""
     if tests:
         query = text(
             "UPDATE canary_tests SET ended_at = now(), cause = :cause, reason = :reason"
-            " WHERE test_id = ANY(:tests) AND ended_at IS NULL"
+            " WHERE test_id = ANY(:tests) AND (ended_at IS NULL OR cause = :over)"
         )
-        await connection.execute(query, {"tests": list(tests), "cause": cause, "reason": reason})
+        values = {"tests": list(tests), "cause": cause, "reason": reason, "over": over}
+        await connection.execute(query, values)
         await connection.execute(
             text("DELETE FROM canary_customers WHERE test_id = ANY(:tests)"), {"tests": list(tests)}
         )

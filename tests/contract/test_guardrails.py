@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.state import clock_ms
+from app.worker.guard import Guard
 from decisioning.errors import PreconditionFailed
 from tests.contract.canaries import (
     Crowd,
@@ -188,6 +189,48 @@ async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
     assert rollbacks("race", "failures", "broken@1") == 0
     with pytest.raises(PreconditionFailed):
         await put("deployment", "race", {}, "tests", expected=1)
+
+
+async def failing_canary(shop: Nextbest, placement: str) -> Guard:
+    """A guard that will roll back a canary that raises."""
+    await add_bad_policy(shop, "broken", raises)
+    await place(shop.api, placement)
+    await deploy(shop, placement, "broken@1")
+    await Crowd(shop, placement, 18, thompson=0.5, propensity=0.5).come(30)
+    return guard_of(shop)
+
+
+async def test_the_reason_of_a_rollback_outlives_the_guard(shop: Nextbest) -> None:
+    guard = await failing_canary(shop, "killed")
+    put = guard._catalogues.put
+
+    async def killed(*arguments: Any, **more: Any) -> Any:
+        await put(*arguments, **more)
+        raise asyncio.CancelledError
+
+    guard._catalogues.put = killed  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await guard.round()
+    assert (await deployed(shop, "killed"))[1]["canary"] is None
+    await guard_of(shop).round()
+    assert (await counted(shop, "killed")).cause == "failures"
+
+
+async def test_the_reason_of_a_rollback_counts_more_than_a_guard_that_is_behind(shop: Nextbest) -> None:
+    guard = await failing_canary(shop, "behind")
+    put = guard._catalogues.put
+
+    async def after_the_other(*arguments: Any, **more: Any) -> Any:
+        store = guard._canaries
+        await store.end_others({canary.placement for canary in await store.running()} - {"behind"})
+        assert (await counted(shop, "behind")).cause == "changed"
+        return await put(*arguments, **more)
+
+    guard._catalogues.put = after_the_other  # type: ignore[method-assign]
+    await guard.round()
+    test = await counted(shop, "behind")
+    assert test.cause == "failures"
+    assert (await trail(shop, "behind"))["reason"] == f"canary broken@1 rolled back: {test.reason}"
 
 
 async def test_a_canary_that_is_started_again_begins_a_new_test(shop: Nextbest) -> None:

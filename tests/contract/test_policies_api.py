@@ -117,6 +117,23 @@ async def test_what_is_not_a_specification(shop: Nextbest, document: str | bytes
     problem_of(await shop.api.call("POST", "/v1/policies", content=document, headers=YAML), 422)
 
 
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("reward_window_s: .inf", "reward_window_s"),
+        ("parameters: {half_life_days: .nan}", "parameters.half_life_days"),
+        ('description: !!binary "/w=="', "description"),
+        ("description: !!timestamp soon", "description"),
+        ("learn_since: 2026-02-30", "learn_since"),
+        ("null: 1", "document"),
+    ],
+)
+async def test_mistakes_in_yaml_are_named_with_their_line(shop: Nextbest, line: str, field: str) -> None:
+    document = f"name: odd\nalgorithm: thompson\n{line}\n"
+    response = await shop.api.call("POST", "/v1/policies", content=document, headers=YAML)
+    assert "line 3: " in str(problem_of(response, 422, field))
+
+
 async def test_names_of_ours_are_taken(shop: Nextbest) -> None:
     for name in ("thompson", "calibrated", "caller", "history"):
         problem_of(await shop.api.call("POST", "/v1/policies", json=SPEC | {"name": name}), 409)

@@ -123,7 +123,17 @@ WRONG = [
     (GROUPS.replace("name: Cards", "name: [unclosed"), "document", 5, ""),
     (GROUPS.replace("    goal", "\tgoal"), "document", 5, "found"),
     (GROUPS.replace("Cards", "!!python/object:os.system {}"), "groups.cards.name", 4, "tags ("),
-    (GROUPS.replace("Cards", "!!python/name:os.system"), "document", 4, "could not determine"),
+    (GROUPS.replace("Cards", "!!python/name:os.system"), "groups.cards.name", 4, "tags ("),
+    (GROUPS.replace("Cards", "!!binary aGk="), "groups.cards.name", 4, "tags ("),
+    (GROUPS.replace("Cards", "!!timestamp soon"), "groups.cards.name", 4, "tags ("),
+    (GROUPS.replace("Cards", "2026-02-30"), "groups.cards.name", 4, "day is out of range"),
+    (OFFER.replace("value: 3", "value: -.inf"), "offers.gold.value", 6, "a finite number; not -.inf"),
+    (OFFER.replace("value: 3", "value: .nan"), "offers.gold.value", 6, "a finite number"),
+    (OFFER.replace("value: 3", "value: 1.0e+999"), "offers.gold.value", 6, "a finite number; not 1.0e+999"),
+    ("!!set {a, b}", "document", 1, "tags ("),
+    ("nextbest: 1\nnull: {}", "document", 2, "names must be plain text"),
+    ("nextbest: 1\n? [a]\n: {}", "document", 2, "names must be plain text"),
+    ("nextbest: 1\n!!timestamp soon: {}", "document", 2, "tags ("),
     (GROUPS.replace("Cards", "&a Cards") + "  loans: {name: *a, goal: grow}", "document", 6, "aliases"),
     ("nextbest: 1\n--- \na: 1\n", "document", 2, "another document"),
     ("nextbest: 1\noffers: {1: {2: {}}}", "offers.1.2", 2, "there is no '2'"),
@@ -142,6 +152,7 @@ def test_what_is_wrong_is_named_with_its_line(document: str, field: str, line: i
     assert words in str(caught.value)
     assert int(found[1]) == line
     assert caught.value.field.startswith(field)
+    assert caught.value.field != ""
 
 
 def test_aliases_cannot_blow_up() -> None:

@@ -58,13 +58,21 @@ def test_only_the_next_stages_are_possible(now: Stage, then: Stage) -> None:
     if now == then != "canary":
         assert move(deployment, then) is deployment
     elif then in NEXT[now]:
-        became = stage_of(PLACEMENT, move(deployment, then), NEW)
-        assert became == ("registered" if (now, then) == ("shadow", "retired") else then)
+        assert stage_of(PLACEMENT, move(deployment, then), NEW) == then
     else:
         with pytest.raises(Conflict) as error:
             move(deployment, then)
         possible = NEXT[now] or ("promote another one", "roll back")
         assert all(word in str(error.value) for word in possible)
+
+
+@pytest.mark.parametrize("now", ["shadow", "canary", "retired"])
+def test_retiring_once_more_is_no_change(now: Stage) -> None:
+    retired = move(at(now), "retired")
+    assert move(retired, "retired") is retired
+    back = move(retired, "shadow")
+    assert stage_of(PLACEMENT, back, NEW) == "shadow"
+    assert move(back, "retired").was == (NEW,)
 
 
 def test_the_whole_life() -> None:
