@@ -11,7 +11,13 @@ from decisioning.catalog.staging import REMEMBERED
 Cause = Literal["worse", "failures", "slow"]
 
 FAILURES = frozenset({"policy_failed", "policy_unavailable", "arms_unavailable"})
-SLOW = frozenset({"policy_slow"})
+SLOW = frozenset({"policy_slow", "over_budget"})
+IN_A_ROW = 2
+"""As what time in a row a policy's decision that took longer than its budget counts as slow.
+
+A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
+counted, canaries would be rolled back that are no slower than the champion, only rarer.
+"""
 WARMING = frozenset({"policy_unavailable", "arms_unavailable"})
 """Failures that say nothing while processes still take in a policy that is new to them."""
 WARM_MS = 30_000
@@ -24,7 +30,8 @@ class Tally:
 
     ``observations``: customers, each by the first decision that was made for them (see ``decisioning.results``);
     ``acceptances``: those who accepted at least one of its offers. ``decisions``: all that it should have made,
-    ``failures`` and ``slow``: those that it could not make, by the kind of reason.
+    ``failures``: those that it could not make; ``slow``: those that it made too late again, or was not asked to make
+    since it was too late too often.
     """
 
     observations: int = 0

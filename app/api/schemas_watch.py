@@ -102,7 +102,9 @@ class CanarySide(BaseModel):
     high: float = Field(description="upper end of the always-valid interval")
     decisions: int
     failures: int = Field(description="decisions that it could not make")
-    slow: int = Field(description="decisions that it did not get to make, being too slow")
+    slow: int = Field(
+        description="decisions that took it too long again, or that it was too slow to be asked for"
+    )
 
 
 class CanaryStage(BaseModel):

@@ -1,7 +1,7 @@
 """Headers of decisions and the answers made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,6 +131,8 @@ def header_of(work: Work, made: Chosen) -> Header:
     }
     if made.wanted is not None:
         header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in made.wanted]}
+    if made.over_budget is not None:
+        header["over_budget"] = asdict(made.over_budget)
     if made.failed is not None:
         header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
     return header

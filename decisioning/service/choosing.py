@@ -21,11 +21,20 @@ SLOW_PAUSE_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Overrun:
+    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in this process."""
+
+    took_ms: float
+    budget_ms: float
+    in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
 
     ``wanted``: the rows of the caller's own choice, if that is what was answered and the policy only scored it.
-    ``failed``: the policy that should have decided (or scored), and why it did not.
+    ``failed``: the policy that should have decided (or scored), and why it did not. ``over_budget``: it did, but late.
     """
 
     selection: Selection
@@ -33,13 +42,15 @@ class Chosen:
     epoch: int
     wanted: tuple[int, ...] | None = None
     failed: tuple[str, str] | None = None
+    over_budget: Overrun | None = None
 
 
 @dataclass(slots=True)
 class _Turns:
-    """How a policy has kept its time lately."""
+    """How a policy has kept its time lately. ``latest``: the last time, if it took too long."""
 
     slow: int = 0
+    latest: Overrun | None = None
     paused_until_ms: int = 0
 
 
@@ -66,7 +77,10 @@ class Chooser:
             failed = self._tried(work, contest, key)
         if failed is None:
             assert work.selection is not None
-            return Chosen(work.selection, key, self._replica.epoch(key) or 0, contest.wanted)
+            latest = self._turns[key].latest
+            return Chosen(
+                work.selection, key, self._replica.epoch(key) or 0, contest.wanted, over_budget=latest
+            )
         fallback = f"{work.view.placement.fallback_policy}@1"
         self._choose(work, contest, fallback)
         assert work.selection is not None
@@ -124,7 +138,9 @@ class Chooser:
         work.contest = seen
 
     def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
-        turns.slow = turns.slow + 1 if took_ms > self._budget_ms else 0
+        slow = took_ms > self._budget_ms
+        turns.slow = turns.slow + 1 if slow else 0
+        turns.latest = Overrun(took_ms, self._budget_ms, turns.slow) if slow else None
         if turns.slow >= SLOW_TURNS:
             turns.slow = 0
             turns.paused_until_ms = now_ms + SLOW_PAUSE_MS

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.catalog.deployment import Canary, Deployment
 from decisioning.catalog.model import Placement
 from decisioning.catalog.shapes import CLASSES
-from decisioning.guarding import WARM_MS, Tally, Verdict, evidence, failure_kind
+from decisioning.guarding import IN_A_ROW, WARM_MS, Tally, Verdict, evidence, failure_kind
 from decisioning.records import CALLER
 from decisioning.results import Result, known_in_order
 from decisioning.stores.archive_sql import DECIDER_OF, GROUP_OF
@@ -38,7 +38,10 @@ SELECT *, (
 """).columns(body=JSONB)
 
 _FAILURES = text(f"""
-SELECT {GROUP_OF} AS grp, d.header -> 'failed' ->> 'reason' AS reason,
+SELECT {GROUP_OF} AS grp, coalesce(
+        d.header -> 'failed' ->> 'reason',
+        CASE WHEN (d.header -> 'over_budget' ->> 'in_a_row')::integer >= {IN_A_ROW} THEN 'over_budget' END
+    ) AS reason,
     d.decided_at < cast(:warm AS timestamptz) AS warming, count(*) AS decisions
 FROM decisions AS d
 WHERE d.placement = :placement AND d.decided_at > cast(:from AS timestamptz)

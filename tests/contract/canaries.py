@@ -66,6 +66,17 @@ async def deployed(nextbest: Nextbest, placement: str) -> Any:
     return await nextbest.api.state.catalogues.newest("deployment", placement)
 
 
+async def trail(nextbest: Nextbest, placement: str) -> Any:
+    """The newest entry of a placement's deployment in the audit trail."""
+    path = f"/v1/catalog?kind=deployment&id={placement}"
+    return (await nextbest.api.ok("GET", path, role="scientist"))[0]
+
+
+async def counted(nextbest: Nextbest, placement: str) -> Any:
+    """The newest test of a placement."""
+    return (await CanaryStore(nextbest.api.state.engine).tests(placement))[0]
+
+
 class Crowd:
     """Customers who come once each, and accept or reject at once, as often as their policy's rate says."""
 

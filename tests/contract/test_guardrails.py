@@ -9,32 +9,21 @@ from prometheus_client import REGISTRY
 from app.state import clock_ms
 from app.worker.guard import Guard
 from decisioning.errors import PreconditionFailed
-from decisioning.stores.guard import CanaryStore
 from tests.contract.canaries import (
     Crowd,
     add_bad_policy,
-    dawdles,
+    counted,
     deploy,
     deployed,
     guard_of,
     in_force,
     place,
     raises,
+    trail,
 )
 from tests.contract.support import Nextbest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def trail(nextbest: Nextbest, placement: str) -> Any:
-    """The newest entry of a placement's deployment in the audit trail."""
-    path = f"/v1/catalog?kind=deployment&id={placement}"
-    return (await nextbest.api.ok("GET", path, role="scientist"))[0]
-
-
-async def counted(nextbest: Nextbest, placement: str) -> Any:
-    """The newest test of a placement."""
-    return (await CanaryStore(nextbest.api.state.engine).tests(placement))[0]
 
 
 def rollbacks(placement: str, cause: str, policy: str = "random@1") -> float:
@@ -141,20 +130,6 @@ async def test_a_canary_that_raises_is_rolled_back_and_nobody_goes_without_an_an
     assert (test.canary.observations, test.canary.decisions) == (len(failed), len(failed))
     await in_force(shop.api, version)
     assert {a["policy"]["name"] for a in await crowd.come(20)} == {"thompson"}
-
-
-async def test_a_slow_canary_is_rolled_back(shop: Nextbest) -> None:
-    await add_bad_policy(shop, "sleepy", dawdles)
-    await place(shop.api, "slow")
-    await deploy(shop, "slow", "sleepy@1")
-    crowd, guard = Crowd(shop, "slow", 12, thompson=0.5, propensity=0.5, sleepy=0.5), guard_of(shop)
-    answers = await crowd.come(40)
-    slow = [a for a in answers if a["degraded"] == ["policy_slow"]]
-    assert len(slow) >= 5
-    assert all(a["policy"]["name"] == "propensity" and a["offers"] for a in slow)
-    await guard.round()
-    assert (await deployed(shop, "slow"))[1]["canary"] is None
-    assert "slower than its budget" in (await trail(shop, "slow"))["reason"]
 
 
 async def test_what_hits_the_champion_as_well_is_not_the_canarys_fault(shop: Nextbest) -> None:
