@@ -169,9 +169,8 @@ def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
     view = contest.view
     found = prospects(contest, policy, prepared)
     left, expected, unlikely = found.left, found.expected, found.unlikely
-    if (
-        contest.wanted is not None
-    ):  # what is too unlikely is the policy's judgement: it must not overrule the caller's
+    if contest.wanted is not None:
+        # What is too unlikely is the policy's judgement: it must not overrule the caller's.
         left, unlikely = contest.available, ()
     if not left.any():
         return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
