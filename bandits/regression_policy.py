@@ -64,7 +64,7 @@ class RegressionPolicy(ABC):
         "shrinkage": 0.4,
         "default_propensity": 0.05,
         "half_life_days": 90.0,
-        "epsilon": 0.01,
+        "epsilon": 0.005,
     }
     shared = True
 
