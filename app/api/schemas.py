@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    field_validator,
 )
 
 from decisioning.catalog.model import FOREVER_MS
@@ -90,6 +91,23 @@ def in_order(value: datetime | None, info: ValidationInfo, start: str, called: s
     if value is not None and before is not None and value <= before:
         raise ValueError(f"must lie after {called}")
     return value
+
+
+class DatedBody(Body):
+    """The body of something that may begin and end."""
+
+    starts_at: Instant | None = None
+    ends_at: Instant | None = Field(None, description="exclusive")
+
+    @field_validator("ends_at")
+    @classmethod
+    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        return in_order(value, info, "starts_at", "starts_at")
+
+    def stored(self) -> dict[str, Any]:
+        """The form that is kept in the catalogue."""
+        times = stored_times(self.starts_at, self.ends_at)
+        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
 class FieldProblem(BaseModel):

@@ -1,21 +1,18 @@
 """The simple kinds of catalogue entries, as they travel. Field names are those of the catalogue's model."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.api.schemas import (
     Body,
+    DatedBody,
     Id,
-    Instant,
     Name,
     Number,
     Text,
     examples,
-    in_order,
     storable,
-    stored_times,
 )
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
@@ -99,7 +96,7 @@ class CapacityBody(Body):
     team: Id | None = None
 
 
-class OverrideBody(Body):
+class OverrideBody(DatedBody):
     """What comes first from ``starts_at`` to ``ends_at``."""
 
     model_config = examples(
@@ -114,18 +111,6 @@ class OverrideBody(Body):
     reason: Name
     offer: Id | None = None
     group: Id | None = None
-    starts_at: Instant | None = None
-    ends_at: Instant | None = None
-
-    @field_validator("ends_at")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "starts_at", "starts_at")
-
-    def stored(self) -> dict[str, Any]:
-        """The form that is kept in the catalogue."""
-        times = stored_times(self.starts_at, self.ends_at)
-        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
 class ContextWeightBody(Body):

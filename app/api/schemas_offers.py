@@ -1,22 +1,20 @@
 """Offers, as they travel."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas import (
     Body,
+    DatedBody,
     Id,
-    Instant,
     Name,
     Number,
     Worth,
     examples,
-    in_order,
     shown,
     shown_times,
-    stored_times,
 )
 from app.api.schemas_catalog import CatalogueTreatment
 from app.api.schemas_kinds import Cel, ContactKind, Percent, Seconds
@@ -90,7 +88,7 @@ class AfterRejectionBody(Body):
     attribute: AttributeName | None = Field(None, description="the name, with the scope `attribute`")
 
 
-class OfferBody(Body):
+class OfferBody(DatedBody):
     """Something that can be proposed."""
 
     model_config = examples(_OFFER, _STEERED)
@@ -105,8 +103,6 @@ class OfferBody(Body):
         "live",
         description="draft: being written; scheduled: from `starts_at` on; paused: not now; ended: for ever",
     )
-    starts_at: Instant | None = None
-    ends_at: Instant | None = Field(None, description="exclusive")
     requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
     legal_basis: LegalBasis = Field(
         "consent",
@@ -129,16 +125,6 @@ class OfferBody(Body):
     )
     not_after: list[NotAfterBody] = Field(default_factory=list, max_length=50)
     after_rejection: list[AfterRejectionBody] = Field(default_factory=list, max_length=10)
-
-    @field_validator("ends_at")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "starts_at", "starts_at")
-
-    def stored(self) -> dict[str, Any]:
-        """The form that is kept in the catalogue."""
-        times = stored_times(self.starts_at, self.ends_at)
-        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
 class CatalogueContactLimit(BaseModel):

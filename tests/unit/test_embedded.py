@@ -23,8 +23,10 @@ from app.embedded import EmbeddedServers, EmbeddedServersError
 from app.embedded.process import find_process
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from app.embedded import EmbeddedServers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background may have them ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 servers = EmbeddedServers(sys.argv[1], fsync=False)
 servers.start()
 print("started", flush=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,8 +10,11 @@ from app.interrupts import between_steps
 
 
 @pytest.fixture(autouse=True)
-def _ctrl_c_is_free() -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def _ctrl_c_is_free() -> Iterator[None]:
+    """Ctrl-C does what it does in a command, also where tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_without_signals_nothing_happens() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,10 +11,11 @@ from app.embedded.process import uninterrupted
 
 
 @pytest.fixture
-def interrupts() -> None:
-    """Ctrl-C does what it does in a command, whatever the test runner made of it."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        pytest.fail("another handler is in place")
+def interrupts() -> Iterator[None]:
+    """Ctrl-C does what it does in a command, also where tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interrupts")
