@@ -18,6 +18,8 @@ COPY decisioning decisioning
 COPY bandits bandits
 COPY profiles profiles
 COPY rules rules
+COPY storage storage
+COPY demo demo
 COPY migrations migrations
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/nextbest/bin/pip install --no-deps --no-index /dist/*.whl

@@ -5,9 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from app.api.schemas import Body, Id, from_ms
-from app.api.schemas_catalog import GroupBody, PlacementBody, TreatmentBody
-from app.api.schemas_kinds import (
+from app.api.catalogue.kind_schemas import (
     AttributeBody,
     AttributePath,
     CapacityBody,
@@ -19,8 +17,10 @@ from app.api.schemas_kinds import (
     SegmentBody,
     SegmentName,
 )
-from app.api.schemas_offers import OfferBody
-from decisioning.catalog.model import FOREVER_MS
+from app.api.catalogue.offer_schemas import OfferBody
+from app.api.catalogue.schemas import GroupBody, PlacementBody, TreatmentBody
+from app.api.schemas import Body, Id, from_ms
+from decisioning.model.entities import FOREVER_MS
 
 _BODIES: Mapping[str, type[Body]] = {
     "attribute": AttributeBody,

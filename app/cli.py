@@ -10,6 +10,7 @@ from app.commands import catalog, keys, policies
 from app.config import ConfigError
 from decisioning.errors import DecisioningError
 from profiles.errors import ProfilesError
+from storage.errors import StorageError
 
 app = typer.Typer(
     name="nextbest",
@@ -88,7 +89,7 @@ def demo(
     seconds: float | None = typer.Option(None, min=1, help="stop after so many seconds of live visitors"),
 ) -> None:
     """Run everything on real data, in a folder of its own, with simulated visitors; until Ctrl-C or --seconds."""
-    from app.commands.demo import demo as run
+    from demo.command import demo as run
 
     run(seconds)
 
@@ -105,7 +106,7 @@ def main() -> None:
     except ConfigError as error:
         typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)
-    except (DecisioningError, ProfilesError) as error:
+    except (DecisioningError, ProfilesError, StorageError) as error:
         typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
 

@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from decisioning.catalog import InvalidRule
-from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed, Unavailable
+from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
 from profiles.errors import ProfilesUnavailable
+from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 

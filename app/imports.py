@@ -8,16 +8,10 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from app.state import ApiState
-from decisioning.service.past import HistoryImporter, PastDecision
-from profiles.importing import (
-    FileFormat,
-    ImportReport,
-    ImportRun,
-    open_customers,
-    open_history,
-    open_propensities,
-)
-from profiles.stores import BulkLoader
+from decisioning.log.import_service import HistoryImporter, PastDecision
+from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
+from profiles.importing.source import FileFormat
+from profiles.store_bulk import BulkLoader
 
 Kind = Literal["customers", "propensities", "history"]
 Progress = Callable[[int, int], None]

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.stores.postgres import transaction
+from storage.postgres import transaction
 
 Role = Literal["frontend", "ops", "scientist", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)

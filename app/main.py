@@ -6,27 +6,25 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import (
-    capacities,
-    catalog,
-    catalog_kinds,
-    catalog_life,
-    customers,
-    decisions,
-    deployments,
-    evaluations,
-    feedback,
-    health,
-    imports,
-    policies,
-    policy_life,
-    reports,
-    rules,
-    scripts,
-    suppressions,
-    watch,
-)
+from app.api.catalogue import history_routes as catalog_life
+from app.api.catalogue import kind_routes as catalog_kinds
+from app.api.catalogue import routes as catalog
+from app.api.customers import import_routes as imports
+from app.api.customers import routes as customers
+from app.api.customers import suppression_routes as suppressions
+from app.api.decisions import routes as decisions
+from app.api.evaluations import routes as evaluations
+from app.api.feedback import routes as feedback
+from app.api.health import routes as health
 from app.api.openapi import Api
+from app.api.policies import arm_routes as policies
+from app.api.policies import deployment_routes as deployments
+from app.api.policies import routes as policy_life
+from app.api.reports import capacity_routes as capacities
+from app.api.reports import routes as reports
+from app.api.reports import watch_routes as watch
+from app.api.rules import routes as rules
+from app.api.scripts import routes as scripts
 from app.config import Settings, get_settings
 from app.errors import install
 from app.keys import ApiKey

@@ -1,23 +1,10 @@
 """Which servers a process works with: the ones that are configured, or embedded ones."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from app.config import ConfigError, Settings
-
-
-class ServerUrls(NamedTuple):
-    """Where the servers are: `postgresql://...` and `redis://...`."""
-
-    postgres_url: str
-    redis_url: str
-
-    def export(self) -> None:
-        """Tell this process and its children which servers to use."""
-        os.environ["NEXTBEST_POSTGRES_URL"] = self.postgres_url
-        os.environ["NEXTBEST_REDIS_URL"] = self.redis_url
+from app.server_urls import ServerUrls
 
 
 @contextmanager

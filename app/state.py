@@ -16,32 +16,34 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config import ConfigError, Settings, modules_of
 from app.keys import ApiKey, KeyStore
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
-from app.tasks import TaskSet, cancelled
-from bandits.river_policy import allow_factories
-from decisioning.catalog import Catalogue
-from decisioning.errors import PostgresUnavailable, RedisUnavailable, Unavailable
-from decisioning.keys import Keys
-from decisioning.records import Header, group_of
-from decisioning.replica import ArmReplica
-from decisioning.roster import Roster
-from decisioning.service.decide import DecisionService
-from decisioning.service.feedback import FeedbackService
-from decisioning.stores.archive import ArchiveReader
-from decisioning.stores.capacity import LeaseHolder
-from decisioning.stores.capacity_log import CapacityLog
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.following import ArmFollower
-from decisioning.stores.installation import installed_buckets
-from decisioning.stores.loader import load_functions
-from decisioning.stores.log import RedisLog
-from decisioning.stores.pipe import Pipe
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.pools import Pools
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.profiles import CachedProfiles
-from decisioning.stores.streams import ArmStore, make_redis
-from profiles.stores import ProfileStore
+from app.tasks import TaskSet
+from bandits.river.pipeline_policy import allow_factories
+from decisioning.capacity.store_leases import LeaseHolder
+from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_usage import CapacityLog
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.store import CatalogueStore
+from decisioning.decide.service import DecisionService
+from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.learning.replica import ArmReplica
+from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_follow import ArmFollower
+from decisioning.log.feedback_service import FeedbackService
+from decisioning.log.records import Header, group_of
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_redis import RedisLog
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from profiles.store import ProfileStore
+from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
+from storage.functions import load_functions
+from storage.installation import installed_buckets
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
+from storage.redis_pipe import Pipe
+from storage.tasks import cancelled
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from decisioning.stores.tasks import cancelled
+from storage.tasks import cancelled
 
 __all__ = ["TaskSet", "cancelled"]
 

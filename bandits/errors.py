@@ -34,4 +34,4 @@ class EvaluationError(BanditsError):
 
 
 class ConformanceError(BanditsError, AssertionError):
-    """A policy breaks one of the laws of ``bandits.checks``; the message names the law."""
+    """A policy breaks one of the laws of ``bandits.conformance.checks``; the message names the law."""

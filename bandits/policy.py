@@ -90,7 +90,8 @@ class Policy(Protocol):
     learns is also added to one arm for all offers. ``encoder`` makes features of facts. ``epsilon`` is the share of
     choices that is spread evenly over what is available: each available candidate keeps at least
     ``epsilon / n`` (0: no exploration is promised, so others cannot be evaluated on what it logs). Implementations
-    are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.checks`` holds the laws.
+    are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.conformance.checks`` holds
+    the laws.
     """
 
     name: str

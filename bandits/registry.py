@@ -5,20 +5,20 @@ from types import MappingProxyType
 from typing import Any
 
 from bandits import plugins
-from bandits.apprentice import ApprenticePolicy
-from bandits.calibrated import CalibratedPolicy
-from bandits.epsilon_greedy import EpsilonGreedyPolicy
+from bandits.algorithms.apprentice import ApprenticePolicy
+from bandits.algorithms.calibrated import CalibratedPolicy
+from bandits.algorithms.epsilon_greedy import EpsilonGreedyPolicy
+from bandits.algorithms.lin_ucb import LinUCBPolicy
+from bandits.algorithms.linear_thompson import LinearThompsonPolicy
+from bandits.algorithms.logistic_thompson import LogisticThompsonPolicy
+from bandits.algorithms.propensity import PropensityPolicy
+from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.squarecb import SquareCBPolicy
+from bandits.algorithms.thompson import ThompsonPolicy
+from bandits.algorithms.ucb import UCBPolicy
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
-from bandits.lin_ucb import LinUCBPolicy
-from bandits.linear_thompson import LinearThompsonPolicy
-from bandits.logistic_thompson import LogisticThompsonPolicy
 from bandits.policy import Policy, PolicySpec
-from bandits.propensity import PropensityPolicy
-from bandits.random import RandomPolicy
-from bandits.river_policy import RiverPolicy
-from bandits.squarecb import SquareCBPolicy
-from bandits.thompson import ThompsonPolicy
-from bandits.ucb import UCBPolicy
+from bandits.river.pipeline_policy import RiverPolicy
 from bandits.wording import did_you_mean
 
 ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(

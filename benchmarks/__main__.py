@@ -18,18 +18,18 @@ from rich.console import Console
 import migrations
 from app.embedded import EmbeddedServers, EmbeddedServersError
 from app.keys import KeyStore
-from app.servers import ServerUrls
+from app.server_urls import ServerUrls
 from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
 from benchmarks.measure import Bench
 from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
 from benchmarks.processes import Site, api, worker
 from benchmarks.report import Results
-from decisioning.keys import Keys
-from decisioning.stores.installation import installed_buckets
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.streams import make_redis
-from profiles.stores import ProfileStore
+from profiles.store import ProfileStore
+from storage.installation import installed_buckets
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
 
 BUCKETS = 64
 

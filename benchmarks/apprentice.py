@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from bandits.apprentice import CAUTION, ApprenticePolicy
-from bandits.exploration import pick
+from bandits.algorithms.apprentice import CAUTION, ApprenticePolicy
 from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, IntArray, Observation, Policy, PolicySpec
 from bandits.registry import build
+from bandits.sampling import pick
 from bandits.state import ArmTable, contributions
 
 RESULTS = Path(__file__).parent / "results" / "apprentice.json"

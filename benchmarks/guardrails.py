@@ -1,18 +1,18 @@
 """``python -m benchmarks.guardrails``: how often, and after how many customers, guardrails roll a canary back.
 
 Every run is a stream of customers who are looked at after each of them, as nobody would dare with an ordinary test. The
-verdict is the one that the service takes: ``decisioning.guarding.judge``. A bound that is cheap to compute for all runs
-at once tells where it need not be asked.
+verdict is the one that the service takes: ``decisioning.rollout.guardrail.judge``. A bound that is cheap to compute
+for all runs at once tells where it need not be asked.
 """
 
 import argparse
 
 import numpy as np
 
+from bandits.monitoring.sequential_test import PRIOR
 from bandits.policy import FloatArray
-from bandits.sequential import PRIOR
-from decisioning.catalog.deployment import Guardrails
-from decisioning.guarding import Tally, judge
+from decisioning.model.deployment import Guardrails
+from decisioning.rollout.guardrail import Tally, judge
 
 A, B = PRIOR
 SHARES = (0.05, 0.2, 0.5)

@@ -15,12 +15,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bandits.conformance.worlds import observations
 from bandits.features import Feature
 from bandits.policy import Candidates, PolicySpec
 from bandits.registry import build
 from bandits.sequential_policy import ModelState, SequentialPolicy, is_sequential, teach
-from bandits.worlds import observations
-from decisioning.stores.following import collecting
+from decisioning.learning.store_follow import collecting
 
 OFFERS, OUTCOMES, CANDIDATES, REPEATS = 20, 5000, 20, 50
 FACTORIES = ("logistic", "linear", "hoeffding_tree", "hoeffding_tree_regressor", "adaptive_random_forest")

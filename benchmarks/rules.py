@@ -23,11 +23,12 @@ from bandits.state import ArmTable, fold
 from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
-from decisioning.arbitration import met, weigh
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import ContactLimit, Group, Offer, Placement, Rule, Treatment
-from decisioning.engine import Contest, allowed, select
-from decisioning.facts import facts_of, instant
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.arbitration import met, weigh
+from decisioning.decide.eligibility import allowed
+from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.ranking import Contest, select
+from decisioning.model.entities import ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate
 from rules.vocabulary import Attribute

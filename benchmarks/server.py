@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.api.decisions.schemas import DecisionRequest
 from app.api.deps import Frontend
-from app.api.schemas_decisions import DecisionRequest
 from app.main import create_app
 
 

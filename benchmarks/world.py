@@ -12,14 +12,14 @@ import redis
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from app.servers import ServerUrls
+from app.server_urls import ServerUrls
 from benchmarks.machine import BenchError
 from benchmarks.plan import FRESH, OFFERS, ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess
-from decisioning.keys import Keys
 from profiles.codec import decode, encode
 from profiles.customer import Customer, Profile
-from profiles.stores import ProfileStore
+from profiles.store import ProfileStore
+from storage.keys import Keys
 
 AT_ONCE = 2000
 CACHED_FOR_S = 3600

@@ -43,17 +43,5 @@ class PreconditionFailed(DecisioningError):
     """Somebody else has changed it meanwhile."""
 
 
-class Unavailable(DecisioningError):
-    """A store cannot be reached or did not answer in time."""
-
-
-class RedisUnavailable(Unavailable):
-    """Redis cannot be reached or did not answer in time."""
-
-
-class PostgresUnavailable(Unavailable):
-    """Postgres cannot be reached or did not answer in time."""
-
-
 class LogCodecError(DecisioningError):
     """A record of the log cannot be read."""

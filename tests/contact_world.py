@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from decisioning.arbitration import Factors
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import (
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.log.records import Header
+from decisioning.log.store_redis import DecideReply, RedisLog
+from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
     ContactPolicy,
@@ -19,15 +21,12 @@ from decisioning.catalog.model import (
     QuietHours,
     Treatment,
 )
-from decisioning.catalog.view import PlacementView
-from decisioning.engine import Choice, Selection
-from decisioning.keys import Keys
-from decisioning.records import Header
-from decisioning.stores.loader import load_functions
-from decisioning.stores.log import DecideReply, RedisLog
-from decisioning.stores.pipe import Pipe
-from decisioning.stores.streams import make_redis
+from decisioning.model.selection import Choice, Factors, Selection
 from profiles.customer import Customer, Scalar, Suppression
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.redis import make_redis
+from storage.redis_pipe import Pipe
 
 CHANNELS = ("web", "phone")
 GROUPS = {

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from decisioning.catalog.model import FOREVER_MS
+from decisioning.model.entities import FOREVER_MS
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 LARGEST_VALUE = 1e15

@@ -9,10 +9,10 @@ import typer
 
 from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read
-from decisioning.catalog.changes import Difference, changes_between, differences
-from decisioning.catalog.document import MAX_BYTES, from_yaml, to_yaml
-from decisioning.catalog.shapes import Entry
-from decisioning.stores.catalogue import CatalogueStore, Trail
+from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.kinds import Entry
+from decisioning.catalog.store import CatalogueStore, Trail
+from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
 T = TypeVar("T")
 Compared = tuple[int, list[Entry], list[Difference]]

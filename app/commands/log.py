@@ -15,13 +15,15 @@ from app.imports import Kind, import_file
 from app.servers import server_urls
 from app.state import ApiState, clock_ms, open_state
 from decisioning.errors import DecisioningError
-from decisioning.service.replay import Replayed
-from decisioning.service.replay import replay as replay_decision
-from decisioning.stores.archive_sql import REBUILD_ACCEPTANCE
-from decisioning.stores.postgres import PATIENT_S, make_engine, transaction
-from decisioning.stores.rebuild import Rebuilder, Rebuilt
+from decisioning.evaluation.replay_service import Replayed
+from decisioning.evaluation.replay_service import replay as replay_decision
+from decisioning.log.store_sql import REBUILD_ACCEPTANCE
+from decisioning.recovery.store_rebuild import Rebuilder, Rebuilt
 from profiles.errors import ProfilesError
-from profiles.importing import ImportReport, format_of_path
+from profiles.importing.run import ImportReport
+from profiles.importing.source import format_of_path
+from storage.errors import StorageError
+from storage.postgres import PATIENT_S, make_engine, transaction
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def _with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
         urls.export()
         try:
             return asyncio.run(run())
-        except (DecisioningError, ProfilesError) as error:
+        except (DecisioningError, ProfilesError, StorageError) as error:
             fail(str(error))
 
 

@@ -16,12 +16,12 @@ from app.commands.terminal import fail, read, said
 from app.config import get_settings
 from app.specs import LARGEST_SPEC, spec_of, yaml_values
 from app.state import clock_ms
-from bandits.checks import checks_for
+from bandits.conformance.checks import checks_for
+from bandits.conformance.worlds import NOW_MS, observations, world
 from bandits.errors import BanditsError, ConformanceError
 from bandits.policy import Observation, Policy, PolicySpec
 from bandits.registry import build, make
 from bandits.sequential_policy import is_sequential
-from bandits.worlds import NOW_MS, observations, world
 from decisioning.errors import Invalid
 
 OFFERS = (10, 200, 2500)

@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.commands.terminal import on_database, read
 from app.specs import LARGEST_SPEC, candidate, yaml_values
 from app.state import clock_ms
-from decisioning.service.asking import Asked, spec_of
-from decisioning.service.evaluate import Question, evaluate
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.hindsight import HindsightReader
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.postgres import PATIENT_S
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.question_service import Asked, spec_of
+from decisioning.evaluation.service import Question, evaluate
+from decisioning.evaluation.store_pages import HindsightReader
+from decisioning.policies.store import PolicyStore
+from storage.postgres import PATIENT_S
 
 
 def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:

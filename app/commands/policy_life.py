@@ -16,14 +16,14 @@ from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
-from decisioning.catalog import Catalogue
-from decisioning.catalog.deployment import Stage, champion_of
-from decisioning.catalog.staging import stage_of
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
-from decisioning.stores.catalogue import CatalogueStore, Published
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.policy_rows import Registered
-from decisioning.stores.staging import Stager, check_share, progress_text
+from decisioning.model.deployment import Stage, champion_of
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_rows import Registered
+from decisioning.rollout.service import Stager, check_share, progress_text
+from decisioning.rollout.stages import stage_of
 
 T = TypeVar("T")
 FOLLOW_S = 0.5

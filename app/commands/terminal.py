@@ -14,7 +14,8 @@ from app.config import get_settings
 from app.servers import server_urls
 from bandits.errors import BanditsError
 from decisioning.errors import DecisioningError, Invalid
-from decisioning.stores.postgres import STATEMENT_S, make_engine
+from storage.errors import StorageError
+from storage.postgres import STATEMENT_S, make_engine
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ def read(file: Path, parse: Callable[[str], T], most_bytes: int, status: int = 1
         fail(f"{file}: {error.strerror}", status)
     except UnicodeDecodeError:
         fail(f"{file}: is not UTF-8", status)
-    except DecisioningError as error:
+    except (DecisioningError, StorageError) as error:
         fail(f"{file}: {said(error)}", status)
 
 
@@ -71,5 +72,5 @@ def on_database(
     with server_urls(get_settings()) as urls:
         try:
             return asyncio.run(run(urls.postgres_url))
-        except (BanditsError, DecisioningError) as error:
+        except (BanditsError, DecisioningError, StorageError) as error:
             fail(said(error))

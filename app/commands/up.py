@@ -9,7 +9,8 @@ import typer
 from app.commands.migrate import upgrade
 from app.config import ConfigError, Settings, get_settings
 from app.interrupts import between_steps
-from app.servers import ServerUrls, watched_servers
+from app.server_urls import ServerUrls
+from app.servers import watched_servers
 from app.supervise import Command, Supervisor
 from app.telemetry import prepare_metrics
 

@@ -19,7 +19,7 @@ from typing import IO, Literal
 from app.embedded.postgres import PostgresServer
 from app.embedded.process import EmbeddedServersError, exclusive
 from app.embedded.valkey import Appendfsync, ValkeyServer
-from app.servers import ServerUrls
+from app.server_urls import ServerUrls
 
 LOCK = ".servers.lock"  # held while servers are started or stopped
 USE = ".servers.use"  # held, shared, by all who use them

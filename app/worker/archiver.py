@@ -4,9 +4,11 @@ import logging
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
 from app.state import clock_ms
-from decisioning.stores.archive import Archiver
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log.store_archive import Archiver
+from decisioning.log.store_stream import Batch, LogReader
+from decisioning.model.position import START, order
+from decisioning.policies.store_roster import RosterFeed
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ And it gives back what was reserved for offers of which nobody said in time that
 
 from app.metrics import EXPIRED, RELEASED
 from app.state import clock_ms
-from decisioning.stores.log import GRACE_MS
-from decisioning.stores.streams import LogReader
+from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.store_stream import LogReader
 
 AT_ONCE = 200
 

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from app.metrics import JOB_FAILURES
-from app.tasks import cancelled
-from decisioning.errors import Unavailable
+from storage.errors import Unavailable
+from storage.tasks import cancelled
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,12 @@
 import logging
 
 from app.metrics import FOLDED
-from decisioning.learning import fold_outcomes
-from decisioning.roster import Roster
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import START, ArmStore, Batch, LogReader, order
+from decisioning.learning.fold import fold_outcomes
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log.store_stream import Batch, LogReader
+from decisioning.model.position import START, order
+from decisioning.policies.roster import Roster
+from decisioning.recovery.store_rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 

@@ -15,35 +15,37 @@ from app.config import ConfigError, Settings, modules_of
 from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
-from app.worker.evaluations import EvaluationJob, in_a_process
+from app.worker.evaluation_runs import EvaluationJob, in_a_process
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
-from app.worker.policies import PolicySupervisor, Warmer
-from app.worker.shadows import ShadowJob
-from app.worker.teacher import Teacher, teaching
+from app.worker.model_trainer import Teacher, teaching
+from app.worker.policy_jobs import PolicySupervisor, Warmer
+from app.worker.shadow_runs import ShadowJob
 from app.worker.watches import watches
-from bandits.river_policy import allow_factories
+from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
-from decisioning.errors import Unavailable
-from decisioning.keys import Keys
-from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver
-from decisioning.stores.capacity_keeper import CapacityKeeper
-from decisioning.stores.capacity_log import CapacityLog
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.evaluations import EvaluationStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.loader import load_functions
-from decisioning.stores.models import ModelStore
-from decisioning.stores.pipe import Pipe
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.pools import Pools
-from decisioning.stores.postgres import PATIENT_S, make_engine
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.shadows import ShadowStore
-from decisioning.stores.streams import ArmStore, LogReader, make_redis
-from decisioning.stores.warming import WarmStarter
+from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_replenish import CapacityKeeper
+from decisioning.capacity.store_usage import CapacityLog
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_models import ModelStore
+from decisioning.learning.store_warm_start import WarmStarter
+from decisioning.log.store_archive import Archiver
+from decisioning.log.store_stream import LogReader
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage.errors import Unavailable
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.postgres import PATIENT_S, make_engine
+from storage.redis import make_redis
+from storage.redis_pipe import Pipe
 
 log = logging.getLogger(__name__)
 

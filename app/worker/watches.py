@@ -6,13 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
 from app.state import clock_ms
-from app.worker.drift import DriftJob
-from app.worker.guard import Guard
-from decisioning.stores.archive import ArchiveReader
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.drift import DriftStore
-from decisioning.stores.guard import CanaryStore
-from decisioning.stores.streams import LogReader
+from app.worker.drift_watch import DriftJob
+from app.worker.guardrail_watch import Guard
+from decisioning.catalog.store import CatalogueStore
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.rollout.store_canary import CanaryStore
+from decisioning.rollout.store_drift import DriftStore
 
 
 def watches(

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from bandits.exploration import draw_slots
 from bandits.policy import NO_FEATURES, Candidates, Observation, PolicySpec
 from bandits.registry import build
+from bandits.sampling import draw_slots
 from bandits.state import ArmTable, contributions
 from benchmarks.learning.rounds import Choice, Round, Rounds
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import GOALS, Treatment
-from decisioning.catalog.shapes import CLASSES, ID_FIELDS, SECTIONS, Entry
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import CLASSES, ID_FIELDS, SECTIONS, Entry
 from decisioning.errors import Invalid
+from decisioning.model.entities import GOALS, Treatment
 
 
 def build_catalogue(

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import text
 
 from app.state import clock_ms
-from app.worker.guard import Guard
+from app.worker.guardrail_watch import Guard
+from bandits.algorithms.random import RandomPolicy
 from bandits.policy import Candidates, FloatArray, PolicySpec
-from bandits.random import RandomPolicy
-from decisioning.stores.archive import ArchiveReader
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.guard import CanaryStore
-from decisioning.stores.results import SLACK_MS
-from decisioning.stores.streams import LogReader
+from decisioning.catalog.store import CatalogueStore
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.rollout.store_canary import CanaryStore
+from decisioning.rollout.store_results import SLACK_MS
 from tests.contract.support import POLICY_BUDGET_MS, Instance, Nextbest, eventually
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}

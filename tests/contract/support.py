@@ -16,24 +16,27 @@ from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
 from app.state import ApiState, clock_ms
 from app.worker.archiver import ArchiverJob
-from app.worker.evaluations import EvaluationJob, run_evaluation
+from app.worker.evaluation_runs import EvaluationJob, run_evaluation
 from app.worker.learner import Learner
-from app.worker.policies import Warmer
-from app.worker.shadows import ShadowJob
-from decisioning.keys import Keys
-from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.evaluations import EvaluationStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.loader import load_functions
-from decisioning.stores.log import GRACE_MS
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.shadows import ShadowStore
-from decisioning.stores.streams import ArmStore, LogReader, make_redis, order
-from decisioning.stores.warming import WarmStarter
+from app.worker.policy_jobs import Warmer
+from app.worker.shadow_runs import ShadowJob
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_warm_start import WarmStarter
+from decisioning.log.store_archive import Archiver
+from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.store_stream import LogReader
+from decisioning.model.position import order
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
 
 BUCKETS = 8
 POLICY_BUDGET_MS = 200.0

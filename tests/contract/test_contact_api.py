@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from app.worker.expirer import Expirer
-from decisioning.keys import Keys
-from decisioning.stores.streams import LogReader, make_redis
+from decisioning.log.store_stream import LogReader
+from storage.keys import Keys
+from storage.redis import make_redis
 from tests.contract.support import Instance, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

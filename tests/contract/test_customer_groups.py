@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from decisioning.service.explaining import explain_logged
-from decisioning.service.replay import replay
+from decisioning.evaluation.explanation_service import explain_logged
+from decisioning.evaluation.replay_service import replay
 from tests.contract.support import Instance, Nextbest, decide, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.api.schemas_decisions import DecisionAnswer, DecisionRecord
+from app.api.decisions.schemas import DecisionAnswer, DecisionRecord
 from tests.contract.support import (
     JSON,
     Instance,

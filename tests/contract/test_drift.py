@@ -12,13 +12,13 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from app.state import clock_ms
-from app.worker.drift import PAGE, DriftJob
-from bandits.drift import Detection, Outcome, detections
-from decisioning.records import Decided
-from decisioning.records import Outcome as Told
-from decisioning.stores.archive import Archiver, ArchiveReader
-from decisioning.stores.drift import DriftStore
-from decisioning.stores.streams import Batch, LogReader
+from app.worker.drift_watch import PAGE, DriftJob
+from bandits.monitoring.change_detection import Detection, Outcome, detections
+from decisioning.log.records import Decided
+from decisioning.log.records import Outcome as Told
+from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_stream import Batch, LogReader
+from decisioning.rollout.store_drift import DriftStore
 from tests.contract.canaries import place
 from tests.contract.support import Nextbest, problem_of
 
@@ -272,7 +272,7 @@ async def test_a_watch_that_is_built_again_begins_behind_the_last_change(
     await until_idle(job_of(alone))
     before = await report(alone, "placement=rebuilt&offer=gold")
     await vacate(alone)
-    monkeypatch.setattr("decisioning.stores.drift.LOOK_BACK", 530)
+    monkeypatch.setattr("decisioning.rollout.store_drift.LOOK_BACK", 530)
     await archive(alone, "rebuilt", [True] * 5, [True] * 5, len(GOLD))
     await until_idle(job_of(alone))
     after = await report(alone, "placement=rebuilt&offer=gold")

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.config import Settings
 from app.state import clock_ms
-from app.worker.evaluations import EvaluationJob, in_a_process
-from decisioning.stores.evaluations import EvaluationStore
+from app.worker.evaluation_runs import EvaluationJob, in_a_process
+from decisioning.evaluation.store_jobs import EvaluationStore
 from tests.contract.canaries import place
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 
@@ -113,7 +113,7 @@ async def test_rewards_may_be_money_and_the_newest_decisions_are_enough(log: Nex
 
 async def test_pages_of_the_log_are_put_together(log: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = await evaluated(log, {"policy": "thompson@1", "placement": "taught", "slots": "all"})
-    monkeypatch.setattr("decisioning.stores.hindsight.PAGE", 7)
+    monkeypatch.setattr("decisioning.evaluation.store_pages.PAGE", 7)
     parts = await evaluated(log, {"policy": "thompson@1", "placement": "taught", "slots": "all"})
     assert parts | {"us_per_decision": 0} == whole | {"us_per_decision": 0}
 
@@ -170,7 +170,7 @@ async def test_what_cannot_be_evaluated_is_refused(
 
 
 async def test_not_too_many_at_once(log: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decisioning.stores.evaluations.MOST_OPEN", 1)
+    monkeypatch.setattr("decisioning.evaluation.store_jobs.MOST_OPEN", 1)
     body = {"policy": "random@1", "placement": "drawn", "limit": 10}
     await log.api.ok("POST", "/v1/evaluations", json=body)
     problem_of(await log.api.call("POST", "/v1/evaluations", json=body), 409)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
-from app.api.schemas_rules import CandidateExplained
-from decisioning.stores.catalogue import CatalogueStore
+from app.api.rules.schemas import CandidateExplained
+from decisioning.catalog.store import CatalogueStore
 from tests.contract.support import Nextbest, decide, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

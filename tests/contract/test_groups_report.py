@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from decisioning.stores.archive_sql import REBUILD_ACCEPTANCE
+from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from tests.contract.canaries import deploy, place
 from tests.contract.support import CSV, Nextbest, decide, tell
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.state import clock_ms
-from app.worker.guard import Guard
+from app.worker.guardrail_watch import Guard
 from decisioning.errors import PreconditionFailed
 from tests.contract.canaries import (
     Crowd,

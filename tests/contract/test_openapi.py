@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import app.api
-from app.api import schemas, schemas_feedback
+from app.api import schemas
+from app.api.feedback import schemas as schemas_feedback
 from tests.contract.support import Instance, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

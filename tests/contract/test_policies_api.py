@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from app.keys import Role
-from decisioning.service.replay import replay
-from decisioning.stores.streams import ArmStore
+from decisioning.evaluation.replay_service import replay
+from decisioning.learning.store_arms import ArmStore
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

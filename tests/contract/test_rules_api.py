@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.api.schemas_rules import PreviewAnswer, SimulationAnswer
+from app.api.rules.schemas import PreviewAnswer, SimulationAnswer
 from tests.contract.support import (
     CSV,
     Instance,

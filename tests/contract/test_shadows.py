@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.worker import shadows
+from app.worker import shadow_runs as shadows
 from bandits.policy import PolicySpec
-from decisioning.stores.policies import PolicyStore
+from decisioning.policies.store import PolicyStore
 from tests.contract.canaries import BadPolicy, deploy, place, raises
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from decisioning.service.replay import replay
+from decisioning.evaluation.replay_service import replay
 from tests.contract.canaries import (
     Crowd,
     add_bad_policy,

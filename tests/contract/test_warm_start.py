@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from app.state import clock_ms
-from bandits.apprentice import ApprenticePolicy
+from bandits.algorithms.apprentice import ApprenticePolicy
 from bandits.policy import PolicySpec
 from bandits.state import ArmTable
-from decisioning.learning import fold_outcomes
-from decisioning.service.replay import replay
-from decisioning.stores import archive, warming
-from decisioning.stores.folding import fold_archive
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import ArmStore
+from decisioning.evaluation.replay_service import replay
+from decisioning.learning import store_warm_start as warming
+from decisioning.learning.fold import fold_outcomes
+from decisioning.learning.store_archive_fold import fold_archive
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log import store_archive as archive
+from decisioning.policies.store import PolicyStore
+from decisioning.recovery.store_rebuild import Rebuilder
 from tests.contract.support import BUCKETS, CSV, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

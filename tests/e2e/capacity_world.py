@@ -20,27 +20,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.worker.archiver import ArchiverJob
 from app.worker.jobs import repeat
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import Capacity, Group, Offer, Placement, Treatment
-from decisioning.keys import Keys
-from decisioning.records import Header
-from decisioning.replica import ArmReplica
-from decisioning.roster import Roster
-from decisioning.service.decide import DecisionService, Request
-from decisioning.stores.archive import Archiver, ArchiveReader
-from decisioning.stores.capacity import LeaseHolder
-from decisioning.stores.capacity_keeper import CapacityKeeper
-from decisioning.stores.capacity_log import CapacityLog
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.loader import load_functions
-from decisioning.stores.log import RedisLog
-from decisioning.stores.pipe import Pipe
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.pools import Pools
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.streams import ArmStore, LogReader, make_redis
+from decisioning.capacity.store_leases import LeaseHolder
+from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_replenish import CapacityKeeper
+from decisioning.capacity.store_usage import CapacityLog
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.store import CatalogueStore
+from decisioning.decide.service import DecisionService, Request
+from decisioning.learning.replica import ArmReplica
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log.records import Header
+from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_redis import RedisLog
+from decisioning.log.store_stream import LogReader
+from decisioning.model.entities import Capacity, Group, Offer, Placement, Treatment
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
 from profiles.customer import Profile
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
+from storage.redis_pipe import Pipe
 
 KEYS = Keys(4)
 GRACE_MS = 100

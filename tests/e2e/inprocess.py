@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.state import ApiState, clock_ms, open_state
-from decisioning.roster import Roster
-from decisioning.service.decide import DecisionService
-from decisioning.service.feedback import FeedbackService
-from decisioning.stores.profiles import CachedProfiles
+from decisioning.decide.service import DecisionService
+from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.log.feedback_service import FeedbackService
+from decisioning.policies.roster import Roster
 from tests.e2e.support import Installation
 
 __all__ = ["decision_service", "feedback_service", "state_of"]

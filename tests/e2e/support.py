@@ -20,7 +20,7 @@ import migrations
 from app.config import Settings
 from app.embedded import EmbeddedServers
 from app.keys import KeyStore
-from decisioning.stores.postgres import make_engine
+from storage.postgres import make_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = 8

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.capacity import TOTAL, period_at
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import Capacity
-from decisioning.errors import RedisUnavailable
-from decisioning.service.feedback import SKEW_MS
-from decisioning.stores.capacity_log import CapacityLog
-from decisioning.stores.pools import Pools
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.streams import LogReader, make_redis
+from decisioning.capacity.leasing import TOTAL, period_at
+from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_usage import CapacityLog
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.log.feedback_service import SKEW_MS
+from decisioning.log.store_stream import LogReader
+from decisioning.model.entities import Capacity
+from storage.errors import RedisUnavailable
+from storage.postgres import make_engine
+from storage.redis import make_redis
 from tests.e2e.capacity_world import (
     KEYS,
     LIMITED,

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from app.state import clock_ms
-from decisioning.service.decide import Request
-from decisioning.service.feedback import Feedback
-from decisioning.stores.log import GRACE_MS
+from decisioning.decide.service import Request
+from decisioning.log.feedback_service import Feedback
+from decisioning.log.store_redis import GRACE_MS
 from tests.e2e.inprocess import decision_service, feedback_service, state_of
 from tests.e2e.support import Installation, place, publish, soon
 from tests.e2e.truth import Stores, check_arms, check_roll_ups, stores

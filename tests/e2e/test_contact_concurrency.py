@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from decisioning.contact import Contact
+from decisioning.contact.history import Contact
 from tests import contact_world as world
 
 ROOT = Path(__file__).resolve().parents[2]

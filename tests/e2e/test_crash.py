@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from app.embedded import EmbeddedServers
-from decisioning.roster import Roster
-from decisioning.service.replay import replay
-from decisioning.stores.catalogue import CatalogueStore
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.replay_service import replay
+from decisioning.policies.roster import Roster
 from tests.e2e.load import Load
 from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
 from tests.e2e.truth import Stores, check_arms, check_roll_ups, look

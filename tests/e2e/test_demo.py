@@ -13,10 +13,10 @@ import psutil
 import pytest
 import redis
 
-from app.demo.client import DemoError
-from app.demo.service import create_key, require_empty
 from app.embedded import EmbeddedServers
-from app.servers import ServerUrls
+from app.server_urls import ServerUrls
+from demo.client import DemoError
+from demo.service import create_key, require_empty
 
 COMMAND = (sys.executable, "-m", "app.cli", "demo")
 

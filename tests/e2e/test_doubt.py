@@ -10,13 +10,13 @@ import pytest
 
 from app.embedded import EmbeddedServers
 from app.state import ApiState
-from bandits.calibrated import CalibratedPolicy
+from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec
-from decisioning.errors import RedisUnavailable
-from decisioning.roster import Roster
-from decisioning.service.choosing import SLOW_TURNS
-from decisioning.service.decide import DecisionService, Request
-from decisioning.stores.pipe import Pipe
+from decisioning.decide.policy_runner import SLOW_TURNS
+from decisioning.decide.service import DecisionService, Request
+from decisioning.policies.roster import Roster
+from storage.errors import RedisUnavailable
+from storage.redis_pipe import Pipe
 from tests.e2e.inprocess import decision_service, state_of
 from tests.e2e.outages import pid_of
 from tests.e2e.support import Installation, place, publish, soon

@@ -101,9 +101,9 @@ def check_all(world: World, told: dict[tuple[str, str, str], float], closed: int
 STEPS = [
     ("decisioning.stores.streams:ArmStore.fold", "before"),
     ("decisioning.stores.streams:ArmStore.fold", "after"),
-    ("decisioning.stores.archive:Archiver.write", "after"),
+    ("decisioning.log.store_archive:Archiver.write", "after"),
     ("decisioning.stores.streams:LogReader.trim", "before"),
-    ("decisioning.stores.archive:Archiver.write_folds", "after"),
+    ("decisioning.log.store_archive:Archiver.write_folds", "after"),
     ("decisioning.stores.streams:LogReader.expire", "after"),
 ]
 

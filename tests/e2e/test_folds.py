@@ -11,8 +11,8 @@ import pytest
 
 from bandits.policy import Observation
 from bandits.state import ArmTable, fold
-from decisioning.roster import Roster
-from decisioning.stores.streams import GENERATION
+from decisioning.learning.store_arms import GENERATION
+from decisioning.policies.roster import Roster
 from tests.e2e.support import Api, Installation, eventually, place, publish
 from tests.e2e.truth import (
     POLICY,

@@ -5,8 +5,8 @@ from random import Random
 from typing import Any
 
 from app.state import clock_ms
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.postgres import make_engine
+from decisioning.catalog.store import CatalogueStore
+from storage.postgres import make_engine
 from tests.e2e.support import Api, Installation, eventually, place, publish
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}

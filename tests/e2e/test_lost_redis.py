@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.embedded import EmbeddedServers
-from decisioning.roster import Roster
-from decisioning.service.replay import replay
-from decisioning.stores.catalogue import CatalogueStore
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.replay_service import replay
+from decisioning.policies.roster import Roster
 from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
 from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
 
@@ -178,8 +178,8 @@ def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
     world.worker.kill()
     for step, when in (
         ("decisioning.stores.streams:LogReader.resume", "after"),
-        ("decisioning.stores.restore:DecisionRestorer.restore", "before"),
-        ("decisioning.stores.restore:DecisionRestorer.restore", "after"),
+        ("decisioning.recovery.store_restore:DecisionRestorer.restore", "before"),
+        ("decisioning.recovery.store_restore:DecisionRestorer.restore", "after"),
         ("decisioning.stores.streams:ArmStore.reset", "after"),
     ):
         look(world.installation, flush)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from decisioning.roster import Roster
-from decisioning.service.lessons import ReplayImpossible
-from decisioning.service.replay import Replayed, replay
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.policies import PolicyStore
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.model_replay_service import ReplayImpossible
+from decisioning.evaluation.replay_service import Replayed, replay
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
 from tests.e2e.support import START_S, Api, Installation, eventually, everywhere, place, publish
 from tests.e2e.truth import POLICY, Stores, look, wait_caught_up
 
@@ -53,8 +53,8 @@ def state_of(api: Api, key: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "step", "when"),
     [
-        ("begun", "decisioning.stores.policies:PolicyStore.begin", "after"),
-        ("folded", "decisioning.stores.warming:WarmStarter._put", "before"),
+        ("begun", "decisioning.policies.store:PolicyStore.begin", "after"),
+        ("folded", "decisioning.learning.fold.store_warm_start:WarmStarter._put", "before"),
         ("in-place", "decisioning.stores.streams:ArmStore.reset", "after"),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.state import ApiState
-from decisioning.service.decide import Request
-from decisioning.stores.log import ReadReply
+from decisioning.decide.service import Request
+from decisioning.log.store_redis import ReadReply
 from tests.e2e.inprocess import decision_service, state_of
 from tests.e2e.support import Api, Installation, place, publish, soon
 from tests.e2e.truth import Stores, look, stores, wait_caught_up

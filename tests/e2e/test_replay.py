@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from decisioning.roster import Roster
-from decisioning.service.replay import Replayed, replay
-from decisioning.stores.catalogue import CatalogueStore
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.replay_service import Replayed, replay
+from decisioning.policies.roster import Roster
 from tests.e2e.support import Api, Installation, everywhere, place, publish
 from tests.e2e.truth import Stores, execute, look, wait_caught_up
 

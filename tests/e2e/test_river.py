@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
-from app.worker.teacher import Teacher
+from app.worker.model_trainer import Teacher
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.sequential_policy import MODEL, is_sequential
-from decisioning.catalog.deployment import Canary, Deployment
-from decisioning.roster import Roster
-from decisioning.service.lessons import Lessons
-from decisioning.service.replay import replay
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.models import ModelStore
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import GENERATION, START, order
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.model_replay_service import Lessons
+from decisioning.evaluation.replay_service import replay
+from decisioning.learning.store_arms import GENERATION
+from decisioning.learning.store_models import ModelStore
+from decisioning.model.deployment import Canary, Deployment
+from decisioning.model.position import START, order
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.recovery.store_rebuild import Rebuilder
 from tests.e2e.support import Api, Installation, eventually, place, publish, soon
 from tests.e2e.truth import Stores, look, stores
 
@@ -33,7 +34,7 @@ SPEC = PolicySpec(
     "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.2}, FEATURES
 )
 LATE = PolicySpec("late", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}, FEATURES)
-REPLACE = "decisioning.stores.models:ModelStore.replace"
+REPLACE = "decisioning.learning.fold.store_models:ModelStore.replace"
 
 
 @pytest.fixture(scope="module")

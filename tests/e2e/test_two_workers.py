@@ -8,14 +8,15 @@ import pytest
 
 from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
-from decisioning.errors import PostgresUnavailable
-from decisioning.roster import Roster
-from decisioning.stores.archive import Archiver
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.rebuild import Rebuilder
-from decisioning.stores.streams import GENERATION, Arms, Batch
+from decisioning.catalog.store import CatalogueStore
+from decisioning.learning.store_arms import GENERATION, Arms
+from decisioning.log.store_archive import Archiver
+from decisioning.log.store_stream import Batch
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage.errors import PostgresUnavailable
 from tests.e2e.inprocess import state_of
 from tests.e2e.support import Api, Installation, place, publish, soon
 from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up

@@ -10,13 +10,16 @@ import asyncpg
 from sqlalchemy import text
 
 from bandits.state import ArmTable
-from decisioning.keys import Keys
-from decisioning.learning import fold_outcomes
-from decisioning.records import Outcome
-from decisioning.roster import Roster
-from decisioning.stores.archive import ArchiveReader
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.streams import START, Arms, ArmStore, LogReader, make_redis, order
+from decisioning.learning.fold import fold_outcomes
+from decisioning.learning.store_arms import Arms, ArmStore
+from decisioning.log.records import Outcome
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.model.position import START, order
+from decisioning.policies.roster import Roster
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
 from tests.e2e.support import Installation, eventually
 
 T = TypeVar("T")

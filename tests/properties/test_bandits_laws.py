@@ -7,12 +7,12 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.decay import PERIOD_HALF_LIVES, QUANTUM, TICKS_PER_HALF_LIFE, ForwardDecay, quantised
-from bandits.exploration import draw_slots, pick, uniform, with_floor
 from bandits.intervals import wilson
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation
+from bandits.sampling import draw_slots, pick, uniform, with_floor
 from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
-from bandits.thompson import ThompsonPolicy
 from tests.unit.bandits.support import arms, specification
 
 half_lives = st.floats(60.0, 36_500 * 86_400.0) | st.sampled_from([86_400.0, 90 * 86_400.0])

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.capacity import TOTAL, granted
-from decisioning.catalog.model import Capacity
-from decisioning.keys import Keys
-from decisioning.stores.loader import load_functions
-from decisioning.stores.pipe import Pipe
-from decisioning.stores.pools import Grant, Pools
-from decisioning.stores.streams import make_redis
+from decisioning.capacity.leasing import TOTAL, granted
+from decisioning.capacity.store_pools import Grant, Pools
+from decisioning.model.entities import Capacity
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.redis import make_redis
+from storage.redis_pipe import Pipe
 
 LEASE_MS = 100
 HOLDERS = ("a", "b", "c")

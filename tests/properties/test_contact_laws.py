@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.catalog.model import ContactKind, ContactPolicy, QuietHours
-from decisioning.contact import KINDS, Contact, ContactBook, blocked_until, member
-from decisioning.stores.log import RedisLog
-from decisioning.stores.streams import make_redis
+from decisioning.contact.history import KINDS, Contact, member
+from decisioning.contact.limits import blocked_until
+from decisioning.contact.placement_limits import ContactBook
+from decisioning.log.store_redis import RedisLog
+from decisioning.model.entities import ContactKind, ContactPolicy, QuietHours
 from profiles.customer import Suppression
+from storage.redis import make_redis
 from tests import contact_world as world
 
 START_MS = 1_800_000_000_000

@@ -18,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from decisioning.catalog import Catalogue
-from decisioning.contact import parse_history
-from decisioning.service.feedback import SKEW_MS
-from decisioning.stores.log import RedisLog
-from decisioning.stores.streams import LogReader, make_redis
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.contact.history import parse_history
+from decisioning.log.feedback_service import SKEW_MS
+from decisioning.log.store_redis import RedisLog
+from decisioning.log.store_stream import LogReader
+from storage.redis import make_redis
 from tests import contact_world as world
 from tests.contact_oracle import GROUP_OF, Oracle
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.errors import ImportFileError
-from profiles.importing import FileFormat, open_customers
+from profiles.importing.run import open_customers
+from profiles.importing.source import FileFormat
 
 
 def intact() -> dict[FileFormat, bytes]:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.importing import ImportRun, open_customers, open_propensities
 from profiles.importing.csv_source import CsvSource
+from profiles.importing.run import ImportRun, open_customers, open_propensities
 
 OFFERS = ["o1", "o2", 'quote " and \\', "Ü"]
 WHITE = " \t\n\v\f\r"

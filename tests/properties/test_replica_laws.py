@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandits.beta_arms import DAY_S
+from bandits.algorithms.beta_arms import DAY_S
+from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.thompson import ThompsonPolicy
+from bandits.conformance.worlds import fingerprint
 from bandits.errors import StateCodecError
 from bandits.policy import Observation, Policy
-from bandits.random import RandomPolicy
 from bandits.state import ArmTable, fold
-from bandits.thompson import ThompsonPolicy
-from bandits.worlds import fingerprint
-from decisioning.replica import ArmReplica
+from decisioning.learning.replica import ArmReplica
 from tests.unit.bandits.pooled import PooledPolicy
 from tests.unit.bandits.support import specification, view_of
 

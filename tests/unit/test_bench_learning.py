@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bandits.conformance.worlds import fingerprint
 from bandits.policy import PolicySpec
-from bandits.worlds import fingerprint
 from benchmarks.learning import __main__ as command
 from benchmarks.learning import arena, entrants, measure, real, report, worlds
 from benchmarks.learning.arena import Score, play

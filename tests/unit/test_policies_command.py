@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.commands.terminal import author
-from decisioning.stores.catalogue import CatalogueStore
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.postgres import make_engine, transaction
+from decisioning.catalog.store import CatalogueStore
+from decisioning.policies.store import PolicyStore
+from storage.postgres import make_engine, transaction
 
 SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\n"
 

@@ -15,7 +15,7 @@ import pytest
 from app.commands.up import commands, require_free_port
 from app.config import ConfigError, Settings
 from app.embedded.process import find_process
-from app.servers import ServerUrls
+from app.server_urls import ServerUrls
 from app.supervise import Command, Patience, Supervisor
 
 QUICK = Patience(first_delay_s=0.01, longest_delay_s=0.02, steady_s=60, attempts=3, grace_s=60)

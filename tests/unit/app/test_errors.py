@@ -9,8 +9,10 @@ from fastapi.exceptions import RequestValidationError
 
 import decisioning.errors
 import profiles.errors
+import storage.errors
 from app.errors import Problem, install
-from decisioning.catalog.document import DocumentError
+from decisioning.capacity.store_pools import BrokenPool
+from decisioning.catalog.yaml_document import DocumentError
 from decisioning.errors import (
     Conflict,
     Invalid,
@@ -19,9 +21,8 @@ from decisioning.errors import (
     NotFound,
     PreconditionFailed,
 )
-from decisioning.service.lessons import ReplayImpossible
-from decisioning.stores.log import FunctionFailed
-from decisioning.stores.pools import BrokenPool
+from decisioning.evaluation.model_replay_service import ReplayImpossible
+from decisioning.log.store_redis import FunctionFailed
 from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, ProfilesUnavailable
 from rules.errors import RuleError
 
@@ -32,8 +33,8 @@ MAPPED = {
     NotFound("offer", "gold"): 404,
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
-    decisioning.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
-    decisioning.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
+    storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
+    storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
     ProfilesUnavailable("secret-host:5432 is gone"): 503,
     Problem(418, "a teapot", "kind"): 418,
 }

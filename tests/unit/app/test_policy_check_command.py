@@ -10,12 +10,12 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.commands import policy_check
-from bandits.checks import checks_for
-from bandits.design import Design
+from bandits.conformance.checks import checks_for
 from bandits.policy import PolicySpec
 from bandits.registry import build
+from bandits.regression.design import Design
 
-GREEDY = "bandits.epsilon_greedy:EpsilonGreedyPolicy"
+GREEDY = "bandits.algorithms.epsilon_greedy:EpsilonGreedyPolicy"
 BROKEN = "tests.unit.bandits.test_broken_policies"
 
 
@@ -119,8 +119,8 @@ def test_a_specification_that_cannot_be(tmp_path: Path, said: str, message: str)
     ("target", "message"),
     [
         ("no_such_package_here:Mine", "is its package installed here"),
-        ("bandits.ucb:Missing", "cannot be imported: AttributeError"),
-        ("bandits.ucb:upper_bound", "is not a class"),
+        ("bandits.algorithms.ucb:Missing", "cannot be imported: AttributeError"),
+        ("bandits.algorithms.ucb:upper_bound", "is not a class"),
         ("thomson", "algorithm: there is no algorithm 'thomson'.*did you mean 'thompson'"),
         ("pathlib:Path", "Path cannot be made of this"),
         (f"{BROKEN}:BROKEN", "is not a class"),

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from app.api.body import is_json
+from app.api.catalogue.offer_schemas import OfferBody
+from app.api.customers.schemas import CustomerBody
+from app.api.decisions.schemas import check_context
 from app.api.schemas import Id, Instant, Worth, from_ms, storable, to_ms
-from app.api.schemas_customers import CustomerBody
-from app.api.schemas_decisions import check_context
-from app.api.schemas_offers import OfferBody
-from decisioning.catalog.model import FOREVER_MS
+from decisioning.model.entities import FOREVER_MS
 
 UTC_INSTANTS = st.datetimes(timezones=st.just(UTC))
 

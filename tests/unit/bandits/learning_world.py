@@ -20,7 +20,7 @@ def build_with(
     monkeypatch: pytest.MonkeyPatch, encoder: Encoder, algorithm: str, **parameters: Any
 ) -> Policy:
     """A policy whose features are the columns of ``encoder``."""
-    monkeypatch.setattr("bandits.regression_policy.Encoder", lambda features: encoder)
+    monkeypatch.setattr("bandits.regression.regression_policy.Encoder", lambda features: encoder)
     return build(PolicySpec(algorithm, 1, algorithm, parameters))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandits.calibrated import NONE_PRECISION
+from bandits.algorithms.calibrated import NONE_PRECISION
 from bandits.features import Encoder, Feature
 from bandits.policy import FloatArray, Observation
 

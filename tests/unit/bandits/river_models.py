@@ -18,9 +18,9 @@ from river import (
     tree,
 )
 
-from bandits.river_codec import pack
-from bandits.river_names import Names
-from bandits.river_reading import unpack
+from bandits.river.allowed_names import Names
+from bandits.river.model_codec import pack
+from bandits.river.model_reader import unpack
 
 NAMES = Names()
 RIVER = version("river")

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray, IntArray, Policy, PolicySpec, Sums
-from decisioning.arbitration import weigh
-from decisioning.catalog import Catalogue, PlacementView
-from decisioning.catalog.model import Group, Offer, Placement, Treatment
-from decisioning.engine import Contest, Selection
-from decisioning.engine import select as select_contest
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.arbitration import weigh
+from decisioning.decide.ranking import Contest
+from decisioning.decide.ranking import select as select_contest
+from decisioning.model.entities import Group, Offer, Placement, Treatment
+from decisioning.model.selection import Selection
 
 
 def view_of(numbers: Sequence[int], values: Sequence[float] | None = None, slots: int = 3) -> PlacementView:

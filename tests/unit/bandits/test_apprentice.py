@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from bandits.apprentice import SLICES, ApprenticePolicy, above, first, imitates
+from bandits.algorithms.apprentice import SLICES, ApprenticePolicy, above, first, imitates
+from bandits.algorithms.imitation import FLOOR, SHRINK, Imitation
+from bandits.conformance.worlds import observations, table_of, world
 from bandits.decay import quantised
 from bandits.features import Feature
-from bandits.imitation import FLOOR, SHRINK, Imitation
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import ALGORITHMS, build
-from bandits.worlds import observations, table_of, world
 from benchmarks.apprentice import Pupil, Town, lived, taught
 from tests.unit.bandits.learning_world import asking, learned
 from tests.unit.bandits.plain_regression import Seen

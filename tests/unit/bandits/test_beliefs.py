@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.beliefs import Beliefs, beliefs
+from bandits.algorithms.beliefs import Beliefs, beliefs
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build

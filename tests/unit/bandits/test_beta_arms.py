@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.epsilon_greedy import EpsilonGreedyPolicy
+from bandits.algorithms.epsilon_greedy import EpsilonGreedyPolicy
+from bandits.algorithms.ucb import UCBPolicy, upper_bound
 from bandits.errors import PolicyParameterError
 from bandits.policy import Candidates, FloatArray
 from bandits.registry import build
-from bandits.ucb import UCBPolicy, upper_bound
 from tests.unit.bandits.support import arms, specification, sums
 
 M, Q0 = 20.0, 0.05

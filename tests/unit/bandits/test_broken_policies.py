@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bandits.checks import check, checks_for
+from bandits.algorithms.linear_thompson import LinearThompsonPolicy
+from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.thompson import PreparedArms, ThompsonPolicy
+from bandits.conformance.checks import check, checks_for
 from bandits.errors import BanditsError, ConformanceError
 from bandits.features import Encoder, Feature
-from bandits.linear_thompson import LinearThompsonPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
-from bandits.random import RandomPolicy
-from bandits.thompson import PreparedArms, ThompsonPolicy
 from tests.unit.bandits.pooled import PooledArms, PooledPolicy
 
 AGE = Feature("age", "numeric", "customer.age", low=0.0, high=100.0)

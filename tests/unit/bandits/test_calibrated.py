@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bandits.design import logit, sigmoid
 from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build
+from bandits.regression.design import logit, sigmoid
 from tests.unit.bandits.learning_world import NONE, asking
 
 OFFERS = list(range(1, 9))

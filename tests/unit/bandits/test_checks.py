@@ -2,7 +2,7 @@
 
 import pytest
 
-from bandits.checks import Check, check, checks_for
+from bandits.conformance.checks import Check, check, checks_for
 from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build

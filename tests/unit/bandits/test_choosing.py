@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bandits.choosing import best_score, inverse_gaps, normal_draws, win_frequencies
+from bandits.sampling import best_score, inverse_gaps, normal_draws, win_frequencies
 
 ALL = np.ones(4, dtype=bool)
 SOME = np.array([True, False, True, True])

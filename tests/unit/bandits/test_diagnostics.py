@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.diagnostics import Exploration, entropy, exploration, leader, settled
 from bandits.errors import EvaluationError
+from bandits.monitoring.diagnostics import Exploration, entropy, exploration, leader, settled
 
 shares = st.lists(st.floats(0, 1.7e308), min_size=1, max_size=20).filter(any)
 

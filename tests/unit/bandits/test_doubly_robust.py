@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bandits.errors import EvaluationError
-from bandits.evaluation import doubly_robust, inverse_propensity, self_normalised
 from bandits.intervals import Z95
+from bandits.ope.estimators import doubly_robust, inverse_propensity, self_normalised
 from bandits.policy import FloatArray
 
 IndexArray = NDArray[np.int64]

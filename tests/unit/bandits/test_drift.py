@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bandits.drift import BLOCKS, AcceptanceDrift, Outcome, detections
 from bandits.errors import EvaluationError
+from bandits.monitoring.change_detection import BLOCKS, AcceptanceDrift, Outcome, detections
 
 
 def stream(seed: int, *stretches: tuple[int, float], offer: str = "a") -> list[Outcome]:

@@ -6,13 +6,13 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from bandits.conformance.worlds import world
 from bandits.errors import BanditsError, EvaluationError
-from bandits.evaluation import Estimate, inverse_propensity, self_normalised
-from bandits.exploration import uniform
 from bandits.intervals import Z95
+from bandits.ope.estimators import Estimate, inverse_propensity, self_normalised
 from bandits.policy import Candidates, FloatArray
 from bandits.registry import build
-from bandits.worlds import world
+from bandits.sampling import uniform
 from tests.unit.bandits.support import arms, binomial_bounds, select, specification, view_of
 
 ESTIMATORS = [inverse_propensity, self_normalised]

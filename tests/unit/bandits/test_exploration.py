@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from bandits.exploration import draw_slots, pick, uniform, with_floor
 from bandits.policy import BoolArray, FloatArray
+from bandits.sampling import draw_slots, pick, uniform, with_floor
 from tests.unit.bandits.support import chi_squared_score, counts
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)

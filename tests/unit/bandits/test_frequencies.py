@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from bandits.exploration import draw_slots
+from bandits.conformance.worlds import observations, table_of, world
 from bandits.policy import BoolArray, FloatArray, PolicySpec
 from bandits.registry import ALGORITHMS, build
-from bandits.worlds import observations, table_of, world
+from bandits.sampling import draw_slots
 from tests.unit.bandits.support import chi_squared_score
 
 DECISIONS = 6_000

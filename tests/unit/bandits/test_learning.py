@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bandits.beta_arms import DAY_S
-from bandits.exploration import uniform
+from bandits.algorithms.beta_arms import DAY_S
+from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Observation, Policy
-from bandits.random import RandomPolicy
 from bandits.registry import build
+from bandits.sampling import uniform
 from bandits.state import ArmTable, contributions
-from bandits.thompson import ThompsonPolicy
 from tests.unit.bandits.support import select, specification, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])

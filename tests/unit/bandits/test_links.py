@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bandits.links import LINKS, STEEPEST, Linear, Logistic
+from bandits.regression.links import LINKS, STEEPEST, Linear, Logistic
 from tests.unit.bandits.plain_regression import plain_sigmoid
 
 GRID = [k / 2 for k in range(-14, 15)]

@@ -10,17 +10,17 @@ import pytest
 import yaml
 
 from bandits import plugins
-from bandits.checks import check, checks_for
+from bandits.conformance.checks import check, checks_for
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
 from bandits.policy import PolicySpec
 from bandits.registry import ALGORITHMS, algorithms, build
 from bandits.specification import parse_spec
-from decisioning.roster import Roster
+from decisioning.policies.roster import Roster
 
 DOC = (Path(__file__).resolve().parents[3] / "docs" / "policies-of-your-own.md").read_text(encoding="utf-8")
 Install = Callable[..., None]
 MODULE = """
-from bandits.epsilon_greedy import EpsilonGreedyPolicy
+from bandits.algorithms.epsilon_greedy import EpsilonGreedyPolicy
 
 class Mine(EpsilonGreedyPolicy):
     algorithm = "mine"

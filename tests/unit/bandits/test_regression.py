@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bandits.calibrated import OFFSET_PRECISION
-from bandits.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
+from bandits.algorithms.calibrated import OFFSET_PRECISION
+from bandits.regression.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
 from tests.unit.bandits.learning_world import NONE, asking, build_with, learned, outcomes, requests
 from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
 

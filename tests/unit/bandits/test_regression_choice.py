@@ -6,9 +6,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bandits.choosing import normal_draws
 from bandits.policy import FloatArray
-from bandits.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
+from bandits.regression.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
+from bandits.sampling import normal_draws
 from tests.unit.bandits.learning_world import asking, build_with, learned, outcomes, requests
 from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bandits.decay import quantised
-from bandits.design import Design, sigmoid
 from bandits.policy import NO_FEATURES, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build
-from bandits.regression_policy import RegressionPolicy
+from bandits.regression.design import Design, sigmoid
+from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable, fold
 from tests.unit.bandits.learning_world import NONE, asking, build_with
 from tests.unit.bandits.plain_regression import Columns

@@ -15,8 +15,8 @@ import pytest
 from river import stats
 from river.utils import VectorDict
 
-from bandits import river_reading
 from bandits.errors import StateCodecError
+from bandits.river import model_reader as river_reading
 from tests.unit.bandits.river_models import CLASSIFIERS, REGRESSORS, RIVER, read, stored, stream
 
 MODELS = {**CLASSIFIERS, **REGRESSORS}

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from bandits import river_factories, river_policy
+from bandits import river_factories
 from bandits.registry import build
-from bandits.river_codec import MAX_OBJECTS, MAX_STORED
+from bandits.river import pipeline_policy as river_policy
+from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED
 from bandits.specification import parse_spec
-from decisioning.service.lessons import MOST_LESSONS
+from decisioning.evaluation.model_replay_service import MOST_LESSONS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "river.md").read_text()
 TEXT = " ".join(PAGE.split())

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from river import linear_model, neighbors, optim, preprocessing
 
-from bandits import river_policy
+from bandits.conformance.worlds import observations
 from bandits.errors import PolicyParameterError
-from bandits.exploration import draw_slots
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation, PolicySpec
 from bandits.registry import build
-from bandits.river_inputs import Inputs
-from bandits.river_policy import RiverPolicy, allow_factories
+from bandits.river import pipeline_policy as river_policy
+from bandits.river.inputs import Inputs
+from bandits.river.pipeline_policy import RiverPolicy, allow_factories
+from bandits.sampling import draw_slots
 from bandits.sequential_policy import ModelState, is_sequential, learns, teach
-from bandits.worlds import observations
 from tests.unit.bandits.support import chi_squared_score
 
 OURS = "bandits.river_factories"

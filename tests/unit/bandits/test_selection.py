@@ -11,8 +11,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from bandits.conformance.worlds import observations, table_of
 from bandits.registry import build
-from bandits.worlds import observations, table_of
 from tests.unit.bandits.support import chi_squared_score, counts, select, specification, view_of
 
 DECISIONS = 20_000

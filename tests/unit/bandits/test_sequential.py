@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.errors import EvaluationError
+from bandits.monitoring.sequential_test import PRIOR, Comparison, Counts, Evidence, compare, worse
 from bandits.policy import FloatArray
-from bandits.sequential import PRIOR, Comparison, Counts, Evidence, compare, worse
 
 ALPHA = 0.05
 NOTHING = Counts(0, 0)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bandits.monitoring.sequential_test import PRIOR, Counts, worse
 from bandits.policy import BoolArray, FloatArray
-from bandits.sequential import PRIOR, Counts, worse
 
 ALPHA = 0.05
 A, B = PRIOR

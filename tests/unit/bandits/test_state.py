@@ -5,11 +5,11 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bandits.beta_arms import DAY_S
+from bandits.algorithms.beta_arms import DAY_S
+from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.errors import BanditsError, StateCodecError
 from bandits.policy import Observation
 from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
-from bandits.thompson import ThompsonPolicy
 from tests.unit.bandits.pooled import PooledPolicy
 from tests.unit.bandits.support import specification, sums
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.beta_arms import DAY_S
+from bandits.algorithms.beta_arms import DAY_S
+from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Candidates, FloatArray, Observation
 from bandits.state import ArmTable, contributions
-from bandits.thompson import ThompsonPolicy
 from tests.unit.bandits.support import arms, specification, sums
 
 M, Q0 = 20.0, 0.05

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from decisioning.catalog.model import ContactPolicy, Offer
-from decisioning.contact import Contact, ContactBook
+from decisioning.contact.history import Contact
+from decisioning.contact.placement_limits import ContactBook
+from decisioning.model.entities import ContactPolicy, Offer
 from profiles.customer import Scalar, Suppression
 from tests import contact_world as world
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from decisioning.keys import Keys
-from decisioning.service.feedback import SKEW_MS
-from decisioning.stores.archive import Archiver
-from decisioning.stores.log import GRACE_MS, RedisLog
-from decisioning.stores.postgres import make_engine
-from decisioning.stores.restore import DecisionRestorer
-from decisioning.stores.streams import LogReader, make_redis
+from decisioning.log.feedback_service import SKEW_MS
+from decisioning.log.store_archive import Archiver
+from decisioning.log.store_redis import GRACE_MS, RedisLog
+from decisioning.log.store_stream import LogReader
+from decisioning.recovery.store_restore import DecisionRestorer
+from storage.keys import Keys
+from storage.postgres import make_engine
+from storage.redis import make_redis
 from tests import contact_world as world
 
 START_MS = 1_800_000_000_000

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from decisioning.contact import Contact, parse_history
-from decisioning.records import Decided, Outcome
-from decisioning.service.feedback import Feedback, FeedbackService
-from decisioning.stores.streams import make_redis
+from decisioning.contact.history import Contact, parse_history
+from decisioning.log.feedback_service import Feedback, FeedbackService
+from decisioning.log.records import Decided, Outcome
+from storage.redis import make_redis
 from tests import contact_world as world
 
 NOW_MS = 1_800_000_000_000

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.catalog.model import QuietHours
-from decisioning.contact import quiet_of
-from decisioning.contact.quiet import customer_zone, ends_ms, zone_of
+from decisioning.contact.quiet_hours import customer_zone, ends_ms, quiet_of, zone_of
 from decisioning.errors import Invalid
+from decisioning.model.entities import QuietHours
 from tests import contact_world as world
 
 MINUTE_MS = 60_000

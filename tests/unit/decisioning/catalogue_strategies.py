@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from decisioning.catalog.model import FOREVER_MS, GOALS, TIERS
-from decisioning.catalog.shapes import Entry
+from decisioning.catalog.kinds import Entry
+from decisioning.model.entities import FOREVER_MS, GOALS, TIERS
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)

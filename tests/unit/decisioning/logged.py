@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from bandits.exploration import uniform
 from bandits.policy import Policy, PolicySpec
-from decisioning.arbitration import weigh
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import Group, Offer, Override, Placement, Treatment
-from decisioning.catalog.view import PlacementView
-from decisioning.engine import Contest, Selection, select
-from decisioning.records import Decided, Outcome
-from decisioning.roles import as_seen
-from decisioning.service.logged import contest_of
+from bandits.sampling import uniform
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.arbitration import weigh
+from decisioning.decide.assignment import as_seen
+from decisioning.decide.ranking import Contest, select
+from decisioning.evaluation.logged_service import contest_of
+from decisioning.log.records import Decided, Outcome
+from decisioning.model.entities import Group, Offer, Override, Placement, Treatment
+from decisioning.model.selection import Selection
 
 START_MS = 1_750_000_000_000
 PLACEMENT = "home"

@@ -6,9 +6,9 @@ import pytest
 from bandits.policy import PolicySpec
 from bandits.registry import build
 from bandits.state import ArmTable
-from decisioning.arms import Arm, Mind, Selected, arms_of, mind_of, version_shown
-from decisioning.catalog.deployment import Canary, Deployment
-from decisioning.catalog.model import Placement
+from decisioning.learning.arms_report import Arm, Mind, Selected, arms_of, mind_of, version_shown
+from decisioning.model.deployment import Canary, Deployment
+from decisioning.model.entities import Placement
 
 NUMBERS = {"gold": 1, "silver": 2, "bronze": 3}
 

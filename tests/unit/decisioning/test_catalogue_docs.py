@@ -8,10 +8,10 @@ import pytest
 from app.catalog_check import check_entry
 from app.cli import app
 from decisioning.catalog.building import build_catalogue
-from decisioning.catalog.document import from_yaml, to_yaml
-from decisioning.catalog.model import NEXT_STATUS
-from decisioning.catalog.shapes import SECTIONS, Entry
+from decisioning.catalog.kinds import SECTIONS, Entry
+from decisioning.catalog.yaml_document import from_yaml, to_yaml
 from decisioning.errors import InvalidRule
+from decisioning.model.entities import NEXT_STATUS
 from rules.vocabulary import BUILT_IN
 
 PAGE = (Path(__file__).parents[3] / "docs" / "catalogue.md").read_text(encoding="utf-8")

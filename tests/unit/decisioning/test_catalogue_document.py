@@ -9,9 +9,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from decisioning.catalog.changes import Difference, changes_between, differences
-from decisioning.catalog.document import MAX_BYTES, DocumentError, from_yaml, normalised, to_yaml
-from decisioning.catalog.shapes import KINDS, NOT_IN_FILES, Entry
+from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
+from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, normalised, to_yaml
 from tests.unit.decisioning.catalogue_strategies import catalogues
 
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))

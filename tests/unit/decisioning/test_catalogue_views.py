@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.catalog.building import build_catalogue
-from decisioning.catalog.model import Offer, effective_status
-from decisioning.catalog.shapes import Entry
+from decisioning.catalog.kinds import Entry
+from decisioning.model.entities import Offer, effective_status
 
 IDS = [f"o{n}" for n in range(6)]
 

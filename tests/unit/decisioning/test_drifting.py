@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from decisioning import drifting
-from decisioning.drifting import Drift, PlacementDrift
-from decisioning.results import Made, Result
+from decisioning.rollout import drift as drifting
+from decisioning.rollout.drift import Drift, PlacementDrift
+from decisioning.rollout.results import Made, Result
 
 
 def results(seed: int, *parts: tuple[int, float]) -> list[Result]:

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from bandits.evaluation import doubly_robust, inverse_propensity
-from decisioning.estimates import Earned, Judgement, as_numbers, estimate, notes_on, shares, summary
+from bandits.ope.estimators import doubly_robust, inverse_propensity
+from decisioning.evaluation.estimates import (
+    Earned,
+    Judgement,
+    as_numbers,
+    estimate,
+    notes_on,
+    shares,
+    summary,
+)
 
 ROWS = 2000
 LOGGING = np.array([0.5, 0.3, 0.2])

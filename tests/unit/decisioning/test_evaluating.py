@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.exploration import draw_slots, slots_given
+from bandits.conformance.worlds import world
 from bandits.policy import FloatArray, Policy, PolicySpec
 from bandits.registry import build
-from bandits.worlds import world
-from decisioning.catalog import Catalogue
-from decisioning.engine import select
-from decisioning.evaluating import Judged, judge
-from decisioning.records import Decided
+from bandits.sampling import draw_slots, slots_given
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.ranking import select
+from decisioning.evaluation.counterfactual import Judged, judge
+from decisioning.log.records import Decided
 from tests.unit.decisioning.logged import START_MS, as_logged, catalogue_of, contest, decided_by, record
 
 NUMBERS = [2, 3, 5, 7, 8, 11]

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build
-from decisioning.arbitration import weigh
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import (
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.contact.history import Contact
+from decisioning.decide.arbitration import weigh
+from decisioning.decide.eligibility import allowed
+from decisioning.decide.explanation import Situation, explain, stops_of
+from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.ranking import Contest, select
+from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
     ContactPolicy,
@@ -24,11 +29,7 @@ from decisioning.catalog.model import (
     Segment,
     Treatment,
 )
-from decisioning.contact import Contact
-from decisioning.engine import Contest, allowed, select
-from decisioning.explain import Situation, explain, stops_of
-from decisioning.facts import facts_of, instant
-from decisioning.weights import Weights
+from decisioning.model.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute

@@ -6,11 +6,11 @@ from typing import Any
 
 from bandits.policy import PolicySpec
 from bandits.specification import spec_body
-from decisioning.roster import Roster
-from decisioning.stores.feed import RosterFeed
-from decisioning.stores.policies import PolicyStore
-from decisioning.stores.policy_rows import PolicyState
-from decisioning.stores.postgres import make_engine
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from decisioning.policies.store_rows import PolicyState
+from storage.postgres import make_engine
 
 SPEC = PolicySpec("spring", 1, "thompson")
 

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from benchmarks.guardrails import rolled_back_after
-from decisioning.catalog.deployment import Canary, Deployment, Guardrails
-from decisioning.guarding import IN_A_ROW, Tally, comparison, evidence, failure_kind, judge, rolled_back
-from decisioning.results import Made, known_in_order
+from decisioning.model.deployment import Canary, Deployment, Guardrails
+from decisioning.rollout.guardrail import (
+    IN_A_ROW,
+    Tally,
+    comparison,
+    evidence,
+    failure_kind,
+    judge,
+    rolled_back,
+)
+from decisioning.rollout.results import Made, known_in_order
 
 GUARDRAILS = Guardrails(alpha=0.05)
 

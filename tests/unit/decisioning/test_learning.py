@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.features import NO_ENCODER, Encoder
 from bandits.policy import Observation, PolicySpec
-from bandits.thompson import ThompsonPolicy
-from decisioning.facts import MOST_ITEMS, MOST_TEXT, learnable
-from decisioning.learning import fold_outcomes, observation_of
-from decisioning.records import CALLER, HISTORY, Outcome, facts_text, outcome_fields, parse_entry, parse_facts
+from decisioning.decide.facts import MOST_ITEMS, MOST_TEXT, learnable
+from decisioning.learning.fold import fold_outcomes, observation_of
+from decisioning.log.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
+from decisioning.model.deciders import CALLER, HISTORY
 
 DECIDED_MS = 1_750_000_000_000
 HOUR_MS = 3_600_000

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.worker.teacher import first_part
+from app.worker.model_trainer import first_part
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build
-from bandits.river_policy import RiverPolicy
-from decisioning.learning import in_order, place, teach_outcomes
-from decisioning.records import Outcome
-from decisioning.service.lessons import Lessons, ReplayImpossible
-from decisioning.stores.streams import GENERATION, START, Batch
+from bandits.river.pipeline_policy import RiverPolicy
+from decisioning.evaluation.model_replay_service import Lessons, ReplayImpossible
+from decisioning.learning.fold import in_order, teach_outcomes
+from decisioning.learning.store_arms import GENERATION
+from decisioning.log.records import Outcome
+from decisioning.log.store_stream import Batch
+from decisioning.model.position import START, order
 from tests.unit.decisioning.test_learning import ACCEPTED
 
 SPEC = PolicySpec(
@@ -52,9 +54,9 @@ class Log:
         self, up_to: Mapping[int, str], *, behind: Mapping[int, str] | None = None
     ) -> AsyncIterator[list[Outcome]]:
         for outcome in in_order(self.outcomes):
-            at = place(outcome.position)
-            new = behind is None or at > place(behind.get(outcome.bucket, START))
-            if new and at <= place(up_to.get(outcome.bucket, START)):
+            at = order(outcome.position)
+            new = behind is None or at > order(behind.get(outcome.bucket, START))
+            if new and at <= order(up_to.get(outcome.bucket, START)):
                 yield [outcome]
 
 
@@ -85,10 +87,10 @@ def taught_live(log: Log, cuts: Sequence[int], at_once: int) -> dict[int, bytes]
     """Teach as the owner does: what was read up to each cut, a part after the other. Returns the model by epoch."""
     assert isinstance(POLICY, RiverPolicy)
     model, positions, epoch = POLICY.fresh(), dict.fromkeys(range(BUCKETS), START), FIRST
-    base = [o for o in log.outcomes if place(o.position)[0] <= cuts[0]]
+    base = [o for o in log.outcomes if order(o.position)[0] <= cuts[0]]
     teach_outcomes(in_order(base), SPEC, POLICY, model)
     for o in base:
-        positions[o.bucket] = max(positions[o.bucket], o.position, key=place)
+        positions[o.bucket] = max(positions[o.bucket], o.position, key=order)
     log.start, log.folds = dict(positions), []
     models = {epoch: POLICY.pack(model)}
     for cut in cuts[1:]:
@@ -96,11 +98,11 @@ def taught_live(log: Log, cuts: Sequence[int], at_once: int) -> dict[int, bytes]
             new = [
                 o
                 for o in log.outcomes
-                if place(positions[o.bucket]) < place(o.position) and place(o.position)[0] <= cut
+                if order(positions[o.bucket]) < order(o.position) and order(o.position)[0] <= cut
             ]
             if not new:
                 break
-            last = {o.bucket: o.position for o in sorted(new, key=lambda o: place(o.position))}
+            last = {o.bucket: o.position for o in sorted(new, key=lambda o: order(o.position))}
             part = first_part(Batch(last, [], new), at_once)
             teach_outcomes(in_order(part.outcomes), SPEC, POLICY, model)
             epoch += 1

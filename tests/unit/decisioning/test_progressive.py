@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.exploration import slots_given
 from bandits.policy import PolicySpec
 from bandits.registry import build
+from bandits.sampling import slots_given
 from bandits.state import ArmTable
-from decisioning.catalog import Catalogue
-from decisioning.engine import prospects
-from decisioning.estimates import Earned, Judgement, estimate
-from decisioning.evaluating import judge
-from decisioning.learning import fold_outcomes
-from decisioning.progressive import Progressive, Seen
-from decisioning.records import Decided, Outcome
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.ranking import prospects
+from decisioning.evaluation.counterfactual import judge
+from decisioning.evaluation.estimates import Earned, Judgement, estimate
+from decisioning.evaluation.progressive import Progressive, Seen
+from decisioning.learning.fold import fold_outcomes
+from decisioning.log.records import Decided, Outcome
 from tests.unit.decisioning.logged import (
     START_MS,
     answers,

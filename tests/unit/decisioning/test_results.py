@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from decisioning.results import Made, known_in_order, result_of
+from decisioning.rollout.results import Made, known_in_order, result_of
 
 HORIZON_MS = 600
 

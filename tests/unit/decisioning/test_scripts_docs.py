@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from app.api.schemas_catalog import TreatmentBody
-from decisioning.catalog.model import Script, Treatment
-from decisioning.scripts import MAX_OBJECTIONS, MAX_STEPS, OFFER_FIELDS, check_treatment
-from decisioning.templates import FILTERS, MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, read_text
+from app.api.catalogue.schemas import TreatmentBody
+from decisioning.model.entities import Script, Treatment
+from decisioning.treatments.template import FILTERS, MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, read_text
+from decisioning.treatments.treatment import MAX_OBJECTIONS, MAX_STEPS, OFFER_FIELDS, check_treatment
 from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
 

@@ -14,11 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
 from app.embedded import EmbeddedServers
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import Group, Offer, Treatment
-from decisioning.stores.postgres import make_engine, transaction
-from decisioning.stores.search import Found, cleaned, index_treatment, rebuild_search, search_scripts
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.model.entities import Group, Offer, Treatment
+from decisioning.treatments.store_search import (
+    Found,
+    cleaned,
+    index_treatment,
+    rebuild_search,
+    search_scripts,
+)
 from rules.vocabulary import Attribute
+from storage.postgres import make_engine, transaction
 from tests.conftest import database_url, execute
 
 ENGLISH: dict[str, Any] = {
@@ -156,7 +162,7 @@ async def test_the_index_can_be_rebuilt_from_the_catalogue(engine: AsyncEngine) 
     before = await rows()
     async with transaction(engine) as connection:
         await connection.execute(text("DELETE FROM script_texts WHERE part <> 'title'"))
-        assert await rebuild_search(connection, _catalogue()) == len(before)
+        assert await rebuild_search(connection, _catalogue().offers.values()) == len(before)
     assert await rows() == before
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from decisioning.templates import MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, plain, read_text, shown
+from decisioning.treatments.template import MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, plain, read_text, shown
 from rules.errors import RuleError
 
 DATA: dict[str, Any] = {

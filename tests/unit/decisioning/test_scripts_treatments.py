@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.catalog import Catalogue
-from decisioning.catalog.model import (
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.answer import Speech, treatment_of
+from decisioning.decide.facts import facts_of, instant
+from decisioning.errors import Invalid, InvalidRule
+from decisioning.model.entities import (
     Group,
     Objection,
     Offer,
@@ -19,10 +22,7 @@ from decisioning.catalog.model import (
     Segment,
     Treatment,
 )
-from decisioning.errors import Invalid, InvalidRule
-from decisioning.facts import facts_of, instant
-from decisioning.scripts import check_treatment, searchable
-from decisioning.service.answers import Speech, treatment_of
+from decisioning.treatments.treatment import check_treatment, searchable
 from profiles.customer import Customer
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute, Vocabulary

@@ -5,17 +5,11 @@ from typing import get_args
 
 import pytest
 
-from decisioning.catalog.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
-from decisioning.catalog.model import Placement
-from decisioning.catalog.staging import (
-    NEXT,
-    rolled_back,
-    stage_of,
-    staged,
-    with_controls,
-)
+from decisioning.decide.assignment import role_of
 from decisioning.errors import Conflict, Invalid
-from decisioning.roles import role_of
+from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
+from decisioning.model.entities import Placement
+from decisioning.rollout.stages import NEXT, rolled_back, stage_of, staged, with_controls
 
 PLACEMENT = Placement("home", "web", policy="thompson", control_share=0.1)
 EMPTY = Deployment("home")

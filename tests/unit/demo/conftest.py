@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.demo.journey import Floats, Journey, load_journey
-from app.demo.propensity import Fitted, fit_propensity, propensities
+from demo.journey import Floats, Journey, load_journey
+from demo.propensity import Fitted, fit_propensity, propensities
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.demo import journey as module
-from app.demo.journey import CUT_OFF, DATA_END, Journey, JourneyMissing, data_folder, local_day
+from demo import journey as module
+from demo.journey import CUT_OFF, DATA_END, Journey, JourneyMissing, data_folder, local_day
 
 
 def test_table_sizes(journey: Journey) -> None:

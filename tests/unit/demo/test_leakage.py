@@ -4,11 +4,11 @@ from datetime import date
 
 import numpy as np
 
-from app.demo.customers import customer_table
-from app.demo.features import habits_before
-from app.demo.journey import CUT_OFF, Floats, Journey
-from app.demo.offers import build_offers, offer_values
-from app.demo.propensity import Fitted, fit_propensity, propensities
+from demo.customers import customer_table
+from demo.features import habits_before
+from demo.journey import CUT_OFF, Floats, Journey
+from demo.offers import build_offers, offer_values
+from demo.propensity import Fitted, fit_propensity, propensities
 
 
 def test_removing_later_transactions_changes_no_customer(journey: Journey) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.demo.journey import Journey
-from app.demo.logistic import NotConverged, area_under_curve, fit_logistic, log_loss, sigmoid
-from app.demo.propensity import PENALTY, Fitted, training_rows
+from demo.journey import Journey
+from demo.logistic import NotConverged, area_under_curve, fit_logistic, log_loss, sigmoid
+from demo.propensity import PENALTY, Fitted, training_rows
 
 
 def test_the_gradient_of_the_penalised_likelihood_is_zero(journey: Journey, fitted: Fitted) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.demo.customers import customer_table, slug
-from app.demo.history import write_history
-from app.demo.journey import CUT_OFF, DATA_END, Floats, Journey
-from app.demo.offers import THEMES, acceptance_sales, build_offers, moved, offer_values, shift_to
+from demo.customers import customer_table, slug
+from demo.history import write_history
+from demo.journey import CUT_OFF, DATA_END, Floats, Journey
+from demo.offers import THEMES, acceptance_sales, build_offers, moved, offer_values, shift_to
 
 TODAY = date(2031, 3, 9)
 

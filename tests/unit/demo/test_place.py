@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app.demo import steering
-from app.demo.client import Api, DemoError
-from app.demo.journey import Journey
-from app.demo.load import catalogue, create_catalogue
-from app.demo.offers import build_offers
-from app.demo.place import free_port, fresh_folder, wanted_port
-from app.demo.service import tail
+from demo import steering
+from demo.client import Api, DemoError
+from demo.journey import Journey
+from demo.load import catalogue, create_catalogue
+from demo.offers import build_offers
+from demo.place import free_port, fresh_folder, wanted_port
+from demo.service import tail
 from tests.unit.demo.service import FakeService
 from tests.unit.demo.test_offers_and_history import TODAY
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from app.demo.features import COLUMNS, DEPARTMENTS, campaign_mix, design, habits_before
-from app.demo.journey import CUT_OFF, Floats, Journey
-from app.demo.propensity import Fitted, quality, write_propensities
+from demo.features import COLUMNS, DEPARTMENTS, campaign_mix, design, habits_before
+from demo.journey import CUT_OFF, Floats, Journey
+from demo.propensity import Fitted, quality, write_propensities
 
 
 def test_measured_quality_is_what_the_documentation_says(

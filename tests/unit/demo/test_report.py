@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.demo.report import Figures, to_json, write_json
-from app.demo.screen import live, plain_line, print_end, print_start
+from demo.report import Figures, to_json, write_json
+from demo.screen import live, plain_line, print_end, print_start
 
 KEY = "nb_admin_secret"
 

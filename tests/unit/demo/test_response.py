@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.demo.journey import DATA_END, Floats, Journey
-from app.demo.response import REJECTION_SHARE, TARGET_ACCEPTANCE, World, answer, build_world, true_log_odds
+from demo.journey import DATA_END, Floats, Journey
+from demo.response import REJECTION_SHARE, TARGET_ACCEPTANCE, World, answer, build_world, true_log_odds
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.demo import steering
-from app.demo.customers import customer_table
-from app.demo.journey import Journey
-from app.demo.offers import build_offers
-from app.demo.visitors import CONTEXTS
-from decisioning.catalog.model import Placement
-from decisioning.facts import facts_of, instant
+from decisioning.decide.facts import facts_of, instant
+from decisioning.model.entities import Placement
+from demo import steering
+from demo.customers import customer_table
+from demo.journey import Journey
+from demo.offers import build_offers
+from demo.visitors import CONTEXTS
 from profiles.customer import Customer
 from rules.evaluation import RuleSet, evaluate
 from rules.expression import Checker

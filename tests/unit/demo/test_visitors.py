@@ -7,11 +7,11 @@ import httpx
 import numpy as np
 import pytest
 
-from app.demo import visitors as visitors_module
-from app.demo.client import Api, DemoError
-from app.demo.live import explain
-from app.demo.names import DESK, WEB
-from app.demo.visitors import Crowd, Tally, Visitors
+from demo import visitors as visitors_module
+from demo.client import Api, DemoError
+from demo.live import explain
+from demo.names import DESK, WEB
+from demo.visitors import Crowd, Tally, Visitors
 from tests.unit.demo.service import FakeService
 
 CROWD = Crowd(

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from profiles.stores import ProfileStore
+from profiles.store import ProfileStore
 
 
 def key_of(customer_id: str) -> str:

@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from profiles.importing import (
-    MAX_REFUSALS,
-    ImportRun,
-    customers,
-    history,
-    open_customers,
-    open_history,
-    open_propensities,
-    propensities,
-)
+from profiles.importing import customers, history, propensities
 from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE, NOT_A_NUMBER
 from profiles.importing.csv_source import BLOCK_BYTES
+from profiles.importing.problems import MAX_REFUSALS
+from profiles.importing.run import ImportRun, open_customers, open_history, open_propensities
 from profiles.limits import EMPTY, HAS_NUL, MAX_ENTRIES, MAX_ID_CHARS, MAX_TEXT_CHARS, NOT_FINITE, too_long
-from profiles.stores.staging import MAX_CUSTOMERS
+from profiles.store_staging import MAX_CUSTOMERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
 OFFERS = ["gold-card", "travel-insurance"]

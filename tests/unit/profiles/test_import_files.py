@@ -9,16 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from profiles.errors import ImportFileError
-from profiles.importing import (
-    FileFormat,
-    format_of_content_type,
-    format_of_path,
-    open_customers,
-    open_history,
-    open_propensities,
-)
 from profiles.importing.csv_source import CsvSource
 from profiles.importing.parquet_source import ParquetSource
+from profiles.importing.run import open_customers, open_history, open_propensities
+from profiles.importing.source import FileFormat, format_of_content_type, format_of_path
 
 OFFERS = ["o1"]
 PROPENSITIES = b"customer_id,offer_id,propensity\n"

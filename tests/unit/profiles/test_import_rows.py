@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from profiles.importing import ImportRun, Refusal, open_customers, open_history, open_propensities
+from profiles.importing.problems import Refusal
+from profiles.importing.run import ImportRun, open_customers, open_history, open_propensities
 
 OFFERS = ["o1", "o2"]
 

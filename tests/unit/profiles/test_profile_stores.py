@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from profiles.codec import TOMBSTONE, decode, encode
 from profiles.customer import Customer, Profile
 from profiles.errors import InvalidCustomer, ProfilesUnavailable
-from profiles.stores import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S, READ_TIMEOUT_S, ProfileStore
+from profiles.store import READ_TIMEOUT_S, ProfileStore
+from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
 from tests.unit.profiles.conftest import key_of
 
 NUMBERS = {"o1": 3, "o2": 1}
@@ -341,7 +342,7 @@ async def test_a_failed_change_keeps_the_old_record_and_its_error(store: Profile
 async def test_a_locked_table_ends_a_read_in_time(
     engine: AsyncEngine, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profiles.stores.profiles.READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("profiles.store.READ_TIMEOUT_S", 0.1)
     async with engine.begin() as holder:
         await holder.execute(text("LOCK TABLE customers IN ACCESS EXCLUSIVE MODE"))
         with pytest.raises(ProfilesUnavailable, match="cannot read the profile from Postgres: TimeoutError"):

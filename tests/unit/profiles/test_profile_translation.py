@@ -6,7 +6,7 @@ import redis.exceptions
 import sqlalchemy.exc
 
 from profiles.errors import ProfilesUnavailable
-from profiles.stores.translation import DRIVER_ERRORS, translated
+from profiles.store_errors import DRIVER_ERRORS, translated
 
 
 def driver_errors() -> list[type[BaseException]]:

@@ -1,0 +1,92 @@
+"""Changing the catalogue over HTTP: who, why, and on top of which version."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Response
+
+from app.api.deps import State
+from app.errors import Problem
+from app.keys import ApiKey, Role
+from app.security import Allow
+from app.state import ApiState
+from decisioning.catalog.store import ANY_VERSION
+
+_ETAG = re.compile(r'(?:W/)?"(\d+)"')
+
+
+@dataclass(slots=True)
+class Edit:
+    """One change: its author and reason, and the version that the editor has seen (``None``: any)."""
+
+    state: ApiState
+    response: Response
+    author: str
+    reason: str
+    expected: int | None
+
+    async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
+        """Publish; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
+        published = await self.state.catalogues.put(kind, name, body, self.author, self.reason, self.expected)
+        await self.state.adopt(published.catalogue)
+        self.response.status_code = 201 if published.new else 200
+        self.response.headers["ETag"] = f'"{published.version}"'
+        return published.version
+
+    async def delete(self, kind: str, name: str) -> int:
+        """Take something out of the catalogue. Returns the version of the catalogue."""
+        published = await self.state.catalogues.put(kind, name, None, self.author, self.reason, self.expected)
+        await self.state.adopt(published.catalogue)
+        return published.version
+
+
+def editing(*roles: Role) -> Any:
+    """The dependency of routes by which keys of ``roles`` change the catalogue."""
+
+    async def edit(
+        state: State,
+        key: Annotated[ApiKey, Depends(Allow(*roles))],
+        response: Response,
+        if_match: Annotated[
+            str | None,
+            Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
+        ] = None,
+        if_none_match: Annotated[
+            str | None, Header(max_length=8, description="`*`: only if it does not exist yet")
+        ] = None,
+        x_reason: Annotated[
+            str | None, Header(max_length=500, description="why; kept in the audit trail")
+        ] = None,
+    ) -> Edit:
+        return Edit(state, response, key.name, x_reason or "", _expected(if_match, if_none_match))
+
+    return Depends(edit)
+
+
+def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
+        return 0
+    if if_match is None:
+        return None
+    if if_match.strip() == "*":
+        return ANY_VERSION
+    match = _ETAG.fullmatch(if_match.strip())
+    if match is None:
+        raise Problem(422, 'must be an ETag as it was sent, such as "12"', "If-Match")
+    return int(match[1])
+
+
+Editing = Annotated[Edit, editing("ops")]
+Staging = Annotated[Edit, editing("scientist")]
+RollingBack = Annotated[Edit, editing("ops", "scientist")]
+
+
+def tag(state: ApiState, response: Response, kind: str, name: str) -> None:
+    """Send the ETag of a thing that is read."""
+    version = state.current_catalogue().versions.get((kind, name))
+    if version is not None:
+        response.headers["ETag"] = f'"{version}"'

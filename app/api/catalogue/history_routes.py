@@ -1,0 +1,200 @@
+"""The life of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from app.api.body import JsonRoute
+from app.api.catalogue.editing import Editing
+from app.api.deps import Anyone, Ops, Reader, State, problems
+from app.api.schemas import Body, Id, Text, examples, shown
+from app.catalog_check import check_entry
+from app.errors import Problem
+from app.state import ApiState
+from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.kinds import Entry
+from decisioning.catalog.store import ANY_VERSION
+from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+
+router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
+
+_YAML: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/yaml": {
+                "schema": {"type": "string"},
+                "example": "nextbest: 1\ngroups:\n  cards:\n    name: Cards\n    goal: grow\n",
+            }
+        },
+    }
+}
+
+_EXPORT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The document", "content": {"application/yaml": {"schema": {"type": "object"}}}}
+}
+
+
+class DifferenceOut(BaseModel):
+    """One value that differs: its path, before and after (null: not there, or its default)."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class TrailOut(BaseModel):
+    """One entry of the audit trail."""
+
+    version: int
+    kind: str
+    id: str
+    author: str
+    reason: str
+    changed_at: datetime
+    differences: list[DifferenceOut]
+
+
+class VersionAnswer(BaseModel):
+    """The version of the catalogue that is in force, and what changed."""
+
+    model_config = shown(
+        {
+            "catalog_version": 12,
+            "dry_run": False,
+            "differences": [{"path": "offers.gold.value", "before": 40, "after": 45}],
+        }
+    )
+
+    catalog_version: int
+    dry_run: bool = False
+    differences: list[DifferenceOut] = []
+
+
+class RollbackRequest(Body):
+    """Which version to go back to, and why."""
+
+    model_config = examples({"version": 11, "reason": "the new prices were wrong"})
+
+    version: int = Field(ge=0)
+    reason: Text = ""
+
+
+class StatusRequest(Body):
+    """What an offer becomes, and why."""
+
+    model_config = examples({"status": "paused", "reason": "sold out"})
+
+    status: Literal["draft", "scheduled", "live", "paused", "ended"]
+    reason: Text = ""
+
+
+@router.get("/catalog", responses=problems())
+async def read_trail(
+    state: State,
+    key: Reader,
+    before: Annotated[int | None, Query(ge=1, description="only older versions than this")] = None,
+    kind: Annotated[Id | None, Query()] = None,
+    id: Annotated[str | None, Query(max_length=130)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[TrailOut]:
+    """The audit trail, newest first: who changed what, when and why."""
+    trail = await state.catalogues.trail(before=before, kind=kind, name=id, limit=limit)
+    return [
+        TrailOut(
+            version=t.version,
+            kind=t.kind,
+            id=t.name,
+            author=t.author,
+            reason=t.reason,
+            changed_at=t.changed_at,
+            differences=_out(differences([(t.kind, t.name, t.before)], [(t.kind, t.name, t.after)])),
+        )
+        for t in trail
+    ]
+
+
+@router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
+async def export_catalog(
+    state: State, key: Anyone, version: Annotated[int | None, Query(ge=0)] = None
+) -> Response:
+    """The whole catalogue as one YAML document. Its ETag is the catalogue's version."""
+    found, entries = await state.catalogues.entries(version)
+    document = await asyncio.to_thread(to_yaml, entries)
+    return Response(document, media_type="application/yaml", headers={"ETag": f'"{found}"'})
+
+
+@router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
+async def diff_catalog(request: Request, state: State, key: Reader) -> VersionAnswer:
+    """What applying a document would change. Nothing is changed; a document that is wrong is refused."""
+    version, changes, found = await _compared(state, await _document(request))
+    await state.catalogues.changed(version, changes)
+    return VersionAnswer(catalog_version=version, dry_run=True, differences=_out(found))
+
+
+@router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
+async def apply_catalog(
+    request: Request, state: State, edit: Editing, dry_run: Annotated[bool, Query()] = False
+) -> VersionAnswer:
+    """Make the catalogue what the document says, in one step: what is not in it is deleted.
+
+    `If-Match` with the ETag of the export makes sure that nobody has changed anything meanwhile.
+    """
+    version, changes, found = await _compared(state, await _document(request))
+    if dry_run or not changes:
+        await state.catalogues.changed(version, changes)
+        return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_out(found))
+    expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
+    catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
+    await state.adopt(catalogue)
+    return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
+
+
+@router.post("/catalog/rollback", responses=problems(404, 412, body=True))
+async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAnswer:
+    """Make what was in force at a version the newest version. The history stays as it is."""
+    _, now = await state.catalogues.entries()
+    catalogue = await state.catalogues.rollback(body.version, key.name, body.reason)
+    await state.adopt(catalogue)
+    _, then = await state.catalogues.entries(catalogue.version)
+    found = await asyncio.to_thread(differences, now, then)
+    return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
+
+
+@router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
+async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: Editing) -> VersionAnswer:
+    """Publish, pause or end an offer."""
+    seen, stored = await state.catalogues.newest("offer", offer_id)
+    if edit.expected is None:
+        edit.expected = seen
+    edit.reason = body.reason or edit.reason
+    version = await edit.put("offer", offer_id, {**stored, "status": body.status})
+    before, after = stored.get("status", "live"), body.status
+    return VersionAnswer(
+        catalog_version=version,
+        differences=[DifferenceOut(path=f"offers.{offer_id}.status", before=before, after=after)],
+    )
+
+
+# Documents are large, so they are read, written and compared in threads: decisions go on meanwhile.
+async def _document(request: Request) -> list[Entry]:
+    body = await request.body()
+    if len(body) > MAX_BYTES:
+        raise Problem(413, f"the document has {len(body)} bytes; at most {MAX_BYTES} are taken")
+    try:
+        return await asyncio.to_thread(from_yaml, body.decode(), check_entry)
+    except UnicodeDecodeError:
+        raise Problem(422, "the document is not UTF-8", "body") from None
+
+
+async def _compared(state: ApiState, wanted: list[Entry]) -> tuple[int, list[Entry], list[Difference]]:
+    version, current = await state.catalogues.entries()
+    changes = await asyncio.to_thread(changes_between, current, wanted)
+    return version, changes, await asyncio.to_thread(differences, current, wanted)
+
+
+def _out(found: list[Difference]) -> list[DifferenceOut]:
+    return [DifferenceOut(path=d.path, before=d.before, after=d.after) for d in found]

@@ -1,0 +1,215 @@
+"""Offers, as they travel."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.api.catalogue.kind_schemas import Cel, ContactKind, Percent, Seconds
+from app.api.catalogue.schemas import CatalogueTreatment
+from app.api.schemas import (
+    Body,
+    DatedBody,
+    Id,
+    Name,
+    Number,
+    Worth,
+    examples,
+    shown,
+    shown_times,
+)
+from decisioning.model.entities import LegalBasis, Offer, Status, Tier, effective_status
+
+_OFFER = {
+    "name": "Spring coupons",
+    "group": "type-a",
+    "value": 4.2,
+    "starts_at": "2026-03-01T00:00:00Z",
+    "ends_at": "2026-04-01T00:00:00Z",
+    "requires_consent": "marketing",
+    "contact_limits": [{"max": 3, "window_s": 604_800}],
+}
+_STEERED = {
+    "name": "A call about your contract",
+    "group": "type-a",
+    "value": 30,
+    "value_expression": "customer.known ? 45.0 : 30.0",
+    "lever": 25,
+    "legal_basis": "legitimate_interest",
+    "requires_consent": "marketing",
+    "team": "callback",
+    "attributes": {"line": "mobile", "months": 24},
+    "rules": [
+        {"name": "known", "tier": "eligibility", "when": "customer.known"},
+        {"name": "not one already", "tier": "applicability", "when": "!('mobile' in customer.holdings)"},
+    ],
+    "min_propensity": 0.01,
+    "not_after": [{"within_s": 2_592_000, "group": "type-a", "outcomes": ["accepted"]}],
+    "after_rejection": [{"for_s": 7_776_000, "scope": "attribute", "attribute": "line"}],
+}
+
+AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class ContactLimitBody(Body):
+    """At most ``max`` decisions for this offer to one customer in any ``window_s`` seconds."""
+
+    max: int = Field(ge=1, le=1_000_000)
+    window_s: Seconds
+
+
+class RuleBody(Body):
+    """A condition (CEL) of an offer. Its name is shown where the offer is stopped by it."""
+
+    name: Name
+    tier: Tier = Field(
+        description="eligibility: may they ever; applicability: does it make sense now;"
+        " suitability: is it right for them"
+    )
+    when: Cel
+
+
+class NotAfterBody(Body):
+    """Not within ``within_s`` seconds after contacts of ``outcomes`` with an offer, or a group."""
+
+    within_s: Seconds
+    offer: Id | None = None
+    group: Id | None = None
+    outcomes: list[ContactKind] = Field(["accepted"], min_length=1, max_length=5)
+
+
+class AfterRejectionBody(Body):
+    """After a rejection: for ``for_s`` seconds neither the offer, nor its group, nor what shares an attribute."""
+
+    for_s: Seconds
+    scope: Literal["offer", "group", "attribute"] = "offer"
+    attribute: AttributeName | None = Field(None, description="the name, with the scope `attribute`")
+
+
+class OfferBody(DatedBody):
+    """Something that can be proposed."""
+
+    model_config = examples(_OFFER, _STEERED)
+
+    name: Name
+    group: Id
+    value: Worth = Field(1.0, description="what an acceptance is worth to the company")
+    value_expression: Cel | None = Field(
+        None, description="computes the value (CEL, a number); `value` holds where it cannot be computed"
+    )
+    status: Status = Field(
+        "live",
+        description="draft: being written; scheduled: from `starts_at` on; paused: not now; ended: for ever",
+    )
+    requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
+    legal_basis: LegalBasis = Field(
+        "consent",
+        description="consent: the customer must have agreed to the purpose; any other: must not have objected",
+    )
+    contact_limits: list[ContactLimitBody] = Field(default_factory=list, max_length=10)
+    lever: Percent = Field(
+        0.0, description="percent more (or less) in the score, added to those of group and goal"
+    )
+    mandatory: bool = Field(False, description="comes first, without arbitration; never without consent")
+    transactional: bool = Field(False, description="neither counts in contact limits nor is stopped by them")
+    team: Id | None = Field(None, description="who handles acceptances; capacities can name it")
+    attributes: dict[AttributeName, bool | Whole | Number | Name] = Field(
+        default_factory=dict, max_length=100, description="what rules know as `offer.<name>`, once declared"
+    )
+    rules: list[RuleBody] = Field(default_factory=list, max_length=50)
+    min_propensity: Share = 0.0
+    not_with: list[Id] = Field(
+        default_factory=list, max_length=100, description="offers that must not be in the same answer"
+    )
+    not_after: list[NotAfterBody] = Field(default_factory=list, max_length=50)
+    after_rejection: list[AfterRejectionBody] = Field(default_factory=list, max_length=10)
+
+
+class CatalogueContactLimit(BaseModel):
+    """At most ``max`` decisions in any ``window_s`` seconds."""
+
+    max: int
+    window_s: int
+
+
+class CatalogueRule(BaseModel):
+    """A condition of an offer, as it is in force."""
+
+    name: str
+    tier: Tier
+    when: str
+
+
+class CatalogueNotAfter(BaseModel):
+    """An exclusion, as it is in force."""
+
+    within_s: int
+    offer: str | None
+    group: str | None
+    outcomes: list[ContactKind]
+
+
+class CatalogueAfterRejection(BaseModel):
+    """What a rejection suppresses, as it is in force."""
+
+    for_s: int
+    scope: Literal["offer", "group", "attribute"]
+    attribute: str | None
+
+
+class CatalogueOffer(BaseModel):
+    """An offer, as it is in force, with its treatments. ``number`` stands for it in the log.
+
+    ``status`` is what was stored; ``effective_status`` looks at the clock too: ``scheduled`` while the start lies
+    ahead, ``ended`` once the end has passed.
+    """
+
+    model_config = shown(
+        {"offer_id": "spring", "number": 1, "status": "live", "effective_status": "ended"}
+        | _OFFER
+        | {"treatments": []}
+    )
+
+    offer_id: str
+    number: int
+    name: str
+    group: str
+    value: float
+    value_expression: str | None = None
+    status: Status
+    effective_status: Status
+    starts_at: datetime | None
+    ends_at: datetime | None
+    requires_consent: str | None
+    legal_basis: LegalBasis = "consent"
+    contact_limits: list[CatalogueContactLimit]
+    lever: float = 0.0
+    mandatory: bool = False
+    transactional: bool = False
+    team: str | None = None
+    attributes: dict[str, bool | int | float | str] = {}
+    rules: list[CatalogueRule] = []
+    min_propensity: float = 0.0
+    not_with: list[str] = []
+    not_after: list[CatalogueNotAfter] = []
+    after_rejection: list[CatalogueAfterRejection] = []
+    treatments: list[CatalogueTreatment]
+
+    @classmethod
+    def of(cls, offer: Offer, now_ms: int) -> "CatalogueOffer":
+        """An offer of the catalogue at ``now_ms``, with times in place of milliseconds."""
+        status = {"effective_status": effective_status(offer, now_ms)}
+        computed = status | shown_times(offer.starts_ms, offer.ends_ms)
+        stored = {name: getattr(offer, name) for name in cls.model_fields if name not in computed}
+        return cls.model_validate(stored | computed, from_attributes=True)
+
+
+class OfferPublished(BaseModel):
+    """The version of the catalogue in which the offer is in force."""
+
+    model_config = shown({"offer_id": "gold", "catalog_version": 2})
+
+    offer_id: str
+    catalog_version: int

@@ -1,0 +1,225 @@
+"""Groups, treatments and placements, as they travel."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from app.api.catalogue.kind_schemas import Cel, Goal, Percent, Seconds
+from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from decisioning.model.entities import Factor, TieBreak
+
+_GROUP = {"name": "Cards", "goal": "grow"}
+_TREATMENT = {
+    "channel": "web",
+    "language": "en",
+    "title": "A card that pays you back",
+    "message": "2 % on everything, for a year.",
+    "image": "https://example.com/gold.png",
+}
+_PLACEMENT = {
+    "channel": "web",
+    "slots": 2,
+    "default_offers": ["gold"],
+    "deadline_ms": 100,
+    "presentation": "implicit",
+    "reward_window_s": 3600,
+}
+
+VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
+Presentation = Literal["implicit", "explicit"]
+
+
+class ScriptStepBody(Body):
+    """A talking point of a script; said only when its condition (CEL) holds."""
+
+    step_id: Id
+    text: Text
+    when: Text | None = None
+
+
+class ObjectionBody(Body):
+    """What a customer may object, and what can be answered."""
+
+    objection: Name
+    answer: Text
+
+
+class ScriptBody(Body):
+    """How an agent puts an offer: ordered steps, and answers to objections."""
+
+    steps: list[ScriptStepBody] = Field(default_factory=list, max_length=50)
+    objections: list[ObjectionBody] = Field(default_factory=list, max_length=50)
+
+
+class TreatmentBody(Body):
+    """How an offer is put in one channel and language.
+
+    Texts may hold variables, ``{{ customer.first_name | title }}``: attributes of the vocabulary, ``offer.name`` and
+    ``offer.value``, with the filters upper, lower, title, capitalize, round, default and join.
+    """
+
+    model_config = examples(_TREATMENT)
+
+    channel: Id
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    title: Name
+    message: Text = ""
+    image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    fallbacks: dict[VariablePath, Fallback] = Field(
+        default_factory=dict, max_length=100, description="what stands for a variable that has no value"
+    )
+    script: ScriptBody | None = Field(None, description="for agents")
+
+
+class GroupBody(Body):
+    """A family of offers under a goal."""
+
+    model_config = examples(_GROUP)
+
+    name: Name
+    goal: Goal
+    lever: Percent = Field(0.0, description="percent more (or less) in the score of all its offers")
+
+
+class PlacementBody(Body):
+    """A place that asks."""
+
+    model_config = examples(_PLACEMENT)
+
+    channel: Id
+    slots: int = Field(1, ge=1, le=100)
+    default_offers: list[Id] = Field(default_factory=list, max_length=100)
+    deadline_ms: int = Field(100, ge=1, le=60_000)
+    presentation: Presentation = Field(
+        "implicit",
+        description="implicit: being in the answer is being seen; explicit: the caller confirms it",
+    )
+    reward_window_s: int = Field(7 * 86_400, ge=1, le=366 * 86_400)
+    policy: Literal["calibrated", "thompson", "random", "propensity"] = Field(
+        "calibrated", description="decides while no other policy is champion here"
+    )
+    fallback_policy: Literal["propensity", "random"] = "propensity"
+    control_policy: Literal["random", "propensity", "thompson", "calibrated"] = "random"
+    control_share: float = Field(0.1, ge=0, le=1, allow_inf_nan=False)
+    experiment_salt: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] = ""
+    without_history: Literal["withhold", "allow"] = Field(
+        "withhold", description="offers with contact limits while the contact history cannot be read"
+    )
+    confirm_within_s: Seconds = Field(
+        900, description="explicit: what is not confirmed as presented by then gives back what it reserved"
+    )
+    off: list[Factor] = Field(
+        default_factory=list,
+        max_length=4,
+        description="factors of the score that are switched off: propensity, context, value, lever",
+    )
+    when: Cel | None = Field(None, description="nothing is offered unless this condition (CEL) holds")
+    min_propensity: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    max_per_group: int | None = Field(None, ge=1, le=100, description="offers of one group in an answer")
+    tie_break: TieBreak = "oldest"
+
+
+class CatalogueGroup(BaseModel):
+    """A group, as it is in force."""
+
+    model_config = shown({"group_id": "cards"} | _GROUP)
+
+    group_id: str
+    name: str
+    goal: Goal
+    lever: float = 0.0
+
+
+class CatalogueStep(BaseModel):
+    """A step of a script, as it is in force."""
+
+    step_id: str
+    text: str
+    when: str | None
+
+
+class CatalogueObjection(BaseModel):
+    """An objection with its answer, as it is in force."""
+
+    objection: str
+    answer: str
+
+
+class CatalogueScript(BaseModel):
+    """A script, as it is in force."""
+
+    steps: list[CatalogueStep]
+    objections: list[CatalogueObjection]
+
+
+class CatalogueTreatment(BaseModel):
+    """A treatment, as it is in force."""
+
+    treatment_id: str
+    channel: str
+    language: str
+    title: str
+    message: str
+    image: str | None
+    fallbacks: dict[str, str] = {}
+    script: CatalogueScript | None = None
+
+
+class CataloguePlacement(BaseModel):
+    """A placement, as it is in force."""
+
+    model_config = shown(
+        {"placement_id": "home"}
+        | _PLACEMENT
+        | {"policy": "calibrated", "fallback_policy": "propensity", "control_policy": "random"}
+        | {"control_share": 0.1, "experiment_salt": "", "without_history": "withhold"}
+    )
+
+    placement_id: str
+    channel: str
+    slots: int
+    default_offers: list[str]
+    deadline_ms: int
+    presentation: Presentation
+    reward_window_s: int
+    policy: str
+    fallback_policy: str
+    control_policy: str
+    control_share: float
+    experiment_salt: str
+    without_history: str
+    confirm_within_s: int = 900
+    off: list[Factor] = []
+    when: str | None = None
+    min_propensity: float = 0.0
+    max_per_group: int | None = None
+    tie_break: TieBreak = "oldest"
+
+
+class GroupPublished(BaseModel):
+    """The version of the catalogue in which the group is in force."""
+
+    model_config = shown({"group_id": "cards", "catalog_version": 1})
+
+    group_id: str
+    catalog_version: int
+
+
+class TreatmentPublished(BaseModel):
+    """The version of the catalogue in which the treatment is in force."""
+
+    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3})
+
+    offer_id: str
+    treatment_id: str
+    catalog_version: int
+
+
+class PlacementPublished(BaseModel):
+    """The version of the catalogue in which the placement is in force."""
+
+    model_config = shown({"placement_id": "home", "catalog_version": 4})
+
+    placement_id: str
+    catalog_version: int

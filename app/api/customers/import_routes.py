@@ -1,0 +1,54 @@
+"""Bulk imports: a file as the body."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from app.api.customers.schemas import ImportAnswer, RefusalOut
+from app.api.deps import Ops, State, problems
+from app.errors import Problem
+from app.imports import Kind, import_file
+from profiles.errors import ImportFileError
+from profiles.importing.source import format_of_content_type
+
+router = APIRouter(prefix="/v1/imports", tags=["imports"])
+
+_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "customer_id,offer_id,propensity\n1025,campaign-18,0.07\n",
+            },
+            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+@router.post("/{kind}", responses=problems(body=True), openapi_extra=_FILE)
+async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> ImportAnswer:
+    """Load customers, precomputed propensities, or history (decisions that somebody else made), as CSV or Parquet.
+
+    Rows that cannot be loaded are reported one by one; all others are loaded. Sending a file twice does no harm.
+    """
+    try:
+        file_format = format_of_content_type(request.headers.get("content-type", ""))
+    except ImportFileError as error:
+        raise Problem(415, str(error), "Content-Type") from None
+    with tempfile.TemporaryDirectory(prefix="nextbest-") as folder:
+        path = Path(folder) / f"upload.{file_format}"
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                file.write(chunk)
+        try:
+            report, new = await import_file(state, kind, path, file_format)
+        except ImportFileError as error:
+            raise Problem(422, str(error), error.field or "body") from None
+    refusals = [RefusalOut(row=r.row, field=r.field, reason=r.reason, value=r.value) for r in report.refusals]
+    return ImportAnswer(
+        rows=report.rows, loaded=report.loaded, refused=report.refused, refusals=refusals, new=new
+    )

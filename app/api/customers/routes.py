@@ -1,0 +1,62 @@
+"""Customers."""
+
+from fastapi import APIRouter
+
+from app.api.body import JsonRoute
+from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored, SuppressionOut
+from app.api.deps import Ops, Reader, State, problems
+from app.api.schemas import PathCustomerId, from_ms
+from decisioning.errors import Invalid, NotFound
+from profiles.customer import Customer
+from profiles.errors import InvalidCustomer
+
+router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
+
+
+@router.put("/{customer_id:path}", responses=problems(body=True))
+async def put_customer(
+    customer_id: PathCustomerId, body: CustomerBody, state: State, key: Ops
+) -> CustomerStored:
+    """Create or replace a customer. When this answers, no decision uses the earlier record any more."""
+    customer = Customer(
+        customer_id,
+        body.attributes,
+        body.indicators,
+        tuple(body.holdings),
+        body.interests,
+        {purpose: tuple(channels) for purpose, channels in body.consents.items()},
+    )
+    try:
+        await state.profiles.upsert_customer(customer)
+    except InvalidCustomer as error:
+        raise Invalid(error.field, error.reason) from None
+    return CustomerStored(customer_id=customer_id)
+
+
+@router.get("/{customer_id:path}", responses=problems(404))
+async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) -> CustomerOut:
+    """A customer with the precomputed propensities, and the suppression lists that name the customer."""
+    profile = await state.profiles.load(customer_id, state.numbers())
+    if profile is None:
+        raise NotFound("customer", customer_id)
+    customer = profile.customer
+    names = {number: offer_id for offer_id, number in state.numbers().items()}
+    propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
+    return CustomerOut(
+        customer_id=customer.customer_id,
+        attributes=customer.attributes,
+        indicators=customer.indicators,
+        holdings=list(customer.holdings),
+        interests=customer.interests,
+        consents={purpose: list(channels) for purpose, channels in customer.consents.items()},
+        propensities={names[number]: score for number, score in propensities if number in names},
+        suppressions=[
+            SuppressionOut(
+                list_id=s.list_id,
+                reason=s.reason,
+                until=None if s.until_ms is None else from_ms(s.until_ms),
+                added_at=from_ms(s.added_ms),
+            )
+            for s in customer.suppressions or ()
+        ],
+    )

@@ -1,0 +1,80 @@
+"""Decisions: asked for, and read again."""
+
+from fastapi import APIRouter, Response
+from pydantic_core import to_json
+
+from app.api.body import DirectRoute, JsonRoute
+from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
+from app.api.deps import Anyone, Frontend, State, problems
+from app.api.rules.schemas import ExplanationAnswer
+from app.api.schemas import DecisionId
+from app.metrics import DEGRADED
+from decisioning.decide.service import Request as Question
+from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.evaluation.explanation_service import explain_logged
+from decisioning.evaluation.model_replay_service import ReplayImpossible
+from decisioning.log.lookup_service import record_of
+
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
+
+
+async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response:
+    """Ask for the best offers for a customer at a placement, now.
+
+    Always answers in time: when a store fails or the deadline passes, with `degraded` reasons and, at worst, the
+    placement's default offers.
+    """
+    if body.context:
+        try:
+            size = len(to_json(body.context))
+            check_context(body.context, state.settings.context_bytes, size)
+        except ValueError as error:
+            raise Invalid("context", str(error)) from None
+    answer = await state.decisions.decide(
+        Question(
+            customer_id=body.customer_id,
+            placement=body.placement,
+            context=body.context,
+            limit=body.limit,
+            decision_id=body.decision_id,
+            deadline_ms=body.deadline_ms,
+            dry_run=body.dry_run,
+            explain=body.explain,
+            baseline=None if body.baseline is None else tuple(body.baseline),
+        )
+    )
+    for reason in answer["degraded"]:
+        DEGRADED.labels(reason).inc()
+    return Response(to_json(answer), media_type="application/json")
+
+
+router.add_api_route(
+    "",
+    decide,
+    methods=["POST"],
+    response_model=DecisionAnswer,
+    responses=problems(404, 409, body=True),
+    route_class_override=DirectRoute,
+)
+
+
+@router.get("/{decision_id}", responses=problems(404))
+async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> DecisionRecord:
+    """A decision as it was logged, with its candidates and the outcomes so far."""
+    record = await record_of(decision_id, state.decision_log, state.archive)
+    if record is None:
+        raise NotFound("decision", decision_id)
+    return DecisionRecord.model_validate(record)
+
+
+@router.get("/{decision_id}/explanation", responses=problems(404, 409))
+async def explain_decision(decision_id: DecisionId, state: State, key: Anyone) -> ExplanationAnswer:
+    """Why and why not, of a decision that was made earlier: from the log alone, as it was then.
+
+    Decisions are archived within a second or so; before that there is nothing to explain from (404).
+    """
+    try:
+        found = await explain_logged(decision_id, state.archive, state.catalogues, state.roster)
+    except ReplayImpossible as error:
+        raise Conflict(str(error)) from None
+    return ExplanationAnswer.model_validate(found)

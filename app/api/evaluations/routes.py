@@ -1,0 +1,85 @@
+"""Policies before they decide: what they would have earned, offline and in the shadow."""
+
+import asyncio
+import secrets
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.api.body import JsonRoute
+from app.api.deps import Reader, Scientist, State, problems
+from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
+from app.api.schemas import Id, from_ms
+from app.specs import candidate
+from app.state import clock_ms
+from decisioning.evaluation.comparison_service import compare
+from decisioning.evaluation.question_service import Asked, as_json, spec_of
+from decisioning.evaluation.service import Question
+from decisioning.evaluation.store_comparison import ComparisonReader, Window
+from decisioning.evaluation.store_jobs import Evaluation, EvaluationStore
+from decisioning.policies.store import PolicyStore
+
+router = APIRouter(prefix="/v1", tags=["policies"], route_class=JsonRoute)
+
+A_WEEK = timedelta(days=7)
+
+
+@router.post("/evaluations", status_code=201, responses=problems(404, 409, body=True))
+async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> EvaluationOut:
+    """Ask what a policy would have earned in the archived decisions of a placement.
+
+    The policy walks through them in the order of time, and learns from an outcome only when the log knew of it. It
+    runs in the background: ask for the result at `GET /v1/evaluations/{evaluation_id}`.
+    """
+    state.current_catalogue().view(body.placement)
+    question = Question(
+        body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
+    )
+    asked = Asked(
+        question,
+        body.policy,
+        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
+    )
+    await spec_of(asked, PolicyStore(state.engine))
+    evaluation_id = f"ev-{secrets.token_hex(8)}"
+    return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))
+
+
+@router.get("/evaluations/{evaluation_id}", responses=problems(404))
+async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
+    """How far an evaluation is, and its result when it is done. Results are kept for 30 days."""
+    return _out(await EvaluationStore(state.engine).get(evaluation_id))
+
+
+@router.get("/placements/{placement_id}/policies/comparison", responses=problems(404))
+async def compare_policies(
+    placement_id: Id, state: State, key: Reader, query: Annotated[ComparisonQuery, Query()]
+) -> ComparisonOut:
+    """The policies of a placement side by side.
+
+    Those that decide: what was accepted, by group. Those in the shadow: what they would have earned, how often they
+    agree with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
+    """
+    end = query.end or from_ms(clock_ms())
+    window = Window(placement_id, query.start or end - A_WEEK, end, query.limit, query.slots == "first")
+    report = await compare(state.current_catalogue(), window, ComparisonReader(state.engine), state.roster)
+    return ComparisonOut.model_validate(report)
+
+
+def _out(found: Evaluation) -> EvaluationOut:
+    request: dict[str, Any] = dict(found.request)
+    return EvaluationOut.model_validate(
+        {
+            "evaluation_id": found.evaluation_id,
+            "policy": request["policy"],
+            "placement": request["placement"],
+            "state": found.state,
+            "asked_at": found.asked_at,
+            "asked_by": found.author,
+            "seen": found.seen,
+            "total": found.total,
+            "result": found.result,
+            "error": found.error,
+        }
+    )

@@ -1,0 +1,76 @@
+"""Feedback: one outcome, or many."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from pydantic_core import to_json
+
+from app.api.body import DirectRoute, JsonRoute
+from app.api.deps import Frontend, State, problems
+from app.api.feedback.schemas import (
+    FeedbackAnswer,
+    FeedbackBatch,
+    FeedbackBatchAnswer,
+    FeedbackItemAnswer,
+    FeedbackRequest,
+)
+from app.metrics import FEEDBACK
+from app.state import ApiState
+from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.log.feedback_service import Feedback
+from storage.errors import Unavailable
+
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
+
+AT_ONCE = 64
+
+
+def _feedback(body: FeedbackRequest) -> Feedback:
+    return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms())
+
+
+async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) -> Response:
+    """Tell what happened to an offer. May be sent again as often as needed: it counts once.
+
+    When this answers, the outcome is in the log, and the next decision of every process knows it within milliseconds.
+    """
+    status = await state.feedback.record(_feedback(body))
+    FEEDBACK.labels(body.outcome, status).inc()
+    return Response(to_json({"status": status}), media_type="application/json")
+
+
+router.add_api_route(
+    "",
+    record_feedback,
+    methods=["POST"],
+    response_model=FeedbackAnswer,
+    responses=problems(404, 409, body=True),
+    route_class_override=DirectRoute,
+)
+
+
+@router.post("/batch", responses=problems(body=True))
+async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
+    """Tell many outcomes at once; each is answered for itself, in the order of the items."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
+        async with gate:
+            answer = await _answer(state, item)
+        FEEDBACK.labels(item.outcome, answer.status).inc()
+        return answer
+
+    return FeedbackBatchAnswer(items=list(await asyncio.gather(*(one(item) for item in body.items))))
+
+
+async def _answer(state: ApiState, item: FeedbackRequest) -> FeedbackItemAnswer:
+    try:
+        return FeedbackItemAnswer(status=await state.feedback.record(_feedback(item)), code=200)
+    except Invalid as error:
+        return FeedbackItemAnswer(status="refused", code=422, reason=f"{error.field}: {error}")
+    except NotFound as error:
+        return FeedbackItemAnswer(status="refused", code=404, reason=str(error))
+    except Conflict as error:
+        return FeedbackItemAnswer(status="refused", code=409, reason=str(error))
+    except Unavailable:
+        return FeedbackItemAnswer(status="refused", code=503, reason="could not be stored; send it again")

@@ -1,0 +1,80 @@
+"""Is it alive, is it ready, what does it count?"""
+
+import logging
+import os
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.api.deps import State
+from app.api.reports.schemas import Alive, Readiness
+from app.state import ApiState
+from app.telemetry import MULTIPROC
+from storage.errors import PostgresUnavailable, RedisUnavailable
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["health"])
+
+NO_ANSWER = "does not answer"
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez")
+async def livez() -> Alive:
+    """This process answers."""
+    return Alive(status="ok")
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={
+        503: {"description": "Not everything is there; decisions may be degraded", "model": Readiness}
+    },
+)
+async def readyz(state: State) -> Response:
+    """Each dependency with its state; 200 only if all are well."""
+    cold = [key for key in state.needed() if state.replica.epoch(key) is None]
+    checks = {
+        "postgres": await _postgres(state),
+        "redis": await _redis(state),
+        "catalogue": "not read yet" if state.catalogue is None else "ok",
+        "keys": "not read yet" if state.api_keys is None else "ok",
+        "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
+    }
+    ready = all(value == "ok" for value in checks.values())
+    body = {"status": "ok" if ready else "unavailable", "checks": checks}
+    return JSONResponse(body, 200 if ready else 503)
+
+
+# What exactly is wrong is in the log: it may name hosts and users, and this needs no key.
+async def _postgres(state: ApiState) -> str:
+    try:
+        await state.catalogues.version()
+    except PostgresUnavailable as error:
+        log.warning("not ready: %s", error)
+        return NO_ANSWER
+    return "ok"
+
+
+async def _redis(state: ApiState) -> str:
+    try:
+        await state.pipe.call("PING")
+    except RedisUnavailable as error:
+        log.warning("not ready: %s", error)
+        return NO_ANSWER
+    return "ok"
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics() -> Response:
+    """Prometheus metrics of all processes of this installation on this machine."""
+    registry = REGISTRY
+    if MULTIPROC in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,155 @@
+"""The policies of a placement: their stages, control groups, apprenticeship and guardrails."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Response
+
+from app.api.body import JsonRoute
+from app.api.catalogue.editing import Edit, RollingBack, Staging
+from app.api.deps import Reader, State, problems
+from app.api.policies.schemas import (
+    ApprenticeBody,
+    ControlOut,
+    ControlsBody,
+    GuardrailsBody,
+    GuardrailsOut,
+    RollbackBody,
+    StagedOut,
+    StageRequest,
+    StagesOut,
+)
+from app.api.schemas import Id, from_ms
+from app.state import ApiState, clock_ms
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.store import Published
+from decisioning.errors import Invalid
+from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
+from decisioning.model.entities import Placement
+from decisioning.policies.store_rows import Registered
+from decisioning.rollout.service import Stager
+from decisioning.rollout.stages import stage_of
+
+router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)
+
+
+@router.get("/policies", responses=problems(404))
+async def read_stages(placement_id: Id, state: State, key: Reader, response: Response) -> StagesOut:
+    """Which policies decide here, for whom, since when; and which others could."""
+    return await _answer(state, placement_id, response)
+
+
+@router.post("/policies", responses=problems(404, 409, 412, body=True))
+async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> StagesOut:
+    """Give a policy a stage: shadow, then canary for a share of the customers, then champion; or retired.
+
+    A canary that is given another share keeps its customers as it grows. It is in force everywhere within a second.
+    """
+    key = await _key(body, edit.state)
+    done = await _stager(edit, body.reason).stage(
+        placement_id, key, body.stage, share=body.share, force=body.force
+    )
+    return await _done(edit, placement_id, done)
+
+
+@router.post("/policies/rollback", responses=problems(404, 409, 412, body=True))
+async def roll_back_policy(placement_id: Id, body: RollbackBody, edit: RollingBack) -> StagesOut:
+    """End the canary, or, without one, put the champion before this one back."""
+    return await _done(edit, placement_id, await _stager(edit, body.reason).roll_back(placement_id))
+
+
+@router.put("/controls", responses=problems(404, 412, body=True))
+async def put_controls(placement_id: Id, body: ControlsBody, edit: Staging) -> StagesOut:
+    """Set the standing control groups, which show what the rest is worth."""
+    groups = [ControlGroup(control.kind, control.share) for control in body.controls]
+    return await _done(edit, placement_id, await _stager(edit, body.reason).controls(placement_id, groups))
+
+
+@router.put("/apprentice", responses=problems(404, 412, body=True))
+async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) -> StagesOut:
+    """Answer the caller's own choice (`baseline` of a request) while policies only learn from it, or no longer."""
+    done = await _stager(edit, body.reason).apprentice(placement_id, body.on)
+    return await _done(edit, placement_id, done)
+
+
+@router.put("/guardrails", responses=problems(404, 412, body=True))
+async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) -> StagesOut:
+    """Say when a canary is rolled back by itself."""
+    guardrails = Guardrails(**body.model_dump(exclude={"reason"}))
+    done = await _stager(edit, body.reason).guardrails(placement_id, guardrails)
+    return await _done(edit, placement_id, done)
+
+
+def _stager(edit: Edit, reason: str) -> Stager:
+    state = edit.state
+    return Stager(
+        state.catalogues, state.policies, clock_ms, edit.author, reason or edit.reason, edit.expected
+    )
+
+
+async def _done(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
+    if published is not None:
+        await edit.state.adopt(published.catalogue)
+    return await _answer(edit.state, placement_id, edit.response)
+
+
+async def _key(body: StageRequest, state: ApiState) -> str:
+    """The policy that is meant, as ``name@version``. Raises ``Invalid``."""
+    name, _, version = body.policy.partition("@")
+    if version:
+        if body.version not in (None, int(version)):
+            raise Invalid("version", f"is {body.version}, but policy says {version}")
+        return body.policy
+    if body.version is None:
+        there = [policy.key for policy in await state.policies.versions(name)] or [f"{name}@1"]
+        raise Invalid("version", f"say which version: {', '.join(there)}")
+    return f"{name}@{body.version}"
+
+
+async def _answer(state: ApiState, placement_id: str, response: Response) -> StagesOut:
+    catalogue = state.current_catalogue()
+    placement = catalogue.view(placement_id).placement
+    deployment = catalogue.deployment(placement_id)
+    response.headers["ETag"] = f'"{catalogue.versions.get(("deployment", placement_id), 0)}"'
+    registered = {policy.key: policy for policy in await state.policies.all()}
+    return StagesOut(
+        placement_id=placement_id,
+        champion=champion_of(placement, deployment),
+        policies=_policies(catalogue, placement, deployment, registered),
+        control_share=placement.control_share,
+        controls=[ControlOut(**asdict(control)) for control in deployment.controls],
+        apprentice=deployment.apprentice,
+        guardrails=GuardrailsOut(**asdict(deployment.guardrails)),
+        before=list(deployment.before),
+    )
+
+
+_ORDER = ("champion", "canary", "shadow", "retired", "registered")
+
+
+def _policies(
+    catalogue: Catalogue, placement: Placement, deployment: Deployment, registered: dict[str, Registered]
+) -> list[StagedOut]:
+    """Those with a part, those that had one, and those that could have one."""
+    here = placement.placement_id
+    could = [k for k, p in registered.items() if here in (p.body.get("placements") or [here])]
+    could = [key for key in could if registered[key].state != "retired"]
+    keys = dict.fromkeys([champion_of(placement, deployment), *deployment.policies, *deployment.was, *could])
+    shown = [_staged(key, placement, deployment, registered.get(key)) for key in keys]
+    return sorted(shown, key=lambda one: (_ORDER.index(one.stage), one.policy))
+
+
+def _staged(
+    key: str, placement: Placement, deployment: Deployment, registered: Registered | None
+) -> StagedOut:
+    stage = stage_of(placement, deployment, key)
+    since_ms = deployment.since.get(key) if key in deployment.policies else None
+    return StagedOut(
+        policy=key,
+        stage=stage,
+        share=deployment.canary.share if stage == "canary" and deployment.canary else None,
+        since=None if since_ms is None else from_ms(since_ms),
+        state="live" if registered is None else registered.state,
+        folded=0 if registered is None else registered.folded,
+        total=0 if registered is None else registered.total,
+        error=None if registered is None else registered.error,
+    )

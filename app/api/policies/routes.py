@@ -1,0 +1,208 @@
+"""Policies: registered from their specifications, retired, revived, with the progress of their warm starts."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from pydantic_core import to_json
+from starlette.types import Message
+
+from app.api.body import Handler, JsonRoute
+from app.api.deps import Reader, Scientist, State, created, problems
+from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyChangeOut, PolicyName, PolicyOut
+from app.errors import Problem
+from app.specs import spec_of, warnings_of, yaml_values
+from app.state import ApiState, clock_ms
+from bandits.registry import BUILT_IN
+from bandits.specification import spec_body
+from decisioning.errors import NotFound
+from decisioning.policies.store import ALWAYS
+from decisioning.policies.store_rows import Registered
+from decisioning.rollout.stages import stage_of
+
+Version = Annotated[int, Path(ge=1, le=1_000_000)]
+Reason = Annotated[str | None, Header(max_length=500, description="why; kept with the policy")]
+
+_YAML = {
+    "requestBody": {
+        "content": {
+            "application/yaml": {
+                "schema": {"type": "string"},
+                "example": "name: spring\nalgorithm: calibrated\nlearn_since: {days: 90}\n",
+            }
+        }
+    }
+}
+
+
+class SpecRoute(JsonRoute):
+    """A route that takes YAML as well: what it says is passed on as JSON."""
+
+    def get_route_handler(self) -> Handler:
+        """What answers requests to this route."""
+        answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            if not _is_yaml(request.headers.get("content-type", "")):
+                return await answer(request)
+            try:
+                document = (await request.body()).decode()
+            except UnicodeDecodeError:
+                raise Problem(422, "the document is not UTF-8", "body") from None
+            return await answer(_as_json(request, yaml_values(document)))
+
+        return handler
+
+
+def _is_yaml(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in ("application/yaml", "application/x-yaml", "text/yaml")
+
+
+def _as_json(request: Request, values: Any) -> Request:
+    others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    body = to_json(values, inf_nan_mode="constants")
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [*others, (b"content-type", b"application/json")]
+    return Request({**request.scope, "headers": headers}, receive)
+
+
+router = APIRouter(prefix="/v1/policies", tags=["policies"], route_class=SpecRoute)
+
+
+@router.post("", responses=problems(409, body=True) | created(PolicyOut), openapi_extra=_YAML)
+async def register_policy(
+    body: PolicyBody, state: State, key: Scientist, response: Response, x_reason: Reason = None
+) -> PolicyOut:
+    """Register a policy, as JSON or YAML. It is known in every process within a second, and starts warm.
+
+    Versions are immutable: the same specification again is no change, another one is another version.
+    """
+    # Trying a pipeline out takes its time.
+    spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock_ms())
+    if numbered:
+        new = await state.policies.register(spec, key.name, x_reason or "")
+    else:
+        spec, new = await state.policies.register_next(spec, key.name, x_reason or "")
+    await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
+    response.status_code = 201 if new else 200
+    return _shown(await state.policies.get(spec.key), state)
+
+
+@router.get("", responses=problems())
+async def read_policies(state: State, key: Reader) -> list[PolicyOut]:
+    """All policies: those that are built in, and those that were registered."""
+    registered = [_shown(policy, state) for policy in await state.policies.all()]
+    return [_built_in(policy, state) for policy in sorted(ALWAYS)] + registered
+
+
+@router.get("/{name}", responses=problems(404))
+async def read_versions(name: PolicyName, state: State, key: Reader) -> list[PolicyOut]:
+    """All versions of a policy."""
+    built_in = [_built_in(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name]
+    found = built_in + [_shown(policy, state) for policy in await state.policies.versions(name)]
+    if not found:
+        raise NotFound("policy", name)
+    return found
+
+
+@router.get("/{name}/{version:int}", responses=problems(404))
+async def read_policy(name: PolicyName, version: Version, state: State, key: Reader) -> PolicyOut:
+    """One version of a policy, with the progress of its warm start."""
+    policy = f"{name}@{version}"
+    if policy in ALWAYS:
+        return _built_in(policy, state)
+    return _shown(await state.policies.get(policy), state)
+
+
+@router.post("/{name}/{version:int}/retire", responses=problems(404, 409))
+async def retire_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
+    """Let a policy that no placement uses learn no more. Its arms go; decisions that it made can still be replayed.
+
+    Retiring what is retired already is no change.
+    """
+    return await _retire(name, version, state, key.name, x_reason)
+
+
+@router.delete("/{name}/{version:int}", responses=problems(404, 409))
+async def delete_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
+    """The same as retiring it: what has decided is never deleted, since decisions refer to it."""
+    return await _retire(name, version, state, key.name, x_reason)
+
+
+@router.post("/{name}/{version:int}/revive", responses=problems(404, 409))
+async def revive_policy(
+    name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
+) -> PolicyOut:
+    """Take a retired policy back. It starts warm again. Reviving one that is not retired is no change."""
+    policy = f"{name}@{version}"
+    await state.policies.revive(policy, key.name, x_reason or "")
+    await state.refresh_policies()
+    return _shown(await state.policies.get(policy), state)
+
+
+async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
+    policy = f"{name}@{version}"
+    await state.policies.retire(policy, author, reason or "")
+    await state.refresh_policies()
+    return _shown(await state.policies.get(policy), state)
+
+
+def _shown(policy: Registered, state: ApiState) -> PolicyOut:
+    return PolicyOut(
+        policy=policy.key,
+        name=policy.name,
+        version=policy.version,
+        state=policy.state,
+        built_in=False,
+        spec=dict(policy.body),
+        author=policy.author,
+        reason=policy.reason,
+        created_at=policy.created_at,
+        retired_at=policy.retired_at,
+        folded=policy.folded,
+        total=policy.total,
+        started_at=policy.started_at,
+        finished_at=policy.finished_at,
+        error=policy.error,
+        unusable=state.roster.broken.get(policy.key),
+        placements=_placed(policy.key, state),
+        changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
+        warnings=warnings_of(policy.body, state.current_catalogue().placements),
+    )
+
+
+_SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_body(spec) for spec in BUILT_IN}
+
+
+def _built_in(key: str, state: ApiState) -> PolicyOut:
+    name, _, version = key.rpartition("@")
+    return PolicyOut(
+        policy=key,
+        name=name,
+        version=int(version),
+        state="live",
+        built_in=True,
+        spec=_SPECS[key],
+        placements=_placed(key, state),
+    )
+
+
+def _placed(key: str, state: ApiState) -> list[PlacedOut]:
+    """Where a policy has a part."""
+    catalogue = state.current_catalogue()
+    found = []
+    for placement_id, placement in sorted(catalogue.placements.items()):
+        stage = stage_of(placement, catalogue.deployment(placement_id), key)
+        if stage in ("shadow", "canary", "champion"):
+            found.append(PlacedOut(placement_id=placement_id, stage=stage))
+    return found

@@ -1,0 +1,46 @@
+"""Search for agents: what can be said, found by what they type."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from app.api.deps import State, problems
+from app.api.scripts.schemas import FoundText, ScriptQuery, ScriptResults
+from app.keys import ApiKey
+from app.security import Allow
+from app.state import clock_ms
+from decisioning.errors import Invalid
+from decisioning.treatments.store_search import cleaned, search_scripts
+
+router = APIRouter(prefix="/v1/scripts", tags=["scripts"])
+
+Agent = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
+
+
+@router.get("/search", responses=problems(404))
+async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Query()]) -> ScriptResults:
+    """Script steps, objections with their answers, titles and messages of the offers that are live now.
+
+    Texts that hold all of the words come first. `"in quotes"` means these words in a row, `-word` without it, `or`
+    either. Words of texts in English and Spanish are found in all their forms, and the last word may be unfinished.
+    """
+    words = cleaned(query.q)
+    if not words:
+        raise Invalid("q", "is empty: type what the customer said, or what you want to say")
+    catalogue = state.current_catalogue()
+    channel = None if query.placement is None else catalogue.view(query.placement).placement.channel
+    now_ms = clock_ms()
+    live = {
+        offer.offer_id: offer.name
+        for offer in catalogue.offers.values()
+        if offer.status in ("live", "scheduled") and offer.starts_ms <= now_ms < offer.ends_ms
+    }
+    found = await search_scripts(state.engine, words, list(live), channel, query.language, query.limit)
+    return ScriptResults(
+        results=[
+            FoundText.model_validate(text, from_attributes=True).model_copy(
+                update={"offer_name": live[text.offer_id]}
+            )
+            for text in found
+        ]
+    )

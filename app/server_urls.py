@@ -1,0 +1,16 @@
+"""Where the servers are."""
+
+import os
+from typing import NamedTuple
+
+
+class ServerUrls(NamedTuple):
+    """Where the servers are: `postgresql://...` and `redis://...`."""
+
+    postgres_url: str
+    redis_url: str
+
+    def export(self) -> None:
+        """Tell this process and its children which servers to use."""
+        os.environ["NEXTBEST_POSTGRES_URL"] = self.postgres_url
+        os.environ["NEXTBEST_REDIS_URL"] = self.redis_url

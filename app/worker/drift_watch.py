@@ -1,0 +1,119 @@
+"""Drift: the job that watches the acceptance of every offer in every placement."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+
+from app.metrics import DRIFTS
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.rollout.drift import Drift, PlacementDrift
+from decisioning.rollout.results import Made, known_in_order
+from decisioning.rollout.store_drift import DriftStore, DriftTurn
+from decisioning.rollout.store_results import Place, archived_until_ms, moment
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A placement. ``stored``: how far it has been watched for good; up to there, what is found is known already."""
+
+    drift: PlacementDrift
+    place: Place
+    stored: Place | None
+
+    def known(self, made: Made) -> bool:
+        """Whether this decision was watched before, when it is read again."""
+        if self.stored is None:
+            return False
+        if Place.behind(made) == self.stored or moment(made.at_ms) > self.stored.at:
+            done, self.stored = self.stored, None
+            return moment(made.at_ms) <= done.at
+        return True
+
+
+class DriftJob:
+    """Of several, one is at work. Its state is a fold of the log: it is built again when another takes over.
+
+    Results, positions and detections are written at once, so nothing is found twice, whoever watches.
+    """
+
+    def __init__(
+        self,
+        store: DriftStore,
+        reader: LogReader,
+        archive: ArchiveReader,
+        clock_ms: Callable[[], int],
+        interval_s: float,
+        horizon_s: int,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._archive = archive
+        self._clock_ms = clock_ms
+        self._interval_s = interval_s
+        self._horizon_ms = horizon_s * 1000
+        self._owner = token_hex(8)
+        self._watched: dict[str, _Watched] = {}
+
+    async def round(self) -> float:
+        """Watch what came; returns how long to sleep (0 while there is more).
+
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
+        """
+        until_ms = await archived_until_ms(self._reader, self._archive, self._clock_ms())
+        found: dict[str, list[Drift]] = {}
+        more = False
+        try:
+            async with self._store.turn(self._owner) as turn:
+                if turn is None:
+                    self._watched.clear()
+                    return self._interval_s
+                for placement, stored in (await turn.placements()).items():
+                    found[placement], full = await self._watch(turn, placement, stored, until_ms)
+                    more |= full
+        except BaseException:
+            self._watched.clear()  # what was written is not known: read it again
+            raise
+        self._tell(found)
+        return 0.0 if more else self._interval_s
+
+    async def _watch(
+        self, turn: DriftTurn, placement: str, stored: Place | None, until_ms: int
+    ) -> tuple[list[Drift], bool]:
+        """Watch the next decisions of a placement: what was found, and whether there may be more."""
+        watched = self._watched.get(placement)
+        if watched is None or (stored is not None and stored != (watched.stored or watched.place)):
+            watched = _Watched(
+                PlacementDrift(await turn.last_detections(placement)),
+                await turn.look_back(placement, moment(until_ms) if stored is None else stored.at),
+                stored,
+            )
+            self._watched[placement] = watched
+        made = await turn.made(placement, watched.place, until_ms, PAGE)
+        results = known_in_order(made, self._horizon_ms, until_ms)
+        found: list[Drift] = []
+        for result in results:
+            known = watched.known(result.made)
+            drifts = watched.drift.take(result)
+            found += [] if known else drifts
+        if results:
+            watched.place = Place.behind(results[-1].made)
+            if watched.stored is None:
+                await turn.keep(placement, watched.place, found, watched.drift.changed())
+        return found, len(results) == PAGE
+
+    @staticmethod
+    def _tell(found: dict[str, list[Drift]]) -> None:
+        for placement, drifts in found.items():
+            for drift in drifts:
+                seen = drift.detection
+                DRIFTS.labels(placement, seen.offer).inc()
+                log.warning(
+                    "acceptance of %s in %s changed from %.4f to %.4f",
+                    *(seen.offer, placement, seen.rate_before, seen.rate_after),
+                )

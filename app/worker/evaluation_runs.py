@@ -1,0 +1,97 @@
+"""Evaluations: asked for through the API, run one after the other, each in a process of its own.
+
+So neither answers nor learning wait for them, and a policy that breaks its process breaks nothing else.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from app.config import ConfigError, Settings, get_settings
+from bandits.errors import BanditsError
+from decisioning.catalog.store import CatalogueStore
+from decisioning.errors import DecisioningError
+from decisioning.evaluation.question_service import from_json, spec_of
+from decisioning.evaluation.service import evaluate
+from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.evaluation.store_pages import HindsightReader
+from decisioning.policies.store import PolicyStore
+from storage.errors import StorageError
+from storage.postgres import PATIENT_S, make_engine
+
+INTERVAL_S = 0.5
+LONGEST_S = 3600.0
+PROGRESS_S = 1.0
+
+
+class EvaluationJob:
+    """Runs what was asked for, one at a time in each worker. ``run`` does it, and returns 0 if it came to an end."""
+
+    def __init__(self, store: EvaluationStore, run: Callable[[str], Awaitable[int]]) -> None:
+        self._store = store
+        self._run = run
+
+    async def round(self) -> float:
+        """Run the next evaluation; returns how long to sleep. Raises ``PostgresUnavailable``."""
+        taken = await self._store.take()
+        if taken is None:
+            return INTERVAL_S
+        status = await self._run(taken)
+        if status:
+            await self._store.fail(taken, f"its process ended with {status}")
+        return 0.0
+
+
+async def in_a_process(evaluation_id: str) -> int:
+    """Run an evaluation in a process of its own, with the environment of this one; returns its exit status."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+
+
+async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
+    """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``."""
+    if settings.postgres_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
+    engine = make_engine(settings.postgres_url, pool_size=2, statement_s=PATIENT_S)
+    store = EvaluationStore(engine)
+    told: list[tuple[int, int]] = [(0, 0)]
+
+    async def tell() -> None:
+        while True:
+            await store.progress(evaluation_id, *told[-1])
+            await asyncio.sleep(PROGRESS_S)
+
+    teller = asyncio.create_task(tell())
+    try:
+        asked = from_json((await store.get(evaluation_id)).request)
+        spec = await spec_of(asked, PolicyStore(engine))
+        result = await evaluate(
+            spec,
+            asked.question,
+            HindsightReader(engine),
+            CatalogueStore(engine),
+            time.perf_counter,
+            lambda done, total: told.__setitem__(0, (done, total)),
+        )
+        await store.done(evaluation_id, result)
+    except (DecisioningError, BanditsError, StorageError) as error:
+        await store.fail(evaluation_id, str(error))
+    finally:
+        teller.cancel()
+        await asyncio.gather(teller, return_exceptions=True)
+        await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(run_evaluation(get_settings(), sys.argv[1]))

@@ -1,0 +1,89 @@
+"""The guard: looks at every canary, again and again, and rolls it back when its guardrails say so."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+
+from app.metrics import CANARY_EVIDENCE, CANARY_OBSERVATIONS, ROLLBACKS
+from decisioning.catalog.store import CatalogueStore
+from decisioning.errors import PreconditionFailed
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.rollout.guardrail import Verdict, evidence, judge, rolled_back
+from decisioning.rollout.store_canary import CanaryStore, CanaryTest, Running, note_verdict
+from decisioning.rollout.store_results import archived_until_ms
+
+log = logging.getLogger(__name__)
+
+AUTHOR = "guardrails"
+
+
+class Guard:
+    """Any number of them may run: what is counted moves with its position, and a change is made of what was read."""
+
+    def __init__(
+        self,
+        canaries: CanaryStore,
+        catalogues: CatalogueStore,
+        reader: LogReader,
+        archive: ArchiveReader,
+        clock_ms: Callable[[], int],
+        interval_s: float,
+    ) -> None:
+        self._canaries = canaries
+        self._catalogues = catalogues
+        self._reader = reader
+        self._archive = archive
+        self._clock_ms = clock_ms
+        self._interval_s = interval_s
+
+    async def round(self) -> float:
+        """Look at all canaries; returns how long to sleep (0 while there is more to count).
+
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
+        """
+        running = await self._canaries.running()
+        more = False
+        if running:
+            until_ms = await archived_until_ms(self._reader, self._archive, self._clock_ms())
+            for canary in running:
+                more |= await self._look(canary, until_ms)
+        await self._canaries.end_others([canary.placement for canary in running])
+        return 0.0 if more else self._interval_s
+
+    async def _look(self, canary: Running, until_ms: int) -> bool:
+        """Count and judge one canary; whether there is more to count."""
+        async with self._canaries.turn() as turn:
+            if turn is None:
+                return False  # another guard is at it
+            test = await turn.test_of(canary)
+            more = await turn.count(test, until_ms)
+        self._show(test, canary)
+        verdict = judge(test.canary, test.others, canary.deployment.guardrails, test.carried)
+        if verdict is None:
+            return more
+        await self._roll_back(canary, test, verdict)
+        return False
+
+    async def _roll_back(self, canary: Running, test: CanaryTest, verdict: Verdict) -> None:
+        body = asdict(rolled_back(canary.deployment))
+        del body["placement_id"]
+        reason = f"canary {test.policy} rolled back: {verdict.reason}"
+        try:
+            await self._catalogues.put(
+                *("deployment", test.placement, body, AUTHOR, reason, canary.version),
+                also=lambda connection: note_verdict(connection, test.test_id, verdict),
+            )
+        except PreconditionFailed:
+            log.info("the deployment of %s was changed meanwhile; it is looked at again", test.placement)
+            return
+        log.warning("%s: %s", test.placement, reason)
+        ROLLBACKS.labels(test.placement, test.policy, verdict.cause).inc()
+        CANARY_EVIDENCE.labels(test.placement).set(0)
+        CANARY_OBSERVATIONS.labels(test.placement).set(0)
+
+    @staticmethod
+    def _show(test: CanaryTest, canary: Running) -> None:
+        found = evidence(test.canary, test.others, canary.deployment.guardrails)
+        CANARY_EVIDENCE.labels(test.placement).set(found.log_e + test.carried)
+        CANARY_OBSERVATIONS.labels(test.placement).set(test.canary.observations)

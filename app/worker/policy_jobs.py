@@ -1,0 +1,69 @@
+"""Policies in a worker: learners for those that are live, warm starts for those that are new."""
+
+import asyncio
+import logging
+
+from app.tasks import TaskSet
+from decisioning.learning.store_warm_start import WarmStarter
+from decisioning.policies.roster import Roster
+from decisioning.policies.store_roster import RosterFeed
+from storage.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.2
+RETRY_S = 5.0
+"""How long a warm start that failed is left alone."""
+TO_WARM = ("registered", "folding", "failed")
+
+
+class PolicySupervisor:
+    """Keeps the learners of a worker in step with the policies that are registered."""
+
+    def __init__(self, feed: RosterFeed, learners: TaskSet) -> None:
+        self._feed = feed
+        self._learners = learners
+
+    async def round(self) -> float:
+        """Start and end learners; returns how long to sleep. Raises ``PostgresUnavailable``."""
+        await self._feed.refresh()
+        self._learners.want(self._feed.live())
+        return INTERVAL_S
+
+
+class Warmer:
+    """Warms up one policy after the other. Several workers share them out."""
+
+    def __init__(
+        self, feed: RosterFeed, starter: WarmStarter, roster: Roster, retry_s: float = RETRY_S
+    ) -> None:
+        self._feed = feed
+        self._starter = starter
+        self._roster = roster
+        self._retry_s = retry_s
+        self._failed_s: dict[str, float] = {}
+
+    async def round(self) -> float:
+        """Warm up what is to be; returns how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
+        await self._feed.refresh()
+        for key, state in self._feed.states.items():
+            if state in TO_WARM and self._is_due(key):
+                await self._warm(key)
+        return INTERVAL_S
+
+    def _is_due(self, key: str) -> bool:
+        failed_s = self._failed_s.get(key)
+        return failed_s is None or asyncio.get_running_loop().time() >= failed_s + self._retry_s
+
+    async def _warm(self, key: str) -> None:
+        try:
+            if key not in self._roster:
+                raise LookupError(self._roster.broken.get(key, "it is not known here"))
+            await self._starter.warm(key)
+        except Unavailable:
+            raise
+        except Exception as error:  # of one policy; the others must not wait for it
+            self._failed_s[key] = asyncio.get_running_loop().time()
+            if key in self._roster:
+                log.exception("the warm start of %s failed", key)
+            await self._feed.store.fail(key, str(error) or type(error).__name__)

@@ -1,0 +1,68 @@
+"""``calibrated``: precomputed propensities, corrected by live feedback. For placements that have them.
+
+Recalibrating a score through the logistic regression on its logit is Cox, *Two further applications of a model for
+binary regression*, Biometrika 45 (1958), and Platt (1999); the choice is that of ``logistic_thompson``.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bandits.algorithms.logistic_thompson import LogisticThompsonPolicy
+from bandits.features import Feature
+from bandits.policy import FloatArray, PolicySpec
+from bandits.regression.design import LOGIT_SCALE
+
+OFFSET_PRECISION = 2.0
+NONE_PRECISION = 50.0
+"""Of the offset where there is no propensity: firm, so that where nobody has one there is but one intercept."""
+PROPENSITY = Feature("propensity", "propensity")
+
+
+class CalibratedPolicy(LogisticThompsonPolicy):
+    r"""Learns how far to trust the precomputed propensities, for each offer, starting from full trust.
+
+    With ``q`` a customer's precomputed propensity, and ``x`` any further features, the log odds of an acceptance are
+
+    .. math::  s = a_o + c_o \cdot \mathrm{logit}(q) + x' \beta_o
+
+    Before anything is observed ``a = 0``, ``c = 1`` and ``beta = 0``: the estimate *is* the propensity. Feedback then
+    moves all offers together (the data mart's model is too optimistic by now: ``a``; it is overconfident: ``c`` < 1),
+    and each offer away from the others as far as its own evidence goes (this offer's propensities are stale).
+    Where a customer has no propensity for an offer, the default propensity stands for it, corrected by ``a`` as well,
+    and slowly by an offset of its own; with propensities for nobody, this is ``logistic_thompson`` on the other
+    features.
+
+    The propensity is among the features without being declared.
+
+    Parameters
+    ----------
+    trust : float
+        The prior precision of the propensity's slope, of the shared one around 1 and of an offer's own around that.
+        Default 10.
+
+    And those of ``LogisticThompsonPolicy``.
+    """
+
+    algorithm = "calibrated"
+    own_parameters: ClassVar[dict[str, Any]] = {**LogisticThompsonPolicy.own_parameters, "trust": 10.0}
+
+    def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
+        """What was declared, and the propensity."""
+        declared = any(feature.kind == "propensity" for feature in spec.features)
+        return spec.features if declared else (*spec.features, PROPENSITY)
+
+    def prior_mean(self) -> FloatArray:
+        """1 for the logit of the propensity; the default's log odds where there is none."""
+        mean = np.zeros(self.design.width)
+        mean[self.design.common] = LOGIT_SCALE
+        mean[self.design.common + 1] = self.link.predictor(self.default)
+        return mean
+
+    def precision(self, slope: float) -> FloatArray:
+        """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
+        precision = super().precision(slope)
+        precision[0] = OFFSET_PRECISION
+        precision[self.design.common + 1] = NONE_PRECISION
+        precision[self.design.common] = self.number("trust", 1e-3, 1e4)
+        return precision

@@ -1,0 +1,53 @@
+"""``epsilon_greedy``: the best offer so far, and now and then any other.
+
+Watkins, *Learning from delayed rewards*, PhD thesis, Cambridge 1989; Sutton and Barto, *Reinforcement Learning*, 2018,
+section 2.2. The simplest policy that others can be evaluated on.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.algorithms.beta_arms import BetaArmsPolicy, chance
+from bandits.policy import Candidates, Distribution, FloatArray, Sums
+from bandits.sampling import best_score
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Each arm's odds ratio at the posterior mean: shape ``(n,)``."""
+
+    ratio: FloatArray
+
+
+class EpsilonGreedyPolicy(BetaArmsPolicy):
+    """Takes the best ``p x weight`` at the posterior means; equals share. The model is that of ``BetaArmsPolicy``.
+
+    Parameters
+    ----------
+    epsilon : float
+        The share of choices spread evenly over all candidates: all the exploration that there is. Default 0.1.
+        The others are those of ``BetaArmsPolicy``.
+    """
+
+    algorithm = "epsilon_greedy"
+    own_parameters: ClassVar[dict[str, Any]] = {"epsilon": 0.1}
+
+    def prepare(self, sums: Sums) -> Ratios:
+        """The posterior means of all arms."""
+        return Ratios(self.posterior(sums.own).ratio)
+
+    def refresh(self, prepared: Ratios, sums: Sums, rows: NDArray[np.intp]) -> Ratios:
+        """Those of ``rows`` only, in place."""
+        prepared.ratio[rows] = self.posterior(sums.own[rows]).ratio
+        return prepared
+
+    def propensities(self, prepared: Ratios, candidates: Candidates) -> FloatArray:
+        """The customer's propensities at the arms' posterior means."""
+        return chance(self.odds(candidates) * prepared.ratio)
+
+    def selector(self, prepared: Ratios, candidates: Candidates) -> Distribution:
+        """All on the best, apart from the floor."""
+        return best_score(self.propensities(prepared, candidates) * candidates.weight, self.epsilon)

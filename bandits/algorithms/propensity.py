@@ -1,0 +1,26 @@
+"""``propensity``: the best precomputed score, always. What is left when the policy cannot be used."""
+
+import numpy as np
+
+from bandits.algorithms.static import UntaughtPolicy
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
+
+
+class PropensityPolicy(UntaughtPolicy):
+    """Greedy on ``precomputed propensity x weight``; the first of equals wins. It neither explores nor learns.
+
+    Where a customer has no propensity for an offer, 0 is taken, so such offers come last.
+    """
+
+    epsilon = 0.0
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        """All on the best score that is available."""
+        scores = self.propensities(None, candidates) * candidates.weight
+
+        def distribution(available: BoolArray) -> FloatArray:
+            probabilities = np.zeros(len(scores))
+            probabilities[int(np.argmax(np.where(available, scores, -1.0)))] = 1.0
+            return probabilities
+
+        return distribution

@@ -1,0 +1,20 @@
+"""``random``: every candidate with the same probability. The control group's policy."""
+
+import numpy as np
+
+from bandits.algorithms.static import UntaughtPolicy
+from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
+
+
+class RandomPolicy(UntaughtPolicy):
+    """Uniform over what is available; propensities are the precomputed ones, for information only."""
+
+    epsilon = 1.0
+
+    def selector(self, prepared: None, candidates: Candidates) -> Distribution:
+        """One over the number available."""
+
+        def distribution(available: BoolArray) -> FloatArray:
+            return available / np.count_nonzero(available)
+
+        return distribution

@@ -1,0 +1,57 @@
+"""``squarecb``: inverse gap weighting over a regression model.
+
+Foster and Rakhlin, *Beyond UCB: optimal and efficient contextual bandits with regression oracles*, ICML 2020; the
+weighting is that of Abe and Long, *Associative reinforcement learning using linear probabilistic concepts*, ICML 1999.
+"""
+
+from typing import Any, ClassVar
+
+from bandits.parameters import one_of
+from bandits.policy import Candidates, Distribution, PolicySpec
+from bandits.regression.links import LINKS, Link
+from bandits.regression.regression_policy import Prepared, RegressionPolicy
+from bandits.sampling import inverse_gaps
+
+
+class SquareCBPolicy(RegressionPolicy):
+    r"""The less a candidate falls short of the best, the likelier it is taken; probabilities follow from a formula.
+
+    With ``K`` candidates, scores ``s = estimate x weight``, and ``N`` observations behind the model,
+
+    .. math::  p_a = \frac{1}{K + \gamma (1 - s_a / s_b)}, \qquad \gamma = \mathrm{scale} \cdot N^\mathrm{exponent}
+
+    and the best candidate ``b`` takes what the others leave. In the paper losses are in [0, 1] and gaps are
+    differences; here they are shares of the best score, since scores may be in any currency, and acceptances of a few
+    percent would otherwise never differ enough.
+
+    Parameters
+    ----------
+    model : "logistic" or "linear"
+        What rewards are regressed with. Default logistic.
+    gamma_scale, gamma_exponent : float
+        How fast exploration narrows. Defaults 100 and 0.5.
+
+    And those of ``RegressionPolicy``.
+    """
+
+    algorithm = "squarecb"
+    own_parameters: ClassVar[dict[str, Any]] = {
+        "model": "logistic",
+        "gamma_scale": 100.0,
+        "gamma_exponent": 0.5,
+    }
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
+        self.gamma_scale = self.number("gamma_scale", 1e-3, 1e6)
+        self.gamma_exponent = self.number("gamma_exponent", 0.0, 2.0)
+
+    def choose_link(self) -> Link:
+        """What the parameter says."""
+        return LINKS[one_of("model", self.parameters["model"], tuple(LINKS))]
+
+    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+        """Inverse gap weighting over what is available, mixed with the floor."""
+        gamma = self.gamma_scale * prepared.total**self.gamma_exponent
+        scores = self.link.score(self.predict(prepared, candidates)[0]) * candidates.weight
+        return inverse_gaps(scores, gamma, self.epsilon)

@@ -1,0 +1,1 @@
+"""Watching policies: exploration, drift of acceptance, canaries that are worse."""

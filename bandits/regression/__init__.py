@@ -1,0 +1,1 @@
+"""Regression models on additive sums, and the policies' common ground on them."""

@@ -1,0 +1,48 @@
+"""What Thompson sampling on a regression model adds to it: the choice."""
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.parameters import whole_in_range
+from bandits.policy import Candidates, Distribution, PolicySpec, Sums
+from bandits.regression.regression_policy import Prepared, RegressionPolicy
+from bandits.sampling import contest_frequencies, normal_draws
+
+EXPLORATION = 0.35
+
+
+class ThompsonRegressionPolicy(RegressionPolicy):
+    """Chooses by how often a candidate wins when linear predictors are drawn from their posteriors.
+
+    Parameters
+    ----------
+    exploration : float
+        Draws lie this many times as far from their mean as the posterior says. The default falls with the number
+        ``F`` of declared features, ``0.35 / sqrt(1 + F / 4)``: with more of them, predictors are uncertain in more
+        directions than matter for long, while without any, exploring too little locks onto a wrong offer.
+    draws : int
+        How many joint draws there are. They are fixed for an offer, so that probabilities are exact.
+    """
+
+    own_parameters: ClassVar[dict[str, Any]] = {"exploration": None, "draws": 128}
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
+        if self.parameters["exploration"] is None:
+            self.parameters["exploration"] = round(EXPLORATION / math.sqrt(1.0 + self.declared() / 4.0), 3)
+        self.exploration = self.number("exploration", 0.0, 10.0)
+        self.draws = whole_in_range("draws", self.parameters["draws"], 8, 4096)
+
+    def extra(self, sums: Sums) -> NDArray[np.float32]:
+        """Standard normal draws of each offer."""
+        return normal_draws(sums.offers, self.draws)
+
+    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+        """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
+        mean, deviation = self.predict(prepared, candidates)
+        weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
+        contest = self.link.contest(mean, self.exploration * deviation, prepared.extra, weight)
+        return contest_frequencies(contest, weight, self.epsilon)

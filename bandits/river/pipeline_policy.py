@@ -1,0 +1,252 @@
+"""``river``: any river pipeline, named by an importable factory.
+
+Montiel and others, *River: machine learning for streaming data in Python*, JMLR 22 (2021).
+
+Nothing uploaded is executed. A specification only names a factory, and only factories that the operator has installed
+(entry points in the group ``nextbest.river``), allowed by configuration, or that came with nextbest are called.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points, version
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.decay import ForwardDecay
+from bandits.errors import PolicyParameterError
+from bandits.parameters import in_range, known_parameters, one_of
+from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
+from bandits.river.allowed_names import Names, within
+from bandits.river.inputs import INPUTS, Inputs
+from bandits.river.trial import try_out
+from bandits.sampling import best_score, inverse_gaps
+from bandits.sequential_policy import Learned
+
+BUILT_IN = "bandits.river_factories"
+GROUP = "nextbest.river"
+EXPLORE = ("epsilon_greedy", "inverse_gap")
+
+_allowed: tuple[str, ...] = ()
+_tried: set[tuple[Callable[..., Any], str]] = set()
+"""The pipelines that have been tried out in this process: policies are made anew more often than that is needed."""
+
+
+def allow_factories(modules: Iterable[str]) -> None:
+    """Say which modules (with all inside of them) factories may come from, beside those installed for it.
+
+    Part of starting a process: what its operator has configured. Replaces what was said before.
+    """
+    global _allowed
+    _allowed = tuple(modules)
+
+
+def find_factory(name: Any) -> Callable[..., Any]:
+    """The factory of that name: an entry point of the group ``nextbest.river``, or an allowed ``module:function``.
+
+    Raises
+    ------
+    PolicyParameterError
+        If it is not allowed, or is not there.
+    """
+    if not isinstance(name, str):
+        raise _refused(f"factory must be the name of one, not {name!r}")
+    installed = {point.name: point.value for point in entry_points(group=GROUP)}
+    target = installed.get(name, name)
+    module, _, function = target.partition(":")
+    if target not in installed.values() and not within(module, (BUILT_IN, *_allowed)):
+        have = ", ".join([*sorted(installed), f"{BUILT_IN}:logistic"])
+        raise _refused(
+            f"factory {name!r} is not allowed here: install it with an entry point in the group {GROUP!r}, or name its"
+            f" module in NEXTBEST_RIVER_FACTORIES; there are: {have}"
+        )
+    try:
+        found: Any = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _refused(f"factory {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, FunctionType) or function.startswith("_"):
+        raise _refused(f"factory {name!r} is not a public function")
+    return found
+
+
+def _refused(message: str) -> PolicyParameterError:
+    return PolicyParameterError(message, "parameters.factory")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A model, ready to choose with, and what it said last: who asks for a distribution has asked for estimates."""
+
+    model: Any
+    last: tuple[Candidates, FloatArray] | None = field(default=None, repr=False, compare=False)
+
+
+class RiverPolicy:
+    r"""One river model for all offers, asked for each candidate.
+
+    What the model sees of a candidate: see ``river_inputs``. A classifier estimates the chance of acceptance, and is
+    taught whether the reward was at least one half; a regressor estimates the reward itself. What it estimates is the
+    propensity.
+
+    Exploration: ``epsilon_greedy`` takes the best score (estimate x weight); ``inverse_gap`` gives each candidate
+    ``1 / (K + gamma (1 - s / s_best))`` and the rest to the best (see ``choosing.inverse_gaps``). Both are mixed with
+    the floor, and both are the exact distribution that is drawn from.
+
+    Parameters
+    ----------
+    factory : str
+        The name of an entry point, or ``module:function``. Required.
+    arguments : mapping
+        What the factory is called with, by name. Default none.
+    inputs : "facts", "features" or "both"
+        Whether the model sees raw facts, the columns of the encoded features under their names, or both. Default facts.
+    explore : "epsilon_greedy" or "inverse_gap"
+        Default epsilon_greedy.
+    gamma : float
+        How strongly ``inverse_gap`` prefers the best. Default 100.
+    epsilon : float
+        The share of choices spread evenly over all candidates. Default 0.05.
+    default_propensity : float
+        What is expected of an offer while the model says nothing and no propensity was precomputed. Default 0.05.
+    """
+
+    sequential = True
+    width = 0
+    shared = False
+    decay = ForwardDecay(None)
+
+    def __init__(self, spec: PolicySpec) -> None:
+        p = spec.parameters
+        known_parameters(
+            "river",
+            p,
+            ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity"),
+        )
+        if "factory" not in p:
+            raise _refused("river needs the parameter 'factory': the name of what makes the pipeline")
+        self.name = spec.name
+        self.version = spec.version
+        self.epsilon = in_range("epsilon", p.get("epsilon", 0.05), 1e-4, 1.0)
+        self.gamma = in_range("gamma", p.get("gamma", 100.0), 0.0, 1e9)
+        self.default = in_range("default_propensity", p.get("default_propensity", 0.05), 1e-4, 0.9999)
+        self.explore = one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORE)
+        self.inputs = Inputs(spec.features, one_of("inputs", p.get("inputs", "facts"), INPUTS))
+        self.encoder = self.inputs.encoder
+        self.arguments = dict(_mapping("arguments", p.get("arguments", {})))
+        self.factory = str(p["factory"])
+        self._factory = find_factory(p["factory"])
+        self._names = Names((*_allowed, BUILT_IN, self._factory.__module__))
+        self._classifies = _classifies(self.fresh(), spec.learn_from)
+        tried = (
+            self._factory,
+            repr((sorted(self.arguments.items()), self.inputs.described, self._classifies)),
+        )
+        if tried not in _tried:
+            try_out(self, self.factory)
+            _tried.add(tried)
+
+    @cached_property
+    def _river(self) -> str:
+        return version("river")
+
+    def fresh(self) -> Any:
+        """What the factory makes."""
+        try:
+            return self._factory(**self.arguments)
+        except Exception as error:
+            raise PolicyParameterError(
+                f"factory {self.factory!r} with these arguments raised {error!r}", "parameters.arguments"
+            ) from error
+
+    def learn(self, observation: Observation) -> FloatArray:
+        """Nothing is added to sums: ``observe`` teaches the model."""
+        return np.zeros(0)
+
+    def observe(self, model: Any, observation: Observation, at_s: float) -> None:
+        """``learn_one`` of what the model would have seen of the offer."""
+        seen = self.inputs.request(observation.facts, observation.x)
+        x = self.inputs.candidate(seen, observation.offer, float(observation.prior))
+        model.learn_one(x, observation.reward >= 0.5 if self._classifies else float(observation.reward))
+
+    def pack(self, model: Any) -> bytes:
+        """See ``river_codec``."""
+        from bandits.river.model_codec import pack
+
+        return pack(model, self._names, self._river)
+
+    def unpack(self, blob: bytes) -> Any:
+        """See ``river_reading``."""
+        from bandits.river.model_reader import unpack
+
+        return unpack(blob, self._names, self._river)
+
+    def prepare(self, sums: Sums) -> Prepared:
+        """The model as it is."""
+        return Prepared(sums.model if isinstance(sums, Learned) else self.fresh())
+
+    def refresh(self, prepared: Prepared, sums: Sums, rows: NDArray[np.intp]) -> Prepared:
+        """The model as it is now."""
+        return self.prepare(sums)
+
+    def propensities(self, prepared: Prepared, candidates: Candidates) -> FloatArray:
+        """The model's estimate for each candidate, one after the other; clipped to [0, 1]."""
+        if prepared.last is not None and prepared.last[0] is candidates:
+            return prepared.last[1].copy()
+        seen = self.inputs.request(candidates.facts, candidates.x)
+        estimates = np.empty(len(candidates))
+        for row, (offer, prior) in enumerate(
+            zip(candidates.offers.tolist(), candidates.prior.tolist(), strict=True)
+        ):
+            x = self.inputs.candidate(seen, offer, prior)
+            estimates[row] = self._estimate(prepared.model, x, prior)
+        prepared.last = candidates, np.clip(estimates, 0.0, 1.0)
+        return prepared.last[1].copy()
+
+    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+        """The exploration over ``estimate x weight``."""
+        scores = self.propensities(prepared, candidates) * candidates.weight
+        if self.explore == "inverse_gap":
+            return inverse_gaps(scores, self.gamma, self.epsilon)
+        return best_score(scores, self.epsilon)
+
+    def _estimate(self, model: Any, x: dict[str, Any], prior: float) -> float:
+        if not self._classifies:
+            estimate = float(model.predict_one(x))
+        else:
+            chances = model.predict_proba_one(x)
+            if not chances:
+                return self.default if prior != prior else prior
+            estimate = float(chances.get(True, 0.0))
+        return estimate if estimate == estimate else self.default
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise PolicyParameterError(
+            f"{name} must be a mapping of names to values, not {value!r}", f"parameters.{name}"
+        )
+    return value
+
+
+def _classifies(model: Any, learn_from: str) -> bool:
+    """Whether a model is a classifier; it, or a regressor, can be used."""
+    base: Any = import_module("river.base")
+    last = model
+    while not isinstance(last, base.Classifier | base.Regressor):
+        if not hasattr(last, "steps") and not hasattr(last, "_wrapped_model"):
+            raise _refused(
+                f"the factory gives {type(model).__qualname__}; it must be a river classifier or regressor, or a"
+                " pipeline that ends in one"
+            )
+        last = list(last.steps.values())[-1] if hasattr(last, "steps") else last._wrapped_model
+    if isinstance(last, base.Regressor):
+        return False
+    if learn_from == "value":
+        raise PolicyParameterError(
+            "learning from value takes a regressor, and the factory gives a classifier", "learn_from"
+        )
+    return True

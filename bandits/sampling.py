@@ -1,0 +1,199 @@
+"""From scores to a distribution over candidates, and from a distribution to a choice.
+
+Every distribution is exact by construction, and keeps a floor of ``epsilon / n`` for each of the ``n`` candidates
+that are available.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from statistics import NormalDist
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, Distribution, FloatArray, IntArray
+
+
+def uniform(seed: str) -> float:
+    """A number in [0, 1) that depends on ``seed`` alone, on every machine and with every library version."""
+    return (int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11) * 2.0**-53
+
+
+def with_floor(wins: FloatArray, available: BoolArray, epsilon: float) -> FloatArray:
+    """Mix win frequencies with an additive floor: ``p = f + (1 - n f) w``, where ``f = epsilon / n``.
+
+    ``wins``: shape ``(n,)``, zero where not available, with a positive sum (it is normalised here).
+    ``n`` counts what is available, so every available offer keeps at least ``epsilon / n``. An additive floor is
+    used because it is exact: no clipping, and no renormalisation that would change the probabilities.
+    """
+    n = np.count_nonzero(available)
+    floor = epsilon / n
+    probabilities: FloatArray = floor + (1.0 - epsilon) * (wins / wins.sum())
+    return probabilities if n == len(available) else np.where(available, probabilities, 0.0)
+
+
+def pick(probabilities: FloatArray, u: float) -> int:
+    """The index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
+    cumulative = probabilities.cumsum()
+    index = int(cumulative.searchsorted(u * cumulative[-1], side="right"))
+    if index >= len(probabilities) or probabilities[index] <= 0.0:
+        index = int(np.flatnonzero(probabilities)[-1])
+    return index
+
+
+class SlotRules(Protocol):
+    """What else decides who runs for a slot, apart from the policy."""
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """Who runs for the next slot, out of ``left``; and whether the first of them takes it without a draw."""
+        ...
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Candidate ``index`` took a slot: take whoever must not follow out of ``left``."""
+        ...
+
+
+class NoRules:
+    """Everybody who is left runs, and nobody drops out."""
+
+    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+        """All of them."""
+        return left, False
+
+    def took(self, index: int, left: BoolArray) -> None:
+        """Nothing follows from it."""
+
+
+def draw_slots(
+    distribution: Distribution, available: BoolArray, slots: int, seed: str, rules: SlotRules | None = None
+) -> list[tuple[int, float]]:
+    """Fill ``slots`` one after the other, without replacement.
+
+    Returns ``(index, probability)`` by rank; the probability of a later slot is conditional on what the earlier
+    ones took. ``available`` is not changed. Fewer than ``slots`` are returned if candidates run out.
+
+    The number available is part of each slot's seed: when an offer turns out to be withheld after it was drawn,
+    and the same decision is drawn again without it, the new draw must not depend on the one that led there.
+    """
+    rules = rules or NoRules()
+    left = available.copy()
+    n = int(np.count_nonzero(left))
+    chosen: list[tuple[int, float]] = []
+    while len(chosen) < slots and left.any():
+        probabilities, certain = _next_slot(distribution, left, rules)
+        index = certain if certain is not None else pick(probabilities, uniform(f"{seed}/{n}/{len(chosen)}"))
+        chosen.append((index, float(probabilities[index])))
+        left[index] = False
+        rules.took(index, left)
+    return chosen
+
+
+def slots_given(
+    distribution: Distribution, available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
+) -> Iterator[FloatArray]:
+    """What each slot would have been drawn from (shape ``(n,)``), if the slots before it took what is in ``taken``.
+
+    Yields as many as ``taken`` has; all zeros where nothing is left. ``available`` is not changed. For what
+    ``draw_slots`` drew, the number at each index taken is the probability that it told, bit for bit.
+    """
+    rules = rules or NoRules()
+    left = available.copy()
+    for index in taken:
+        yield _next_slot(distribution, left, rules)[0] if left.any() else np.zeros(len(left))
+        left[index] = False
+        rules.took(index, left)
+
+
+def running_given(
+    available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
+) -> Iterator[BoolArray]:
+    """Who ran for each slot (shape ``(n,)``, a fresh array), if the slots before it took what is in ``taken``."""
+    rules = rules or NoRules()
+    left = available.copy()
+    for index in taken:
+        yield rules.running(left)[0].copy() if left.any() else left.copy()
+        left[index] = False
+        rules.took(index, left)
+
+
+def _next_slot(
+    distribution: Distribution, left: BoolArray, rules: SlotRules
+) -> tuple[FloatArray, int | None]:
+    """What the next slot is drawn from, and the index that takes it without a draw, if one does."""
+    running, certain = rules.running(left)
+    if not certain:
+        return distribution(running), None
+    first = int(np.argmax(running))
+    probabilities = np.zeros(len(left))
+    probabilities[first] = 1.0
+    return probabilities, first
+
+
+def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
+    """``count`` standard normal draws for each offer, which depend on its number alone: ``(count, n)``, float32.
+
+    Every offer has the same numbers, one from the middle of each of ``count`` slices of equal probability, in an order
+    of its own (Latin hypercube: McKay, Beckman and Conover, *Technometrics* 21, 1979).
+    """
+    normal = NormalDist()
+    strata = np.array([normal.inv_cdf((k + 0.5) / count) for k in range(count)])
+    strata /= np.sqrt(np.mean(strata**2))
+    draws = np.empty((count, len(offers)), dtype=np.float32)
+    for column, offer in enumerate(offers.tolist()):
+        draws[:, column] = np.random.Generator(np.random.PCG64(offer)).permutation(strata)
+    return draws
+
+
+def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) -> Distribution:
+    """How often each candidate's ``score x weight`` is the best of a joint draw; ``scores``: ``(K, n)``, positive."""
+    exact = weight.astype(scores.dtype)  # tiny weights may vanish here
+    return contest_frequencies(scores * exact, exact, epsilon)
+
+
+def contest_frequencies(contest: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
+    """The same, where the weights, ``(n,)``, are in the ``contest`` already, ``(K, n)``."""
+    weighty = weight > 0.0
+    zero = contest.dtype.type(0.0)
+
+    def distribution(available: BoolArray) -> FloatArray:
+        if not (weighty & available).any():  # every draw is a tie
+            return with_floor(available.astype(np.float64), available, epsilon)
+        left = contest if available.all() else contest + np.where(available, zero, -np.inf).astype(zero.dtype)
+        wins = np.bincount(left.argmax(axis=1), minlength=left.shape[1])
+        return with_floor(wins.astype(np.float64), available, epsilon)
+
+    return distribution
+
+
+def best_score(scores: FloatArray, epsilon: float) -> Distribution:
+    """All on the best score that is available; equals share."""
+
+    def distribution(available: BoolArray) -> FloatArray:
+        left = np.where(available, scores, -np.inf)
+        return with_floor((left == left.max()).astype(np.float64), available, epsilon)
+
+    return distribution
+
+
+def inverse_gaps(scores: FloatArray, gamma: float, epsilon: float) -> Distribution:
+    r"""Inverse gap weighting: with ``K`` available, of which ``b`` has the best score,
+
+    .. math::  p_a = \frac{1}{K + \gamma (s_b - s_a) / s_b}, \qquad p_b = 1 - \sum_{a \ne b} p_a
+
+    Equals share what is left for the best. Scores are not negative; with all of them 0 the gaps are 0.
+    """
+
+    def distribution(available: BoolArray) -> FloatArray:
+        s = scores[available]
+        top = s.max()
+        weights = 1.0 / (len(s) + gamma * ((top - s) / top if top > 0 else np.zeros(len(s))))
+        best = s == top
+        # fsum rounds once, whatever the order.
+        weights[best] = (1.0 - math.fsum(weights[~best])) / np.count_nonzero(best)
+        probabilities = np.zeros(len(scores))
+        probabilities[available] = epsilon / len(s) + (1.0 - epsilon) * weights
+        return probabilities
+
+    return distribution

@@ -1,0 +1,1 @@
+"""Capacity: caps that all processes share, handed out in leases."""

@@ -1,0 +1,67 @@
+"""What differs between two catalogues: for people (paths, before, after), and as entries to be applied."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from decisioning.catalog.kinds import SECTIONS, Entry
+from decisioning.catalog.yaml_document import normalised
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that differs; ``None`` where it is not there, or has its default."""
+
+    path: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"+ {self.path}: {self.after!r}"
+        if self.after is None:
+            return f"- {self.path}: {self.before!r}"
+        return f"~ {self.path}: {self.before!r} -> {self.after!r}"
+
+
+def changes_between(current: Iterable[Entry], wanted: Iterable[Entry]) -> list[Entry]:
+    """The entries that make ``current`` into ``wanted``, in an order in which they can be applied."""
+    now, then = _bodies(current), _bodies(wanted)
+    changed: list[Entry] = [
+        (kind, name, body) for (kind, name), body in sorted(then.items()) if now.get((kind, name)) != body
+    ]
+    return changed + [(kind, name, None) for kind, name in sorted(now) if (kind, name) not in then]
+
+
+def differences(before: Iterable[Entry], after: Iterable[Entry]) -> list[Difference]:
+    """Value by value, sorted by path."""
+    old, new = _bodies(before), _bodies(after)
+    found: list[Difference] = []
+    for key in sorted(old.keys() | new.keys()):
+        path = _path(*key)
+        left, right = old.get(key), new.get(key)
+        if left is None or right is None:
+            if left != right:
+                found.append(Difference(path, left, right))
+            continue
+        found += _compare(path, left, right)
+    return found
+
+
+def _bodies(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(kind, name): normalised(kind, name, body) for kind, name, body in entries if body is not None}
+
+
+def _path(kind: str, name: str) -> str:
+    if kind == "treatment":
+        offer_id, _, treatment_id = name.partition("/")
+        return f"offers.{offer_id}.treatments.{treatment_id}"
+    return f"{SECTIONS.get(kind, f'{kind}s')}.{name}"
+
+
+def _compare(path: str, before: Any, after: Any) -> Iterator[Difference]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in sorted(before.keys() | after.keys()):
+            yield from _compare(f"{path}.{name}", before.get(name), after.get(name))
+    elif before != after:
+        yield Difference(path, before, after)

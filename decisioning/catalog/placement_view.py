@@ -1,0 +1,254 @@
+"""A placement and its offers as arrays, so that a request touches vectors and not objects."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, FloatArray, IntArray
+from decisioning.contact.placement_limits import ContactBook
+from decisioning.model.entities import (
+    FOREVER_MS,
+    TIERS,
+    ContextWeight,
+    Group,
+    Offer,
+    Override,
+    Placement,
+    Tier,
+    percent,
+)
+from decisioning.model.weights import Weights, switched_off
+from decisioning.treatments.treatment import Wording, prepare
+from rules.evaluation import Plan, RuleSet
+from rules.expression import Checker, Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The distinct conditions of all offers, and who requires which.
+
+    ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``, and the same
+    by tier. ``own``: ``(row, expression, tier)`` for those that refer to the offer itself.
+    """
+
+    shared: tuple[Expression, ...]
+    requires: BoolArray
+    by_tier: Mapping[Tier, BoolArray]
+    own: tuple[tuple[int, Expression, Tier], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementView:
+    """A placement with the offers that may appear in it, as parallel arrays of length ``n``.
+
+    The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose,
+    whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
+    computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
+    ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
+    ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without context weights
+    and computed values. ``ruled``: whether anything but the policy decides who runs for a slot. ``picky``: whether
+    there is any minimum propensity.
+    """
+
+    placement: Placement
+    offers: tuple[Offer, ...]
+    numbers: IntArray
+    value: FloatArray
+    lever: FloatArray
+    starts_ms: NDArray[np.int64]
+    ends_ms: NDArray[np.int64]
+    always: BoolArray = field(repr=False)
+    consents: tuple[tuple[str, bool, BoolArray], ...]
+    conditions: Conditions
+    when: Expression | None
+    values: tuple[tuple[int, Expression], ...]
+    weights: tuple[tuple[Expression, FloatArray], ...]
+    mandatory: BoolArray
+    overrides: tuple[tuple[int, int, BoolArray], ...]
+    min_propensity: FloatArray
+    groups: NDArray[np.intp]
+    goals: tuple[str, ...]
+    apart: Mapping[int, BoolArray]
+    contact: ContactBook
+    wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
+    plan: Plan
+    fixed: Weights = field(repr=False)
+    ruled: bool
+    picky: bool
+
+    def live(self, now_ms: int) -> BoolArray:
+        """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
+        live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
+        return live
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
+        return bool(self.values or self.weights)
+
+
+def build_view(
+    placement: Placement,
+    offers: Iterable[Offer],
+    groups: Mapping[str, Group],
+    levers: Mapping[str, float],
+    overrides: Iterable[Override],
+    weights: Iterable[ContextWeight],
+    contact: Callable[[Sequence[Offer]], ContactBook],
+    checker: Checker,
+    rules: RuleSet,
+) -> PlacementView:
+    """Lay out a placement's offers. ``levers``: percent by goal. Every expression has been checked before.
+
+    ``contact`` makes the contact policy of the offers in the order of the rows.
+    """
+    channel = placement.channel
+    here = _in_channel(placement, offers)
+    starts = np.array([o.starts_ms for o in here], dtype=np.int64)
+    ends = np.array([o.ends_ms for o in here], dtype=np.int64)
+    names = sorted({o.group for o in here})
+    conditions = _conditions(here, checker)
+    when = None if placement.when is None else checker.check(placement.when)
+    values = _values(here, checker)
+    percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
+    wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
+    first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
+    minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
+    apart = _apart(here)
+    mandatory = np.array([o.mandatory for o in here], dtype=bool)
+    value = np.array([o.value for o in here], dtype=np.float64)
+    lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
+    return PlacementView(
+        placement=placement,
+        offers=tuple(here),
+        numbers=np.array([o.number for o in here], dtype=np.uint32),
+        value=value,
+        lever=lever,
+        starts_ms=starts,
+        ends_ms=ends,
+        always=(starts == 0) & (ends == FOREVER_MS),
+        consents=_consents(here),
+        conditions=conditions,
+        when=when,
+        values=values,
+        weights=percents,
+        mandatory=mandatory,
+        overrides=first,
+        min_propensity=minimum,
+        goals=tuple(groups[o.group].goal for o in here),
+        groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
+        apart=apart,
+        contact=contact(here),
+        wordings=wordings,
+        plan=rules.plan(_expressions(conditions, values, percents, wordings, when), all_segments=True),
+        fixed=switched_off(placement, np.ones(len(here)), value, lever),
+        ruled=bool(mandatory.any()) or bool(apart) or bool(first) or placement.max_per_group is not None,
+        picky=bool((minimum > 0).any()),
+    )
+
+
+def _expressions(
+    conditions: Conditions,
+    values: Iterable[tuple[int, Expression]],
+    weights: Iterable[tuple[Expression, FloatArray]],
+    wordings: Iterable[Iterable[Wording]],
+    when: Expression | None,
+) -> list[Expression]:
+    """All that is evaluated for a request."""
+    own = [e for _, e, _ in conditions.own]
+    said = [e for row in wordings for wording in row for e in wording.conditions]
+    found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
+    return found if when is None else [*found, when]
+
+
+def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
+    """The offers that may appear in a placement, in the order of its tie-break."""
+    live = (o for o in offers if o.status in ("live", "scheduled"))
+    here = (o for o in live if any(t.channel == placement.channel for t in o.treatments))
+    return sorted(here, key=_ORDERS[placement.tie_break])
+
+
+def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
+    return tuple(
+        (row, checker.check(o.value_expression, "number"))
+        for row, o in enumerate(offers)
+        if o.value_expression is not None
+    )
+
+
+def _percents(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
+    return np.array([weight.percent * _weighs(weight, offer, groups) for offer in offers], dtype=np.float64)
+
+
+_ORDERS = {
+    "oldest": lambda o: (o.number,),
+    "newest": lambda o: (-o.number,),
+    "value": lambda o: (-o.value, o.number),
+}
+
+
+def _first(override: Override, offers: list[Offer]) -> BoolArray:
+    return np.array([o.offer_id == override.offer or o.group == override.group for o in offers], dtype=bool)
+
+
+def _lever(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
+    return percent(offer.lever, group.lever, levers.get(group.goal, 0.0))
+
+
+def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
+    return (
+        weight.offer in (None, offer.offer_id)
+        and weight.group in (None, offer.group)
+        and weight.goal in (None, groups[offer.group].goal)
+    )
+
+
+def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
+    found: set[tuple[str, bool]] = set()
+    for offer in offers:
+        if offer.requires_consent is not None:
+            found.add((offer.requires_consent, offer.legal_basis == "consent"))
+    return tuple(
+        (
+            purpose,
+            needed,
+            np.array(
+                [o.requires_consent == purpose and (o.legal_basis == "consent") == needed for o in offers],
+                dtype=bool,
+            ),
+        )
+        for purpose, needed in sorted(found)
+    )
+
+
+def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
+    shared: dict[str, Expression] = {}
+    rows: list[tuple[str, int, Tier]] = []
+    own: list[tuple[int, Expression, Tier]] = []
+    for row, offer in enumerate(offers):
+        for rule in offer.rules:
+            expression = checker.check(rule.when)
+            if "offer" in expression.roots:
+                own.append((row, expression, rule.tier))
+            else:
+                shared[rule.when] = expression
+                rows.append((rule.when, row, rule.tier))
+    index = {source: i for i, source in enumerate(shared)}
+    by_tier = {tier: np.zeros((len(shared), len(offers)), dtype=bool) for tier in TIERS}
+    for source, row, tier in rows:
+        by_tier[tier][index[source], row] = True
+    requires = np.logical_or.reduce(list(by_tier.values()))
+    return Conditions(tuple(shared.values()), requires, MappingProxyType(by_tier), tuple(own))
+
+
+def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
+    rows = {offer.offer_id: row for row, offer in enumerate(offers)}
+    apart: dict[int, BoolArray] = {}
+    for row, offer in enumerate(offers):
+        for other in {rows[offer_id] for offer_id in offer.not_with if offer_id in rows}:
+            for one, two in ((row, other), (other, row)):
+                apart.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
+    return MappingProxyType(apart)

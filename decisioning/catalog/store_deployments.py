@@ -1,0 +1,53 @@
+"""Deployments among the catalogue's entries: they refer to placements, and to policies that are registered."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from decisioning.catalog.kinds import CLASSES, Entry
+from decisioning.errors import Conflict, NotFound
+from decisioning.model.deployment import Deployment
+from decisioning.policies.store import ALWAYS, lock_policies
+
+
+async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
+    """Hold the deployments among ``changes`` to what there is; it stays so until the transaction ends.
+
+    Raises
+    ------
+    NotFound
+        If a policy is not registered.
+    Conflict
+        If it is retired.
+    """
+    wanted: set[str] = set()
+    for kind, name, body in changes:
+        if kind == "deployment" and body is not None:
+            deployment: Deployment = CLASSES[kind].validate_python({**body, "placement_id": name})
+            wanted |= deployment.policies
+    if not wanted - ALWAYS:
+        return
+    await lock_policies(connection)
+    rows = await connection.execute(text("SELECT name, version, state FROM policies"))
+    states = {f"{row.name}@{row.version}": row.state for row in rows}
+    for key in sorted(wanted - ALWAYS):
+        if key not in states:
+            raise NotFound("policy", key)
+        if states[key] == "retired":
+            raise Conflict(f"{key} is retired; revive it first")
+
+
+async def deployments_gone(connection: AsyncConnection, changes: Sequence[Entry]) -> list[Entry]:
+    """The entries that delete the deployments of placements that ``changes`` delete."""
+    gone = [name for kind, name, body in changes if kind == "placement" and body is None]
+    if not gone:
+        return []
+    rows = await connection.execute(
+        text(
+            "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'deployment'"
+            " AND id = ANY(:ids) ORDER BY id, version DESC) d WHERE body IS NOT NULL ORDER BY id"
+        ),
+        {"ids": gone},
+    )
+    return [("deployment", row.id, None) for row in rows]

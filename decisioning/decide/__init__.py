@@ -1,0 +1,1 @@
+"""The path of a decision; ``service`` reads it from top to bottom."""

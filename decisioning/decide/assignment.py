@@ -1,0 +1,83 @@
+"""Who decides for a customer: champion, canary, a control group, or the caller itself."""
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+
+from bandits.policy import PolicySpec
+from decisioning.decide.ranking import Contest
+from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment, champion_of
+from decisioning.model.entities import Placement
+
+Group = Literal["champion", "canary", "control", "caller"] | ControlKind
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The policy that decides (``name@version``), and as part of which group.
+
+    ``control``: the group is there to compare others with.
+    """
+
+    policy: str
+    group: Group
+
+    @property
+    def control(self) -> bool:
+        """Whether this is a control group."""
+        return self.group not in ("champion", "canary", "caller")
+
+    @property
+    def levers(self) -> bool:
+        """Whether ``L`` counts."""
+        return self.group != "no_levers"
+
+    @property
+    def eligibility_only(self) -> bool:
+        """Whether eligibility is the only tier of rules that counts."""
+        return self.group == "eligibility_only"
+
+
+def role_of(customer_id: str, placement: Placement, deployment: Deployment | None) -> Role:
+    """Whose customer this is in a placement. Sticky: it depends on the customer and the placement's salt alone.
+
+    Groups take their shares of one fixed order of the customers: controls from its beginning, the canary from its end.
+    So a growing canary keeps its customers, and none of the controls'.
+    """
+    at = _place(customer_id, placement)
+    champion = champion_of(placement, deployment)
+    if at < placement.control_share:
+        return Role(f"{placement.control_policy}@1", "control")
+    if deployment is None:
+        return Role(champion, "champion")
+    end = placement.control_share
+    for control in deployment.controls:
+        end += control.share
+        if at < end:
+            return Role(CONTROL_POLICIES.get(control.kind, champion), control.kind)
+    if deployment.canary is not None and at >= 1.0 - deployment.canary.share:
+        return Role(deployment.canary.policy, "canary")
+    return Role(champion, "caller" if deployment.apprentice else "champion")
+
+
+def _place(customer_id: str, placement: Placement) -> float:
+    """Where a customer stands in the placement's order of all customers: in [0, 1), by hash."""
+    salt = placement.experiment_salt or placement.placement_id
+    digest = blake2b(f"{salt}/{customer_id}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
+
+
+def as_seen(contest: Contest, group: str, spec: PolicySpec) -> Contest:
+    """The contest as a policy sees it for a group.
+
+    Without levers, ``L`` is 1. For a policy that learns from value, what it expects is money already, so ``V`` is the
+    same for all: the amount that its propensities are shares of.
+    """
+    weights = contest.weights
+    if group == "no_levers":
+        weights = replace(weights, L=np.ones(len(weights.L)))
+    if spec.learn_from == "value" and "V" not in contest.view.placement.off:
+        weights = replace(weights, V=np.full(len(weights.V), spec.value_scale))
+    return contest if weights is contest.weights else replace(contest, weights=weights)

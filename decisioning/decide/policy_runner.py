@@ -1,0 +1,147 @@
+"""Choosing with a placement's policy, or with its fallback when the policy fails, is slow, or has no arms yet."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from decisioning.decide.assignment import as_seen
+from decisioning.decide.explanation import Situation, explain
+from decisioning.decide.ranking import Contest, select
+from decisioning.decide.request import Work
+from decisioning.learning.replica import ArmReplica
+from decisioning.log.records import Header
+from decisioning.model.selection import Selection
+from decisioning.policies.roster import Roster
+
+log = logging.getLogger(__name__)
+
+NOBODY = "default"
+"""What is logged as the policy of a decision that none has made."""
+SLOW_TURNS = 3
+SLOW_PAUSE_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in this process."""
+
+    took_ms: float
+    budget_ms: float
+    in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
+
+    ``wanted``: the rows of the caller's own choice, if that is what was answered and the policy only scored it.
+    ``failed``: the policy that should have decided (or scored), and why it did not. ``over_budget``: it did, but late.
+    """
+
+    selection: Selection
+    key: str
+    epoch: int
+    wanted: tuple[int, ...] | None = None
+    failed: tuple[str, str] | None = None
+    over_budget: Overrun | None = None
+
+
+@dataclass(slots=True)
+class _Turns:
+    """How a policy has kept its time lately. ``latest``: the last time, if it took too long."""
+
+    slow: int = 0
+    latest: Overrun | None = None
+    paused_until_ms: int = 0
+
+
+class Chooser:
+    """Runs policies on contests, and keeps them to their time."""
+
+    def __init__(self, replica: ArmReplica, roster: Roster, budget_ms: float) -> None:
+        self._replica = replica
+        self._roster = roster
+        self._budget_ms = budget_ms
+        self._turns: dict[str, _Turns] = {}
+
+    def choose(self, work: Work, contest: Contest) -> Chosen:
+        """Choose with the policy of the customer's role, or with the placement's fallback if that fails.
+
+        Where the caller's own choice is answered they only score it: it is answered whichever of them does. The contest
+        as it was decided is left in ``work``.
+        """
+        key = work.role.policy
+        if work.role.group == "caller" and contest.wanted is None:
+            failed: str | None = "baseline_missing"
+            work.degrade("baseline_missing")
+        else:
+            failed = self._tried(work, contest, key)
+        if failed is None:
+            assert work.selection is not None
+            latest = self._turns[key].latest
+            return Chosen(
+                work.selection, key, self._replica.epoch(key) or 0, contest.wanted, over_budget=latest
+            )
+        fallback = f"{work.view.placement.fallback_policy}@1"
+        self._choose(work, contest, fallback)
+        assert work.selection is not None
+        epoch = self._replica.epoch(fallback) or 0
+        return Chosen(work.selection, fallback, epoch, contest.wanted, (key, failed))
+
+    def explain(self, work: Work, header: Header) -> Header:
+        """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
+        if not work.request.explain or work.selection is None or header["policy"]["name"] == NOBODY:
+            return {}
+        expected = work.selection.propensities
+        situation = Situation(
+            catalogue=work.catalogue,
+            view=work.view,
+            profile=work.profile,
+            history=work.history,
+            evaluation=work.evaluation,
+            weights=work.contest.weights,
+            exhausted=work.exhausted,
+            now_ms=work.now_ms,
+            propensities=[] if expected is None else expected.tolist(),
+            selection=work.selection,
+            eligibility_only=work.role.eligibility_only,
+        )
+        return {"explanation": explain(situation)}
+
+    def _tried(self, work: Work, contest: Contest, key: str) -> str | None:
+        """Choose with a policy; returns why it cannot or should not be used now, if so, which is noted as well."""
+        turns = self._turns.setdefault(key, _Turns())
+        reason: str | None = None
+        if key not in self._roster:
+            reason = "policy_unavailable"
+        elif self._replica.epoch(key) is None:
+            reason = "arms_unavailable"
+        elif work.now_ms < turns.paused_until_ms:
+            reason = "policy_slow"
+        else:
+            started = asyncio.get_running_loop().time()
+            try:
+                self._choose(work, contest, key)
+            except Exception:
+                log.exception("policy %s failed", key)
+                reason = "policy_failed"
+            else:
+                took_ms = (asyncio.get_running_loop().time() - started) * 1000
+                self._keep_time(turns, work.now_ms, took_ms)
+        if reason is not None:
+            work.degrade(reason)
+        return reason
+
+    def _choose(self, work: Work, contest: Contest, key: str) -> None:
+        seen = as_seen(contest, work.role.group, self._roster.spec(key))
+        prepared = self._replica.prepared(key, contest.view, work.now_ms)
+        work.selection = select(seen, self._roster[key], prepared)
+        work.contest = seen
+
+    def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
+        slow = took_ms > self._budget_ms
+        turns.slow = turns.slow + 1 if slow else 0
+        turns.latest = Overrun(took_ms, self._budget_ms, turns.slow) if slow else None
+        if turns.slow >= SLOW_TURNS:
+            turns.slow = 0
+            turns.paused_until_ms = now_ms + SLOW_PAUSE_MS

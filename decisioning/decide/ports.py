@@ -1,0 +1,43 @@
+"""What the services need of the world. The stores implement these."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from decisioning.capacity.store_leases import Taken
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.log.store_redis import DecideReply
+from decisioning.model.selection import Choice
+from profiles.customer import Profile
+
+
+class Units(Protocol):
+    """Capacity, as far as this process holds it."""
+
+    def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
+        """Numbers of the view's offers of which nothing is left."""
+        ...
+
+    def withheld(self, view: PlacementView) -> frozenset[int]:
+        """Numbers of the view's offers that must not be in an answer that is not logged."""
+        ...
+
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+        """Units for all choices, or none and the row that lacks one. Must be followed by ``done``."""
+        ...
+
+    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+        """The write of the decision has ended, in whatever way."""
+        ...
+
+
+class ProfileSource(Protocol):
+    """Where profiles come from when the cache does not have them."""
+
+    def decode(self, blob: bytes) -> Profile | None:
+        """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
+        ...
+
+    async def load(self, customer_id: str, *, fill: bool) -> Profile:
+        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
+        ...

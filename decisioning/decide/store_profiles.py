@@ -1,0 +1,45 @@
+"""Profiles for the path of a decision: from the cache's blob, or from Postgres."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from profiles.codec import decode_cached
+from profiles.customer import Profile
+from profiles.errors import ProfilesUnavailable
+from profiles.store import ProfileStore
+from storage.errors import PostgresUnavailable
+
+
+class CachedProfiles:
+    """Implements ``service.ports.ProfileSource``. ``numbers`` gives the live mapping of offer ids to numbers."""
+
+    def __init__(self, store: ProfileStore, numbers: Callable[[], Mapping[str, int]]) -> None:
+        self._store = store
+        self._numbers = numbers
+        self._fills: set[asyncio.Task[None]] = set()
+
+    def decode(self, blob: bytes) -> Profile | None:
+        """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
+        return decode_cached(blob)
+
+    async def load(self, customer_id: str, *, fill: bool) -> Profile:
+        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
+        started_s = time.monotonic()
+        try:
+            profile = await self._store.load(customer_id, self._numbers())
+        except ProfilesUnavailable as error:
+            raise PostgresUnavailable(str(error)) from error
+        if profile is None:
+            profile = Profile.unknown(customer_id)
+        if fill:
+            task = asyncio.create_task(self._fill(profile, started_s))
+            self._fills.add(task)
+            task.add_done_callback(self._fills.discard)
+        return profile
+
+    async def _fill(self, profile: Profile, started_s: float) -> None:
+        try:
+            await self._store.fill(profile, started_s)
+        except ProfilesUnavailable:
+            return  # the next reader tries again

@@ -1,0 +1,1 @@
+"""Evaluation: replay, off-policy estimates, simulation, shadows and reports."""

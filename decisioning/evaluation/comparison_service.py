@@ -1,0 +1,202 @@
+"""The policies of a placement side by side: what those that decide earn, and what those in the shadow would have."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from bandits.algorithms.apprentice import imitates
+from bandits.policy import Policy
+from bandits.sequential_policy import learns
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.errors import NotFound
+from decisioning.evaluation.estimates import Judgement, estimate, notes_on, shares, summary
+from decisioning.evaluation.service import MEANINGS
+from decisioning.evaluation.shadowing import judged_policies
+from decisioning.evaluation.store_comparison import Window
+from decisioning.model.deployment import Deployment, champion_of
+from decisioning.model.entities import Placement
+
+Row = Mapping[str, Any]
+
+NOTES = (
+    "Rates are of all that was observed. Groups are sticky shares of the customers, so their rates can be compared.",
+    "Estimates for shadows use decisions whose probabilities were logged, given what the earlier slots took. They do "
+    "not tell what would come of another answer as a whole.",
+    "A shadow is asked moments after the decision, at the arms of that moment; it learns from all outcomes, not only "
+    "from those of offers that it would have shown.",
+)
+APPRENTICE_NOTES = (
+    "The caller's own choice is not drawn: its probability is 1. So nothing of what other offers would have brought "
+    "can be known from it, and no estimate is made of it.",
+    "Acceptance where the apprentice agrees with the caller, and where it does not, describes the caller's choices. A "
+    "higher rate where they agree is a good sign, not a proof: the customers may differ.",
+    "What the apprentice would earn is estimated from the control groups alone, which draw at random; compare it with "
+    "the acceptance of the caller's own choice. Without a control group it cannot be estimated.",
+)
+IMITATES_NOTES = (
+    "The apprentice learns what the caller chooses from the caller's choices whose outcome is known, and from the "
+    "features that it declares: what the caller goes by beyond them it cannot imitate.",
+    "It departs from the caller where the evidence says that another offer scores better. So agreement rises while it "
+    "learns to imitate, need not reach 1, and falls again where it has found something better.",
+)
+OTHERWISE_NOTES = (
+    "The champion's algorithm does not imitate: it learns from the outcomes of the caller's choices, not from the "
+    "choices, and agrees with the caller only where both find the same offer best. `apprentice` is the algorithm "
+    "that imitates.",
+)
+
+
+class Reader(Protocol):
+    """A window of the log. Methods raise ``PostgresUnavailable``."""
+
+    async def by_group(self, window: Window) -> list[dict[str, Any]]: ...
+
+    async def judged(self, window: Window, policy: str) -> list[dict[str, Any]]: ...
+
+
+async def compare(
+    catalogue: Catalogue, window: Window, reader: Reader, policies: Mapping[str, Policy]
+) -> dict[str, Any]:
+    """The report. Raises ``NotFound`` if there is no such placement."""
+    placement = catalogue.placements.get(window.placement)
+    if placement is None:
+        raise NotFound("placement", window.placement)
+    deployment = catalogue.deployments.get(window.placement) or Deployment(window.placement)
+    groups = await reader.by_group(window)
+    shadows, apprentice = [], None
+    for key in judged_policies(placement, deployment):
+        rows = await reader.judged(window, key)
+        role = _role(key, placement, deployment)
+        shadows.append(_shadow(key, role, rows, policies.get(key)))
+        if role == "apprentice":
+            apprentice = _apprentice(key, rows, policies.get(key))
+    return {
+        "placement": window.placement,
+        "from": window.start,
+        "to": window.end,
+        "slots": "first" if window.first else "all",
+        "limit": window.limit,
+        "deciding": [_deciding(row) for row in groups],
+        "shadows": shadows,
+        "apprentice": apprentice,
+        "notes": list(NOTES),
+    }
+
+
+def _role(key: str, placement: Placement, deployment: Deployment) -> str:
+    if deployment.canary is not None and key == deployment.canary.policy:
+        return "canary"
+    if deployment.apprentice and key == champion_of(placement, deployment):
+        return "apprentice"
+    return "shadow"
+
+
+def _deciding(row: Row) -> dict[str, Any]:
+    accepted = shares(row["accepted"], row["observed"])
+    return {
+        "group": row["group"],
+        "policy": row["policy"],
+        "decisions": row["decisions"],
+        "failures": row["failures"],
+        "shown": row["shown"],
+        "observed": row["observed"],
+        "accepted": row["accepted"],
+        "acceptance": accepted,
+    }
+
+
+def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
+    """One policy that was asked: what it would have earned, how much it agrees, how it behaved."""
+    slots = [row for row in rows if row["error"] is None]
+    left_out: Counter[str] = Counter()
+    usable = []
+    for row in slots:
+        reason = row["unusable"] or ("unobserved" if row["reward"] is None else None)
+        if reason is None:
+            usable.append(row)
+        else:
+            left_out[reason] += 1
+    found, warnings = estimate(columns_of(usable))
+    learned = policy is not None and learns(policy)
+    narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
+    warnings += notes_on(
+        1.0 if policy is None else policy.epsilon, learned, narrowed, left_out.total(), len(usable)
+    )
+    known = sum(row["known"] for row in usable)
+    if learned and known:
+        warnings.append(
+            f"In {known} of {len(usable)} slots the outcome was known when the policy was asked, and it may have "
+            "learned from it already; their estimates are a little too good."
+        )
+    times = [row["took_us"] for row in slots if row["rank"] == 1]
+    return {
+        "policy": key,
+        "role": role,
+        "decisions": len({(row["decided_at"], row["decision_id"]) for row in rows}),
+        "judged": len(slots),
+        "agreement": float(np.mean([row["best_no"] == row["offer_no"] for row in slots])) if slots else None,
+        "left_out": [
+            {"reason": reason, "slots": n, "meaning": MEANINGS.get(reason, "")}
+            for reason, n in sorted(left_out.items())
+        ],
+        "failures": [
+            {"reason": reason, "decisions": n}
+            for reason, n in Counter(row["error"] for row in rows if row["error"] is not None).most_common(10)
+        ],
+        "mean_us": float(np.mean(times)) if times else None,
+        "p95_us": float(np.percentile(times, 95)) if times else None,
+        "estimates": summary(found),
+        "warnings": warnings,
+    }
+
+
+def columns_of(rows: Sequence[Row]) -> Judgement:
+    """The columns that estimates are made of."""
+    units: dict[tuple[Any, str], int] = {}
+    return Judgement(
+        unit=[units.setdefault((row["decided_at"], row["decision_id"]), len(units)) for row in rows],
+        reward=[row["reward"] for row in rows],
+        probability=[row["probability"] for row in rows],
+        chance=[row["chance"] for row in rows],
+        estimate=[row["estimate"] for row in rows],
+        direct=[row["direct"] for row in rows],
+        agrees=[row["best_no"] == row["offer_no"] for row in rows],
+    )
+
+
+def _apprentice(key: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
+    """How well an apprentice imitates the caller, and what came of the caller's choices where they agree or differ."""
+    learns_to = None if policy is None else imitates(policy)
+    about_it = {None: (), True: IMITATES_NOTES, False: OTHERWISE_NOTES}[learns_to]
+    own = [row for row in rows if row["error"] is None and row["unusable"] == "caller"]
+    by_day: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in own:
+        by_day[row["decided_at"].date().isoformat()].append(row)
+    return {
+        "policy": key,
+        "imitates": learns_to,
+        "slots": len(own),
+        "agreement": _agreement(own),
+        "same_choice": float(np.mean([row["chance"] for row in own])) if own else None,
+        "agrees": _accepted([row for row in own if row["best_no"] == row["offer_no"]]),
+        "differs": _accepted([row for row in own if row["best_no"] != row["offer_no"]]),
+        "days": [
+            {"day": day, "slots": len(found), "agreement": _agreement(found)} for day, found in by_day.items()
+        ],
+        "notes": [*about_it, *APPRENTICE_NOTES],
+    }
+
+
+def _agreement(rows: Sequence[Row]) -> dict[str, float | None]:
+    return shares(sum(row["best_no"] == row["offer_no"] for row in rows), len(rows))
+
+
+def _accepted(rows: Sequence[Row]) -> dict[str, Any]:
+    rewards = [row["reward"] for row in rows if row["reward"] is not None]
+    return {
+        "observed": len(rewards),
+        "accepted": sum(rewards),
+        "acceptance": shares(sum(rewards), len(rewards)),
+    }

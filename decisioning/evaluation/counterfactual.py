@@ -1,0 +1,170 @@
+"""Hindsight: what another policy would have done in a decision that was logged. Pure; estimates are made of it.
+
+A slot is judged given what the slots before it took, so its chance compares with the probability that was logged there.
+The reward model of a doubly robust estimate is the target's own: its propensities, at the arms it had then.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bandits.policy import FloatArray, Policy, PolicySpec
+from bandits.sampling import running_given, slots_given
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.assignment import as_seen
+from decisioning.decide.ranking import Contest, distribution_of, prospects, slot_rules
+from decisioning.log.records import Decided, Header
+
+Unusable = Literal[
+    "imported", "default", "caller", "rules", "mandatory", "certain", "withdrawn", "catalogue", "failed"
+]
+REASONS: dict[str, str] = {
+    "imported": "decided elsewhere: with which probability is not known",
+    "default": "a default offer, or no policy decided",
+    "caller": "the caller's own choice: nothing was left to chance",
+    "rules": "decided with fewer rules (control group eligibility_only): the target would have chosen from less",
+    "mandatory": "a mandatory offer: no policy chose it",
+    "certain": "the logging policy had to choose this offer, though there were others (it does not explore)",
+    "withdrawn": "taken back: the answer was not delivered",
+    "catalogue": "the catalogue of that time lacks one of its candidates",
+    "failed": "the target raised an error",
+}
+"""Why a slot tells nothing of what another policy would have earned."""
+
+Reward = Literal["acceptance", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a target would have done in one slot of a logged decision, given the slots before it.
+
+    ``probability``: as logged, NaN if it is not known. ``chance``: the target's, of the offer that was shown.
+    ``estimate``: the acceptance that the target expected of it; ``direct``: of its own choice in this slot, that is the
+    sum over all candidates of its chance times what it expected. ``worth`` and ``direct_worth``: the same of values.
+    ``best``: the offer that it would most likely have shown, 0 if none. ``unusable``: why this slot says nothing.
+    """
+
+    rank: int
+    offer: int
+    probability: float
+    chance: float
+    estimate: float
+    direct: float
+    worth: float
+    direct_worth: float
+    best: int
+    unusable: Unusable | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the target would most likely have shown what was shown."""
+        return self.best == self.offer
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A logged decision as a target sees it.
+
+    ``narrowed``: offers were left out for being below their minimum propensity, as the policy saw it that decided. The
+    target may have seen that differently, which cannot be known.
+    """
+
+    slots: tuple[Slot, ...]
+    narrowed: bool
+
+
+def judge(
+    contest: Contest,
+    decided: Decided,
+    spec: PolicySpec,
+    policy: Policy,
+    prepared: Any,
+    group: str = "champion",
+    most: int | None = None,
+) -> Judged:
+    """What ``policy`` would have done, as ``group``, in the first ``most`` slots of a logged decision.
+
+    At the arms with which it decided, and as its group, its chances are what was logged, bit for bit.
+    """
+    header, view = decided.header, contest.view
+    seen = as_seen(contest, group, spec)
+    found = prospects(seen, policy, prepared)
+    rows = {number: row for row, number in enumerate(view.numbers.tolist())}
+    taken = [rows[number] for number in header["numbers"][:most]]
+    expected, worth = _models(spec, found.expected, _values(view, decided, rows))
+    if found.left.any():
+        distribution = distribution_of(seen, policy, prepared, found.candidates)
+        drawn_from = list(slots_given(distribution, found.left, taken, slot_rules(seen)))
+    else:
+        drawn_from = [np.zeros(len(view.numbers))] * len(taken)
+    running = running_given(contest.available, taken, slot_rules(contest))
+    slots = []
+    for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
+        logged = _probability(header["offers"][rank - 1])
+        slots.append(
+            Slot(
+                rank=rank,
+                offer=header["numbers"][rank - 1],
+                probability=logged,
+                chance=float(chances[row]),
+                estimate=float(expected[row]),
+                direct=float(chances @ expected),
+                worth=float(worth[row]),
+                direct_worth=float(chances @ worth),
+                best=int(view.numbers[int(np.argmax(chances))]) if chances.any() else 0,
+                unusable=_unusable(header, bool(view.mandatory[row]), logged, int(ran.sum())),
+            )
+        )
+    return Judged(tuple(slots), bool(header.get("seen", {}).get("unlikely")))
+
+
+def _values(view: PlacementView, decided: Decided, rows: Mapping[int, int]) -> FloatArray:
+    """``V`` of each row as it was, whether or not it counted in the score."""
+    values = view.value.copy()
+    if decided.factors is not None:
+        values[[rows[number] for number in decided.candidates.tolist()]] = decided.factors[1]
+    return values
+
+
+def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What the target expects of each row: acceptances, and value.
+
+    A policy that learns from value expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
+    """
+    expected = np.nan_to_num(propensities, nan=0.0)
+    if spec.learn_from != "value":
+        return expected, expected * values
+    worth = expected * spec.value_scale
+    shares = np.divide(worth, values, out=np.zeros(len(worth)), where=values > 0)
+    return np.clip(shares, 0.0, 1.0), worth
+
+
+def _probability(offer: Mapping[str, Any]) -> float:
+    found = offer["probability"]
+    return math.nan if found is None else float(found)
+
+
+def unusable(header: Header) -> Unusable | None:
+    """Why a whole decision tells nothing of other policies; ``None`` if it may."""
+    if header["source"] != "live":
+        return "imported"
+    if header.get("group") == "caller" and "scored_by" in header:
+        return "caller"
+    if header.get("group") == "eligibility_only":
+        return "rules"
+    return None
+
+
+def _unusable(header: Header, mandatory: bool, probability: float, running: int) -> Unusable | None:
+    """The same of one slot, for which so many were ``running``."""
+    whole = unusable(header)
+    if whole is not None:
+        return whole
+    if math.isnan(probability):
+        return "default"
+    if mandatory:
+        return "mandatory"
+    return "certain" if probability == 1.0 and running > 1 else None

@@ -1,0 +1,164 @@
+"""What a target policy would have earned, made of judged slots: estimates side by side, and when not to trust them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bandits.errors import EvaluationError
+from bandits.intervals import wilson
+from bandits.ope.estimators import Estimate, doubly_robust, inverse_propensity, self_normalised
+
+FEW_ROWS = 100.0
+"""Effective rows below which a normal interval is not to be trusted."""
+FEW_SHARE = 0.01
+UNSUPPORTED_SCORE = 4.0
+MUCH_LEFT_OUT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Columns of judged slots that can be used: shape ``(n,)`` each. ``unit`` tells which decision a slot is of.
+
+    ``reward``, ``probability``: what was observed, and with which chance it was shown. ``chance``: the target's.
+    ``estimate``, ``direct``: what the target's own model expected of the offer shown, and of its own choice.
+    """
+
+    unit: ArrayLike
+    reward: ArrayLike
+    probability: ArrayLike
+    chance: ArrayLike
+    estimate: ArrayLike
+    direct: ArrayLike
+    agrees: ArrayLike
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What the target would have earned in each slot, by three estimators, and what was earned.
+
+    ``lift``: the doubly robust estimate less what was earned, as a paired difference. ``weight``: the mean of the
+    weights; it is 1 but for chance, if all that the target would choose had a chance. ``agreement``: the share of slots
+    where the target would most likely have shown what was shown; ``same``: with which chance it would have.
+    """
+
+    rows: int
+    earned: Estimate
+    ips: Estimate
+    snips: Estimate
+    dr: Estimate
+    lift: Estimate
+    weight: float
+    largest_weight: float
+    agreement: float
+    same: float
+
+    @property
+    def effective_rows(self) -> float:
+        """How many equally weighted rows would tell as much."""
+        return self.ips.effective_rows
+
+
+def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
+    """The estimates, and warnings; ``None`` if nothing can be estimated, and why."""
+    r, p, q, unit, e, d = (
+        np.asarray(values, dtype=np.float64)
+        for values in (
+            *(columns.reward, columns.probability, columns.chance),
+            *(columns.unit, columns.estimate, columns.direct),
+        )
+    )
+    if len(r) == 0:
+        return None, ["No slot of the log can be used, so nothing can be estimated."]
+    agrees = np.asarray(columns.agrees, dtype=bool)
+    try:
+        found = Earned(
+            rows=len(r),
+            earned=inverse_propensity(r, np.ones(len(r)), np.ones(len(r)), units=unit),
+            ips=inverse_propensity(r, p, q, units=unit),
+            snips=self_normalised(r, p, q, units=unit),
+            dr=doubly_robust(r, p, q, e, d, units=unit),
+            lift=doubly_robust(r, p, q, e, d - r, units=unit),
+            weight=float((q / p).mean()),
+            largest_weight=float((q / p).max()),
+            agreement=float(agrees.mean()),
+            same=float(q.mean()),
+        )
+    except EvaluationError as error:
+        return None, [f"Nothing can be estimated: {error}."]
+    return found, _warnings(found, q / p)
+
+
+def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
+    said = []
+    effective = found.effective_rows
+    if effective < max(FEW_ROWS, FEW_SHARE * found.rows):
+        said.append(
+            f"Few rows carry most of the weight: {found.rows} tell as much as {effective:.0f} equally weighted ones. "
+            "The intervals are not to be trusted; log with more exploration, or wait for more decisions."
+        )
+    spread = float(weights.std()) / math.sqrt(found.rows)
+    if found.rows > 1 and found.weight < 1.0 - UNSUPPORTED_SCORE * spread - 1e-9:
+        said.append(
+            f"The weights have a mean of {found.weight:.3f} instead of 1: in about {1 - found.weight:.1%} of the slots "
+            "the target would show offers that had no chance in the log, or nothing. IPS counts those as 0, "
+            "DR takes the target's own word for them."
+        )
+    if found.weight > 1.0 + UNSUPPORTED_SCORE * spread + 1e-9:
+        said.append(
+            f"The weights have a mean of {found.weight:.3f}, more than 1: the logged probabilities cannot all be right."
+        )
+    return said
+
+
+def as_numbers(found: Estimate) -> dict[str, float | None]:
+    """Value and interval as JSON takes them: what is infinite is not known."""
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in asdict(found).items()
+        if name in ("value", "low", "high")
+    }
+
+
+def summary(found: Earned | None) -> dict[str, Any] | None:
+    """The estimates as plain JSON."""
+    if found is None:
+        return None
+    return {
+        "rows": found.rows,
+        "effective_rows": found.effective_rows,
+        "earned": as_numbers(found.earned),
+        **{name: as_numbers(getattr(found, name)) for name in ("ips", "snips", "dr", "lift")},
+        "mean_weight": found.weight,
+        "largest_weight": found.largest_weight,
+        "agreement": found.agreement,
+        "same_choice": found.same,
+    }
+
+
+def shares(accepted: float, observed: int) -> dict[str, float | None]:
+    """An acceptance rate with its Wilson interval."""
+    rate, low, high = wilson(accepted, observed)
+    return {"value": rate, "low": low, "high": high}
+
+
+def notes_on(epsilon: float, learns: bool, narrowed: int, left_out: int, rows: int) -> Sequence[str]:
+    """What else a reader should know of an evaluation."""
+    said = []
+    if epsilon == 0.0:
+        said.append("The target does not explore: what it would log could not be used to evaluate others.")
+    if learns:
+        said.append(
+            "The target learned from what other policies showed. Live, it would have learned from its own choices."
+        )
+    if narrowed:
+        said.append(
+            f"In {narrowed} decisions offers were left out as too unlikely by the policy that decided; "
+            "the target is judged on what was left."
+        )
+    if left_out > MUCH_LEFT_OUT * (left_out + rows):
+        said.append(f"{left_out} of {left_out + rows} slots could not be used; see left_out for the reasons.")
+    return said

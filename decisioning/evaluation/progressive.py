@@ -1,0 +1,216 @@
+"""Progressive validation: a policy walks through the log in the order of time, as if it had been there.
+
+It learns from an outcome only when the log knew of it, so each decision is judged at the arms that it would have had
+then (Blum, Kalai and Langford, *Beating the hold-out*, COLT 1999). Decisions that others logged are judged with
+their probabilities (Li, Chu, Langford and Wang, *Unbiased offline evaluation of contextual-bandit-based news article
+recommendation algorithms*, WSDM 2011; Dudík, Erhan, Langford and Li, *Sample-efficient nonstationary policy evaluation
+for contextual bandits*, UAI 2012, for policies that change while they learn). Pure: the timer is given.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+
+from bandits.policy import NO_FACTS, Policy, PolicySpec
+from bandits.sequential_policy import ModelState, is_sequential, learns
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.ranking import Contest
+from decisioning.evaluation.counterfactual import Judged, Reward, Slot, judge
+from decisioning.learning.fold import fold_outcomes, teach_outcomes
+from decisioning.learning.replica import ArmReplica
+from decisioning.log.records import Decided, Header, Outcome
+
+Slots = Literal["first", "all"]
+Key = tuple[str, int, int]
+"""Decision id, its time (Unix ms), and the offer's number."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What became of decided offers, as far as it is known. ``rewards``: reward, and what it was worth."""
+
+    rewards: dict[Key, tuple[float, float | None]] = field(default_factory=dict)
+    withdrawn: set[tuple[str, int]] = field(default_factory=set)
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take in outcomes; those that say nothing of a reward are passed over."""
+        for o in outcomes:
+            if o.outcome == "withdrawn":
+                self.withdrawn.add((o.decision_id, o.decided_at_ms))
+            elif o.reward is not None and not o.late:
+                worth = o.worth if o.value is None else o.value
+                value = None if worth != worth else o.reward * worth
+                self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (o.reward, value)
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.rewards.clear()
+        self.withdrawn.clear()
+
+
+@dataclass(slots=True)
+class Seen:
+    """The rows that can be used, as columns, and how many could not be, by reason.
+
+    ``unit``: the decision. ``facts``: the paths of all facts that were logged with any decision.
+    """
+
+    unit: list[int] = field(default_factory=list)
+    reward: list[float] = field(default_factory=list)
+    probability: list[float] = field(default_factory=list)
+    chance: list[float] = field(default_factory=list)
+    estimate: list[float] = field(default_factory=list)
+    direct: list[float] = field(default_factory=list)
+    agrees: list[bool] = field(default_factory=list)
+    group: list[tuple[str, str]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    decisions: int = 0
+    narrowed: int = 0
+    failed: int = 0
+    facts: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+
+
+class _Mind:
+    """What a target has learned so far, and what it prepared from that: arms, or one model that is taught in order."""
+
+    def __init__(self, spec: PolicySpec, policy: Policy) -> None:
+        self._spec, self._policy = spec, policy
+        self._replica = ArmReplica({spec.key: policy})
+        self._replica.load(spec.key, 0, ())
+        self._model = policy.fresh() if is_sequential(policy) else None
+        self._ready: tuple[PlacementView, Any] | None = None
+
+    def learn(self, outcomes: Sequence[Outcome]) -> int:
+        """Learn from outcomes in their order; returns how many of them taught anything."""
+        if is_sequential(self._policy):
+            self._ready = None
+            return teach_outcomes(outcomes, self._spec, self._policy, self._model)[0]
+        deltas, taught = fold_outcomes(outcomes, self._spec, self._policy)
+        self._replica.add(self._spec.key, deltas)
+        return taught
+
+    def prepared(self, view: PlacementView, at_ms: int) -> Any:
+        """What the target needs to choose among the view's offers now."""
+        if not is_sequential(self._policy):
+            return self._replica.prepared(self._spec.key, view, at_ms)
+        if self._ready is None or self._ready[0] is not view:
+            learned = ModelState(self._model).read(self._policy, view.numbers, 0)
+            self._ready = view, self._policy.prepare(learned)
+        return self._ready[1]
+
+
+class Progressive:
+    """One target policy on its way through the log of one placement."""
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        policy: Policy,
+        timer: Callable[[], float],
+        *,
+        slots: Slots = "first",
+        reward: Reward = "acceptance",
+    ) -> None:
+        self._spec, self._policy = spec, policy
+        self._mind = _Mind(spec, policy)
+        self._timer = timer
+        self._slots, self._reward = slots, reward
+        self._numbers = count()
+        self._waiting: list[tuple[int, int, Outcome]] = []
+        self.told = Told()
+        self.seen = Seen()
+        self.learned = 0
+
+    def hear(self, outcomes: Iterable[Outcome], *, evaluate: bool = True) -> None:
+        """Take in outcomes, to be learned from when their time has come.
+
+        With ``evaluate`` they are also what decisions earned.
+        """
+        found = list(outcomes)
+        if evaluate:
+            self.told.add(found)
+        if learns(self._policy):
+            for outcome in found:
+                if outcome.reward is not None and not outcome.late:
+                    heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))
+
+    def begin(self, outcomes: Iterable[Outcome], at_ms: int) -> None:
+        """Learn at once from outcomes that the log knew of before ``at_ms``; the others wait for their time.
+
+        Their order matters only to a model that is taught in order.
+        """
+        known: list[Outcome] = []
+        later: list[Outcome] = []
+        for outcome in outcomes:
+            (known if outcome.recorded_ms < at_ms else later).append(outcome)
+        self.hear(later, evaluate=False)
+        if learns(self._policy):
+            self.learned += self._mind.learn(known)
+
+    def learn_until(self, at_ms: int) -> None:
+        """Learn what the log knew before ``at_ms``."""
+        due = []
+        while self._waiting and self._waiting[0][0] < at_ms:
+            due.append(heapq.heappop(self._waiting)[2])
+        if due:
+            self.learned += self._mind.learn(due)
+
+    def meet(self, decided: Decided, contest: Contest | None) -> None:
+        """Judge the next decision; without a ``contest`` the catalogue of that time cannot tell what was possible."""
+        seen, at_ms = self.seen, decided.header["decided_at_ms"]
+        self.learn_until(at_ms)
+        seen.decisions += 1
+        seen.facts |= decided.header.get("facts", NO_FACTS).keys()
+        shown = 1 if self._slots == "first" else len(decided.header["numbers"])
+        if not decided.header["numbers"]:
+            seen.left_out["nothing"] += 1
+            return
+        if (decided.decision_id, at_ms) in self.told.withdrawn:
+            seen.left_out["withdrawn"] += shown
+            return
+        if contest is None:
+            reason = "imported" if decided.header["source"] != "live" else "catalogue"
+            seen.left_out[reason] += shown
+            return
+        started = self._timer()
+        try:
+            prepared = self._mind.prepared(contest.view, at_ms)
+            judged = judge(contest, decided, self._spec, self._policy, prepared, most=shown)
+        except Exception:  # the target's own code: what it would have done is then the fallback's business
+            seen.failed += 1
+            seen.left_out["failed"] += shown
+            return
+        seen.seconds += self._timer() - started
+        self._take(decided, judged, shown)
+
+    def _take(self, decided: Decided, judged: Judged, shown: int) -> None:
+        seen, header = self.seen, decided.header
+        seen.narrowed += judged.narrowed
+        for slot in judged.slots:
+            reason = slot.unusable or self._unobserved(header, slot)
+            if reason is not None:
+                seen.left_out[reason] += 1
+                continue
+            reward, value = self.told.rewards[decided.decision_id, header["decided_at_ms"], slot.offer]
+            if self._reward == "value":
+                assert value is not None
+                reward = value
+            seen.unit.append(seen.decisions)
+            seen.reward.append(reward)
+            seen.probability.append(slot.probability)
+            seen.chance.append(slot.chance)
+            seen.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
+            seen.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
+            seen.agrees.append(slot.agrees)
+            policy = header["policy"]
+            seen.group.append((header.get("group", "champion"), f"{policy['name']}@{policy['version']}"))
+
+    def _unobserved(self, header: Header, slot: Slot) -> str | None:
+        told = self.told.rewards.get((header["decision_id"], header["decided_at_ms"], slot.offer))
+        if told is None:
+            return "unobserved"
+        return "unpriced" if self._reward == "value" and told[1] is None else None

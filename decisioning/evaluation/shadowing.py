@@ -1,0 +1,67 @@
+"""Which policies run in the shadow of a placement, and what is kept of what they would have shown."""
+
+import math
+from typing import Any
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.answer import iso
+from decisioning.evaluation.counterfactual import Judged
+from decisioning.log.records import Decided
+from decisioning.model.deployment import Deployment, champion_of
+from decisioning.model.entities import Placement
+
+ERROR_CHARS = 200
+
+
+def judged_policies(placement: Placement, deployment: Deployment) -> tuple[str, ...]:
+    """Its shadows and its canary; the champion as well while it is an apprentice."""
+    found = list(deployment.shadows)
+    if deployment.canary is not None:
+        found.append(deployment.canary.policy)
+    if deployment.apprentice:
+        found.append(champion_of(placement, deployment))
+    return tuple(dict.fromkeys(found))
+
+
+def shadows_of(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
+    """The policies that are to be asked what they would have shown, by placement; only placements that have some."""
+    found = {
+        placement_id: judged_policies(catalogue.placements[placement_id], deployment)
+        for placement_id, deployment in catalogue.deployments.items()
+        if placement_id in catalogue.placements
+    }
+    return {placement_id: keys for placement_id, keys in found.items() if keys}
+
+
+def shadow_rows(
+    decided: Decided, key: str, judged: Judged | None, took_us: int, judged_ms: int, error: str | None
+) -> list[dict[str, Any]]:
+    """The rows that are kept of one decision and policy: one for each slot, or one that tells the error."""
+    shared = {
+        "decided_at": iso(decided.header["decided_at_ms"]),
+        "decision_id": decided.decision_id,
+        "policy": key,
+        "placement": decided.header["placement"],
+        "took_us": took_us,
+        "judged_ms": judged_ms,
+        "narrowed": judged is not None and judged.narrowed,
+        "error": None if error is None else error[:ERROR_CHARS].replace("\x00", ""),
+    }
+    if judged is None:
+        return [shared | {"rank": 0}]
+    return [
+        shared
+        | {
+            "rank": slot.rank,
+            "offer_no": slot.offer,
+            "probability": None if math.isnan(slot.probability) else slot.probability,
+            "chance": slot.chance,
+            "estimate": slot.estimate,
+            "direct": slot.direct,
+            "worth": slot.worth,
+            "direct_worth": slot.direct_worth,
+            "best_no": slot.best,
+            "unusable": slot.unusable,
+        }
+        for slot in judged.slots
+    ]

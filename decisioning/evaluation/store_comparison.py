@@ -1,0 +1,99 @@
+"""What comparisons of a placement's policies are made of: counts by group, and judged slots with their rewards."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from decisioning.log.store_sql import DECIDER_OF
+from decisioning.model.deciders import CALLER
+from storage.postgres import transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The newest ``limit`` decisions of a placement from ``start`` to before ``end``; ``first``: first slots only."""
+
+    placement: str
+    start: datetime
+    end: datetime
+    limit: int
+    first: bool
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """As parameters of statements."""
+        return {
+            "placement": self.placement,
+            "start": self.start,
+            "end": self.end,
+            "limit": self.limit,
+            "first": self.first,
+        }
+
+
+_BY_GROUP = f"""
+WITH newest AS (
+    SELECT decision_id, decided_at, coalesce(header ->> 'group', 'champion') AS "group",
+        {DECIDER_OF} AS policy, header ? 'failed' AND d.policy <> '{CALLER}' AS failed,
+        cast(header -> 'numbers' ->> 0 AS integer) AS first_no, jsonb_array_length(header -> 'numbers') AS shown
+    FROM decisions AS d
+    WHERE placement = :placement AND decided_at >= :start AND decided_at < :end AND header ->> 'source' = 'live'
+    ORDER BY decided_at DESC LIMIT :limit
+)
+SELECT "group", policy, count(*) AS decisions, count(*) FILTER (WHERE failed) AS failures,
+    sum(CASE WHEN :first THEN least(shown, 1) ELSE shown END)::bigint AS shown,
+    coalesce(sum(o.observed), 0)::bigint AS observed, coalesce(sum(o.accepted), 0)::double precision AS accepted
+FROM newest AS d CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE reward IS NOT NULL AND NOT late) AS observed,
+        sum(reward) FILTER (WHERE NOT late) AS accepted,
+        coalesce(bool_or(outcome = 'withdrawn'), false) AS withdrawn
+    FROM outcomes
+    WHERE decision_id = d.decision_id AND decided_at = d.decided_at AND (NOT :first OR offer_no = d.first_no)
+) AS o
+WHERE NOT o.withdrawn
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+_JUDGED = """
+SELECT s.decided_at, s.decision_id, s.rank, s.probability, s.chance, s.estimate, s.direct, s.best_no, s.offer_no,
+    s.unusable, s.narrowed, s.took_us, s.error, o.reward, coalesce(o.recorded_ms <= s.judged_ms, false) AS known
+FROM (
+    SELECT * FROM shadow_choices
+    WHERE placement = :placement AND policy = :policy AND decided_at >= :start AND decided_at < :end
+        AND (NOT :first OR rank <= 1)
+    ORDER BY decided_at DESC LIMIT :limit
+) AS s LEFT JOIN LATERAL (
+    SELECT max(reward) AS reward, min(recorded_ms) AS recorded_ms FROM outcomes
+    WHERE decision_id = s.decision_id AND decided_at = s.decided_at AND offer_no = s.offer_no
+        AND reward IS NOT NULL AND NOT late
+) AS o ON true
+ORDER BY s.decided_at, s.decision_id, s.rank
+"""
+
+
+class ComparisonReader:
+    """Reads a window of the log. Methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def by_group(self, window: Window) -> list[dict[str, Any]]:
+        """Decisions, failures, offers shown, observed and accepted, by group and the policy that was to decide."""
+        async with transaction(self._engine) as connection:
+            return await _rows(connection, _BY_GROUP, window.values)
+
+    async def judged(self, window: Window, policy: str) -> list[dict[str, Any]]:
+        """The slots that a policy was asked about, in the order of time, with what came of them.
+
+        ``known``: the outcome was known already when the policy was asked.
+        """
+        async with transaction(self._engine) as connection:
+            return await _rows(connection, _JUDGED, window.values | {"policy": policy})
+
+
+async def _rows(connection: AsyncConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = await connection.execute(text(query), values)
+    return [dict(row._mapping) for row in rows]

@@ -1,0 +1,106 @@
+"""The archived log in the order of time, a page after the other, for evaluations."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.log.records import Decided, Outcome
+from decisioning.log.store_archive import AT_ONCE
+from decisioning.log.store_rows import decision_of_row, outcome_of_row
+from storage.postgres import transaction
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Decisions of a placement from ``start`` to before ``end``, of which there are ``decisions``."""
+
+    placement: str
+    start: datetime
+    end: datetime
+    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The decisions of some stretch of time, in its order, and what became of all decisions of that stretch."""
+
+    decided: Sequence[Decided]
+    outcomes: Sequence[Outcome]
+
+
+class HindsightReader:
+    """Reads pages of the log. No transaction lasts longer than a page. Methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def span(
+        self, placement: str, start: datetime | None, end: datetime | None, limit: int
+    ) -> Span | None:
+        """The newest ``limit`` decisions of a placement between two times; ``None`` if there is none."""
+        query = """
+            WITH newest AS (
+                SELECT decided_at FROM decisions
+                WHERE placement = :placement AND decided_at >= coalesce(:start, '-infinity'::timestamptz)
+                    AND decided_at < coalesce(:end, 'infinity'::timestamptz)
+                ORDER BY decided_at DESC LIMIT :limit
+            )
+            SELECT min(decided_at) AS start, max(decided_at) + interval '1 microsecond' AS end, count(*) AS n
+            FROM newest
+        """
+        values = {"placement": placement, "start": start, "end": end, "limit": limit}
+        async with transaction(self._engine) as connection:
+            row = (await connection.execute(text(query), values)).one()
+        return None if row.n == 0 else Span(placement, row.start, row.end, row.n)
+
+    async def pages(
+        self, span: Span, placements: Sequence[str] = (), size: int = PAGE
+    ) -> AsyncIterator[Page]:
+        """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty)."""
+        start = span.start
+        while start < span.end:
+            async with transaction(self._engine) as connection:
+                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE}
+                until = await connection.scalar(text(_UNTIL), values)
+                end = span.end if until is None else max(until, start + timedelta(microseconds=1))
+                rows = await connection.execute(text(_DECISIONS), values | {"end": end})
+                decided = [decision_of_row(row) for row in rows]
+                wanted = [span.placement, *placements] if placements else None
+                heard = await connection.execute(
+                    text(_OUTCOMES), {"start": start, "end": end, "placements": wanted}
+                )
+                page = Page(decided, [outcome_of_row(row) for row in heard])
+            yield page
+            start = end
+
+    async def before(
+        self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
+    ) -> AsyncIterator[list[Outcome]]:
+        """What is to be learned of all decisions before the span, in batches; ``in_order``: as the log came to know."""
+        values = {"start": None, "end": span.start, "placements": list(placements) or None}
+        async with transaction(self._engine) as connection:
+            query = f"{_OUTCOMES} ORDER BY recorded_ms, bucket, position" if in_order else _OUTCOMES
+            stream = await connection.stream(text(query), values, execution_options={"yield_per": AT_ONCE})
+            async for rows in stream.partitions(AT_ONCE):
+                yield [outcome_of_row(row) for row in rows]
+
+
+_UNTIL = """
+SELECT decided_at FROM decisions WHERE placement = :placement AND decided_at >= :start AND decided_at < :end
+ORDER BY decided_at OFFSET :size LIMIT 1
+"""
+_DECISIONS = """
+SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions
+WHERE placement = :placement AND decided_at >= :start AND decided_at < :end ORDER BY decided_at, decision_id
+"""
+_OUTCOMES = """
+SELECT * FROM outcomes
+WHERE decided_at >= coalesce(:start, '-infinity'::timestamptz) AND decided_at < :end
+    AND (reward IS NOT NULL AND NOT late OR outcome = 'withdrawn')
+    AND (cast(:placements AS text[]) IS NULL OR placement = ANY(:placements))
+"""

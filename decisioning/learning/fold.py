@@ -1,0 +1,71 @@
+"""What a policy learns from the log: which outcomes, as which rewards."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bandits.policy import FloatArray, Observation, Policy, PolicySpec
+from bandits.sequential_policy import SequentialPolicy, teach_what_it_takes
+from bandits.state import fold
+from decisioning.log.records import Outcome
+from decisioning.model.deciders import CALLER
+from decisioning.model.position import order
+
+
+def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
+    """What ``policy`` learns from an outcome, and the time it counts for (Unix seconds); ``None`` if nothing.
+
+    Only offers that were presented have a reward in the log. An answer that took longer than the policy's own reward
+    window counts as silence: 0, at the end of that window. Learning from value, an acceptance is worth what was told
+    with it, else what the decision took the offer's value to be, as a share of ``value_scale``, at most 1. Where the
+    caller's own choice was answered, each of its offers is also an example of what the caller chooses.
+    """
+    if outcome.reward is None or outcome.late or outcome.decided_at_ms < spec.learn_since_ms:
+        return None
+    if spec.placements and outcome.placement not in spec.placements:
+        return None
+    reward, at_ms = outcome.reward, outcome.at_ms
+    if spec.reward_window_s is not None:
+        ends_ms = outcome.decided_at_ms + spec.reward_window_s * 1000
+        if at_ms > ends_ms:
+            reward, at_ms = 0.0, ends_ms
+    if reward and spec.learn_from == "value":
+        worth = outcome.worth if outcome.value is None else outcome.value
+        if worth != worth:
+            return None  # nobody knows what it was worth
+        reward *= min(max(worth / spec.value_scale, 0.0), 1.0)
+    x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
+    by_caller = outcome.policy == CALLER
+    seen = Observation(outcome.offer, reward, outcome.prior, x, outcome.estimate, outcome.facts, by_caller)
+    return seen, at_ms / 1000.0
+
+
+def observations_of(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+) -> list[tuple[Observation, float]]:
+    """What ``policy`` learns from several outcomes, in their order."""
+    found = (observation_of(outcome, spec, policy) for outcome in outcomes)
+    return [seen for seen in found if seen is not None]
+
+
+def in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Outcomes in the one order in which sequential policies are taught those of one fold.
+
+    By the time they happened; of those at the same moment, as the log has them.
+    """
+    return sorted(outcomes, key=lambda o: (o.at_ms, o.bucket, *order(o.position), o.offer, o.outcome))
+
+
+def teach_outcomes(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: SequentialPolicy, model: Any
+) -> tuple[int, list[Exception]]:
+    """Teach a model outcomes, in their order; returns how many there were to learn from, and on what it failed."""
+    seen = observations_of(outcomes, spec, policy)
+    return len(seen), teach_what_it_takes(policy, model, seen)
+
+
+def fold_outcomes(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+) -> tuple[Mapping[str, FloatArray], int]:
+    """What outcomes add to a policy's arms, by field, and how many of them taught it something."""
+    seen = observations_of(outcomes, spec, policy)
+    return fold(policy, seen), len(seen)

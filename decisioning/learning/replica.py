@@ -1,0 +1,122 @@
+"""The arms in this process's memory, kept fresh by the changes that learners push."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bandits.policy import SHARED, FloatArray, Policy
+from bandits.sequential_policy import MODEL, ModelState, Table, is_sequential, learns
+from bandits.state import ArmTable
+from decisioning.catalog.placement_view import PlacementView
+
+
+@dataclass(slots=True)
+class _Prepared:
+    view: PlacementView
+    tick: int
+    value: Any
+    stale: set[int] = field(default_factory=set)
+
+
+def prepare(policy: Policy, table: Table, view: PlacementView, at_ms: int) -> Any:
+    """What a policy needs to choose among the view's offers at a time, from the whole table."""
+    return policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000.0)))
+
+
+class ArmReplica:
+    """Arm tables of all learning policies, and what policies prepared from them for each placement.
+
+    Preparing is lazy and incremental: a change marks its offers, and the next decision refreshes those rows.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self.policies = policies
+        self._tables: dict[str, Table] = {}
+        self._prepared: dict[tuple[str, str], _Prepared] = {}
+
+    def epoch(self, key: str) -> int | None:
+        """The epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
+        if not learns(self.policies[key]):
+            return 0
+        table = self._tables.get(key)
+        return None if table is None else table.epoch
+
+    def load(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> None:
+        """Replace a policy's arms, or its model (which is unpacked here: see ``adopt``)."""
+        policy = self.policies[key]
+        if is_sequential(policy):
+            blob = dict(fields).get(MODEL)
+            self.adopt(key, epoch, policy.fresh() if blob is None else policy.unpack(blob))
+            return
+        table = ArmTable(policy.width, epoch)
+        table.put_all(fields)
+        self._tables[key] = table
+        for cached in [c for c in self._prepared if c[0] == key]:
+            del self._prepared[cached]
+
+    def forget(self, key: str) -> None:
+        """Let go of a policy's arms."""
+        self._tables.pop(key, None)
+        for cached in [c for c in self._prepared if c[0] == key]:
+            del self._prepared[cached]
+
+    def adopt(self, key: str, epoch: int, model: Any) -> None:
+        """Replace a sequential policy's model by one that was unpacked elsewhere."""
+        self._tables[key] = ModelState(model, epoch)
+
+    def apply(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> bool:
+        """Apply one fold's changes. False (and nothing changed) if it is not the next epoch.
+
+        Raises ``StateCodecError`` (and nothing changed) if a change is not one of this policy's arms.
+        """
+        table = self._tables.get(key)
+        if table is None or epoch != table.epoch + 1:
+            return False
+        if isinstance(table, ModelState):
+            if any(True for _ in fields):
+                return False  # another model: it has to be read
+            table.epoch = epoch
+            return True
+        changed = table.put_all(fields)
+        table.epoch = epoch
+        for cached, prepared in self._prepared.items():
+            if cached[0] == key:
+                prepared.stale |= changed
+        return True
+
+    def add(self, key: str, deltas: Mapping[str, FloatArray]) -> None:
+        """Add to a policy's arms, which have been loaded: for those that nobody else has."""
+        table = self._tables[key]
+        assert isinstance(table, ArmTable)
+        for name, delta in deltas.items():
+            table.add(name, delta)
+        changed = {int(name.partition(":")[0]) for name in deltas}
+        for cached, prepared in self._prepared.items():
+            if cached[0] == key:
+                prepared.stale |= changed
+
+    def table(self, key: str) -> Table | None:
+        """A policy's arms, or its model, to look at."""
+        return self._tables.get(key)
+
+    def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
+        """What the policy needs to choose among the view's offers, at the present epoch."""
+        policy = self.policies[key]
+        table = self._tables.get(key) or ArmTable(policy.width)
+        if isinstance(table, ModelState):
+            return prepare(policy, table, view, now_ms)
+        name, tick = (key, view.placement.placement_id), policy.decay.tick(now_ms / 1000.0)
+        cached = self._prepared.get(name)
+        if cached is None or cached.view is not view or cached.tick != tick:
+            value = prepare(policy, table, view, now_ms)
+            self._prepared[name] = _Prepared(view, tick, value)
+            return value
+        if cached.stale:
+            rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
+            if len(rows) or SHARED in cached.stale:
+                sums = table.read(policy, view.numbers, tick, rows)
+                cached.value = policy.refresh(cached.value, sums, rows)
+            cached.stale.clear()
+        return cached.value

@@ -1,0 +1,148 @@
+"""Arms in Redis: loaded, folded into, reset, and the stream of their changes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from bandits.policy import FloatArray
+from bandits.state import encode_state
+from decisioning.model.position import order
+from storage.keys import Keys
+from storage.redis import redis_errors
+
+GENERATION = 10**9
+"""Each reset of arms begins a new generation of epochs: a multiple of this. No epoch that was ever given out, and
+perhaps lost with Redis, comes again with other sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """A policy's stored arms: epoch, folded positions by bucket, and fields in their stored form."""
+
+    epoch: int
+    positions: dict[int, str]
+    fields: dict[str, bytes]
+
+    @property
+    def generation(self) -> int:
+        """How often these arms have been reset."""
+        return self.epoch // GENERATION
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fold as it was pushed: its epoch, the positions that it moved, the fields' new values."""
+
+    epoch: int
+    reset: bool
+    positions: dict[int, str]
+    fields: dict[str, bytes]
+
+
+class ArmStore:
+    """Arms in Redis. Every change goes through ``nb_fold`` or ``nb_reset``."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def load(self, policy: str) -> Arms | None:
+        """The arms of ``name@version`` at one moment; ``None`` if there are none."""
+        async with redis_errors():
+            stored: dict[bytes, bytes] = await self._redis.hgetall(self._keys.arms(policy))
+        if b"epoch" not in stored:
+            return None
+        return Arms(
+            int(stored.pop(b"epoch")),
+            {int(k[1:]): v.decode() for k, v in stored.items() if k.startswith(b"@")},
+            {k.decode(): v for k, v in stored.items() if not k.startswith(b"@")},
+        )
+
+    async def load_positions(self, policy: str) -> dict[int, str]:
+        """How far each bucket's log has been folded into the arms of ``name@version``."""
+        fields = [f"@{bucket}" for bucket in range(self._keys.buckets)]
+        async with redis_errors():
+            stored = await self._redis.hmget(self._keys.arms(policy), fields)
+        return {bucket: position.decode() for bucket, position in enumerate(stored) if position is not None}
+
+    async def load_epoch(self, policy: str) -> int | None:
+        """The epoch of the arms of ``name@version``; ``None`` if there are none."""
+        async with redis_errors():
+            epoch = await self._redis.hget(self._keys.arms(policy), "epoch")
+        return None if epoch is None else int(epoch)
+
+    async def fold(
+        self,
+        policy: str,
+        generation: int,
+        moves: Sequence[tuple[int, str, str]],
+        deltas: Mapping[str, FloatArray],
+    ) -> bool:
+        """Add ``deltas`` and move positions ``(bucket, expected, new)``; all or nothing.
+
+        False if the arms were reset since ``generation``, if a position is not the expected one, or if there are no
+        arms: then nothing has changed.
+        """
+        arguments: list[Any] = [generation * GENERATION, (generation + 1) * GENERATION]
+        arguments += [len(moves), *(part for move in moves for part in move)]
+        for name, delta in deltas.items():
+            arguments += [name, encode_state(delta)]
+        async with redis_errors():
+            reply = await self._redis.fcall(
+                "nb_fold", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
+            )
+        return bool(reply[0] == b"ok")
+
+    async def reset(self, policy: str, expected_epoch: int | None, arms: Arms) -> bool:
+        """Replace all arms. False if the epoch is not the expected one (``None``: there must be no arms)."""
+        arguments: list[Any] = [
+            -1 if expected_epoch is None else expected_epoch,
+            arms.epoch,
+            ",".join(f"{b} {p}" for b, p in sorted(arms.positions.items())),
+        ]
+        for name, blob in arms.fields.items():
+            arguments += [name, blob]
+        async with redis_errors():
+            reply = await self._redis.fcall(
+                "nb_reset", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
+            )
+        return bool(reply == b"ok")
+
+    async def forget(self, policy: str, epoch: int) -> bool:
+        """Delete all arms. False, and nothing is deleted, if they are not at ``epoch``."""
+        key = self._keys.arms(policy)
+        async with redis_errors(), self._redis.pipeline() as pipe:
+            await pipe.watch(key)
+            stored = await pipe.hget(key, "epoch")
+            if stored is None or int(stored) != epoch:
+                return False
+            pipe.multi()
+            pipe.delete(key, self._keys.changes(policy))
+            try:
+                await pipe.execute()
+            except WatchError:
+                return False
+        return True
+
+    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[Change]:
+        """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
+        async with redis_errors():
+            reply = await self._redis.xread(
+                {self._keys.changes(policy): f"{epoch}-1"}, count=count, block=block_ms
+            )
+        return [_change(position, fields) for _, entries in reply or [] for position, fields in entries]
+
+    async def trim_changes(self, policy: str, epoch: int) -> None:
+        """Forget changes before ``epoch``."""
+        async with redis_errors():
+            await self._redis.xtrim(self._keys.changes(policy), minid=f"{max(epoch, 0)}-1", approximate=True)
+
+
+def _change(position: bytes, fields: Mapping[bytes, bytes]) -> Change:
+    pairs: Iterable[str] = fields[b"p"].decode().split(",") if fields[b"p"] else ()
+    positions = {int(b): p for b, _, p in (pair.partition(" ") for pair in pairs)}
+    states = {k.decode(): v for k, v in fields.items() if k not in (b"p", b"reset")}
+    return Change(order(position.decode())[0], b"reset" in fields, positions, states)

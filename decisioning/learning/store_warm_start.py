@@ -1,0 +1,84 @@
+"""Warm starts: a new policy gets the arms that it would have, had it been there from the start.
+
+The archived log is folded up to the positions P, read when the policy was known to be warming; then its arms are put in
+place at P, and the learner goes on from there. It must not miss anything between:
+
+- Nothing is trimmed behind arms that are not there yet (see ``PolicyStore.learning``): streams keep all from P on.
+- Redis may lose it even so, and be rebuilt from the archive, with streams that go on behind P. Then they have no entry
+  at P any more. That is looked at while archiving stands still, when nothing can be rebuilt.
+
+Whatever ends it in the middle leaves a policy that is still marked as folding, and it is done anew; arms that are there
+already, of an earlier life of the policy, or put in place just before the end, are replaced.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.learning.store_archive_fold import Folded, fold_archive, reset_arms
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_stream import LogReader
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore, finish
+from storage.keys import Keys
+from storage.locks import ARCHIVER_LOCK
+
+TELL_S = 0.3
+"""How often progress is noted."""
+
+
+class WarmStarter:
+    """Makes policies warm. Several may try: one does it."""
+
+    def __init__(
+        self, engine: AsyncEngine, reader: LogReader, arms: ArmStore, keys: Keys, roster: Roster
+    ) -> None:
+        self._store = PolicyStore(engine)
+        self._archive = ArchiveReader(engine)
+        self._reader = reader
+        self._arms = arms
+        self._keys = keys
+        self._roster = roster
+
+    async def warm(self, key: str) -> bool:
+        """Warm ``key`` up; False if another does it, it is not wanted any more, or Redis has to be rebuilt first.
+
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable``; then it is to be done again, as after a False.
+        """
+        async with self._store.alone(key) as alone:
+            if not alone or not await self._store.begin(key):
+                return False
+            positions = await self._archive.positions()
+            if await self._reader.without(positions):
+                return False
+            folded = await self._fold(key, positions)
+            return await self._put(folded, positions)
+
+    async def _fold(self, key: str, positions: Mapping[int, str]) -> Folded:
+        spec = self._roster.spec(key)
+        total = await self._archive.observed(since_ms=spec.learn_since_ms, placements=spec.placements)
+        loop = asyncio.get_running_loop()
+        told_s = loop.time()
+        await self._store.progress(key, 0, total)
+
+        async def tell(read: int) -> None:
+            nonlocal told_s
+            if loop.time() - told_s >= TELL_S:
+                await self._store.progress(key, read, max(total, read))
+                told_s = loop.time()
+
+        return await fold_archive(self._archive, self._roster, key, positions, tell)
+
+    async def _put(self, folded: Folded, positions: Mapping[int, str]) -> bool:
+        async with self._store.held(folded.key, "folding", ARCHIVER_LOCK) as connection:
+            if connection is None:
+                return False
+            archived = await self._archive.positions()
+            if archived.keys() - positions.keys() or await self._reader.without(positions):
+                return False  # nobody knows whether the streams still hold all that came after
+            if not await reset_arms(self._arms, self._archive, self._keys, folded, positions):
+                return False
+            await finish(connection, folded.key, folded.read)
+            return True

@@ -1,0 +1,154 @@
+"""Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from decisioning.contact.history import KINDS, Contact, member
+from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.log.ports import Archive, DecisionLog
+from decisioning.log.records import Decided, Outcome, outcome_fields, taken_back
+from decisioning.log.store_redis import NO_CONTACTS, Contacts
+from decisioning.model.entities import FOREVER_MS
+from storage.errors import RedisUnavailable
+
+SKEW_MS = 300_000
+"""How far the clock that told the time of an outcome may be from ours. An outcome of now is taken by any clock."""
+
+Status = Literal["recorded", "duplicate", "late"]
+OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
+_STATUSES: Mapping[str, Status] = {"recorded": "recorded", "duplicate": "duplicate", "late": "late"}
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A validated outcome; ``at_ms`` is when it happened (Unix ms), ``None`` for now."""
+
+    decision_id: str
+    offer_id: str
+    outcome: str
+    value: float | None = None
+    at_ms: int | None = None
+
+
+class FeedbackService:
+    """Records outcomes. When ``record`` returns, the outcome is in the log."""
+
+    def __init__(self, decision_log: DecisionLog, archive: Archive, clock_ms: Callable[[], int]) -> None:
+        self._log = decision_log
+        self._archive = archive
+        self._clock_ms = clock_ms
+
+    async def record(self, feedback: Feedback) -> Status:
+        """Record one outcome.
+
+        Raises
+        ------
+        NotFound
+            If there is no such decision.
+        Invalid
+            If the offer was not in it, or the time is impossible.
+        Conflict
+            If the opposite outcome is already recorded.
+        RedisUnavailable, PostgresUnavailable
+            If it could not be stored. It may be sent again as often as needed.
+        """
+        now_ms = self._clock_ms()
+        at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
+        if at_ms > now_ms + SKEW_MS:
+            raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
+        bucket = await self._log.bucket_of(feedback.decision_id)
+        if bucket is None:
+            return await self._archived(feedback, at_ms, now_ms)
+        status, detail = await self._log.feedback(
+            bucket,
+            feedback.decision_id,
+            feedback.offer_id,
+            feedback.outcome,
+            feedback.value,
+            at_ms,
+            now_ms,
+            SKEW_MS if feedback.at_ms is not None else FOREVER_MS,
+        )
+        if status == "unknown":
+            return await self._archived(feedback, at_ms, now_ms)
+        if status == "not_offered":
+            raise _not_offered(feedback)
+        if status == "contradicts":
+            raise _contradicts(feedback, detail)
+        if status == "too_early":
+            raise _too_early()
+        return _STATUSES[status]
+
+    async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
+        """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
+        decided = await self._archive.decision(feedback.decision_id)
+        outcomes = [] if decided is None else await self._archive.outcomes(feedback.decision_id)
+        if decided is None or taken_back(decided, outcomes):
+            raise NotFound("decision", feedback.decision_id)
+        header = decided.header
+        numbers = {o["offer_id"]: n for o, n in zip(header["offers"], header["numbers"], strict=True)}
+        if feedback.offer_id not in numbers:
+            raise _not_offered(feedback)
+        if now_ms <= header["until_ms"]:
+            # Redis lost it and it is being restored; taking the outcome now could count it twice.
+            raise RedisUnavailable("the decision is being restored; send the outcome again")
+        earlier = {o.outcome for o in outcomes if o.offer_id == feedback.offer_id}
+        if feedback.outcome in earlier:
+            return "duplicate"
+        if OPPOSITE.get(feedback.outcome) in earlier:
+            raise _contradicts(feedback, OPPOSITE[feedback.outcome])
+        if feedback.at_ms is not None and at_ms < header["decided_at_ms"] - SKEW_MS:
+            raise _too_early()
+        outcome = Outcome(
+            bucket=decided.bucket,
+            position="",
+            decision_id=decided.decision_id,
+            decided_at_ms=header["decided_at_ms"],
+            offer_id=feedback.offer_id,
+            offer=numbers[feedback.offer_id],
+            outcome=feedback.outcome,
+            value=feedback.value,
+            at_ms=at_ms,
+            recorded_ms=now_ms,
+            late=True,
+            reward=None,
+            prior=float("nan"),
+            policy=f"{header['policy']['name']}@{header['policy']['version']}",
+            placement=header["placement"],
+        )
+        mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
+        contacts = _contacts(decided, outcome, earlier)
+        fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)], contacts)
+        return "late" if fresh else "duplicate"
+
+
+def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> Contacts:
+    """The contacts of an outcome that came when the decision had left Redis."""
+    contact = decided.header.get("contact")
+    if contact is None or "withdrawn" in earlier:
+        return NO_CONTACTS
+    offers = [offer["offer_id"] for offer in decided.header["offers"]]
+    group, goal, counts = contact["offers"][offers.index(outcome.offer_id)]
+    at_ms = min(outcome.at_ms, outcome.recorded_ms)
+    kinds = [outcome.outcome]
+    if "released" in earlier and counts:
+        kinds.append("decided")
+    members = []
+    for kind in kinds:
+        letter = KINDS[kind] if counts else KINDS[kind].upper()
+        seen = Contact(outcome.offer, at_ms, group, goal, letter, decided.header["channel"])
+        members.append((at_ms, member(seen, decided.decision_id)))
+    return Contacts(decided.header["customer_id"], contact["keep_ms"], members)
+
+
+def _not_offered(feedback: Feedback) -> Invalid:
+    return Invalid("offer_id", f"{feedback.offer_id!r} was not among the offers of this decision")
+
+
+def _too_early() -> Invalid:
+    return Invalid("occurred_at", "lies before the decision; send the time at which the outcome happened")
+
+
+def _contradicts(feedback: Feedback, earlier: str) -> Conflict:
+    return Conflict(f"{feedback.offer_id!r} was already {earlier} in this decision; the first answer counts")

@@ -1,0 +1,140 @@
+"""History: decisions that somebody else made, appended to the log, so that arms start warm."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+
+from decisioning.log.ports import DecisionLog
+from decisioning.log.records import Outcome, header_bytes, outcome_fields, policy_of
+from decisioning.model.deciders import HISTORY
+from storage.keys import Keys
+
+PLACEMENT = "history"
+AT_ONCE = 200
+_REWARDS = {"accepted": 1.0, "rejected": 0.0, "expired": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """One row of history: an offer that somebody chose, and what came of it. Times in Unix milliseconds."""
+
+    customer_id: str
+    offer_id: str
+    decided_at_ms: int
+    outcome: str
+    occurred_at_ms: int
+    value: float | None
+    placement: str | None
+    propensity: float
+
+    @property
+    def decision_id(self) -> str:
+        """The same row has the same id, so importing a file twice counts once."""
+        text = (
+            f"{self.customer_id}\x00{self.offer_id}\x00{self.decided_at_ms}\x00{self.placement or PLACEMENT}"
+        )
+        return f"past-{blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
+class KnownIds(Protocol):
+    """Tells which decisions are archived. Raises ``PostgresUnavailable``."""
+
+    async def known(self, decision_ids: Collection[str]) -> set[str]: ...
+
+
+class HistoryImporter:
+    """Appends past decisions with their outcomes.
+
+    Their selection probability is not known and is logged as null, so evaluation leaves them out; learning does not.
+    """
+
+    def __init__(
+        self,
+        decision_log: DecisionLog,
+        archive: KnownIds,
+        keys: Keys,
+        numbers: Mapping[str, int],
+        catalog_version: int,
+    ) -> None:
+        self._log = decision_log
+        self._archive = archive
+        self._keys = keys
+        self._numbers = numbers
+        self._catalog_version = catalog_version
+
+    async def append(self, rows: Sequence[PastDecision]) -> int:
+        """Append rows in their order; returns how many were new.
+
+        Raises
+        ------
+        RedisUnavailable, PostgresUnavailable
+            If a store does not answer; the same rows may be appended again.
+        """
+        new = 0
+        for start in range(0, len(rows), AT_ONCE):
+            part = rows[start : start + AT_ONCE]
+            known = await self._archive.known([row.decision_id for row in part])
+            done = await asyncio.gather(*(self._one(row) for row in part if row.decision_id not in known))
+            new += sum(done)
+        return new
+
+    async def _one(self, row: PastDecision) -> bool:
+        bucket = self._keys.bucket(row.customer_id)
+        number = self._numbers[row.offer_id]
+        placement = row.placement or PLACEMENT
+        header = {
+            "decision_id": row.decision_id,
+            "customer_id": row.customer_id,
+            "placement": placement,
+            "channel": None,
+            "presentation": "implicit",
+            "policy": policy_of(HISTORY),
+            "control": False,
+            "catalog_version": self._catalog_version,
+            "epoch": 0,
+            "decided_at_ms": row.decided_at_ms,
+            "until_ms": row.occurred_at_ms,
+            "context": {},
+            "limit": None,
+            "slots": 1,
+            "offers": [
+                {
+                    "offer_id": row.offer_id,
+                    "rank": 1,
+                    "score": None,
+                    "factors": None,
+                    "probability": None,
+                    "treatment": None,
+                }
+            ],
+            "numbers": [number],
+            "degraded": [],
+            "feedback_until": None,
+            "source": "history",
+        }
+        outcome = Outcome(
+            bucket=bucket,
+            position="",
+            decision_id=row.decision_id,
+            decided_at_ms=row.decided_at_ms,
+            offer_id=row.offer_id,
+            offer=number,
+            outcome=row.outcome,
+            value=row.value,
+            at_ms=row.occurred_at_ms,
+            recorded_ms=row.occurred_at_ms,
+            late=False,
+            reward=_REWARDS[row.outcome],
+            prior=row.propensity,
+            policy=HISTORY,
+            placement=placement,
+        )
+        decided: list[str | bytes] = [
+            *("t", "decided", "id", row.decision_id, "h", header_bytes(header)),
+            *("c", np.array([number], "<u4").tobytes(), "x", np.array([row.propensity], "<f4").tobytes()),
+        ]
+        return await self._log.append(bucket, row.decision_id, [decided, outcome_fields(outcome)])

@@ -1,0 +1,79 @@
+"""A decision's record: from Redis while it waits, from Postgres once it is archived."""
+
+import math
+from typing import Any
+
+from decisioning.log.ports import Archive, DecisionLog
+from decisioning.log.records import Decided, Header, Outcome, in_order, parse_header, taken_back
+from storage.errors import PostgresUnavailable, RedisUnavailable
+
+
+async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archive) -> dict[str, Any] | None:
+    """The logged record with outcomes; ``None`` if there is none.
+
+    Archived records also tell their candidates; ``archived`` says whether this one is. Raises
+    ``PostgresUnavailable`` or ``RedisUnavailable`` if it cannot be told whether there is one.
+    """
+    failure: Exception | None = None
+    try:
+        decided = await archive.decision(decision_id)
+        if decided is not None:
+            return _archived(decided, await archive.outcomes(decision_id))
+    except PostgresUnavailable as error:
+        failure = error
+    try:
+        bucket = await decision_log.bucket_of(decision_id)
+        fields = {} if bucket is None else await decision_log.waiting(bucket, decision_id)
+    except RedisUnavailable as error:
+        failure = error
+        fields = {}
+    if "h" in fields:
+        return _waiting(fields)
+    if failure is not None:
+        raise failure
+    return None
+
+
+async def archived_answer(decision_id: str, archive: Archive) -> Header | None:
+    """The header of an answer that has left Redis; ``None`` if there is none, or if it could not be delivered.
+
+    Raises ``PostgresUnavailable``.
+    """
+    decided = await archive.decision(decision_id)
+    if decided is None:
+        return None
+    outcomes = await archive.outcomes(decision_id)
+    return None if taken_back(decided, outcomes) else in_order(decided.header)
+
+
+def _archived(decided: Decided, outcomes: list[Outcome]) -> dict[str, Any]:
+    priors = [None if math.isnan(p) else p for p in decided.priors.tolist()]
+    return decided.header | {
+        "archived": True,
+        "log": {"bucket": decided.bucket, "position": decided.position},
+        "candidates": [
+            {"number": number, "prior": prior}
+            for number, prior in zip(decided.candidates.tolist(), priors, strict=True)
+        ],
+        "outcomes": [
+            {
+                "offer_id": o.offer_id,
+                "outcome": o.outcome,
+                "value": o.value,
+                "occurred_at_ms": o.at_ms,
+                "recorded_at_ms": o.recorded_ms,
+                "late": o.late,
+                "reward": o.reward,
+            }
+            for o in outcomes
+        ],
+    }
+
+
+def _waiting(fields: dict[str, bytes]) -> dict[str, Any]:
+    outcomes = []
+    for name, value in fields.items():
+        if name.startswith("r:"):
+            _, offer_id, outcome = name.split(":")
+            outcomes.append({"offer_id": offer_id, "outcome": outcome, "recorded_at_ms": int(value)})
+    return parse_header(fields["h"]) | {"archived": False, "outcomes": outcomes}

@@ -1,0 +1,60 @@
+"""What services need of the log. The stores implement these."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.log.records import Decided, Header, Outcome
+from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
+from decisioning.model.selection import Selection
+from profiles.customer import Customer
+
+
+class DecisionLog(Protocol):
+    """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
+
+    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
+
+    def decide(
+        self,
+        header: Header,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None = None,
+    ) -> "asyncio.Task[DecideReply]": ...
+
+    async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None: ...
+
+    async def bucket_of(self, decision_id: str) -> int | None: ...
+
+    async def feedback(
+        self,
+        bucket: int,
+        decision_id: str,
+        offer_id: str,
+        outcome: str,
+        value: float | None,
+        at_ms: int,
+        now_ms: int,
+        skew_ms: int,
+    ) -> tuple[str, str]: ...
+
+    async def append(
+        self,
+        bucket: int,
+        mark: str,
+        records: Sequence[Sequence[str | bytes]],
+        contacts: Contacts = NO_CONTACTS,
+    ) -> bool: ...
+
+    async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]: ...
+
+
+class Archive(Protocol):
+    """The log's archived part. Methods raise ``PostgresUnavailable`` if Postgres does not answer."""
+
+    async def decision(self, decision_id: str) -> Decided | None: ...
+
+    async def outcomes(self, decision_id: str) -> list[Outcome]: ...

@@ -1,0 +1,329 @@
+"""The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.log.records import Decided, Identity, Outcome
+from decisioning.log.store_rows import (
+    decision_of_row,
+    decision_row,
+    ms_of,
+    outcome_of_row,
+    outcome_row,
+    time_of,
+)
+from decisioning.log.store_sql import (
+    DECISION_COLUMNS,
+    INSERT_DECISIONS,
+    INSERT_OUTCOMES,
+    OUTCOME_COLUMNS,
+    STAGING,
+    partition_statements,
+)
+from decisioning.log.store_stream import Batch
+from decisioning.model.position import order
+from storage.errors import PostgresUnavailable
+from storage.locks import ARCHIVER_LOCK
+from storage.postgres import transaction
+
+SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
+
+AT_ONCE = 500
+"""Rows that are made into outcomes at once: other tasks wait for so long."""
+
+NOWHERE: Mapping[int, str] = MappingProxyType({})
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Archiver:
+    """Writes batches of the log on a connection of its own, with COPY.
+
+    Several may run: they take turns.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection | None = None
+        self._months: set[str] = set()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.terminate()
+
+    async def positions(self) -> dict[int, str]:
+        """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
+        try:
+            connection = await self._connected()
+            return await _positions(connection)
+        except DRIVER_ERRORS as error:
+            await self.close()
+            raise PostgresUnavailable(f"postgres did not answer: {error}") from error
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Mapping[int, str] | None]:
+        """The right to archive, of which there is one, with the archived positions; ``None`` if somebody else has it.
+
+        Streams are read during the turn, so a rebuild, which takes the same right, cannot change them in between. What
+        is written becomes durable with the end of the turn, all or nothing.
+
+        Raises
+        ------
+        PostgresUnavailable
+            If Postgres does not answer; whether the turn's writing was kept is then not known, and found by the next.
+        """
+        try:
+            connection = await self._connected()
+            async with connection.transaction():
+                if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK):
+                    yield await _positions(connection)
+                else:
+                    yield None
+        except DRIVER_ERRORS as error:
+            self._months.clear()
+            await self.close()
+            raise PostgresUnavailable(f"postgres did not take the batch: {error}") from error
+
+    async def write(self, batch: Batch) -> None:
+        """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
+        connection = self._connection
+        assert connection is not None
+        for month in {time_of(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
+            await self._partition(connection, month)
+        await self._copy(connection, batch)
+        await connection.execute(
+            "INSERT INTO archived SELECT * FROM unnest($1::smallint[], $2::text[])"
+            " ON CONFLICT (bucket) DO UPDATE SET position = excluded.position",
+            list(batch.last.keys()),
+            list(batch.last.values()),
+        )
+
+    async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, str]]) -> None:
+        """Keep ``(epoch, bucket, position)`` of folds. Raises ``PostgresUnavailable``."""
+        try:
+            connection = await self._connected()
+            await connection.execute(
+                "INSERT INTO folds SELECT $1, * FROM unnest($2::bigint[], $3::smallint[], $4::text[])"
+                " ON CONFLICT DO NOTHING",
+                policy,
+                [m[0] for m in moves],
+                [m[1] for m in moves],
+                [m[2] for m in moves],
+            )
+        except DRIVER_ERRORS as error:
+            await self.close()
+            raise PostgresUnavailable(f"postgres did not take the folds: {error}") from error
+
+    async def last_fold(self, policy: str) -> int:
+        """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
+        try:
+            connection = await self._connected()
+            return int(
+                await connection.fetchval(
+                    "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy
+                )
+            )
+        except DRIVER_ERRORS as error:
+            await self.close()
+            raise PostgresUnavailable(f"postgres did not answer: {error}") from error
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._url, timeout=2, command_timeout=30, server_settings=SESSION
+            )
+            for statement in STAGING:
+                await self._connection.execute(statement)
+        return self._connection
+
+    async def _partition(self, connection: asyncpg.Connection, month: datetime) -> None:
+        name = f"{month:%Y_%m}"
+        if name not in self._months:
+            for statement in partition_statements(month):
+                await connection.execute(statement)
+            self._months.add(name)
+
+    @staticmethod
+    async def _copy(connection: asyncpg.Connection, batch: Batch) -> None:
+        if batch.decided:
+            await connection.copy_records_to_table(
+                "stage_decisions", records=[decision_row(d) for d in batch.decided], columns=DECISION_COLUMNS
+            )
+            await connection.execute(INSERT_DECISIONS)
+        if batch.outcomes:
+            await connection.copy_records_to_table(
+                "stage_outcomes", records=[outcome_row(o) for o in batch.outcomes], columns=OUTCOME_COLUMNS
+            )
+            await connection.execute(INSERT_OUTCOMES)
+
+
+async def _positions(connection: asyncpg.Connection) -> dict[int, str]:
+    rows = await connection.fetch("SELECT bucket, position FROM archived")
+    return {row["bucket"]: row["position"] for row in rows}
+
+
+class ArchiveReader:
+    """Reads the archived log."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def decision(self, decision_id: str) -> Decided | None:
+        """A decision as logged; ``None`` if it is not archived. Raises ``PostgresUnavailable``.
+
+        Of several under one id the last one: a caller may ask again after an answer that was taken back.
+        """
+        async with transaction(self._engine) as connection:
+            row = (
+                await connection.execute(
+                    text(
+                        "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
+                        " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1"
+                    ),
+                    {"id": decision_id},
+                )
+            ).first()
+        return None if row is None else decision_of_row(row)
+
+    async def known(self, decision_ids: Collection[str]) -> set[str]:
+        """Which of these decisions are archived. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)")
+            return {row.decision_id for row in await connection.execute(query, {"ids": list(decision_ids)})}
+
+    async def among(self, decision_ids: Collection[str]) -> set[Identity]:
+        """The identities of all that is archived of these decisions. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(
+                text(
+                    "SELECT decision_id, decided_at, NULL AS offer_id, NULL AS outcome FROM decisions"
+                    " WHERE decision_id = ANY(:ids) UNION ALL"
+                    " SELECT decision_id, decided_at, offer_id, outcome FROM outcomes WHERE decision_id = ANY(:ids)"
+                ),
+                {"ids": list(decision_ids)},
+            )
+            return {(r.decision_id, ms_of(r.decided_at), r.offer_id, r.outcome) for r in rows}
+
+    async def positions(self) -> dict[int, str]:
+        """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(text("SELECT bucket, position FROM archived"))
+            return {row.bucket: row.position for row in rows}
+
+    async def last_fold(self, policy: str) -> int:
+        """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy")
+            return int(await connection.scalar(query, {"policy": policy}) or 0)
+
+    async def outcomes(self, decision_id: str) -> list[Outcome]:
+        """All outcomes of a decision, in the order of the log. Raises ``PostgresUnavailable``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(
+                text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"),
+                {"id": decision_id},
+            )
+            return [outcome_of_row(row) for row in rows]
+
+    async def observations(
+        self, up_to: Mapping[int, str] | None = None, *, since_ms: int = 0, placements: Collection[str] = ()
+    ) -> AsyncIterator[list[Outcome]]:
+        """All outcomes that teach, in batches, in no particular order (arms are sums).
+
+        ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
+        ``since_ms``: only those of decisions from then on. ``placements``: only those of these, if any are given.
+        """
+        where, values = _teaching(since_ms, placements)
+        async for outcomes in self._batches(where, values):
+            yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
+
+    async def in_order(
+        self,
+        up_to: Mapping[int, str],
+        *,
+        behind: Mapping[int, str] = NOWHERE,
+        since_ms: int = 0,
+        placements: Collection[str] = (),
+    ) -> AsyncIterator[list[Outcome]]:
+        """As ``observations``, in the order of ``learning.in_order``; only what lies behind ``behind``."""
+        where, values = _teaching(since_ms, placements)
+        async for outcomes in self._batches(f"{where} ORDER BY {_IN_ORDER}", values):
+            yield [o for o in outcomes if _before(o, up_to) and not _before(o, behind)]
+
+    async def _batches(self, where: str, values: Mapping[str, Any]) -> AsyncIterator[list[Outcome]]:
+        async with transaction(self._engine) as connection:
+            # Both are needed: the option makes a cursor on the server, the size cuts what comes from it.
+            stream = await connection.stream(
+                text(f"SELECT * FROM outcomes WHERE {where}"),
+                values,
+                execution_options={"yield_per": AT_ONCE},
+            )
+            async for rows in stream.partitions(AT_ONCE):
+                yield [outcome_of_row(row) for row in rows]
+
+    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]:
+        """The folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""
+        async with transaction(self._engine) as connection:
+            query = text(
+                "SELECT epoch, bucket, position FROM folds"
+                " WHERE policy = :policy AND epoch > :first AND epoch <= :last ORDER BY epoch, bucket"
+            )
+            rows = await connection.execute(query, {"policy": policy, "first": first, "last": last})
+            return [(row.epoch, row.bucket, row.position) for row in rows]
+
+    async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
+        """How many outcomes ``observations`` gives. Raises ``PostgresUnavailable``."""
+        where, values = _teaching(since_ms, placements)
+        async with transaction(self._engine) as connection:
+            return int(
+                await connection.scalar(text(f"SELECT count(*) FROM outcomes WHERE {where}"), values) or 0
+            )
+
+    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None:
+        """What had been folded into a policy's arms at ``epoch``; ``None`` if that epoch is not archived."""
+        async with transaction(self._engine) as connection:
+            if not await connection.scalar(
+                text("SELECT 1 FROM folds WHERE policy = :policy AND epoch = :epoch LIMIT 1"),
+                {"policy": policy, "epoch": epoch},
+            ):
+                return None
+            rows = await connection.execute(
+                text(
+                    "SELECT DISTINCT ON (bucket) bucket, position FROM folds"
+                    " WHERE policy = :policy AND epoch <= :epoch ORDER BY bucket, epoch DESC"
+                ),
+                {"policy": policy, "epoch": epoch},
+            )
+            return {row.bucket: row.position for row in rows}
+
+
+_IN_ORDER = (
+    "at_ms, bucket, split_part(position, '-', 1)::bigint, split_part(position, '-', 2)::bigint, offer_no,"
+    ' outcome COLLATE "C"'
+)
+
+
+def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The condition of ``observations``, and its values."""
+    where = "reward IS NOT NULL AND NOT late"
+    values: dict[str, Any] = {}
+    if since_ms:
+        where += " AND decided_at >= :since"
+        values["since"] = time_of(since_ms)
+    if placements:
+        where += " AND placement = ANY(:placements)"
+        values["placements"] = [*placements]
+    return where, values
+
+
+def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
+    limit = up_to.get(outcome.bucket)
+    return limit is not None and order(outcome.position) <= order(limit)

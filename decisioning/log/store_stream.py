@@ -1,0 +1,167 @@
+"""The log's other side: what background jobs read, fold, expire and trim."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from decisioning.log.records import Decided, Outcome, parse_entry
+from decisioning.model.position import START
+from storage.keys import Keys
+from storage.redis import redis_errors
+
+
+@dataclass(slots=True)
+class Batch:
+    """Entries of several buckets: the last position of each, and what they say."""
+
+    last: dict[int, str] = field(default_factory=dict)
+    decided: list[Decided] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.decided) + len(self.outcomes)
+
+
+class LogReader:
+    """Reads the streams of all buckets."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+        self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
+
+    async def read(
+        self, positions: Mapping[int, str], *, count: int, block_ms: int | None, decisions: bool
+    ) -> Batch:
+        """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
+
+        Waits up to ``block_ms`` for something to come. ``decisions=False`` leaves decisions unparsed and out.
+
+        Raises
+        ------
+        RedisUnavailable
+            If Redis does not answer.
+        LogCodecError
+            If an entry cannot be read.
+        """
+        streams = {self._keys.log(b): positions.get(b, START) for b in range(self._keys.buckets)}
+        async with redis_errors():
+            reply = await self._redis.xread(streams, count=count, block=block_ms)
+        batch = Batch()
+        for key, entries in reply or []:
+            bucket = self._buckets[key]
+            for position, fields in entries:
+                kind = fields[b"t"]
+                if kind == b"start" or (kind == b"decided" and not decisions):
+                    continue
+                parsed = parse_entry(bucket, position.decode(), fields)
+                if isinstance(parsed, Decided):
+                    batch.decided.append(parsed)
+                else:
+                    batch.outcomes.extend(parsed)
+            batch.last[bucket] = entries[-1][0].decode()
+        return batch
+
+    async def last_positions(self) -> dict[int, str]:
+        """The last position that each bucket's stream has given out; missing if there is no stream."""
+        return {bucket: last for bucket in range(self._keys.buckets) if (last := await self._last(bucket))}
+
+    async def _last(self, bucket: int) -> str | None:
+        async with redis_errors():
+            if not await self._redis.exists(self._keys.log(bucket)):
+                return None
+            info = await self._redis.xinfo_stream(self._keys.log(bucket))
+        return str(info["last-generated-id"].decode())
+
+    async def ends(self) -> dict[int, str]:
+        """The position of the last entry of each bucket that has one; quicker than ``last_positions``."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.xrevrange(self._keys.log(bucket), count=1)
+            replies = await pipe.execute()
+        return {bucket: entries[0][0].decode() for bucket, entries in enumerate(replies) if entries}
+
+    async def without(self, positions: Mapping[int, str]) -> set[int]:
+        """The buckets whose stream has no entry at the given position.
+
+        The entry at the archived position is kept by ``trim`` until a later one is archived, so a stream without it
+        has lost its end.
+        """
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, position in positions.items():
+                pipe.xrange(self._keys.log(bucket), position, position)
+            replies = await pipe.execute()
+        return {bucket for bucket, entries in zip(positions, replies, strict=True) if not entries}
+
+    async def whole(self, bucket: int) -> tuple[str, list[tuple[str, Decided | list[Outcome]]]]:
+        """The last position that a bucket's stream has given out, and its entries by position up to there."""
+        last = await self._last(bucket)
+        if last is None:
+            return START, []
+        async with redis_errors():
+            entries = await self._redis.xrange(self._keys.log(bucket), "-", last)
+        return last, [
+            (position.decode(), parse_entry(bucket, position.decode(), fields))
+            for position, fields in entries
+            if fields[b"t"] != b"start"
+        ]
+
+    async def resume(self, bucket: int, last: str, position: str, keep: Sequence[str]) -> bool:
+        """Make a stream go on behind ``position``, with those of its entries that are named in ``keep``.
+
+        False, and nothing changed, if ``last`` is not the last position that the stream has given out.
+        """
+        async with redis_errors():
+            reply = await self._redis.fcall("nb_resume", 1, self._keys.log(bucket), last, position, *keep)
+        return bool(reply == b"ok")
+
+    async def trim(self, positions: Mapping[int, str]) -> None:
+        """Forget entries before ``positions``."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, position in positions.items():
+                pipe.xtrim(self._keys.log(bucket), minid=position, approximate=True)
+            await pipe.execute()
+
+    async def due(self, now_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Decisions whose reward window is over: ``(bucket, decision id)``, at most ``limit`` a bucket."""
+        return await self._due(self._keys.pending, f"({now_ms}", limit)
+
+    async def unconfirmed(self, now_ms: int, limit: int) -> list[tuple[int, str]]:
+        """Decisions of which nobody said in time that they were presented, as for ``due``."""
+        return await self._due(self._keys.unconfirmed, str(now_ms), limit)
+
+    async def _due(self, key_of: Callable[[int], str], until: str, limit: int) -> list[tuple[int, str]]:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.zrange(key_of(bucket), "-inf", until, byscore=True, offset=0, num=limit)
+            replies = await pipe.execute()
+        return [(bucket, name.decode()) for bucket, names in enumerate(replies) for name in names]
+
+    async def release(self, due: Sequence[tuple[int, str]], now_ms: int) -> int:
+        """Give back what unconfirmed decisions reserved; returns how many gave something back by this call."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, name in due:
+                keys = (
+                    self._keys.decision(bucket, name),
+                    self._keys.log(bucket),
+                    self._keys.unconfirmed(bucket),
+                    self._keys.contacts(bucket),
+                )
+                pipe.fcall("nb_release", len(keys), *keys, name, now_ms)
+            return sum(reply == b"released" for reply in await pipe.execute())
+
+    async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
+        """Close decisions; returns how many were closed by this call."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket, name in due:
+                keys = (
+                    self._keys.decision(bucket, name),
+                    self._keys.log(bucket),
+                    self._keys.pending(bucket),
+                    self._keys.unconfirmed(bucket),
+                    self._keys.contacts(bucket),
+                )
+                pipe.fcall("nb_expire", len(keys), *keys, name, now_ms, grace_ms)
+            return sum(reply == b"expired" for reply in await pipe.execute())

@@ -1,0 +1,102 @@
+"""Which policies decide in a placement, for which share of its customers. Plain immutable values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from decisioning.errors import Invalid
+from decisioning.model.entities import Placement
+
+ControlKind = Literal["random", "propensity", "no_levers", "eligibility_only"]
+CONTROL_KINDS: tuple[ControlKind, ...] = ("random", "propensity", "no_levers", "eligibility_only")
+CONTROL_POLICIES: Mapping[ControlKind, str] = {"random": "random@1", "propensity": "propensity@1"}
+"""The policies of the groups that do not decide with the champion."""
+Stage = Literal["registered", "shadow", "canary", "champion", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A policy that decides for a sticky ``share`` of the customers, since ``since_ms`` (Unix ms)."""
+
+    policy: str
+    share: float
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlGroup:
+    """A standing share of the customers who are decided for in a simpler way, to measure what the rest is worth.
+
+    ``random``: any of what is eligible and allowed. ``propensity``: by the precomputed propensities. ``no_levers``:
+    as everybody, with ``L`` taken as 1. ``eligibility_only``: as everybody, but of an offer's rules only eligibility
+    counts (consent, contact policy and capacity always do).
+    """
+
+    kind: ControlKind
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrails:
+    """When a canary is rolled back by itself.
+
+    It is worse than the champion by more than ``margin`` (in acceptance) with an always-valid test at level ``alpha``;
+    or of its decisions at least ``min_failures``, and more than ``max_failure_share``, could not be made by it because
+    it raised an error; or because it was slower than its budget. What is not accepted ``horizon_s`` after the decision
+    counts as not accepted.
+    """
+
+    alpha: float = 0.01
+    margin: float = 0.0
+    max_failure_share: float = 0.01
+    min_failures: int = 5
+    horizon_s: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The policies of a placement. Where there is none, the placement's own ``policy`` decides, at version 1.
+
+    ``champion``, ``shadows``: policies as ``name@version``. ``apprentice``: the caller's own choice is returned, and
+    the champion only learns from it. ``was``: policies that had a part before, the last one first: champions, canaries
+    that were ended, shadows that were retired.
+    ``before``: the champions that a rollback goes back to, the last one first. ``since``: since when (Unix ms) policies
+    have had their stage.
+    """
+
+    placement_id: str
+    champion: str | None = None
+    canary: Canary | None = None
+    shadows: tuple[str, ...] = ()
+    controls: tuple[ControlGroup, ...] = ()
+    apprentice: bool = False
+    guardrails: Guardrails = field(default_factory=Guardrails)
+    was: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    since: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """All policies that have a part in it now."""
+        canary = () if self.canary is None else (self.canary.policy,)
+        champion = () if self.champion is None else (self.champion,)
+        return frozenset((*champion, *canary, *self.shadows))
+
+
+def champion_of(placement: Placement, deployment: Deployment | None) -> str:
+    """The policy that decides unless another has a share, as ``name@version``."""
+    if deployment is None or deployment.champion is None:
+        return f"{placement.policy}@1"
+    return deployment.champion
+
+
+def check_shares(placement: Placement, deployment: Deployment, field: str) -> None:
+    """Raise ``Invalid`` for ``field`` if more customers are given away than there are."""
+    controls = sum(control.share for control in deployment.controls)
+    canary = 0.0 if deployment.canary is None else deployment.canary.share
+    if placement.control_share + controls + canary > 1.0 + 1e-9:
+        raise Invalid(
+            field,
+            f"the shares of {placement.placement_id!r} would be more than 1 together: control_share"
+            f" {placement.control_share:g}, control groups {controls:g}, canary {canary:g}",
+        )

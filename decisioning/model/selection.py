@@ -1,0 +1,57 @@
+"""What was selected: offers in their slots, with the exact chance of each, and what they were selected from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import FloatArray, IntArray
+from decisioning.model.entities import Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The four factors of a score, as they are returned; a factor that is switched off counts as 1."""
+
+    P: float
+    C: float
+    V: float
+    L: float
+
+    @property
+    def score(self) -> float:
+        """Their product."""
+        return self.P * self.C * self.V * self.L
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An offer in its slot, with the exact chance with which the system selected it there.
+
+    ``expected``: the policy's propensity, also where it does not count in the score.
+    """
+
+    offer: Offer
+    row: int
+    rank: int
+    factors: Factors
+    probability: float
+    prior: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen, and from what: the numbers and priors of all candidates that remained.
+
+    ``factors``: ``C`` then ``V`` of those candidates, shape ``(2, m)``; ``None`` if the catalogue tells them.
+    ``propensities``: what the policy expects of every row of the view; ``None`` if no policy was asked.
+    ``unlikely``: number and propensity of what would have run, had it not been below its minimum.
+    """
+
+    choices: tuple[Choice, ...]
+    candidates: IntArray
+    priors: NDArray[np.float32]
+    factors: FloatArray | None = None
+    propensities: FloatArray | None = None
+    unlikely: tuple[tuple[int, float], ...] = ()

@@ -1,0 +1,243 @@
+"""Registered policies in Postgres: their specifications, which never change, and what has become of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bandits.policy import PolicySpec
+from bandits.registry import ALGORITHMS, BUILT_IN, build
+from bandits.sequential_policy import learns
+from decisioning.errors import Conflict
+from decisioning.model.deciders import NOT_POLICIES
+from decisioning.policies.store_rows import (
+    IS,
+    PolicyState,
+    Registered,
+    find,
+    get,
+    insert,
+    newest,
+    note,
+    parts,
+    placements_of,
+    same,
+)
+from storage.locks import POLICIES_LOCK, WARMING_SPACE
+from storage.postgres import transaction
+
+ALWAYS = frozenset(spec.key for spec in BUILT_IN)
+
+
+class PolicyStore:
+    """Registers policies and keeps their state. All methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def register(self, spec: PolicySpec, author: str, reason: str = "") -> bool:
+        """Register a policy; False if exactly this one has been registered before.
+
+        Raises
+        ------
+        UnknownPolicy, PolicyParameterError
+            If it cannot be built.
+        Conflict
+            If another specification has this name and version: versions are immutable; or the name is one of ours.
+        """
+        has_arms = await _checked(spec)
+        async with self._writing() as connection:
+            return await insert(connection, spec, has_arms, author, reason)
+
+    async def register_next(self, spec: PolicySpec, author: str, reason: str = "") -> tuple[PolicySpec, bool]:
+        """Register under the next version of the name, unless the newest one says the same. Raises as ``register``."""
+        has_arms = await _checked(spec)
+        async with self._writing() as connection:
+            last = await newest(connection, spec.name)
+            if last is not None and last.state != "retired" and same(last, spec):
+                return replace(spec, version=last.version), False
+            numbered = replace(spec, version=1 if last is None else last.version + 1)
+            return numbered, await insert(connection, numbered, has_arms, author, reason)
+
+    async def all(self) -> list[Registered]:
+        """All policies that were ever registered, by name and version."""
+        async with transaction(self._engine) as connection:
+            return await find(connection, "ORDER BY name, version")
+
+    async def versions(self, name: str) -> list[Registered]:
+        """All versions of a policy, in their order."""
+        return [policy for policy in await self.all() if policy.name == name]
+
+    async def get(self, key: str) -> Registered:
+        """The policy ``name@version``. Raises ``NotFound``."""
+        async with transaction(self._engine) as connection:
+            return await get(connection, key)
+
+    async def states(self) -> dict[str, PolicyState]:
+        """The state of each policy, by ``name@version``."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(text("SELECT name, version, state FROM policies"))
+            return {f"{row.name}@{row.version}": row.state for row in rows}
+
+    async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
+        """The stored specifications of some policies."""
+        query = text(
+            "SELECT name, version, spec AS body FROM policies WHERE name || '@' || version = ANY(:keys)"
+        ).columns(body=JSONB)
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(query, {"keys": list(keys)})
+            return {f"{row.name}@{row.version}": row.body for row in rows}
+
+    async def learning(self) -> list[str]:
+        """The policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
+        async with transaction(self._engine) as connection:
+            query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
+            return [f"{row.name}@{row.version}" for row in await connection.execute(text(query))]
+
+    async def retire(self, key: str, author: str, reason: str = "") -> bool:
+        """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.
+
+        Raises
+        ------
+        NotFound
+            If there is no such policy.
+        Conflict
+            If a placement uses it, or it is built in.
+        """
+        _not_built_in(key)
+        async with self._writing() as connection:
+            found = await get(connection, key)
+            if found.state == "retired":
+                return False
+            if used := await placements_of(connection, key):
+                raise Conflict(
+                    f"{key} is in use in {', '.join(used)}; take it out there first (stage 'retired')"
+                )
+            await connection.execute(
+                text(f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {IS}"),
+                parts(key),
+            )
+            await note(connection, key, "retired", author, reason)
+            return True
+
+    async def revive(self, key: str, author: str, reason: str = "") -> bool:
+        """Take a retired policy back; it starts warm again. False if it is not retired.
+
+        Raises
+        ------
+        NotFound
+            If there is no such policy.
+        Conflict
+            If it is built in.
+        """
+        _not_built_in(key)
+        async with self._writing() as connection:
+            found = await get(connection, key)
+            if found.state != "retired":
+                return False
+            state = "registered" if learns(await asyncio.to_thread(build, found.spec)) else "live"
+            await connection.execute(
+                text(
+                    "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
+                    f" folded = 0, total = 0 WHERE {IS}"
+                ),
+                {**parts(key), "state": state},
+            )
+            await note(connection, key, "revived", author, reason)
+            return True
+
+    @asynccontextmanager
+    async def alone(self, key: str) -> AsyncIterator[bool]:
+        """Whether this process alone may warm ``key`` up during the block."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:key))")
+            yield bool(await connection.scalar(query, {"space": WARMING_SPACE, "key": key}))
+
+    @asynccontextmanager
+    async def held(
+        self, key: str, state: PolicyState, lock: int | None = None
+    ) -> AsyncIterator[AsyncConnection | None]:
+        """A transaction during which ``key`` stays in ``state``; ``None`` if it is not in it.
+
+        ``lock`` is an advisory lock that is waited for before.
+        """
+        async with transaction(self._engine) as connection:
+            if lock is not None:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            query = text(f"SELECT state FROM policies WHERE {IS} FOR UPDATE")
+            found = await connection.scalar(query, parts(key))
+            yield connection if found == state else None
+
+    async def begin(self, key: str) -> bool:
+        """Note that a warm start begins, anew if there was one; False if none is wanted any more."""
+        async with transaction(self._engine) as connection:
+            begun = await connection.execute(
+                text(
+                    "UPDATE policies SET state = 'folding', started_at = now(), finished_at = NULL, folded = 0,"
+                    f" total = 0, error = NULL WHERE {IS} AND state IN ('registered', 'folding', 'failed')"
+                ),
+                parts(key),
+            )
+            return bool(begun.rowcount)
+
+    async def progress(self, key: str, folded: int, total: int) -> None:
+        """Note how far a warm start has come."""
+        await self._update(key, "folded = :folded, total = :total", folded=folded, total=total)
+
+    async def fail(self, key: str, error: str) -> None:
+        """Note why a warm start failed."""
+        await self._update(key, "state = 'failed', finished_at = now(), error = :error", error=error[:1000])
+
+    async def _update(self, key: str, what: str, **values: Any) -> None:
+        """Change what is known of a policy that is to be warmed up."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                text(f"UPDATE policies SET {what} WHERE {IS} AND state IN ('registered', 'folding')"),
+                {**parts(key), **values},
+            )
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of the only one that registers, retires, or puts policies to use."""
+        async with transaction(self._engine) as connection:
+            await lock_policies(connection)
+            yield connection
+
+
+async def lock_policies(connection: AsyncConnection) -> None:
+    """Keep others from registering and retiring policies until the transaction ends."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": POLICIES_LOCK})
+
+
+async def finish(connection: AsyncConnection, key: str, folded: int) -> None:
+    """Note that a warm start has ended, in a transaction of ``held``."""
+    await connection.execute(
+        text(
+            "UPDATE policies SET state = 'live', finished_at = now(), folded = :folded, total = :folded"
+            f" WHERE {IS}"
+        ),
+        {**parts(key), "folded": folded},
+    )
+
+
+def _not_built_in(key: str) -> None:
+    if key in ALWAYS:
+        raise Conflict(f"{key} is built in: it is always there")
+
+
+async def _checked(spec: PolicySpec) -> bool:
+    """Whether the policy learns. Raises as ``PolicyStore.register``."""
+    if spec.name in ALGORITHMS:
+        raise Conflict(
+            f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
+        )
+    if spec.name in NOT_POLICIES:
+        raise Conflict(
+            f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
+        )
+    return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time

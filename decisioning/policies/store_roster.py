@@ -1,0 +1,69 @@
+"""The registered policies, fed into a process's roster while it runs."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from bandits.errors import BanditsError
+from bandits.policy import Policy, PolicySpec
+from bandits.specification import stored_spec
+from decisioning.policies.roster import Roster, make
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_rows import PolicyState
+
+log = logging.getLogger(__name__)
+
+
+class RosterFeed:
+    """Brings a roster up to date. ``states`` are those of the registered policies as last read."""
+
+    def __init__(self, store: PolicyStore, roster: Roster) -> None:
+        self.store = store
+        self._roster = roster
+        self._known: set[str] = set()
+        self.states: Mapping[str, PolicyState] = {}
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Take in what was registered and retired. Raises ``PostgresUnavailable``; then all is as before."""
+        async with self._refreshing:  # an answer that took longer must not undo a newer one
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        states = await self.store.states()
+        new = states.keys() - self._known
+        if new:
+            bodies = await self.store.bodies(new)
+            specs, made = await asyncio.to_thread(self._make, bodies)  # trying a pipeline out takes its time
+            self._roster.add(specs, made)
+            for key in new & self._roster.broken.keys():
+                log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
+            self._known |= new
+        if states != self.states:
+            self._roster.retire(key for key, state in states.items() if state == "retired")
+            self.states = states
+
+    def live(self) -> list[str]:
+        """The policies that learn and can do so here: those that are built in, and those whose warm start is done."""
+        return [key for key in self._roster.learning() if self.states.get(key, "live") == "live"]
+
+    async def learning(self) -> list[str]:
+        """All policies behind whose arms nothing may be trimmed, also those that cannot be used here.
+
+        As Postgres says now. Raises ``PostgresUnavailable``.
+        """
+        registered = await self.store.learning()
+        return sorted({*registered, *(key for key in self._roster.learning() if key not in self._known)})
+
+    def _make(
+        self, bodies: Mapping[str, Mapping[str, object]]
+    ) -> tuple[list[PolicySpec], dict[str, Policy | str]]:
+        specs = [spec for key, body in bodies.items() for spec in self._read(key, body)]
+        return specs, {spec.key: make(spec) for spec in specs}
+
+    def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
+        try:
+            return [stored_spec(body)]
+        except BanditsError as error:
+            self._roster.cannot(key, str(error))
+            return []

@@ -1,0 +1,1 @@
+"""Recovery: what a lost Redis held, rebuilt from Postgres."""

@@ -1,0 +1,166 @@
+"""Putting back what Postgres knows of decisions: contacts inside their windows, outcomes, decisions that still wait."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bandits.policy import NO_FACTS
+from decisioning.contact.history import Told, contact_facts, contacts_of, member
+from decisioning.log.records import contact_text, expected_of, facts_text, prior_text
+from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
+from decisioning.model.position import order
+from storage.keys import Keys, bucket_of_generated
+from storage.postgres import transaction
+from storage.redis import redis_errors
+
+AT_ONCE = 500
+
+_DECISIONS = """
+SELECT d.decision_id, d.decided_at, d.header, d.candidates, d.priors,
+    coalesce((
+        SELECT min(x.outcome) FROM outcomes x
+        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
+    ), 'open') AS state
+FROM decisions d
+WHERE d.header ->> 'source' = 'live'
+    AND (
+        (d.header ->> 'until_ms')::bigint > :until_ms
+        OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms
+        OR (d.decision_id, d.decided_at) IN (
+            SELECT x.decision_id, x.decided_at FROM outcomes x
+            WHERE x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+                AND least(x.at_ms, x.recorded_ms) > :contacts_from_ms
+        )
+    )
+"""
+
+_OUTCOMES = """
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position FROM outcomes
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('expired', 'withdrawn')
+"""
+
+
+class DecisionRestorer:
+    """Works beside a running system: what is in Redis already is completed, never replaced."""
+
+    def __init__(self, engine: AsyncEngine, redis: "Redis", keys: Keys) -> None:
+        self._engine = engine
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def restore(self, now_ms: int, history_ms: int) -> int:
+        """Put everything back; returns how many decisions were missing.
+
+        ``history_ms`` is the longest contact window. Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+        """
+        restored = 0
+        async with transaction(self._engine) as connection:
+            rows = await connection.stream(
+                text(_DECISIONS).columns(header=JSONB),
+                {"contacts_from_ms": now_ms - history_ms, "until_ms": now_ms - GRACE_MS},
+                execution_options={"yield_per": AT_ONCE},
+            )
+            async for part in rows.partitions(AT_ONCE):
+                outcomes = await _outcomes(connection, [row.decision_id for row in part])
+                restored += await self._put_back(part, outcomes, now_ms, history_ms)
+        return restored
+
+    async def _put_back(
+        self, rows: Sequence[Any], outcomes: Mapping[Any, Sequence[Any]], now_ms: int, history_ms: int
+    ) -> int:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for row in rows:
+                header = row.header
+                bucket = self._keys.bucket(header["customer_id"])
+                if row.state == "open" and bucket_of_generated(row.decision_id) is None:
+                    owner = f"{bucket} {header['customer_id']}"
+                    pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=OWNER_TTL_MS)
+                keys = (
+                    self._keys.decision(bucket, row.decision_id),
+                    self._keys.pending(bucket),
+                    self._keys.contact(header["customer_id"]),
+                    self._keys.withdrawal(bucket, row.decision_id),
+                    self._keys.unconfirmed(bucket),
+                )
+                found = outcomes.get((row.decision_id, row.decided_at), ())
+                pipe.fcall("nb_restore", 5, *keys, *_arguments(row, found, now_ms, history_ms))
+            return sum(reply == b"restored" for reply in await pipe.execute())
+
+
+async def _outcomes(connection: AsyncConnection, ids: list[str]) -> Mapping[Any, Sequence[Any]]:
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for row in await connection.execute(text(_OUTCOMES), {"ids": ids}):
+        found[row.decision_id, row.decided_at].append(row)
+    return found
+
+
+def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) -> list[Any]:
+    """The arguments of ``nb_restore``."""
+    header = row.header
+    is_open = row.state == "open" and header["until_ms"] > now_ms - GRACE_MS
+    state = "expired" if row.state == "open" and not is_open else row.state
+    told = [Told(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
+    kept = [k for k in contacts_of(header, told) if k.contact.at_ms > now_ms - history_ms]
+    confirm_ms = header.get("contact", {}).get("confirm_until_ms")
+    if any(t.outcome == "released" for t in told):
+        confirm_ms = None
+    arguments: list[Any] = [
+        *(row.decision_id, header["until_ms"], max(header["until_ms"] - now_ms, 0) + GRACE_MS),
+        *(history_ms, header["decided_at_ms"], state, "" if confirm_ms is None else confirm_ms, len(kept)),
+    ]
+    for one in kept:
+        arguments += [
+            one.offer_id if one.reserved else "",
+            one.contact.at_ms,
+            member(one.contact, row.decision_id),
+        ]
+    for outcome in outcomes:
+        field = "x" if outcome.outcome == "released" else "r"
+        name = outcome.offer_id if field == "x" else f"{outcome.offer_id}:{outcome.outcome}"
+        arguments += [f"{field}:{name}", outcome.recorded_ms]
+    return [*arguments, "", *(_waiting(header, row.priors, row.candidates) if is_open else ())]
+
+
+def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> list[Any]:
+    """The fields of a waiting decision, as ``nb_decide`` writes them."""
+    prior_of = dict(
+        zip(np.frombuffer(candidates, "<u4").tolist(), np.frombuffer(priors, "<f4").tolist(), strict=True)
+    )
+    offers = [offer["offer_id"] for offer in header["offers"]]
+    fields: list[Any] = [
+        *(
+            "h",
+            to_json(header),
+            "c",
+            header["customer_id"],
+            "d",
+            header["decided_at_ms"],
+            "u",
+            header["until_ms"],
+        ),
+        *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
+        *(
+            "m",
+            header["presentation"],
+            "w",
+            header.get("contact", {}).get("keep_ms", 0),
+            "n",
+            ",".join(offers),
+        ),
+    ]
+    known = facts_text(header.get("facts", NO_FACTS))
+    if known:
+        fields += ["f", known]
+    told = zip(offers, header["numbers"], contact_facts(header), expected_of(header), strict=True)
+    for offer_id, number, (group, goal, counts), expected in told:
+        contact = contact_text(group, goal, counts, header["channel"] or "")
+        fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])} {contact}"]
+        fields += [f"e:{offer_id}", expected]
+    return fields

@@ -1,0 +1,1 @@
+"""Rollout: the stages of policies, canaries and their guardrails, drift."""

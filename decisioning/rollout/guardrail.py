@@ -1,0 +1,159 @@
+"""When a canary is rolled back by itself, and what is said then. Pure: counts in, verdict out."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare, worse
+from decisioning.model.deployment import Deployment, Guardrails
+from decisioning.rollout.stages import REMEMBERED
+
+Cause = Literal["worse", "failures", "slow"]
+
+FAILURES = frozenset({"policy_failed", "policy_unavailable", "arms_unavailable"})
+SLOW = frozenset({"policy_slow", "over_budget"})
+IN_A_ROW = 2
+"""As what time in a row a policy's decision that took longer than its budget counts as slow.
+
+A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
+counted, canaries would be rolled back that are no slower than the champion, only rarer.
+"""
+WARMING = frozenset({"policy_unavailable", "arms_unavailable"})
+"""Failures that say nothing while processes still take in a policy that is new to them."""
+WARM_MS = 30_000
+"""How long they may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted of a policy since the test began.
+
+    ``observations``: customers, each by the first decision that was made for them (see
+    ``decisioning.rollout.results``); ``acceptances``: those who accepted at least one of its offers. ``decisions``:
+    all that it should have made, ``failures``: those that it could not make; ``slow``: those that it made too late
+    again, or was not asked to make since it was too late too often.
+    """
+
+    observations: int = 0
+    acceptances: int = 0
+    decisions: int = 0
+    failures: int = 0
+    slow: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """The share of customers who accepted."""
+        return self.acceptances / self.observations if self.observations else None
+
+    def observed(self, accepted: bool) -> "Tally":
+        """With one customer more."""
+        return replace(self, observations=self.observations + 1, acceptances=self.acceptances + int(accepted))
+
+    def decided(self, decisions: int, kind: Cause | None) -> "Tally":
+        """With so many decisions more; ``kind``: how it failed in them, if it did."""
+        return replace(
+            self,
+            decisions=self.decisions + decisions,
+            failures=self.failures + (decisions if kind == "failures" else 0),
+            slow=self.slow + (decisions if kind == "slow" else 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A canary that has to go: why, in a word and in words with the figures."""
+
+    cause: Cause
+    reason: str
+
+
+def judge(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float = 0.0) -> Verdict | None:
+    """Whether a canary has to go; ``None``: not (yet). May be asked as often as one likes.
+
+    ``carried``: ``log_e`` of the stages before this one, whose counts are not among these. The product of e-values of
+    stages that follow each other is an e-value again.
+
+    Failures first: they are the quickest to tell. A share of failures counts as far as it exceeds the champion's: what
+    hits both (a store that is gone, a process that starts) is not the canary's fault.
+    """
+    failing = (
+        ("failures", canary.failures, champion.failures, "failed in"),
+        ("slow", canary.slow, champion.slow, "was slower than its budget in"),
+    )
+    for cause, bad, others, what in failing:
+        share, usual = _share(bad, canary.decisions), _share(others, champion.decisions)
+        if bad >= guardrails.min_failures and share - usual > guardrails.max_failure_share:
+            reason = (
+                f"it {what} {bad:,} of {canary.decisions:,} decisions ({_percent(share)};"
+                f" the champion {_percent(usual)}); allowed are {_percent(guardrails.max_failure_share)} more"
+            )
+            return Verdict("failures" if cause == "failures" else "slow", reason)
+    found = evidence(canary, champion, guardrails)
+    if replace(found, log_e=found.log_e + carried).rejected:
+        return Verdict("worse", _in_words(canary, champion, guardrails, carried))
+    return None
+
+
+def evidence(canary: Tally, champion: Tally, guardrails: Guardrails) -> Evidence:
+    """The evidence that the canary accepts less than the champion, by more than the margin."""
+    return worse(_counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin)
+
+
+def comparison(canary: Tally, champion: Tally, guardrails: Guardrails) -> Comparison:
+    """Both rates, their difference and the evidence, with always-valid intervals. Takes some milliseconds."""
+    return compare(_counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin)
+
+
+def rolled_back(deployment: Deployment) -> Deployment:
+    """The deployment without its canary, which is remembered as the last one."""
+    canary = deployment.canary
+    if canary is None:
+        return deployment
+    before = tuple(key for key in deployment.was if key != canary.policy)
+    return replace(deployment, canary=None, was=(canary.policy, *before)[:REMEMBERED])
+
+
+def failure_kind(reason: str, *, warming: bool) -> Cause | None:
+    """How a decision that a policy could not make counts. ``warming``: it is within ``WARM_MS`` of the start."""
+    if reason in SLOW:
+        return "slow"
+    if reason in FAILURES and not (warming and reason in WARMING):
+        return "failures"
+    return None
+
+
+def _in_words(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float) -> str:
+    found = comparison(canary, champion, guardrails)
+    low, high = found.difference
+    before = f" times {math.exp(carried):.3g} from stages before" if carried else ""
+    return (
+        f"it is worse than the champion: {_accepted(canary)} accepted, of the champion's {_accepted(champion)};"
+        f" difference {_points(_rate(canary) - _rate(champion))} points,"
+        f" always-valid {_percent(1 - guardrails.alpha)} interval {_points(low)} to {_points(high)};"
+        f" e-value {found.worse.e_value:.3g}{before}, needed {1 / guardrails.alpha:.3g}"
+        f" (alpha {guardrails.alpha:g}, margin {guardrails.margin:g})"
+    )
+
+
+def _counts(tally: Tally) -> Counts:
+    return Counts(tally.observations, tally.acceptances)
+
+
+def _rate(tally: Tally) -> float:
+    return tally.rate or 0.0
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _accepted(tally: Tally) -> str:
+    return f"{tally.acceptances:,} of {tally.observations:,} customers ({_percent(_rate(tally))})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"

@@ -1,0 +1,154 @@
+"""Changing the stages of policies: what is in force is read, changed, and published unless somebody was faster."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from decisioning.catalog.kinds import CLASSES
+from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
+from decisioning.catalog.yaml_document import normalised
+from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
+from decisioning.model.entities import Placement
+from decisioning.policies.store import ALWAYS, PolicyStore
+from decisioning.policies.store_rows import Registered
+from decisioning.rollout.stages import rolled_back, staged, with_controls
+
+Change = Callable[[Placement, Deployment], Deployment]
+TRIES = 5
+
+
+class Stager:
+    """Changes deployments, as ``author`` for a ``reason``, which the audit trail keeps.
+
+    All methods return what was published, ``None`` if nothing had to be changed. They raise ``NotFound`` for a
+    placement that is not there, ``PreconditionFailed`` if the deployment is not at the version ``expected`` (0: there
+    is none), and ``PostgresUnavailable``.
+    """
+
+    def __init__(
+        self,
+        catalogues: CatalogueStore,
+        policies: PolicyStore,
+        clock_ms: Callable[[], int],
+        author: str,
+        reason: str = "",
+        expected: int | None = None,
+    ) -> None:
+        self._catalogues = catalogues
+        self._policies = policies
+        self._clock_ms = clock_ms
+        self._author = author
+        self._reason = reason
+        self._expected = expected
+
+    async def stage(
+        self, placement_id: str, key: str, stage: Stage, *, share: float | None = None, force: bool = False
+    ) -> Published | None:
+        """Give a policy a stage. Raises ``Conflict`` and ``Invalid`` as ``staging.staged``, and if it is not warm."""
+        if key not in ALWAYS and stage != "retired":
+            _check_ready(await self._policies.get(key), stage)
+        check_share(share)
+        now_ms = self._clock_ms()
+        return await self._change(
+            placement_id,
+            lambda placement, there: staged(
+                placement, there, key, stage, share=share, now_ms=now_ms, force=force
+            ),
+        )
+
+    async def roll_back(self, placement_id: str) -> Published | None:
+        """End the canary, or put the champion before this one back. Raises ``Conflict`` if there is neither."""
+        states = await self._policies.states()
+        now_ms = self._clock_ms()
+
+        def usable(key: str) -> bool:
+            return key in ALWAYS or states.get(key) == "live"
+
+        return await self._change(
+            placement_id, lambda placement, there: rolled_back(placement, there, now_ms, usable)
+        )
+
+    async def controls(self, placement_id: str, controls: Iterable[ControlGroup]) -> Published | None:
+        """Set the standing control groups. Raises ``Invalid``."""
+        groups = tuple(controls)
+        return await self._change(
+            placement_id, lambda placement, there: with_controls(placement, there, groups)
+        )
+
+    async def apprentice(self, placement_id: str, on: bool) -> Published | None:
+        """Answer the caller's own choice, or no longer."""
+        return await self._change(placement_id, lambda _, there: replace(there, apprentice=on))
+
+    async def guardrails(self, placement_id: str, guardrails: Guardrails) -> Published | None:
+        """Say when a canary is rolled back by itself."""
+        return await self._change(placement_id, lambda _, there: replace(there, guardrails=guardrails))
+
+    async def _change(self, placement_id: str, change: Change) -> Published | None:
+        for left in reversed(range(TRIES)):
+            placement, deployment, version = await self._read(placement_id)
+            self._check_version(placement_id, version)
+            changed = change(placement, deployment)
+            if changed == deployment:
+                return None
+            body = normalised("deployment", placement_id, _body(changed))
+            try:
+                return await self._catalogues.put(
+                    "deployment", placement_id, body, self._author, self._reason, version
+                )
+            except PreconditionFailed:
+                if self._expected is not None or not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _check_version(self, placement_id: str, version: int) -> None:
+        matches = version > 0 if self._expected == ANY_VERSION else self._expected in (None, version)
+        if not matches:
+            raise PreconditionFailed(
+                f"the policies of {placement_id!r} are at version {version}, not at {self._expected}"
+            )
+
+    async def _read(self, placement_id: str) -> tuple[Placement, Deployment, int]:
+        """The placement, its deployment, and the deployment's version."""
+        _, body = await self._catalogues.newest("placement", placement_id)
+        placement = _thing("placement", placement_id, body)
+        try:
+            version, body = await self._catalogues.newest("deployment", placement_id)
+        except NotFound:
+            return placement, Deployment(placement_id), 0
+        return placement, _thing("deployment", placement_id, body), version
+
+
+def _thing(kind: str, name: str, body: Mapping[str, Any]) -> Any:
+    return CLASSES[kind].validate_python({**body, "placement_id": name})
+
+
+def _body(deployment: Deployment) -> dict[str, Any]:
+    body: dict[str, Any] = CLASSES["deployment"].dump_python(deployment)
+    del body["placement_id"]
+    return body
+
+
+def _check_ready(policy: Registered, stage: Stage) -> None:
+    """Raise ``Conflict`` unless a registered policy may have a stage: who decides must be as warm as can be."""
+    if policy.state == "retired":
+        raise Conflict(f"{policy.key} is retired; revive it first")
+    if stage in ("canary", "champion") and policy.state != "live":
+        raise Conflict(f"{policy.key} cannot be {stage} yet: {progress_text(policy)}")
+
+
+def progress_text(policy: Registered) -> str:
+    """How far a policy is, in words."""
+    if policy.state == "registered":
+        return "it waits for its warm start; is a worker running?"
+    if policy.state == "folding":
+        return f"its warm start has read {policy.folded} of {policy.total} outcomes"
+    if policy.state == "failed":
+        return f"its warm start failed and will be tried again: {policy.error}"
+    return f"it is {policy.state}"
+
+
+def check_share(share: float | None) -> None:
+    """Raise ``Invalid`` for a share that is none."""
+    if share is not None and not 0.0 < share <= 1.0:
+        raise Invalid("share", "must be above 0, and at most 1")

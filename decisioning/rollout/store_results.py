@@ -1,0 +1,100 @@
+"""Decisions of a placement in their order, with what has been told of them, from the archived log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
+from decisioning.log.store_stream import LogReader
+from decisioning.model.position import START, order
+from decisioning.rollout.results import Made
+
+SLACK_MS = 2000
+"""A decision is written to the log a little after the time that it bears, and clocks are not quite alike."""
+
+_IN_ORDER = text(f"""
+SELECT d.decision_id, d.decided_at, d.customer_id, {GROUP_OF} AS grp,
+    {DECIDER_OF} AS decider,
+    d.header ->> 'presentation' = 'explicit' AS explicit, (d.header ->> 'until_ms')::bigint AS until_ms,
+    ARRAY(SELECT offer ->> 'offer_id' FROM jsonb_array_elements(d.header -> 'offers') AS offer) AS offers,
+    o.offers AS told_of, o.outcomes AS told, o.times AS told_ms
+FROM decisions AS d LEFT JOIN LATERAL (
+    SELECT array_agg(x.offer_id ORDER BY x.recorded_ms, x.outcome) AS offers,
+        array_agg(x.outcome ORDER BY x.recorded_ms, x.outcome) AS outcomes,
+        array_agg(x.recorded_ms ORDER BY x.recorded_ms, x.outcome) AS times
+    FROM outcomes AS x WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
+) AS o ON true
+WHERE d.placement = :placement AND (d.decided_at, d.decision_id) > (cast(:at AS timestamptz), cast(:id AS text))
+    AND d.decided_at <= cast(:until AS timestamptz) AND d.header ->> 'source' = 'live'
+ORDER BY d.decided_at, d.decision_id LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Behind a decision, in the order of a placement's decisions."""
+
+    at: datetime
+    decision_id: str = ""
+
+    @classmethod
+    def behind(cls, made: Made) -> "Place":
+        """Behind ``made``."""
+        return cls(moment(made.at_ms), made.decision_id)
+
+
+def moment(at_ms: int) -> datetime:
+    """A time of a clock in Unix milliseconds, exactly."""
+    seconds, ms = divmod(at_ms, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
+
+
+async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: int) -> int:
+    """Decisions of that time or earlier are archived, and so is what had been told by then.
+
+    Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+    """
+    ends = await reader.ends()
+    archived = await archive.positions()
+    behind = [
+        order(archived.get(bucket, START))[0]
+        for bucket, end in ends.items()
+        if order(archived.get(bucket, START)) < order(end)
+    ]
+    return min([now_ms, *behind]) - SLACK_MS
+
+
+async def made_in_order(
+    connection: AsyncConnection, placement: str, behind: Place, until_ms: int, limit: int
+) -> Sequence[Made]:
+    """Decisions behind a place, up to ``until_ms``, at most ``limit``."""
+    rows = await connection.execute(
+        _IN_ORDER,
+        {
+            "placement": placement,
+            "at": behind.at,
+            "id": behind.decision_id,
+            "until": moment(until_ms),
+            "limit": limit,
+        },
+    )
+    return [_made(row) for row in rows]
+
+
+def _made(row: Any) -> Made:
+    return Made(
+        decision_id=row.decision_id,
+        customer_id=row.customer_id,
+        at_ms=round(row.decided_at.timestamp() * 1000),
+        until_ms=row.until_ms,
+        group=row.grp,
+        decider=row.decider,
+        explicit=row.explicit,
+        offers=row.offers,
+        told=list(zip(row.told_of or (), row.told or (), row.told_ms or (), strict=True)),
+    )

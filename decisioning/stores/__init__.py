@@ -1,1 +1,0 @@
-"""Adapters to Redis and Postgres. Driver exceptions do not leave this package."""

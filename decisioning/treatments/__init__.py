@@ -1,0 +1,1 @@
+"""Treatments: texts with variables, scripts for agents, and the search over them."""

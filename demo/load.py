@@ -1,0 +1,195 @@
+"""Sets the service up over HTTP: the catalogue, then the files, through the imports that anybody uses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from demo import steering
+from demo.client import Api, DemoError, Json
+from demo.customers import write_customers
+from demo.history import HistoryCounts, write_history
+from demo.journey import DATA_END, Journey, load_journey
+from demo.names import CHANNELS, DESK, MAILER, REWARD_WINDOW_S, WEB, customer_ids
+from demo.offers import TYPES, Offer, build_offers
+from demo.propensity import Quality, fit_propensity, propensities, quality, write_propensities
+from demo.report import is_history
+from demo.response import World, build_world
+from demo.visitors import Crowd
+
+KINDS = ("customers", "propensities", "history")
+# Coupons by mail were redeemed over months.
+MAILER_WINDOW_S = 180 * 86_400
+CONTROL_SHARE = 0.2
+CONTACT_LIMIT = {"max": 3, "window_s": 60}
+UPLOAD_ROWS = 8_100
+DRAIN_TIMEOUT_S = 60.0
+POLL_S = 0.2
+STEADY_POLLS = 2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything computed from the data before anything is served."""
+
+    offers: list[Offer]
+    files: dict[str, Path]
+    rows: dict[str, int]
+    history: HistoryCounts
+    quality: Quality
+    crowd: Crowd
+    world: World
+
+    def summary(self) -> Json:
+        """The counts and the model's measured quality, for the report."""
+        return {
+            "rows": self.rows,
+            "history": {name: getattr(self.history, name) for name in HistoryCounts.__slots__},
+            "propensity_model": self.quality.to_dict(),
+            "odds_factor_of_simulated_answers": round(self.world.odds_factor, 3),
+        }
+
+
+def prepare(folder: Path, today: date) -> Prepared:
+    """Read the data, fit the models and write the import files into `folder`."""
+    journey = load_journey()
+    fitted = fit_propensity(journey)
+    scores = propensities(journey, fitted)
+    offers = build_offers(journey, today)
+    world = build_world(journey, _live(journey))
+    files = {kind: folder / f"{kind}.parquet" for kind in KINDS}
+    history = write_history(journey, scores, today, files["history"])
+    rows = {
+        "customers": write_customers(journey, files["customers"]),
+        "propensities": write_propensities(journey, scores, files["propensities"]),
+        "history": history.rows,
+    }
+    crowd = Crowd(
+        customers=customer_ids(journey).tolist(),
+        offers={offer.id: column for column, offer in enumerate(offers)},
+        acceptance=world.acceptance,
+        values=[offer.value for offer in offers],
+    )
+    return Prepared(
+        offers=offers,
+        files=files,
+        rows=rows,
+        history=history,
+        quality=quality(journey, fitted, scores),
+        crowd=crowd,
+        world=world,
+    )
+
+
+def _live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Campaigns whose window holds the last day of the data."""
+    return np.asarray((journey.campaigns.start <= DATA_END) & (journey.campaigns.end >= DATA_END))
+
+
+def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
+    """Path and body of every PUT, in an order in which each finds what it refers to."""
+    yield from steering.before_offers()
+    for kind in TYPES:
+        # The data does not say what the types were meant to achieve; they are all taken as growth.
+        yield f"/v1/groups/type-{kind.lower()}", {"name": f"Campaigns of type {kind}", "goal": "grow"}
+    for offer in offers:
+        yield (
+            f"/v1/offers/{offer.id}",
+            {
+                "name": offer.name,
+                "group": offer.group,
+                "value": offer.value,
+                "starts_at": offer.starts_at.isoformat(),
+                "ends_at": offer.ends_at.isoformat(),
+                "contact_limits": [CONTACT_LIMIT],
+                "rules": steering.rules_of(offer.id),
+            },
+        )
+        for treatment in offer.treatments:
+            yield (
+                f"/v1/offers/{offer.id}/treatments/{treatment.id}",
+                {
+                    "channel": treatment.channel,
+                    "language": "en",
+                    "title": treatment.title,
+                    "message": treatment.message,
+                    "script": steering.script(offer.theme) if treatment.channel == CHANNELS[DESK] else None,
+                },
+            )
+    yield from steering.after_offers()
+    shared = {"policy": "calibrated", "control_policy": "random", "control_share": CONTROL_SHARE}
+    live = {**shared, "deadline_ms": 250, "reward_window_s": REWARD_WINDOW_S}
+    yield f"/v1/placements/{WEB}", {**live, "channel": CHANNELS[WEB], "slots": 3, "presentation": "implicit"}
+    yield (
+        f"/v1/placements/{DESK}",
+        {**live, "channel": CHANNELS[DESK], "slots": 1, "presentation": "explicit"},
+    )
+    yield (
+        f"/v1/placements/{MAILER}",
+        {**shared, "channel": CHANNELS[MAILER], "slots": 1, "reward_window_s": MAILER_WINDOW_S},
+    )
+
+
+async def create_catalogue(api: Api, offers: list[Offer], progress: Progress) -> int:
+    """PUT everything; returns how many things there are. Raises DemoError."""
+    steps = list(catalogue(offers))
+    for done, (path, body) in enumerate(steps, start=1):
+        await api.put(path, body)
+        progress(done, len(steps))
+    return len(steps)
+
+
+async def import_file(api: Api, kind: str, path: Path, progress: Progress) -> int:
+    """Upload a file in parts, so that progress can be shown; returns the rows loaded.
+
+    Raises DemoError if any row is refused.
+    """
+    total = await asyncio.to_thread(lambda: int(pq.read_metadata(path).num_rows))
+    loaded = 0
+    for start in range(0, total, UPLOAD_ROWS):
+        part = await asyncio.to_thread(_part, path, start)
+        answer = await api.upload(kind, part)
+        if answer["refused"]:
+            raise DemoError(f"import of {kind} refused {answer['refused']} rows: {answer['refusals'][:3]}")
+        loaded += int(answer["loaded"])
+        progress(min(start + UPLOAD_ROWS, total), total)
+    return loaded
+
+
+def _part(path: Path, start: int) -> Path:
+    """Rows `start` to `start + UPLOAD_ROWS` as a file. Parts end between customers (27 propensities each)."""
+    part = path.with_name(f"{path.stem}.part.parquet")
+    pq.write_table(pq.read_table(path).slice(start, UPLOAD_ROWS), part)
+    return part
+
+
+async def wait_until_learned(api: Api, history_rows: int, progress: Progress) -> list[Json]:
+    """Wait until the imported history has reached reports and arms; returns the arms of calibrated.
+
+    Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.
+    """
+    archived, before, steady = 0, -1.0, 0
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + DRAIN_TIMEOUT_S
+    while clock() < deadline:
+        rows = await api.acceptance()
+        archived = sum(int(row["decided"]) for row in rows if is_history(row))
+        arms = await api.arms("calibrated")
+        seen = sum(arm["observations"] for arm in arms)
+        progress(min(archived, history_rows), history_rows)
+        steady = steady + 1 if 0 < seen <= before * 1.000001 else 0
+        if archived >= history_rows and steady >= STEADY_POLLS:
+            return arms
+        before = seen
+        await asyncio.sleep(POLL_S)
+    raise DemoError(
+        f"after {DRAIN_TIMEOUT_S:.0f} s only {archived} of {history_rows} rows of history have arrived"
+    )

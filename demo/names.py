@@ -1,0 +1,31 @@
+"""The ids that the demo gives to households, campaigns and placements."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from demo.journey import Journey
+
+WEB = "web-home"
+DESK = "service-desk"
+MAILER = "coupon-mailer"
+# Visitors answer within a few seconds, so silence is known soon.
+REWARD_WINDOW_S = 5
+# The channel of each placement.
+CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail"}
+
+
+def customer_id(household: int | np.int64) -> str:
+    """The customer id of a household number of the data."""
+    return f"household-{int(household)}"
+
+
+def customer_ids(journey: Journey) -> npt.NDArray[np.str_]:
+    """The customer ids of all households, in their order."""
+    return np.array([customer_id(household) for household in journey.households])
+
+
+def offer_id(campaign: int | np.int64) -> str:
+    """The offer id of a campaign number of the data."""
+    return f"campaign-{int(campaign):02d}"

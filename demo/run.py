@@ -1,0 +1,131 @@
+"""`nextbest demo`, from an empty folder to live visitors and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+import migrations
+from app.config import Settings
+from app.interrupts import between_steps
+from app.servers import server_urls
+from demo.client import Api
+from demo.live import Session, live_visitors
+from demo.load import KINDS, Prepared, Progress, create_catalogue, import_file, prepare, wait_until_learned
+from demo.place import free_port, fresh_folder, wanted_port
+from demo.report import Figures
+from demo.service import create_key, require_empty, running_service, wait_until_ready
+
+
+class Steps:
+    """Prints each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
+
+    `check` is called before and after each, and whenever one gets on: it raises if the user wants to stop.
+    """
+
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
+        self.console = console
+        self.check = check
+        self.taken: list[tuple[str, float]] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Progress]:
+        """Time a step. Yields a function to call with (done, total)."""
+        self.check()
+        started = time.monotonic()
+        columns = (TextColumn("       {task.description}"), BarColumn(), MofNCompleteColumn())
+        with Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            task = bar.add_task(name, total=None)
+
+            def progress(done: int, total: int) -> None:
+                self.check()
+                bar.update(task, completed=done, total=total)
+
+            yield progress
+        self.check()
+        seconds = time.monotonic() - started
+        self.taken.append((name, seconds))
+        self.console.print(f"{seconds:5.1f} s  {name}", highlight=False)
+
+
+def run_demo(settings: Settings, seconds: float | None, console: Console) -> bool:
+    """Run the demo; the answer is whether decisions were served and learned from.
+
+    Without `seconds` it runs until SIGINT or SIGTERM. Raises DemoError, JourneyMissing, ConfigError.
+    """
+    wanted = wanted_port(settings.port)
+    with ExitStack() as stack:
+        steps = Steps(console, stack.enter_context(between_steps()))
+        folder = stack.enter_context(fresh_folder(settings.data_dir))
+        own = settings.model_copy(update={"data_dir": folder})
+        with steps.step("read The Complete Journey, fit the models, write the import files"):
+            prepared = prepare(folder, datetime.now(UTC).date())
+        with steps.step("start PostgreSQL and Valkey, build the database"):
+            urls = stack.enter_context(server_urls(own))
+            if settings.postgres_url is not None:
+                asyncio.run(require_empty(urls))
+            migrations.upgrade(urls.postgres_url)
+            key = asyncio.run(create_key(urls.postgres_url))
+        port = free_port(settings.host, wanted)
+        if port != wanted:
+            console.print(f"Port {wanted} is taken, so the API is on {port}.", highlight=False)
+        log = folder / "service.log"
+        child = stack.enter_context(running_service(folder, port, log))
+        session = Session(
+            figures=Figures(
+                api_url=f"http://{settings.host}:{port}",
+                api_key=key,
+                example_customer=prepared.crowd.customers[0],
+                offer_names={offer.id: offer.name for offer in prepared.offers},
+                set_up=steps.taken,
+                data=prepared.summary(),
+            ),
+            prepared=prepared,
+            child=child,
+            log=log,
+            report=settings.data_dir / "demo-report.json",
+            console=console,
+            interrupted=steps.check,
+        )
+        asyncio.run(_serve(session, steps, seconds))
+        return session.figures.succeeded
+
+
+async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
+    figures, prepared = session.figures, session.prepared
+    headers = {"Authorization": f"Bearer {figures.api_key}"}
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(
+        base_url=figures.api_url, headers=headers, limits=limits, timeout=10, trust_env=False
+    ) as http:
+        api = Api(http)
+        with steps.step("start the API and its worker"):
+            await wait_until_ready(api, session.child, session.log, steps.check)
+        await _load(api, prepared, steps)
+        with steps.step("wait until reports and arms have the history") as progress:
+            figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
+        total = sum(taken for _, taken in steps.taken)
+        steps.console.print(f"{total:5.1f} s  in all", highlight=False)
+        await live_visitors(session, api, seconds)
+
+
+async def _load(api: Api, prepared: Prepared, steps: Steps) -> None:
+    with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
+        await create_catalogue(api, prepared.offers, progress)
+    for kind in KINDS:
+        with steps.step(f"import {prepared.rows[kind]:,} {kind}") as progress:
+            await import_file(api, kind, prepared.files[kind], progress)
+    left_out = prepared.history
+    steps.console.print(
+        f"         ({left_out.accepted:,} accepted, {left_out.expired:,} expired; left out: "
+        f"{left_out.too_young} of a campaign that was too young when the data ended)",
+        highlight=False,
+    )

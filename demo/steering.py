@@ -1,0 +1,121 @@
+"""Who may get what in the demo: the vocabulary of the households' attributes, segments, rules, limits, and a script.
+
+The rules are made up. They look at what is known of households at the cut-off, as anybody's rules would, and
+leave each live offer an audience; a household of which nothing is known only gets what needs no knowledge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from demo.client import Json
+from demo.customers import slug
+from demo.features import DEPARTMENTS
+
+AGES = ("19-24", "25-34", "35-44", "45-54", "55-64", "65+")
+INCOMES = (
+    "Under 15K", "15-24K", "25-34K", "35-49K", "50-74K", "75-99K",
+    "100-124K", "125-149K", "150-174K", "175-199K", "200-249K", "250K+",
+)  # fmt: skip
+HOMES = ("Homeowner", "Renter", "Probable Renter", "Probable Homeowner")
+COMPOSITIONS = ("1 Adult Kids", "1 Adult No Kids", "2 Adults Kids", "2 Adults No Kids")
+CAPPED = "campaign-22"
+DAILY_CAP = 500
+
+# Path, type, unit, allowed values, description.
+VOCABULARY: tuple[tuple[str, str, str | None, tuple[str, ...], str], ...] = (
+    ("customer.age", "string", "years", AGES, "age of the head of the household"),
+    ("customer.income", "string", "dollars a year", INCOMES, "income of the household"),
+    ("customer.home_ownership", "string", None, HOMES, "whether they own their home"),
+    ("customer.marital_status", "string", None, ("Married", "Unmarried"), "marital status"),
+    ("customer.household_size", "string", "people", ("1", "2", "3", "4", "5+"), "how many live there"),
+    ("customer.household_comp", "string", None, COMPOSITIONS, "who lives there"),
+    ("customer.kids_count", "string", "children", ("0", "1", "2", "3+"), "how many children live there"),
+    ("customer.recency_days", "number", "days", (), "since the last purchase; absent before the first"),
+    ("customer.frequency_per_week", "number", "baskets", (), "a week, over the last twelve weeks"),
+    ("customer.spend_per_week", "number", "dollars", (), "a week, over the last twelve weeks"),
+    ("context.page", "string", None, (), "the page of the web shop"),
+    ("context.reason", "string", None, (), "why somebody came to the service desk"),
+    ("context.items", "int", None, (), "how many items are in the cart"),
+)
+
+SEGMENTS: Mapping[str, tuple[str, str]] = {
+    "shopper": ("has(customer.recency_days) && customer.recency_days <= 84.0", "has shopped in twelve weeks"),
+    "regular": ("customer.frequency_per_week >= 1.0", "comes once a week or more"),
+    "lapsing": ("customer.recency_days > 28.0", "has not come for four weeks"),
+    "with_kids": ("customer.kids_count in ['1', '2', '3+']", "children are known to live there"),
+}
+
+_CALM = "!has(context.reason) || context.reason != 'complaint'"
+_SMALL = "!has(customer.household_size) || customer.household_size in ['1', '2', '3']"
+
+# Name, tier and condition of the rules of all offers, and of those that are live.
+FOR_ALL = (("not in a complaint", "applicability", _CALM),)
+RULES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "campaign-15": (("shops here", "eligibility", "segment.shopper"),),
+    "campaign-20": (
+        ("shops here", "eligibility", "segment.shopper"),
+        ("buys at the drug counter", "suitability", "customer.interests.drug_gm > 0.03"),
+    ),
+    "campaign-21": (("cooks", "suitability", "customer.interests.grocery > 0.4 || segment.with_kids"),),
+    "campaign-22": (("comes often, or should again", "suitability", "segment.regular || segment.lapsing"),),
+    "campaign-23": (("not a large household", "suitability", _SMALL),),
+}
+
+
+def before_offers() -> Iterator[tuple[str, Json]]:
+    """Path and body of what offers refer to: the vocabulary, then the segments."""
+    for path, kind, unit, values, description in VOCABULARY:
+        body = {"type": kind, "unit": unit, "values": list(values), "description": description}
+        yield f"/v1/attributes/{path}", body
+    for department in DEPARTMENTS:
+        description = f"share of the spend of the last twelve weeks in {department.lower()}"
+        yield (
+            f"/v1/attributes/customer.interests.{slug(department)}",
+            {"type": "number", "description": description},
+        )
+    for name, (when, description) in SEGMENTS.items():
+        yield f"/v1/segments/{name}", {"when": when, "description": description}
+
+
+def rules_of(offer_id: str) -> list[Json]:
+    """The rules of an offer, as they are sent."""
+    found = (*RULES.get(offer_id, ()), *FOR_ALL)
+    return [{"name": name, "tier": tier, "when": when} for name, tier, when in found]
+
+
+def after_offers() -> Iterator[tuple[str, Json]]:
+    """Path and body of what refers to offers and groups: a contact policy, a capacity, a context weight."""
+    policy = {"name": "four of one type a minute", "max": 4, "window_s": 60, "scope": "group"}
+    yield "/v1/contact-policies/types", policy
+    capacity = {"name": "party vouchers", "max": DAILY_CAP, "per": "day", "offer": CAPPED}
+    yield "/v1/capacities/party-vouchers", capacity
+    weight = {"when": "context.page == 'weekly-ad'", "percent": 50, "group": "type-a"}
+    yield "/v1/context-weights/weekly-ad", weight
+
+
+def script(theme: str) -> Json:
+    """What the agent at the desk says, and answers to what customers object."""
+    return {
+        "steps": [
+            {"step_id": "missed", "when": "segment.lapsing", "text": "We have missed you. Welcome back."},
+            {"step_id": "offer", "text": f"I have coupons for {theme}, if you like."},
+            {"step_id": "how", "text": "I load them onto your card now, and they count on your next visit."},
+            {
+                "step_id": "kids",
+                "when": "segment.with_kids",
+                "text": "They are good for the larger packs as well.",
+            },
+        ],
+        "objections": [
+            {
+                "objection": "I never use coupons",
+                "answer": "Nothing to clip: the till takes them off by itself.",
+            },
+            {
+                "objection": "What does it cost?",
+                "answer": "Nothing. Coupons that are not used simply run out.",
+            },
+            {"objection": "I have no time now", "answer": "It is done while we speak."},
+        ],
+    }

@@ -1,0 +1,182 @@
+"""Simulated visitors: real households that ask for offers over HTTP and answer as the world says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+
+from demo.client import Api, Json
+from demo.journey import Floats
+from demo.names import DESK, WEB
+from demo.response import answer
+
+VISITS_PER_S = 60.0
+CONCURRENCY = 64
+DESK_SHARE = 0.25
+# At the desk an offer is presented only once the agent says so. One time in ten it does not come to that.
+NOT_READ_OUT_SHARE = 0.1
+BATCH_SHARE = 0.2
+BATCH_SIZE = 4
+REPEAT_SHARE = 0.03
+THINKING_S = 0.5
+LATENCIES_KEPT = 20_000
+CONTEXTS: Mapping[str, tuple[Json, ...]] = {
+    WEB: ({"page": "home"}, {"page": "search"}, {"page": "weekly-ad"}, {"page": "cart", "items": 4}),
+    DESK: ({"reason": "question"}, {"reason": "return"}, {"reason": "complaint", "mood": "annoyed"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who visits and how they answer.
+
+    `acceptance` is customers x offers; `offers` maps offer ids to its columns, `values` has their dollars.
+    """
+
+    customers: Sequence[str]
+    offers: Mapping[str, int]
+    acceptance: Floats
+    values: Sequence[float]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened so far. `feedback` counts acknowledged statuses, `errors` failed calls by kind."""
+
+    decisions: int = 0
+    empty: int = 0
+    degraded: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    feedback: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+
+    def latency_ms(self, quantile: float) -> float | None:
+        """Quantile of the time that recent decisions took, as visitors see it; None before the first."""
+        return float(np.quantile(self.latencies_ms, quantile)) if self.latencies_ms else None
+
+
+class Visitors:
+    """Open-loop arrivals at `rate_per_s`, at most `concurrency` at a time, until `stop` is set.
+
+    All draws come from one generator seeded with `seed`.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        crowd: Crowd,
+        *,
+        seed: int,
+        rate_per_s: float = VISITS_PER_S,
+        concurrency: int = CONCURRENCY,
+        thinking_s: float = THINKING_S,
+    ) -> None:
+        self.tally = Tally()
+        self._api = api
+        self._crowd = crowd
+        self._random = np.random.default_rng(seed)
+        self._rate_per_s = rate_per_s
+        self._concurrency = concurrency
+        self._thinking_s = thinking_s
+        self._batch: list[Json] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Let visitors come until `stop`, then wait for those who are inside and send what is left."""
+        inside = asyncio.Semaphore(self._concurrency)
+        clock = asyncio.get_running_loop().time
+        next_arrival = clock()
+        async with asyncio.TaskGroup() as visits:
+            while not stop.is_set():
+                await inside.acquire()
+                visits.create_task(self._visit()).add_done_callback(lambda _: inside.release())
+                next_arrival = max(next_arrival + 1 / self._rate_per_s, clock() - 1.0)
+                await _wait(stop, next_arrival - clock())
+        await self._flush()
+
+    async def _visit(self) -> None:
+        customer = int(self._random.integers(len(self._crowd.customers)))
+        placement = DESK if self._random.random() < DESK_SHARE else WEB
+        contexts = CONTEXTS[placement]
+        context = contexts[int(self._random.integers(len(contexts)))]
+        request = {
+            "customer_id": self._crowd.customers[customer],
+            "placement": placement,
+            "context": context,
+            "limit": 1,
+        }
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            decision = await self._api.decide(request)
+        except httpx.HTTPError as error:
+            self.tally.errors[_kind(error)] += 1
+            return
+        self.tally.latencies_ms.append((clock() - started) * 1000)
+        self.tally.decisions += 1
+        self.tally.degraded.update(decision["degraded"])
+        if not decision["offers"]:
+            self.tally.empty += 1
+            return
+        await asyncio.sleep(float(self._random.exponential(self._thinking_s)))
+        await self._answer(customer, placement, decision)
+
+    async def _answer(self, customer: int, placement: str, decision: Json) -> None:
+        offer_id = decision["offers"][0]["offer_id"]
+        item = {"decision_id": decision["decision_id"], "offer_id": offer_id}
+        if placement == DESK:
+            if self._random.random() < NOT_READ_OUT_SHARE:
+                self.tally.answers["not read out"] += 1
+                return
+            await self._send(item | {"outcome": "presented"})
+        column = self._crowd.offers[offer_id]
+        outcome = answer(float(self._crowd.acceptance[customer, column]), float(self._random.random()))
+        self.tally.answers[outcome or "silent"] += 1
+        if outcome == "accepted":
+            await self._send(item | {"outcome": outcome, "value": self._crowd.values[column]})
+        elif outcome is not None:
+            await self._send(item | {"outcome": outcome})
+
+    async def _send(self, item: Json) -> None:
+        """One at a time mostly, sometimes in a batch, sometimes twice, like a caller who is not sure."""
+        if item["outcome"] != "presented" and self._random.random() < BATCH_SHARE:
+            self._batch.append(item)
+            if len(self._batch) >= BATCH_SIZE:
+                await self._flush()
+            return
+        for _ in range(2 if self._random.random() < REPEAT_SHARE else 1):
+            try:
+                self.tally.feedback[await self._api.feedback(item)] += 1
+            except httpx.HTTPError as error:
+                self.tally.errors[_kind(error)] += 1
+
+    async def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        try:
+            self.tally.feedback.update(await self._api.feedback_batch(batch))
+        except httpx.HTTPError as error:
+            self.tally.errors[_kind(error)] += len(batch)
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, but no longer than until `stop`."""
+    if seconds > 0:
+        try:
+            await asyncio.wait_for(stop.wait(), seconds)
+        except TimeoutError:
+            return
+    else:
+        await asyncio.sleep(0)
+
+
+def _kind(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{error.request.url.path.split('/')[2]} {error.response.status_code}"
+    return type(error).__name__

@@ -1,0 +1,218 @@
+"""Profiles one at a time: reading, caching and changing them."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic_core import from_json, to_json
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
+from profiles.errors import ProfilesUnavailable
+from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
+from profiles.store_cache import FILL_WITHIN_S, ProfileCache
+from profiles.store_errors import translated
+
+READ_TIMEOUT_S = 2.0
+"""Shorter than a tombstone lives, so that a read which began before a change cannot outlast it."""
+WRITE_TIMEOUT_S = 8.0
+
+SUPPRESSIONS = """(
+    SELECT json_agg(json_build_array(s.list_id, s.reason, floor(extract(epoch FROM s.until) * 1000)::bigint,
+                                     floor(extract(epoch FROM s.added_at) * 1000)::bigint) ORDER BY s.list_id)::text
+    FROM suppressions AS s WHERE s.customer_id = {customer}
+)"""
+"""A customer's entries in suppression lists, as JSON; null if there are none."""
+
+_READ = text(f"""
+SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
+       c.consents::text, {SUPPRESSIONS.format(customer="asked.customer_id")}, p.scores::text
+FROM (SELECT CAST(:customer_id AS text) AS customer_id) AS asked
+LEFT JOIN customers AS c USING (customer_id)
+LEFT JOIN propensities AS p USING (customer_id)
+""")
+
+_UPSERT = text("""
+INSERT INTO customers (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
+VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
+        CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
+ON CONFLICT (customer_id) DO UPDATE SET
+    attributes = excluded.attributes, indicators = excluded.indicators, holdings = excluded.holdings,
+    interests = excluded.interests, consents = excluded.consents, updated_at = excluded.updated_at
+""")
+
+_OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers")
+_SOME_OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers WHERE offer_id = ANY(:offer_ids)")
+
+
+class ProfileStore:
+    """Profiles in Postgres behind the cache in Redis.
+
+    ``key_of`` gives the cache key of a customer. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        redis: Redis,
+        key_of: Callable[[str], str],
+        *,
+        ttl_s: int = 300,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cache = ProfileCache(redis, key_of, ttl_s=ttl_s)
+        self._engine = engine
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._clock = clock
+        self._later_numbers: dict[str, int | None] = {}
+
+    async def get(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
+        """The profile from the cache or else from Postgres, in which case it is cached.
+
+        Works without Redis. Raises ``ProfilesUnavailable`` if Postgres is needed and does not answer.
+        """
+        try:
+            cached = await self.cache.get(customer_id)
+        except ProfilesUnavailable:
+            return await self._load_known_or_not(customer_id, offer_numbers)
+        if cached is not None:
+            return cached
+        started_s = self._clock()
+        profile = await self._load_known_or_not(customer_id, offer_numbers)
+        with suppress(ProfilesUnavailable):
+            await self.fill(profile, started_s)
+        return profile
+
+    async def load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
+        """Read a profile from Postgres, without the cache, in at most ``READ_TIMEOUT_S``.
+
+        ``offer_numbers`` maps offer ids to their numbers; numbers that it lacks are looked up. ``None`` if
+        nothing is known; a customer without a record, of whom there are only propensities or suppressions, is not
+        ``known`` and has no consent.
+        Raises ``ProfilesUnavailable``.
+        """
+        if id_problem(customer_id):
+            return None
+        with translated("read the profile from Postgres"):
+            async with asyncio.timeout(READ_TIMEOUT_S), self._reading.connect() as connection:
+                row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
+                has_record, has_scores = row[0], row[-1] is not None
+                if not has_record and not has_scores and row[-2] is None:
+                    return None
+                scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
+                numbers = await self._complete(connection, scores, offer_numbers)
+        if has_record:
+            customer = customer_of_row(customer_id, row)
+        else:
+            customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(row[-2]))
+        return profile_of_scores(customer, scores, numbers)
+
+    async def fill(self, profile: Profile, started_s: float) -> bool:
+        """Cache what ``load`` read, if nothing else is there and it is not too old. Says whether it did.
+
+        ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
+        ``ProfilesUnavailable``.
+        """
+        left_s = FILL_WITHIN_S - (self._clock() - started_s)
+        return left_s > 0 and await self.cache.fill(profile, left_s)
+
+    async def upsert_customer(self, customer: Customer) -> None:
+        """Store a customer's record in place of the earlier one, which nobody gets once this has returned.
+
+        Raises ``InvalidCustomer``, and ``ProfilesUnavailable``, after which the call may be repeated.
+        """
+        check_customer(customer)
+        values = {
+            "customer_id": customer.customer_id,
+            "holdings": list(customer.holdings),
+            **{
+                name: to_json(getattr(customer, name)).decode()
+                for name in ("attributes", "indicators", "interests", "consents")
+            },
+        }
+        async with self.cache.changing([customer.customer_id]):
+            with translated("store the customer in Postgres"):
+                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
+                    await connection.execute(_UPSERT, values)
+
+    async def offer_numbers(self) -> dict[str, int]:
+        """The number of every offer there is. Raises ``ProfilesUnavailable``."""
+        with translated("read the offers from Postgres"):
+            async with asyncio.timeout(READ_TIMEOUT_S), self._reading.connect() as connection:
+                return {row[0]: row[1] for row in await connection.execute(_OFFER_NUMBERS)}
+
+    async def _load_known_or_not(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
+        return await self.load(customer_id, offer_numbers) or Profile.unknown(customer_id)
+
+    async def _complete(
+        self, connection: AsyncConnection, offer_ids: Collection[str], numbers: Mapping[str, int]
+    ) -> Mapping[str, int | None]:
+        """``numbers``, and those of other ``offer_ids``: offers may be newer than the caller's catalogue."""
+        missing = [offer_id for offer_id in offer_ids if offer_id not in numbers]
+        if not missing:
+            return numbers
+        unseen = [offer_id for offer_id in missing if offer_id not in self._later_numbers]
+        if unseen:
+            rows = await connection.execute(_SOME_OFFER_NUMBERS, {"offer_ids": unseen})
+            self._later_numbers |= dict.fromkeys(unseen) | {row[0]: row[1] for row in rows}
+        return {**numbers, **{offer_id: self._later_numbers[offer_id] for offer_id in missing}}
+
+
+def profile_of_scores(
+    customer: Customer, scores: Mapping[str, float], numbers: Mapping[str, int | None]
+) -> Profile:
+    found = [
+        (number, score) for offer_id, score in scores.items() if (number := numbers[offer_id]) is not None
+    ]
+    if not found:
+        return Profile(customer, NO_OFFERS, NO_PROPENSITIES)
+    offer_nos = np.array([number for number, _ in found], np.uint32)
+    propensities = np.array([score for _, score in found], np.float32)
+    order = offer_nos.argsort()
+    return Profile(customer, offer_nos[order], propensities[order])
+
+
+def customer_of_row(customer_id: str, row: Any) -> Customer:
+    _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
+    return Customer(
+        customer_id,
+        {name: _scalar(value) for name, value in from_json(attributes).items() if _is_scalar(value)},
+        _floats(indicators),
+        tuple(holdings),
+        _floats(interests),
+        {purpose: _channels(channels) for purpose, channels in from_json(consents).items()},
+        suppressions=_suppressions(suppressions),
+    )
+
+
+def _suppressions(json: str | None) -> tuple[Suppression, ...]:
+    return tuple(Suppression(*entry) for entry in from_json(json)) if json else ()
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | float | int)
+
+
+def _scalar(value: Scalar) -> Scalar:
+    """Large floats come back from ``jsonb`` as whole numbers beyond 64 bits, which rules cannot handle."""
+    return float(value) if type(value) is int and not MIN_INT <= value <= MAX_INT else value
+
+
+def _floats(json: str) -> dict[str, float]:
+    return {name: float(value) for name, value in from_json(json).items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value)
+
+
+def _channels(value: object) -> tuple[str, ...]:
+    """Channels, or none at all if what is stored cannot be understood."""
+    return tuple(map(str, value)) if isinstance(value, list) else ()

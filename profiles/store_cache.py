@@ -1,0 +1,118 @@
+"""The read-through cache of profiles, which never serves what a finished change has replaced.
+
+Whoever changes a customer writes a tombstone over the cached profile before committing, and again after it.
+Readers take a tombstone for a miss, read Postgres, and fill with ``SET NX``, which cannot replace one. They
+fill within ``FILL_WITHIN_S`` of having begun to read, or not at all. So what was read before a commit can
+only be offered to the cache while the tombstone that followed the commit is there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from profiles.codec import TOMBSTONE, decode_cached, encode
+from profiles.customer import Profile
+from profiles.errors import ProfilesUnavailable
+from profiles.store_errors import translated
+
+BEFORE_CHANGE_S = 10
+AFTER_CHANGE_S = 5
+FILL_WITHIN_S = 4.0
+"""How long after it began a read may still fill: the difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
+REDIS_TIMEOUT_S = 1.0
+"""For one exchange with Redis, whatever the client's own timeouts and retries are."""
+
+_PIPELINED = 200
+
+
+class ProfileCache:
+    """Encoded profiles in Redis, by customer.
+
+    The client must not decode responses. ``key_of`` gives a customer's key. ``ttl_s`` is how long a profile
+    stays; that of a customer without a record stays for ``unknown_ttl_s`` only, since anyone may ask for any id.
+    """
+
+    def __init__(
+        self, redis: Redis, key_of: Callable[[str], str], *, ttl_s: int = 300, unknown_ttl_s: int = 30
+    ) -> None:
+        self._redis = redis
+        self._key_of = key_of
+        self._ttl_s = ttl_s
+        self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
+
+    async def get(self, customer_id: str) -> Profile | None:
+        """The cached profile, or ``None``. Raises ``ProfilesUnavailable``.
+
+        Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
+        """
+        key = self._key_of(customer_id)
+        async with _bounded("read the profile cache"):
+            value = cast("bytes | None", await self._redis.get(key))
+            profile = decode_cached(value)
+            if profile is None and value is not None and value != TOMBSTONE:
+                await self._remove_if_still(key, value)
+        return profile
+
+    async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
+        """Cache ``profile`` unless something is there, be it a tombstone. Says whether it was cached.
+
+        Nothing is sent, nor sent again, after ``within_s``; ``ProfileStore.fill`` knows how much is left. Raises
+        ``ProfilesUnavailable``.
+        """
+        key = self._key_of(profile.customer.customer_id)
+        ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
+        async with _bounded("fill the profile cache", min(within_s, REDIS_TIMEOUT_S)):
+            return bool(await self._redis.set(key, encode(profile), nx=True, ex=ttl_s))
+
+    @asynccontextmanager
+    async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:
+        """Around a change of these customers, which must be committed when the block ends.
+
+        Raises ``ProfilesUnavailable`` before the block if the cache cannot be cleared: nothing is changed
+        then. Raises it after the block if the cache cannot be cleared again: the change is stored, but must
+        not be acknowledged, and has to be repeated.
+        """
+        await self._bury(customer_ids, BEFORE_CHANGE_S)
+        try:
+            yield
+        except BaseException:
+            with suppress(ProfilesUnavailable):  # a failed commit may still have taken place
+                await self._bury(customer_ids, AFTER_CHANGE_S)
+            raise
+        await self._bury(customer_ids, AFTER_CHANGE_S)
+
+    async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
+        for some in _parts(customer_ids):
+            pipeline = self._redis.pipeline(transaction=False)
+            for customer_id in some:
+                # Half as costly as ``pipeline.set``, and bulk loads do this twice for every customer.
+                pipeline.execute_command("SET", self._key_of(customer_id), TOMBSTONE, "EX", ttl_s)
+            async with _bounded("clear the profile cache"):
+                await pipeline.execute()
+
+    async def _remove_if_still(self, key: str, value: bytes) -> None:
+        async with self._redis.pipeline() as pipeline:
+            await pipeline.watch(key)
+            if await pipeline.get(key) == value:
+                pipeline.multi()  # type: ignore[no-untyped-call]  # redis-py leaves this one method untyped
+                pipeline.delete(key)
+                with suppress(WatchError):  # somebody wrote to it: then it is theirs
+                    await pipeline.execute()
+
+
+@asynccontextmanager
+async def _bounded(what: str, timeout_s: float = REDIS_TIMEOUT_S) -> AsyncIterator[None]:
+    with translated(what):
+        async with asyncio.timeout(timeout_s):
+            yield
+
+
+def _parts(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
+    left = iter(customer_ids)
+    while some := list(islice(left, _PIPELINED)):
+        yield some

@@ -1,0 +1,58 @@
+"""Suppression lists in Postgres. A change is in force at once: it goes through the tombstones of the profile cache."""
+
+import asyncio
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from profiles.errors import InvalidCustomer
+from profiles.limits import id_problem, text_problem
+from profiles.store import WRITE_TIMEOUT_S
+from profiles.store_cache import ProfileCache
+from profiles.store_errors import translated
+
+_PUT = text("""
+INSERT INTO suppressions (list_id, customer_id, reason, until) VALUES (:list_id, :customer_id, :reason, :until)
+ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until
+""")
+_DELETE = text("DELETE FROM suppressions WHERE list_id = :list_id AND customer_id = :customer_id")
+
+
+class SuppressionStore:
+    """Puts customers on suppression lists and takes them off; with or without a record of the customer."""
+
+    def __init__(self, engine: AsyncEngine, cache: ProfileCache) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    async def put(self, list_id: str, customer_id: str, reason: str, until: datetime | None) -> None:
+        """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
+
+        When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``ProfilesUnavailable``,
+        after which the call may be repeated.
+        """
+        for field, problem in (
+            ("list_id", id_problem(list_id)),
+            ("customer_id", id_problem(customer_id)),
+            ("reason", text_problem(reason)),
+        ):
+            if problem:
+                raise InvalidCustomer(field, problem)
+        values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
+        async with self._cache.changing([customer_id]):
+            with translated("store the suppression in Postgres"):
+                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
+                    await connection.execute(_PUT, values)
+
+    async def delete(self, list_id: str, customer_id: str) -> bool:
+        """Take a customer off a list; False if there was no such entry. Raises ``ProfilesUnavailable``."""
+        if id_problem(list_id) or id_problem(customer_id):
+            return False
+        async with self._cache.changing([customer_id]):
+            with translated("remove the suppression from Postgres"):
+                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
+                    result = await connection.execute(
+                        _DELETE, {"list_id": list_id, "customer_id": customer_id}
+                    )
+                    return bool(result.rowcount)

@@ -1,0 +1,94 @@
+-- Capacity. The argument for its safety is in decisioning/capacity/leasing.py. A pool is a hash: cap, v (catalogue version of the
+-- cap), s settled, r released; and for each holder of a lease: l:<holder> leased, u:<holder> used of these, e:<holder>
+-- when the lease ends (ms). Where a function takes "now", "*" stands for the server's own clock.
+
+local function clock(now)
+  if now ~= '*' then return tonumber(now) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function read_pool(key)
+  local flat, pool = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do pool[flat[i]] = flat[i + 1] end
+  return pool, #flat > 0
+end
+
+-- Opens a pool with what the log says, unless it is open or the opener is late.
+-- keys: pool
+-- args: now, before ("" for no limit), settled, released, expires at ("" for never)
+-- returns "ok" | "exists" | "late"
+local function open_pool(keys, args)
+  if redis.call('EXISTS', keys[1]) == 1 then return 'exists' end
+  if args[2] ~= '' and clock(args[1]) >= tonumber(args[2]) then return 'late' end
+  redis.call('HSET', keys[1], 's', args[3], 'r', args[4])
+  if args[5] ~= '' then redis.call('PEXPIREAT', keys[1], args[5]) end
+  return 'ok'
+end
+
+-- Renews a holder's lease, takes its report, and grants more units if there are any.
+-- keys: pool
+-- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms
+-- returns {"ok", granted, ends at, remaining} | {"missing"} | {"lapsed"}
+local function lease(keys, args)
+  local now, holder, held = clock(args[1]), args[4], tonumber(args[5])
+  local pool, found = read_pool(keys[1])
+  if not found then return { 'missing' } end
+  local ends = pool['e:' .. holder]
+  if tonumber(pool['l:' .. holder] or '0') ~= held or (ends and now >= tonumber(ends)) then return { 'lapsed' } end
+
+  local cap = tonumber(args[2])
+  if pool.v and tonumber(args[3]) < tonumber(pool.v) then
+    cap = tonumber(pool.cap)
+  else
+    redis.call('HSET', keys[1], 'cap', args[2], 'v', args[3])
+  end
+  local taken, holders = tonumber(pool.s) - tonumber(pool.r), ends and 0 or 1
+  for field, value in pairs(pool) do
+    if string.sub(field, 1, 2) == 'l:' then
+      taken, holders = taken + tonumber(value), holders + 1
+    end
+  end
+  local remaining = cap - taken
+  local fair = math.max(math.ceil(remaining / (4 * holders)), 1)
+  local granted = math.max(math.min(tonumber(args[7]), fair, remaining), 0)
+  local until_ms = now + tonumber(args[8])
+  if ends or granted > 0 then
+    redis.call('HSET', keys[1], 'l:' .. holder, string.format('%.0f', held + granted), 'u:' .. holder, args[6],
+      'e:' .. holder, string.format('%.0f', until_ms))
+  end
+  return { 'ok', granted, until_ms, math.max(remaining - granted, 0) }
+end
+
+-- Ends a lease of which exactly "used" units were used; the others are free again.
+-- keys: pool
+-- args: now ("" if it may still run), holder, used
+-- returns "ok" | "gone" | "early"
+local function end_lease(keys, args)
+  local fields = { 'l:' .. args[2], 'u:' .. args[2], 'e:' .. args[2] }
+  local ends = redis.call('HGET', keys[1], fields[3])
+  if not ends then return 'gone' end
+  if args[1] ~= '' and clock(args[1]) < tonumber(ends) then return 'early' end
+  redis.call('HINCRBY', keys[1], 's', args[3])
+  redis.call('HDEL', keys[1], unpack(fields))
+  return 'ok'
+end
+
+-- The holder gives its lease back. keys: pool; args: holder, used
+local function return_lease(keys, args)
+  return end_lease(keys, { '', args[1], args[2] })
+end
+
+-- How many units have been released so far, as counted in the log. keys: pool; args: count
+local function count_released(keys, args)
+  if redis.call('EXISTS', keys[1]) == 0 then return 'gone' end
+  redis.call('HSET', keys[1], 'r', args[1])
+  return 'ok'
+end
+
+-- decide, if the server's clock is before a time.
+-- args: before, then those of decide. Returns {"late"} or what decide returns.
+local function decide_within(keys, args)
+  if clock('*') >= tonumber(args[1]) then return { 'late' } end
+  return decide(keys, { unpack(args, 2) })
+end

@@ -1,0 +1,35 @@
+"""Connections to Redis for background work, and the translation of what the driver raises."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from storage.errors import RedisUnavailable
+
+
+def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
+    """A client for background work (the path of a decision has its own, see ``pipe``).
+
+    It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was, because
+    what comes then may not follow on what came before.
+    """
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=2.0,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@asynccontextmanager
+async def redis_errors() -> AsyncIterator[None]:
+    """Raise ``RedisUnavailable`` for what the driver raises."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise RedisUnavailable(f"redis did not answer: {error}") from error

@@ -1,0 +1,184 @@
+"""One Redis connection shared by all requests of a process, for the path of a decision.
+
+Commands that are issued in the same turn of the event loop leave in one write, and replies are matched in order.
+Compared with a pool of connections this takes an order of magnitude less CPU a round trip under load, a caller that
+stops waiting costs nothing, and losing Redis is noticed once, not once a request.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+
+from storage.errors import RedisUnavailable
+
+log = logging.getLogger(__name__)
+
+Reply = Any
+
+
+class _Link(asyncio.Protocol):
+    """The wire: packs commands, parses replies, resolves futures in order."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self.closed = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(replyError=_reply_error)
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                future, _ = self.waiting.popleft()
+                if future.done():
+                    continue
+                if isinstance(reply, RedisReplyError):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            log.error("redis sent what cannot be read: %s", error)
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        for future, _ in self.waiting:
+            if not future.done():
+                future.set_exception(RedisUnavailable("the connection to redis was lost"))
+        self.waiting.clear()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def send(self, command: tuple[Any, ...]) -> "asyncio.Future[Reply]":
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self.waiting.append((future, self._loop.time()))
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(hiredis.pack_command(command))
+        return future
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class RedisReplyError(Exception):
+    """Redis answered a command with an error."""
+
+
+def _reply_error(message: str) -> RedisReplyError:
+    return RedisReplyError(message)
+
+
+class Pipe:
+    """A connection that reconnects by itself; while it is down, commands fail at once.
+
+    A server that has not answered for ``stall_ms`` is taken as gone, so callers are not held up one by one.
+    """
+
+    def __init__(self, url: str, *, stall_ms: int = 500, retry_ms: int = 50) -> None:
+        self._url = url
+        self._stall_s = stall_ms / 1000
+        self._retry_s = retry_ms / 1000
+        self._link: _Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands can be sent now."""
+        return self._link is not None and not self._link.closed.done()
+
+    async def start(self) -> None:
+        """Connect, and keep connected until ``stop``. Returns after the first try, connected or not."""
+        first_try = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(first_try))
+        await first_try.wait()
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._link is not None:
+            self._link.abort()
+            self._link = None
+
+    def call(self, *command: Any) -> "asyncio.Future[Reply]":
+        """Send a command; the future gives the reply.
+
+        Raises
+        ------
+        RedisUnavailable
+            At once when there is no connection; from the future when the connection is lost before the reply.
+        """
+        # A link that was just lost is still here until the keeper wakes up.
+        if self._link is None or self._link.closed.done():
+            raise RedisUnavailable("redis cannot be reached")
+        return self._link.send(command)
+
+    async def _keep(self, first_try: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(max(self._stall_s, 1.0)):
+                    link = await self._connect()
+            except (OSError, TimeoutError, RedisReplyError, RedisUnavailable) as error:
+                log.warning("redis cannot be reached: %s", error)
+            else:
+                self._link = link
+                first_try.set()
+                await self._watch(link)
+                self._link = None
+                log.warning("the connection to redis was lost")
+            first_try.set()
+            await asyncio.sleep(self._retry_s)
+
+    async def _watch(self, link: _Link) -> None:
+        loop = asyncio.get_running_loop()
+        while not link.closed.done():
+            await asyncio.wait([link.closed], timeout=self._stall_s / 4)
+            if link.waiting and loop.time() - link.waiting[0][1] > self._stall_s:
+                # This loop may have been busy itself: let replies that have arrived be read before judging.
+                oldest = link.waiting[0]
+                await asyncio.sleep(0.01)
+                if link.waiting and link.waiting[0] is oldest:
+                    log.warning("redis has not answered for %.0f ms", self._stall_s * 1000)
+                    link.abort()
+
+    async def _connect(self) -> _Link:
+        loop = asyncio.get_running_loop()
+        url = urlsplit(self._url)
+        if url.scheme == "unix":
+            _, link = await loop.create_unix_connection(_Link, url.path)
+            database = parse_qs(url.query).get("db", ["0"])[0]
+        else:
+            tls = ssl.create_default_context() if url.scheme == "rediss" else None
+            _, link = await loop.create_connection(
+                _Link, url.hostname or "127.0.0.1", url.port or 6379, ssl=tls
+            )
+            database = url.path.strip("/") or "0"
+        try:
+            if url.password:
+                user = (unquote(url.username),) if url.username else ()
+                await link.send(("AUTH", *user, unquote(url.password)))
+            if database != "0":
+                await link.send(("SELECT", database))
+            await link.send(("PING",))
+        except BaseException:
+            link.abort()
+            raise
+        return link
