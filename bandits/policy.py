@@ -36,14 +36,14 @@ SHARED = 0
 class Candidates:
     """The offers that are left to choose from, as parallel arrays of length ``n``, and the request that asks.
 
-    ``offers``: the offers' numbers, never 0. ``prior``: this customer's precomputed propensities, NaN where there is
-    none. ``weight``: everything that multiplies the propensity in the score (``C x V x L``), never negative.
-    ``x``: the request's features as the policy's encoder gives them, shape ``(d,)``; ``facts``: what they were encoded
-    from, by path.
+    ``offers``: the offers' numbers, never 0. ``base_propensity``: this customer's precomputed propensities, NaN where
+    there is none. ``weight``: everything that multiplies the propensity in the score (``C x V x L``), never negative.
+    ``x``: the request's features as the policy's encoder gives them, shape ``(d,)``; ``facts``: what they were
+    encoded from, by path.
     """
 
     offers: IntArray
-    prior: NDArray[np.float32]
+    base_propensity: NDArray[np.float32]
     weight: FloatArray
     x: FloatArray = field(default_factory=lambda: NO_FEATURES)
     facts: Facts = field(default_factory=lambda: NO_FACTS)
@@ -56,14 +56,15 @@ class Candidates:
 class Observation:
     """One outcome to learn from: reward in [0, 1], and what was known when the offer was chosen.
 
-    ``prior`` is the precomputed propensity that the decision used, NaN where there was none; ``estimate`` is what
-    the deciding policy expected of this offer, NaN if that is not known. ``x`` and ``facts``: as in ``Candidates``,
-    encoded from the facts as they were logged. ``by_caller``: the offer was the caller's own choice, no policy's.
+    ``base_propensity`` is the precomputed propensity that the decision used, NaN where there was none; ``estimate``
+    is what the deciding policy expected of this offer, NaN if that is not known. ``x`` and ``facts``: as in
+    ``Candidates``, encoded from the facts as they were logged. ``by_caller``: the offer was the caller's own choice,
+    no policy's.
     """
 
     offer: int
     reward: float
-    prior: float
+    base_propensity: float
     x: FloatArray = field(default_factory=lambda: NO_FEATURES)
     estimate: float = float("nan")
     facts: Facts = field(default_factory=lambda: NO_FACTS)

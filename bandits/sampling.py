@@ -152,15 +152,15 @@ def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) ->
     return contest_frequencies(scores * exact, exact, epsilon)
 
 
-def contest_frequencies(contest: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
-    """The same, where the weights, ``(n,)``, are in the ``contest`` already, ``(K, n)``."""
+def contest_frequencies(drawn: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
+    """The same, where the weights, ``(n,)``, are in the ``drawn`` already, ``(K, n)``."""
     weighty = weight > 0.0
-    zero = contest.dtype.type(0.0)
+    zero = drawn.dtype.type(0.0)
 
     def distribution(available: BoolArray) -> FloatArray:
         if not (weighty & available).any():  # every draw is a tie
             return with_floor(available.astype(np.float64), available, epsilon)
-        left = contest if available.all() else contest + np.where(available, zero, -np.inf).astype(zero.dtype)
+        left = drawn if available.all() else drawn + np.where(available, zero, -np.inf).astype(zero.dtype)
         wins = np.bincount(left.argmax(axis=1), minlength=left.shape[1])
         return with_floor(wins.astype(np.float64), available, epsilon)
 

@@ -27,7 +27,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.arbitration import met, weigh
 from decisioning.decide.eligibility import allowed
 from decisioning.decide.facts import facts_of, instant
-from decisioning.decide.ranking import Contest, select
+from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate
@@ -154,16 +154,16 @@ def _allowed(site: Site, profile: Profile, evaluation: Evaluation) -> Any:
 
 def _selected(site: Site, profile: Profile, evaluation: Evaluation, available: Any) -> None:
     view = site.catalogue.view(PLACEMENT.placement_id)
-    contest = Contest(
+    selection_context = SelectionContext(
         view=view,
         available=available,
-        priors=profile.dense(view.numbers),
+        base_propensities=profile.dense(view.numbers),
         weights=weigh(view, evaluation),
         now_ms=NOW_MS,
         slots=1,
         decision_id=f"bench/{profile.customer.customer_id}",
     )
-    select(contest, POLICY, site.prepared)
+    select(selection_context, POLICY, site.prepared)
 
 
 def make_site(offers: int, rules: int) -> Site:

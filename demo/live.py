@@ -146,10 +146,10 @@ async def explain(api: Api, customers: Sequence[str]) -> Json | None:
             tried = await api.decide(question | {"dry_run": True})
             if tried["control"] or not tried["offers"]:
                 continue
-            ruled = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
-            if chosen is None or ruled:
+            has_slot_rules = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
+            if chosen is None or has_slot_rules:
                 chosen = question
-            if ruled:
+            if has_slot_rules:
                 break
         if chosen is not None:
             answer = await api.decide(chosen)

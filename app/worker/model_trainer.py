@@ -44,7 +44,7 @@ class _Held:
     positions: dict[int, str]
 
 
-class Teacher:
+class ModelTrainer:
     """Teaches one policy's model. Any number of them may run: the one that holds the lease does the work.
 
     Whatever is not known to be stored is forgotten, and read from the store again.
@@ -140,7 +140,7 @@ class Teacher:
             self._at_once = int(min(max(fitting, LEAST), MOST))
 
 
-async def teaching(teacher: Teacher) -> None:
+async def teaching(teacher: ModelTrainer) -> None:
     """Teach until this task is cancelled; then let somebody else go on at once."""
     try:
         await repeat(f"learner of {teacher.key}", teacher.round)

@@ -19,7 +19,7 @@ from app.worker.evaluation_runs import EvaluationJob, in_a_process
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
-from app.worker.model_trainer import Teacher, teaching
+from app.worker.model_trainer import ModelTrainer, teaching
 from app.worker.policy_jobs import PolicySupervisor, Warmer
 from app.worker.shadow_runs import ShadowJob
 from app.worker.watches import watches
@@ -129,7 +129,7 @@ def _learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebuilder
         policy, log_reader = roster[key], LogReader(to.blocking, keys)
         if is_sequential(policy):
             models = ModelStore(to.redis, keys)
-            return teaching(Teacher(key, roster, policy, log_reader, arms, models, rebuilder))
+            return teaching(ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder))
         return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
 
     return TaskSet(learn)

@@ -15,7 +15,7 @@ from bandits.sequential_policy import learns
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.counterfactual import judge
-from decisioning.evaluation.logged_service import Contests
+from decisioning.evaluation.logged_service import LoggedContexts
 from decisioning.evaluation.shadowing import shadow_rows, shadows_of
 from decisioning.evaluation.store_shadows import ShadowStore, Turn
 from decisioning.learning.replica import ArmReplica
@@ -60,7 +60,7 @@ class ShadowJob:
         self._roster = roster
         self._replica = ArmReplica(roster)
         self._followers = TaskSet(ArmFollower(arms, self._replica).follow)
-        self._contests = Contests(catalogues)
+        self._contests = LoggedContexts(catalogues)
         self._catalogue: Catalogue | None = None
         self._conduct: dict[str, _Conduct] = {}
         self._forget_s = 0.0
@@ -112,14 +112,14 @@ class ShadowJob:
             reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
             return [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock_ms(), reason)
-        contest = await self._contests.of(decided)
-        if contest is None:
+        selection_context = await self._contests.of(decided)
+        if selection_context is None:
             return shadow_rows(decided, key, None, 0, clock_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
         judged, error = None, None
         try:
-            prepared = self._replica.prepared(key, contest.view, decided.header["decided_at_ms"])
-            judged = judge(contest, decided, self._roster.spec(key), self._roster[key], prepared)
+            prepared = self._replica.prepared(key, selection_context.view, decided.header["decided_at_ms"])
+            judged = judge(selection_context, decided, self._roster.spec(key), self._roster[key], prepared)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()

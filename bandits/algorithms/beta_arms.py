@@ -97,7 +97,7 @@ class BetaArmsPolicy:
 
     def learn(self, observation: Observation) -> FloatArray:
         """``(n, s, e)`` of one observation: one, its reward, and what had been expected of it."""
-        expected = self.default if np.isnan(observation.prior) else observation.prior
+        expected = self.default if np.isnan(observation.base_propensity) else observation.base_propensity
         return np.array([1.0, observation.reward, expected])
 
     def posterior(self, own: FloatArray) -> BetaPosterior:
@@ -111,9 +111,11 @@ class BetaArmsPolicy:
 
     def odds(self, candidates: Candidates) -> FloatArray:
         """The odds of the precomputed propensities; of the default where there is none."""
-        prior = candidates.prior.astype(np.float64)
-        prior = np.where(np.isnan(prior), self.default, np.clip(prior, TINY, 1 - TINY))
-        odds: FloatArray = prior / (1.0 - prior)
+        base_propensity = candidates.base_propensity.astype(np.float64)
+        base_propensity = np.where(
+            np.isnan(base_propensity), self.default, np.clip(base_propensity, TINY, 1 - TINY)
+        )
+        odds: FloatArray = base_propensity / (1.0 - base_propensity)
         return odds
 
 

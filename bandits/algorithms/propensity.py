@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bandits.algorithms.static import UntaughtPolicy
+from bandits.algorithms.static import StaticPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
 
 
-class PropensityPolicy(UntaughtPolicy):
+class PropensityPolicy(StaticPolicy):
     """Greedy on ``precomputed propensity x weight``; the first of equals wins. It neither explores nor learns.
 
     Where a customer has no propensity for an offer, 0 is taken, so such offers come last.

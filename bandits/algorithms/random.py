@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bandits.algorithms.static import UntaughtPolicy
+from bandits.algorithms.static import StaticPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
 
 
-class RandomPolicy(UntaughtPolicy):
+class RandomPolicy(StaticPolicy):
     """Uniform over what is available; propensities are the precomputed ones, for information only."""
 
     epsilon = 1.0

@@ -9,7 +9,7 @@ from bandits.parameters import no_features, no_parameters
 from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
 
 
-class UntaughtPolicy:
+class StaticPolicy:
     """Expects what the precomputed propensities say, whatever is accepted. How to choose is left to others."""
 
     width = 0
@@ -35,4 +35,4 @@ class UntaughtPolicy:
 
     def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
         """The precomputed propensities; 0 where there is none."""
-        return np.nan_to_num(candidates.prior.astype(np.float64), nan=0.0)
+        return np.nan_to_num(candidates.base_propensity.astype(np.float64), nan=0.0)

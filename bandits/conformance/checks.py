@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from bandits.conformance.choosing_laws import CHOOSING_LAWS
-from bandits.conformance.laws import Unlawful
+from bandits.conformance.laws import LawViolation
 from bandits.conformance.learning_laws import LEARNING_LAWS
 from bandits.conformance.sequential_laws import SEQUENTIAL_LAWS
 from bandits.errors import ConformanceError
@@ -52,7 +52,7 @@ def _stated(body: Callable[[Any], None]) -> Check:
         try:
             body(policy)
         except Exception as error:
-            what = str(error) if isinstance(error, Unlawful) else f"it raised {error!r}"
+            what = str(error) if isinstance(error, LawViolation) else f"it raised {error!r}"
             who = f"{getattr(policy, 'name', '?')}@{getattr(policy, 'version', '?')}"
             raise ConformanceError(f"{who} breaks {body.__name__!r} ({body.__doc__}): {what}") from error
 

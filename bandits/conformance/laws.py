@@ -10,14 +10,14 @@ from bandits.policy import Candidates, Facts, FloatArray, Policy
 SUM_TOLERANCE = 1e-12
 
 
-class Unlawful(Exception):
+class LawViolation(Exception):
     """What exactly went against a law."""
 
 
 def require(holds: Any, what: str) -> None:
-    """Raise ``Unlawful`` unless it holds."""
+    """Raise ``LawViolation`` unless it holds."""
     if not holds:
-        raise Unlawful(what)
+        raise LawViolation(what)
 
 
 def same(a: FloatArray, b: FloatArray, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bandits.columns import BOUND
-from bandits.conformance.laws import Unlawful, answers, require, same, use, with_others
+from bandits.conformance.laws import LawViolation, answers, require, same, use, with_others
 from bandits.conformance.worlds import (
     NOW_MS,
     NOW_S,
@@ -49,16 +49,16 @@ def refuses_unknown_parameters(policy: Policy) -> None:
     except PolicyParameterError as error:
         require("no_such_parameter" in str(error), "the message does not name the parameter")
     else:
-        raise Unlawful("no_such_parameter was taken")
+        raise LawViolation("no_such_parameter was taken")
 
 
 def learns_finite_numbers(policy: Policy) -> None:
     """Learning gives `width` finite numbers, the same ones every time."""
     rng, none = np.random.default_rng(13), float("nan")
-    for reward, prior in product((0.0, 0.25, 1.0), (0.0, 1e-6, 0.3, 1.0, none)):
+    for reward, base_propensity in product((0.0, 0.25, 1.0), (0.0, 1e-6, 0.3, 1.0, none)):
         for estimate in (none, 0.0, 0.02, 1.0):
             facts = made_up_facts(policy.encoder, rng)
-            seen = observation(policy, 7, reward, prior, estimate, facts, by_caller=reward != 0.25)
+            seen = observation(policy, 7, reward, base_propensity, estimate, facts, by_caller=reward != 0.25)
             before = fingerprint(seen)
             learned = policy.learn(seen)
             require(learned.shape == (policy.width,), f"learn gave shape {learned.shape}")
@@ -129,7 +129,7 @@ def states_survive_storage(policy: Policy) -> None:
         again.put("1:0", bytes(8 * (policy.width + 1)))
     except StateCodecError:
         return
-    raise Unlawful("a state of another width was taken")
+    raise LawViolation("a state of another width was taken")
 
 
 def states_stay_small(policy: Policy) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bandits.conformance.laws import Unlawful, require
+from bandits.conformance.laws import LawViolation, require
 from bandits.conformance.worlds import World, fingerprint, masks, observations, world
 from bandits.errors import StateCodecError
 from bandits.policy import FloatArray
@@ -86,7 +86,7 @@ def damaged_models_are_refused(policy: SequentialPolicy) -> None:
             policy.unpack(damaged)
         except StateCodecError:
             continue
-        raise Unlawful(f"{len(damaged)} bytes that are no model were taken")
+        raise LawViolation(f"{len(damaged)} bytes that are no model were taken")
 
 
 def choosing_teaches_nothing(policy: SequentialPolicy) -> None:

@@ -38,7 +38,7 @@ class World:
         return World(
             self.name,
             replace(s, offers=s.offers[rows], own=s.own[rows]),
-            replace(c, offers=c.offers[rows], prior=c.prior[rows], weight=c.weight[rows]),
+            replace(c, offers=c.offers[rows], base_propensity=c.base_propensity[rows], weight=c.weight[rows]),
         )
 
 
@@ -74,13 +74,13 @@ def observations(policy: Policy, offers: IntArray, count: int, seed: int) -> lis
     rng = np.random.default_rng(seed)
     which = rng.choice(offers, count)
     reward = np.where(rng.random(count) < 0.1, rng.random(count), rng.random(count) < 0.2)
-    prior = rng.choice([np.nan, 0.0, 1.0, 0.01, 0.2], count)
-    prior = np.where(rng.random(count) < 0.7, rng.random(count), prior).astype(np.float32)
+    base_propensity = rng.choice([np.nan, 0.0, 1.0, 0.01, 0.2], count)
+    base_propensity = np.where(rng.random(count) < 0.7, rng.random(count), base_propensity).astype(np.float32)
     half_life_s = policy.decay.half_life_s or _HALF_LIFE_S
     at_s = NOW_S - half_life_s * rng.choice([1.0, 20.0], count) * rng.random(count)
     estimate = np.where(rng.random(count) < 0.1, np.nan, rng.random(count))
     made = []
-    for i, (o, r, q, e, t) in enumerate(zip(which, reward, prior, estimate, at_s, strict=True)):
+    for i, (o, r, q, e, t) in enumerate(zip(which, reward, base_propensity, estimate, at_s, strict=True)):
         facts = made_up_facts(policy.encoder, rng)
         seen = observation(policy, int(o), float(r), float(q), float(e), facts, by_caller=i % 3 == 0)
         made.append((seen, float(t)))
@@ -91,14 +91,14 @@ def observation(
     policy: Policy,
     offer: int,
     reward: float,
-    prior: float,
+    base_propensity: float,
     estimate: float,
     facts: Facts,
     by_caller: bool = False,
 ) -> Observation:
     """An observation of a request with these facts."""
     x = policy.encoder.encode(facts, NOW_MS)
-    return Observation(offer, reward, prior, x, estimate, facts, by_caller)
+    return Observation(offer, reward, base_propensity, x, estimate, facts, by_caller)
 
 
 def table_of(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:
@@ -125,9 +125,9 @@ def world(policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen:
     warm = offers[: (n + 1) // 2] if seen is None else offers
     table = state_of(policy, observations(policy, warm, 3 * n if seen is None else seen, seed))
     sums = table.read(policy, offers, policy.decay.tick(NOW_S))
-    prior, weight = rng.random(n, dtype=np.float32), 0.1 + rng.random(n)
+    base_propensity, weight = rng.random(n, dtype=np.float32), 0.1 + rng.random(n)
     facts = made_up_facts(policy.encoder, rng)
-    candidates = Candidates(offers, prior, weight, policy.encoder.encode(facts, NOW_MS), facts)
+    candidates = Candidates(offers, base_propensity, weight, policy.encoder.encode(facts, NOW_MS), facts)
     return World(name, sums, candidates)
 
 
@@ -139,13 +139,13 @@ def worlds(policy: Policy) -> Iterator[World]:
     yield world(policy, 20, seen=0, name="no evidence")
     base = world(policy, 20, seed=1)
     rng = np.random.default_rng(2)
-    priors = {
+    base_propensities = {
         "no priors": np.full(20, np.nan),
-        "some priors": np.where(rng.random(20) < 0.5, np.nan, base.candidates.prior),
+        "some priors": np.where(rng.random(20) < 0.5, np.nan, base.candidates.base_propensity),
         "priors 0 and 1": (np.arange(20) % 2).astype(np.float64),
     }
-    for name, prior in priors.items():
-        yield _with(base, name, prior, base.candidates.weight)
+    for name, base_propensity in base_propensities.items():
+        yield _with(base, name, base_propensity, base.candidates.weight)
     weights = {
         "all weights zero": np.zeros(20),
         "some weights zero": np.where(np.arange(20) % 3 == 0, base.candidates.weight, 0.0),
@@ -153,7 +153,7 @@ def worlds(policy: Policy) -> Iterator[World]:
         "unequal weights": 10.0 ** rng.uniform(-30, 30, 20),
     }
     for name, weight in weights.items():
-        yield _with(base, name, base.candidates.prior, weight)
+        yield _with(base, name, base.candidates.base_propensity, weight)
 
 
 def masks(n: int) -> Iterator[BoolArray]:
@@ -185,8 +185,10 @@ def fingerprint(value: Any) -> Any:
     return type(value).__name__, fingerprint(value.__getstate__())
 
 
-def _with(base: World, name: str, prior: Any, weight: Any) -> World:
+def _with(base: World, name: str, base_propensity: Any, weight: Any) -> World:
     candidates = replace(
-        base.candidates, prior=np.asarray(prior, np.float32), weight=np.asarray(weight, np.float64)
+        base.candidates,
+        base_propensity=np.asarray(base_propensity, np.float32),
+        weight=np.asarray(weight, np.float64),
     )
     return World(name, base.sums, candidates)

@@ -70,14 +70,14 @@ class Design:
         """Whether there are columns that differ from candidate to candidate."""
         return self.width > self.common
 
-    def row(self, x: FloatArray, prior: float) -> FloatArray:
+    def row(self, x: FloatArray, base_propensity: float) -> FloatArray:
         """The columns of one offer: shape ``(width,)``."""
         z = np.empty(self.width)
         z[0] = 1.0
         z[1 : self.common] = x
         if self.propensity:
-            known = prior == prior
-            z[self.common] = float(logit(prior)) / LOGIT_SCALE if known else 0.0
+            known = base_propensity == base_propensity
+            z[self.common] = float(logit(base_propensity)) / LOGIT_SCALE if known else 0.0
             z[self.common + 1] = 0.0 if known else 1.0
         return z
 
@@ -117,7 +117,7 @@ class Design:
         unscaling[columns[some], missing[some]] = -scale.mean[some]
         return unscaling
 
-    def columns(self, x: FloatArray, prior: ArrayLike) -> "Columns":
+    def columns(self, x: FloatArray, base_propensity: ArrayLike) -> "Columns":
         """The columns of ``n`` candidates.
 
         What is in a candidate's column depends on that candidate alone, bit for bit.
@@ -127,12 +127,12 @@ class Design:
         common[1:] = x
         if not self.propensity:
             return Columns(common, None)
-        prior = np.asarray(prior, dtype=np.float64)
-        none = np.isnan(prior)
-        own = np.zeros((2, len(prior)))
+        base_propensity = np.asarray(base_propensity, dtype=np.float64)
+        none = np.isnan(base_propensity)
+        own = np.zeros((2, len(base_propensity)))
         own[1] = none
         if not none.all():
-            own[0] = np.where(none, 0.0, logit(np.where(none, 0.5, prior)) / LOGIT_SCALE)
+            own[0] = np.where(none, 0.0, logit(np.where(none, 0.5, base_propensity)) / LOGIT_SCALE)
         return Columns(common, own)
 
 

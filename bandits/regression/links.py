@@ -39,7 +39,7 @@ class Link(Protocol):
         """A positive number that rises with the predictor, and is the expected reward where that is sensible."""
         ...
 
-    def contest(
+    def weighted_scores(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
         """``weight x score(mean + spread x draws)``: shape ``(K, n)`` like the draws, and of their type."""
@@ -76,14 +76,14 @@ class Linear:
         score: NDArray[Any] = np.maximum(predictor, e) * (e / (2 * e - np.minimum(predictor, e)))
         return score
 
-    def contest(
+    def weighted_scores(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
         """Predictors, their scores, times the weights."""
         drawn: NDArray[Any] = draws * spread.astype(draws.dtype)
         drawn += mean.astype(draws.dtype)
-        contest: NDArray[Any] = self.score(drawn) * weight
-        return contest
+        scores: NDArray[Any] = self.score(drawn) * weight
+        return scores
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
         """The variance of an offer's rewards, to which that of all offers counts as ten observations."""
@@ -140,7 +140,7 @@ class Logistic:
         """The chance of these log odds."""
         return sigmoid(predictor)
 
-    def contest(
+    def weighted_scores(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
         """``weight / (1 + exp(-s))``, in as few passes as there can be: this is where the time of a decision goes."""

@@ -126,11 +126,11 @@ class RegressionPolicy(ABC):
         """What the observation adds to the sums of a regression, linearised at what was expected of it."""
         expected = observation.estimate
         if not 0.0 < expected < 1.0:
-            expected = observation.prior
+            expected = observation.base_propensity
         if not 0.0 < expected < 1.0:
             expected = self.default
         weight, response = self.link.observe(observation.reward, expected)
-        z = self.design.row(observation.x, observation.prior)
+        z = self.design.row(observation.x, observation.base_propensity)
         return self.regression.layout.contribution(z, weight, response, observation.reward)
 
     def prepare(self, sums: Sums) -> Prepared:
@@ -155,7 +155,7 @@ class RegressionPolicy(ABC):
         if latest is not None and latest[0] is prepared and latest[1] is candidates:
             return latest[2]
         posterior = prepared.posterior
-        z = self.design.columns(candidates.x, candidates.prior)
+        z = self.design.columns(candidates.x, candidates.base_propensity)
         projected = posterior.project(z)
         deviation = np.sqrt(posterior.variance(projected, z) * prepared.noise)
         prediction = (posterior.mean(projected), deviation)

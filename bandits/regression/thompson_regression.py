@@ -44,5 +44,5 @@ class ThompsonRegressionPolicy(RegressionPolicy):
         """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
         mean, deviation = self.predict(prepared, candidates)
         weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
-        contest = self.link.contest(mean, self.exploration * deviation, prepared.extra, weight)
-        return contest_frequencies(contest, weight, self.epsilon)
+        drawn = self.link.weighted_scores(mean, self.exploration * deviation, prepared.extra, weight)
+        return contest_frequencies(drawn, weight, self.epsilon)

@@ -47,10 +47,10 @@ class Inputs:
         return seen
 
     @staticmethod
-    def candidate(seen: Mapping[str, Any], offer: int, prior: float) -> dict[str, Any]:
+    def candidate(seen: Mapping[str, Any], offer: int, base_propensity: float) -> dict[str, Any]:
         """The same with the offer's number, as text, and the precomputed propensity where there is one."""
-        if prior == prior:
-            return {**seen, "offer": str(offer), "propensity": prior}
+        if base_propensity == base_propensity:
+            return {**seen, "offer": str(offer), "propensity": base_propensity}
         return {**seen, "offer": str(offer)}
 
 

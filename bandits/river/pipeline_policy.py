@@ -169,7 +169,7 @@ class RiverPolicy:
     def observe(self, model: Any, observation: Observation, at_s: float) -> None:
         """``learn_one`` of what the model would have seen of the offer."""
         seen = self.inputs.request(observation.facts, observation.x)
-        x = self.inputs.candidate(seen, observation.offer, float(observation.prior))
+        x = self.inputs.candidate(seen, observation.offer, float(observation.base_propensity))
         model.learn_one(x, observation.reward >= 0.5 if self._classifies else float(observation.reward))
 
     def pack(self, model: Any) -> bytes:
@@ -198,11 +198,11 @@ class RiverPolicy:
             return prepared.last[1].copy()
         seen = self.inputs.request(candidates.facts, candidates.x)
         estimates = np.empty(len(candidates))
-        for row, (offer, prior) in enumerate(
-            zip(candidates.offers.tolist(), candidates.prior.tolist(), strict=True)
+        for row, (offer, base_propensity) in enumerate(
+            zip(candidates.offers.tolist(), candidates.base_propensity.tolist(), strict=True)
         ):
-            x = self.inputs.candidate(seen, offer, prior)
-            estimates[row] = self._estimate(prepared.model, x, prior)
+            x = self.inputs.candidate(seen, offer, base_propensity)
+            estimates[row] = self._estimate(prepared.model, x, base_propensity)
         prepared.last = candidates, np.clip(estimates, 0.0, 1.0)
         return prepared.last[1].copy()
 
@@ -213,13 +213,13 @@ class RiverPolicy:
             return inverse_gaps(scores, self.gamma, self.epsilon)
         return best_score(scores, self.epsilon)
 
-    def _estimate(self, model: Any, x: dict[str, Any], prior: float) -> float:
+    def _estimate(self, model: Any, x: dict[str, Any], base_propensity: float) -> float:
         if not self._classifies:
             estimate = float(model.predict_one(x))
         else:
             chances = model.predict_proba_one(x)
             if not chances:
-                return self.default if prior != prior else prior
+                return self.default if base_propensity != base_propensity else base_propensity
             estimate = float(chances.get(True, 0.0))
         return estimate if estimate == estimate else self.default
 

@@ -54,7 +54,7 @@ def _choose(policy: SequentialPolicy, model: object, seen: list[Observation]) ->
     for observation in seen:
         candidates = Candidates(
             np.array([observation.offer, 9], dtype=np.uint32),
-            np.array([observation.prior, np.nan], dtype=np.float32),
+            np.array([observation.base_propensity, np.nan], dtype=np.float32),
             np.ones(2),
             observation.x,
             observation.facts,
@@ -68,10 +68,10 @@ def _made_up(policy: SequentialPolicy, seed: int) -> list[Observation]:
     seen = []
     for _ in range(TRIES):
         facts = {f.path: _fact(f, rng) for f in policy.encoder.features if f.path is not None}
-        prior = float(rng.random()) if rng.random() < 0.7 else float("nan")
+        base_propensity = float(rng.random()) if rng.random() < 0.7 else float("nan")
         x = policy.encoder.encode(facts, 0)
         reward = float(rng.random() < 0.3)
-        seen.append(Observation(int(rng.integers(1, 6)), reward, prior, x, facts=facts))
+        seen.append(Observation(int(rng.integers(1, 6)), reward, base_propensity, x, facts=facts))
     return seen
 
 

@@ -67,8 +67,8 @@ def _turns(rounds: Rounds, player: Player, score: Score) -> Iterator[None]:
     for t in range(len(rounds)):
         if (rounds.since == t).any():
             offers = np.flatnonzero(rounds.since <= t)
-        prior = None if rounds.prior is None else rounds.prior[t]
-        now = Round(t, rounds.x[t], rounds.facts[t], offers, prior)
+        base_propensity = None if rounds.base_propensity is None else rounds.base_propensity[t]
+        now = Round(t, rounds.x[t], rounds.facts[t], offers, base_propensity)
         waiting.append((t + rounds.delay, now, *step(rounds, player, score, now)))
         while waiting and waiting[0][0] <= t:
             _, then, choice, reward = waiting.popleft()

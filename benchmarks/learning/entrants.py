@@ -33,13 +33,13 @@ WITHOUT_FEATURES = {"thompson", "ucb", "epsilon_greedy", "propensity", "random"}
 def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
     def make(rounds: Rounds, seed: int) -> Player:
         features = () if algorithm in WITHOUT_FEATURES else rounds.features
-        if features and rounds.prior is not None:
+        if features and rounds.base_propensity is not None:
             features = (*features, Feature("propensity", "propensity"))
         return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features))
 
     def suits(rounds: Rounds) -> bool:
         if algorithm == "propensity":
-            return rounds.prior is not None
+            return rounds.base_propensity is not None
         return rounds.drifts or "half_life_days" not in parameters
 
     return Entrant(name, True, make, suits=suits)

@@ -55,9 +55,14 @@ class Ours:
 
     def learn(self, then: Round, choice: Choice, reward: float) -> None:
         """Fold the outcome into the arms, and make ready what has changed."""
-        prior, estimate, x = choice.memo
+        base_propensity, estimate, x = choice.memo
         observation = Observation(
-            offer=choice.offer + 1, reward=reward, prior=prior, x=x, estimate=estimate, facts=then.facts
+            offer=choice.offer + 1,
+            reward=reward,
+            base_propensity=base_propensity,
+            x=x,
+            estimate=estimate,
+            facts=then.facts,
         )
         at_s = float(START_S + ROUND_S * then.number)
         fields, delta = contributions(self._policy, observation, at_s)
@@ -73,9 +78,9 @@ class Ours:
             self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, tick))
 
     def _candidates(self, now: Round) -> Candidates:
-        prior = self._cold if now.prior is None else now.prior
-        return Candidates(self._numbers, prior, self._weight, self._x[now.number], now.facts)
+        base_propensity = self._cold if now.base_propensity is None else now.base_propensity
+        return Candidates(self._numbers, base_propensity, self._weight, self._x[now.number], now.facts)
 
     def _memo(self, candidates: Candidates, offer: int) -> tuple[float, float, Any]:
         estimate = self._policy.propensities(self._prepared, candidates)[offer]
-        return float(candidates.prior[offer]), float(estimate), candidates.x
+        return float(candidates.base_propensity[offer]), float(estimate), candidates.x

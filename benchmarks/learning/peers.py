@@ -16,15 +16,15 @@ from benchmarks.learning.rounds import Choice, Round, Rounds
 REFIT_EVERY = 50
 
 
-def logits(prior: NDArray[np.float32]) -> FloatArray:
+def logits(base_propensity: NDArray[np.float32]) -> FloatArray:
     """The log odds of precomputed propensities, kept within 10."""
-    p = np.clip(prior.astype(np.float64), 4.5e-5, 1 - 4.5e-5)
+    p = np.clip(base_propensity.astype(np.float64), 4.5e-5, 1 - 4.5e-5)
     return np.asarray(np.log(p / (1.0 - p)))
 
 
 def flat(now: Round) -> FloatArray:
     """The features, followed by the logits of all offers' precomputed propensities where there are any."""
-    return now.x if now.prior is None else np.concatenate([now.x, logits(now.prior)])
+    return now.x if now.base_propensity is None else np.concatenate([now.x, logits(now.base_propensity)])
 
 
 class VowpalWabbit:
@@ -64,9 +64,9 @@ class VowpalWabbit:
         shared = "shared |s " + " ".join(
             f"{column}:{value:.5g}" for column, value in enumerate(now.x.tolist())
         )
-        if now.prior is None:
+        if now.base_propensity is None:
             return [shared, *(f"|a o{offer}" for offer in now.offers.tolist())]
-        offers = zip(now.offers.tolist(), logits(now.prior)[now.offers].tolist(), strict=True)
+        offers = zip(now.offers.tolist(), logits(now.base_propensity)[now.offers].tolist(), strict=True)
         return [shared, *(f"|a o{offer} |p own{offer}:{z:.5g} all:{z:.5g}" for offer, z in offers)]
 
 
@@ -219,7 +219,7 @@ class Gittins:
 
     def _decide(self, now: Round, explore: Callable[..., list[float]] | None) -> Choice:
         context = {f"x{column}": value for column, value in enumerate(now.x.tolist())}
-        z = None if now.prior is None else logits(now.prior).tolist()
+        z = None if now.base_propensity is None else logits(now.base_propensity).tolist()
         candidates = [(f"o{n}", {} if z is None else {"logit": z[n]}) for n in now.offers.tolist()]
         record = self._gittins.decide(
             self._state, context, candidates, now.number * 60.0, self._salt, None, explore

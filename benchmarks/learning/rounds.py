@@ -18,7 +18,7 @@ class Rounds:
     """One seed of a stream: ``T`` customers, one after the other, and what each of ``n`` offers would bring.
 
     ``x``: shape ``(T, d)``, the features as every library takes them. ``facts``: the same as this service takes
-    them, ``T`` mappings by path, declared by ``features``. ``prior``: shape ``(T, n)``, the precomputed
+    them, ``T`` mappings by path, declared by ``features``. ``base_propensity``: shape ``(T, n)``, the precomputed
     propensities, or None where the stream has none. ``expected``: shape ``(T, n)``, the mean reward of each
     offer (the reward itself where nothing else is known); ``rewards``: shape ``(T, n)``, in [0, 1]. ``since``: shape
     ``(n,)``, the round in which each offer arrives. ``delay``: an outcome is known so many rounds later.
@@ -32,7 +32,7 @@ class Rounds:
     expected: FloatArray
     rewards: FloatArray
     since: Rows
-    prior: NDArray[np.float32] | None = None
+    base_propensity: NDArray[np.float32] | None = None
     delay: int = 0
     logged: Rows | None = None
     drifts: bool = False
@@ -54,7 +54,7 @@ class Round:
     x: FloatArray
     facts: Mapping[str, Any]
     offers: Rows
-    prior: NDArray[np.float32] | None
+    base_propensity: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def stale(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     high, useless = kinds[12:16], kinds[16:20]
     known[:, high] = levels[high] + 0.5 * (known[:, high] - levels[high]) + np.log(4.0)
     known[:, useless] = rng.permutation(known[:, useless], axis=0)
-    return _rounds(rng, x, sigmoid(logits), prior=sigmoid(known))
+    return _rounds(rng, x, sigmoid(logits), base_propensity=sigmoid(known))
 
 
 def flat(seed: int, offers: int = 20, rounds: int = LONG) -> Rounds:
@@ -111,7 +111,7 @@ def _rounds(
     x: FloatArray,
     expected: FloatArray,
     *,
-    prior: FloatArray | None = None,
+    base_propensity: FloatArray | None = None,
     delay: int = 0,
 ) -> Rounds:
     names = [f"context.x{column}" for column in range(x.shape[1])]
@@ -125,7 +125,7 @@ def _rounds(
         expected=expected,
         rewards=(rng.random(expected.shape) < expected).astype(np.float64),
         since=np.zeros(expected.shape[1], dtype=np.intp),
-        prior=None if prior is None else prior.astype(np.float32),
+        base_propensity=None if base_propensity is None else base_propensity.astype(np.float32),
         delay=delay,
     )
 

@@ -60,7 +60,7 @@ class _Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Reservation:
     """Units taken for the offers of one decision; or, if ``lacking`` is a row, none, because there was none for it."""
 
     units: tuple[tuple[_Lease, str], ...] = ()
@@ -89,7 +89,7 @@ class Taken:
         }
 
 
-NOTHING = Taken()
+NOTHING = Reservation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class LeaseHolder:
         """Numbers of the view's offers that have a capacity: an answer that cannot be logged must not have them."""
         return self._match(view).all
 
-    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Take a unit for each capacity of each chosen offer: all, or none.
 
         Waits a moment for a new lease if there is nothing left here. Must be followed by ``done``.
@@ -154,12 +154,12 @@ class LeaseHolder:
         for _ in range(TRIES if wanted else 0):
             units, lacking, lease = self._try(wanted, now_ms)
             if lease is None:
-                return Taken(tuple(units))
+                return Reservation(tuple(units))
             if not await self._refilled(lease, now_ms):
                 break
-        return Taken((), lacking)
+        return Reservation((), lacking)
 
-    def done(self, taken: Taken, write: "asyncio.Task[Any]") -> None:
+    def done(self, taken: Reservation, write: "asyncio.Task[Any]") -> None:
         """The write of a decision with these units has ended: they are used, or free again, or it is not known."""
         unknown = write.cancelled() or write.exception() is not None
         for lease, _ in taken.units:
@@ -377,7 +377,7 @@ class LeaseHolder:
             await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
 
 
-class NoUnits:
+class NoCapacity:
     """A catalogue in which nothing has a capacity."""
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
@@ -388,9 +388,9 @@ class NoUnits:
         """None."""
         return frozenset()
 
-    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Nothing is needed."""
         return NOTHING
 
-    def done(self, taken: Taken, write: "asyncio.Task[Any]") -> None:
+    def done(self, taken: Reservation, write: "asyncio.Task[Any]") -> None:
         """Nothing was taken."""

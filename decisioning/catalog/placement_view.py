@@ -47,10 +47,10 @@ class PlacementView:
     The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose,
     whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
     computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
-    ``apart``: for each row, the rows that must not appear beside it. ``groups``: the group of each row, as a number.
-    ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without context weights
-    and computed values. ``ruled``: whether anything but the policy decides who runs for a slot. ``picky``: whether
-    there is any minimum propensity.
+    ``mutually_exclusive``: for each row, the rows that must not appear beside it. ``groups``: the group of each row,
+    as a number. ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without
+    context weights and computed values. ``has_slot_rules``: whether anything but the policy decides who runs for a
+    slot. ``has_min_propensity``: whether there is any minimum propensity.
     """
 
     placement: Placement
@@ -71,13 +71,13 @@ class PlacementView:
     min_propensity: FloatArray
     groups: NDArray[np.intp]
     goals: tuple[str, ...]
-    apart: Mapping[int, BoolArray]
+    mutually_exclusive: Mapping[int, BoolArray]
     contact: ContactBook
     wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
     plan: Plan
     fixed: Weights = field(repr=False)
-    ruled: bool
-    picky: bool
+    has_slot_rules: bool
+    has_min_propensity: bool
 
     def live(self, now_ms: int) -> BoolArray:
         """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
@@ -117,7 +117,7 @@ def build_view(
     wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
     first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
-    apart = _apart(here)
+    mutually_exclusive = _apart(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
     value = np.array([o.value for o in here], dtype=np.float64)
     lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
@@ -140,13 +140,16 @@ def build_view(
         min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
         groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
-        apart=apart,
+        mutually_exclusive=mutually_exclusive,
         contact=contact(here),
         wordings=wordings,
         plan=rules.plan(_expressions(conditions, values, percents, wordings, when), all_segments=True),
         fixed=switched_off(placement, np.ones(len(here)), value, lever),
-        ruled=bool(mandatory.any()) or bool(apart) or bool(first) or placement.max_per_group is not None,
-        picky=bool((minimum > 0).any()),
+        has_slot_rules=bool(mandatory.any())
+        or bool(mutually_exclusive)
+        or bool(first)
+        or placement.max_per_group is not None,
+        has_min_propensity=bool((minimum > 0).any()),
     )
 
 
@@ -246,9 +249,9 @@ def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
 
 def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
     rows = {offer.offer_id: row for row, offer in enumerate(offers)}
-    apart: dict[int, BoolArray] = {}
+    mutually_exclusive: dict[int, BoolArray] = {}
     for row, offer in enumerate(offers):
         for other in {rows[offer_id] for offer_id in offer.not_with if offer_id in rows}:
             for one, two in ((row, other), (other, row)):
-                apart.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
-    return MappingProxyType(apart)
+                mutually_exclusive.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
+    return MappingProxyType(mutually_exclusive)

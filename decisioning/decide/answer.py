@@ -9,7 +9,7 @@ from bandits.policy import BoolArray
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import offer_facts
 from decisioning.decide.facts import facts_of
-from decisioning.decide.policy_runner import Chosen
+from decisioning.decide.policy_runner import PolicyResult
 from decisioning.decide.request import Work
 from decisioning.decide.snapshot import seen
 from decisioning.log.records import Header, policy_of
@@ -95,7 +95,7 @@ def iso(at_ms: int) -> str:
     )
 
 
-def header_of(work: Work, made: Chosen) -> Header:
+def header_of(work: Work, made: PolicyResult) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
     scored_by = policy_of(made.key)

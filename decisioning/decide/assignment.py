@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bandits.policy import PolicySpec
-from decisioning.decide.ranking import Contest
+from decisioning.decide.ranking import SelectionContext
 from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment, champion_of
 from decisioning.model.entities import Placement
 
@@ -15,7 +15,7 @@ Group = Literal["champion", "canary", "control", "caller"] | ControlKind
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Assignment:
     """The policy that decides (``name@version``), and as part of which group.
 
     ``control``: the group is there to compare others with.
@@ -40,7 +40,7 @@ class Role:
         return self.group == "eligibility_only"
 
 
-def role_of(customer_id: str, placement: Placement, deployment: Deployment | None) -> Role:
+def assign(customer_id: str, placement: Placement, deployment: Deployment | None) -> Assignment:
     """Whose customer this is in a placement. Sticky: it depends on the customer and the placement's salt alone.
 
     Groups take their shares of one fixed order of the customers: controls from its beginning, the canary from its end.
@@ -49,17 +49,17 @@ def role_of(customer_id: str, placement: Placement, deployment: Deployment | Non
     at = _place(customer_id, placement)
     champion = champion_of(placement, deployment)
     if at < placement.control_share:
-        return Role(f"{placement.control_policy}@1", "control")
+        return Assignment(f"{placement.control_policy}@1", "control")
     if deployment is None:
-        return Role(champion, "champion")
+        return Assignment(champion, "champion")
     end = placement.control_share
     for control in deployment.controls:
         end += control.share
         if at < end:
-            return Role(CONTROL_POLICIES.get(control.kind, champion), control.kind)
+            return Assignment(CONTROL_POLICIES.get(control.kind, champion), control.kind)
     if deployment.canary is not None and at >= 1.0 - deployment.canary.share:
-        return Role(deployment.canary.policy, "canary")
-    return Role(champion, "caller" if deployment.apprentice else "champion")
+        return Assignment(deployment.canary.policy, "canary")
+    return Assignment(champion, "caller" if deployment.apprentice else "champion")
 
 
 def _place(customer_id: str, placement: Placement) -> float:
@@ -69,15 +69,21 @@ def _place(customer_id: str, placement: Placement) -> float:
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
 
 
-def as_seen(contest: Contest, group: str, spec: PolicySpec) -> Contest:
+def adjust_weights_for_group(
+    selection_context: SelectionContext, group: str, spec: PolicySpec
+) -> SelectionContext:
     """The contest as a policy sees it for a group.
 
     Without levers, ``L`` is 1. For a policy that learns from value, what it expects is money already, so ``V`` is the
     same for all: the amount that its propensities are shares of.
     """
-    weights = contest.weights
+    weights = selection_context.weights
     if group == "no_levers":
         weights = replace(weights, L=np.ones(len(weights.L)))
-    if spec.learn_from == "value" and "V" not in contest.view.placement.off:
+    if spec.learn_from == "value" and "V" not in selection_context.view.placement.off:
         weights = replace(weights, V=np.full(len(weights.V), spec.value_scale))
-    return contest if weights is contest.weights else replace(contest, weights=weights)
+    return (
+        selection_context
+        if weights is selection_context.weights
+        else replace(selection_context, weights=weights)
+    )

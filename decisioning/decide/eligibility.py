@@ -53,7 +53,7 @@ def allowed(
     return mask
 
 
-def standing(
+def eligible_defaults(
     view: PlacementView,
     profile: Profile,
     history: Sequence[Contact] | None,

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from decisioning.decide.assignment import as_seen
+from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.ranking import Contest, select
+from decisioning.decide.ranking import SelectionContext, select
 from decisioning.decide.request import Work
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.records import Header
@@ -31,7 +31,7 @@ class Overrun:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class PolicyResult:
     """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
 
     ``wanted``: the rows of the caller's own choice, if that is what was answered and the policy only scored it.
@@ -55,7 +55,7 @@ class _Turns:
     paused_until_ms: int = 0
 
 
-class Chooser:
+class PolicyRunner:
     """Runs policies on contests, and keeps them to their time."""
 
     def __init__(self, replica: ArmReplica, roster: Roster, budget_ms: float) -> None:
@@ -64,29 +64,33 @@ class Chooser:
         self._budget_ms = budget_ms
         self._turns: dict[str, _Turns] = {}
 
-    def choose(self, work: Work, contest: Contest) -> Chosen:
+    def choose(self, work: Work, selection_context: SelectionContext) -> PolicyResult:
         """Choose with the policy of the customer's role, or with the placement's fallback if that fails.
 
         Where the caller's own choice is answered they only score it: it is answered whichever of them does. The contest
         as it was decided is left in ``work``.
         """
         key = work.role.policy
-        if work.role.group == "caller" and contest.wanted is None:
+        if work.role.group == "caller" and selection_context.wanted is None:
             failed: str | None = "baseline_missing"
             work.degrade("baseline_missing")
         else:
-            failed = self._tried(work, contest, key)
+            failed = self._tried(work, selection_context, key)
         if failed is None:
             assert work.selection is not None
             latest = self._turns[key].latest
-            return Chosen(
-                work.selection, key, self._replica.epoch(key) or 0, contest.wanted, over_budget=latest
+            return PolicyResult(
+                work.selection,
+                key,
+                self._replica.epoch(key) or 0,
+                selection_context.wanted,
+                over_budget=latest,
             )
         fallback = f"{work.view.placement.fallback_policy}@1"
-        self._choose(work, contest, fallback)
+        self._choose(work, selection_context, fallback)
         assert work.selection is not None
         epoch = self._replica.epoch(fallback) or 0
-        return Chosen(work.selection, fallback, epoch, contest.wanted, (key, failed))
+        return PolicyResult(work.selection, fallback, epoch, selection_context.wanted, (key, failed))
 
     def explain(self, work: Work, header: Header) -> Header:
         """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
@@ -99,7 +103,7 @@ class Chooser:
             profile=work.profile,
             history=work.history,
             evaluation=work.evaluation,
-            weights=work.contest.weights,
+            weights=work.selection_context.weights,
             exhausted=work.exhausted,
             now_ms=work.now_ms,
             propensities=[] if expected is None else expected.tolist(),
@@ -108,7 +112,7 @@ class Chooser:
         )
         return {"explanation": explain(situation)}
 
-    def _tried(self, work: Work, contest: Contest, key: str) -> str | None:
+    def _tried(self, work: Work, selection_context: SelectionContext, key: str) -> str | None:
         """Choose with a policy; returns why it cannot or should not be used now, if so, which is noted as well."""
         turns = self._turns.setdefault(key, _Turns())
         reason: str | None = None
@@ -121,7 +125,7 @@ class Chooser:
         else:
             started = asyncio.get_running_loop().time()
             try:
-                self._choose(work, contest, key)
+                self._choose(work, selection_context, key)
             except Exception:
                 log.exception("policy %s failed", key)
                 reason = "policy_failed"
@@ -132,11 +136,11 @@ class Chooser:
             work.degrade(reason)
         return reason
 
-    def _choose(self, work: Work, contest: Contest, key: str) -> None:
-        seen = as_seen(contest, work.role.group, self._roster.spec(key))
-        prepared = self._replica.prepared(key, contest.view, work.now_ms)
+    def _choose(self, work: Work, selection_context: SelectionContext, key: str) -> None:
+        seen = adjust_weights_for_group(selection_context, work.role.group, self._roster.spec(key))
+        prepared = self._replica.prepared(key, selection_context.view, work.now_ms)
         work.selection = select(seen, self._roster[key], prepared)
-        work.contest = seen
+        work.selection_context = seen
 
     def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
         slow = took_ms > self._budget_ms

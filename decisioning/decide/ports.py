@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from decisioning.capacity.store_leases import Taken
+from decisioning.capacity.store_leases import Reservation
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.selection import Choice
 from profiles.customer import Profile
 
 
-class Units(Protocol):
+class CapacityReservations(Protocol):
     """Capacity, as far as this process holds it."""
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
@@ -22,11 +22,11 @@ class Units(Protocol):
         """Numbers of the view's offers that must not be in an answer that is not logged."""
         ...
 
-    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Taken:
+    async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Units for all choices, or none and the row that lacks one. Must be followed by ``done``."""
         ...
 
-    def done(self, taken: Taken, write: "asyncio.Task[DecideReply]") -> None:
+    def done(self, taken: Reservation, write: "asyncio.Task[DecideReply]") -> None:
         """The write of the decision has ended, in whatever way."""
         ...
 

@@ -19,7 +19,7 @@ WEIGHTS_ONLY_EPSILON = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class SelectionContext:
     """Everything a selection depends on, apart from the policy: one request's view of its candidates.
 
     ``facts``: what policies make their features of, by path. ``wanted``: the rows of the caller's own choice, in its
@@ -28,7 +28,7 @@ class Contest:
 
     view: PlacementView
     available: BoolArray
-    priors: NDArray[np.float32]
+    base_propensities: NDArray[np.float32]
     weights: Weights
     now_ms: int
     slots: int
@@ -38,7 +38,7 @@ class Contest:
 
 
 @dataclass(frozen=True, slots=True)
-class Prospects:
+class ScoredCandidates:
     """What a policy makes of a contest, before anything is drawn.
 
     ``expected``: its propensities of all rows. ``left``: what is available and not below its minimum. ``unlikely``: as
@@ -51,41 +51,55 @@ class Prospects:
     unlikely: tuple[tuple[int, float], ...] = ()
 
 
-def prospects(contest: Contest, policy: Policy, prepared: Any) -> Prospects:
+def score_candidates(selection_context: SelectionContext, policy: Policy, prepared: Any) -> ScoredCandidates:
     """Score what is available, and leave out what is too unlikely."""
-    x = policy.encoder.encode(contest.facts, contest.now_ms)
-    candidates = Candidates(contest.view.numbers, contest.priors, contest.weights.product, x, contest.facts)
+    x = policy.encoder.encode(selection_context.facts, selection_context.now_ms)
+    candidates = Candidates(
+        selection_context.view.numbers,
+        selection_context.base_propensities,
+        selection_context.weights.product,
+        x,
+        selection_context.facts,
+    )
     expected = policy.propensities(prepared, candidates)
-    if contest.view.picky:
-        return Prospects(candidates, expected, *_likely(contest, policy, expected))
-    return Prospects(candidates, expected, contest.available)
+    if selection_context.view.has_min_propensity:
+        return ScoredCandidates(candidates, expected, *_likely(selection_context, policy, expected))
+    return ScoredCandidates(candidates, expected, selection_context.available)
 
 
-def distribution_of(contest: Contest, policy: Policy, prepared: Any, candidates: Candidates) -> Distribution:
+def distribution_of(
+    selection_context: SelectionContext, policy: Policy, prepared: Any, candidates: Candidates
+) -> Distribution:
     """What slots are drawn from, as a function of what is left: by the policy, or by weight where ``P`` is off."""
-    if contest.weights.use_p:
+    if selection_context.weights.use_p:
         return policy.selector(prepared, candidates)
     return _by_weight(candidates.weight)
 
 
-def select(contest: Contest, policy: Policy, prepared: Any) -> Selection:
+def select(selection_context: SelectionContext, policy: Policy, prepared: Any) -> Selection:
     """Score what is available, and draw the slots with a generator that is seeded by the decision id."""
-    view = contest.view
-    found = prospects(contest, policy, prepared)
+    view = selection_context.view
+    found = score_candidates(selection_context, policy, prepared)
     left, expected, unlikely = found.left, found.expected, found.unlikely
-    if contest.wanted is not None:
+    if selection_context.wanted is not None:
         # What is too unlikely is the policy's judgement: it must not overrule the caller's.
-        left, unlikely = contest.available, ()
+        left, unlikely = selection_context.available, ()
     if not left.any():
-        return Selection((), view.numbers[:0], contest.priors[:0], propensities=expected, unlikely=unlikely)
-    rules = slot_rules(contest)
-    counted = expected if contest.weights.use_p else np.ones(len(view.offers))
-    if contest.wanted is not None:
-        chosen = _as_wanted(contest.wanted, left, contest.slots, rules)
-        return _selection(contest, chosen, left, expected, counted, unlikely)
-    distribution = distribution_of(contest, policy, prepared, found.candidates)
-    chosen = draw_slots(distribution, left, contest.slots, contest.decision_id, rules)
-    return _selection(contest, chosen, left, expected, counted, unlikely)
+        return Selection(
+            (),
+            view.numbers[:0],
+            selection_context.base_propensities[:0],
+            propensities=expected,
+            unlikely=unlikely,
+        )
+    rules = slot_rules(selection_context)
+    counted = expected if selection_context.weights.use_p else np.ones(len(view.offers))
+    if selection_context.wanted is not None:
+        chosen = _as_wanted(selection_context.wanted, left, selection_context.slots, rules)
+        return _selection(selection_context, chosen, left, expected, counted, unlikely)
+    distribution = distribution_of(selection_context, policy, prepared, found.candidates)
+    chosen = draw_slots(distribution, left, selection_context.slots, selection_context.decision_id, rules)
+    return _selection(selection_context, chosen, left, expected, counted, unlikely)
 
 
 def _as_wanted(
@@ -104,7 +118,7 @@ def _as_wanted(
 
 
 def _selection(
-    contest: Contest,
+    selection_context: SelectionContext,
     chosen: Sequence[tuple[int, float]],
     left: BoolArray,
     expected: FloatArray,
@@ -112,7 +126,7 @@ def _selection(
     unlikely: tuple[tuple[int, float], ...],
 ) -> Selection:
     """``chosen`` (row and probability by rank), out of ``left``. ``propensities``: as they count in the score."""
-    view, weights = contest.view, contest.weights
+    view, weights = selection_context.view, selection_context.weights
     choices = tuple(
         Choice(
             offer=view.offers[row],
@@ -122,36 +136,40 @@ def _selection(
                 float(propensities[row]), float(weights.C[row]), float(weights.V[row]), float(weights.L[row])
             ),
             probability=probability,
-            prior=float(contest.priors[row]),
+            base_propensity=float(selection_context.base_propensities[row]),
             expected=float(expected[row]),
         )
         for rank, (row, probability) in enumerate(chosen, start=1)
     )
     factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
     if left.all():
-        return Selection(choices, view.numbers, contest.priors, factors, expected, unlikely)
-    return Selection(choices, view.numbers[left], contest.priors[left], factors, expected, unlikely)
+        return Selection(
+            choices, view.numbers, selection_context.base_propensities, factors, expected, unlikely
+        )
+    return Selection(
+        choices, view.numbers[left], selection_context.base_propensities[left], factors, expected, unlikely
+    )
 
 
 def _likely(
-    contest: Contest, policy: Policy, propensities: FloatArray
+    selection_context: SelectionContext, policy: Policy, propensities: FloatArray
 ) -> tuple[BoolArray, tuple[tuple[int, float], ...]]:
     """What is available and not below its minimum propensity, and what is available but below.
 
     Where nothing is known (no propensity, and a policy that learns nothing) nothing is below.
     """
-    view = contest.view
+    view = selection_context.view
     low = propensities < view.min_propensity
     if not learns(policy):
-        low &= ~np.isnan(contest.priors)
-    low &= contest.available
+        low &= ~np.isnan(selection_context.base_propensities)
+    low &= selection_context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
-    return contest.available & ~low, tuple(unlikely)
+    return selection_context.available & ~low, tuple(unlikely)
 
 
-def slot_rules(contest: Contest) -> "_Slots | None":
+def slot_rules(selection_context: SelectionContext) -> "_Slots | None":
     """What else decides who runs for a slot; ``None`` if nothing does."""
-    return _Slots(contest) if contest.view.ruled else None
+    return _Slots(selection_context) if selection_context.view.has_slot_rules else None
 
 
 class _Slots:
@@ -160,9 +178,9 @@ class _Slots:
     What must not stand beside an earlier choice drops out. Mandatory offers are not drawn: they come in order.
     """
 
-    def __init__(self, contest: Contest) -> None:
-        self._view = contest.view
-        self._classes = priority(contest.view, contest.now_ms)
+    def __init__(self, selection_context: SelectionContext) -> None:
+        self._view = selection_context.view
+        self._classes = priority(selection_context.view, selection_context.now_ms)
         self._chosen: list[int] = []
 
     def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
@@ -174,8 +192,8 @@ class _Slots:
         """Take out what must not stand beside ``index``, and its group when it has enough."""
         view = self._view
         self._chosen.append(index)
-        if index in view.apart:
-            left &= ~view.apart[index]
+        if index in view.mutually_exclusive:
+            left &= ~view.mutually_exclusive[index]
         if view.placement.max_per_group is not None:
             group = view.groups[index]
             if sum(view.groups[row] == group for row in self._chosen) >= view.placement.max_per_group:

@@ -9,8 +9,8 @@ from bandits.policy import NO_FACTS, Facts
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.decide.assignment import Role
-from decisioning.decide.ranking import Contest
+from decisioning.decide.assignment import Assignment
+from decisioning.decide.ranking import SelectionContext
 from decisioning.log.records import Header
 from decisioning.model.selection import Selection
 from decisioning.model.weights import Weights
@@ -42,12 +42,12 @@ class Work:
     catalogue: Catalogue
     decision_id: str
     now_ms: int
-    role: Role
+    role: Assignment
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     profile: Profile = field(init=False)
     evaluation: Evaluation = field(init=False)
     weights: Weights = field(init=False)
-    contest: Contest = field(init=False)
+    selection_context: SelectionContext = field(init=False)
     selection: Selection | None = None
     history: Sequence[Contact] | None = None
     exhausted: frozenset[int] = frozenset()

@@ -10,7 +10,7 @@ MOST = 20_000
 Key = tuple[int, str, str, int]
 
 
-class Remembered:
+class RuleResultCache:
     """The results of the customers seen last, by catalogue, placement, customer and the checksum of the profile.
 
     A profile that was not read from the cache has no checksum, and nothing is kept of it.

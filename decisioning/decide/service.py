@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import BoolArray
-from decisioning.capacity.store_leases import NoUnits
+from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
 from decisioning.decide.answer import defaults_of, header_of
 from decisioning.decide.arbitration import weigh
-from decisioning.decide.assignment import role_of
-from decisioning.decide.eligibility import allowed, standing
+from decisioning.decide.assignment import assign
+from decisioning.decide.eligibility import allowed, eligible_defaults
 from decisioning.decide.facts import facts_of, instant, learnable
-from decisioning.decide.policy_runner import NOBODY, Chooser, Chosen
-from decisioning.decide.ports import ProfileSource, Units
-from decisioning.decide.ranking import Contest
+from decisioning.decide.policy_runner import NOBODY, PolicyResult, PolicyRunner
+from decisioning.decide.ports import CapacityReservations, ProfileSource
+from decisioning.decide.ranking import SelectionContext
 from decisioning.decide.request import Request, Work
-from decisioning.decide.rule_cache import Remembered
+from decisioning.decide.rule_cache import RuleResultCache
 from decisioning.errors import Conflict, Invalid
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.lookup_service import archived_answer
@@ -58,24 +58,24 @@ class DecisionService:
         keys: Keys,
         clock_ms: Callable[[], int],
         entropy: Callable[[], bytes],
-        units: Units | None = None,
+        units: CapacityReservations | None = None,
         policy_budget_ms: float = 20.0,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
         on_decided: Callable[[Header], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._roster = roster
-        self._chooser = Chooser(replica, roster, policy_budget_ms)
+        self._chooser = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
         self._archive = archive
         self._profiles = profiles
         self._keys = keys
         self._clock_ms = clock_ms
         self._entropy = entropy
-        self._units = units or NoUnits()
+        self._units = units or NoCapacity()
         self._on_missing = on_missing
         self._on_decided = on_decided
-        self._remembered = Remembered()
+        self._remembered = RuleResultCache()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def decide(self, request: Request) -> Header:
@@ -97,7 +97,7 @@ class DecisionService:
             )
         bucket = self._keys.bucket(request.customer_id)
         decision_id = own_id or generated_id(bucket, self._entropy())
-        role = role_of(request.customer_id, view.placement, catalogue.deployments.get(request.placement))
+        role = assign(request.customer_id, view.placement, catalogue.deployments.get(request.placement))
         work = Work(request, view, catalogue, decision_id, self._clock_ms(), role)
         deadline_ms = request.deadline_ms or view.placement.deadline_ms
         try:
@@ -171,7 +171,9 @@ class DecisionService:
     def _standing(self, work: Work) -> BoolArray:
         """Which offers may stand in as defaults when nothing is right: they are neither reserved nor counted."""
         uncounted = ~np.isin(work.view.numbers, list(self._units.withheld(work.view)))
-        return uncounted & standing(work.view, work.profile, work.history, work.evaluation, work.now_ms)
+        return uncounted & eligible_defaults(
+            work.view, work.profile, work.history, work.evaluation, work.now_ms
+        )
 
     async def _earlier(self, work: Work, reply: ReadReply) -> Header | None:
         """What was answered under the caller's own id before; it leaves Redis a day after its reward window."""
@@ -255,10 +257,10 @@ class DecisionService:
         return header | {"feedback_until": None}
 
     def _select(self, work: Work, available: BoolArray) -> tuple[Selection, Header]:
-        contest = Contest(
+        selection_context = SelectionContext(
             view=work.view,
             available=available,
-            priors=work.profile.dense(work.view.numbers),
+            base_propensities=work.profile.dense(work.view.numbers),
             weights=work.weights,
             now_ms=work.now_ms,
             slots=work.slots,
@@ -266,7 +268,7 @@ class DecisionService:
             facts=work.facts,
             wanted=_wanted(work),
         )
-        made = self._chooser.choose(work, contest)
+        made = self._chooser.choose(work, selection_context)
         return made.selection, header_of(work, made)
 
     def _defaults(self, work: Work, reason: str) -> Header:
@@ -276,7 +278,7 @@ class DecisionService:
         self._evaluate(work)
         view = work.view
         nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
-        header = header_of(work, Chosen(nothing, f"{NOBODY}@1", 0))
+        header = header_of(work, PolicyResult(nothing, f"{NOBODY}@1", 0))
         header["offers"] = defaults_of(work, self._allowed(work, None))
         return header | {"nothing_right_now": False, "feedback_until": None}
 

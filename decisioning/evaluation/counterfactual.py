@@ -14,8 +14,8 @@ import numpy as np
 from bandits.policy import FloatArray, Policy, PolicySpec
 from bandits.sampling import running_given, slots_given
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.assignment import as_seen
-from decisioning.decide.ranking import Contest, distribution_of, prospects, slot_rules
+from decisioning.decide.assignment import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, distribution_of, score_candidates, slot_rules
 from decisioning.log.records import Decided, Header
 
 Unusable = Literal[
@@ -77,7 +77,7 @@ class Judged:
 
 
 def judge(
-    contest: Contest,
+    selection_context: SelectionContext,
     decided: Decided,
     spec: PolicySpec,
     policy: Policy,
@@ -89,9 +89,9 @@ def judge(
 
     At the arms with which it decided, and as its group, its chances are what was logged, bit for bit.
     """
-    header, view = decided.header, contest.view
-    seen = as_seen(contest, group, spec)
-    found = prospects(seen, policy, prepared)
+    header, view = decided.header, selection_context.view
+    seen = adjust_weights_for_group(selection_context, group, spec)
+    found = score_candidates(seen, policy, prepared)
     rows = {number: row for row, number in enumerate(view.numbers.tolist())}
     taken = [rows[number] for number in header["numbers"][:most]]
     expected, worth = _models(spec, found.expected, _values(view, decided, rows))
@@ -100,7 +100,7 @@ def judge(
         drawn_from = list(slots_given(distribution, found.left, taken, slot_rules(seen)))
     else:
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)
-    running = running_given(contest.available, taken, slot_rules(contest))
+    running = running_given(selection_context.available, taken, slot_rules(selection_context))
     slots = []
     for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
         logged = _probability(header["offers"][rank - 1])

@@ -6,7 +6,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, instant
 from decisioning.decide.snapshot import Seen, customer_of, history_of
-from decisioning.evaluation.logged_service import Catalogues, Log, Remade, made_again
+from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
 from decisioning.log.records import group_of
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
@@ -26,7 +26,7 @@ async def explain_logged(
     ReplayImpossible
         If it was not made here, or the log does not reach its arms' position yet.
     """
-    remade = await made_again(decision_id, log, catalogues, roster)
+    remade = await replay_decision(decision_id, log, catalogues, roster)
     return {
         "decision_id": decision_id,
         "policy": remade.decided.header["policy"],
@@ -34,9 +34,9 @@ async def explain_logged(
     }
 
 
-def _situation(remade: Remade) -> Situation:
+def _situation(remade: ReplayedDecision) -> Situation:
     """The decision as it was when it was made: what was known of the customer, and what that came to."""
-    decided, view = remade.decided, remade.contest.view
+    decided, view = remade.decided, remade.selection_context.view
     header = decided.header
     seen, now_ms = header["seen"], header["decided_at_ms"]
     customer = customer_of(header["customer_id"], seen)
@@ -44,10 +44,10 @@ def _situation(remade: Remade) -> Situation:
     return Situation(
         catalogue=remade.catalogue,
         view=view,
-        profile=Profile(customer, decided.candidates, decided.priors),
+        profile=Profile(customer, decided.candidates, decided.base_propensities),
         history=history_of(seen),
         evaluation=evaluate(view.plan, facts, instant(now_ms)),
-        weights=remade.contest.weights,
+        weights=remade.selection_context.weights,
         exhausted=frozenset(seen.get("exhausted", ())),
         now_ms=now_ms,
         propensities=_propensities(view, remade.selection, seen),

@@ -12,10 +12,10 @@ from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import switched
-from decisioning.decide.assignment import as_seen
-from decisioning.decide.ranking import Contest, select
+from decisioning.decide.assignment import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, select
 from decisioning.errors import NotFound
-from decisioning.evaluation.model_replay_service import LessonLog, Lessons, ReplayImpossible
+from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
 from decisioning.log.records import Decided, Header, Outcome, group_of
@@ -26,7 +26,7 @@ KEPT = 8
 """Versions of the catalogue that are kept at hand."""
 
 
-class Log(LessonLog, Protocol):
+class Log(ModelReplayLog, Protocol):
     """The archived log. Methods raise ``PostgresUnavailable``."""
 
     async def decision(self, decision_id: str) -> Decided | None: ...
@@ -41,20 +41,23 @@ class Catalogues(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Remade:
+class ReplayedDecision:
     """A logged decision, and what its policy chooses in the same place.
 
-    ``key``: the policy that scored it, as ``name@version``. ``contest``: as that policy saw it, for its group.
+    ``key``: the policy that scored it, as ``name@version``. ``selection_context``: as that policy saw it, for its
+    group.
     """
 
     decided: Decided
     key: str
     catalogue: Catalogue
-    contest: Contest
+    selection_context: SelectionContext
     selection: Selection
 
 
-async def made_again(decision_id: str, log: Log, catalogues: Catalogues, roster: Roster) -> Remade:
+async def replay_decision(
+    decision_id: str, log: Log, catalogues: Catalogues, roster: Roster
+) -> ReplayedDecision:
     """Make an archived decision again: same id, catalogue, policy, and arms folded from the same part of the log.
 
     Raises
@@ -77,8 +80,12 @@ async def made_again(decision_id: str, log: Log, catalogues: Catalogues, roster:
     view = catalogue.view(header["placement"])
     arms = await arms_at(log, key, roster, header["epoch"])
     prepared = prepare(roster[key], arms, view, header["decided_at_ms"])
-    contest = as_seen(contest_of(view, decided), group_of(header), roster.spec(key))
-    return Remade(decided, key, catalogue, contest, select(contest, roster[key], prepared))
+    selection_context = adjust_weights_for_group(
+        logged_context(view, decided), group_of(header), roster.spec(key)
+    )
+    return ReplayedDecision(
+        decided, key, catalogue, selection_context, select(selection_context, roster[key], prepared)
+    )
 
 
 def scored_by(header: Header) -> str:
@@ -91,7 +98,7 @@ async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
     """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
     policy, spec = roster[key], roster.spec(key)
     if is_sequential(policy):
-        return ModelState(await Lessons(log, spec, policy).model_at(epoch), epoch)
+        return ModelState(await ModelReplay(log, spec, policy).model_at(epoch), epoch)
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:
         return table
@@ -104,7 +111,7 @@ async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
     return table
 
 
-def contest_of(view: PlacementView, decided: Decided) -> Contest:
+def logged_context(view: PlacementView, decided: Decided) -> SelectionContext:
     """The contest as it was: the same candidates, with what the request made of them as it was logged."""
     header = decided.header
     row_of = {number: row for row, number in enumerate(view.numbers.tolist())}
@@ -114,16 +121,16 @@ def contest_of(view: PlacementView, decided: Decided) -> Contest:
         raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision") from None
     available = np.zeros(len(view.numbers), dtype=bool)
     available[rows] = True
-    priors = np.full(len(view.numbers), np.nan, dtype=np.float32)
-    priors[rows] = decided.priors
+    base_propensities = np.full(len(view.numbers), np.nan, dtype=np.float32)
+    base_propensities[rows] = decided.base_propensities
     wanted = header.get("wanted")
     c, v = np.ones(len(view.numbers)), view.value.copy()
     if decided.factors is not None:
         c[rows], v[rows] = decided.factors
-    return Contest(
+    return SelectionContext(
         view=view,
         available=available,
-        priors=priors,
+        base_propensities=base_propensities,
         weights=switched(view, c, v),
         now_ms=header["decided_at_ms"],
         slots=header["slots"],
@@ -133,14 +140,14 @@ def contest_of(view: PlacementView, decided: Decided) -> Contest:
     )
 
 
-class Contests:
+class LoggedContexts:
     """Logged decisions as contests, one after another, with the catalogue of their time."""
 
     def __init__(self, catalogues: Catalogues) -> None:
         self._catalogues = catalogues
         self._known: dict[int, Catalogue] = {}
 
-    async def of(self, decided: Decided) -> Contest | None:
+    async def of(self, decided: Decided) -> SelectionContext | None:
         """The contest as it was; ``None`` if it was not decided here, or the catalogue does not tell."""
         header = decided.header
         if header["source"] != "live":
@@ -151,6 +158,6 @@ class Contests:
         if len(self._known) > KEPT:
             del self._known[next(iter(self._known))]
         try:
-            return contest_of(catalogue.view(header["placement"]), decided)
+            return logged_context(catalogue.view(header["placement"]), decided)
         except (NotFound, ReplayImpossible):
             return None

@@ -19,7 +19,7 @@ from decisioning.learning.store_arms import GENERATION
 from decisioning.log.records import Outcome
 from decisioning.model.position import order
 
-MOST_LESSONS = 200_000
+MAX_OUTCOMES = 200_000
 """How many outcomes a model is taught again for one replay."""
 
 
@@ -27,7 +27,7 @@ class ReplayImpossible(DecisioningError):
     """The log does not hold what a replay needs; the message says what is missing."""
 
 
-class LessonLog(Protocol):
+class ModelReplayLog(Protocol):
     """The archived log, in order. Methods raise ``PostgresUnavailable``."""
 
     async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None: ...
@@ -39,11 +39,11 @@ class LessonLog(Protocol):
     ) -> AsyncIterator[list[Outcome]]: ...
 
 
-class Lessons:
+class ModelReplay:
     """What one policy has been taught, and in which order."""
 
     def __init__(
-        self, log: LessonLog, spec: PolicySpec, policy: SequentialPolicy, most: int = MOST_LESSONS
+        self, log: ModelReplayLog, spec: PolicySpec, policy: SequentialPolicy, most: int = MAX_OUTCOMES
     ) -> None:
         self._log = log
         self._spec = spec

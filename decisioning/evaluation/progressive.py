@@ -17,7 +17,7 @@ from typing import Any, Literal
 from bandits.policy import NO_FACTS, Policy, PolicySpec
 from bandits.sequential_policy import ModelState, is_sequential, learns
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.ranking import Contest
+from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.counterfactual import Judged, Reward, Slot, judge
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.replica import ArmReplica
@@ -159,8 +159,11 @@ class Progressive:
         if due:
             self.learned += self._mind.learn(due)
 
-    def meet(self, decided: Decided, contest: Contest | None) -> None:
-        """Judge the next decision; without a ``contest`` the catalogue of that time cannot tell what was possible."""
+    def meet(self, decided: Decided, selection_context: SelectionContext | None) -> None:
+        """Judge the next decision.
+
+        ``selection_context`` is ``None`` where the catalogue of that time cannot tell what was possible.
+        """
         seen, at_ms = self.seen, decided.header["decided_at_ms"]
         self.learn_until(at_ms)
         seen.decisions += 1
@@ -172,14 +175,14 @@ class Progressive:
         if (decided.decision_id, at_ms) in self.told.withdrawn:
             seen.left_out["withdrawn"] += shown
             return
-        if contest is None:
+        if selection_context is None:
             reason = "imported" if decided.header["source"] != "live" else "catalogue"
             seen.left_out[reason] += shown
             return
         started = self._timer()
         try:
-            prepared = self._mind.prepared(contest.view, at_ms)
-            judged = judge(contest, decided, self._spec, self._policy, prepared, most=shown)
+            prepared = self._mind.prepared(selection_context.view, at_ms)
+            judged = judge(selection_context, decided, self._spec, self._policy, prepared, most=shown)
         except Exception:  # the target's own code: what it would have done is then the fallback's business
             seen.failed += 1
             seen.left_out["failed"] += shown

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from decisioning.evaluation.logged_service import Catalogues, Log, made_again
+from decisioning.evaluation.logged_service import Catalogues, Log, replay_decision
 from decisioning.model.selection import Choice
 from decisioning.policies.roster import Roster
 
@@ -37,7 +37,7 @@ async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Ros
     ReplayImpossible
         If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
     """
-    remade = await made_again(decision_id, log, catalogues, roster)
+    remade = await replay_decision(decision_id, log, catalogues, roster)
     header = remade.decided.header
     return Replayed(
         decision_id=decision_id,

@@ -16,7 +16,7 @@ from bandits.sequential_policy import is_sequential
 from decisioning.errors import NotFound
 from decisioning.evaluation.counterfactual import REASONS, Reward
 from decisioning.evaluation.estimates import Judgement, as_numbers, estimate, notes_on, shares, summary
-from decisioning.evaluation.logged_service import Catalogues, Contests
+from decisioning.evaluation.logged_service import Catalogues, LoggedContexts
 from decisioning.evaluation.progressive import Progressive, Seen, Slots
 from decisioning.evaluation.store_pages import Page, Span
 from decisioning.log.records import Outcome
@@ -91,11 +91,11 @@ async def evaluate(
         start_ms = round(span.start.timestamp() * 1000)
         async for outcomes in log.before(span, spec.placements, in_order=is_sequential(policy)):
             target.begin(outcomes, start_ms)
-    contests = Contests(catalogues)
+    logged_contexts = LoggedContexts(catalogues)
     async for page in log.pages(span, spec.placements):
         target.hear(page.outcomes)
         for decided in page.decided:
-            target.meet(decided, await contests.of(decided))
+            target.meet(decided, await logged_contexts.of(decided))
         on_progress(target.seen.decisions, span.decisions)
         target.told.clear()
         await asyncio.sleep(0)

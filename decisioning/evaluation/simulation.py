@@ -15,10 +15,10 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import met_by_tier, weigh
-from decisioning.decide.assignment import Role, as_seen, role_of
+from decisioning.decide.assignment import Assignment, adjust_weights_for_group, assign
 from decisioning.decide.eligibility import consented
 from decisioning.decide.facts import facts_of, instant, learnable
-from decisioning.decide.ranking import Contest, select
+from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import prepare
 from decisioning.model.deployment import Deployment
 from decisioning.model.entities import TIERS, Placement
@@ -157,7 +157,7 @@ def _run(
     prepared: dict[str, Any] = {}
     for subject in subjects:
         customer = subject.profile.customer
-        role = role_of(customer.customer_id, view.placement, deployment)
+        role = assign(customer.customer_id, view.placement, deployment)
         key = role.policy if role.policy in roster else f"{view.placement.fallback_policy}@1"
         policy = roster[key]
         if key not in prepared:
@@ -165,17 +165,19 @@ def _run(
         facts = facts_of(customer, context, view.placement)
         evaluation = evaluate(view.plan, facts, instant(now_ms))
         available = _count_stages(run, view, subject, evaluation, now_ms, role)
-        contest = Contest(
+        selection_context = SelectionContext(
             view=view,
             available=available,
-            priors=subject.profile.dense(view.numbers),
+            base_propensities=subject.profile.dense(view.numbers),
             weights=weigh(view, evaluation),
             now_ms=now_ms,
             slots=view.placement.slots,
             decision_id=f"simulation/{customer.customer_id}",
             facts=learnable(facts, roster.paths),
         )
-        selection = select(as_seen(contest, role.group, roster.spec(key)), policy, prepared[key])
+        selection = select(
+            adjust_weights_for_group(selection_context, role.group, roster.spec(key)), policy, prepared[key]
+        )
         run.funnel["propensity"] += len(selection.candidates)
         run.funnel["chosen"] += len(selection.choices)
         run.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)
@@ -187,7 +189,7 @@ def _run(
 
 
 def _count_stages(
-    run: Run, view: PlacementView, subject: Subject, evaluation: Any, now_ms: int, role: Role
+    run: Run, view: PlacementView, subject: Subject, evaluation: Any, now_ms: int, role: Assignment
 ) -> BoolArray:
     """Count the candidates left after each stage; returns what is left after the last of them."""
     customer = subject.profile.customer

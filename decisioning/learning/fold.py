@@ -35,7 +35,9 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
         reward *= min(max(worth / spec.value_scale, 0.0), 1.0)
     x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
     by_caller = outcome.policy == CALLER
-    seen = Observation(outcome.offer, reward, outcome.prior, x, outcome.estimate, outcome.facts, by_caller)
+    seen = Observation(
+        outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller
+    )
     return seen, at_ms / 1000.0
 
 

@@ -113,7 +113,7 @@ class FeedbackService:
             recorded_ms=now_ms,
             late=True,
             reward=None,
-            prior=float("nan"),
+            base_propensity=float("nan"),
             policy=f"{header['policy']['name']}@{header['policy']['version']}",
             placement=header["placement"],
         )

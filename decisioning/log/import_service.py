@@ -129,7 +129,7 @@ class HistoryImporter:
             recorded_ms=row.occurred_at_ms,
             late=False,
             reward=_REWARDS[row.outcome],
-            prior=row.propensity,
+            base_propensity=row.propensity,
             policy=HISTORY,
             placement=placement,
         )

@@ -47,13 +47,13 @@ async def archived_answer(decision_id: str, archive: Archive) -> Header | None:
 
 
 def _archived(decided: Decided, outcomes: list[Outcome]) -> dict[str, Any]:
-    priors = [None if math.isnan(p) else p for p in decided.priors.tolist()]
+    base_propensities = [None if math.isnan(p) else p for p in decided.base_propensities.tolist()]
     return decided.header | {
         "archived": True,
         "log": {"bucket": decided.bucket, "position": decided.position},
         "candidates": [
-            {"number": number, "prior": prior}
-            for number, prior in zip(decided.candidates.tolist(), priors, strict=True)
+            {"number": number, "prior": base_propensity}
+            for number, base_propensity in zip(decided.candidates.tolist(), base_propensities, strict=True)
         ],
         "outcomes": [
             {

@@ -35,7 +35,7 @@ class Decided:
     position: str
     header: Header
     candidates: IntArray
-    priors: NDArray[np.float32]
+    base_propensities: NDArray[np.float32]
     factors: FloatArray | None = None
 
     @property
@@ -69,7 +69,7 @@ class Outcome:
     recorded_ms: int
     late: bool
     reward: float | None
-    prior: float
+    base_propensity: float
     policy: str
     placement: str
     estimate: float = math.nan
@@ -107,7 +107,11 @@ def parse_header(blob: bytes) -> Header:
 def candidate_bytes(selection: Selection) -> tuple[bytes, bytes, bytes]:
     """The wire form of candidates, priors and factors (empty if the catalogue tells them)."""
     factors = b"" if selection.factors is None else selection.factors.astype("<f8").tobytes()
-    return selection.candidates.astype("<u4").tobytes(), selection.priors.astype("<f4").tobytes(), factors
+    return (
+        selection.candidates.astype("<u4").tobytes(),
+        selection.base_propensities.astype("<f4").tobytes(),
+        factors,
+    )
 
 
 def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Outcome]:
@@ -134,7 +138,12 @@ def parse_entry(bucket: int, position: str, fields: Fields) -> Decided | list[Ou
 
 
 def parse_decided(
-    bucket: int, position: str, header: bytes, candidates: bytes, priors: bytes, factors: bytes = b""
+    bucket: int,
+    position: str,
+    header: bytes,
+    candidates: bytes,
+    base_propensities: bytes,
+    factors: bytes = b"",
 ) -> Decided:
     """Read a decision from its parts, as they are in the stream and in Postgres."""
     return Decided(
@@ -142,7 +151,7 @@ def parse_decided(
         position,
         parse_header(header),
         np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
-        np.frombuffer(priors, dtype="<f4").astype(np.float32),
+        np.frombuffer(base_propensities, dtype="<f4").astype(np.float32),
         np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
     )
 
@@ -167,7 +176,7 @@ def _outcome(bucket: int, position: str, f: Fields) -> Outcome:
         recorded_ms=int(f[b"ts"]),
         late=f[b"l"] == b"1",
         reward=float(f[b"r"]) if f[b"r"] else None,
-        prior=float(f[b"q"]),
+        base_propensity=float(f[b"q"]),
         policy=f[b"p"].decode(),
         placement=f[b"pl"].decode(),
         **_expected(f.get(b"e", b"").decode()),
@@ -181,7 +190,7 @@ def _closed(bucket: int, position: str, f: Fields) -> list[Outcome]:
     for item in f[b"o"].decode().split(","):
         if not item:
             continue
-        offer_id, number, prior, reward, *more = item.split(" ")
+        offer_id, number, base_propensity, reward, *more = item.split(" ")
         outcomes.append(
             Outcome(
                 bucket=bucket,
@@ -196,7 +205,7 @@ def _closed(bucket: int, position: str, f: Fields) -> list[Outcome]:
                 recorded_ms=int(f[b"ts"]),
                 late=False,
                 reward=None if reward == "-" else float(reward),
-                prior=float(prior),
+                base_propensity=float(base_propensity),
                 policy=f[b"p"].decode(),
                 placement=f[b"pl"].decode(),
                 **_expected(more[0] if more else ""),
@@ -213,7 +222,7 @@ def outcome_fields(outcome: Outcome) -> list[str]:
         *("k", outcome.outcome, "v", "" if outcome.value is None else repr(outcome.value)),
         *("at", str(outcome.at_ms), "ts", str(outcome.recorded_ms), "d", str(outcome.decided_at_ms)),
         *("l", "1" if outcome.late else "0", "r", "" if outcome.reward is None else repr(outcome.reward)),
-        *("q", prior_text(outcome.prior), "p", outcome.policy, "pl", outcome.placement),
+        *("q", base_propensity_text(outcome.base_propensity), "p", outcome.policy, "pl", outcome.placement),
         *("e", expected_text(outcome.estimate, outcome.worth), "f", facts_text(outcome.facts)),
     ]
 
@@ -247,9 +256,9 @@ def parse_facts(blob: bytes) -> Facts:
     return from_json(blob) if blob else NO_FACTS
 
 
-def prior_text(prior: float) -> str:
+def base_propensity_text(base_propensity: float) -> str:
     """A precomputed propensity as text; 9 digits give back the same float32."""
-    return f"{prior:.9g}"
+    return f"{base_propensity:.9g}"
 
 
 def contact_text(group: str, goal: str, counts: bool, channel: str) -> str:

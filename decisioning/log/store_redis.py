@@ -11,13 +11,13 @@ from decisioning.contact.history import Contact, parse_history
 from decisioning.errors import DecisioningError
 from decisioning.log.records import (
     Header,
+    base_propensity_text,
     candidate_bytes,
     contact_text,
     expected_text,
     facts_text,
     header_bytes,
     parse_header,
-    prior_text,
 )
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
@@ -150,10 +150,16 @@ class RedisLog:
         for choice, (group, goal, counts) in zip(selection.choices, header["contact"]["offers"], strict=True):
             contact = contact_text(group, goal, counts, header["channel"])
             checks = view.contact.checks(choice.row, customer)
-            offers += [choice.offer.offer_id, choice.offer.number, prior_text(choice.prior), contact, checks]
+            offers += [
+                choice.offer.offer_id,
+                choice.offer.number,
+                base_propensity_text(choice.base_propensity),
+                contact,
+                checks,
+            ]
             offers.append(expected_text(choice.expected, choice.factors.V))
         confirm_ms = header["contact"]["confirm_until_ms"]
-        candidates, priors, factors = candidate_bytes(selection)
+        candidates, base_propensities, factors = candidate_bytes(selection)
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",
             (
@@ -166,7 +172,7 @@ class RedisLog:
             ),
             () if before_ms is None else (before_ms,),
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, header["contact"]["keep_ms"]),
-            (header_bytes(header), candidates, priors, factors, customer_id),
+            (header_bytes(header), candidates, base_propensities, factors, customer_id),
             (
                 f"{header['policy']['name']}@{header['policy']['version']}",
                 header["placement"],

@@ -34,7 +34,7 @@ def decision_row(d: Decided) -> tuple[Any, ...]:
             policy,
         ),
         *(d.bucket, d.position, to_json(header).decode()),
-        *(d.candidates.astype("<u4").tobytes(), d.priors.astype("<f4").tobytes()),
+        *(d.candidates.astype("<u4").tobytes(), d.base_propensities.astype("<f4").tobytes()),
         None if d.factors is None else d.factors.astype("<f8").tobytes(),
         group_of(header),
     )
@@ -53,7 +53,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
             o.at_ms,
             o.recorded_ms,
         ),
-        *(o.late, o.reward, o.prior, o.policy, o.placement, o.bucket, o.position),
+        *(o.late, o.reward, o.base_propensity, o.policy, o.placement, o.bucket, o.position),
         *(_known(o.estimate), _known(o.worth), facts_text(o.facts) or None),
     )
 
@@ -84,7 +84,7 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         recorded_ms=row.recorded_ms,
         late=row.late,
         reward=row.reward,
-        prior=row.prior,
+        base_propensity=row.prior,
         policy=row.policy,
         placement=row.placement,
         estimate=math.nan if row.estimate is None else row.estimate,

@@ -36,7 +36,7 @@ class Choice:
     rank: int
     factors: Factors
     probability: float
-    prior: float
+    base_propensity: float
     expected: float
 
 
@@ -51,7 +51,7 @@ class Selection:
 
     choices: tuple[Choice, ...]
     candidates: IntArray
-    priors: NDArray[np.float32]
+    base_propensities: NDArray[np.float32]
     factors: FloatArray | None = None
     propensities: FloatArray | None = None
     unlikely: tuple[tuple[int, float], ...] = ()

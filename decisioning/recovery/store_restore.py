@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import NO_FACTS
 from decisioning.contact.history import Told, contact_facts, contacts_of, member
-from decisioning.log.records import contact_text, expected_of, facts_text, prior_text
+from decisioning.log.records import base_propensity_text, contact_text, expected_of, facts_text
 from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
 from decisioning.model.position import order
 from storage.keys import Keys, bucket_of_generated
@@ -128,10 +128,14 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
     return [*arguments, "", *(_waiting(header, row.priors, row.candidates) if is_open else ())]
 
 
-def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> list[Any]:
+def _waiting(header: Mapping[str, Any], base_propensities: bytes, candidates: bytes) -> list[Any]:
     """The fields of a waiting decision, as ``nb_decide`` writes them."""
-    prior_of = dict(
-        zip(np.frombuffer(candidates, "<u4").tolist(), np.frombuffer(priors, "<f4").tolist(), strict=True)
+    base_propensity_of = dict(
+        zip(
+            np.frombuffer(candidates, "<u4").tolist(),
+            np.frombuffer(base_propensities, "<f4").tolist(),
+            strict=True,
+        )
     )
     offers = [offer["offer_id"] for offer in header["offers"]]
     fields: list[Any] = [
@@ -161,6 +165,6 @@ def _waiting(header: Mapping[str, Any], priors: bytes, candidates: bytes) -> lis
     told = zip(offers, header["numbers"], contact_facts(header), expected_of(header), strict=True)
     for offer_id, number, (group, goal, counts), expected in told:
         contact = contact_text(group, goal, counts, header["channel"] or "")
-        fields += [f"o:{offer_id}", f"{number} {prior_text(prior_of[number])} {contact}"]
+        fields += [f"o:{offer_id}", f"{number} {base_propensity_text(base_propensity_of[number])} {contact}"]
         fields += [f"e:{offer_id}", expected]
     return fields

@@ -53,7 +53,7 @@ def _accepted(decision_id: str, at_ms: int, offer_id: str, placement: str) -> To
         recorded_ms=at_ms + 900,
         late=False,
         reward=1.0,
-        prior=float("nan"),
+        base_propensity=float("nan"),
         policy="thompson@1",
         placement=placement,
     )

@@ -60,7 +60,7 @@ def world(installation: Installation) -> World:
     return World(installation, api, numbers)
 
 
-def prior(customer_id: str, offer_id: str) -> float:
+def base_propensity(customer_id: str, offer_id: str) -> float:
     """The precomputed propensity that was imported, as the log has it: the digits of a float32."""
     if offer_id not in OFFERS[:2]:
         return float("nan")
@@ -81,7 +81,7 @@ def tell(world: World, customer_id: str, decision: Any, rng: random.Random) -> N
             observation = Observation(
                 world.numbers[offer["offer_id"]],
                 float(outcome == "accepted"),
-                prior(customer_id, offer["offer_id"]),
+                base_propensity(customer_id, offer["offer_id"]),
             )
             world.told.append((observation, at.timestamp()))
 
@@ -106,7 +106,9 @@ def test_invariant_1_arms_are_a_fold_of_the_log(world: World) -> None:
         until = datetime.fromisoformat(decision["feedback_until"]).timestamp()
         for offer in decision["offers"]:
             number = world.numbers[offer["offer_id"]]
-            world.told.append((Observation(number, 0.0, prior(customer_id, offer["offer_id"])), until))
+            world.told.append(
+                (Observation(number, 0.0, base_propensity(customer_id, offer["offer_id"])), until)
+            )
     expected = expected_arms(world.told)
 
     def learned() -> bool:

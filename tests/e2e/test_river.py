@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.worker.model_trainer import Teacher
+from app.worker.model_trainer import ModelTrainer
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.sequential_policy import MODEL, is_sequential
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.model_replay_service import Lessons
+from decisioning.evaluation.model_replay_service import ModelReplay
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import GENERATION
 from decisioning.learning.store_models import ModelStore
@@ -99,7 +99,7 @@ async def check_model(found: Stores, spec: PolicySpec) -> int:
     assert is_sequential(policy)
     arms = await found.arms.load(spec.key)
     assert arms is not None
-    again = await Lessons(found.archive, spec, policy).model_at(arms.epoch)
+    again = await ModelReplay(found.archive, spec, policy).model_at(arms.epoch)
     assert policy.pack(again) == arms.fields[MODEL]
     return arms.epoch
 
@@ -180,17 +180,17 @@ class Held:
         return self.replaced[-1]
 
 
-def teacher(installation: Installation, found: Stores, models: Any, lease_ms: int) -> Teacher:
+def teacher(installation: Installation, found: Stores, models: Any, lease_ms: int) -> ModelTrainer:
     roster = Roster([*BUILT_IN, SPEC])
     policy = roster[SPEC.key]
     assert is_sequential(policy)
     rebuilder = Rebuilder(
         found.engine, found.redis, found.keys, roster, CatalogueStore(found.engine), lambda: 0
     )
-    return Teacher(SPEC.key, roster, policy, found.reader, found.arms, models, rebuilder, lease_ms)
+    return ModelTrainer(SPEC.key, roster, policy, found.reader, found.arms, models, rebuilder, lease_ms)
 
 
-async def finish(work: Teacher, found: Stores) -> None:
+async def finish(work: ModelTrainer, found: Stores) -> None:
     """Rounds until there is nothing left to learn."""
     ends = await found.reader.last_positions()
     while True:

@@ -20,7 +20,9 @@ times = st.integers(0, 2**42).map(lambda ms: ms / 1000.0)  # until 2109, in ms a
 rewards = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
 propensities = st.floats(0, 1, width=32)
 observed = st.tuples(
-    st.builds(Observation, offer=st.integers(1, 3), reward=rewards, prior=propensities | st.just(math.nan)),
+    st.builds(
+        Observation, offer=st.integers(1, 3), reward=rewards, base_propensity=propensities | st.just(math.nan)
+    ),
     times,
 )
 
@@ -113,7 +115,7 @@ counts = st.integers(0, 10_000)
     st.lists(st.floats(2.0**-16, 1 - 2.0**-13, width=32), min_size=2, max_size=9),
 )
 def test_the_order_of_customers_is_kept_whatever_the_evidence(
-    accepted: int, rejected: int, expected_per_10k: int, priors: list[float]
+    accepted: int, rejected: int, expected_per_10k: int, base_propensities: list[float]
 ) -> None:
     policy, n = ThompsonPolicy(specification("thompson")), accepted + rejected
     state = np.array([[n, accepted, n * expected_per_10k / 10_000]])
@@ -122,7 +124,7 @@ def test_the_order_of_customers_is_kept_whatever_the_evidence(
         policy.propensities(
             prepared, Candidates(np.array([7], np.uint32), np.array([q], np.float32), np.ones(1))
         )
-        for q in sorted(set(priors))
+        for q in sorted(set(base_propensities))
     ]
     values = np.concatenate(estimates)
     assert (np.diff(values) > 0).all() or values.max() > 1 - 1e-6  # next to 1 float64 cannot tell them apart

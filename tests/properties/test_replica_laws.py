@@ -56,7 +56,10 @@ def loaded_anew(learner: Learner, view: Any, now_ms: int, key: str = "t@1") -> A
 
 
 outcomes = st.builds(
-    Observation, offer=st.integers(1, 6), reward=st.sampled_from([0.0, 1.0]), prior=st.floats(0, 1, width=32)
+    Observation,
+    offer=st.integers(1, 6),
+    reward=st.sampled_from([0.0, 1.0]),
+    base_propensity=st.floats(0, 1, width=32),
 )
 steps = st.lists(
     st.one_of(

@@ -105,8 +105,8 @@ def test_random_and_oracle_are_the_ends() -> None:
 @ALL_WORLDS
 def test_a_seed_is_always_the_same_world_and_another_one_is_not(stream: Stream) -> None:
     one, same, other = (stream.make(seed) for seed in (1, 1, 2))
-    assert fingerprint([one.x, one.expected, one.rewards, one.prior]) == fingerprint(
-        [same.x, same.expected, same.rewards, same.prior]
+    assert fingerprint([one.x, one.expected, one.rewards, one.base_propensity]) == fingerprint(
+        [same.x, same.expected, same.rewards, same.base_propensity]
     )
     assert (one.expected != other.expected).any()
     assert ((one.expected > 0) & (one.expected < 1)).all()
@@ -118,10 +118,10 @@ def test_a_seed_is_always_the_same_world_and_another_one_is_not(stream: Stream) 
 
 def test_propensities_are_stale_for_eight_offers() -> None:
     rounds = worlds.stale(0)
-    assert rounds.prior is not None
-    prior = rounds.prior.astype(np.float64)
-    told = np.array([np.corrcoef(prior[:, n], rounds.expected[:, n])[0, 1] for n in range(20)])
-    level = prior.mean(axis=0) / rounds.expected.mean(axis=0)
+    assert rounds.base_propensity is not None
+    base_propensity = rounds.base_propensity.astype(np.float64)
+    told = np.array([np.corrcoef(base_propensity[:, n], rounds.expected[:, n])[0, 1] for n in range(20)])
+    level = base_propensity.mean(axis=0) / rounds.expected.mean(axis=0)
     assert (told < 0.1).sum() == 4
     assert ((told > 0.8) & (level > 1.4)).sum() == 4
     assert ((told > 0.9) & (abs(level - 1) < 0.2)).sum() == 12

@@ -45,10 +45,10 @@ def outcomes(
     made = []
     for i in range(count):
         reward = rng.random() if rng.random() < 0.1 else float(rng.random() < 0.3)
-        prior = rng.choice([NONE, 0.0, 1.0]) if rng.random() < 0.3 else rng.uniform(0.01, 0.6)
+        base_propensity = rng.choice([NONE, 0.0, 1.0]) if rng.random() < 0.3 else rng.uniform(0.01, 0.6)
         estimate = rng.choice([NONE, 0.0, 1.0]) if rng.random() < 0.3 else rng.uniform(0.01, 0.9)
         observation = Observation(
-            int(rng.choice(offers)), float(reward), float(np.float32(prior)), x[i], float(estimate)
+            int(rng.choice(offers)), float(reward), float(np.float32(base_propensity)), x[i], float(estimate)
         )
         made.append(Seen(2.0 ** -ages[i] if half_life_s else 1.0, observation))
     return made
@@ -65,12 +65,12 @@ def learned(policy: Policy, seen: Sequence[Seen], offers: Sequence[int]) -> Sums
     return table.read(policy, np.array(offers, dtype=np.uint32), policy.decay.tick(now_s))
 
 
-def asking(offers: Sequence[int], x: Any, prior: Any = NONE, weight: Any = 1.0) -> Candidates:
+def asking(offers: Sequence[int], x: Any, base_propensity: Any = NONE, weight: Any = 1.0) -> Candidates:
     """Candidates of these offers for a request."""
     n = len(offers)
     return Candidates(
         np.array(offers, dtype=np.uint32),
-        np.broadcast_to(np.asarray(prior, dtype=np.float32), n).copy(),
+        np.broadcast_to(np.asarray(base_propensity, dtype=np.float32), n).copy(),
         np.broadcast_to(np.asarray(weight, dtype=np.float64), n).copy(),
         np.asarray(x, dtype=np.float64),
     )

@@ -89,22 +89,22 @@ class PlainRegression:
             if share != "all":
                 self.own[-2:] = self.prior[-2:]
 
-    def row(self, x: FloatArray, prior: float) -> Row:
+    def row(self, x: FloatArray, base_propensity: float) -> Row:
         extra: Row = []
         if self.encoder.propensity:
-            extra = [0.0, 1.0] if math.isnan(prior) else [plain_logit(prior) / 4, 0.0]
+            extra = [0.0, 1.0] if math.isnan(base_propensity) else [plain_logit(base_propensity) / 4, 0.0]
         return [1.0, *x.tolist(), *extra]
 
     def example(self, seen: Seen) -> tuple[float, float, Row]:
         """Weight, response and columns of an outcome."""
         o = seen.observation
         if self.link == "linear":
-            return seen.age_weight, o.reward, self.row(o.x, o.prior)
-        expected = next((p for p in (o.estimate, o.prior) if 0 < p < 1), self.default)
+            return seen.age_weight, o.reward, self.row(o.x, o.base_propensity)
+        expected = next((p for p in (o.estimate, o.base_propensity) if 0 < p < 1), self.default)
         s0 = max(-8.0, min(8.0, plain_logit(expected)))
         p = plain_sigmoid(s0)
         curvature = max(p * (1 - p), abs(o.reward - p) / 6)
-        return seen.age_weight * curvature, s0 + (o.reward - p) / curvature, self.row(o.x, o.prior)
+        return seen.age_weight * curvature, s0 + (o.reward - p) / curvature, self.row(o.x, o.base_propensity)
 
     def scale(self, examples: list[tuple[float, float, Row]]) -> Callable[[Row], Row]:
         """The function that puts numeric columns on one scale."""
@@ -151,7 +151,9 @@ class PlainRegression:
         gram = design.T @ np.diag(weights) @ design
         return np.linalg.solve(gram, design.T @ (weights * responses)), np.linalg.inv(gram)
 
-    def predict(self, seen: Sequence[Seen], offer: int, x: FloatArray, prior: float) -> tuple[float, float]:
+    def predict(
+        self, seen: Sequence[Seen], offer: int, x: FloatArray, base_propensity: float
+    ) -> tuple[float, float]:
         """Mean and variance (in units of the noise) of the linear predictor of an offer for a request."""
         examples = [self.example(each) for each in seen]
         scaled = self.scale(examples)
@@ -169,5 +171,5 @@ class PlainRegression:
         mine = [each for each in seen if each.observation.offer == offer]
         own, count = [self.example(each) for each in mine], sum(each.age_weight for each in mine)
         parameters, covariance = self.solve(own, scaled, centre, self.own, count)
-        z = np.array(scaled(self.row(x, prior)))
+        z = np.array(scaled(self.row(x, base_propensity)))
         return float(parameters @ z), float(z @ covariance @ z)

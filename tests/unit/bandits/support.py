@@ -11,7 +11,7 @@ from bandits.policy import BoolArray, FloatArray, IntArray, Policy, PolicySpec, 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
-from decisioning.decide.ranking import Contest
+from decisioning.decide.ranking import SelectionContext
 from decisioning.decide.ranking import select as select_contest
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from decisioning.model.selection import Selection
@@ -80,12 +80,14 @@ def specification(algorithm: str, **parameters: Any) -> PolicySpec:
 def select(
     view: PlacementView,
     available: BoolArray,
-    priors: NDArray[np.float32],
+    base_propensities: NDArray[np.float32],
     policy: Policy,
     prepared: Any,
     slots: int,
     decision_id: str,
 ) -> Selection:
     """A selection in a placement without dates, as the engine makes it."""
-    contest = Contest(view, available, priors, weigh(view, None), 0, slots, decision_id)
-    return select_contest(contest, policy, prepared)
+    selection_context = SelectionContext(
+        view, available, base_propensities, weigh(view, None), 0, slots, decision_id
+    )
+    return select_contest(selection_context, policy, prepared)

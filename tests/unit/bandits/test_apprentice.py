@@ -50,13 +50,13 @@ def history(policy: Policy, count: int, *, seed: int = 0, by_caller: bool = True
     for _ in range(count):
         age, region = float(rng.uniform(0, 100)), str(rng.choice(("north", "south")))
         offer = 1 if age < 40 else 2 if region == "north" else 3
-        prior = float(np.float32(rng.uniform(0.1, 0.5)))
+        base_propensity = float(np.float32(rng.uniform(0.1, 0.5)))
         reward, weight = float(rng.random() < 0.3), 2.0 ** -float(rng.random())
         x = encoded(policy, age, region)
         seen.append(
             Seen(
                 weight if policy.decay.half_life_s else 1.0,
-                Observation(offer, reward, prior, x, 0.3, by_caller=by_caller),
+                Observation(offer, reward, base_propensity, x, 0.3, by_caller=by_caller),
             )
         )
     return seen

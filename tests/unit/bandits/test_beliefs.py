@@ -24,20 +24,23 @@ def taught(
     policy = build(PolicySpec("p", 1, algorithm, parameters | more.pop("parameters", {}), **more))
     table = ArmTable(policy.width)
     seen = []
-    for offer, reward, prior, age in outcomes:
+    for offer, reward, base_propensity, age in outcomes:
         facts = {"customer.age": age}
         x = policy.encoder.encode(facts, round(AT_S * 1000))
-        seen.append((Observation(offer, reward, prior, x, 0.3, facts), AT_S))
+        seen.append((Observation(offer, reward, base_propensity, x, 0.3, facts), AT_S))
     for name, delta in fold(policy, seen).items():
         table.add(name, delta)
     return policy, table.read(policy, OFFERS, policy.decay.tick(AT_S))
 
 
 def outcomes(
-    offer: int, count: int, accepted: int, prior: float = float("nan")
+    offer: int, count: int, accepted: int, base_propensity: float = float("nan")
 ) -> list[tuple[int, float, float, float]]:
     """So many outcomes of an offer, of customers of all ages."""
-    return [(offer, float(k < accepted), prior, 20.0 + 60.0 * (k * 7 % count) / count) for k in range(count)]
+    return [
+        (offer, float(k < accepted), base_propensity, 20.0 + 60.0 * (k * 7 % count) / count)
+        for k in range(count)
+    ]
 
 
 @pytest.mark.parametrize("algorithm", ["thompson", "ucb", "epsilon_greedy"])

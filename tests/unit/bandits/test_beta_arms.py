@@ -29,8 +29,10 @@ def greedy(**parameters: float) -> EpsilonGreedyPolicy:
     return EpsilonGreedyPolicy(specification("epsilon_greedy", **parameters))
 
 
-def candidates(prior: Any = PRIOR, weight: Any = WEIGHT) -> Candidates:
-    return Candidates(OFFERS, np.asarray(prior, dtype=np.float32), np.asarray(weight, dtype=np.float64))
+def candidates(base_propensity: Any = PRIOR, weight: Any = WEIGHT) -> Candidates:
+    return Candidates(
+        OFFERS, np.asarray(base_propensity, dtype=np.float32), np.asarray(weight, dtype=np.float64)
+    )
 
 
 def shared(t: float) -> FloatArray:

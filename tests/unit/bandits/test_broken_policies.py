@@ -68,7 +68,7 @@ class Trusting(ThompsonPolicy):
     """Takes the missing propensity for a number."""
 
     def learn(self, observation: Observation) -> FloatArray:
-        return np.array([1.0, observation.reward, observation.prior])
+        return np.array([1.0, observation.reward, observation.base_propensity])
 
 
 class Leaking(ThompsonPolicy):
@@ -90,7 +90,7 @@ class Greedy(RandomPolicy):
     """Promises to explore, and does not."""
 
     def selector(self, prepared: None, candidates: Candidates) -> Distribution:
-        best = candidates.prior * candidates.weight
+        best = candidates.base_propensity * candidates.weight
         return lambda available: 1.0 * (np.arange(len(best)) == np.argmax(np.where(available, best, -1.0)))
 
 
@@ -140,7 +140,7 @@ class Tidying(RandomPolicy):
     """Replaces missing propensities where they are."""
 
     def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
-        candidates.prior[np.isnan(candidates.prior)] = 0.0
+        candidates.base_propensity[np.isnan(candidates.base_propensity)] = 0.0
         return super().propensities(prepared, candidates)
 
 

@@ -22,8 +22,8 @@ def cold(policy: Policy, offers: int = len(OFFERS)) -> Sums:
     )
 
 
-def estimates(policy: Policy, sums: Sums, prior: FloatArray | float) -> FloatArray:
-    return policy.propensities(policy.prepare(sums), asking(sums.offers.tolist(), [], prior))
+def estimates(policy: Policy, sums: Sums, base_propensity: FloatArray | float) -> FloatArray:
+    return policy.propensities(policy.prepare(sums), asking(sums.offers.tolist(), [], base_propensity))
 
 
 def live(
@@ -44,7 +44,7 @@ def live(
         k = int(rng.choice(len(OFFERS), p=policy.selector(prepared, candidates)(running)))
         reward = float(rng.random() < sigmoid(slope * scores + shift)[k])
         learned = policy.learn(
-            Observation(k + 1, reward, float(candidates.prior[k]), estimate=float(expected[k]))
+            Observation(k + 1, reward, float(candidates.base_propensity[k]), estimate=float(expected[k]))
         )
         sums.own[k] += learned
         sums = Sums(sums.offers, sums.own, sums.shared + learned)
@@ -55,9 +55,9 @@ def live(
 
 def test_without_evidence_the_estimate_is_the_propensity() -> None:
     policy = calibrated()
-    prior = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999, NONE])
-    found = estimates(policy, cold(policy), prior)
-    assert found[:-1] == pytest.approx(prior[:-1].astype(np.float32).astype(np.float64), rel=1e-9)
+    base_propensity = np.array([0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999, NONE])
+    found = estimates(policy, cold(policy), base_propensity)
+    assert found[:-1] == pytest.approx(base_propensity[:-1].astype(np.float32).astype(np.float64), rel=1e-9)
     assert found[-1] == pytest.approx(0.05)
 
 

@@ -23,11 +23,11 @@ Rates = Callable[[float], list[float]]  # days since the start -> each offer's c
 
 
 def simulate(
-    policy: Policy, rates: Rates, priors: list[float], *, days: int, a_day: int, seed: int
+    policy: Policy, rates: Rates, base_propensities: list[float], *, days: int, a_day: int, seed: int
 ) -> tuple[list[int], list[float]]:
     """Decide, answer and learn at once, ``a_day`` times a day: the row chosen each time, and the reward."""
     table, chosen, rewards = ArmTable(policy.width), [], []
-    available, given = np.ones(5, dtype=bool), np.array(priors, dtype=np.float32)
+    available, given = np.ones(5, dtype=bool), np.array(base_propensities, dtype=np.float32)
     for i in range(days * a_day):
         day, name = i / a_day, f"{seed}-{i}"
         now_s = START_S + day * DAY_S
@@ -35,7 +35,7 @@ def simulate(
         (choice,) = select(VIEW, available, given, policy, prepared, 1, name).choices
         row = choice.offer.number - 1
         reward = float(uniform(f"{name}/answer") < rates(day)[row])
-        seen = Observation(choice.offer.number, reward, choice.prior)
+        seen = Observation(choice.offer.number, reward, choice.base_propensity)
         fields, delta = contributions(policy, seen, now_s)
         for field in fields:
             table.add(field, delta)
@@ -50,12 +50,17 @@ def thompson(**parameters: float) -> ThompsonPolicy:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("prior", [np.nan, 0.1])
-def test_thompson_beats_random(prior: float, seed: int) -> None:
+def test_thompson_beats_random(base_propensity: float, seed: int) -> None:
     """The best offer is accepted 40 times in 100, the others 5: 12 at random."""
     rates = [0.05, 0.05, 0.05, 0.05, 0.4]
-    _, learned = simulate(thompson(), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed)
+    _, learned = simulate(thompson(), lambda _: rates, [base_propensity] * 5, days=8, a_day=100, seed=seed)
     _, at_random = simulate(
-        RandomPolicy(specification("random")), lambda _: rates, [prior] * 5, days=8, a_day=100, seed=seed
+        RandomPolicy(specification("random")),
+        lambda _: rates,
+        [base_propensity] * 5,
+        days=8,
+        a_day=100,
+        seed=seed,
     )
     assert np.mean(at_random) < 0.17  # 4 deviations of 0.0115
     assert np.mean(learned) > 0.26  # half of the way from random to the best
@@ -74,8 +79,8 @@ def test_the_other_simple_ones_beat_random_too(algorithm: str, seed: int) -> Non
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_thompson_overcomes_misleading_propensities(seed: int) -> None:
     """The best offer has the lowest propensity, a twentieth of what it should be: evidence gets the better of it."""
-    rates, priors = [0.05, 0.05, 0.05, 0.05, 0.4], [0.3, 0.2, 0.1, 0.05, 0.02]
-    chosen, rewards = simulate(thompson(), lambda _: rates, priors, days=20, a_day=100, seed=seed)
+    rates, base_propensities = [0.05, 0.05, 0.05, 0.05, 0.4], [0.3, 0.2, 0.1, 0.05, 0.02]
+    chosen, rewards = simulate(thompson(), lambda _: rates, base_propensities, days=20, a_day=100, seed=seed)
     assert np.mean(np.array(chosen[:100]) == 4) < 0.2
     assert np.mean(np.array(chosen[1500:]) == 4) > 0.8
     assert np.mean(rewards[1500:]) > 0.28

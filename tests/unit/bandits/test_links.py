@@ -112,17 +112,17 @@ def test_a_contest_is_scores_of_draws_times_weights(name: str) -> None:
     draws = np.random.default_rng(2).normal(size=(64, 5)).astype(np.float32)
     mean, spread = np.array([-3.0, 0.02, 0.3, 0.9, 6.0]), np.array([0.5, 0.1, 0.0, 2.0, 0.3])
     weight = np.array([1.0, 0.0, 20.0, 0.5, 1e-6], dtype=np.float32)
-    contest = link.contest(mean, spread, draws, weight)
-    assert contest.dtype == np.float32
+    drawn = link.weighted_scores(mean, spread, draws, weight)
+    assert drawn.dtype == np.float32
     for k, row in enumerate(draws.tolist()):
         plain = weight * link.score(mean + spread * np.array(row))
-        assert contest[k] == pytest.approx(plain, rel=2e-4, abs=1e-12)
+        assert drawn[k] == pytest.approx(plain, rel=2e-4, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LINKS)
 def test_no_predictor_is_too_large_for_a_contest(name: str) -> None:
     draws = np.array([[-3.7, 3.7, 3.7, -3.7]], dtype=np.float32)
-    far = LINKS[name].contest(
+    far = LINKS[name].weighted_scores(
         np.array([-1e6, 1e6, -1e6, 1e6]), np.full(4, 1e6), draws, np.ones(4, dtype=np.float32)
     )
     assert np.isfinite(far).all()

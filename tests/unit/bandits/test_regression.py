@@ -84,11 +84,11 @@ def test_estimates_are_those_of_a_plain_solution(
     prepared = policy.prepare(learned(policy, seen, everyone))
     noise = policy.link.noise(prepared.posterior.own, learned(policy, seen, everyone).shared)
     for x in requests(np.random.default_rng(1), encoder, 3):
-        candidates = asking(everyone, x, prior=[0.2, 0.01, NONE, 0.5, 0.9])
+        candidates = asking(everyone, x, base_propensity=[0.2, 0.01, NONE, 0.5, 0.9])
         means, deviations = policy.predict(prepared, candidates)
         propensities = policy.propensities(prepared, candidates)
         for k, offer in enumerate(everyone):
-            mean, variance = plain.predict(seen, offer, x, float(candidates.prior[k]))
+            mean, variance = plain.predict(seen, offer, x, float(candidates.base_propensity[k]))
             assert means[k] == pytest.approx(mean, abs=2e-4)
             assert deviations[k] == pytest.approx(math.sqrt(variance * noise[k]), rel=2e-4, abs=1e-6)
             chance = plain_sigmoid(mean) if plain.link == "logistic" else min(max(mean, 0.0), 1.0)

@@ -37,10 +37,10 @@ def taught(policy: Policy, x: FloatArray, slopes: FloatArray, ages_days: Any, se
 
 
 def encoded(policy: Policy, row: FloatArray) -> FloatArray:
-    return row * policy.encoder.units + 1.0 if isinstance(policy.encoder, Units) else row
+    return row * policy.encoder.units + 1.0 if isinstance(policy.encoder, CapacityReservations) else row
 
 
-class Units(Columns):
+class CapacityReservations(Columns):
     """The same two columns in other units."""
 
     def __init__(self, units: float) -> None:
@@ -59,7 +59,7 @@ def test_the_units_of_a_number_hardly_matter(monkeypatch: pytest.MonkeyPatch, al
     x = np.random.default_rng(1).normal(size=(3000, 2))
     found = []
     for units in (1.0, 0.1, 0.037):
-        policy = build_with(monkeypatch, Units(units), algorithm)
+        policy = build_with(monkeypatch, CapacityReservations(units), algorithm)
         table = taught(policy, x, SLOPES, 0.0)
         found.append([estimates(policy, table, row) for row in x[:20]])
     assert np.abs(np.array(found[1]) - found[0]).max() < 0.005

@@ -11,7 +11,7 @@ from bandits.registry import build
 from bandits.river import pipeline_policy as river_policy
 from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED
 from bandits.specification import parse_spec
-from decisioning.evaluation.model_replay_service import MOST_LESSONS
+from decisioning.evaluation.model_replay_service import MAX_OUTCOMES
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "river.md").read_text()
 TEXT = " ".join(PAGE.split())
@@ -29,7 +29,7 @@ def test_all_factories_are_told_and_measured() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     assert f"beyond {MAX_STORED // 2**20} MB stored or {MAX_OBJECTS:,} objects" in TEXT
-    assert f"beyond {MOST_LESSONS:,} outcomes" in TEXT
+    assert f"beyond {MAX_OUTCOMES:,} outcomes" in TEXT
     assert f'"{river_policy.GROUP}"' in TEXT
 
 

@@ -84,8 +84,8 @@ def river(
 def candidates(n: int, facts: Mapping[str, Any], policy: RiverPolicy) -> Candidates:
     rng = np.random.default_rng(n)
     offers = np.arange(1, n + 1, dtype=np.uint32)
-    prior = rng.random(n, dtype=np.float32)
-    return Candidates(offers, prior, 0.5 + rng.random(n), policy.encoder.encode(facts, 0), facts)
+    base_propensity = rng.random(n, dtype=np.float32)
+    return Candidates(offers, base_propensity, 0.5 + rng.random(n), policy.encoder.encode(facts, 0), facts)
 
 
 def prepared(policy: RiverPolicy, model: Any, offers: Any) -> Any:
@@ -104,14 +104,16 @@ def test_estimates_are_those_of_the_plain_pipeline_taught_the_same() -> None:
         topics = seen.facts.get("customer.topics")
         if isinstance(topics, dict):
             x |= {f"topics.{topic}": topics[topic] for topic in ("music", "sports") if topic in topics}
-        if not np.isnan(seen.prior):
-            x["propensity"] = seen.prior  # type: ignore[assignment]
+        if not np.isnan(seen.base_propensity):
+            x["propensity"] = seen.base_propensity  # type: ignore[assignment]
         pipeline.learn_one(x, seen.reward >= 0.5)
     facts = {"customer.age": 40.0}
     asked = candidates(5, facts, policy)
     expected = [
-        pipeline.predict_proba_one({"age": 40.0, "offer": str(offer), "propensity": float(prior)})[True]
-        for offer, prior in zip(asked.offers, asked.prior, strict=True)
+        pipeline.predict_proba_one({"age": 40.0, "offer": str(offer), "propensity": float(base_propensity)})[
+            True
+        ]
+        for offer, base_propensity in zip(asked.offers, asked.base_propensity, strict=True)
     ]
     assert policy.propensities(prepared(policy, model, asked.offers), asked).tolist() == expected
     assert len(set(expected)) == 5
@@ -177,9 +179,9 @@ def test_offers_are_selected_as_often_as_logged(explore: str) -> None:
         left = everything.copy()
         left[first] = False
         expected[first] = chance * distribution(left) * rounds
-    apart = ~np.eye(4, dtype=bool)
-    assert chi_squared_score(found[apart], expected[apart]) < 4.0
-    assert expected[apart].min() > 5
+    mutually_exclusive = ~np.eye(4, dtype=bool)
+    assert chi_squared_score(found[mutually_exclusive], expected[mutually_exclusive]) < 4.0
+    assert expected[mutually_exclusive].min() > 5
 
 
 def test_inverse_gaps_are_those_of_the_formula() -> None:

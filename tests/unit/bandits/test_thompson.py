@@ -25,9 +25,13 @@ def thompson(**parameters: float) -> ThompsonPolicy:
     return ThompsonPolicy(specification("thompson", **parameters))
 
 
-def candidates(prior: Any = PRIOR, weight: Any = WEIGHT) -> Candidates:
-    prior = np.asarray(prior, dtype=np.float32)
-    return Candidates(OFFERS[: len(prior)], prior, np.asarray(weight, dtype=np.float64)[: len(prior)])
+def candidates(base_propensity: Any = PRIOR, weight: Any = WEIGHT) -> Candidates:
+    base_propensity = np.asarray(base_propensity, dtype=np.float32)
+    return Candidates(
+        OFFERS[: len(base_propensity)],
+        base_propensity,
+        np.asarray(weight, dtype=np.float64)[: len(base_propensity)],
+    )
 
 
 def posterior(n: float, s: float, e: float) -> tuple[float, float, float]:

@@ -39,7 +39,7 @@ class Archived:
                 recorded_ms=NOW_MS - DAY_MS,
                 late=False,
                 reward=None,
-                prior=0.5,
+                base_propensity=0.5,
                 policy="thompson@1",
                 placement="phone",
             )

@@ -11,9 +11,9 @@ from bandits.sampling import uniform
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
-from decisioning.decide.assignment import as_seen
-from decisioning.decide.ranking import Contest, select
-from decisioning.evaluation.logged_service import contest_of
+from decisioning.decide.assignment import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, select
+from decisioning.evaluation.logged_service import logged_context
 from decisioning.log.records import Decided, Outcome
 from decisioning.model.entities import Group, Offer, Override, Placement, Treatment
 from decisioning.model.selection import Selection
@@ -44,13 +44,17 @@ def catalogue_of(
     return Catalogue(version=1, groups=groups, offers=made, placements=places, overrides=first)
 
 
-def contest(view: PlacementView, name: str, at_ms: int, priors: Any = None, available: Any = None) -> Contest:
+def selection_context(
+    view: PlacementView, name: str, at_ms: int, base_propensities: Any = None, available: Any = None
+) -> SelectionContext:
     """A contest of all offers of a view, or those that are available."""
     n = len(view.numbers)
-    return Contest(
+    return SelectionContext(
         view=view,
         available=np.ones(n, dtype=bool) if available is None else available,
-        priors=np.full(n, np.nan, dtype=np.float32) if priors is None else priors,
+        base_propensities=np.full(n, np.nan, dtype=np.float32)
+        if base_propensities is None
+        else base_propensities,
         weights=weigh(view, None),
         now_ms=at_ms,
         slots=view.placement.slots,
@@ -59,14 +63,14 @@ def contest(view: PlacementView, name: str, at_ms: int, priors: Any = None, avai
 
 
 def decided_by(
-    asked: Contest, spec: PolicySpec, policy: Policy, prepared: Any, group: str = "champion"
+    asked: SelectionContext, spec: PolicySpec, policy: Policy, prepared: Any, group: str = "champion"
 ) -> Decided:
     """A decision, as it is logged."""
-    selection = select(as_seen(asked, group, spec), policy, prepared)
+    selection = select(adjust_weights_for_group(asked, group, spec), policy, prepared)
     return record(asked, selection, {"name": spec.name, "version": spec.version}, group)
 
 
-def record(asked: Contest, selection: Selection, policy: Mapping[str, Any], group: str) -> Decided:
+def record(asked: SelectionContext, selection: Selection, policy: Mapping[str, Any], group: str) -> Decided:
     """What the log holds of a selection."""
     header = {
         "decision_id": asked.decision_id,
@@ -90,12 +94,12 @@ def record(asked: Contest, selection: Selection, policy: Mapping[str, Any], grou
         "seen": {"unlikely": [list(pair) for pair in selection.unlikely]} if selection.unlikely else {},
         "source": "live",
     }
-    return Decided(0, "1-1", header, selection.candidates, selection.priors, selection.factors)
+    return Decided(0, "1-1", header, selection.candidates, selection.base_propensities, selection.factors)
 
 
-def as_logged(decided: Decided, view: PlacementView) -> Contest:
+def as_logged(decided: Decided, view: PlacementView) -> SelectionContext:
     """The contest again, from the log alone."""
-    return contest_of(view, decided)
+    return logged_context(view, decided)
 
 
 def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 1000, **more: Any) -> Outcome:
@@ -115,7 +119,7 @@ def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 100
         recorded_ms=at_ms,
         late=False,
         reward=reward,
-        prior=float("nan"),
+        base_propensity=float("nan"),
         policy=f"{header['policy']['name']}@{header['policy']['version']}",
         placement=PLACEMENT,
         **{"worth": 1.0, **more},

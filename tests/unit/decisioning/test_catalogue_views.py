@@ -28,7 +28,7 @@ def test_apart_is_symmetric_and_complete(not_with: dict[str, list[str]]) -> None
     for one in IDS:
         for two in IDS:
             meant = two in not_with.get(one, []) or one in not_with.get(two, [])
-            found = view.apart.get(rows[one], np.zeros(len(IDS), dtype=bool))[rows[two]]
+            found = view.mutually_exclusive.get(rows[one], np.zeros(len(IDS), dtype=bool))[rows[two]]
             assert bool(found) == meant
 
 

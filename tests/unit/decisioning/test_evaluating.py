@@ -17,7 +17,14 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.evaluation.counterfactual import Judged, judge
 from decisioning.log.records import Decided
-from tests.unit.decisioning.logged import START_MS, as_logged, catalogue_of, contest, decided_by, record
+from tests.unit.decisioning.logged import (
+    START_MS,
+    as_logged,
+    catalogue_of,
+    decided_by,
+    record,
+    selection_context,
+)
 
 NUMBERS = [2, 3, 5, 7, 8, 11]
 THOMPSON = PolicySpec("ours", 1, "thompson", {"epsilon": 0.3})
@@ -53,10 +60,10 @@ def again(
 def logged(shop: Catalogue, name: str, spec: PolicySpec = THOMPSON, group: str = "champion") -> Decided:
     """A decision of a policy, with priors and a set of candidates that depend on its name."""
     rng = np.random.default_rng(list(name.encode()))
-    priors = np.where(rng.random(6) < 0.3, np.nan, rng.random(6) * 0.2).astype(np.float32)
+    base_propensities = np.where(rng.random(6) < 0.3, np.nan, rng.random(6) * 0.2).astype(np.float32)
     available = rng.random(6) < 0.8
     available[rng.integers(6)] = True
-    asked = contest(shop.view("home"), name, START_MS, priors, available)
+    asked = selection_context(shop.view("home"), name, START_MS, base_propensities, available)
     return decided_by(asked, spec, *ready(spec), group)
 
 
@@ -120,7 +127,7 @@ def test_what_it_expects_of_its_own_choice_is_a_mean_over_its_chances() -> None:
     decided = logged(shop, "d4")
     (first, second) = again(shop, decided, RANDOM).slots
     rows = decided.candidates.tolist()
-    expected = dict(zip(rows, np.nan_to_num(decided.priors.astype(float)).tolist(), strict=True))
+    expected = dict(zip(rows, np.nan_to_num(decided.base_propensities.astype(float)).tolist(), strict=True))
     assert first.estimate == pytest.approx(expected[first.offer])
     assert first.direct == pytest.approx(np.mean(list(expected.values())))
     values = {n: p * (7.0 if n == 8 else 1.0) for n, p in expected.items()}
@@ -146,8 +153,10 @@ def test_it_tells_what_it_would_most_likely_have_shown() -> None:
     for i in range(20):
         decided = logged(shop, f"d{i}")
         slot = again(shop, decided, PROPENSITY).slots[0]
-        priors = dict(zip(decided.candidates.tolist(), np.nan_to_num(decided.priors).tolist(), strict=True))
-        assert priors[slot.best] == max(priors.values())
+        base_propensities = dict(
+            zip(decided.candidates.tolist(), np.nan_to_num(decided.base_propensities).tolist(), strict=True)
+        )
+        assert base_propensities[slot.best] == max(base_propensities.values())
         assert slot.agrees == (slot.best == slot.offer) == (slot.chance == 1.0)
         agreements.add(slot.agrees)
     assert agreements == {True, False}
@@ -155,7 +164,7 @@ def test_it_tells_what_it_would_most_likely_have_shown() -> None:
 
 def test_where_all_is_too_unlikely_for_the_target_it_would_show_nothing() -> None:
     shop = catalogue_of(NUMBERS, slots=2, min_propensity=0.9)
-    asked = contest(shop.view("home"), "d", START_MS)
+    asked = selection_context(shop.view("home"), "d", START_MS)
     selection = select(asked, *ready(RANDOM))  # it knows nothing, so nothing is too unlikely
     decided = record(asked, selection, {"name": "random", "version": 1}, "control")
     judged = again(shop, decided, THOMPSON)

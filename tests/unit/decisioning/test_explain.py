@@ -14,7 +14,7 @@ from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import allowed
 from decisioning.decide.explanation import Situation, explain, stops_of
 from decisioning.decide.facts import facts_of, instant
-from decisioning.decide.ranking import Contest, select
+from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
@@ -119,10 +119,10 @@ def situation(
     weights: Weights = weigh(view, evaluation)
     available = allowed(view, profile, history, evaluation, exhausted, NOW_MS)
     prepared = THOMPSON.prepare(arms(view.numbers, np.zeros((len(view.numbers), THOMPSON.width))))
-    contest = Contest(
+    selection_context = SelectionContext(
         view, available, profile.propensities, weights, NOW_MS, view.placement.slots, decision_id
     )
-    selection = select(contest, THOMPSON, prepared)
+    selection = select(selection_context, THOMPSON, prepared)
     assert selection.propensities is not None
     return (
         Situation(

@@ -35,7 +35,7 @@ ACCEPTED = Outcome(
     recorded_ms=DECIDED_MS + HOUR_MS,
     late=False,
     reward=1.0,
-    prior=0.25,
+    base_propensity=0.25,
     policy="p@1",
     placement="web",
     estimate=0.125,
@@ -53,7 +53,7 @@ def test_an_outcome_teaches_as_it_was() -> None:
     found = learned(ACCEPTED)
     assert found is not None
     seen, at_s = found
-    assert (seen.offer, seen.reward, seen.prior, seen.estimate) == (7, 1.0, 0.25, 0.125)
+    assert (seen.offer, seen.reward, seen.base_propensity, seen.estimate) == (7, 1.0, 0.25, 0.125)
     assert seen.facts == ACCEPTED.facts
     assert at_s == (DECIDED_MS + HOUR_MS) / 1000
 

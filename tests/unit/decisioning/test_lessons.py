@@ -14,7 +14,7 @@ from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build
 from bandits.river.pipeline_policy import RiverPolicy
-from decisioning.evaluation.model_replay_service import Lessons, ReplayImpossible
+from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import in_order, teach_outcomes
 from decisioning.learning.store_arms import GENERATION
 from decisioning.log.records import Outcome
@@ -121,7 +121,7 @@ def test_the_model_of_every_epoch_is_taught_again(
     log = Log(found)
     models = taught_live(log, sorted(cuts), at_once)
     for epoch, blob in models.items():
-        again = asyncio.run(Lessons(log, SPEC, POLICY).model_at(epoch))
+        again = asyncio.run(ModelReplay(log, SPEC, POLICY).model_at(epoch))
         assert POLICY.pack(again) == blob
 
 
@@ -145,10 +145,10 @@ def test_what_is_not_archived_cannot_be_taught_again() -> None:
     log.folds = [(FIRST + 1, 0, "5-0"), (FIRST + 3, 0, "9-0")]
     for epoch in (FIRST + 2, FIRST + 3):
         with pytest.raises(ReplayImpossible, match="not archived"):
-            asyncio.run(Lessons(log, SPEC, POLICY).model_at(epoch))
+            asyncio.run(ModelReplay(log, SPEC, POLICY).model_at(epoch))
     log.start = None
     with pytest.raises(ReplayImpossible, match="not archived"):
-        asyncio.run(Lessons(log, SPEC, POLICY).model_at(FIRST))
+        asyncio.run(ModelReplay(log, SPEC, POLICY).model_at(FIRST))
 
 
 @pytest.mark.parametrize("start", ["9-0", "0-0"])
@@ -157,9 +157,9 @@ def test_too_many_lessons_are_refused(start: str) -> None:
     log = Log([replace(ACCEPTED, bucket=0, position=f"{n}-0") for n in range(1, 10)])
     log.start = {0: start}
     log.folds = [(FIRST + 1, 0, "9-0")]
-    asyncio.run(Lessons(log, SPEC, POLICY, most=9).model_at(FIRST + 1))
+    asyncio.run(ModelReplay(log, SPEC, POLICY, most=9).model_at(FIRST + 1))
     with pytest.raises(ReplayImpossible, match="more than 8 outcomes"):
-        asyncio.run(Lessons(log, SPEC, POLICY, most=8).model_at(FIRST + 1))
+        asyncio.run(ModelReplay(log, SPEC, POLICY, most=8).model_at(FIRST + 1))
 
 
 def test_a_poisoned_outcome_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from bandits.registry import build
 from bandits.sampling import slots_given
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.decide.ranking import prospects
+from decisioning.decide.ranking import score_candidates
 from decisioning.evaluation.counterfactual import judge
 from decisioning.evaluation.estimates import Earned, Judgement, estimate
 from decisioning.evaluation.progressive import Progressive, Seen
@@ -25,9 +25,9 @@ from tests.unit.decisioning.logged import (
     answers,
     as_logged,
     catalogue_of,
-    contest,
     decided_by,
     outcome_of,
+    selection_context,
 )
 
 NUMBERS = [2, 3, 5, 7]
@@ -69,7 +69,7 @@ def log_of(
                 table.add(name, delta)
         tick = policy.decay.tick(at_ms / 1000)
         prepared = policy.prepare(table.read(policy, view.numbers, tick))
-        decided = decided_by(contest(view, f"{seed}d{i}", at_ms), spec, policy, prepared)
+        decided = decided_by(selection_context(view, f"{seed}d{i}", at_ms), spec, policy, prepared)
         told = [replace(o, recorded_ms=at_ms + delay_ms) for o in answers(rate, decided)]
         found.append(decided)
         outcomes += told
@@ -173,7 +173,7 @@ def worth_of(log: Log, spec: PolicySpec) -> float:
             for name, delta in fold_outcomes([waiting.pop(0)], spec, policy)[0].items():
                 table.add(name, delta)
         prepared = policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000)))
-        ahead = prospects(as_logged(decided, view), policy, prepared)
+        ahead = score_candidates(as_logged(decided, view), policy, prepared)
         selector = policy.selector(prepared, ahead.candidates)
         taken = [NUMBERS.index(n) for n in decided.header["numbers"]]
         for chances in slots_given(selector, ahead.left, taken):

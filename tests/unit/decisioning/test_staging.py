@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from decisioning.decide.assignment import role_of
+from decisioning.decide.assignment import assign
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.model.entities import Placement
@@ -95,8 +95,8 @@ def test_a_growing_canary_is_the_same_canary() -> None:
     assert large.since[NEW] == 100
     assert move(large, "canary").canary == large.canary
     customers = [f"customer-{number}" for number in range(2000)]
-    before = {c for c in customers if role_of(c, PLACEMENT, small).group == "canary"}
-    after = {c for c in customers if role_of(c, PLACEMENT, large).group == "canary"}
+    before = {c for c in customers if assign(c, PLACEMENT, small).group == "canary"}
+    after = {c for c in customers if assign(c, PLACEMENT, large).group == "canary"}
     assert before < after
     assert 0.07 < len(before) / len(customers) < 0.13
 
