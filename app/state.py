@@ -121,7 +121,7 @@ class ApiState:
             keys=self.keys,
             clock_ms=clock_ms,
             entropy=lambda: os.urandom(16),
-            units=self.units,
+            capacity=self.units,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
             on_decided=_count_decided,

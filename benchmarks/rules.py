@@ -24,11 +24,11 @@ from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.decide.arbitration import met, weigh
-from decisioning.decide.eligibility import allowed
+from decisioning.decide.arbitration import weigh
+from decisioning.decide.eligibility import STAGES, EligibilityInputs, allowed
 from decisioning.decide.facts import facts_of, instant
 from decisioning.decide.ranking import SelectionContext, select
-from decisioning.model.entities import ContactLimit, Group, Offer, Placement, Rule, Treatment
+from decisioning.model.entities import TIERS, ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate
 from rules.vocabulary import Attribute
@@ -108,7 +108,10 @@ def measure(offers: int, rules: int, run_s: float = RUN_S) -> Cost:
     def conditions(profile: Profile) -> None:
         evaluation = _evaluated(site, profile)
         weigh(view, evaluation)
-        met(view, evaluation)
+        mask = np.ones(len(view.offers), dtype=bool)
+        for stage in STAGES:
+            if stage.name in TIERS:
+                stage.narrow(_inputs(site, profile, evaluation), mask)
 
     def permission(profile: Profile) -> None:
         _allowed(site, profile, evaluations[profile.customer.customer_id])
@@ -148,8 +151,12 @@ def _evaluated(site: Site, profile: Profile) -> Evaluation:
 
 
 def _allowed(site: Site, profile: Profile, evaluation: Evaluation) -> Any:
+    return allowed(_inputs(site, profile, evaluation))
+
+
+def _inputs(site: Site, profile: Profile, evaluation: Evaluation) -> EligibilityInputs:
     view = site.catalogue.view(PLACEMENT.placement_id)
-    return allowed(view, profile, (), evaluation, frozenset(), NOW_MS)
+    return EligibilityInputs(site.catalogue, view, profile, (), evaluation, frozenset(), NOW_MS)
 
 
 def _selected(site: Site, profile: Profile, evaluation: Evaluation, available: Any) -> None:

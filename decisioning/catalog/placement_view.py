@@ -27,30 +27,30 @@ from rules.expression import Checker, Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
-    """The distinct conditions of all offers, and who requires which.
+class TierConditions:
+    """The conditions of one tier of rules, and the offers that require them.
 
-    ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``, and the same
-    by tier. ``own``: ``(row, expression, tier)`` for those that refer to the offer itself.
+    ``shared``: the distinct expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``.
+    ``own``: row and expression of those that refer to the offer itself.
     """
 
     shared: tuple[Expression, ...]
     requires: BoolArray
-    by_tier: Mapping[Tier, BoolArray]
-    own: tuple[tuple[int, Expression, Tier], ...]
+    own: tuple[tuple[int, Expression], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementView:
     """A placement with the offers that may appear in it, as parallel arrays of length ``n``.
 
-    The order is the placement's tie-break. ``starts_ms`` and ``ends_ms``: int64. ``consents``: for each purpose,
-    whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
-    computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
-    ``mutually_exclusive``: for each row, the rows that must not appear beside it. ``groups``: the group of each row,
-    as a number. ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without
-    context weights and computed values. ``has_slot_rules``: whether anything but the policy decides who runs for a
-    slot. ``has_min_propensity``: whether there is any minimum propensity.
+    The order is the placement's tie-break. ``conditions``: of the tiers of rules that any offer has. ``starts_ms``
+    and ``ends_ms``: int64. ``consents``: for each purpose, whether consent is needed or only the absence of an
+    objection, and the rows. ``values``: rows whose value is computed. ``weights``: context weights with the percent
+    that they give each row. ``overrides``: from, to, rows. ``mutually_exclusive``: for each row, the rows that must
+    not appear beside it. ``groups``: the group of each row, as a number. ``wordings``: for each row its treatments
+    for the channel, by id. ``fixed``: the weights without context weights and computed values. ``has_slot_rules``:
+    whether anything but the policy decides who runs for a slot. ``has_min_propensity``: whether there is any minimum
+    propensity.
     """
 
     placement: Placement
@@ -62,7 +62,7 @@ class PlacementView:
     ends_ms: NDArray[np.int64]
     always: BoolArray = field(repr=False)
     consents: tuple[tuple[str, bool, BoolArray], ...]
-    conditions: Conditions
+    conditions: Mapping[Tier, TierConditions]
     when: Expression | None
     values: tuple[tuple[int, Expression], ...]
     weights: tuple[tuple[Expression, FloatArray], ...]
@@ -154,16 +154,17 @@ def build_view(
 
 
 def _expressions(
-    conditions: Conditions,
+    conditions: Mapping[Tier, TierConditions],
     values: Iterable[tuple[int, Expression]],
     weights: Iterable[tuple[Expression, FloatArray]],
     wordings: Iterable[Iterable[Wording]],
     when: Expression | None,
 ) -> list[Expression]:
     """All that is evaluated for a request."""
-    own = [e for _, e, _ in conditions.own]
+    shared = [e for tier in conditions.values() for e in tier.shared]
+    own = [e for tier in conditions.values() for _, e in tier.own]
     said = [e for row in wordings for wording in row for e in wording.conditions]
-    found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
+    found = [*shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
     return found if when is None else [*found, when]
 
 
@@ -227,24 +228,29 @@ def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     )
 
 
-def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
+def _conditions(offers: list[Offer], checker: Checker) -> Mapping[Tier, TierConditions]:
+    tiers = ((tier, _tier_conditions(tier, offers, checker)) for tier in TIERS)
+    return MappingProxyType({tier: found for tier, found in tiers if found.shared or found.own})
+
+
+def _tier_conditions(tier: Tier, offers: list[Offer], checker: Checker) -> TierConditions:
     shared: dict[str, Expression] = {}
-    rows: list[tuple[str, int, Tier]] = []
-    own: list[tuple[int, Expression, Tier]] = []
+    required: list[tuple[str, int]] = []
+    own: list[tuple[int, Expression]] = []
     for row, offer in enumerate(offers):
         for rule in offer.rules:
-            expression = checker.check(rule.when)
-            if "offer" in expression.roots:
-                own.append((row, expression, rule.tier))
-            else:
-                shared[rule.when] = expression
-                rows.append((rule.when, row, rule.tier))
+            if rule.tier == tier:
+                expression = checker.check(rule.when)
+                if "offer" in expression.roots:
+                    own.append((row, expression))
+                else:
+                    shared[rule.when] = expression
+                    required.append((rule.when, row))
     index = {source: i for i, source in enumerate(shared)}
-    by_tier = {tier: np.zeros((len(shared), len(offers)), dtype=bool) for tier in TIERS}
-    for source, row, tier in rows:
-        by_tier[tier][index[source], row] = True
-    requires = np.logical_or.reduce(list(by_tier.values()))
-    return Conditions(tuple(shared.values()), requires, MappingProxyType(by_tier), tuple(own))
+    requires = np.zeros((len(shared), len(offers)), dtype=bool)
+    for source, row in required:
+        requires[index[source], row] = True
+    return TierConditions(tuple(shared.values()), requires, tuple(own))
 
 
 def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:

@@ -1,19 +1,19 @@
-"""Headers of decisions and the answers made of them."""
+"""The record of a decision, of which the answer is the public part: offers in their slots, with their treatments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bandits.policy import BoolArray
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import offer_facts
-from decisioning.decide.facts import facts_of
+from decisioning.decide.context import DecisionContext, EvaluatedRequest
+from decisioning.decide.eligibility import EligibilityInputs
+from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
-from decisioning.decide.request import Work
-from decisioning.decide.snapshot import seen
+from decisioning.decide.snapshot import customer_snapshot
 from decisioning.log.records import Header, policy_of
-from decisioning.model.deciders import CALLER
+from decisioning.model.deciders import CALLER, NO_POLICY
 from decisioning.model.selection import Choice
 from decisioning.treatments.treatment import in_language, offer_texts, say
 from profiles.customer import Customer
@@ -22,11 +22,8 @@ from rules.expression import Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """What the texts of one answer may know, and in which language they should be.
-
-    The language is ``context.language``, else the customer's attribute ``language``.
-    """
+class TextSource:
+    """Everything that the texts of one answer may show. ``context``: the request's."""
 
     context: Mapping[str, Any]
     customer: Customer
@@ -34,13 +31,80 @@ class Speech:
 
     @property
     def languages(self) -> list[str]:
-        """The wanted languages, the most wanted first."""
+        """The wanted languages, the most wanted first: ``context.language``, the attribute ``language``."""
         wanted = (self.context.get("language"), self.customer.attributes.get("language"))
         return [language for language in wanted if isinstance(language, str)]
 
 
-def chosen(choice: Choice, view: PlacementView, speech: Speech) -> dict[str, Any]:
-    """An offer in its slot."""
+def decision_record(
+    context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, result: PolicyResult
+) -> Header:
+    """Make the record of a decision by a policy, as it is logged."""
+    view, choices = context.view, result.selection.choices
+    scored_by = policy_of(result.key)
+    caller_choice = result.context.caller_choice
+    source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
+    record = _record(context, evaluated, inputs) | {
+        "policy": scored_by if caller_choice is None else policy_of(CALLER),
+        "epoch": result.epoch,
+        "offers": [decided_offer(choice, view, source) for choice in choices],
+        "numbers": [choice.offer.number for choice in choices],
+        "expected": [choice.expected for choice in choices],
+        "nothing_right_now": not choices,
+    }
+    until_ms: int = record["until_ms"]
+    record["contact"] = view.contact.remembered([c.row for c in choices], context.now_ms, until_ms)
+    record["seen"] = customer_snapshot(inputs, result.selection.unlikely)
+    if caller_choice is not None:
+        record |= {"scored_by": scored_by, "wanted": [view.offers[row].number for row in caller_choice]}
+    if result.over_budget is not None:
+        record["over_budget"] = asdict(result.over_budget)
+    if result.failed is not None:
+        record["failed"] = {"policy": result.failed[0], "reason": result.failed[1]}
+    return record
+
+
+def defaults_record(
+    context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, available: BoolArray
+) -> Header:
+    """Make the record of an answer that no policy decided: the placement's defaults among the ``available`` rows.
+
+    It is never logged, so no feedback is taken.
+    """
+    return _record(context, evaluated, inputs) | {
+        "policy": policy_of(NO_POLICY),
+        "offers": default_offers(context, evaluated, inputs, available),
+        "nothing_right_now": False,
+        "feedback_until": None,
+    }
+
+
+def default_offers(
+    context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, available: BoolArray
+) -> list[dict[str, Any]]:
+    """Return the placement's default offers that are ``available`` (shape ``(n,)``), at most one for each slot.
+
+    No policy selected them, so they have no score, and their probability is not known.
+    """
+    view = context.view
+    by_id = {offer.offer_id: row for row, offer in enumerate(view.offers) if available[row]}
+    rows = [by_id[offer_id] for offer_id in view.placement.default_offers if offer_id in by_id]
+    source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
+    return [
+        {
+            "offer_id": view.offers[row].offer_id,
+            "rank": rank,
+            "score": None,
+            "factors": None,
+            "probability": None,
+            "treatment": treatment_of(view, row, source),
+        }
+        for rank, row in enumerate(rows[: context.slots], start=1)
+    ]
+
+
+def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> dict[str, Any]:
+    """Return an offer in its slot, as it is logged and answered."""
     factors = choice.factors
     return {
         "offer_id": choice.offer.offer_id,
@@ -48,28 +112,17 @@ def chosen(choice: Choice, view: PlacementView, speech: Speech) -> dict[str, Any
         "score": factors.score,
         "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
         "probability": choice.probability,
-        "treatment": treatment_of(view, choice.row, speech),
+        "treatment": treatment_of(view, choice.row, source),
     }
 
 
-def default(view: PlacementView, row: int, rank: int, speech: Speech) -> dict[str, Any]:
-    """A default is not selected by a policy: it has no score, and its probability is not known."""
-    return {
-        "offer_id": view.offers[row].offer_id,
-        "rank": rank,
-        "score": None,
-        "factors": None,
-        "probability": None,
-        "treatment": treatment_of(view, row, speech),
-    }
-
-
-def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, Any]:
-    """How the offer of a row is put to this customer: in the wanted language, with all variables filled in."""
-    wording = in_language(view.wordings[row], speech.languages)
+def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[str, Any]:
+    """Render the treatment of a row's offer: in the wanted language, with all variables filled in."""
+    wordings = view.wordings[row]
+    wording = wordings[0] if len(wordings) == 1 else in_language(wordings, source.languages)
     if wording.fixed is not None:
         return wording.fixed
-    facts: dict[str, Any] = dict(facts_of(speech.customer, speech.context, view.placement))
+    facts: dict[str, Any] = dict(facts_of(source.customer, source.context, view.placement))
     offer = offer_texts(view.offers[row], view.goals[row])
 
     def lookup(path: str) -> Any:
@@ -82,8 +135,8 @@ def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, 
 
     def holds(condition: Expression) -> bool:
         if "offer" in condition.roots:
-            return speech.evaluation.with_offer(offer_facts(view, row)).holds(condition)
-        return speech.evaluation.holds(condition)
+            return source.evaluation.with_offer(offer_facts(view, row)).holds(condition)
+        return source.evaluation.holds(condition)
 
     return say(wording, lookup, holds)
 
@@ -95,59 +148,34 @@ def iso(at_ms: int) -> str:
     )
 
 
-def header_of(work: Work, made: PolicyResult) -> Header:
-    """Everything that is logged of a decision, of which the answer is a part."""
-    placement = work.view.placement
-    scored_by = policy_of(made.key)
-    until_ms = work.now_ms + placement.reward_window_s * 1000
-    choices = made.selection.choices
-    speech = speech_of(work)
-    header = {
-        "decision_id": work.decision_id,
-        "customer_id": work.request.customer_id,
+def _record(context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs) -> Header:
+    """Make what the records of all decisions have in common; ``offers`` and what goes with them are still empty."""
+    placement = context.view.placement
+    until_ms = context.now_ms + placement.reward_window_s * 1000
+    nothing: Sequence[Any] = ()
+    return {
+        "decision_id": context.decision_id,
+        "customer_id": context.request.customer_id,
         "placement": placement.placement_id,
         "channel": placement.channel,
         "presentation": placement.presentation,
-        "policy": scored_by if made.wanted is None else policy_of(CALLER),
-        "control": work.role.control,
-        "group": work.role.group,
-        "catalog_version": work.catalogue.version,
-        "epoch": made.epoch,
-        "decided_at_ms": work.now_ms,
+        "policy": None,
+        "control": context.assignment.control,
+        "group": context.assignment.group,
+        "catalog_version": context.catalogue.version,
+        "epoch": 0,
+        "decided_at_ms": context.now_ms,
         "until_ms": until_ms,
-        "context": work.request.context,
-        "limit": work.request.limit,
-        "slots": work.slots,
-        "offers": [chosen(choice, work.view, speech) for choice in choices],
-        "numbers": [choice.offer.number for choice in choices],
-        "expected": [choice.expected for choice in choices],
-        "facts": work.facts,
-        "nothing_right_now": not choices,
-        "segments": work.evaluation.segments,
-        "degraded": work.degraded,
+        "context": context.request.context,
+        "limit": context.request.limit,
+        "slots": context.slots,
+        "offers": nothing,
+        "numbers": nothing,
+        "expected": nothing,
+        "facts": evaluated.facts,
+        "nothing_right_now": True,
+        "segments": evaluated.evaluation.segments,
+        "degraded": context.degraded,
         "feedback_until": iso(until_ms),
         "source": "live",
-        "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
-        "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
-    if made.wanted is not None:
-        header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in made.wanted]}
-    if made.over_budget is not None:
-        header["over_budget"] = asdict(made.over_budget)
-    if made.failed is not None:
-        header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
-    return header
-
-
-def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:
-    """The placement's default offers that are ``available`` (shape ``(n,)``), as many as there are slots."""
-    view = work.view
-    by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
-    rows = [by_id[o] for o in view.placement.default_offers if o in by_id]
-    speech = speech_of(work)
-    return [default(view, row, rank, speech) for rank, row in enumerate(rows[: work.slots], start=1)]
-
-
-def speech_of(work: Work) -> Speech:
-    """What the texts of an answer are rendered with."""
-    return Speech(work.request.context, work.profile.customer, work.evaluation)

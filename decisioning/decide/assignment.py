@@ -1,4 +1,4 @@
-"""Who decides for a customer: champion, canary, a control group, or the caller itself."""
+"""Assignment of customers to experiment groups: champion, canary, a control group, or the caller's own choice."""
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -26,27 +26,22 @@ class Assignment:
 
     @property
     def control(self) -> bool:
-        """Whether this is a control group."""
+        """True for control groups."""
         return self.group not in ("champion", "canary", "caller")
 
     @property
-    def levers(self) -> bool:
-        """Whether ``L`` counts."""
-        return self.group != "no_levers"
-
-    @property
     def eligibility_only(self) -> bool:
-        """Whether eligibility is the only tier of rules that counts."""
+        """True if eligibility is the only tier of rules that counts."""
         return self.group == "eligibility_only"
 
 
 def assign(customer_id: str, placement: Placement, deployment: Deployment | None) -> Assignment:
-    """Whose customer this is in a placement. Sticky: it depends on the customer and the placement's salt alone.
+    """Assign the customer to an experiment group. Sticky: it depends on the customer and the placement's salt alone.
 
     Groups take their shares of one fixed order of the customers: controls from its beginning, the canary from its end.
     So a growing canary keeps its customers, and none of the controls'.
     """
-    at = _place(customer_id, placement)
+    at = _position_in_order(customer_id, placement)
     champion = champion_of(placement, deployment)
     if at < placement.control_share:
         return Assignment(f"{placement.control_policy}@1", "control")
@@ -62,28 +57,22 @@ def assign(customer_id: str, placement: Placement, deployment: Deployment | None
     return Assignment(champion, "caller" if deployment.apprentice else "champion")
 
 
-def _place(customer_id: str, placement: Placement) -> float:
-    """Where a customer stands in the placement's order of all customers: in [0, 1), by hash."""
+def _position_in_order(customer_id: str, placement: Placement) -> float:
+    """Hash a customer to a position in the placement's fixed order of all customers: in [0, 1)."""
     salt = placement.experiment_salt or placement.placement_id
     digest = blake2b(f"{salt}/{customer_id}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
 
 
-def adjust_weights_for_group(
-    selection_context: SelectionContext, group: str, spec: PolicySpec
-) -> SelectionContext:
-    """The contest as a policy sees it for a group.
+def adjust_weights_for_group(context: SelectionContext, group: str, spec: PolicySpec) -> SelectionContext:
+    """Adjust the weights of a selection for a group and a policy.
 
     Without levers, ``L`` is 1. For a policy that learns from value, what it expects is money already, so ``V`` is the
     same for all: the amount that its propensities are shares of.
     """
-    weights = selection_context.weights
+    weights = context.weights
     if group == "no_levers":
         weights = replace(weights, L=np.ones(len(weights.L)))
-    if spec.learn_from == "value" and "V" not in selection_context.view.placement.off:
+    if spec.learn_from == "value" and "V" not in context.view.placement.off:
         weights = replace(weights, V=np.full(len(weights.V), spec.value_scale))
-    return (
-        selection_context
-        if weights is selection_context.weights
-        else replace(selection_context, weights=weights)
-    )
+    return context if weights is context.weights else replace(context, weights=weights)

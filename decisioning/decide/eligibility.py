@@ -1,72 +1,212 @@
-"""Which offers may be chosen: live, meeting their rules, with consent, within contact policy and capacity. Pure."""
+"""The pipeline of eligibility: ordered stages, each with its mask and its reasons. Pure.
 
-from collections.abc import Sequence
+Decisions, default offers, explanations and the funnel of simulations all follow from ``STAGES``: what narrows the
+mask of a decision is what an explanation names, in the same order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bandits.policy import BoolArray
+from decisioning.capacity.leasing import stop_of
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.decide.arbitration import met, met_by_tier
-from profiles.customer import Customer, Profile
+from decisioning.decide.facts import offer_facts
+from decisioning.model.entities import FOREVER_MS, Tier
+from decisioning.model.stop import StageName, Stop
+from profiles.customer import Profile
 from rules.evaluation import Evaluation
+from rules.expression import SEGMENT, Expression
 
 
-def consented(view: PlacementView, customer: Customer) -> BoolArray:
-    """Which rows the customer agreed to (or, where consent is not the legal basis, did not object to)."""
+@dataclass(frozen=True, slots=True)
+class EligibilityInputs:
+    """Everything that eligibility depends on.
+
+    ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
+    ``eligibility_only``: of the tiers of rules, only the first counts.
+    """
+
+    catalogue: Catalogue
+    view: PlacementView
+    profile: Profile
+    history: Sequence[Contact] | None
+    evaluation: Evaluation
+    exhausted: frozenset[int]
+    now_ms: int
+    eligibility_only: bool = False
+
+
+Narrow = Callable[[EligibilityInputs, BoolArray], None]
+"""Clears the rows of a mask, shape ``(n,)``, that a stage stops."""
+Explain = Callable[[EligibilityInputs, int], list[Stop]]
+"""Gives everything in a stage that stops one row; empty exactly where ``Narrow`` leaves the row set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of the pipeline. ``for_defaults``: default offers have to pass it as well."""
+
+    name: StageName
+    narrow: Narrow
+    explain: Explain
+    for_defaults: bool
+
+
+def allowed(inputs: EligibilityInputs) -> BoolArray:
+    """Return which rows may be chosen: shape ``(n,)``, a fresh array."""
+    mask = np.ones(len(inputs.view.offers), dtype=bool)
+    for stage in STAGES:
+        stage.narrow(inputs, mask)
+    return mask
+
+
+def eligible_defaults(inputs: EligibilityInputs) -> BoolArray:
+    """Return which rows may be shown as default offers: shape ``(n,)``, a fresh array.
+
+    Defaults are neither reserved nor counted, so they must be free of any limit that would have to be kept.
+    Applicability, suitability and minimum propensities are for what is chosen, not for defaults.
+    """
+    view = inputs.view
     mask = np.ones(len(view.offers), dtype=bool)
-    for purpose, needed, rows in view.consents:
+    for stage in STAGES:
+        if stage.for_defaults:
+            stage.narrow(inputs, mask)
+    for row in np.flatnonzero(mask).tolist():
+        mask[row] = not view.contact.limited(row, inputs.profile.customer)
+    return mask
+
+
+def stops_of(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    """Return everything that stops a row, in the order of the stages; empty exactly where ``allowed`` is true."""
+    return [stop for stage in STAGES for stop in stage.explain(inputs, row)]
+
+
+def _narrow_to_dates(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    mask &= inputs.view.live(inputs.now_ms)
+
+
+def _explain_dates(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    offer, now_ms = inputs.view.offers[row], inputs.now_ms
+    if offer.starts_ms <= now_ms < offer.ends_ms:
+        return []
+    required = {"from": offer.starts_ms, "to": None if offer.ends_ms == FOREVER_MS else offer.ends_ms}
+    if now_ms < offer.starts_ms:
+        return [Stop("dates", "not yet", now_ms, required, offer.starts_ms)]
+    return [Stop("dates", "over", now_ms, required)]
+
+
+def _narrow_to_placement(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    when = inputs.view.when
+    if when is not None and not inputs.evaluation.holds(when):
+        mask[:] = False
+
+
+def _explain_placement(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    when = inputs.view.when
+    if when is None or inputs.evaluation.holds(when):
+        return []
+    return [_unmet(inputs, "placement", f"placement {inputs.view.placement.placement_id}", when, row)]
+
+
+def _rules_stage(tier: Tier, *, for_defaults: bool) -> Stage:
+    """Make the stage of one tier of rules."""
+
+    def narrow(inputs: EligibilityInputs, mask: BoolArray) -> None:
+        conditions = inputs.view.conditions.get(tier)
+        if conditions is None or (inputs.eligibility_only and tier != "eligibility"):
+            return
+        holds = inputs.evaluation.holds
+        failed = [i for i, expression in enumerate(conditions.shared) if not holds(expression)]
+        if failed:
+            mask &= ~conditions.requires[failed].any(axis=0)
+        for row, expression in conditions.own:
+            if mask[row]:  # evaluating an offer's own condition is costly: not for what is out already
+                mask[row] = _holds(inputs, expression, row)
+
+    def explain(inputs: EligibilityInputs, row: int) -> list[Stop]:
+        if inputs.eligibility_only and tier != "eligibility":
+            return []
+        rules = [rule for rule in inputs.view.offers[row].rules if rule.tier == tier]
+        checked = [(rule.name, inputs.catalogue.checker.check(rule.when)) for rule in rules]
+        return [
+            _unmet(inputs, tier, name, expression, row)
+            for name, expression in checked
+            if not _holds(inputs, expression, row)
+        ]
+
+    return Stage(tier, narrow, explain, for_defaults)
+
+
+def _holds(inputs: EligibilityInputs, expression: Expression, row: int) -> bool:
+    if "offer" in expression.roots:
+        return inputs.evaluation.with_offer(offer_facts(inputs.view, row)).holds(expression)
+    return inputs.evaluation.holds(expression)
+
+
+def _unmet(inputs: EligibilityInputs, stage: StageName, name: str, expression: Expression, row: int) -> Stop:
+    facts = inputs.evaluation.facts(offer_facts(inputs.view, row))
+    looked_at = [*sorted(expression.paths), *(f"{SEGMENT}.{name}" for name in sorted(expression.segments))]
+    return Stop(stage, name, {path: facts(path) for path in looked_at}, expression.source)
+
+
+def _narrow_to_consent(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    """Clear what the customer did not agree to or, where consent is not the legal basis, objected to."""
+    customer, channel = inputs.profile.customer, inputs.view.placement.channel
+    for purpose, needed, rows in inputs.view.consents:
         if needed:
-            if not customer.consents_to(purpose, view.placement.channel):
+            if not customer.consents_to(purpose, channel):
                 mask &= ~rows
         elif customer.consents.get(purpose) == ():
             mask &= ~rows
-    return mask
 
 
-def allowed(
-    view: PlacementView,
-    profile: Profile,
-    history: Sequence[Contact] | None,
-    evaluation: Evaluation,
-    exhausted: frozenset[int],
-    now_ms: int,
-    *,
-    eligibility_only: bool = False,
-) -> BoolArray:
-    """Which rows may be chosen: in their dates, meeting their rules, with consent, within contact policy and capacity.
-
-    ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
-    ``eligibility_only``: of the tiers of rules, only the first counts. Returns a fresh array of shape ``(n,)``.
-    """
-    mask = view.live(now_ms)
-    if view.when is not None and not evaluation.holds(view.when):
-        mask[:] = False
-        return mask
-    if view.conditions.shared or view.conditions.own:
-        mask &= met_by_tier(view, evaluation)["eligibility"] if eligibility_only else met(view, evaluation)
-    if view.consents:
-        mask &= consented(view, profile.customer)
-    mask &= view.contact.allowed(profile.customer, history, now_ms)
-    if exhausted:
-        mask &= ~np.isin(view.numbers, list(exhausted))
-    return mask
+def _explain_consent(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    offer, customer, channel = inputs.view.offers[row], inputs.profile.customer, inputs.view.placement.channel
+    purpose = offer.requires_consent
+    if purpose is None:
+        return []
+    given = customer.consents.get(purpose)
+    if offer.legal_basis != "consent":
+        return [Stop("consent", purpose, "objected", "no objection")] if given == () else []
+    if customer.consents_to(purpose, channel):
+        return []
+    return [Stop("consent", purpose, "none" if given is None else list(given), channel)]
 
 
-def eligible_defaults(
-    view: PlacementView,
-    profile: Profile,
-    history: Sequence[Contact] | None,
-    evaluation: Evaluation,
-    now_ms: int,
-) -> BoolArray:
-    """Which rows may be shown as defaults: eligible, with consent, and without any limit that would have to be kept.
+def _narrow_to_contact(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    mask &= inputs.view.contact.allowed(inputs.profile.customer, inputs.history, inputs.now_ms)
 
-    Applicability, suitability and minimum propensities are for what is chosen, not for defaults.
-    """
-    mask = view.live(now_ms) & met_by_tier(view, evaluation)["eligibility"]
-    mask &= consented(view, profile.customer)
-    mask &= view.contact.allowed(profile.customer, history, now_ms)
-    for row in np.flatnonzero(mask).tolist():
-        mask[row] = not view.contact.limited(row, profile.customer)
-    return mask
+
+def _explain_contact(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    return inputs.view.contact.stops(row, inputs.profile.customer, inputs.history, inputs.now_ms)
+
+
+def _narrow_to_capacity(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    if inputs.exhausted:
+        mask &= ~np.isin(inputs.view.numbers, list(inputs.exhausted))
+
+
+def _explain_capacity(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    offer, channel = inputs.view.offers[row], inputs.view.placement.channel
+    if offer.number not in inputs.exhausted:
+        return []
+    # Without Redis nothing can be logged, so no unit could be counted: that is not the same as "none left".
+    counted = inputs.history is not None
+    return [stop_of(inputs.catalogue.capacities.values(), offer, channel, inputs.now_ms, counted=counted)]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("dates", _narrow_to_dates, _explain_dates, for_defaults=True),
+    Stage("placement", _narrow_to_placement, _explain_placement, for_defaults=False),
+    _rules_stage("eligibility", for_defaults=True),
+    _rules_stage("applicability", for_defaults=False),
+    _rules_stage("suitability", for_defaults=False),
+    Stage("consent", _narrow_to_consent, _explain_consent, for_defaults=True),
+    Stage("contact", _narrow_to_contact, _explain_contact, for_defaults=True),
+    Stage("capacity", _narrow_to_capacity, _explain_capacity, for_defaults=True),
+)
+"""Cheap stages that need no customer come first; those after consent depend on what other processes do meanwhile."""

@@ -1,18 +1,30 @@
-"""What rules may know of a request: the customer with attributes and indicators at the first level, and the context."""
+"""What rules and policies may know of a request, and the results of rules that are kept between requests."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.model.entities import Placement
-from profiles.customer import Customer
-from rules.evaluation import Facts
+from profiles.customer import Customer, Profile
+from rules.evaluation import Evaluation, Facts, Results, evaluate
+
+MAX_TEXT_CHARS = 200
+MAX_ITEMS = 64
+MAX_CACHED_CUSTOMERS = 20_000
+
+CacheKey = tuple[int, str, str, int]
+"""Catalogue version, placement, customer, and the checksum of the profile."""
 
 
 def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placement) -> Facts:
-    """The facts of one request. An indicator hides an attribute of the same name."""
+    """Return the facts of one request: the customer's at the first level.
+
+    An indicator hides an attribute of its name.
+    """
     return {
         "customer": {
             **customer.attributes,
@@ -26,17 +38,25 @@ def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placemen
     }
 
 
+def offer_facts(view: PlacementView, row: int) -> Mapping[str, Any]:
+    """Return what an expression may know of an offer."""
+    offer = view.offers[row]
+    return {
+        **offer.attributes,
+        "offer_id": offer.offer_id,
+        "group": offer.group,
+        "goal": view.goals[row],
+        "value": offer.value,
+    }
+
+
 def instant(at_ms: int) -> datetime:
-    """A time in Unix milliseconds as rules see it: ``now``, in UTC."""
+    """Return a time in Unix milliseconds as rules see it: ``now``, in UTC."""
     return datetime.fromtimestamp(at_ms / 1000.0, UTC)
 
 
-MOST_TEXT = 200
-MOST_ITEMS = 64
-
-
 def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
-    """Those of a request's ``facts`` under ``paths`` that are known: what is logged, and what policies learn from.
+    """Select the facts under ``paths`` that are known: they are logged, and policies learn from them.
 
     As plain JSON: numbers, truth values and texts; lists of texts; mappings of texts to numbers. Long ones are cut,
     others left out.
@@ -54,18 +74,52 @@ def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return value[:MOST_TEXT]
+        return value[:MAX_TEXT_CHARS]
     if isinstance(value, int):
         return value if abs(value) < 2**53 else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [item[:MOST_TEXT] for item in value[:MOST_ITEMS] if isinstance(item, str)]
+        return [item[:MAX_TEXT_CHARS] for item in value[:MAX_ITEMS] if isinstance(item, str)]
     if isinstance(value, Mapping):
         numbers = (
             (key, number)
             for key, number in sorted(value.items())
             if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
         )
-        return dict(islice(numbers, MOST_ITEMS))
+        return dict(islice(numbers, MAX_ITEMS))
     return None
+
+
+class RuleResultCache:
+    """Results of rules that depend on the customer alone, for the customers seen last.
+
+    They are kept for as long as the profile stays the same. A profile that was not read from the cache of profiles has
+    no checksum, so nothing is kept of it.
+    """
+
+    def __init__(self, max_customers: int = MAX_CACHED_CUSTOMERS) -> None:
+        self._max_customers = max_customers
+        self._results: OrderedDict[CacheKey, Results] = OrderedDict()
+
+    def evaluate(
+        self, version: int, view: PlacementView, profile: Profile, facts: Facts, now_ms: int, *, explain: bool
+    ) -> Evaluation:
+        """Evaluate the view's rules on ``facts``, taking what is known of this customer from the cache.
+
+        ``version``: the catalogue's. ``explain``: an explanation shows all that was looked at, so everything is
+        evaluated anew.
+        """
+        plan, now = view.plan, instant(now_ms)
+        if not plan.lasting or not profile.fingerprint:
+            return evaluate(plan, facts, now)
+        key = version, view.placement.placement_id, profile.customer.customer_id, profile.fingerprint
+        known = None if explain else self._results.get(key)
+        evaluation = evaluate(plan, facts, now, known)
+        if known is None:
+            self._results[key] = evaluation.lasting(plan)
+            if len(self._results) > self._max_customers:
+                self._results.popitem(last=False)
+        else:
+            self._results.move_to_end(key)
+        return evaluation

@@ -1,29 +1,25 @@
-"""Choosing with a placement's policy, or with its fallback when the policy fails, is slow, or has no arms yet."""
+"""Running policies: a placement's own, or its fallback when that fails, is slow, or has no arms yet."""
 
 import asyncio
 import logging
 from dataclasses import dataclass
 
-from decisioning.decide.assignment import adjust_weights_for_group
-from decisioning.decide.explanation import Situation, explain
+from decisioning.decide.assignment import Assignment, adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
-from decisioning.decide.request import Work
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.records import Header
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 
 log = logging.getLogger(__name__)
 
-NOBODY = "default"
-"""What is logged as the policy of a decision that none has made."""
-SLOW_TURNS = 3
+MAX_SLOW_RUNS = 3
+"""After so many slow decisions in a row a policy is paused, so that it cannot hold up every request."""
 SLOW_PAUSE_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in this process."""
+    """The time that a policy took beyond its budget; ``in_a_row``: so many times by now, in this process."""
 
     took_ms: float
     budget_ms: float
@@ -34,21 +30,21 @@ class Overrun:
 class PolicyResult:
     """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
 
-    ``wanted``: the rows of the caller's own choice, if that is what was answered and the policy only scored it.
-    ``failed``: the policy that should have decided (or scored), and why it did not. ``over_budget``: it did, but late.
+    ``context``: what was selected from, as that policy saw it. ``failed``: the policy that should have decided (or
+    scored), and the reason why it did not. ``over_budget``: it did, but late.
     """
 
     selection: Selection
+    context: SelectionContext
     key: str
     epoch: int
-    wanted: tuple[int, ...] | None = None
     failed: tuple[str, str] | None = None
     over_budget: Overrun | None = None
 
 
 @dataclass(slots=True)
-class _Turns:
-    """How a policy has kept its time lately. ``latest``: the last time, if it took too long."""
+class _Timing:
+    """The time that a policy has kept lately. ``latest``: its last overrun, if its last run was one."""
 
     slow: int = 0
     latest: Overrun | None = None
@@ -56,96 +52,64 @@ class _Turns:
 
 
 class PolicyRunner:
-    """Runs policies on contests, and keeps them to their time."""
+    """Runs policies, and keeps them to their time."""
 
     def __init__(self, replica: ArmReplica, roster: Roster, budget_ms: float) -> None:
         self._replica = replica
         self._roster = roster
         self._budget_ms = budget_ms
-        self._turns: dict[str, _Turns] = {}
+        self._timings: dict[str, _Timing] = {}
 
-    def choose(self, work: Work, selection_context: SelectionContext) -> PolicyResult:
-        """Choose with the policy of the customer's role, or with the placement's fallback if that fails.
+    def run(self, assignment: Assignment, context: SelectionContext) -> PolicyResult:
+        """Select with the policy of the customer's group, or with the placement's fallback if that fails.
 
-        Where the caller's own choice is answered they only score it: it is answered whichever of them does. The contest
-        as it was decided is left in ``work``.
+        Where the caller's own choice is answered they only score it: it is answered whichever of them does.
         """
-        key = work.role.policy
-        if work.role.group == "caller" and selection_context.wanted is None:
-            failed: str | None = "baseline_missing"
-            work.degrade("baseline_missing")
-        else:
-            failed = self._tried(work, selection_context, key)
-        if failed is None:
-            assert work.selection is not None
-            latest = self._turns[key].latest
-            return PolicyResult(
-                work.selection,
-                key,
-                self._replica.epoch(key) or 0,
-                selection_context.wanted,
-                over_budget=latest,
-            )
-        fallback = f"{work.view.placement.fallback_policy}@1"
-        self._choose(work, selection_context, fallback)
-        assert work.selection is not None
-        epoch = self._replica.epoch(fallback) or 0
-        return PolicyResult(work.selection, fallback, epoch, selection_context.wanted, (key, failed))
-
-    def explain(self, work: Work, header: Header) -> Header:
-        """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
-        if not work.request.explain or work.selection is None or header["policy"]["name"] == NOBODY:
-            return {}
-        expected = work.selection.propensities
-        situation = Situation(
-            catalogue=work.catalogue,
-            view=work.view,
-            profile=work.profile,
-            history=work.history,
-            evaluation=work.evaluation,
-            weights=work.selection_context.weights,
-            exhausted=work.exhausted,
-            now_ms=work.now_ms,
-            propensities=[] if expected is None else expected.tolist(),
-            selection=work.selection,
-            eligibility_only=work.role.eligibility_only,
-        )
-        return {"explanation": explain(situation)}
-
-    def _tried(self, work: Work, selection_context: SelectionContext, key: str) -> str | None:
-        """Choose with a policy; returns why it cannot or should not be used now, if so, which is noted as well."""
-        turns = self._turns.setdefault(key, _Turns())
-        reason: str | None = None
-        if key not in self._roster:
-            reason = "policy_unavailable"
-        elif self._replica.epoch(key) is None:
-            reason = "arms_unavailable"
-        elif work.now_ms < turns.paused_until_ms:
-            reason = "policy_slow"
-        else:
+        key, group = assignment.policy, assignment.group
+        timing = self._timings.get(key)
+        if timing is None:
+            timing = self._timings[key] = _Timing()
+        reason = self._reason_against(assignment, context, timing)
+        if reason is None:
             started = asyncio.get_running_loop().time()
             try:
-                self._choose(work, selection_context, key)
+                result = self._select(key, group, context)
             except Exception:
+                # A policy may be anybody's code: whatever it raises, the customer gets an answer.
                 log.exception("policy %s failed", key)
                 reason = "policy_failed"
             else:
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000
-                self._keep_time(turns, work.now_ms, took_ms)
-        if reason is not None:
-            work.degrade(reason)
-        return reason
+                if took_ms <= self._budget_ms:
+                    timing.slow, timing.latest = 0, None
+                    return result
+                return self._note_overrun(result, timing, took_ms)
+        fallback = self._select(f"{context.view.placement.fallback_policy}@1", group, context)
+        return PolicyResult(fallback.selection, fallback.context, fallback.key, fallback.epoch, (key, reason))
 
-    def _choose(self, work: Work, selection_context: SelectionContext, key: str) -> None:
-        seen = adjust_weights_for_group(selection_context, work.role.group, self._roster.spec(key))
-        prepared = self._replica.prepared(key, selection_context.view, work.now_ms)
-        work.selection = select(seen, self._roster[key], prepared)
-        work.selection_context = seen
+    def _reason_against(
+        self, assignment: Assignment, context: SelectionContext, timing: _Timing
+    ) -> str | None:
+        """Tell why the assigned policy cannot or should not be used now; ``None`` if it can."""
+        if assignment.group == "caller" and context.caller_choice is None:
+            return "baseline_missing"
+        if assignment.policy not in self._roster:
+            return "policy_unavailable"
+        if self._replica.epoch(assignment.policy) is None:
+            return "arms_unavailable"
+        return "policy_slow" if context.now_ms < timing.paused_until_ms else None
 
-    def _keep_time(self, turns: _Turns, now_ms: int, took_ms: float) -> None:
-        slow = took_ms > self._budget_ms
-        turns.slow = turns.slow + 1 if slow else 0
-        turns.latest = Overrun(took_ms, self._budget_ms, turns.slow) if slow else None
-        if turns.slow >= SLOW_TURNS:
-            turns.slow = 0
-            turns.paused_until_ms = now_ms + SLOW_PAUSE_MS
+    def _select(self, key: str, group: str, context: SelectionContext) -> PolicyResult:
+        adjusted = adjust_weights_for_group(context, group, self._roster.spec(key))
+        # The epoch belongs to what is prepared: both are read without a pause in between.
+        prepared = self._replica.prepared(key, context.view, context.now_ms)
+        selection = select(adjusted, self._roster[key], prepared)
+        return PolicyResult(selection, adjusted, key, self._replica.epoch(key) or 0)
+
+    def _note_overrun(self, result: PolicyResult, timing: _Timing, took_ms: float) -> PolicyResult:
+        timing.slow += 1
+        overrun = timing.latest = Overrun(took_ms, self._budget_ms, timing.slow)
+        if timing.slow >= MAX_SLOW_RUNS:
+            timing.slow = 0
+            timing.paused_until_ms = result.context.now_ms + SLOW_PAUSE_MS
+        return PolicyResult(result.selection, result.context, result.key, result.epoch, over_budget=overrun)

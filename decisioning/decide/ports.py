@@ -34,10 +34,6 @@ class CapacityReservations(Protocol):
 class ProfileSource(Protocol):
     """Where profiles come from when the cache does not have them."""
 
-    def decode(self, blob: bytes) -> Profile | None:
-        """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
-        ...
-
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
         """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
         ...

@@ -1,8 +1,13 @@
-"""Decisions: read, choose, reserve and log, answer; in time, whatever fails."""
+"""The path of a decision, top to bottom; in time, whatever fails.
+
+Read, profile, evaluate, eligible and allowed, score, arbitrate, select, reserve and log, answer. Each step is a
+function of values that returns its result.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,36 +16,60 @@ import numpy as np
 from bandits.policy import BoolArray
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import Contact
-from decisioning.decide.answer import defaults_of, header_of
+from decisioning.decide.answer import decision_record, default_offers, defaults_record
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import assign
-from decisioning.decide.eligibility import allowed, eligible_defaults
-from decisioning.decide.facts import facts_of, instant, learnable
-from decisioning.decide.policy_runner import NOBODY, PolicyResult, PolicyRunner
+from decisioning.decide.context import CustomerState, DecisionContext, DecisionRequest, EvaluatedRequest
+from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
+from decisioning.decide.explanation import Situation, explain
+from decisioning.decide.facts import RuleResultCache, facts_of, learnable
+from decisioning.decide.policy_runner import PolicyResult, PolicyRunner
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import SelectionContext
-from decisioning.decide.request import Request, Work
-from decisioning.decide.rule_cache import RuleResultCache
 from decisioning.errors import Conflict, Invalid
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.lookup_service import archived_answer
 from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.records import Header, answer
-from decisioning.log.store_redis import ReadReply
-from decisioning.model.selection import Selection
+from decisioning.log.store_redis import DecideReply, ReadReply
 from decisioning.policies.roster import Roster
+from profiles.codec import decode_cached
 from profiles.customer import Profile
-from rules.evaluation import evaluate
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
 
-__all__ = ["DecisionService", "Request"]
+__all__ = ["DecisionRequest", "DecisionService"]
 
 log = logging.getLogger(__name__)
 
-WITHDRAW_TRIES = 60
-WITHDRAW_PAUSE_S = 0.5
+MAX_WITHDRAWALS = 60
+WITHDRAWAL_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """One decision as far as it does not depend on the policy: what rules said, and which rows may be chosen."""
+
+    evaluated: EvaluatedRequest
+    inputs: EligibilityInputs
+    available: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a policy selected from the candidates, and the record of that."""
+
+    candidates: Candidates
+    result: PolicyResult
+    record: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The record that is answered; ``selected``: where it comes from, if it was made now and by a policy."""
+
+    record: Header
+    selected: Selected | None = None
 
 
 class DecisionService:
@@ -58,28 +87,28 @@ class DecisionService:
         keys: Keys,
         clock_ms: Callable[[], int],
         entropy: Callable[[], bytes],
-        units: CapacityReservations | None = None,
+        capacity: CapacityReservations | None = None,
         policy_budget_ms: float = 20.0,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
         on_decided: Callable[[Header], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._roster = roster
-        self._chooser = PolicyRunner(replica, roster, policy_budget_ms)
+        self._runner = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
         self._archive = archive
         self._profiles = profiles
         self._keys = keys
         self._clock_ms = clock_ms
         self._entropy = entropy
-        self._units = units or NoCapacity()
+        self._capacity = capacity or NoCapacity()
         self._on_missing = on_missing
         self._on_decided = on_decided
-        self._remembered = RuleResultCache()
+        self._rule_results = RuleResultCache()
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def decide(self, request: Request) -> Header:
-        """The answer to a request (the keys of ``records.ANSWER_KEYS``).
+    async def decide(self, request: DecisionRequest) -> Header:
+        """Answer a request (with the keys of ``records.ANSWER_KEYS``).
 
         Raises
         ------
@@ -88,239 +117,302 @@ class DecisionService:
         Invalid, Conflict
             If the caller's own ``decision_id`` is not usable, or named another request before.
         """
-        catalogue = self._catalogue()
-        view = catalogue.view(request.placement)
-        own_id = request.decision_id
-        if own_id is not None and is_reserved(own_id):
-            raise Invalid(
-                "decision_id", "ids of this form are made by nextbest; send an id of your own, or none"
-            )
-        bucket = self._keys.bucket(request.customer_id)
-        decision_id = own_id or generated_id(bucket, self._entropy())
-        role = assign(request.customer_id, view.placement, catalogue.deployments.get(request.placement))
-        work = Work(request, view, catalogue, decision_id, self._clock_ms(), role)
-        deadline_ms = request.deadline_ms or view.placement.deadline_ms
+        context = self._open(request)
+        deadline_ms = request.deadline_ms or context.view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
-                header = await self._decide(work)
-                explanation = self._chooser.explain(work, header)
+                decided = await self._decide(context)
+                explanation = self._explain(context, decided)
         except TimeoutError:
-            self._take_back(work)
-            header, explanation = self._defaults(work, "deadline_exceeded"), {}
+            decided, explanation = self._decide_defaults(context, "deadline_exceeded"), {}
         if self._on_decided is not None:
-            self._on_decided(header)
-        return answer(header) | explanation
+            self._on_decided(decided.record)
+        return answer(decided.record) | explanation
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""
         if self._background:
-            _, unfinished = await asyncio.wait(self._background, timeout=2 * WITHDRAW_PAUSE_S)
+            _, unfinished = await asyncio.wait(self._background, timeout=2 * WITHDRAWAL_PAUSE_S)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _decide(self, work: Work) -> Header:
-        request = work.request
-        own_id = None if request.dry_run else request.decision_id
-        reply: ReadReply | None
-        try:
-            reply = await self._log.read(request.customer_id, work.view.contact.needed, own_id)
-        except RedisUnavailable:
-            reply = None
-            work.degrade("contact_history_unavailable")
-        if reply is not None and own_id is not None:
-            earlier = await self._earlier(work, reply)
-            if earlier is not None:
-                return earlier
-        profile = await self._profile(work, reply)
+    async def _decide(self, context: DecisionContext) -> Decided:
+        """Walk the path. Raises ``TimeoutError`` from outside when the deadline passes, at any ``await``."""
+        reading = await self._read(context)
+        earlier = await self._find_earlier_answer(context, reading)
+        if earlier is not None:
+            return Decided(earlier)
+        profile = await self._load_profile(context, reading)
         if profile is None:
-            return self._defaults(work, "profile_unavailable")
-        work.profile = profile
-        self._evaluate(work)
-        work.weights = weigh(work.view, work.evaluation)
-        available = self._allowed(work, None if reply is None else reply.history)
-        header = await self._choose(work, available, log_it=reply is not None and not request.dry_run)
-        if self._on_missing is not None and work.evaluation.missing:
-            self._on_missing(work.evaluation.missing)
-        return header
-
-    def _evaluate(self, work: Work) -> None:
-        facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
-        work.facts = learnable(facts, self._roster.paths)
-        known = self._remembered.of(work)
-        work.evaluation = evaluate(work.view.plan, facts, instant(work.now_ms), known)
-        if known is None:
-            self._remembered.keep(work)
-
-    def _allowed(self, work: Work, history: Sequence[Contact] | None) -> BoolArray:
-        work.history = history
-        if history is None:  # nothing can be logged, so no unit of capacity can be accounted for
-            work.exhausted = self._units.withheld(work.view)
+            return self._decide_defaults(context, "profile_unavailable")
+        customer = CustomerState(profile, None if reading is None else reading.history)
+        evaluated = self._evaluate(context, profile)
+        candidates = self._find_candidates(context, customer, evaluated)
+        if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
+            decided = _unlogged(self._add_defaults(context, self._select(context, candidates)))
         else:
-            work.exhausted = self._units.exhausted(work.view, work.now_ms)
-        return allowed(
-            work.view,
-            work.profile,
-            history,
-            work.evaluation,
-            work.exhausted,
-            work.now_ms,
-            eligibility_only=work.role.eligibility_only,
+            decided = await self._select_and_log(context, candidates)
+        if self._on_missing is not None and evaluated.evaluation.missing:
+            self._on_missing(evaluated.evaluation.missing)
+        return decided
+
+    def _open(self, request: DecisionRequest) -> DecisionContext:
+        """Fix the catalogue, the id, the time and the customer's experiment group. Raises as ``decide``."""
+        catalogue = self._catalogue()
+        view = catalogue.view(request.placement)
+        placement = view.placement
+        if request.decision_id is not None and is_reserved(request.decision_id):
+            raise Invalid(
+                "decision_id", "ids of this form are made by nextbest; send an id of your own, or none"
+            )
+        return DecisionContext(
+            request=request,
+            catalogue=catalogue,
+            view=view,
+            decision_id=request.decision_id or self._new_id(request),
+            now_ms=self._clock_ms(),
+            assignment=assign(request.customer_id, placement, catalogue.deployments.get(request.placement)),
+            slots=min(request.limit or placement.slots, placement.slots),
         )
 
-    def _standing(self, work: Work) -> BoolArray:
-        """Which offers may stand in as defaults when nothing is right: they are neither reserved nor counted."""
-        uncounted = ~np.isin(work.view.numbers, list(self._units.withheld(work.view)))
-        return uncounted & eligible_defaults(
-            work.view, work.profile, work.history, work.evaluation, work.now_ms
-        )
+    def _new_id(self, request: DecisionRequest) -> str:
+        return generated_id(self._keys.bucket(request.customer_id), self._entropy())
 
-    async def _earlier(self, work: Work, reply: ReadReply) -> Header | None:
-        """What was answered under the caller's own id before; it leaves Redis a day after its reward window."""
-        request, earlier = work.request, reply.earlier
-        if reply.owner is not None and reply.owner.split(" ", 1)[1] != request.customer_id:
-            raise Conflict(f"the decision id {work.decision_id!r} was used for another customer")
-        if earlier is None and reply.owner is not None:
+    async def _read(self, context: DecisionContext) -> ReadReply | None:
+        """Read the cached profile, the contact history and the owner of the caller's own id; ``None`` without Redis."""
+        request = context.request
+        own_id = None if request.dry_run else request.decision_id
+        try:
+            return await self._log.read(request.customer_id, context.view.contact.needed, own_id)
+        except RedisUnavailable:
+            context.degrade("contact_history_unavailable")
+            return None
+
+    async def _find_earlier_answer(
+        self, context: DecisionContext, reading: ReadReply | None
+    ) -> Header | None:
+        """Find the answer given under the caller's own id before; it leaves Redis a day after its reward window."""
+        request = context.request
+        if reading is None:
+            return None
+        earlier, owner = reading.earlier, reading.owner
+        if owner is not None and owner.split(" ", 1)[1] != request.customer_id:
+            raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
+        if earlier is None and owner is not None:
             try:
-                earlier = await archived_answer(work.decision_id, self._archive)
+                earlier = await archived_answer(context.decision_id, self._archive)
             except PostgresUnavailable:
-                work.degrade("earlier_answer_unavailable")
+                context.degrade("earlier_answer_unavailable")
         if earlier is not None and earlier["placement"] != request.placement:
-            raise Conflict(f"the decision id {work.decision_id!r} was used for another placement")
+            raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
         return earlier
 
-    async def _profile(self, work: Work, reply: ReadReply | None) -> Profile | None:
-        """The customer's profile; ``None`` only if neither Redis nor Postgres can be read."""
-        customer_id = work.request.customer_id
-        if reply is not None and reply.profile is not None:
-            profile = self._profiles.decode(reply.profile)
+    async def _load_profile(self, context: DecisionContext, reading: ReadReply | None) -> Profile | None:
+        """Take the profile from what was read, or from Postgres; ``None`` only if neither store can be read."""
+        customer_id = context.request.customer_id
+        if reading is not None and reading.profile is not None:
+            profile = decode_cached(reading.profile)
             if profile is not None:
                 return profile
         try:
-            return await self._profiles.load(customer_id, fill=reply is not None and not work.request.dry_run)
+            fill = reading is not None and not context.request.dry_run
+            return await self._profiles.load(customer_id, fill=fill)
         except PostgresUnavailable:
-            if reply is None:
+            if reading is None:
                 return None
-            work.degrade("profile_unavailable")
+            # Unknown is not the same as without consent: what needs consent fails closed.
+            context.degrade("profile_unavailable")
             return Profile.unreadable(customer_id)
 
-    async def _choose(self, work: Work, available: BoolArray, *, log_it: bool) -> Header:
-        while True:
-            selection, header = self._select(work, available)
-            if not selection.choices:
-                header["defaults"] = defaults_of(work, self._standing(work))
-            if not log_it:
-                return header | {"feedback_until": None}
-            taken = await self._units.take(work.view, selection.choices, work.now_ms)
-            if taken.lacking is not None:
-                available[taken.lacking] = False
-                work.exhausted |= {work.view.offers[taken.lacking].number}
-                continue
-            header |= taken.logged
-            task = self._log.decide(header, selection, work.view, work.profile.customer, taken.before_ms)
-            task.add_done_callback(partial(self._units.done, taken))
-            work.writing = (task, header)
-            try:
-                reply = await asyncio.shield(task)
-            except RedisUnavailable:
-                work.writing = None
-                return self._unlogged(work, header, selection, withhold=bool(taken.units))
-            work.writing = None
-            if reply.written:
-                return header
-            if reply.earlier is not None:
-                return reply.earlier
-            if reply.lost:
-                work.degrade("contact_history_unavailable")
-            customer = work.profile.customer
-            for row, offer in enumerate(work.view.offers):
-                if offer.offer_id in reply.reached or (
-                    reply.lost and work.view.contact.limited(row, customer)
-                ):
-                    available[row] = False
-
-    def _unlogged(self, work: Work, header: Header, selection: Selection, *, withhold: bool) -> Header:
-        """Redis was lost while writing, so it is not known whether it was written.
-
-        The answer stands if no limit had to be reserved, nor a unit of capacity. Otherwise it is chosen anew
-        without such offers, and under another id, so that it cannot be mixed up with what may have been written. In
-        either case nobody will send feedback, so what was written is taken back, lest silence be learned from.
-        """
-        work.degrade("contact_history_unavailable")
-        self._in_background(self._withdraw(header))
-        view = work.view
-        limited = any(view.contact.limited(choice.row, work.profile.customer) for choice in selection.choices)
-        if withhold or (limited and view.placement.without_history == "withhold"):
-            if work.request.decision_id is None:
-                work.decision_id = generated_id(self._keys.bucket(work.request.customer_id), self._entropy())
-            _, header = self._select(work, self._allowed(work, None))
-        return header | {"feedback_until": None}
-
-    def _select(self, work: Work, available: BoolArray) -> tuple[Selection, Header]:
-        selection_context = SelectionContext(
-            view=work.view,
-            available=available,
-            base_propensities=work.profile.dense(work.view.numbers),
-            weights=work.weights,
-            now_ms=work.now_ms,
-            slots=work.slots,
-            decision_id=work.decision_id,
-            facts=work.facts,
-            wanted=_wanted(work),
+    def _evaluate(self, context: DecisionContext, profile: Profile) -> EvaluatedRequest:
+        """Evaluate all rules of the placement on the facts of the request."""
+        view, request = context.view, context.request
+        facts = facts_of(profile.customer, request.context, view.placement)
+        evaluation = self._rule_results.evaluate(
+            context.catalogue.version, view, profile, facts, context.now_ms, explain=request.explain
         )
-        made = self._chooser.choose(work, selection_context)
-        return made.selection, header_of(work, made)
+        return EvaluatedRequest(learnable(facts, self._roster.paths), evaluation)
 
-    def _defaults(self, work: Work, reason: str) -> Header:
-        """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
-        work.degrade(reason)
-        work.profile = Profile.unreadable(work.request.customer_id)
-        self._evaluate(work)
-        view = work.view
-        nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
-        header = header_of(work, PolicyResult(nothing, f"{NOBODY}@1", 0))
-        header["offers"] = defaults_of(work, self._allowed(work, None))
-        return header | {"nothing_right_now": False, "feedback_until": None}
+    def _find_candidates(
+        self, context: DecisionContext, customer: CustomerState, evaluated: EvaluatedRequest
+    ) -> Candidates:
+        """Run the stages of eligibility: live, rules, consent, contact policy, capacity."""
+        view = context.view
+        if customer.history is None:  # nothing can be logged, so no unit of capacity can be accounted for
+            exhausted = self._capacity.withheld(view)
+        else:
+            exhausted = self._capacity.exhausted(view, context.now_ms)
+        inputs = EligibilityInputs(
+            catalogue=context.catalogue,
+            view=view,
+            profile=customer.profile,
+            history=customer.history,
+            evaluation=evaluated.evaluation,
+            exhausted=exhausted,
+            now_ms=context.now_ms,
+            eligibility_only=context.assignment.eligibility_only,
+        )
+        return Candidates(evaluated, inputs, allowed(inputs))
 
-    def _take_back(self, work: Work) -> None:
-        """The answer came too late to be given: undo what was reserved and logged, once it is known."""
-        if work.writing is None:
-            return
-        write, header = work.writing
+    def _select(self, context: DecisionContext, candidates: Candidates) -> Selected:
+        """Score, arbitrate and select, by the policy of the customer's group or its fallback."""
+        view, inputs, evaluated = context.view, candidates.inputs, candidates.evaluated
+        selection_context = SelectionContext(
+            view=view,
+            available=candidates.available,
+            base_propensities=inputs.profile.dense(view.numbers),
+            weights=weigh(view, evaluated.evaluation),
+            now_ms=context.now_ms,
+            slots=context.slots,
+            decision_id=context.decision_id,
+            facts=evaluated.facts,
+            caller_choice=_caller_choice(context),
+        )
+        result = self._runner.run(context.assignment, selection_context)
+        if result.failed is not None:
+            context.degrade(result.failed[1])
+        return Selected(candidates, result, decision_record(context, evaluated, inputs, result))
 
-        async def undo() -> None:
+    def _add_defaults(self, context: DecisionContext, selected: Selected) -> Selected:
+        """Let the placement's defaults stand in where nothing was selected."""
+        if selected.result.selection.choices:
+            return selected
+        candidates = selected.candidates
+        # Defaults are neither reserved nor counted, so none may have a capacity.
+        uncounted = replace(candidates.inputs, exhausted=self._capacity.withheld(context.view))
+        offers = default_offers(context, candidates.evaluated, uncounted, eligible_defaults(uncounted))
+        return replace(selected, record=selected.record | {"defaults": offers})
+
+    async def _select_and_log(self, context: DecisionContext, candidates: Candidates) -> Decided:
+        """Select, and reserve limits and capacity and log in one atomic step; anew if others were faster."""
+        view, customer = context.view, candidates.inputs.profile.customer
+        while True:
+            selected = self._add_defaults(context, self._select(context, candidates))
+            selection = selected.result.selection
+            reservation = await self._capacity.take(view, selection.choices, context.now_ms)
+            if reservation.lacking is not None:
+                candidates = _without_capacity(candidates, reservation.lacking)
+                continue
+            record = {**selected.record, **reservation.logged}
+            write = self._log.decide(record, selection, view, customer, reservation.before_ms)
+            write.add_done_callback(partial(self._capacity.done, reservation))
             try:
-                written = (await write).written
+                reply = await self._wait_for_write(write, record)
             except RedisUnavailable:
-                written = True  # perhaps; then withdrawing does nothing
-            if written:
-                await self._withdraw(header)
+                return self._decide_unlogged(context, selected, withhold=bool(reservation.units))
+            if reply.written:
+                return Decided(record, selected)
+            if reply.earlier is not None:
+                return Decided(reply.earlier)
+            if reply.lost:
+                context.degrade("contact_history_unavailable")
+            candidates = _without_refused(candidates, reply)
 
-        self._in_background(undo())
+    async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Header) -> DecideReply:
+        """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            self._run_in_background(self._undo_write(write, record))
+            raise
 
-    async def _withdraw(self, header: Header) -> None:
-        """Take a decision back as soon as Redis answers, if that is not too long."""
-        decision_id = header["decision_id"]
-        for _ in range(WITHDRAW_TRIES):
+    def _decide_unlogged(self, context: DecisionContext, selected: Selected, *, withhold: bool) -> Decided:
+        """Answer although Redis was lost while writing, so that it is not known whether the decision was written.
+
+        It stands if no limit had to be reserved, nor a unit of capacity. Otherwise it is made anew without such offers,
+        and under another id, so that it cannot be mixed up with what may have been written. In either case nobody
+        will send feedback, so what was written is withdrawn, lest silence be learned from.
+        """
+        context.degrade("contact_history_unavailable")
+        self._run_in_background(self._withdraw(selected.record))
+        view, profile = context.view, selected.candidates.inputs.profile
+        choices = selected.result.selection.choices
+        limited = any(view.contact.limited(choice.row, profile.customer) for choice in choices)
+        if withhold or (limited and view.placement.without_history == "withhold"):
+            if context.request.decision_id is None:
+                context = replace(context, decision_id=self._new_id(context.request))
+            unread = CustomerState(profile, None)
+            candidates = self._find_candidates(context, unread, selected.candidates.evaluated)
+            selected = self._select(context, candidates)
+        return _unlogged(selected)
+
+    def _decide_defaults(self, context: DecisionContext, reason: str) -> Decided:
+        """Answer the placement's default offers, for a customer of whom nothing is known: none that needs consent."""
+        context.degrade(reason)
+        profile = Profile.unreadable(context.request.customer_id)
+        evaluated = self._evaluate(context, profile)
+        candidates = self._find_candidates(context, CustomerState(profile, None), evaluated)
+        return Decided(defaults_record(context, evaluated, candidates.inputs, candidates.available))
+
+    def _explain(self, context: DecisionContext, decided: Decided) -> Header:
+        """Explain the decision if that was asked for, and it was made now by a policy."""
+        selected = decided.selected
+        if not context.request.explain or selected is None:
+            return {}
+        result = selected.result
+        propensities = result.selection.propensities
+        found = [] if propensities is None else propensities.tolist()
+        situation = Situation(selected.candidates.inputs, result.context.weights, found, result.selection)
+        return {"explanation": explain(situation)}
+
+    async def _undo_write(self, write: "asyncio.Task[DecideReply]", record: Header) -> None:
+        """Withdraw a decision whose answer came too late to be given, once it is known whether it was written."""
+        try:
+            written = (await write).written
+        except RedisUnavailable:
+            written = True  # perhaps; then withdrawing does nothing
+        if written:
+            await self._withdraw(record)
+
+    async def _withdraw(self, record: Header) -> None:
+        """Withdraw a decision as soon as Redis answers, if that is not too long."""
+        decision_id = record["decision_id"]
+        for _ in range(MAX_WITHDRAWALS):
             try:
                 await self._log.withdraw(
-                    header["customer_id"], decision_id, header["decided_at_ms"], self._clock_ms()
+                    record["customer_id"], decision_id, record["decided_at_ms"], self._clock_ms()
                 )
             except RedisUnavailable:
-                await asyncio.sleep(WITHDRAW_PAUSE_S)
+                await asyncio.sleep(WITHDRAWAL_PAUSE_S)
             else:
                 return
         log.warning("decision %s was not delivered as logged and could not be taken back", decision_id)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        # The loop itself holds tasks weakly only: one that nobody holds may vanish while it waits.
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
 
-def _wanted(work: Work) -> tuple[int, ...] | None:
-    """The rows of the caller's own choice, if that is what is to be answered and the caller told it."""
-    if work.role.group != "caller" or work.request.baseline is None:
+def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:
+    """Return the rows of the caller's own choice, if it is to be answered and the caller told it."""
+    if context.assignment.group != "caller" or context.request.baseline is None:
         return None
-    rows = {offer.offer_id: row for row, offer in enumerate(work.view.offers)}
-    return tuple(rows[offer_id] for offer_id in work.request.baseline if offer_id in rows)
+    rows = {offer.offer_id: row for row, offer in enumerate(context.view.offers)}
+    return tuple(rows[offer_id] for offer_id in context.request.baseline if offer_id in rows)
+
+
+def _unlogged(selected: Selected) -> Decided:
+    """Return a decision that is not in the log, so that no feedback on it can be taken."""
+    return Decided(selected.record | {"feedback_until": None}, selected)
+
+
+def _without_capacity(candidates: Candidates, row: int) -> Candidates:
+    """Return the candidates without an offer of which no unit of capacity was left."""
+    inputs = candidates.inputs
+    exhausted = inputs.exhausted | {inputs.view.offers[row].number}
+    available = candidates.available.copy()
+    available[row] = False
+    return replace(candidates, inputs=replace(inputs, exhausted=exhausted), available=available)
+
+
+def _without_refused(candidates: Candidates, reply: DecideReply) -> Candidates:
+    """Return the candidates without what Redis refused: limits reached meanwhile, or limits that it cannot check."""
+    view, customer = candidates.inputs.view, candidates.inputs.profile.customer
+    refused = [
+        offer.offer_id in reply.reached or (reply.lost and view.contact.limited(row, customer))
+        for row, offer in enumerate(view.offers)
+    ]
+    return replace(candidates, available=candidates.available & ~np.array(refused, dtype=bool))

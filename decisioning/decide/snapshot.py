@@ -1,4 +1,4 @@
-"""What a decision saw of its customer, kept with it so that it can be explained later.
+"""The customer snapshot: the part of the customer that a decision looked at, logged so that it can be explained later.
 
 Only what the placement's rules and contact policy look at is kept, not the whole profile.
 """
@@ -7,75 +7,73 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
-from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.contact.limits import PREFERENCES
+from decisioning.decide.eligibility import EligibilityInputs
 from profiles.customer import Customer, Suppression
 
-Seen = Mapping[str, Any]
+Snapshot = Mapping[str, Any]
 
 
-def seen(
-    view: PlacementView,
-    customer: Customer,
-    history: Sequence[Contact] | None,
-    exhausted: frozenset[int],
-    unlikely: Sequence[tuple[int, float]] = (),
+def customer_snapshot(
+    inputs: EligibilityInputs, unlikely: Sequence[tuple[int, float]] = ()
 ) -> dict[str, Any]:
-    """The part of the profile and of the history that this placement looks at, as plain JSON.
+    """Take the part of the profile and of the contact history that the placement looks at, as plain JSON.
 
     ``unlikely``: number and propensity of offers below their minimum: they are not among the logged candidates.
     """
-    facts: dict[str, Any] = {"known": customer.known}
+    view, customer, history = inputs.view, inputs.profile.customer, inputs.history
+    snapshot: dict[str, Any] = {"known": customer.known}
     wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
     wanted.update(PREFERENCES)
     attributes = {name: customer.attributes[name] for name in wanted if name in customer.attributes}
     indicators = {name: customer.indicators[name] for name in wanted if name in customer.indicators}
     if attributes:
-        facts["attributes"] = attributes
+        snapshot["attributes"] = attributes
     if indicators:
-        facts["indicators"] = indicators
+        snapshot["indicators"] = indicators
     if "interests" in wanted:
-        facts["interests"] = customer.interests
+        snapshot["interests"] = customer.interests
     if "holdings" in wanted:
-        facts["holdings"] = customer.holdings
+        snapshot["holdings"] = customer.holdings
     if view.consents and customer.consents:
-        facts["consents"] = customer.consents
+        snapshot["consents"] = customer.consents
+    # None says that it could not be read, and is kept apart from nothing: the explanation tells them apart.
     if history is None:
-        facts["history"] = None
+        snapshot["history"] = None
     elif relevant := view.contact.relevant(customer, history):
-        facts["history"] = [astuple(contact) for contact in relevant]
+        snapshot["history"] = [astuple(contact) for contact in relevant]
     if customer.suppressions is None:
-        facts["suppressions"] = None
+        snapshot["suppressions"] = None
     elif customer.suppressions:
-        facts["suppressions"] = [astuple(suppression) for suppression in customer.suppressions]
-    if exhausted:
-        facts["exhausted"] = sorted(exhausted)
+        snapshot["suppressions"] = [astuple(suppression) for suppression in customer.suppressions]
+    if inputs.exhausted:
+        snapshot["exhausted"] = sorted(inputs.exhausted)
     if unlikely:
-        facts["unlikely"] = [list(pair) for pair in unlikely]
-    return facts
+        snapshot["unlikely"] = [list(pair) for pair in unlikely]
+    return snapshot
 
 
-def customer_of(customer_id: str, facts: Seen) -> Customer:
-    """The customer, as far as the decision looked."""
+def customer_of(customer_id: str, snapshot: Snapshot) -> Customer:
+    """Make the customer again, as far as the decision looked."""
     return Customer(
         customer_id,
-        dict(facts.get("attributes", {})),
-        dict(facts.get("indicators", {})),
-        tuple(facts.get("holdings", ())),
-        dict(facts.get("interests", {})),
-        {purpose: tuple(channels) for purpose, channels in facts.get("consents", {}).items()},
-        bool(facts["known"]),
-        _suppressions(facts),
+        dict(snapshot.get("attributes", {})),
+        dict(snapshot.get("indicators", {})),
+        tuple(snapshot.get("holdings", ())),
+        dict(snapshot.get("interests", {})),
+        {purpose: tuple(channels) for purpose, channels in snapshot.get("consents", {}).items()},
+        bool(snapshot["known"]),
+        _suppressions(snapshot),
     )
 
 
-def history_of(facts: Seen) -> list[Contact] | None:
-    """The contact history as it was read; ``None`` if it could not be."""
-    found = facts.get("history", [])
+def history_of(snapshot: Snapshot) -> list[Contact] | None:
+    """Return the contact history as it was read; ``None`` if it could not be."""
+    found = snapshot.get("history", [])
     return None if found is None else [Contact(*contact) for contact in found]
 
 
-def _suppressions(facts: Seen) -> tuple[Suppression, ...] | None:
-    found = facts.get("suppressions", [])
+def _suppressions(snapshot: Snapshot) -> tuple[Suppression, ...] | None:
+    found = snapshot.get("suppressions", [])
     return None if found is None else tuple(Suppression(*entry) for entry in found)

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from profiles.codec import decode_cached
 from profiles.customer import Profile
 from profiles.errors import ProfilesUnavailable
 from profiles.store import ProfileStore
@@ -12,16 +11,15 @@ from storage.errors import PostgresUnavailable
 
 
 class CachedProfiles:
-    """Implements ``service.ports.ProfileSource``. ``numbers`` gives the live mapping of offer ids to numbers."""
+    """Loads profiles that the cache does not have (a ``ProfileSource``).
+
+    ``numbers`` gives the live mapping of offer ids to numbers.
+    """
 
     def __init__(self, store: ProfileStore, numbers: Callable[[], Mapping[str, int]]) -> None:
         self._store = store
         self._numbers = numbers
         self._fills: set[asyncio.Task[None]] = set()
-
-    def decode(self, blob: bytes) -> Profile | None:
-        """A cached profile; ``None`` if the blob is a tombstone or cannot be read."""
-        return decode_cached(blob)
 
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
         """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""

@@ -15,7 +15,7 @@ from bandits.policy import FloatArray, Policy, PolicySpec
 from bandits.sampling import running_given, slots_given
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.assignment import adjust_weights_for_group
-from decisioning.decide.ranking import SelectionContext, distribution_of, score_candidates, slot_rules
+from decisioning.decide.ranking import SelectionContext, score_candidates, slot_distribution, slot_rules
 from decisioning.log.records import Decided, Header
 
 Unusable = Literal[
@@ -96,7 +96,7 @@ def judge(
     taken = [rows[number] for number in header["numbers"][:most]]
     expected, worth = _models(spec, found.expected, _values(view, decided, rows))
     if found.left.any():
-        distribution = distribution_of(seen, policy, prepared, found.candidates)
+        distribution = slot_distribution(seen, policy, prepared, found.candidates)
         drawn_from = list(slots_given(distribution, found.left, taken, slot_rules(seen)))
     else:
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, instant
-from decisioning.decide.snapshot import Seen, customer_of, history_of
+from decisioning.decide.snapshot import Snapshot, customer_of, history_of
 from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
 from decisioning.log.records import group_of
 from decisioning.model.selection import Selection
@@ -41,22 +42,21 @@ def _situation(remade: ReplayedDecision) -> Situation:
     seen, now_ms = header["seen"], header["decided_at_ms"]
     customer = customer_of(header["customer_id"], seen)
     facts = facts_of(customer, header["context"], view.placement)
-    return Situation(
+    inputs = EligibilityInputs(
         catalogue=remade.catalogue,
         view=view,
         profile=Profile(customer, decided.candidates, decided.base_propensities),
         history=history_of(seen),
         evaluation=evaluate(view.plan, facts, instant(now_ms)),
-        weights=remade.selection_context.weights,
         exhausted=frozenset(seen.get("exhausted", ())),
         now_ms=now_ms,
-        propensities=_propensities(view, remade.selection, seen),
-        selection=remade.selection,
         eligibility_only=group_of(header) == "eligibility_only",
     )
+    weights = remade.selection_context.weights
+    return Situation(inputs, weights, _propensities(view, remade.selection, seen), remade.selection)
 
 
-def _propensities(view: PlacementView, selection: Selection, seen: Seen) -> list[float]:
+def _propensities(view: PlacementView, selection: Selection, seen: Snapshot) -> list[float]:
     """What was expected of all rows: for candidates as chosen again, for those below their minimum as logged."""
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
     unlikely = dict(seen.get("unlikely", ()))

@@ -11,7 +11,7 @@ from bandits.sequential_policy import ModelState, Table, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import switched
+from decisioning.decide.arbitration import apply_switches
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.errors import NotFound
@@ -131,12 +131,12 @@ def logged_context(view: PlacementView, decided: Decided) -> SelectionContext:
         view=view,
         available=available,
         base_propensities=base_propensities,
-        weights=switched(view, c, v),
+        weights=apply_switches(view, c, v),
         now_ms=header["decided_at_ms"],
         slots=header["slots"],
         decision_id=header["decision_id"],
         facts=header.get("facts", NO_FACTS),
-        wanted=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
+        caller_choice=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
     )
 
 

@@ -12,22 +12,24 @@ from bandits.policy import BoolArray
 from bandits.sequential_policy import Table
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.decide.arbitration import met_by_tier, weigh
-from decisioning.decide.assignment import Assignment, adjust_weights_for_group, assign
-from decisioning.decide.eligibility import consented
+from decisioning.decide.arbitration import weigh
+from decisioning.decide.assignment import adjust_weights_for_group, assign
+from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, instant, learnable
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import prepare
-from decisioning.model.deployment import Deployment
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
 
-STAGES = ("live", "placement", *TIERS, "consent", "contact", "propensity", "chosen")
+FUNNEL: Mapping[str, str] = {
+    "live": "dates",
+    **{name: name for name in ("placement", *TIERS, "consent", "contact", "propensity", "chosen")},
+}
+"""The steps of a funnel, as they are shown, by the stage after which candidates are counted."""
 SHOWN = 20
 
 
@@ -103,8 +105,8 @@ def simulate(
     """
     runs = {
         name: _run(
-            catalogue.view(placement_id),
-            catalogue.deployments.get(placement_id),
+            catalogue,
+            placement_id,
             subjects,
             roster,
             tables,
@@ -136,7 +138,7 @@ def simulate(
 
 def _summary(run: Run, customers: int) -> dict[str, Any]:
     return {
-        "funnel": {stage: run.funnel[stage] for stage in STAGES},
+        "funnel": {shown: run.funnel[stage] for shown, stage in FUNNEL.items()},
         "expected_value": run.value,
         "without_offer": len(run.without),
         "without_offer_share": len(run.without) / customers if customers else 0.0,
@@ -145,8 +147,8 @@ def _summary(run: Run, customers: int) -> dict[str, Any]:
 
 
 def _run(
-    view: PlacementView,
-    deployment: Deployment | None,
+    catalogue: Catalogue,
+    placement_id: str,
     subjects: Sequence[Subject],
     roster: Roster,
     tables: Mapping[str, Table],
@@ -154,17 +156,28 @@ def _run(
     now_ms: int,
 ) -> Run:
     run = Run()
+    view, deployment = catalogue.view(placement_id), catalogue.deployments.get(placement_id)
     prepared: dict[str, Any] = {}
     for subject in subjects:
         customer = subject.profile.customer
-        role = assign(customer.customer_id, view.placement, deployment)
-        key = role.policy if role.policy in roster else f"{view.placement.fallback_policy}@1"
+        assignment = assign(customer.customer_id, view.placement, deployment)
+        key = assignment.policy if assignment.policy in roster else f"{view.placement.fallback_policy}@1"
         policy = roster[key]
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
         evaluation = evaluate(view.plan, facts, instant(now_ms))
-        available = _count_stages(run, view, subject, evaluation, now_ms, role)
+        inputs = EligibilityInputs(
+            catalogue=catalogue,
+            view=view,
+            profile=subject.profile,
+            history=subject.history,
+            evaluation=evaluation,
+            exhausted=frozenset(),
+            now_ms=now_ms,
+            eligibility_only=assignment.eligibility_only,
+        )
+        available = _count_stages(run, inputs)
         selection_context = SelectionContext(
             view=view,
             available=available,
@@ -176,7 +189,9 @@ def _run(
             facts=learnable(facts, roster.paths),
         )
         selection = select(
-            adjust_weights_for_group(selection_context, role.group, roster.spec(key)), policy, prepared[key]
+            adjust_weights_for_group(selection_context, assignment.group, roster.spec(key)),
+            policy,
+            prepared[key],
         )
         run.funnel["propensity"] += len(selection.candidates)
         run.funnel["chosen"] += len(selection.choices)
@@ -188,23 +203,10 @@ def _run(
     return run
 
 
-def _count_stages(
-    run: Run, view: PlacementView, subject: Subject, evaluation: Any, now_ms: int, role: Assignment
-) -> BoolArray:
-    """Count the candidates left after each stage; returns what is left after the last of them."""
-    customer = subject.profile.customer
-    mask = view.live(now_ms)
-    run.funnel["live"] += int(mask.sum())
-    if view.when is not None and not evaluation.holds(view.when):
-        mask[:] = False
-    run.funnel["placement"] += int(mask.sum())
-    tiers = met_by_tier(view, evaluation)
-    for tier in TIERS:
-        if tier == "eligibility" or not role.eligibility_only:
-            mask &= tiers[tier]
-        run.funnel[tier] += int(mask.sum())
-    mask &= consented(view, customer)
-    run.funnel["consent"] += int(mask.sum())
-    mask &= view.contact.allowed(customer, subject.history, now_ms)
-    run.funnel["contact"] += int(mask.sum())
+def _count_stages(run: Run, inputs: EligibilityInputs) -> BoolArray:
+    """Count the candidates left after each stage; returns the mask after the last of them."""
+    mask = np.ones(len(inputs.view.offers), dtype=bool)
+    for stage in STAGES:
+        stage.narrow(inputs, mask)
+        run.funnel[stage.name] += int(mask.sum())
     return mask

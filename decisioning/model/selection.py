@@ -1,4 +1,4 @@
-"""What was selected: offers in their slots, with the exact chance of each, and what they were selected from."""
+"""Selections: offers in their slots with the exact chance of each, and the candidates they were selected from."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Factors:
 
     @property
     def score(self) -> float:
-        """Their product."""
+        """The product of the four."""
         return self.P * self.C * self.V * self.L
 
 
@@ -42,11 +42,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was chosen, and from what: the numbers and priors of all candidates that remained.
+    """The chosen offers; numbers and base propensities of all candidates that had remained.
 
     ``factors``: ``C`` then ``V`` of those candidates, shape ``(2, m)``; ``None`` if the catalogue tells them.
     ``propensities``: what the policy expects of every row of the view; ``None`` if no policy was asked.
-    ``unlikely``: number and propensity of what would have run, had it not been below its minimum.
+    ``unlikely``: number and propensity of candidates that were left out for being below their minimum.
     """
 
     choices: tuple[Choice, ...]

@@ -1,9 +1,9 @@
-"""Why an offer was not chosen: one vocabulary for all stages."""
+"""Stops: why an offer was not chosen, in one vocabulary for all stages."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Stage = Literal[
+StageName = Literal[
     "status",
     "channel",
     "dates",
@@ -29,7 +29,7 @@ class Stop:
     ``allowed_again_ms``: when it would become allowed again if nothing else happens (Unix ms), if that is known.
     """
 
-    stage: Stage
+    stage: StageName
     name: str
     observed: Any = None
     required: Any = None

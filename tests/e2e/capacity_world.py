@@ -26,7 +26,7 @@ from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.decide.service import DecisionService, Request
+from decisioning.decide.service import DecisionRequest, DecisionService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.records import Header
@@ -123,7 +123,7 @@ class Process:
     async def decide(self, **request: Any) -> Header:
         """A decision for somebody new."""
         name = request.pop("customer_id", f"{os.getpid()}-{next(self.shop.numbers)}")
-        return await self.decisions.decide(Request(name, "desk", {}, **request))
+        return await self.decisions.decide(DecisionRequest(name, "desk", {}, **request))
 
     async def spend(self, tries: int) -> int:
         """How many of so many decisions had the limited offer."""
@@ -156,7 +156,7 @@ async def start_process(shop: Shop, engine: AsyncEngine, redis_url: str, lease_m
         keys=KEYS,
         clock_ms=shop.clock_ms,
         entropy=lambda: os.urandom(16),
-        units=units,
+        capacity=units,
     )
     return Process(shop, pipe, units, log, decisions)
 

@@ -12,8 +12,8 @@ from app.embedded import EmbeddedServers
 from app.state import ApiState
 from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec
-from decisioning.decide.policy_runner import SLOW_TURNS
-from decisioning.decide.service import DecisionService, Request
+from decisioning.decide.policy_runner import MAX_SLOW_RUNS
+from decisioning.decide.service import DecisionRequest, DecisionService
 from decisioning.policies.roster import Roster
 from storage.errors import RedisUnavailable
 from storage.redis_pipe import Pipe
@@ -58,7 +58,7 @@ async def test_a_decision_in_doubt_is_taken_back(
     async with state_of(own_installation) as state, stores(own_installation) as found:
         log = SilentAtWriting(state, pid_of(own_servers, "redis"), 1.5)
         service = decision_service(state, decision_log=log)
-        answer = await service.decide(Request("customer", placement, {}))
+        answer = await service.decide(DecisionRequest("customer", placement, {}))
         assert {offer["offer_id"] for offer in answer["offers"]} == offers
         assert answer["degraded"] == [degraded]
         assert answer["feedback_until"] is None
@@ -151,7 +151,7 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
     await asyncio.to_thread(prepare, own_installation)
     async with state_of(own_installation) as state:
         failing = with_policy(state, FailingPolicy)
-        answer = await failing.decide(Request("one", "web", {}))
+        answer = await failing.decide(DecisionRequest("one", "web", {}))
         assert answer["degraded"] == ["policy_failed"]
         assert answer["policy"] == {"name": "propensity", "version": 1}
         assert len(answer["offers"]) == 2
@@ -159,9 +159,9 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
         assert all(offer["probability"] is not None for offer in answer["offers"])
 
         slow = with_policy(state, SlowPolicy)
-        for _ in range(SLOW_TURNS):
-            assert (await slow.decide(Request("two", "web", {})))["policy"]["name"] == "calibrated"
-        answer = await slow.decide(Request("two", "web", {}))
+        for _ in range(MAX_SLOW_RUNS):
+            assert (await slow.decide(DecisionRequest("two", "web", {})))["policy"]["name"] == "calibrated"
+        answer = await slow.decide(DecisionRequest("two", "web", {}))
         assert answer["degraded"] == ["policy_slow"]
         assert answer["policy"]["name"] == "propensity"
         assert answer["offers"]

@@ -9,7 +9,7 @@ from app.api.deps import Anyone, Frontend, State, problems
 from app.api.rules.schemas import ExplanationAnswer
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
-from decisioning.decide.service import Request as Question
+from decisioning.decide.service import DecisionRequest as Question
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.model_replay_service import ReplayImpossible

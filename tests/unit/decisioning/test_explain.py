@@ -11,8 +11,8 @@ from bandits.registry import BUILT_IN, build
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
-from decisioning.decide.eligibility import allowed
-from decisioning.decide.explanation import Situation, explain, stops_of
+from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
+from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, instant
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import (
@@ -117,7 +117,8 @@ def situation(
     evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), instant(NOW_MS))
     profile = Profile(customer, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     weights: Weights = weigh(view, evaluation)
-    available = allowed(view, profile, history, evaluation, exhausted, NOW_MS)
+    inputs = EligibilityInputs(shop, view, profile, history, evaluation, exhausted, NOW_MS)
+    available = allowed(inputs)
     prepared = THOMPSON.prepare(arms(view.numbers, np.zeros((len(view.numbers), THOMPSON.width))))
     selection_context = SelectionContext(
         view, available, profile.propensities, weights, NOW_MS, view.placement.slots, decision_id
@@ -125,18 +126,7 @@ def situation(
     selection = select(selection_context, THOMPSON, prepared)
     assert selection.propensities is not None
     return (
-        Situation(
-            catalogue=shop,
-            view=view,
-            profile=profile,
-            history=history,
-            evaluation=evaluation,
-            weights=weights,
-            exhausted=exhausted,
-            now_ms=NOW_MS,
-            propensities=selection.propensities.tolist(),
-            selection=selection,
-        ),
+        Situation(inputs, weights, selection.propensities.tolist(), selection),
         available,
     )
 
@@ -185,8 +175,8 @@ def test_an_offer_has_stops_exactly_if_the_engine_keeps_it_out(
         exhausted,
     )
     left = set(found.selection.candidates.tolist())
-    for row, one in enumerate(found.view.offers):
-        assert (not stops_of(found, row)) == (one.number in left)
+    for row, one in enumerate(found.inputs.view.offers):
+        assert (not stops_of(found.inputs, row)) == available[row]
         assert available[row] or one.number not in left
     explained = explain(found)
     assert {e["offer_id"] for e in explained} == set(shop.offers)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.features import NO_ENCODER, Encoder
 from bandits.policy import Observation, PolicySpec
-from decisioning.decide.facts import MOST_ITEMS, MOST_TEXT, learnable
+from decisioning.decide.facts import MAX_ITEMS, MAX_TEXT_CHARS, learnable
 from decisioning.learning.fold import fold_outcomes, observation_of
 from decisioning.log.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
 from decisioning.model.deciders import CALLER, HISTORY
@@ -141,7 +141,7 @@ plain = st.one_of(
     st.booleans(),
     st.integers(-(2**53) + 1, 2**53 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.text('aé\n"\\ 漢', max_size=MOST_TEXT),
+    st.text('aé\n"\\ 漢', max_size=MAX_TEXT_CHARS),
     st.lists(st.text("abc", max_size=5), max_size=5),
     st.dictionaries(st.text("abc", max_size=5), st.floats(-1, 1), max_size=5),
 )
@@ -182,7 +182,7 @@ def test_what_is_too_long_or_no_plain_value_is_cut_or_left_out() -> None:
     assert found.keys() == {
         *("customer.essay", "customer.many", "customer.mixed", "customer.interests", "context.a.b")
     }
-    assert len(found["customer.essay"]) == MOST_TEXT
-    assert len(found["customer.many"]) == len(found["customer.interests"]) == MOST_ITEMS
+    assert len(found["customer.essay"]) == MAX_TEXT_CHARS
+    assert len(found["customer.many"]) == len(found["customer.interests"]) == MAX_ITEMS
     assert found["customer.mixed"] == ["two"]
     assert found["context.a.b"] == 1.5

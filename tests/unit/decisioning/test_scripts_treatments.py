@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.decide.answer import Speech, treatment_of
+from decisioning.decide.answer import TextSource, treatment_of
 from decisioning.decide.facts import facts_of, instant
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.model.entities import (
@@ -94,7 +94,7 @@ def said(
     view = catalogue(*treatments, attributes=attributes).view("desk")
     known = Customer("c", dict(customer or {}), {}, (), {}, {}, known=customer is not None)
     facts = facts_of(known, context or {}, view.placement)
-    speech = Speech(context or {}, known, evaluate(view.plan, facts, instant(0)))
+    speech = TextSource(context or {}, known, evaluate(view.plan, facts, instant(0)))
     return treatment_of(view, 0, speech)
 
 
@@ -116,7 +116,7 @@ def test_a_plain_treatment_is_made_once() -> None:
     }
     unknown = Customer.unknown("c")
     evaluation = evaluate(view.plan, facts_of(unknown, {}, view.placement), instant(0))
-    assert treatment_of(view, 0, Speech({}, unknown, evaluation)) is fixed
+    assert treatment_of(view, 0, TextSource({}, unknown, evaluation)) is fixed
 
 
 def test_a_script_says_what_holds_with_variables_filled_in() -> None:
