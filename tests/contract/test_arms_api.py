@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.canaries import Crowd, add_bad_policy, deploy, place
-from tests.contract.support import Nextbest, eventually, problem_of, put_offer
+from tests.support.api import Nextbest, eventually, problem_of, put_offer
+from tests.support.canaries import Crowd, add_bad_policy, deploy, place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

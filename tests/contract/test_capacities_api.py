@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract.support import Nextbest, decide, eventually, problem_of
+from tests.support.api import Nextbest, decide, eventually, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

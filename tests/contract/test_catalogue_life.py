@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, traces
+from tests.support.api import Instance, Nextbest, decide, eventually, problem_of, put_offer, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

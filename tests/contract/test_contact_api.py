@@ -9,7 +9,7 @@ from app.worker.expirer import Expirer
 from decisioning.log.store_stream import LogReader
 from storage.keys import Keys
 from storage.redis import make_redis
-from tests.contract.support import Instance, Nextbest, decide, eventually, tell
+from tests.support.api import Instance, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord
-from tests.contract.support import (
+from tests.support.api import (
     JSON,
     Instance,
     Nextbest,

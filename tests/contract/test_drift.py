@@ -19,8 +19,8 @@ from decisioning.log.records import Outcome as Told
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.rollout.store_drift import DriftStore
-from tests.contract.canaries import place
-from tests.contract.support import Nextbest, problem_of
+from tests.support.api import Nextbest, problem_of
+from tests.support.canaries import place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

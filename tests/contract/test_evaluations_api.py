@@ -18,8 +18,8 @@ from app.config import Settings
 from app.state import clock_ms
 from app.worker.evaluation_runs import EvaluationJob, in_a_process
 from decisioning.evaluation.store_jobs import EvaluationStore
-from tests.contract.canaries import place
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.canaries import place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

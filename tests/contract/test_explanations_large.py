@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from app.api.rules.schemas import CandidateExplained
 from decisioning.catalog.store import CatalogueStore
-from tests.contract.support import Nextbest, decide, eventually
+from tests.support.api import Nextbest, decide, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

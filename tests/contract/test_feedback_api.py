@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.state import clock_ms
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
+from tests.support.api import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.gate import Gate, gate
-from tests.contract.support import CSV, Instance, Nextbest, decide, eventually, problem_of
+from tests.support.api import CSV, Instance, Nextbest, decide, eventually, problem_of
+from tests.support.gate import Gate, gate
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from app.keys import Role
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

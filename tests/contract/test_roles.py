@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from app.keys import ROLES, KeyStore, Role
-from tests.contract.support import Instance, Nextbest, eventually, problem_of
+from tests.support.api import Instance, Nextbest, eventually, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

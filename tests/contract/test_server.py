@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.keys import ROLES
-from tests.contract.served import Served, wait_until
+from tests.support.served import Served, wait_until
 
 JSON = "Content-Type: application/json\r\n"
 

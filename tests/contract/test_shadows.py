@@ -11,8 +11,8 @@ from sqlalchemy import text
 from app.worker import shadow_runs as shadows
 from bandits.policy import PolicySpec
 from decisioning.policies.store import PolicyStore
-from tests.contract.canaries import BadPolicy, deploy, place, raises
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.canaries import BadPolicy, deploy, place, raises
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

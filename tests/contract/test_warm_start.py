@@ -21,7 +21,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log import store_archive as archive
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
-from tests.contract.support import BUCKETS, CSV, Nextbest, decide, eventually, tell
+from tests.support.api import BUCKETS, CSV, Nextbest, decide, eventually, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -23,7 +23,7 @@ from decisioning.model.entities import Capacity
 from storage.errors import RedisUnavailable
 from storage.postgres import make_engine
 from storage.redis import make_redis
-from tests.e2e.capacity_world import (
+from tests.support.capacity_world import (
     KEYS,
     LIMITED,
     VISIT,
@@ -276,7 +276,7 @@ async def test_real_processes_that_are_killed_never_exceed_the_cap(world: World,
         """One more process, connected, and waiting to be told to begin."""
         file = tmp_path / str(len(children))
         arguments = [*world.urls, str(maximum), str(LEASE_MS), "0.02", str(file)]
-        command = [sys.executable, "-m", "tests.e2e.capacity_world", *arguments]
+        command = [sys.executable, "-m", "tests.support.capacity_world", *arguments]
         children.append(_spawn(command))
         await until(lambda: asyncio.to_thread(file.exists))
 

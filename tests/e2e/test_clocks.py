@@ -11,9 +11,9 @@ from app.state import clock_ms
 from decisioning.decide.service import Request
 from decisioning.log.feedback_service import Feedback
 from decisioning.log.store_redis import GRACE_MS
-from tests.e2e.inprocess import decision_service, feedback_service, state_of
-from tests.e2e.support import Installation, place, publish, soon
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, stores
+from tests.support.inprocess import decision_service, feedback_service, state_of
+from tests.support.installation import Installation, place, publish, soon
+from tests.support.truth import Stores, check_arms, check_roll_ups, stores
 
 HOUR_MS = 3_600_000
 OFFSETS_MS = (-48 * HOUR_MS, -HOUR_MS, 0, HOUR_MS, 48 * HOUR_MS)

@@ -12,9 +12,9 @@ from app.embedded import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster
-from tests.e2e.load import Load
-from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, look
+from tests.support.installation import Api, Installation, eventually, everywhere, place, publish
+from tests.support.load import Load
+from tests.support.truth import Stores, check_arms, check_roll_ups, look
 
 # What is killed when, and what is told; how processes interleave differs from run to run all the same.
 SEED = int(os.environ.get("CRASH_SEED", "20240229"))

@@ -17,10 +17,10 @@ from decisioning.decide.service import DecisionService, Request
 from decisioning.policies.roster import Roster
 from storage.errors import RedisUnavailable
 from storage.redis_pipe import Pipe
-from tests.e2e.inprocess import decision_service, state_of
-from tests.e2e.outages import pid_of
-from tests.e2e.support import Installation, place, publish, soon
-from tests.e2e.truth import check_roll_ups, stores
+from tests.support.inprocess import decision_service, state_of
+from tests.support.installation import Installation, place, publish, soon
+from tests.support.outages import pid_of
+from tests.support.truth import check_roll_ups, stores
 
 
 class SilentAtWriting:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.installation import Api, Installation, eventually, everywhere, place, publish
+from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma")
 RETRIES = 4

@@ -13,8 +13,8 @@ from bandits.policy import Observation
 from bandits.state import ArmTable, fold
 from decisioning.learning.store_arms import GENERATION
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, eventually, place, publish
-from tests.e2e.truth import (
+from tests.support.installation import Api, Installation, eventually, place, publish
+from tests.support.truth import (
     POLICY,
     Stores,
     check_arms,

@@ -7,7 +7,7 @@ from typing import Any
 from app.state import clock_ms
 from decisioning.catalog.store import CatalogueStore
 from storage.postgres import make_engine
-from tests.e2e.support import Api, Installation, eventually, place, publish
+from tests.support.installation import Api, Installation, eventually, place, publish
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 

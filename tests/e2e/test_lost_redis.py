@@ -12,8 +12,17 @@ from app.embedded import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
-from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
+from tests.support.installation import (
+    Api,
+    Installation,
+    Process,
+    eventually,
+    hardy_servers,
+    installed,
+    place,
+    publish,
+)
+from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from app.embedded import EmbeddedServers
-from tests.e2e.outages import How, postgres_down, redis_down
-from tests.e2e.support import Api, Installation, eventually, hardy_servers, installed, place, publish
-from tests.e2e.truth import Stores, check_arms, look, wait_caught_up
+from tests.support.installation import Api, Installation, eventually, hardy_servers, installed, place, publish
+from tests.support.outages import How, postgres_down, redis_down
+from tests.support.truth import Stores, check_arms, look, wait_caught_up
 
 AGREED = {"consents": {"marketing": ["web"]}}
 BOTH: tuple[How, ...] = ("gone", "silent")

@@ -14,8 +14,8 @@ from decisioning.evaluation.replay_service import Replayed, replay
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
-from tests.e2e.support import START_S, Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import POLICY, Stores, look, wait_caught_up
+from tests.support.installation import START_S, Api, Installation, eventually, everywhere, place, publish
+from tests.support.truth import POLICY, Stores, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 SWAPS = 24

@@ -9,9 +9,9 @@ import pytest
 from app.state import ApiState
 from decisioning.decide.service import Request
 from decisioning.log.store_redis import ReadReply
-from tests.e2e.inprocess import decision_service, state_of
-from tests.e2e.support import Api, Installation, place, publish, soon
-from tests.e2e.truth import Stores, look, stores, wait_caught_up
+from tests.support.inprocess import decision_service, state_of
+from tests.support.installation import Api, Installation, place, publish, soon
+from tests.support.truth import Stores, look, stores, wait_caught_up
 
 DRAWS = 1500
 LEFT = {"plain", "better", "agreed", "rich"}

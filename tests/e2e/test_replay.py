@@ -11,8 +11,8 @@ import pytest
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import Replayed, replay
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, everywhere, place, publish
-from tests.e2e.truth import Stores, execute, look, wait_caught_up
+from tests.support.installation import Api, Installation, everywhere, place, publish
+from tests.support.truth import Stores, execute, look, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 FRESH_S = 2.0

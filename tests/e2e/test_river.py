@@ -22,8 +22,8 @@ from decisioning.model.position import START, order
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
-from tests.e2e.support import Api, Installation, eventually, place, publish, soon
-from tests.e2e.truth import Stores, look, stores
+from tests.support.installation import Api, Installation, eventually, place, publish, soon
+from tests.support.truth import Stores, look, stores
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 FEATURES = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.e2e.support import Installation, eventually, place, publish
+from tests.support.installation import Installation, eventually, place, publish
 
 
 def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installation: Installation) -> None:

@@ -17,9 +17,9 @@ from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage.errors import PostgresUnavailable
-from tests.e2e.inprocess import state_of
-from tests.e2e.support import Api, Installation, place, publish, soon
-from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
+from tests.support.inprocess import state_of
+from tests.support.installation import Api, Installation, place, publish, soon
+from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
 
 OFFERS = ("alpha", "beta", "gamma")
 OUTCOMES = ("accepted", "rejected")

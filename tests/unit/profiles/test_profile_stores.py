@@ -16,7 +16,7 @@ from profiles.customer import Customer, Profile
 from profiles.errors import InvalidCustomer, ProfilesUnavailable
 from profiles.store import READ_TIMEOUT_S, ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
-from tests.unit.profiles.conftest import key_of
+from tests.support.profile_keys import key_of
 
 NUMBERS = {"o1": 3, "o2": 1}
 

@@ -161,7 +161,9 @@ class Installation:
 
     def work_until(self, step: str, when: str) -> None:
         """A worker that ends with SIGKILL ``before`` or ``after`` a step (see ``killed_worker``); waits for its end."""
-        process = self._spawn(f"until-{len(self._processes)}", step, when, module="tests.e2e.killed_worker")
+        process = self._spawn(
+            f"until-{len(self._processes)}", step, when, module="tests.support.killed_worker"
+        )
         eventually(lambda: not process.running, START_S, process.printed)
         assert process.stop() == -signal.SIGKILL, process.printed()
 

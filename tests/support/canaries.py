@@ -16,7 +16,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_results import SLACK_MS
-from tests.contract.support import POLICY_BUDGET_MS, Instance, Nextbest, eventually
+from tests.support.api import POLICY_BUDGET_MS, Instance, Nextbest, eventually
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 

@@ -20,7 +20,7 @@ from decisioning.policies.roster import Roster
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
-from tests.e2e.support import Installation, eventually
+from tests.support.installation import Installation, eventually
 
 T = TypeVar("T")
 POLICY = "thompson@1"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.support import ROOT, free_port
+from tests.support.installation import ROOT, free_port
 
 READY_S = 60.0
 
