@@ -34,7 +34,7 @@ SPEC = PolicySpec(
     "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.2}, FEATURES
 )
 LATE = PolicySpec("late", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}, FEATURES)
-REPLACE = "decisioning.learning.fold.store_models:ModelStore.replace"
+REPLACE = "decisioning.learning.store_models:ModelStore.replace"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 # Texts count too: programs that tests start, and classes that they name, are found by their dotted paths.
 DOTTED = re.compile(r"\btests(?:\.\w+)+")
+STEP = re.compile(r'"(\w+(?:\.\w+)+):(\w+\.\w+)"')
+"""A method at which tests interrupt a process: ``"module:Class.method"``."""
 
 
 def stray_paths(source: str) -> Iterator[str]:
@@ -40,6 +44,13 @@ def test_no_test_module_and_no_conftest_is_imported() -> None:
         if path != Path(__file__).resolve() and (stray := list(stray_paths(path.read_text(encoding="utf-8"))))
     }
     assert found == {}
+
+
+def test_the_steps_that_tests_name_exist() -> None:
+    steps = {step for path in TESTS.rglob("*.py") for step in STEP.findall(path.read_text(encoding="utf-8"))}
+    assert len(steps) > 5
+    for module, method in steps:
+        assert callable(attrgetter(method)(import_module(module)))
 
 
 @pytest.mark.parametrize(
