@@ -8,6 +8,7 @@ from pathlib import Path
 
 from decisioning.contact.history import Contact
 from tests.support import contact_world as world
+from tests.support.waiting import MAX_WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 2
@@ -28,7 +29,7 @@ def test_invariant_3_no_interleaving_exceeds_a_contact_policy(redis_url: str) ->
         subprocess.Popen([*command, f"hammer{n}", str(CUSTOMERS), str(ROUNDS), started_ms], cwd=ROOT)
         for n in range(PROCESSES)
     ]
-    assert [hammer.wait(timeout=120) for hammer in hammers] == [0] * PROCESSES
+    assert [hammer.wait(timeout=MAX_WAIT_S) for hammer in hammers] == [0] * PROCESSES
 
     async def read() -> dict[str, list[Contact]]:
         found = {}

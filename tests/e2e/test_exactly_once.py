@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.installation import Api, Installation, eventually, everywhere, place, publish
+from tests.support.installation import Api, Installation, everywhere, place, publish
 from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta", "gamma")
 RETRIES = 4
@@ -123,7 +124,7 @@ def test_invariant_2_effects_are_exactly_once(world: World) -> None:
         rows = await found.rows("SELECT count(*) AS n FROM outcomes WHERE outcome = 'expired'")
         return bool(rows[0].n >= silent)
 
-    eventually(lambda: look(world.installation, closed), explain=worker.printed)
+    wait_until(lambda: look(world.installation, closed), "all windows to be closed", explain=worker.printed)
     check_all(world, told, silent)
     worker.stop()
 

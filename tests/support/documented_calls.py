@@ -17,6 +17,7 @@ from app.config import Settings
 from app.keys import Role
 from app.main import create_app
 from tests.support.api import Worker, make_keys
+from tests.support.waiting import DEADLINE_S
 
 STAND_IN = Path(__file__).with_name("curl.py")
 
@@ -34,7 +35,9 @@ def parse_documents(printed: str) -> list[Any]:
 def run_script(script: str, environment: dict[str, str]) -> list[Any]:
     """Run a block as its reader would; returns the documents that it printed."""
     command = ["bash", "-eu", "-o", "pipefail", "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 0, script + done.stderr
     return parse_documents(done.stdout)
 
@@ -62,5 +65,6 @@ def shell_environment(settings: Settings) -> Iterator[dict[str, str]]:
         yield {"URL": url, "KEY": keys["admin"], "PATH": os.environ["PATH"], "NO_PROXY": "*"}
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(DEADLINE_S)
         listener.close()
+        assert not thread.is_alive(), "the service does not end"

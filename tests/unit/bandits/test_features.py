@@ -232,6 +232,7 @@ def test_another_process_encodes_the_same() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         ).stdout
         for seed in ("1", "2")
     }

@@ -96,6 +96,7 @@ def test_equal_models_are_stored_the_same_in_every_process() -> None:
             [sys.executable, "-c", program],
             capture_output=True,
             check=True,
+            timeout=120,
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
         ).stdout
         for seed in ("1", "2")
