@@ -1,19 +1,18 @@
 """What all tests share: real servers, a migrated database for each module, reproducible property tests."""
 
-import asyncio
 import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import hypothesis
 import pytest
 import redis
 
 import migrations
 from app.embedded import EmbeddedServers
+from tests.support.databases import database_url, execute
 
 TEMPLATE = "nb_template"
 
@@ -58,22 +57,3 @@ def redis_url(servers: EmbeddedServers) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url
-
-
-def database_url(servers: EmbeddedServers, name: str) -> str:
-    """The URL of another database of the same PostgreSQL server."""
-    address, _, options = servers.urls.postgres_url.partition("?")
-    return f"{address.rpartition('/')[0]}/{name}?{options}"
-
-
-def execute(servers: EmbeddedServers, statement: str) -> None:
-    """Run one SQL statement in the server's own database."""
-
-    async def run() -> None:
-        connection = await asyncpg.connect(servers.urls.postgres_url)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())

@@ -1,12 +1,12 @@
 """The installation that each module of these tests has to itself, on real servers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from tests.contract.support import (
+from tests.support.api import (
     BUCKETS,
     POLICY_BUDGET_MS,
     Instance,
@@ -16,6 +16,7 @@ from tests.contract.support import (
     make_keys,
     running,
 )
+from tests.support.documented_calls import shell_environment
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +60,10 @@ async def shop(nextbest: Nextbest) -> Nextbest:
 def api(shop: Nextbest) -> Instance:
     """The first API instance, with the small catalogue."""
     return shop.api
+
+
+@pytest.fixture(scope="module")
+def environment(settings: Settings) -> Iterator[dict[str, str]]:
+    """The environment of a shell that calls this module's installation as the documentation does."""
+    with shell_environment(settings) as found:
+        yield found

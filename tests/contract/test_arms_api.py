@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.canaries import Crowd, add_bad_policy, deploy, place
-from tests.contract.support import Nextbest, eventually, problem_of, put_offer
+from tests.support.api import Nextbest, problem_of, put_offer
+from tests.support.canaries import Crowd, add_bad_policy, deploy, place
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,7 +25,7 @@ async def visited(shop: Nextbest) -> Nextbest:
         arms = (await shop.api.ok("GET", "/v1/policies/thompson/arms"))["arms"]
         return bool(sum(arm["observations"] for arm in arms) > 119)
 
-    await eventually(followed)
+    await eventually(followed, "the arms to hold all that was told")
     return shop
 
 
@@ -116,6 +117,6 @@ async def test_what_there_is_not(visited: Nextbest) -> None:
     async def known() -> bool:
         return "unbuilt@1" in visited.api.state.roster.broken
 
-    await eventually(known)
+    await eventually(known, "the policy to be known as broken")
     problem = problem_of(await visited.api.call("GET", "/v1/policies/unbuilt/arms"), 409)
     assert "none_such" in problem["detail"]

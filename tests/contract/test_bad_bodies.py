@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.support import JSON, Instance, Nextbest, decide, problem_of, traces
+from tests.support.api import JSON, Instance, Nextbest, decide, problem_of, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

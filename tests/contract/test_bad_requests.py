@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.support import CSV, JSON, Instance, Nextbest, decide, problem_of, traces
+from tests.support.api import CSV, JSON, Instance, Nextbest, decide, problem_of, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.contract.support import Nextbest, decide, eventually, problem_of
+from tests.support.api import Nextbest, decide, problem_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,7 +26,7 @@ async def test_a_capacity_is_shared_by_instances_and_its_use_is_told(shop: Nextb
             given += any(offer["offer_id"] == "gold" for offer in answer["offers"])
             return given >= 3
 
-        await eventually(all_given)
+        await eventually(all_given, "all three units to be given")
 
     async def told() -> bool:
         [usage] = (await api.ok("GET", "/v1/reports/capacity", role="scientist"))["capacities"]
@@ -33,7 +34,7 @@ async def test_a_capacity_is_shared_by_instances_and_its_use_is_told(shop: Nextb
         assert usage["used"] + usage["leased"] + usage["remaining"] == 3
         return bool(usage["used"] == 3)
 
-    await eventually(told)
+    await eventually(told, "the report to tell all three units as used")
     assert given == 3
 
 
@@ -45,7 +46,7 @@ async def test_an_explanation_names_the_capacity(shop: Nextbest) -> None:
         [gold] = [each for each in answer["explanation"] if each["offer_id"] == "gold"]
         return [stop for stop in gold.get("stops", []) if stop["stage"] == "capacity"]
 
-    [stop] = await eventually(stopped)
+    [stop] = await eventually(stopped, "the capacity of 0 to stop the offer")
     assert stop["name"] == "gold-cards"
     assert stop["required"] == "at most 0 a day"
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, traces
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, traces
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -172,9 +173,9 @@ async def test_changes_reach_other_instances(shop: Nextbest) -> None:
             answer = await decide(other, limit=2, dry_run=True)
             return "fresh" not in [offer["offer_id"] for offer in answer["offers"]]
 
-        await eventually(offered, within_s=5)
+        await eventually(offered, "the new offer in the other instance", timeout_s=5)
         await shop.api.ok("PUT", "/v1/offers/fresh", json={"name": "x", "group": "cards", "status": "paused"})
-        await eventually(gone, within_s=5)
+        await eventually(gone, "the paused offer to be gone in the other instance", timeout_s=5)
 
 
 async def test_what_another_instance_has_just_made_can_be_built_upon(shop: Nextbest) -> None:

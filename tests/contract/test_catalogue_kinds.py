@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.support import Instance, Nextbest, problem_of, put_offer, traces
+from tests.support.api import Instance, Nextbest, problem_of, put_offer, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, traces
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, traces
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -284,11 +285,11 @@ async def test_an_applied_change_is_live_in_another_instance_within_a_second(sho
         async def there() -> bool:
             return bool((await other.ok("GET", "/v1/offers/gold"))["name"] == "Aurum")
 
-        assert await eventually(there, within_s=5)
+        assert await eventually(there, "the applied name in the other instance", timeout_s=5)
         await shop.api.ok("POST", "/v1/offers/gold/status", json={"status": "paused"})
 
         async def paused() -> bool:
             answer = await decide(other, limit=100, dry_run=True)
             return "gold" not in [offer["offer_id"] for offer in answer["offers"]]
 
-        assert await eventually(paused, within_s=5)
+        assert await eventually(paused, "the paused offer to be gone in the other instance", timeout_s=5)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.support import CSV, Instance, Nextbest, decide, problem_of, traces
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,8 @@ from app.worker.expirer import Expirer
 from decisioning.log.store_stream import LogReader
 from storage.keys import Keys
 from storage.redis import make_redis
-from tests.contract.support import Instance, Nextbest, decide, eventually, tell
+from tests.support.api import Instance, Nextbest, decide, tell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,7 +105,7 @@ async def test_an_unconfirmed_reservation_comes_back(shop: Nextbest) -> None:
     confirmed = await decide(api, "talked", "call")
     assert await tell(api, confirmed["decision_id"], "call-0", "presented") == "recorded"
     assert ids(await decide(api, "silent", "call")) == []
-    assert await eventually(again) == ["call-0"]
+    assert await eventually(again, "what was not confirmed to be offered again") == ["call-0"]
     assert ids(await decide(api, "talked", "call")) == []
 
     await shop.worker.drain()

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.replay_service import replay
-from tests.contract.support import Instance, Nextbest, decide, put_offer
+from tests.support.api import Instance, Nextbest, decide, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

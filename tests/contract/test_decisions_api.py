@@ -9,17 +9,17 @@ import pytest
 import pytest_asyncio
 
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord
-from tests.contract.support import (
+from tests.support.api import (
     JSON,
     Instance,
     Nextbest,
     decide,
-    eventually,
     problem_of,
     put_offer,
     tell,
     traces,
 )
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,7 +181,7 @@ async def test_contact_limits_hold_at_once_in_two_instances(shop: Nextbest, othe
     async def known() -> bool:
         return (await other.call("GET", "/v1/placements/wide")).status_code == 200
 
-    await eventually(known)
+    await eventually(known, "the other instance to know the placement")
     answers = await asyncio.gather(*(decide(i, "eve", "wide") for i in (shop.api, other) * 10))
     phones = [offer for answer in answers for offer in answer["offers"] if offer["offer_id"] == "phone"]
     assert len(phones) == 2

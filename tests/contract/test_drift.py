@@ -19,8 +19,9 @@ from decisioning.log.records import Outcome as Told
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.rollout.store_drift import DriftStore
-from tests.contract.canaries import place
-from tests.contract.support import Nextbest, problem_of
+from tests.support.api import Nextbest, problem_of
+from tests.support.canaries import place
+from tests.support.waiting import Deadline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,8 +105,9 @@ def job_of(nextbest: Nextbest) -> DriftJob:
 
 async def until_idle(job: DriftJob) -> None:
     """Watch all that there is."""
+    deadline = Deadline("the drift to be watched to its end")
     while await job.round() == 0.0:
-        pass
+        deadline.check()
 
 
 async def vacate(nextbest: Nextbest) -> None:

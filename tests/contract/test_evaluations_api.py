@@ -18,8 +18,9 @@ from app.config import Settings
 from app.state import clock_ms
 from app.worker.evaluation_runs import EvaluationJob, in_a_process
 from decisioning.evaluation.store_jobs import EvaluationStore
-from tests.contract.canaries import place
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
+from tests.support.canaries import place
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,7 +45,7 @@ async def visits(nextbest: Nextbest, placement: str, count: int, seed: int, at_o
             epoch = await nextbest.worker.epoch("thompson@1")
             return api.state.replica.epoch("thompson@1") == epoch and clock_ms() > told_ms
 
-        await eventually(learned)
+        await eventually(learned, "the instance to follow what was learned")
     await nextbest.worker.archive()
 
 

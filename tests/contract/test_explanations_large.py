@@ -7,7 +7,8 @@ from pydantic_core import to_json
 
 from app.api.rules.schemas import CandidateExplained
 from decisioning.catalog.store import CatalogueStore
-from tests.contract.support import Nextbest, decide, eventually
+from tests.support.api import Nextbest, decide
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +43,7 @@ async def test_a_thousand_offers_with_two_hundred_rules(shop: Nextbest) -> None:
     async def seen() -> bool:
         return len(api.state.current_catalogue().offers) == OFFERS + 3
 
-    await eventually(seen)
+    await eventually(seen, "a catalogue with all offers")
     answer = await decide(api, "ann", "patient", explain=True)
     candidates = {c["offer_id"]: c for c in answer["explanation"]}
     assert len(candidates) == OFFERS + 3

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.state import clock_ms
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell, traces
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -173,7 +174,7 @@ async def test_feedback_is_learned_from_in_every_instance(shop: Nextbest) -> Non
         before = await decide(shop.api, placement="class", dry_run=True)
         await shop.worker.learn()
         for instance in (shop.api, other):
-            found = await eventually(partial(arm, instance))
+            found = await eventually(partial(arm, instance), "the arm with three outcomes")
             # Sums are normalised to the last of 32 steps a half-life: they may be 2 % more than what was told.
             assert found["observations"] == pytest.approx(3, rel=0.023)
             assert found["successes"] == pytest.approx(2, rel=0.023)

@@ -17,7 +17,7 @@ from app.api.schemas import ID_PATTERN
 from app.config import Settings
 from app.keys import Role
 from app.main import create_app
-from tests.contract.support import Worker, decide, fill_shop, make_keys, running
+from tests.support.api import Worker, decide, fill_shop, make_keys, running
 
 EXAMPLES = 20
 KNOWN = {"placement": "home", "offer_id": "gold", "decision_id": "known", "group": "cards"}

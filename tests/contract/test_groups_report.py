@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
-from tests.contract.canaries import deploy, place
-from tests.contract.support import CSV, Nextbest, decide, tell
+from tests.support.api import CSV, Nextbest, decide, tell
+from tests.support.canaries import deploy, place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY
 from app.state import clock_ms
 from app.worker.guardrail_watch import Guard
 from decisioning.errors import PreconditionFailed
-from tests.contract.canaries import (
+from tests.support.api import Nextbest
+from tests.support.canaries import (
     Crowd,
     add_bad_policy,
     counted,
@@ -21,7 +22,6 @@ from tests.contract.canaries import (
     raises,
     trail,
 )
-from tests.contract.support import Nextbest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.gate import Gate, gate
-from tests.contract.support import CSV, Instance, Nextbest, decide, eventually, problem_of
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
+from tests.support.gate import Gate, gate
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,12 +49,12 @@ async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
             async def ready() -> dict[str, str] | None:
                 return await checks(instance, 200)
 
-            found = await eventually(not_ready)
+            found = await eventually(not_ready, f"readiness to miss {name}")
             assert {check for check, state in found.items() if state != "ok"} == {name}
             assert found[name] == "does not answer"
             assert (await instance.call("GET", "/livez", role=None)).status_code == 200
             await down.open()
-            await eventually(ready)
+            await eventually(ready, f"readiness to have {name} again")
 
 
 async def test_a_defect_does_not_end_the_polling(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +74,9 @@ async def test_a_defect_does_not_end_the_polling(shop: Nextbest, monkeypatch: py
 
         with monkeypatch.context() as patched:
             patched.setattr(instance.state.catalogues, "version", broken)
-            await eventually(tried)
+            await eventually(tried, "the polling to fail three times")
         await shop.api.ok("PUT", "/v1/groups/later", json={"name": "Later", "goal": "serve"})
-        await eventually(known)
+        await eventually(known, "the polling to go on")
 
 
 async def test_a_process_that_starts_without_stores(shop: Nextbest) -> None:
@@ -102,7 +103,7 @@ async def test_without_postgres_the_cached_are_served_and_changes_refused(shop: 
         async def cached() -> bool:
             return bool(await redis.exists(instance.state.keys.profile("known")))
 
-        await eventually(cached)
+        await eventually(cached, "the profile to be cached")
         await postgres.shut()
         assert (await decide(instance, "known"))["degraded"] == []
         stranger = await decide(instance, "stranger")
@@ -142,7 +143,7 @@ async def test_without_redis_decisions_are_made_and_not_logged(shop: Nextbest) -
         async def back() -> bool:
             return not (await decide(instance, "known"))["degraded"]
 
-        await eventually(back)
+        await eventually(back, "decisions that are not degraded")
     problem_of(await shop.api.call("GET", "/v1/decisions/unlogged"), 404)
 
 

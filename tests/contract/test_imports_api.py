@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.contract.support import CSV, Instance, Nextbest, decide, problem_of, tell, traces
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 import app.api
 from app.api import schemas
 from app.api.feedback import schemas as schemas_feedback
-from tests.contract.support import Instance, decide
+from tests.support.api import Instance, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

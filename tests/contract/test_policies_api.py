@@ -9,7 +9,8 @@ from sqlalchemy import text
 from app.keys import Role
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -331,7 +332,7 @@ async def test_a_retired_policy_leaves_its_decisions_behind(shop: Nextbest) -> N
     async def followed() -> bool:
         return state.replica.epoch(key) is not None
 
-    await eventually(followed)
+    await eventually(followed, "the instance to follow the policy")
     await stage(api, "old", key, "champion", force=True)
     for number in range(12):
         answer = await decide(api, f"old-{number}", "old")
@@ -342,7 +343,7 @@ async def test_a_retired_policy_leaves_its_decisions_behind(shop: Nextbest) -> N
     async def fresh() -> bool:
         return state.replica.epoch(key) == await shop.worker.epoch(key)
 
-    await eventually(fresh)
+    await eventually(fresh, "the instance to follow what was learned")
     last = (await decide(api, "old-last", "old"))["decision_id"]
     await shop.worker.drain()
     await api.ok("POST", "/v1/placements/old/policies/rollback", json={})
@@ -383,7 +384,7 @@ async def test_a_policy_that_cannot_be_built_here_harms_nobody(shop: Nextbest) -
         found = await shop.api.ok("GET", "/v1/policies/alien/1")
         return found if found["unusable"] else None
 
-    assert "from_elsewhere" in (await eventually(shown))["unusable"]
+    assert "from_elsewhere" in (await eventually(shown, "the policy to be shown as unusable"))["unusable"]
     await shop.worker.warm()
     failed = await shop.api.ok("GET", "/v1/policies/alien/1")
     assert failed["state"] == "failed"

@@ -10,14 +10,11 @@ import pytest
 from app.commands.policies import app as command
 from app.config import Settings
 from bandits.registry import ALGORITHMS
-from tests.contract.support import Worker, decide, fill_shop, running, tell
-from tests.contract.test_docs import environment as served
-from tests.contract.test_docs import run
+from tests.support.api import Worker, decide, fill_shop, running, tell
+from tests.support.documented_calls import run_script
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "policies.md"
 BLOCK = re.compile(r"^<!-- test:policies -->\s*\n```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-environment = served
 
 
 def work(settings: Settings) -> None:
@@ -52,7 +49,7 @@ def history(settings: Settings, environment: dict[str, str]) -> None:
 def test_the_calls_of_the_page_work(settings: Settings, environment: dict[str, str], history: None) -> None:
     answers: list[Any] = []
     for script in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        found = run(script, environment)
+        found = run_script(script, environment)
         assert found, script
         assert [a for a in found if "errors" in a or isinstance(a.get("status"), int)] == [], script
         answers += found

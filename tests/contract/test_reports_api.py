@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
-from tests.contract.support import CSV, Nextbest, decide, tell
+from tests.support.api import CSV, Nextbest, decide, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from app.keys import ROLES, KeyStore, Role
-from tests.contract.support import Instance, Nextbest, eventually, problem_of
+from tests.support.api import Instance, Nextbest, problem_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -210,10 +211,10 @@ async def test_a_revoked_key_is_refused_in_every_instance(shop: Nextbest) -> Non
         async def refused() -> bool:
             return await status(shop.api) == await status(other) == 401
 
-        await eventually(taken)
+        await eventually(taken, "the key to be known in both instances")
         key_id = next(k.key_id for k in (await store.load()).values() if k.name == "leaver")
         assert await store.revoke(key_id)
-        await eventually(refused)
+        await eventually(refused, "the key to be refused in both instances")
         assert not await store.revoke(key_id)
 
 

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from app.api.rules.schemas import PreviewAnswer, SimulationAnswer
-from tests.contract.support import (
+from tests.support.api import (
     CSV,
     Instance,
     Nextbest,

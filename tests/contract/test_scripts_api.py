@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.contract.support import Instance, Nextbest, decide, problem_of
+from tests.support.api import Instance, Nextbest, decide, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

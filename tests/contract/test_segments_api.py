@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract.support import Nextbest, decide, tell
+from tests.support.api import Nextbest, decide, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

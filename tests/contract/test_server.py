@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from app.keys import ROLES
-from tests.contract.served import Served, wait_until
+from tests.support.served import Served
+from tests.support.waiting import wait_until
 
 JSON = "Content-Type: application/json\r\n"
 
@@ -32,7 +33,7 @@ def key(served: Served) -> str:
     for guess in ("", "admin", "nextbest", "changeme", "nb_admin_", "test"):
         assert served.get("/v1/offers", guess).status_code == 401
     made = served.make_key("admin")
-    wait_until(lambda: everywhere(served, "/v1/offers", made, 200))
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 200), "both processes to know the key")
     return made
 
 
@@ -43,7 +44,7 @@ def everywhere(served: Served, path: str, key: str, status: int) -> bool:
 
 def raw(served: Served, request: bytes, parts: int = 1, *, finish: bool = True) -> bytes:
     """Send bytes, say that no more will come (``finish``), and read until the other side has had enough."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         try:
             for at in range(0, len(request), max(len(request) // parts, 1)):
                 connection.sendall(request[at : at + max(len(request) // parts, 1)])
@@ -77,7 +78,7 @@ def put_shop(served: Served, key: str) -> None:
         ("placements/home", {"channel": "web", "deadline_ms": 5000}),
     ):
         assert served.http.put(f"/v1/{path}", json=body, headers={"X-API-Key": key}).is_success, path
-    wait_until(lambda: everywhere(served, "/v1/placements/home", key, 200))
+    wait_until(lambda: everywhere(served, "/v1/placements/home", key, 200), "both processes to know the shop")
 
 
 def test_keys_are_printed_alone_and_once(served: Served, key: str) -> None:
@@ -89,7 +90,10 @@ def test_keys_are_printed_alone_and_once(served: Served, key: str) -> None:
         made[role] = done.stdout.strip()
     listed = served.cli("keys", "list").stdout
     for role in ROLES:
-        wait_until(partial(everywhere, served, "/v1/offers", made[role], 200))
+        wait_until(
+            partial(everywhere, served, "/v1/offers", made[role], 200),
+            f"both processes to know the key of {role}",
+        )
         assert re.search(rf"^[0-9a-f]+ +{role} +the {role}s$", listed, re.MULTILINE)
         assert made[role][-20:] not in listed
         assert made[role] not in served.printed()
@@ -97,11 +101,11 @@ def test_keys_are_printed_alone_and_once(served: Served, key: str) -> None:
 
 def test_a_revoked_key_is_refused_by_all_processes(served: Served, key: str) -> None:
     made = served.make_key("ops")
-    wait_until(lambda: everywhere(served, "/v1/offers", made, 200))
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 200), "both processes to know the key")
     listed = served.cli("keys", "list").stdout.splitlines()
     key_id = next(line.split()[0] for line in listed if line.split() == [line.split()[0], "ops", "ops"])
     assert served.cli("keys", "revoke", key_id).returncode == 0
-    wait_until(lambda: everywhere(served, "/v1/offers", made, 401))
+    wait_until(lambda: everywhere(served, "/v1/offers", made, 401), "both processes to refuse the key")
     assert everywhere(served, "/v1/offers", key, 200)
     again = served.cli("keys", "revoke", key_id)
     assert again.returncode == 1
@@ -125,7 +129,10 @@ def test_metrics_add_up_over_all_processes(served: Served, key: str) -> None:
         assert metric(served, "nextbest_decisions_total", placement="home") == before + 40
         assert metric(served, "nextbest_requests_total", route="/v1/decisions", status="404") == failed + 10
     assert metric(served, "nextbest_request_seconds_count", route="/v1/decisions") >= 50
-    wait_until(lambda: metric(served, "nextbest_archived_total", type="decided") == archived + 40)
+    wait_until(
+        lambda: metric(served, "nextbest_archived_total", type="decided") == archived + 40,
+        "all decisions to be archived",
+    )
     processes = {path.stem.rpartition("_")[2] for path in served.metrics.glob("counter_*.db")}
     assert len(processes) >= 3  # two of the API and the worker
 

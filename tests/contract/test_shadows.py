@@ -11,8 +11,9 @@ from sqlalchemy import text
 from app.worker import shadow_runs as shadows
 from bandits.policy import PolicySpec
 from decisioning.policies.store import PolicyStore
-from tests.contract.canaries import BadPolicy, deploy, place, raises
-from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
+from tests.support.canaries import BadPolicy, deploy, place, raises
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -226,7 +227,7 @@ async def apprenticed(shop: Nextbest) -> None:
     async def followed() -> bool:
         return api.state.replica.epoch("novice@1") is not None
 
-    await eventually(followed)
+    await eventually(followed, "the instance to follow the policy")
 
 
 async def come_by_region(
@@ -277,7 +278,7 @@ async def test_an_apprentice_learns_to_do_what_the_caller_does(shop: Nextbest) -
     async def caught_up() -> bool:
         return api.state.replica.epoch("novice@1") == epoch
 
-    await eventually(caught_up)
+    await eventually(caught_up, "the instance to follow what was learned")
     own = await come(500, 40, taught=False)
     assert {answer["policy"]["name"] for _, answer in own} == {"novice"}
     same = [answer["offers"][0]["offer_id"] == BY_REGION[region] for region, answer in own]
@@ -337,7 +338,7 @@ async def test_what_is_old_is_forgotten(shop: Nextbest) -> None:
     async def gone() -> bool:
         return [row.rank for row in await rows(shop, "old")] == [2, 2, 2]
 
-    await eventually(gone)
+    await eventually(gone, "the old choices to be gone")
 
 
 async def test_there_is_no_comparison_of_nothing(shop: Nextbest) -> None:

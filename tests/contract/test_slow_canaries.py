@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from decisioning.evaluation.replay_service import replay
-from tests.contract.canaries import (
+from tests.support.api import Nextbest
+from tests.support.canaries import (
     Crowd,
     add_bad_policy,
     counted,
@@ -19,7 +20,6 @@ from tests.contract.canaries import (
     place,
     trail,
 )
-from tests.contract.support import Nextbest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

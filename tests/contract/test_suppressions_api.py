@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from app.keys import Role
-from tests.contract.support import Instance, Nextbest, decide, problem_of
+from tests.support.api import Instance, Nextbest, decide, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -21,7 +21,8 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log import store_archive as archive
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
-from tests.contract.support import BUCKETS, CSV, Nextbest, decide, eventually, tell
+from tests.support.api import BUCKETS, CSV, Nextbest, decide, tell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -142,7 +143,7 @@ async def test_facts_are_learned_from_as_they_were_logged(shop: Nextbest) -> Non
     async def followed() -> bool:
         return state.replica.epoch("model@1") is not None
 
-    await eventually(followed)
+    await eventually(followed, "the instance to follow the policy")
     stage = {"policy": "model@1", "stage": "champion", "force": True}
     await shop.api.ok("POST", "/v1/placements/modelled/policies", json=stage)
     await visits(range(12))
@@ -173,7 +174,7 @@ async def test_what_the_caller_chose_survives_the_archive(shop: Nextbest) -> Non
     async def followed() -> bool:
         return state.replica.epoch("pupil@1") is not None
 
-    await eventually(followed)
+    await eventually(followed, "the instance to follow the policy")
     body = {"policy": "pupil@1", "stage": "champion", "force": True}
     await shop.api.ok("POST", "/v1/placements/workshop/policies", json=body)
     past = "customer_id,offer_id,decided_at,outcome\nh1,gold,2020-01-01T10:30:00Z,accepted\n"
@@ -382,5 +383,5 @@ async def test_every_process_follows_a_new_policy(shop: Nextbest) -> None:
             async def followed(state: Any = state) -> bool:
                 return key in state.roster and state.replica.epoch(key) is not None
 
-            await eventually(followed)
+            await eventually(followed, "the instance to follow the policy")
     assert (await shop.api.call("GET", "/readyz", role=None)).status_code == 200

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded import EmbeddedServers
-from tests.e2e.support import Installation, hardy_servers, installed
+from tests.support.installation import Installation, hardy_servers, installed
 
 
 @pytest.fixture(scope="module")

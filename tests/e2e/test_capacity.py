@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from decisioning.model.entities import Capacity
 from storage.errors import RedisUnavailable
 from storage.postgres import make_engine
 from storage.redis import make_redis
-from tests.e2e.capacity_world import (
+from tests.support.capacity_world import (
     KEYS,
     LIMITED,
     VISIT,
@@ -36,6 +36,8 @@ from tests.e2e.capacity_world import (
     stop_process,
     worker,
 )
+from tests.support.installation import START_S
+from tests.support.waiting import DEADLINE_S, Deadline, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_MS = 600
@@ -64,7 +66,7 @@ class World:
     async def publish(self, changed: Catalogue) -> None:
         """Put a catalogue in force, and wait until its pools are open."""
         self.shop.catalogue = changed
-        await until(self._is_open)
+        await eventually(self._is_open, "the pools to be open")
 
     async def _is_open(self) -> bool:
         now_ms = self.shop.clock_ms()
@@ -95,22 +97,16 @@ async def world(postgres_url: str, redis_url: str) -> AsyncIterator[World]:
     await engine.dispose()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait for a condition, longer than it can reasonably take."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # it is another process that changes
-            await asyncio.sleep(0.02)
-
-
 async def spend_all(processes: list[Process], expected: int) -> int:
     """Ask in turn until so many units are spent, and then a while longer; how many were spent."""
     spent = extra = 0
-    async with asyncio.timeout(30):
-        while spent < expected or extra < 10:
-            for process in processes:
-                spent += await process.spend(1)
-            extra += spent >= expected
-            await asyncio.sleep(0.002)
+    deadline = Deadline(f"{expected} units to be spent", progress=lambda: spent)
+    while spent < expected or extra < 10:
+        deadline.check(spent)
+        for process in processes:
+            spent += await process.spend(1)
+        extra += spent >= expected
+        await asyncio.sleep(0.002)
     return spent
 
 
@@ -119,7 +115,7 @@ async def test_processes_share_a_cap_to_the_last_unit(world: World) -> None:
     assert await spend_all([first, second], 40) == 40
     assert not has(await first.decide(), LIMITED)
     assert has(await first.decide(), VISIT)
-    await until(lambda: _equal(world.used(), 40))
+    await eventually(lambda: _equal(world.used(), 40), "40 units in the archived log")
 
 
 async def test_what_is_not_needed_comes_back_from_idle_and_closed_processes(world: World) -> None:
@@ -147,14 +143,14 @@ async def test_a_write_that_comes_after_its_lease_is_not_done(world: World) -> N
     process = await world.process()
     spent = await process.spend(4)
     lease = process.units._current["calls"]
-    await until(lambda: _at_least(_value(lease.free), 1))
+    await eventually(lambda: _at_least(_value(lease.free), 1), "a lease with free units")
     lease.ends_ms = world.shop.clock_ms() - 10
     spent += await process.spend(1)
     assert process.units._current["calls"] is not lease
     assert lease.open == 0
     spent += await spend_all([process], 40 - spent)
     assert spent == 40  # the units of the lapsed lease came back, apart from the used ones
-    await until(lambda: _equal(world.used(), 40))
+    await eventually(lambda: _equal(world.used(), 40), "40 units in the archived log")
 
 
 async def test_withdrawn_decisions_give_their_units_back(world: World) -> None:
@@ -167,7 +163,7 @@ async def test_withdrawn_decisions_give_their_units_back(world: World) -> None:
         now_ms = world.shop.clock_ms()
         await process.log.withdraw(name, answer["decision_id"], int(waiting["d"]), now_ms)
     assert await spend_all([process], 40) == 40
-    await until(lambda: _equal(world.used(), 45))
+    await eventually(lambda: _equal(world.used(), 45), "45 units in the archived log")
 
 
 async def test_units_of_what_was_never_presented_come_back(world: World) -> None:
@@ -183,7 +179,7 @@ async def test_units_of_what_was_never_presented_come_back(world: World) -> None
     assert await spend_all([process], 30 + len(due)) == 30 + len(due)
     bucket, confirmed = due[0]
     await process.log.feedback(bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms, SKEW_MS)
-    await until(partial(_released, world, len(due) - 1))
+    await eventually(partial(_released, world, len(due) - 1), "the released units to be booked")
 
 
 async def test_a_dry_run_and_an_answer_without_log_take_nothing(world: World) -> None:
@@ -227,7 +223,7 @@ async def test_a_new_period_has_all_units_again(world: World) -> None:
     assert await spend_all([process], 5) == 5
     world.shop.skew_ms = period_at(daily, world.shop.clock_ms()).ends_ms - world.shop.clock_ms()
     assert await spend_all([process], 5) == 5
-    await until(lambda: _equal(world.used(daily), 5))
+    await eventually(lambda: _equal(world.used(daily), 5), "5 units in the archived log")
     [usage] = await process.units.usage(world.shop.clock_ms())
     assert (usage.capacity.max, usage.used + usage.leased + usage.remaining) == (5, 5)
 
@@ -235,7 +231,7 @@ async def test_a_new_period_has_all_units_again(world: World) -> None:
 async def test_a_lost_pool_is_restored_from_the_log(world: World) -> None:
     process = await world.process()
     assert await process.spend(15) == 15
-    await until(lambda: _equal(world.used(), 15))
+    await eventually(lambda: _equal(world.used(), 15), "15 units in the archived log")
     redis = make_redis(world.urls[1])
     positions = {f"nb:{{b{b}}}:log": await redis.xinfo_stream(KEYS.log(b)) for b in range(4)}
     await redis.flushall()
@@ -245,7 +241,7 @@ async def test_a_lost_pool_is_restored_from_the_log(world: World) -> None:
         await redis.xdel(key, last)
     await redis.aclose()
     assert await spend_all([process], 25) == 25
-    await until(lambda: _equal(world.used(), 40))
+    await eventually(lambda: _equal(world.used(), 40), "40 units in the archived log")
 
 
 async def test_nothing_is_asked_of_a_view_without_capacity(world: World) -> None:
@@ -261,7 +257,7 @@ async def test_nothing_is_asked_of_a_view_without_capacity(world: World) -> None
 async def test_usage_needs_redis(world: World) -> None:
     process = await world.process()
     await process.spend(3)
-    await until(lambda: _used(process, world, 3))
+    await eventually(lambda: _used(process, world, 3), "three units in the report")
     await process.pipe.stop()
     with pytest.raises(RedisUnavailable):
         await process.units.usage(world.shop.clock_ms())
@@ -276,9 +272,11 @@ async def test_real_processes_that_are_killed_never_exceed_the_cap(world: World,
         """One more process, connected, and waiting to be told to begin."""
         file = tmp_path / str(len(children))
         arguments = [*world.urls, str(maximum), str(LEASE_MS), "0.02", str(file)]
-        command = [sys.executable, "-m", "tests.e2e.capacity_world", *arguments]
+        command = [sys.executable, "-m", "tests.support.capacity_world", *arguments]
         children.append(_spawn(command))
-        await until(lambda: asyncio.to_thread(file.exists))
+        await eventually(
+            lambda: asyncio.to_thread(file.exists), f"process {len(children)} to be ready", timeout_s=START_S
+        )
 
     try:
         for _ in range(4):
@@ -286,14 +284,16 @@ async def test_real_processes_that_are_killed_never_exceed_the_cap(world: World,
         for child in children[:3]:
             _begin(child)
         for number, share in ((0, 0.1), (1, 0.4)):
-            await until(partial(_reached, world, share * maximum))
+            await eventually(
+                partial(_reached, world, share * maximum), f"{share:.0%} of the units to be used"
+            )
             os.kill(children[number].pid, signal.SIGKILL)
         _begin(children[3])
-        await until(partial(_reached, world, maximum))
+        await eventually(partial(_reached, world, maximum), "all units to be used")
         await asyncio.sleep(2 * LEASE_MS / 1000)  # demand lasts
     finally:
         for child in children:
-            child.communicate()
+            child.communicate(timeout=DEADLINE_S)
     delivered = [len((tmp_path / str(n)).read_text().splitlines()) for n in range(len(children))]
     assert await world.used() == maximum
     assert 0.97 * maximum <= sum(delivered) <= maximum

@@ -11,9 +11,10 @@ from app.state import clock_ms
 from decisioning.decide.service import DecisionRequest
 from decisioning.log.feedback_service import Feedback
 from decisioning.log.store_redis import GRACE_MS
-from tests.e2e.inprocess import decision_service, feedback_service, state_of
-from tests.e2e.support import Installation, place, publish, soon
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, stores
+from tests.support.inprocess import decision_service, feedback_service, state_of
+from tests.support.installation import Installation, place, publish
+from tests.support.truth import Stores, check_arms, check_roll_ups, stores
+from tests.support.waiting import eventually
 
 HOUR_MS = 3_600_000
 OFFSETS_MS = (-48 * HOUR_MS, -HOUR_MS, 0, HOUR_MS, 48 * HOUR_MS)
@@ -68,9 +69,9 @@ async def test_clocks_that_differ_lose_nothing_and_count_nothing_twice(prepared:
                 assert await again.record(Feedback(*name)) == "duplicate"
                 told.add(name)
         assert set(statuses) == {"recorded", "late"}
-        await soon(found.caught_up)
-        await soon(lambda: nothing_due(found))
-        await soon(found.caught_up)
+        await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
+        await eventually(lambda: nothing_due(found), "all windows to be closed")
+        await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         rows = await found.rows("SELECT * FROM outcomes")
         assert {(r.decision_id, r.offer_id, r.outcome) for r in rows if r.outcome != "expired"} == told
         learned = Counter((r.decision_id, r.offer_id) for r in rows if r.reward is not None)
@@ -113,7 +114,7 @@ async def test_expirers_with_any_clock_close_once_and_feedback_races_with_them(
         closed = await asyncio.gather(*(expire(ahead_ms) for _ in range(4)))
         await telling
         assert sum(closed) == len(due) >= len(decisions)
-        await soon(found.caught_up)
+        await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         names = {decision["decision_id"] for decision in decisions}
         rows = [row for row in await found.rows("SELECT * FROM outcomes") if row.decision_id in names]
         learned = Counter((row.decision_id, row.offer_id) for row in rows if row.reward is not None)

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from decisioning.contact.history import Contact
-from tests import contact_world as world
+from tests.support import contact_world as world
+from tests.support.waiting import MAX_WAIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 2
@@ -23,12 +24,12 @@ def most_in_a_window(contacts: list[Contact], window_s: int) -> int:
 
 def test_invariant_3_no_interleaving_exceeds_a_contact_policy(redis_url: str) -> None:
     started_ms = str(time.time_ns() // 1_000_000)
-    command = [sys.executable, "-m", "tests.contact_hammer", redis_url]
+    command = [sys.executable, "-m", "tests.support.contact_hammer", redis_url]
     hammers = [
         subprocess.Popen([*command, f"hammer{n}", str(CUSTOMERS), str(ROUNDS), started_ms], cwd=ROOT)
         for n in range(PROCESSES)
     ]
-    assert [hammer.wait(timeout=120) for hammer in hammers] == [0] * PROCESSES
+    assert [hammer.wait(timeout=MAX_WAIT_S) for hammer in hammers] == [0] * PROCESSES
 
     async def read() -> dict[str, list[Contact]]:
         found = {}

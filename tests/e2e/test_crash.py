@@ -12,9 +12,9 @@ from app.embedded import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster
-from tests.e2e.load import Load
-from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, look
+from tests.support.installation import Api, Installation, everywhere, place, publish
+from tests.support.load import Load
+from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
 
 # What is killed when, and what is told; how processes interleave differs from run to run all the same.
 SEED = int(os.environ.get("CRASH_SEED", "20240229"))
@@ -94,7 +94,7 @@ def test_crashes_lose_nothing_and_count_nothing_twice(
     asyncio.run(run())
     for api in apis:
         api.wait()
-    eventually(lambda: look(own_installation, Stores.caught_up), 60, lambda: chaos.worker.printed()[-4000:])
+    wait_caught_up(own_installation, explain=lambda: chaos.worker.printed()[-4000:])
 
     assert load.told == load.sent
     assert len(load.told) >= FEEDBACKS

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +16,7 @@ from app.embedded import EmbeddedServers
 from app.server_urls import ServerUrls
 from demo.client import DemoError
 from demo.service import create_key, require_empty
+from tests.support.waiting import MAX_WAIT_S, wait_until
 
 COMMAND = (sys.executable, "-m", "app.cli", "demo")
 
@@ -39,7 +39,11 @@ def left_over(data_dir: Path) -> list[str]:
 
 def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "--seconds", "4"], env=environment(tmp_path), capture_output=True, text=True, timeout=240
+        [*COMMAND, "--seconds", "4"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=MAX_WAIT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "demo-report.json").read_text())
@@ -80,11 +84,14 @@ def test_interrupting_the_set_up_leaves_nothing_behind(tmp_path: Path) -> None:
         process = subprocess.Popen(
             COMMAND, env=environment(tmp_path), stdout=output, stderr=output, start_new_session=True
         )
-        deadline = time.monotonic() + 120
-        while "start PostgreSQL" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(
+            lambda: "start PostgreSQL" in log.read_text(), "the set-up", timeout_s=120, explain=log.read_text
+        )
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 130, log.read_text()
+        wait_until(
+            lambda: process.poll() is not None, "the demo to end", timeout_s=120, explain=log.read_text
+        )
+        assert process.returncode == 130, log.read_text()
     assert "Traceback" not in log.read_text()
     assert left_over(tmp_path) == []
 

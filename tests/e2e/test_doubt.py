@@ -17,10 +17,11 @@ from decisioning.decide.service import DecisionRequest, DecisionService
 from decisioning.policies.roster import Roster
 from storage.errors import RedisUnavailable
 from storage.redis_pipe import Pipe
-from tests.e2e.inprocess import decision_service, state_of
-from tests.e2e.outages import pid_of
-from tests.e2e.support import Installation, place, publish, soon
-from tests.e2e.truth import check_roll_ups, stores
+from tests.support.inprocess import decision_service, state_of
+from tests.support.installation import Installation, place, publish
+from tests.support.outages import pid_of
+from tests.support.truth import check_roll_ups, stores
+from tests.support.waiting import eventually
 
 
 class SilentAtWriting:
@@ -66,8 +67,9 @@ async def test_a_decision_in_doubt_is_taken_back(
         async def withdrawn() -> bool:
             return len(await found.rows("SELECT 1 FROM outcomes WHERE outcome = 'withdrawn'")) == 2
 
-        await soon(withdrawn)  # both offers of the one decision that Redis had been sent
-        await soon(found.caught_up)
+        # Both offers of the one decision that Redis had been sent.
+        await eventually(withdrawn, "the decision to be withdrawn")
+        await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         assert await found.redis.zcard(found.keys.contact("customer")) == 0
         assert [name async for name in found.redis.scan_iter("nb:*:decision:*")] == []
         arms = await found.arms.load("thompson@1")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.installation import Api, Installation, everywhere, place, publish
+from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta", "gamma")
 RETRIES = 4
@@ -99,12 +100,12 @@ def check_all(world: World, told: dict[tuple[str, str, str], float], closed: int
 
 
 STEPS = [
-    ("decisioning.stores.streams:ArmStore.fold", "before"),
-    ("decisioning.stores.streams:ArmStore.fold", "after"),
+    ("decisioning.learning.store_arms:ArmStore.fold", "before"),
+    ("decisioning.learning.store_arms:ArmStore.fold", "after"),
     ("decisioning.log.store_archive:Archiver.write", "after"),
-    ("decisioning.stores.streams:LogReader.trim", "before"),
+    ("decisioning.log.store_stream:LogReader.trim", "before"),
     ("decisioning.log.store_archive:Archiver.write_folds", "after"),
-    ("decisioning.stores.streams:LogReader.expire", "after"),
+    ("decisioning.log.store_stream:LogReader.expire", "after"),
 ]
 
 
@@ -123,7 +124,7 @@ def test_invariant_2_effects_are_exactly_once(world: World) -> None:
         rows = await found.rows("SELECT count(*) AS n FROM outcomes WHERE outcome = 'expired'")
         return bool(rows[0].n >= silent)
 
-    eventually(lambda: look(world.installation, closed), explain=worker.printed)
+    wait_until(lambda: look(world.installation, closed), "all windows to be closed", explain=worker.printed)
     check_all(world, told, silent)
     worker.stop()
 

@@ -13,8 +13,8 @@ from bandits.policy import Observation
 from bandits.state import ArmTable, fold
 from decisioning.learning.store_arms import GENERATION
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, eventually, place, publish
-from tests.e2e.truth import (
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.truth import (
     POLICY,
     Stores,
     check_arms,
@@ -23,6 +23,7 @@ from tests.e2e.truth import (
     look,
     wait_caught_up,
 )
+from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 CUSTOMERS = [f"customer-{number}" for number in range(24)]
@@ -115,7 +116,7 @@ def test_invariant_1_arms_are_a_fold_of_the_log(world: World) -> None:
         arms = look(world.installation, lambda s: s.arms.load(POLICY))
         return arms is not None and arms.fields == expected
 
-    eventually(learned)
+    wait_until(learned, "the arms that the client expects")
     wait_caught_up(world.installation)
     assert len(unheard) == 10  # an explicit one teaches nothing
     before = look(world.installation, check_arms)
@@ -124,7 +125,7 @@ def test_invariant_1_arms_are_a_fold_of_the_log(world: World) -> None:
         await found.redis.delete(found.keys.arms(POLICY), found.keys.changes(POLICY))
 
     look(world.installation, throw_away)
-    eventually(learned)
+    wait_until(learned, "the arms that the client expects")
     after = look(world.installation, check_arms)
     assert after.epoch // GENERATION > before.epoch // GENERATION
 

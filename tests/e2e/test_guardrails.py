@@ -7,7 +7,8 @@ from typing import Any
 from app.state import clock_ms
 from decisioning.catalog.store import CatalogueStore
 from storage.postgres import make_engine
-from tests.e2e.support import Api, Installation, eventually, place, publish
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.waiting import wait_until
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 
@@ -52,10 +53,13 @@ def test_a_bad_canary_is_rolled_back_by_itself(installation: Installation) -> No
             assert status == "recorded"
         return len(trail(api)) > 1
 
-    eventually(rolled_back, within_s=60)
+    wait_until(rolled_back, "the canary to be rolled back", timeout_s=180)
     newest, first = trail(api)
     assert (newest["author"], first["author"]) == ("guardrails", "tests")
     assert "worse than the champion" in newest["reason"]
-    eventually(lambda: api.decide(f"after-{random.random()}")["policy"]["name"] == "thompson")
+    wait_until(
+        lambda: api.decide(f"after-{random.random()}")["policy"]["name"] == "thompson",
+        "the champion to decide",
+    )
     assert {api.decide(f"late-{n}")["policy"]["name"] for n in range(20)} == {"thompson"}
     assert len(trail(api)) == 2

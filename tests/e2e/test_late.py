@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Api, Installation, eventually, place, publish
-from tests.e2e.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_caught_up
+from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta")
 
@@ -47,7 +48,7 @@ def outcomes_of(installation: Installation, decision: Any) -> list[Any]:
 def closed(api: Api, installation: Installation, placement: str = "short") -> Any:
     """A decision whose window is over and which has been closed."""
     decision = api.decide("customer", placement)
-    eventually(lambda: len(outcomes_of(installation, decision)) == len(OFFERS))
+    wait_until(lambda: len(outcomes_of(installation, decision)) == len(OFFERS), "the window to be closed")
     return decision
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Api, Installation, everywhere, place, publish
-from tests.e2e.truth import Stores, look, wait_caught_up
+from tests.support.installation import Api, Installation, everywhere, place, publish
+from tests.support.truth import Stores, look, wait_caught_up
 
 PROCESSES = 3
 LIMITS = {"once": 1, "thrice": 3}

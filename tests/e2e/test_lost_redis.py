@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,8 +13,17 @@ from app.embedded import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, Process, eventually, hardy_servers, installed, place, publish
-from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
+from tests.support.installation import (
+    Api,
+    Installation,
+    Process,
+    hardy_servers,
+    installed,
+    place,
+    publish,
+)
+from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, execute, look, wait_caught_up
+from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta", "gamma")
 
@@ -61,7 +71,8 @@ class World:
     def tell_again(self) -> None:
         """Whatever was told is known, if not at once."""
         for name, value in self.told.items():
-            assert eventually(lambda name=name, value=value: self._status(name, value)) == "duplicate"  # type: ignore[misc]
+            status = wait_until(partial(self._status, name, value), f"{name} to be taken again")
+            assert status == "duplicate"
 
     def _status(self, name: tuple[str, str, str], value: float) -> str | None:
         body = dict(zip(("decision_id", "offer_id", "outcome"), name, strict=True)) | {"value": value}
@@ -145,9 +156,13 @@ async def whole(found: Stores) -> bool:
 def check_restored(world: World) -> None:
     """Nothing that was acknowledged is gone: neither outcomes, nor limits, nor decisions, nor what own ids name."""
     assert world.contacts("rare") == 0  # not even before it is known how often it was given
-    eventually(lambda: look(world.installation, whole))
+    wait_until(
+        lambda: look(world.installation, whole), "the rebuild to be complete", explain=world.worker.printed
+    )
     assert world.contacts("rare") == 0
-    assert eventually(lambda: not world.api.decide("insistent", "limited")["degraded"])
+    wait_until(
+        lambda: not world.api.decide("insistent", "limited")["degraded"], "decisions that are not degraded"
+    )
     world.tell_again()
     own = world.open[0]
     assert world.api.decide("c-whoever-asked-it", decision_id="nb-own-x")["decision_id"] == "nb-own-x"
@@ -177,10 +192,10 @@ def test_an_emptied_redis_is_rebuilt_by_the_command(world: World) -> None:
 def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
     world.worker.kill()
     for step, when in (
-        ("decisioning.stores.streams:LogReader.resume", "after"),
+        ("decisioning.log.store_stream:LogReader.resume", "after"),
         ("decisioning.recovery.store_restore:DecisionRestorer.restore", "before"),
         ("decisioning.recovery.store_restore:DecisionRestorer.restore", "after"),
-        ("decisioning.stores.streams:ArmStore.reset", "after"),
+        ("decisioning.learning.store_arms:ArmStore.reset", "after"),
     ):
         look(world.installation, flush)
         world.installation.work_until(step, when)
@@ -206,7 +221,7 @@ def test_a_redis_that_forgot_the_end_of_its_log(world: World, folds_lost: bool) 
     with log.open("r+b") as file:
         file.truncate(kept)
     world.servers.start_redis()
-    eventually(lambda: _answers(world.api))
+    wait_until(lambda: _answers(world.api), "decisions that are not degraded")
     statuses = {world.api.feedback(*name, value=world.told[name]) for name in forgotten}
     assert statuses == {"recorded"}  # Redis cannot know better
     world.worker = world.installation.work()

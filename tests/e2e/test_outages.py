@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from app.embedded import EmbeddedServers
-from tests.e2e.outages import How, postgres_down, redis_down
-from tests.e2e.support import Api, Installation, eventually, hardy_servers, installed, place, publish
-from tests.e2e.truth import Stores, check_arms, look, wait_caught_up
+from tests.support.installation import Api, Installation, hardy_servers, installed, place, publish
+from tests.support.outages import How, postgres_down, redis_down
+from tests.support.truth import Stores, check_arms, look, wait_caught_up
+from tests.support.waiting import wait_until
 
 AGREED = {"consents": {"marketing": ["web"]}}
 BOTH: tuple[How, ...] = ("gone", "silent")
@@ -72,8 +73,8 @@ def well_again(world: World) -> Iterator[None]:
     """Before and after each test all is well, and the cached customer is in the cache."""
     world.api.wait()
     look(world.installation, forget_profile)  # what marks a change of it as well
-    assert eventually(lambda: world.ask("cached")[1]["degraded"] == [])
-    assert eventually(lambda: look(world.installation, cached_profile))
+    wait_until(lambda: world.ask("cached")[1]["degraded"] == [], "decisions that are not degraded")
+    wait_until(lambda: look(world.installation, cached_profile), "the profile to be cached")
     assert world.ask("cached")[0] == {"open", "private", "limited"}
     yield
     world.api.wait()
@@ -165,10 +166,10 @@ def test_invariant_4_after_the_deadline(world: World) -> None:
 def test_invariant_4_a_process_started_without_redis_answers(world: World) -> None:
     with redis_down(world.servers, "gone"):
         late = world.installation.serve().wait("/livez")
-        answer = eventually(lambda: late.decide("cached"))
+        answer = wait_until(lambda: late.decide("cached"), "an answer without Redis")
         assert world.offers(answer) == {"open", "private"}
         assert "arms_unavailable" in answer["degraded"]
         assert answer["policy"]["name"] == "propensity"
     late.wait()
-    assert eventually(lambda: late.decide("cached")["degraded"] == [])
+    wait_until(lambda: late.decide("cached")["degraded"] == [], "decisions that are not degraded")
     late.process.kill()

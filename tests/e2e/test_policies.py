@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from decisioning.evaluation.replay_service import Replayed, replay
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
-from tests.e2e.support import START_S, Api, Installation, eventually, everywhere, place, publish
-from tests.e2e.truth import POLICY, Stores, look, wait_caught_up
+from tests.support.installation import START_S, Api, Installation, everywhere, place, publish
+from tests.support.truth import POLICY, Stores, look, wait_caught_up
+from tests.support.waiting import MAX_WAIT_S, wait_until, within
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 SWAPS = 24
@@ -50,12 +52,16 @@ def state_of(api: Api, key: str) -> Any:
     return api.ok("GET", f"/v1/policies/{key.replace('@', '/')}")["state"]
 
 
+def is_live(api: Api, key: str) -> bool:
+    return bool(state_of(api, key) == "live")
+
+
 @pytest.mark.parametrize(
     ("name", "step", "when"),
     [
         ("begun", "decisioning.policies.store:PolicyStore.begin", "after"),
-        ("folded", "decisioning.learning.fold.store_warm_start:WarmStarter._put", "before"),
-        ("in-place", "decisioning.stores.streams:ArmStore.reset", "after"),
+        ("folded", "decisioning.learning.store_warm_start:WarmStarter._put", "before"),
+        ("in-place", "decisioning.learning.store_arms:ArmStore.reset", "after"),
     ],
 )
 def test_a_worker_that_is_killed_leaves_nothing_half_warm(
@@ -65,7 +71,7 @@ def test_a_worker_that_is_killed_leaves_nothing_half_warm(
     installation.work_until(step, when)
     assert state_of(apis[0], key) == "folding"
     worker = installation.work()
-    eventually(lambda: state_of(apis[0], key) == "live", START_S)
+    wait_until(partial(is_live, apis[0], key), f"{key} to be live", timeout_s=START_S)
     answer = apis[1].decide("late")
     apis[1].feedback(answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
 
@@ -75,7 +81,7 @@ def test_a_worker_that_is_killed_leaves_nothing_half_warm(
         assert arms is not None
         return arms.fields == expected.fields
 
-    eventually(lambda: look(installation, equal), START_S)
+    wait_until(lambda: look(installation, equal), "both policies to have learned the same", timeout_s=START_S)
     worker.stop()
 
 
@@ -85,7 +91,7 @@ def test_a_swap_under_load_loses_no_request_and_mixes_nothing(
     installation.work()
     keys = [register(apis[0], name) for name in ("left", "right")]
     for key in keys:
-        eventually(lambda key=key: state_of(apis[0], key) == "live", START_S)  # type: ignore[misc]
+        wait_until(partial(is_live, apis[0], key), f"{key} to be live", timeout_s=START_S)
     answers = asyncio.run(hammer(apis, keys))
     counts = Counter(answer["policy"]["name"] for answer in answers)
     assert set(counts) == {"thompson", "left", "right"}
@@ -104,7 +110,8 @@ def test_a_swap_under_load_loses_no_request_and_mixes_nothing(
             return look(installation, again)
         return []
 
-    for answer, made in zip(sample, eventually(replayed, START_S), strict=True):
+    made_again = wait_until(replayed, "the folds of all policies to be archived", timeout_s=START_S)
+    for answer, made in zip(sample, made_again, strict=True):
         assert made.identical
         assert made.policy == "{name}@{version}".format(**answer["policy"])
 
@@ -141,9 +148,12 @@ async def hammer(apis: tuple[Api, Api], keys: list[str]) -> list[Any]:
                     await answered.acquire()
         done.set()
 
-    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
-        for index, api in enumerate(apis):
-            for number in range(2):
-                group.create_task(ask(api, f"c{index}{number}"))
-        group.create_task(swap())
+    async def run_all() -> None:
+        async with asyncio.TaskGroup() as group:
+            for index, api in enumerate(apis):
+                for number in range(2):
+                    group.create_task(ask(api, f"c{index}{number}"))
+            group.create_task(swap())
+
+    await within(run_all(), f"{SWAPS} swaps under load", MAX_WAIT_S)
     return answers

@@ -9,9 +9,10 @@ import pytest
 from app.state import ApiState
 from decisioning.decide.service import DecisionRequest
 from decisioning.log.store_redis import ReadReply
-from tests.e2e.inprocess import decision_service, state_of
-from tests.e2e.support import Api, Installation, place, publish, soon
-from tests.e2e.truth import Stores, look, stores, wait_caught_up
+from tests.support.inprocess import decision_service, state_of
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.truth import Stores, look, stores, wait_caught_up
+from tests.support.waiting import eventually
 
 DRAWS = 1500
 LEFT = {"plain", "better", "agreed", "rich"}
@@ -120,7 +121,7 @@ async def test_invariant_5_an_offer_that_drops_out_while_reserving_leaves_no_tra
     async with state_of(installation) as state, stores(installation) as found:
         service = decision_service(state, decision_log=Outdated(state), entropy=lambda: bytes(15) + b"!")
         answer = await service.decide(DecisionRequest("customer", "web", {}))
-        await soon(found.caught_up)
+        await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         assert await logged_candidates(found, answer["decision_id"]) == LEFT
         again = decision_service(state, entropy=lambda: bytes(15) + b"!")
         dry = await again.decide(DecisionRequest("customer", "web", {}, dry_run=True))

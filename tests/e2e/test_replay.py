@@ -3,7 +3,6 @@
 import json
 import math
 import random
-import time
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ import pytest
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import Replayed, replay
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Api, Installation, everywhere, place, publish
-from tests.e2e.truth import Stores, execute, look, wait_caught_up
+from tests.support.installation import Api, Installation, everywhere, place, publish
+from tests.support.truth import Stores, execute, look, wait_caught_up
+from tests.support.waiting import Deadline
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 FRESH_S = 2.0
@@ -107,7 +107,7 @@ def test_invariant_7_an_outcome_shapes_the_next_decision_of_every_process(apis: 
             offer_id = decision["offers"][0]["offer_id"]
             before = propensities(other)[offer_id]
             assert teller.feedback(decision["decision_id"], offer_id, outcome) == "recorded"
-            deadline = time.monotonic() + FRESH_S
+            fresh = Deadline("the other process to follow", timeout_s=FRESH_S)
             while (after := propensities(other)[offer_id]) == before:
-                assert time.monotonic() < deadline
+                fresh.check(after)
             assert (after > before) == (outcome == "accepted")

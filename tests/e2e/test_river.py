@@ -22,8 +22,9 @@ from decisioning.model.position import START, order
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
-from tests.e2e.support import Api, Installation, eventually, place, publish, soon
-from tests.e2e.truth import Stores, look, stores
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.truth import Stores, look, stores, wait_caught_up
+from tests.support.waiting import Deadline, eventually, wait_until, within
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 FEATURES = (
@@ -34,7 +35,7 @@ SPEC = PolicySpec(
     "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.2}, FEATURES
 )
 LATE = PolicySpec("late", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}, FEATURES)
-REPLACE = "decisioning.learning.fold.store_models:ModelStore.replace"
+REPLACE = "decisioning.learning.store_models:ModelStore.replace"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def api(installation: Installation) -> Api:
         api.ok("PUT", f"/v1/customers/c{number}", {"attributes": {"age": 20 + 3 * number}})
     register(installation, SPEC)
     deploy(installation, SPEC.key)
-    eventually(lambda: scored_by(api, "c1") == SPEC.key, 30, worker.printed)
+    wait_until(lambda: scored_by(api, "c1") == SPEC.key, f"{SPEC.key} to decide", explain=worker.printed)
     worker.stop()
     return api
 
@@ -105,7 +106,7 @@ async def check_model(found: Stores, spec: PolicySpec) -> int:
 
 
 def wait_and_check(installation: Installation, spec: PolicySpec = SPEC) -> int:
-    eventually(lambda: run(installation, lambda found: found.caught_up(spec.key)), 30)
+    wait_caught_up(installation, spec.key)
     return int(run(installation, lambda found: check_model(found, spec)))
 
 
@@ -121,9 +122,9 @@ def test_it_learns_live_decides_and_is_replayed(api: Api, installation: Installa
     async def warm(found: Stores) -> bool:
         return (await PolicyStore(found.engine).get(LATE.key)).state == "live"
 
-    eventually(lambda: run(installation, warm), 30)
+    wait_until(lambda: run(installation, warm), f"{LATE.key} to be live")
     deploy(installation, LATE.key)
-    eventually(lambda: scored_by(api, "c1") == LATE.key, 30)
+    wait_until(lambda: scored_by(api, "c1") == LATE.key, f"{LATE.key} to decide")
     for seed in range(7, 12):
         made += use(api, 12, seed)
         wait_and_check(installation)
@@ -143,7 +144,7 @@ def test_it_learns_live_decides_and_is_replayed(api: Api, installation: Installa
     assert worker.stop() == 0
     assert "a defect" not in worker.printed()
     deploy(installation, SPEC.key)
-    eventually(lambda: scored_by(api, "c1") == SPEC.key, 30)
+    wait_until(lambda: scored_by(api, "c1") == SPEC.key, f"{SPEC.key} to decide")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -175,7 +176,7 @@ class Held:
     async def replace(self, *arguments: Any) -> int | None:
         if not self.go.is_set():
             self.reached.set()
-            await self.go.wait()
+            await within(self.go.wait(), "the test to let the owner go on")
         self.replaced.append(await self._models.replace(*arguments))
         return self.replaced[-1]
 
@@ -193,10 +194,13 @@ def teacher(installation: Installation, found: Stores, models: Any, lease_ms: in
 async def finish(work: ModelTrainer, found: Stores) -> None:
     """Rounds until there is nothing left to learn."""
     ends = await found.reader.last_positions()
+    taught: object = None
+    deadline = Deadline(f"{SPEC.key} to learn all that there is", progress=lambda: taught)
     while True:
         taught = await found.arms.load_positions(SPEC.key)
         if all(order(taught.get(bucket, START)) >= order(end) for bucket, end in ends.items()):
             return
+        deadline.check(taught)
         await work.round()
 
 
@@ -208,13 +212,13 @@ async def test_an_owner_that_wakes_up_late_overwrites_nothing(api: Api, installa
         held = Held(models)
         late = teacher(installation, found, held, lease_ms=50)
         paused = asyncio.create_task(late.round())
-        await held.reached.wait()
+        await within(held.reached.wait(), "the owner to store what it has learned")
         successor = teacher(installation, found, models, lease_ms=60_000)
 
         async def ended() -> bool:
             return not await found.redis.exists(found.keys.lease(SPEC.key))
 
-        await soon(ended)
+        await eventually(ended, "the lease of the paused owner to end")
         await finish(successor, found)
         stored = await found.arms.load(SPEC.key)
         held.go.set()

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.e2e.support import Installation, eventually, place, publish
+from tests.support.installation import Installation, place, publish
+from tests.support.waiting import wait_until
 
 
 def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installation: Installation) -> None:
@@ -13,14 +14,14 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
     place(api, policy="random")
     spec = {"name": "spring", "version": 1, "algorithm": "thompson", "parameters": {"epsilon": 0.2}}
     api.ok("POST", "/v1/policies", spec)
-    eventually(lambda: api.ok("GET", "/v1/policies/spring/1")["state"] == "live")
+    wait_until(lambda: api.ok("GET", "/v1/policies/spring/1")["state"] == "live", "spring@1 to be live")
     api.ok("POST", "/v1/placements/web/policies", {"policy": "spring@1", "stage": "shadow"})
 
     def seen() -> Any:
         (shadow,) = api.ok("GET", "/v1/placements/web/policies/comparison")["shadows"]
         return shadow
 
-    eventually(lambda: api.decide("first") and seen()["decisions"])
+    wait_until(lambda: api.decide("first") and seen()["decisions"], "the shadow to be asked")
     before = seen()["decisions"]
     for number in range(40):
         decision = api.decide(f"c{number}")
@@ -31,7 +32,9 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
             offer["offer_id"],
             "accepted" if offer["offer_id"] == "beta" else "rejected",
         )
-    shadow = eventually(lambda: (found := seen())["decisions"] >= before + 40 and found)
+    shadow = wait_until(
+        lambda: (found := seen())["decisions"] >= before + 40 and found, "the shadow to be asked 40 times"
+    )
     assert (shadow["policy"], shadow["failures"]) == ("spring@1", [])
     assert shadow["estimates"]["rows"] == 40
 
@@ -41,7 +44,7 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
         found = api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
         return found["state"] in ("done", "failed") and found
 
-    found = eventually(done, 60.0, worker.printed)
+    found = wait_until(done, "the evaluation to be done", timeout_s=180, explain=worker.printed)
     assert found["state"] == "done", found["error"]
     assert found["result"]["estimates"]["rows"] == 40
     assert found["result"]["logged"][0]["policy"] == "random@1"

@@ -17,9 +17,10 @@ from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage.errors import PostgresUnavailable
-from tests.e2e.inprocess import state_of
-from tests.e2e.support import Api, Installation, place, publish, soon
-from tests.e2e.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
+from tests.support.inprocess import state_of
+from tests.support.installation import Api, Installation, place, publish
+from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
+from tests.support.waiting import Deadline, eventually, within
 
 OFFERS = ("alpha", "beta", "gamma")
 OUTCOMES = ("accepted", "rejected")
@@ -80,7 +81,7 @@ class AtOnce:
     async def read(self, *arguments: Any, **more: Any) -> Batch:
         """What is there, once everybody has it."""
         batch = await self._reader.read(*arguments, **more)
-        await self._all_here.wait()
+        await within(self._all_here.wait(), "all learners to have read")
         return batch
 
 
@@ -163,7 +164,7 @@ async def test_a_follower_notices_arms_that_went_back(api: Api, installation: In
             async def followed() -> bool:
                 return state.replica.epoch(POLICY) == 7
 
-            await soon(followed)
+            await eventually(followed, "the replica to follow")
         finally:
             assert await found.arms.reset(POLICY, 7, arms)
 
@@ -182,13 +183,16 @@ async def test_archivers_take_turns(api: Api, installation: Installation) -> Non
             async def archived() -> bool:
                 return await archive(second, found) > 0
 
-            await soon(archived)
+            await eventually(archived, "the turn of the second archiver")
             assert await archive(first, found) == 0
         finally:
             await first.close()
             await second.close()
         (learner,) = learners(installation, found, found.reader, 1)
-        while await found.arms.load_positions(POLICY) != await found.reader.last_positions():
+        positions: object = None
+        deadline = Deadline(f"{POLICY} to learn all that there is", progress=lambda: positions)
+        while (positions := await found.arms.load_positions(POLICY)) != await found.reader.last_positions():
+            deadline.check(positions)
             await learner.round()
         await check_arms(found)
         await check_roll_ups(found)

@@ -13,7 +13,7 @@ from bandits.intervals import wilson
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation
 from bandits.sampling import draw_slots, pick, uniform, with_floor
 from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
-from tests.unit.bandits.support import arms, specification
+from tests.support.bandits_selection import arms, specification
 
 half_lives = st.floats(60.0, 36_500 * 86_400.0) | st.sampled_from([86_400.0, 90 * 86_400.0])
 times = st.integers(0, 2**42).map(lambda ms: ms / 1000.0)  # until 2109, in ms as they are logged

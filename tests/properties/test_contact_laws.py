@@ -15,7 +15,7 @@ from decisioning.log.store_redis import RedisLog
 from decisioning.model.entities import ContactKind, ContactPolicy, QuietHours
 from profiles.customer import Suppression
 from storage.redis import make_redis
-from tests import contact_world as world
+from tests.support import contact_world as world
 
 START_MS = 1_800_000_000_000
 times = st.lists(st.integers(0, 60), max_size=8)

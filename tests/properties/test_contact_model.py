@@ -24,8 +24,8 @@ from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from storage.redis import make_redis
-from tests import contact_world as world
-from tests.contact_oracle import GROUP_OF, Oracle
+from tests.support import contact_world as world
+from tests.support.contact_oracle import GROUP_OF, Oracle
 
 START_MS = 1_800_000_000_000
 DAY_MS = 86_400_000

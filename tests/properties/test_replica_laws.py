@@ -16,8 +16,8 @@ from bandits.errors import StateCodecError
 from bandits.policy import Observation, Policy
 from bandits.state import ArmTable, fold
 from decisioning.learning.replica import ArmReplica
-from tests.unit.bandits.pooled import PooledPolicy
-from tests.unit.bandits.support import specification, view_of
+from tests.support.bandits_pooled import PooledPolicy
+from tests.support.bandits_selection import specification, view_of
 
 POLICY = ThompsonPolicy(specification("thompson", half_life_days=1.0, draws=8))
 OTHER = ThompsonPolicy(specification("thompson", draws=8))

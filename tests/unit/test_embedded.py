@@ -2,14 +2,14 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.embedded import EmbeddedServers, EmbeddedServersError
 from app.embedded.process import find_process
+from tests.support.installation import START_S
+from tests.support.waiting import DEADLINE_S, wait_until
 
 OWNER = """
 import signal, sys, time
@@ -57,18 +59,11 @@ def running(numbers: dict[str, int]) -> bool:
     return any(find_process(number) for number in numbers.values())
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, longer than it can reasonably take."""
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 def start_owner(folder: Path) -> subprocess.Popen[str]:
     """Another process that has started the servers."""
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
+    assert select.select([owner.stdout], [], [], START_S)[0], "the servers did not start in time"
     assert owner.stdout.readline() == "started\n"
     return owner
 
@@ -76,7 +71,7 @@ def start_owner(folder: Path) -> subprocess.Popen[str]:
 def end(owner: subprocess.Popen[str], number: signal.Signals) -> int:
     """Send a signal and return the exit status."""
     owner.send_signal(number)
-    owner.communicate()
+    owner.communicate(timeout=DEADLINE_S)
     return owner.returncode
 
 
@@ -171,7 +166,7 @@ def test_a_signal_to_the_only_user_stops_the_servers(folder: Path, number: signa
     owner = start_owner(folder)
     started = pids(folder)
     owner.send_signal(number)
-    owner.communicate()
+    owner.communicate(timeout=DEADLINE_S)
     assert not running(started)
     assert not (folder / "servers.json").exists()
 
@@ -193,7 +188,7 @@ def test_all_killed_at_once_is_no_obstacle(folder: Path) -> None:
     end(owner, signal.SIGKILL)
     for number in started.values():
         os.kill(number, signal.SIGKILL)
-    assert eventually(lambda: not running(started))
+    wait_until(lambda: not running(started), "the killed servers to be gone")
     with EmbeddedServers(folder, fsync=False) as urls, redis.Redis.from_url(urls.redis_url) as client:
         assert client.ping()
         assert running(pids(folder))
@@ -207,7 +202,7 @@ def test_servers_that_died_are_revived(folder: Path) -> None:
     assert pids(folder) == started
     for number in started.values():
         os.kill(number, signal.SIGKILL)
-    assert eventually(lambda: not running(started))
+    wait_until(lambda: not running(started), "the killed servers to be gone")
     servers.revive()
     assert servers.urls == urls
     assert running(pids(folder))

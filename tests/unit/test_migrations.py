@@ -8,7 +8,7 @@ import pytest
 
 import migrations
 from app.embedded import EmbeddedServers
-from tests.conftest import database_url, execute
+from tests.support.databases import database_url, execute
 
 INSERT = "INSERT INTO catalog_entries (version, kind, id, body, author) VALUES "
 

@@ -5,8 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from app.config import ConfigError, Settings
 from app.embedded.process import find_process
 from app.server_urls import ServerUrls
 from app.supervise import Command, Patience, Supervisor
+from tests.support.waiting import DEADLINE_S, wait_until
 
 QUICK = Patience(first_delay_s=0.01, longest_delay_s=0.02, steady_s=60, attempts=3, grace_s=60)
 
@@ -60,14 +59,6 @@ def has_lines(file: Path, count: int) -> bool:
     return len(lines(file)) == count
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, longer than it can reasonably take."""
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 def supervise(grace_s: float, *programs: str) -> subprocess.Popen[bytes]:
     """A supervisor in a process of its own."""
     return subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(grace_s), *programs])
@@ -82,9 +73,9 @@ def is_running(pid: int) -> bool:
 def test_a_signal_is_passed_on_to_all(tmp_path: Path, number: signal.Signals) -> None:
     files = [tmp_path / "a", tmp_path / "b"]
     supervisor = supervise(60, *(OBEDIENT.format(file=str(file)) for file in files))
-    assert eventually(lambda: all(lines(file) for file in files))
+    wait_until(lambda: all(lines(file) for file in files), "all processes to note their start")
     supervisor.send_signal(number)
-    assert supervisor.wait() == 0
+    assert supervisor.wait(DEADLINE_S) == 0
     assert [lines(file)[1:] for file in files] == [[number.name]] * 2
 
 
@@ -92,11 +83,11 @@ def test_a_killed_process_is_started_again_and_the_others_are_not(tmp_path: Path
     crashing, steady = tmp_path / "crashing", tmp_path / "steady"
     supervisor = supervise(60, OBEDIENT.format(file=str(crashing)), OBEDIENT.format(file=str(steady)))
     for count in (1, 2):
-        assert eventually(partial(has_lines, crashing, count))
+        wait_until(partial(has_lines, crashing, count), f"start {count}")
         os.kill(int(lines(crashing)[-1].removeprefix("pid ")), signal.SIGKILL)
-    assert eventually(partial(has_lines, crashing, 3))
+    wait_until(partial(has_lines, crashing, 3), "the last start")
     supervisor.terminate()
-    assert supervisor.wait() == 0
+    assert supervisor.wait(DEADLINE_S) == 0
     assert len({line for line in lines(crashing) if line.startswith("pid")}) == 3
     assert [line for line in lines(steady) if not line.startswith("pid")] == ["SIGTERM"]
 
@@ -104,20 +95,20 @@ def test_a_killed_process_is_started_again_and_the_others_are_not(tmp_path: Path
 def test_what_does_not_stop_in_time_is_ended_with_its_children(tmp_path: Path) -> None:
     file = tmp_path / "pids"
     supervisor = supervise(0.2, STUBBORN.format(file=str(file)))
-    assert eventually(lambda: bool(lines(file)))
+    wait_until(lambda: lines(file), "the process to note its start")
     supervisor.terminate()
-    assert supervisor.wait() == 0
+    assert supervisor.wait(DEADLINE_S) == 0
     pids = [int(word) for word in lines(file)[0].split()]
-    assert eventually(lambda: not any(is_running(pid) for pid in pids))
+    wait_until(lambda: not any(is_running(pid) for pid in pids), "the process and its child to be ended")
 
 
 def test_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "a"
     supervisor = supervise(60, OBEDIENT.format(file=str(file)))
-    assert eventually(lambda: bool(lines(file)))
+    wait_until(lambda: lines(file), "the process to note its start")
     supervisor.kill()
-    supervisor.wait()
-    assert eventually(lambda: lines(file)[1:] == ["SIGTERM"])
+    supervisor.wait(DEADLINE_S)
+    wait_until(lambda: lines(file)[1:] == ["SIGTERM"], "the process to get SIGTERM")
 
 
 def test_a_command_that_keeps_failing_is_given_up_and_the_rest_stopped(tmp_path: Path) -> None:

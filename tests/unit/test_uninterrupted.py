@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.embedded.process import uninterrupted
+from tests.support.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -69,5 +70,5 @@ def test_other_threads_leave_signals_alone() -> None:
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join()
+    thread.join(DEADLINE_S)
     assert inside == [before]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from app.cli import app, main
 from app.embedded import EmbeddedServers
 from app.keys import ROLES, digest
-from tests.conftest import database_url
+from tests.support.databases import database_url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from bandits.registry import build
 from bandits.regression.design import Design
 
 GREEDY = "bandits.algorithms.epsilon_greedy:EpsilonGreedyPolicy"
-BROKEN = "tests.unit.bandits.test_broken_policies"
+BROKEN = "tests.support.bandits_broken"
 
 
 @pytest.fixture(autouse=True)

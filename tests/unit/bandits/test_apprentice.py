@@ -17,8 +17,8 @@ from bandits.features import Feature
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import ALGORITHMS, build
 from benchmarks.apprentice import Pupil, Town, lived, taught
-from tests.unit.bandits.learning_world import asking, learned
-from tests.unit.bandits.plain_regression import Seen
+from tests.support.bandits_learning_world import asking, learned
+from tests.support.bandits_plain_regression import Seen
 
 FEATURES = (
     Feature("age", "numeric", "customer.age", low=0.0, high=100.0),

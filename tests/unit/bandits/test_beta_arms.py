@@ -11,7 +11,7 @@ from bandits.algorithms.ucb import UCBPolicy, upper_bound
 from bandits.errors import PolicyParameterError
 from bandits.policy import Candidates, FloatArray
 from bandits.registry import build
-from tests.unit.bandits.support import arms, specification, sums
+from tests.support.bandits_selection import arms, specification, sums
 
 M, Q0 = 20.0, 0.05
 OFFERS = np.array([3, 8, 11, 40, 41], dtype=np.uint32)

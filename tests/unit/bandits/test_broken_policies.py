@@ -15,10 +15,10 @@ from bandits.conformance.checks import check, checks_for
 from bandits.errors import BanditsError, ConformanceError
 from bandits.features import Encoder, Feature
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
-from tests.unit.bandits.pooled import PooledArms, PooledPolicy
+from tests.support.bandits_broken import BROKEN, Boundless
+from tests.support.bandits_pooled import PooledArms, PooledPolicy
 
 AGE = Feature("age", "numeric", "customer.age", low=0.0, high=100.0)
-BROKEN = PolicySpec("broken", 1, "broken")
 
 
 class Counting(ThompsonPolicy):
@@ -287,12 +287,6 @@ class Lenient(RandomPolicy):
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(replace(spec, parameters={}))
-
-
-class Boundless(RandomPolicy):
-    """Explores more than always."""
-
-    epsilon = 1.5
 
 
 class Sociable(ThompsonPolicy):

@@ -7,7 +7,7 @@ from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build
 from bandits.regression.design import logit, sigmoid
-from tests.unit.bandits.learning_world import NONE, asking
+from tests.support.bandits_learning_world import NONE, asking
 
 OFFERS = list(range(1, 9))
 

@@ -6,7 +6,7 @@ from bandits.conformance.checks import Check, check, checks_for
 from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build
-from tests.unit.bandits.pooled import PooledPolicy
+from tests.support.bandits_pooled import PooledPolicy
 
 FEATURES = (
     Feature("age", "numeric", "customer.age", low=18.0, high=99.0),

@@ -13,7 +13,7 @@ from bandits.ope.estimators import Estimate, inverse_propensity, self_normalised
 from bandits.policy import Candidates, FloatArray
 from bandits.registry import build
 from bandits.sampling import uniform
-from tests.unit.bandits.support import arms, binomial_bounds, select, specification, view_of
+from tests.support.bandits_selection import arms, binomial_bounds, select, specification, view_of
 
 ESTIMATORS = [inverse_propensity, self_normalised]
 REWARD = [1.0, 0.0, 2.5, 1.0, -1.0]

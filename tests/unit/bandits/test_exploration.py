@@ -7,7 +7,7 @@ import pytest
 
 from bandits.policy import BoolArray, FloatArray
 from bandits.sampling import draw_slots, pick, uniform, with_floor
-from tests.unit.bandits.support import chi_squared_score, counts
+from tests.support.bandits_selection import chi_squared_score, counts
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from bandits.columns import bucket
 from bandits.errors import PolicyParameterError
 from bandits.features import MOST_COLUMNS, NO_ENCODER, Encoder, Feature
-
-AT_MS = 1_750_000_000_000  # Sunday, 15 June 2025, 15:06:40 UTC
-AGE = Feature("age", "numeric", "customer.age", low=20, high=60)
-INCOME = Feature("income", "numeric", "customer.income", default=1000.0)
-REASON = Feature("reason", "category", "context.reason", values=("renewal", "complaint"))
-CITY = Feature("city", "category", "customer.city", buckets=5)
-PAIR = Feature("pair", "cross", of=("reason", "city"), buckets=7)
-HOUR = Feature("hour", "time_of_day", time_zone="America/New_York", harmonics=2)
-DAY = Feature("day", "weekday", time_zone="Pacific/Auckland")
-LIKES = Feature("likes", "interests", "customer.interests", topics=("sport", "travel"))
-LIKES_ANY = Feature("any", "interests", "customer.interests", buckets=4)
-ALL = (AGE, INCOME, REASON, CITY, PAIR, HOUR, DAY, LIKES, LIKES_ANY, Feature("p", "propensity"))
+from tests.support.bandits_features import (
+    AGE,
+    ALL,
+    AT_MS,
+    CITY,
+    DAY,
+    INCOME,
+    LIKES,
+    LIKES_ANY,
+    PAIR,
+    REASON,
+)
 
 
 def encoded(feature: Feature, value: Any, *more: Feature) -> dict[str, float]:
@@ -219,7 +219,8 @@ def test_facts_that_went_through_the_log_are_encoded_the_same(facts: dict[str, A
 def test_another_process_encodes_the_same() -> None:
     program = (
         "import sys\n"
-        "from tests.unit.bandits.test_features import *\n"
+        "from bandits.features import Encoder\n"
+        "from tests.support.bandits_features import ALL, AT_MS\n"
         "facts = {'customer.city': ['Lyon', 'Oslo'], 'context.reason': 'moving', 'customer.age': 33,\n"
         "         'customer.interests': {'a': 0.1, 'b': 0.2, 'c': 0.3, 'd': 0.7}}\n"
         "sys.stdout.write(Encoder(ALL).encode(facts, AT_MS).tobytes().hex())\n"
@@ -231,6 +232,7 @@ def test_another_process_encodes_the_same() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         ).stdout
         for seed in ("1", "2")
     }

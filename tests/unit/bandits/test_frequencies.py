@@ -13,7 +13,7 @@ from bandits.conformance.worlds import observations, table_of, world
 from bandits.policy import BoolArray, FloatArray, PolicySpec
 from bandits.registry import ALGORITHMS, build
 from bandits.sampling import draw_slots
-from tests.unit.bandits.support import chi_squared_score
+from tests.support.bandits_selection import chi_squared_score
 
 DECISIONS = 6_000
 AVAILABLE = np.array([True, True, True, False, True, True, True])

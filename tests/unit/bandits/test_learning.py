@@ -15,7 +15,7 @@ from bandits.policy import Observation, Policy
 from bandits.registry import build
 from bandits.sampling import uniform
 from bandits.state import ArmTable, contributions
-from tests.unit.bandits.support import select, specification, view_of
+from tests.support.bandits_selection import select, specification, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])
 START_S = 1_750_000_000.0

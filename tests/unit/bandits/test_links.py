@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bandits.regression.links import LINKS, STEEPEST, Linear, Logistic
-from tests.unit.bandits.plain_regression import plain_sigmoid
+from tests.support.bandits_plain_regression import plain_sigmoid
 
 GRID = [k / 2 for k in range(-14, 15)]
 

@@ -8,8 +8,8 @@ import pytest
 
 from bandits.algorithms.calibrated import OFFSET_PRECISION
 from bandits.regression.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
-from tests.unit.bandits.learning_world import NONE, asking, build_with, learned, outcomes, requests
-from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
+from tests.support.bandits_learning_world import NONE, asking, build_with, learned, outcomes, requests
+from tests.support.bandits_plain_regression import Columns, PlainRegression, plain_sigmoid
 
 OFFERS = [3, 5, 8, 13]
 COLD = 21

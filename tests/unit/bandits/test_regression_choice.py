@@ -9,8 +9,8 @@ import pytest
 from bandits.policy import FloatArray
 from bandits.regression.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
 from bandits.sampling import normal_draws
-from tests.unit.bandits.learning_world import asking, build_with, learned, outcomes, requests
-from tests.unit.bandits.plain_regression import Columns, PlainRegression, plain_sigmoid
+from tests.support.bandits_learning_world import asking, build_with, learned, outcomes, requests
+from tests.support.bandits_plain_regression import Columns, PlainRegression, plain_sigmoid
 
 OFFERS = [3, 5, 8, 13, 21]
 WEIGHT = [1.0, 0.8, 1.3, 1.0, 0.9]

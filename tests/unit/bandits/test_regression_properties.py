@@ -11,8 +11,8 @@ from bandits.registry import build
 from bandits.regression.design import Design, sigmoid
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable, fold
-from tests.unit.bandits.learning_world import NONE, asking, build_with
-from tests.unit.bandits.plain_regression import Columns
+from tests.support.bandits_learning_world import NONE, asking, build_with
+from tests.support.bandits_plain_regression import Columns
 
 DAY_S = 86_400.0
 NOW_S = 20_000 * DAY_S

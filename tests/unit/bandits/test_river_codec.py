@@ -17,7 +17,7 @@ from river.utils import VectorDict
 
 from bandits.errors import StateCodecError
 from bandits.river import model_reader as river_reading
-from tests.unit.bandits.river_models import CLASSIFIERS, REGRESSORS, RIVER, read, stored, stream
+from tests.support.bandits_river_models import CLASSIFIERS, REGRESSORS, RIVER, read, stored, stream
 
 MODELS = {**CLASSIFIERS, **REGRESSORS}
 
@@ -85,7 +85,7 @@ def test_generators_go_on_if_they_were_seeded() -> None:
 
 def test_equal_models_are_stored_the_same_in_every_process() -> None:
     program = (
-        "import hashlib; from tests.unit.bandits.river_models import CLASSIFIERS, stored, stream\n"
+        "import hashlib; from tests.support.bandits_river_models import CLASSIFIERS, stored, stream\n"
         "for name in ('logistic', 'hoeffding', 'one_hot_lasso'):\n"
         "    model = CLASSIFIERS[name]()\n"
         "    for x, y in stream(200): model.learn_one(x, y)\n"
@@ -96,6 +96,7 @@ def test_equal_models_are_stored_the_same_in_every_process() -> None:
             [sys.executable, "-c", program],
             capture_output=True,
             check=True,
+            timeout=120,
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
         ).stdout
         for seed in ("1", "2")

@@ -17,7 +17,7 @@ from bandits.river.inputs import Inputs
 from bandits.river.pipeline_policy import RiverPolicy, allow_factories
 from bandits.sampling import draw_slots
 from bandits.sequential_policy import ModelState, is_sequential, learns, teach
-from tests.unit.bandits.support import chi_squared_score
+from tests.support.bandits_selection import chi_squared_score
 
 OURS = "bandits.river_factories"
 HERE = __name__

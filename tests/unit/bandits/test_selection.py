@@ -13,7 +13,7 @@ import pytest
 
 from bandits.conformance.worlds import observations, table_of
 from bandits.registry import build
-from tests.unit.bandits.support import chi_squared_score, counts, select, specification, view_of
+from tests.support.bandits_selection import chi_squared_score, counts, select, specification, view_of
 
 DECISIONS = 20_000
 NUMBERS = [2, 3, 5, 7, 11, 13, 17]

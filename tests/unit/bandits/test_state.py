@@ -10,8 +10,8 @@ from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.errors import BanditsError, StateCodecError
 from bandits.policy import Observation
 from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
-from tests.unit.bandits.pooled import PooledPolicy
-from tests.unit.bandits.support import specification, sums
+from tests.support.bandits_pooled import PooledPolicy
+from tests.support.bandits_selection import specification, sums
 
 SHARING = PooledPolicy(specification("pooled"))
 POLICY = ThompsonPolicy(specification("thompson", half_life_days=1.0))

@@ -10,7 +10,7 @@ from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Candidates, FloatArray, Observation
 from bandits.state import ArmTable, contributions
-from tests.unit.bandits.support import arms, specification, sums
+from tests.support.bandits_selection import arms, specification, sums
 
 M, Q0 = 20.0, 0.05
 OFFERS = np.array([3, 8, 11, 40, 41], dtype=np.uint32)

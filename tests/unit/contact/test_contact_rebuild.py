@@ -13,7 +13,7 @@ from decisioning.recovery.store_restore import DecisionRestorer
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
-from tests import contact_world as world
+from tests.support import contact_world as world
 
 START_MS = 1_800_000_000_000
 HISTORY_MS = 7 * 86_400_000

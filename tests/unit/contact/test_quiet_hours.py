@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from decisioning.contact.quiet_hours import customer_zone, ends_ms, quiet_of, zone_of
 from decisioning.errors import Invalid
 from decisioning.model.entities import QuietHours
-from tests import contact_world as world
+from tests.support import contact_world as world
 
 MINUTE_MS = 60_000
 ZONES = ("UTC", "Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
 from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, normalised, to_yaml
-from tests.unit.decisioning.catalogue_strategies import catalogues
+from tests.support.catalogue_strategies import catalogues
 
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
@@ -227,7 +227,7 @@ def test_differences_are_told_value_by_value() -> None:
 
 def test_every_kind_is_generated() -> None:
     """Otherwise the round trip would say nothing about a kind that is new."""
-    from tests.unit.decisioning.catalogue_strategies import SIMPLE
+    from tests.support.catalogue_strategies import SIMPLE
 
     assert {*SIMPLE, "offer", "treatment"} == KINDS - NOT_IN_FILES
 

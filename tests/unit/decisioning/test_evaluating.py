@@ -17,7 +17,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.evaluation.counterfactual import Judged, judge
 from decisioning.log.records import Decided
-from tests.unit.decisioning.logged import (
+from tests.support.logged import (
     START_MS,
     as_logged,
     catalogue_of,

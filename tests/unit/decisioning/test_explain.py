@@ -33,7 +33,7 @@ from decisioning.model.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute
-from tests.unit.bandits.support import arms
+from tests.support.bandits_selection import arms
 
 NOW_MS = 1_790_000_000_000
 THOMPSON = build(BUILT_IN[0])

@@ -17,31 +17,10 @@ from decisioning.decide.facts import MAX_ITEMS, MAX_TEXT_CHARS, learnable
 from decisioning.learning.fold import fold_outcomes, observation_of
 from decisioning.log.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
 from decisioning.model.deciders import CALLER, HISTORY
+from tests.support.logged import ACCEPTED, DECIDED_MS, HOUR_MS
 
-DECIDED_MS = 1_750_000_000_000
-HOUR_MS = 3_600_000
 SPEC = PolicySpec("p", 1, "thompson")
 POLICY = ThompsonPolicy(SPEC)
-ACCEPTED = Outcome(
-    bucket=3,
-    position="1-0",
-    decision_id="d",
-    decided_at_ms=DECIDED_MS,
-    offer_id="gold",
-    offer=7,
-    outcome="accepted",
-    value=None,
-    at_ms=DECIDED_MS + HOUR_MS,
-    recorded_ms=DECIDED_MS + HOUR_MS,
-    late=False,
-    reward=1.0,
-    base_propensity=0.25,
-    policy="p@1",
-    placement="web",
-    estimate=0.125,
-    worth=40.0,
-    facts={"customer.age": 44, "context.reason": "cancel"},
-)
 
 
 def learned(outcome: Outcome, **fields: Any) -> tuple[Observation, float] | None:

@@ -20,7 +20,7 @@ from decisioning.learning.store_arms import GENERATION
 from decisioning.log.records import Outcome
 from decisioning.log.store_stream import Batch
 from decisioning.model.position import START, order
-from tests.unit.decisioning.test_learning import ACCEPTED
+from tests.support.logged import ACCEPTED
 
 SPEC = PolicySpec(
     "r",

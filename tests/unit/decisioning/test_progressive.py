@@ -20,7 +20,7 @@ from decisioning.evaluation.estimates import Earned, Judgement, estimate
 from decisioning.evaluation.progressive import Progressive, Seen
 from decisioning.learning.fold import fold_outcomes
 from decisioning.log.records import Decided, Outcome
-from tests.unit.decisioning.logged import (
+from tests.support.logged import (
     START_MS,
     answers,
     as_logged,

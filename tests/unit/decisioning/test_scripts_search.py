@@ -25,7 +25,7 @@ from decisioning.treatments.store_search import (
 )
 from rules.vocabulary import Attribute
 from storage.postgres import make_engine, transaction
-from tests.conftest import database_url, execute
+from tests.support.databases import database_url, execute
 
 ENGLISH: dict[str, Any] = {
     "channel": "agent",

@@ -13,8 +13,7 @@ from demo.customers import customer_table, slug
 from demo.history import write_history
 from demo.journey import CUT_OFF, DATA_END, Floats, Journey
 from demo.offers import THEMES, acceptance_sales, build_offers, moved, offer_values, shift_to
-
-TODAY = date(2031, 3, 9)
+from tests.support.demo_service import TODAY
 
 
 @given(st.dates(date(2018, 1, 1), date(2100, 1, 1)))

@@ -14,8 +14,7 @@ from demo.load import catalogue, create_catalogue
 from demo.offers import build_offers
 from demo.place import free_port, fresh_folder, wanted_port
 from demo.service import tail
-from tests.unit.demo.service import FakeService
-from tests.unit.demo.test_offers_and_history import TODAY
+from tests.support.demo_service import TODAY, FakeService
 
 
 def test_what_a_former_demo_left_is_removed(tmp_path: Path) -> None:

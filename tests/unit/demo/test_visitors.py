@@ -12,7 +12,7 @@ from demo.client import Api, DemoError
 from demo.live import explain
 from demo.names import DESK, WEB
 from demo.visitors import Crowd, Tally, Visitors
-from tests.unit.demo.service import FakeService
+from tests.support.demo_service import FakeService
 
 CROWD = Crowd(
     customers=["a", "b"],

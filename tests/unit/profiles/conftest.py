@@ -7,11 +7,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from profiles.store import ProfileStore
-
-
-def key_of(customer_id: str) -> str:
-    """Where a profile is cached."""
-    return f"nb:{{b0}}:profile:{customer_id}"
+from tests.support.profile_keys import key_of
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from profiles.importing.run import open_customers, open_propensities
 from profiles.store import ProfileStore
 from profiles.store_bulk import BulkLoader
 from profiles.store_staging import customer_rows, propensity_rows, stage
-from tests.unit.profiles.conftest import key_of
+from tests.support.profile_keys import key_of
 
 OFFERS = [f"o{number}" for number in range(20)]
 

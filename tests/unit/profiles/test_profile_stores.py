@@ -16,7 +16,8 @@ from profiles.customer import Customer, Profile
 from profiles.errors import InvalidCustomer, ProfilesUnavailable
 from profiles.store import READ_TIMEOUT_S, ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
-from tests.unit.profiles.conftest import key_of
+from tests.support.profile_keys import key_of
+from tests.support.waiting import eventually
 
 NUMBERS = {"o1": 3, "o2": 1}
 
@@ -76,12 +77,13 @@ async def relay(redis_url: str) -> AsyncIterator[tuple[Redis, Callable[[], None]
 
 async def until_blocked(engine: AsyncEngine) -> None:
     """Wait until some statement waits for a lock."""
-    async with asyncio.timeout(10), engine.connect() as connection:
-        while True:
+    async with engine.connect() as connection:
+
+        async def blocked() -> int:
             waiting = await connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-            if waiting.scalar_one():
-                return
-            await asyncio.sleep(0.01)
+            return int(waiting.scalar_one())
+
+        await eventually(blocked, "a statement that waits for a lock")
 
 
 async def test_a_stored_customer_is_read_as_it_was(store: ProfileStore, engine: AsyncEngine) -> None:

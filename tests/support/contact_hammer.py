@@ -8,7 +8,7 @@ import random
 import sys
 import time
 
-from tests import contact_world as world
+from tests.support import contact_world as world
 
 AT_ONCE = 12
 LASTING_S = 2.0

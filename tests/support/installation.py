@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -21,11 +21,12 @@ from app.config import Settings
 from app.embedded import EmbeddedServers
 from app.keys import KeyStore
 from storage.postgres import make_engine
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = 8
-START_S = 60.0
-T = TypeVar("T")
+START_S = 180.0
+"""For what loads all of the code: many processes start at once, on few processors."""
 
 
 class Process:
@@ -57,13 +58,17 @@ class Process:
         """End it as a crash would; may be called again."""
         if self.running:
             self._process.kill()
-        self._process.wait()
+        self._process.wait(DEADLINE_S)
 
-    def stop(self, within_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = DEADLINE_S) -> int:
         """End it in good order; returns its exit status."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(within_s)
+        return self._process.wait(timeout_s)
+
+    def wait_ended(self, what: str) -> None:
+        """Wait until it ends by itself."""
+        wait_until(lambda: not self.running, what, timeout_s=START_S, explain=self.printed)
 
     def printed(self) -> str:
         """What it has printed so far."""
@@ -88,7 +93,8 @@ class Api:
 
     def wait(self, path: str = "/readyz") -> "Api":
         """Wait until it is ready (or, with ``/livez``, until it answers)."""
-        eventually(lambda: self._is_well(path), START_S, self.process.printed)
+        what, explain = f"{path} of the API on port {self.port}", self.process.printed
+        wait_until(lambda: self._is_well(path), what, timeout_s=START_S, explain=explain)
         return self
 
     def _is_well(self, path: str) -> bool:
@@ -161,15 +167,17 @@ class Installation:
 
     def work_until(self, step: str, when: str) -> None:
         """A worker that ends with SIGKILL ``before`` or ``after`` a step (see ``killed_worker``); waits for its end."""
-        process = self._spawn(f"until-{len(self._processes)}", step, when, module="tests.e2e.killed_worker")
-        eventually(lambda: not process.running, START_S, process.printed)
+        process = self._spawn(
+            f"until-{len(self._processes)}", step, when, module="tests.support.killed_worker"
+        )
+        process.wait_ended(f"the worker to be killed {when} {step}")
         assert process.stop() == -signal.SIGKILL, process.printed()
 
     def command(self, *arguments: str) -> str:
         """Run a command to its end; it must succeed. Returns what it printed."""
         name = f"{arguments[0]}-{len(self._processes)}"
         process = self._spawn(name, *arguments)
-        eventually(lambda: not process.running, START_S, process.printed)
+        process.wait_ended(f"the command {' '.join(arguments)} to end")
         assert process.stop() == 0, process.printed()
         return process.printed()
 
@@ -244,7 +252,11 @@ def everywhere(publisher: Api, *others: Api) -> None:
     for api in others:
         for path in ("/v1/offers", "/v1/placements"):
             newest = publisher.ok("GET", path)
-            eventually(lambda api=api, path=path, newest=newest: api.ok("GET", path) == newest)  # type: ignore[misc]
+            wait_until(partial(_answers, api, path, newest), f"{path} of port {api.port} to be the newest")
+
+
+def _answers(api: Api, path: str, expected: Any) -> bool:
+    return bool(api.ok("GET", path) == expected)
 
 
 def free_port() -> int:
@@ -252,28 +264,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def eventually(
-    what: Callable[[], T], within_s: float = 20.0, explain: Callable[[], object] = lambda: ""
-) -> T:
-    """Call ``what`` until it gives something true, and return that."""
-    deadline = time.monotonic() + within_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {explain()}"
-        time.sleep(0.02)
-    return found
-
-
-async def soon(
-    what: Callable[[], Awaitable[T]], within_s: float = 20.0, explain: Callable[[], object] = lambda: ""
-) -> T:
-    """Await ``what`` until it gives something true, and return that."""
-    deadline = time.monotonic() + within_s
-    while not (found := await what()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {explain()}"
-        await asyncio.sleep(0.02)
-    return found
 
 
 async def _make_key(postgres_url: str) -> str:

@@ -19,7 +19,7 @@ def main() -> None:
     headers = dict(header.split(": ", 1) for header in given.headers)
     request = urllib.request.Request(given.url, body, headers, method=given.method)
     try:
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             sys.stdout.buffer.write(answer.read())
     except urllib.error.HTTPError as error:
         sys.stdout.buffer.write(error.read())

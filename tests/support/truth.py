@@ -20,7 +20,8 @@ from decisioning.policies.roster import Roster
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
-from tests.e2e.support import Installation, eventually
+from tests.support.installation import Installation
+from tests.support.waiting import DEADLINE_S, wait_until
 
 T = TypeVar("T")
 POLICY = "thompson@1"
@@ -38,6 +39,7 @@ class Stores:
         self.arms = ArmStore(redis, keys)
         self.reader = LogReader(redis, keys)
         self.archive = ArchiveReader(engine)
+        self.reached: object = None
 
     async def rows(self, query: str, **values: Any) -> list[Any]:
         """The rows of a query."""
@@ -49,6 +51,7 @@ class Stores:
         ends = await self.reader.last_positions()
         folded = await self.arms.load_positions(policy)
         archived = await self.archive.positions()
+        self.reached = folded, archived
         if any(
             order(done.get(bucket, START)) < order(end)
             for done in (folded, archived)
@@ -84,9 +87,29 @@ def look(installation: Installation, work: Callable[[Stores], Coroutine[Any, Any
     return asyncio.run(run())
 
 
-def wait_caught_up(installation: Installation, within_s: float = 30.0) -> None:
-    """Wait until learner and archiver have done everything that there is."""
-    eventually(lambda: look(installation, Stores.caught_up), within_s)
+def wait_caught_up(
+    installation: Installation,
+    policy: str = POLICY,
+    timeout_s: float = DEADLINE_S,
+    explain: Callable[[], object] = lambda: "",
+) -> None:
+    """Wait until learner and archiver have done everything that there is, for as long as they get on."""
+    reached: object = None
+
+    async def caught_up(found: Stores) -> bool:
+        nonlocal reached
+        done = await found.caught_up(policy)
+        reached = found.reached
+        return done
+
+    what = f"the learner of {policy} and the archiver to catch up"
+    wait_until(
+        lambda: look(installation, caught_up),
+        what,
+        timeout_s=timeout_s,
+        progress=lambda: reached,
+        explain=lambda: f"reached {reached}\n{explain()}",
+    )
 
 
 def folded(outcomes: list[Outcome]) -> dict[str, bytes]:

@@ -1,9 +1,9 @@
 """The whole application inside of the tests: instances of the API, and background jobs that are run by hand."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -37,6 +37,7 @@ from storage.functions import load_functions
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
+from tests.support.waiting import MAX_WAIT_S, Deadline, eventually
 
 BUCKETS = 8
 POLICY_BUDGET_MS = 200.0
@@ -91,13 +92,12 @@ class Worker:
             if learner is None:
                 learner = Learner(key, self.roster, self._reader, self._arms, self._rebuilder)
                 self._learners[key] = learner
-            while self._behind(await self._arms.load_positions(key), await self._ends()):
-                await learner.round()
+            positions = partial(self._arms.load_positions, key)
+            await self._repeat(learner.round, positions, f"the learner of {key} to catch up")
 
     async def archive(self) -> None:
         """Archive everything that is in the log, and the folds."""
-        while self._behind(await self._archiver.positions(), await self._ends()):
-            await self._archive.round()
+        await self._repeat(self._archive.round, self._archiver.positions, "the archiver to catch up")
         await self._archive.round()
 
     async def warm(self) -> None:
@@ -110,13 +110,17 @@ class Worker:
 
     async def shadow(self) -> None:
         """Ask the shadows about everything that is archived."""
-        while True:
+        reached: object = None
+
+        async def finished() -> bool:
+            nonlocal reached
             await self._feed.refresh()
             await self._shadows.round()
             async with self.shadow_store.turn() as turn:
-                if turn is not None and turn.position >= turn.newest:
-                    return
-            await asyncio.sleep(0.01)
+                reached = turn.position if turn is not None else reached
+                return turn is not None and turn.position >= turn.newest
+
+        await eventually(finished, "the shadows to be asked about all decisions", progress=lambda: reached)
 
     async def forget_shadows(self) -> None:
         """Delete what is old of shadows."""
@@ -130,13 +134,16 @@ class Worker:
             return 0
 
         job = EvaluationJob(EvaluationStore(self._engine), run)
+        deadline = Deadline("the evaluations to be done", timeout_s=MAX_WAIT_S)
         while await job.round() == 0.0:
-            pass
+            deadline.check()
 
     async def expire(self, ahead_s: int = 0) -> None:
         """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""
         now_ms = clock_ms() + ahead_s * 1000
+        deadline = Deadline("the windows to be closed", timeout_s=MAX_WAIT_S)
         while due := await self._reader.due(now_ms, 200):
+            deadline.check(due)
             await self._reader.expire(due, now_ms, GRACE_MS)
 
     async def drain(self) -> None:
@@ -144,8 +151,19 @@ class Worker:
         await self.learn()
         await self.archive()
 
-    async def _ends(self) -> dict[int, str]:
-        return await self._reader.last_positions()
+    async def _repeat(
+        self,
+        do_round: Callable[[], Awaitable[object]],
+        load_positions: Callable[[], Awaitable[Mapping[int, str]]],
+        what: str,
+    ) -> None:
+        """Do rounds until they have taken the positions to the ends of the log."""
+        positions = await load_positions()
+        deadline = Deadline(what, progress=lambda: positions)
+        while self._behind(positions, await self._reader.last_positions()):
+            deadline.check(positions)
+            await do_round()
+            positions = await load_positions()
 
     @staticmethod
     def _behind(positions: Mapping[int, str], ends: Mapping[int, str]) -> bool:
@@ -228,17 +246,6 @@ async def make_keys(settings: Settings) -> dict[Role, str]:
         return {role: await store.create(role, f"test {role}") for role in ROLES}
     finally:
         await engine.dispose()
-
-
-async def eventually(what: Callable[[], Awaitable[Any]], within_s: float = 10.0) -> Any:
-    """Ask ``what`` until it answers with something true; returns that. Raises ``TimeoutError``."""
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + within_s
-    while loop.time() < until_s:
-        if found := await what():
-            return found
-        await asyncio.sleep(0.01)
-    raise TimeoutError(f"it did not happen within {within_s} s")
 
 
 CSV = {"Content-Type": "text/csv"}

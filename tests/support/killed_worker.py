@@ -1,4 +1,4 @@
-"""A worker that is killed at a step: ``python -m tests.e2e.killed_worker MODULE:CLASS.METHOD before|after``.
+"""A worker that is killed at a step: ``python -m tests.support.killed_worker MODULE:CLASS.METHOD before|after``.
 
 SIGKILL, sent to itself: no clean-up runs, connections break, and what was not durable is gone.
 """

@@ -20,6 +20,28 @@ from decisioning.model.selection import Selection
 
 START_MS = 1_750_000_000_000
 PLACEMENT = "home"
+DECIDED_MS = 1_750_000_000_000
+HOUR_MS = 3_600_000
+ACCEPTED = Outcome(
+    bucket=3,
+    position="1-0",
+    decision_id="d",
+    decided_at_ms=DECIDED_MS,
+    offer_id="gold",
+    offer=7,
+    outcome="accepted",
+    value=None,
+    at_ms=DECIDED_MS + HOUR_MS,
+    recorded_ms=DECIDED_MS + HOUR_MS,
+    late=False,
+    reward=1.0,
+    base_propensity=0.25,
+    policy="p@1",
+    placement="web",
+    estimate=0.125,
+    worth=40.0,
+    facts={"customer.age": 44, "context.reason": "cancel"},
+)
 
 
 def catalogue_of(

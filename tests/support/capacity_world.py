@@ -1,7 +1,7 @@
 """A small world with capacity for tests: a catalogue, decision services, and a worker that archives and settles.
 
 As a program it is a process that asks for decisions from the first byte of its standard input to its end:
-``python -m tests.e2e.capacity_world POSTGRES REDIS CAP LEASE_MS PACE_S FILE``. Each delivered decision that has the
+``python -m tests.support.capacity_world POSTGRES REDIS CAP LEASE_MS PACE_S FILE``. Each delivered decision that has the
 offer with capacity adds a line with its id to the file.
 """
 

@@ -4,16 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from tests.e2e.support import ROOT, free_port
-
-READY_S = 60.0
+from tests.support.installation import ROOT, START_S, free_port
+from tests.support.waiting import DEADLINE_S, wait_until
 
 
 class Served:
@@ -53,13 +51,18 @@ class Served:
                 stderr=log,
             )
             try:
-                wait_until(lambda: process.poll() is not None or self._ready(), self.printed)
+                wait_until(
+                    lambda: process.poll() is not None or self._ready(),
+                    "the service to be ready",
+                    timeout_s=START_S,
+                    explain=self.printed,
+                )
                 assert process.poll() is None, self.printed()
                 yield self
             finally:
                 self.http.close()
                 process.send_signal(signal.SIGTERM)
-                process.wait(60)
+                process.wait(DEADLINE_S)
         assert process.returncode in (0, -signal.SIGTERM), self.printed()
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -71,7 +74,7 @@ class Served:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE_S,
             check=False,
         )
 
@@ -94,11 +97,3 @@ class Served:
             return self.http.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
-
-
-def wait_until(done: Callable[[], bool], explain: Callable[[], str] = str, within_s: float = READY_S) -> None:
-    """Ask until the answer is yes. Raises ``AssertionError`` with an explanation if it takes too long."""
-    until_s = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < until_s, f"it did not happen within {within_s} s\n{explain()}"
-        time.sleep(0.02)

@@ -10,10 +10,14 @@ from typing import Any
 
 import httpx
 
+from tests.support.waiting import Deadline
+
 Told = tuple[str, str, str]
 OUTCOMES = ("presented", "clicked", "accepted", "rejected")
 PAUSE_S = 0.1
 TIMEOUT_S = 5.0
+STALLED_S = 120.0
+"""Longer than servers that were killed take to come back."""
 
 
 @dataclass
@@ -33,6 +37,15 @@ class Load:
     recorded: Counter[Told] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     started_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        what = "anything at all to be acknowledged"
+        self._deadline = Deadline(
+            what, timeout_s=STALLED_S, progress=self._taken, explain=lambda: self.answers
+        )
+
+    def _taken(self) -> tuple[int, int]:
+        return len(self.decided), self.recorded.total() + self.answers["duplicate"]
 
     async def run(self, clients: int) -> None:
         """Send until ``goal`` outcomes are acknowledged, spread over ``lasting_s``."""
@@ -118,6 +131,7 @@ class Load:
 
     async def _post(self, http: httpx.AsyncClient, path: str, body: Any) -> Any:
         """The answer; ``None`` if it is not known what came of the request, or it is to be sent again."""
+        self._deadline.check(len(self.told))
         try:
             response = await http.post(self.rng.choice(self.urls) + path, json=body)
         except httpx.TransportError as error:

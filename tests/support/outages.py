@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -11,6 +10,8 @@ from typing import Literal
 import psutil
 
 from app.embedded import EmbeddedServers
+from app.embedded.process import wait_gone
+from tests.support.waiting import DEADLINE_S, wait_until
 
 How = Literal["gone", "silent"]
 
@@ -41,7 +42,7 @@ def postgres_down(servers: EmbeddedServers, how: How) -> Iterator[None]:
     if how == "gone":
         first.send_signal(signal.SIGQUIT)
         try:
-            psutil.wait_procs([first], timeout=30)
+            assert wait_gone(first, DEADLINE_S), "PostgreSQL does not end"
             yield
         finally:
             servers.revive()
@@ -57,15 +58,12 @@ def stopped(*pids: int) -> Iterator[None]:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        _wait_stopped(*pids)
+        wait_until(lambda: all(map(_is_stopped, pids)), f"processes {pids} to be stopped")
         yield
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
 
 
-def _wait_stopped(*pids: int) -> None:
-    deadline = time.monotonic() + 10
-    while any(psutil.Process(pid).status() != psutil.STATUS_STOPPED for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def _is_stopped(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)

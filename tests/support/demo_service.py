@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections import Counter
+from datetime import date
 from typing import Any
 
 import httpx
 
 Json = dict[str, Any]
+TODAY = date(2031, 3, 9)
+"""The day to which the demo's data are moved."""
 
 
 class FakeService:

@@ -10,7 +10,7 @@ from bandits.features import Encoder
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build
 from bandits.state import ArmTable, fold
-from tests.unit.bandits.plain_regression import Columns, Seen
+from tests.support.bandits_plain_regression import Columns, Seen
 
 NOW_S = 1_750_000_000.0
 NONE = float("nan")

@@ -16,7 +16,8 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_results import SLACK_MS
-from tests.contract.support import POLICY_BUDGET_MS, Instance, Nextbest, eventually
+from tests.support.api import POLICY_BUDGET_MS, Instance, Nextbest
+from tests.support.waiting import eventually
 
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 
@@ -58,7 +59,7 @@ async def in_force(api: Instance, version: int) -> None:
     async def there() -> bool:
         return api.state.current_catalogue().version >= version
 
-    await eventually(there)
+    await eventually(there, f"version {version} of the catalogue")
 
 
 async def deployed(nextbest: Nextbest, placement: str) -> Any:

@@ -9,7 +9,7 @@ from decisioning.decide.service import DecisionService
 from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.policies.roster import Roster
-from tests.e2e.support import Installation
+from tests.support.installation import Installation
 
 __all__ = ["decision_service", "feedback_service", "state_of"]
 
