@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts, FloatArray, Policy
 from bandits.sampling import draw_slots, with_floor
-from bandits.sequential_policy import learns
+from bandits.sequential_policy import is_learner
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import MANDATORY, priority
 from decisioning.model.selection import Choice, Factors, Selection
@@ -113,7 +113,7 @@ def _as_wanted(
             chosen.append((row, 1.0))
             left[row] = False
             if rules is not None:
-                rules.took(row, left)
+                rules.exclude_after(row, left)
     return chosen
 
 
@@ -160,7 +160,7 @@ def _likely(
     """
     view = selection_context.view
     low = propensities < view.min_propensity
-    if not learns(policy):
+    if not is_learner(policy):
         low &= ~np.isnan(selection_context.base_propensities)
     low &= selection_context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
@@ -183,12 +183,12 @@ class _Slots:
         self._classes = priority(selection_context.view, selection_context.now_ms)
         self._chosen: list[int] = []
 
-    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+    def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
         """The highest class of those left, and whether it is mandatory."""
         highest = self._classes[left].max()
         return left & (self._classes == highest), bool(highest == MANDATORY)
 
-    def took(self, index: int, left: BoolArray) -> None:
+    def exclude_after(self, index: int, left: BoolArray) -> None:
         """Take out what must not stand beside ``index``, and its group when it has enough."""
         view = self._view
         self._chosen.append(index)

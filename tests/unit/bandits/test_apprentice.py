@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from bandits.algorithms.apprentice import SLICES, ApprenticePolicy, above, first, imitates
-from bandits.algorithms.imitation import FLOOR, SHRINK, Imitation
-from bandits.conformance.worlds import observations, table_of, world
-from bandits.decay import quantised
+from bandits.algorithms.apprentice import (
+    QUANTILE_COUNT,
+    ApprenticePolicy,
+    imitates_caller,
+    row_of_highest,
+    share_of_pairs_above,
+)
+from bandits.algorithms.imitation import SHRINKAGE, VARIANCE_FLOOR, CallerChoiceModel
+from bandits.conformance.scenarios import learned_arms, make_observations, make_scenario
+from bandits.decay import quantise
 from bandits.features import Feature
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
-from bandits.registry import ALGORITHMS, build
+from bandits.registry import ALGORITHMS, build_policy
 from benchmarks.apprentice import Pupil, Town, lived, taught
 from tests.unit.bandits.learning_world import asking, learned
 from tests.unit.bandits.plain_regression import Seen
@@ -30,13 +36,13 @@ EVERYTHING = np.ones(len(OFFERS), dtype=bool)
 
 
 def apprentice(features: tuple[Feature, ...] = FEATURES, **parameters: Any) -> ApprenticePolicy:
-    policy = build(PolicySpec("a", 1, "apprentice", {"half_life_days": 0, **parameters}, features))
+    policy = build_policy(PolicySpec("a", 1, "apprentice", {"half_life_days": 0, **parameters}, features))
     assert isinstance(policy, ApprenticePolicy)
     return policy
 
 
 def calibrated(**parameters: Any) -> Policy:
-    return build(PolicySpec("a", 1, "calibrated", {"half_life_days": 0, **parameters}, FEATURES))
+    return build_policy(PolicySpec("a", 1, "calibrated", {"half_life_days": 0, **parameters}, FEATURES))
 
 
 def encoded(policy: Policy, age: float, region: str) -> FloatArray:
@@ -74,7 +80,7 @@ def plain_score(seen: Sequence[Seen], offer: int, x: FloatArray) -> float:
     n = weights[own].sum()
     mean = np.average(requests[own], axis=0, weights=weights[own])
     scatter = sum(w * np.outer(z - mean, z - mean) for z, w in zip(requests[own], weights[own], strict=True))
-    covariance = (scatter + SHRINK * np.diag(spread)) / (n + SHRINK) + FLOOR * np.diag(spread)
+    covariance = (scatter + SHRINKAGE * np.diag(spread)) / (n + SHRINKAGE) + VARIANCE_FLOOR * np.diag(spread)
     covariance += np.eye(len(spread)) * len(spread) * 9 * 2.0**-21  # for rounding to 2 ** -20
     density = multivariate_normal(mean, covariance).logpdf(x)
     return float(math.log(n) + density + len(x) / 2 * math.log(2 * math.pi))
@@ -84,11 +90,11 @@ def plain_score(seen: Sequence[Seen], offer: int, x: FloatArray) -> float:
 def test_columns_that_hardly_ever_varied_do_no_harm(seed: int) -> None:
     """The caller goes by one column; others were constant for long, and then move a little."""
     rng = np.random.default_rng(seed)
-    model, constant = Imitation(10), rng.uniform(1.0, 4.0, 8)
+    model, constant = CallerChoiceModel(10), rng.uniform(1.0, 4.0, 8)
     own = np.zeros((2, model.width))
     for sign in rng.choice([-1.0, 1.0], 4000):
         x = np.concatenate((constant, [sign, rng.choice([-1.0, 1.0])]))
-        own[int(sign > 0)] += quantised(model.contribution(x))
+        own[int(sign > 0)] += quantise(model.contribution(x))
     likeness = model.prepare(own, own.sum(axis=0))
     for sign in rng.choice([-1.0, 1.0], 100):
         moved = constant + rng.normal(0.0, 0.1, 8)
@@ -191,18 +197,18 @@ def test_how_sure_it_is_does_not_depend_on_how_much_it_explores() -> None:
 
 def test_the_share_of_pairs() -> None:
     rng = np.random.default_rng(3)
-    one, other = np.sort(rng.integers(0, 20, SLICES) * 1.0), np.sort(rng.integers(5, 25, 100) * 1.0)
+    one, other = np.sort(rng.integers(0, 20, QUANTILE_COUNT) * 1.0), np.sort(rng.integers(5, 25, 100) * 1.0)
     pairs = sum(a > b for a in one for b in other)
-    assert above(one, other) == pairs / (SLICES * 100)
-    assert above(one, one) < 0.5 < 1 - above(one, one)
+    assert share_of_pairs_above(one, other) == pairs / (QUANTILE_COUNT * 100)
+    assert share_of_pairs_above(one, one) < 0.5 < 1 - share_of_pairs_above(one, one)
 
 
 def test_of_equals_the_lowest_number_is_first_wherever_it_stands() -> None:
     offers, values = np.array([9, 4, 7, 2], dtype=np.uint32), np.array([1.0, 3.0, 3.0, 0.0])
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
         among: BoolArray = np.ones(4, dtype=bool)
-        assert offers[order][first(values[order], offers[order], among)] == 4
-        assert offers[order][first(values[order], offers[order], offers[order] != 4)] == 7
+        assert offers[order][row_of_highest(values[order], offers[order], among)] == 4
+        assert offers[order][row_of_highest(values[order], offers[order], offers[order] != 4)] == 7
 
 
 def test_equal_choices_of_the_caller_are_told_apart_by_number_alone() -> None:
@@ -236,7 +242,7 @@ def test_a_caller_who_changes_is_followed() -> None:
 
 
 def test_a_common_variance_that_changes_is_refreshed_everywhere() -> None:
-    imitation, rng = Imitation(2), np.random.default_rng(4)
+    imitation, rng = CallerChoiceModel(2), np.random.default_rng(4)
     rows = [np.array([rng.normal(0, 0.1), rng.normal(0, 0.1)]) for _ in range(30)]
     own = np.zeros((3, imitation.width))
     for i, x in enumerate(rows):
@@ -253,13 +259,13 @@ def test_a_common_variance_that_changes_is_refreshed_everywhere() -> None:
 def test_it_says_that_it_imitates() -> None:
     for name in ALGORITHMS:
         parameters = {"factory": "bandits.river_factories:logistic"} if name == "river" else {}
-        assert imitates(build(PolicySpec("p", 1, name, parameters))) == (name == "apprentice")
+        assert imitates_caller(build_policy(PolicySpec("p", 1, name, parameters))) == (name == "apprentice")
 
 
 def test_beliefs_are_those_of_the_learner() -> None:
     policy = apprentice()
     sums = learned(policy, history(policy, 200), OFFERS)
-    found = policy.beliefs(sums)
+    found = policy.posterior_summary(sums)
     assert found is not None
     assert found.observations.sum() == 200
     assert found.observations[3] == 0
@@ -268,8 +274,8 @@ def test_beliefs_are_those_of_the_learner() -> None:
 def test_the_shared_arm_holds_all_choices() -> None:
     policy = apprentice()
     offers = np.arange(1, 5, dtype=np.uint32)
-    seen = observations(policy, offers, 200, seed=5)
-    sums: Sums = table_of(policy, seen).read(policy, offers, 0)
+    seen = make_observations(policy, offers, 200, seed=5)
+    sums: Sums = learned_arms(policy, seen).read(policy, offers, 0)
     counted = sum(one.by_caller for one, _ in seen)
     assert sums.shared[policy.learner.width] == sums.own[:, policy.learner.width].sum() == counted > 50
 
@@ -329,11 +335,11 @@ def test_a_good_caller_is_not_left_for_nothing() -> None:
 
 def test_worlds_have_choices_of_the_caller() -> None:
     policy = apprentice()
-    assert policy.prepare(world(policy, 20, seed=1).sums).likeness.chosen.any()
+    assert policy.prepare(make_scenario(policy, 20, seed=1).sums).likeness.chosen.any()
 
 
 def test_a_score_does_not_depend_on_who_else_is_asked_about() -> None:
-    imitation, rng = Imitation(12), np.random.default_rng(8)
+    imitation, rng = CallerChoiceModel(12), np.random.default_rng(8)
     own = np.zeros((40, imitation.width))
     for _ in range(600):
         own[rng.integers(40)] += imitation.contribution(rng.normal(0, 1, 12))

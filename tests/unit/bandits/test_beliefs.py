@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.algorithms.beliefs import Beliefs, beliefs
+from bandits.algorithms.posterior_summary import PosteriorSummary, summarise_posterior
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation, Policy, PolicySpec, Sums
-from bandits.registry import build
-from bandits.state import ArmTable, fold
+from bandits.registry import build_policy
+from bandits.state import ArmTable, fold_observations
 
 OFFERS = np.array([1, 2, 3], dtype=np.uint32)
 AT_S = 1_700_000_000.0
@@ -21,14 +21,14 @@ def taught(
 ) -> tuple[Policy, Sums]:
     """A policy with what it learned of ``(offer, reward, prior, age)``."""
     parameters = {} if algorithm == "random" else {"half_life_days": 0.0}
-    policy = build(PolicySpec("p", 1, algorithm, parameters | more.pop("parameters", {}), **more))
+    policy = build_policy(PolicySpec("p", 1, algorithm, parameters | more.pop("parameters", {}), **more))
     table = ArmTable(policy.width)
     seen = []
     for offer, reward, base_propensity, age in outcomes:
         facts = {"customer.age": age}
         x = policy.encoder.encode(facts, round(AT_S * 1000))
         seen.append((Observation(offer, reward, base_propensity, x, 0.3, facts), AT_S))
-    for name, delta in fold(policy, seen).items():
+    for name, delta in fold_observations(policy, seen).items():
         table.add(name, delta)
     return policy, table.read(policy, OFFERS, policy.decay.tick(AT_S))
 
@@ -49,7 +49,7 @@ def test_levels_of_beta_arms(algorithm: str) -> None:
     policy, sums = taught(
         algorithm, [*outcomes(1, 40, 10), *outcomes(2, 400, 100, 0.5)], parameters=parameters
     )
-    found = beliefs(policy, sums)
+    found = summarise_posterior(policy, sums)
     assert found is not None
     assert found.observations == pytest.approx([40, 400, 0], abs=0.01)
     assert found.rewards == pytest.approx([10, 100, 0], abs=0.01)
@@ -70,7 +70,7 @@ def test_typical_requests_of_regressions(algorithm: str, features: tuple[Feature
     policy, sums = taught(
         algorithm, [*outcomes(1, 300, 90, 0.3), *outcomes(2, 2000, 1200, 0.3)], features=features
     )
-    found = beliefs(policy, sums)
+    found = summarise_posterior(policy, sums)
     assert found is not None
     assert found.observations == pytest.approx([300, 2000, 0], abs=0.01)
     assert found.rewards == pytest.approx([90, 1200, 0], abs=0.01)
@@ -90,14 +90,14 @@ def test_typical_requests_of_regressions(algorithm: str, features: tuple[Feature
 
 def test_before_anything_is_known() -> None:
     policy, sums = taught("linear_thompson", [], parameters={"default_propensity": 0.2})
-    found = beliefs(policy, sums)
+    found = summarise_posterior(policy, sums)
     assert found is not None
     assert found.mean == pytest.approx([0.2] * 3)
 
 
 def test_of_others_what_they_tell_themselves() -> None:
     policy, sums = taught("random", [])
-    assert beliefs(policy, sums) is None
-    said = Beliefs(*(np.zeros(3) for _ in range(5)))
-    policy.beliefs = lambda _: said  # type: ignore[attr-defined]
-    assert beliefs(policy, sums) is said
+    assert summarise_posterior(policy, sums) is None
+    said = PosteriorSummary(*(np.zeros(3) for _ in range(5)))
+    policy.posterior_summary = lambda _: said  # type: ignore[attr-defined]
+    assert summarise_posterior(policy, sums) is said

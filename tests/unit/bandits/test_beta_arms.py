@@ -10,7 +10,7 @@ from bandits.algorithms.epsilon_greedy import EpsilonGreedyPolicy
 from bandits.algorithms.ucb import UCBPolicy, upper_bound
 from bandits.errors import PolicyParameterError
 from bandits.policy import Candidates, FloatArray
-from bandits.registry import build
+from bandits.registry import build_policy
 from tests.unit.bandits.support import arms, specification, sums
 
 M, Q0 = 20.0, 0.05
@@ -139,7 +139,7 @@ def test_greedy_takes_the_best_score() -> None:
 
 @pytest.mark.parametrize("algorithm", ["ucb", "epsilon_greedy"])
 def test_equals_share(algorithm: str) -> None:
-    policy = build(specification(algorithm, epsilon=0.1))
+    policy = build_policy(specification(algorithm, epsilon=0.1))
     own = np.tile(sums(100, 30, 10), (5, 1))
     prepared = policy.prepare(arms(OFFERS, own, shared(500.0)))
     found = policy.selector(prepared, candidates([0.2] * 5, [1, 2, 2, 1, 0]))(EVERYBODY)
@@ -153,4 +153,4 @@ def test_their_parameters() -> None:
     assert (ucb().shared, greedy().shared) == (True, False)
     for algorithm, name in (("ucb", "draws"), ("epsilon_greedy", "exploration")):
         with pytest.raises(PolicyParameterError, match=f"{algorithm} has no parameter '{name}'"):
-            build(specification(algorithm, **{name: 10}))
+            build_policy(specification(algorithm, **{name: 10}))

@@ -5,7 +5,7 @@ import pytest
 
 from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.regression.design import logit, sigmoid
 from tests.unit.bandits.learning_world import NONE, asking
 
@@ -13,7 +13,7 @@ OFFERS = list(range(1, 9))
 
 
 def calibrated(**parameters: float) -> Policy:
-    return build(PolicySpec("calibrated", 1, "calibrated", {"half_life_days": 0, **parameters}))
+    return build_policy(PolicySpec("calibrated", 1, "calibrated", {"half_life_days": 0, **parameters}))
 
 
 def cold(policy: Policy, offers: int = len(OFFERS)) -> Sums:
@@ -64,7 +64,7 @@ def test_without_evidence_the_estimate_is_the_propensity() -> None:
 def test_further_features_do_not_change_that() -> None:
     features = (Feature("age", "numeric", "customer.age"), Feature("data_mart", "propensity"))
     for declared in (features, features[:1]):
-        policy = build(PolicySpec("c", 1, "calibrated", {"default_propensity": 0.3}, declared))
+        policy = build_policy(PolicySpec("c", 1, "calibrated", {"default_propensity": 0.3}, declared))
         x = np.full(policy.encoder.width, 0.5)
         sums = cold(policy, 2)
         found = policy.propensities(policy.prepare(sums), asking([1, 2], x, [0.02, NONE]))

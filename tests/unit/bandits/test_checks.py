@@ -5,7 +5,7 @@ import pytest
 from bandits.conformance.checks import Check, check, checks_for
 from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
-from bandits.registry import ALGORITHMS, BUILT_IN, build
+from bandits.registry import ALGORITHMS, BUILT_IN, build_policy
 from tests.unit.bandits.pooled import PooledPolicy
 
 FEATURES = (
@@ -62,13 +62,15 @@ WITH_FEATURES = (
     PolicySpec("apprentice-rash", 4, "apprentice", {"caution": 0.5, "epsilon": 0.1}, WITH_PROPENSITY),
 )
 CASES = [
-    (spec, law) for spec in (*BUILT_IN, *OTHER_PARAMETERS, *WITH_FEATURES) for law in checks_for(build(spec))
+    (spec, law)
+    for spec in (*BUILT_IN, *OTHER_PARAMETERS, *WITH_FEATURES)
+    for law in checks_for(build_policy(spec))
 ]
 
 
 @pytest.mark.parametrize(("spec", "law"), CASES, ids=[f"{spec.key}-{law.__name__}" for spec, law in CASES])
 def test_law(spec: PolicySpec, law: Check) -> None:
-    law(build(spec))
+    law(build_policy(spec))
 
 
 def test_a_policy_that_shares_keeps_them_too() -> None:
@@ -80,12 +82,12 @@ def test_every_algorithm_is_checked() -> None:
 
 
 def test_laws_are_named_and_stated() -> None:
-    laws = list(checks_for(build(BUILT_IN[0])))
+    laws = list(checks_for(build_policy(BUILT_IN[0])))
     names = [law.__name__ for law in laws]
     assert len(names) == len(set(names)) >= 12
     assert all(law.__doc__ for law in laws)
 
 
 def test_check_runs_all_of_them() -> None:
-    policy: Policy = build(BUILT_IN[1])
+    policy: Policy = build_policy(BUILT_IN[1])
     check(policy)

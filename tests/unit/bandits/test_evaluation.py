@@ -6,13 +6,13 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from bandits.conformance.worlds import world
+from bandits.conformance.scenarios import make_scenario
 from bandits.errors import BanditsError, EvaluationError
 from bandits.intervals import Z95
-from bandits.ope.estimators import Estimate, inverse_propensity, self_normalised
+from bandits.ope.estimators import PolicyValueEstimate, inverse_propensity, self_normalised
 from bandits.policy import Candidates, FloatArray
-from bandits.registry import build
-from bandits.sampling import uniform
+from bandits.registry import build_policy
+from bandits.sampling import uniform_draw
 from tests.unit.bandits.support import arms, binomial_bounds, select, specification, view_of
 
 ESTIMATORS = [inverse_propensity, self_normalised]
@@ -79,7 +79,7 @@ def test_rows_of_unknown_probability_are_refused_or_left_out_and_counted(estimat
         estimator(reward, probability, target)
     expected = estimator(REWARD, PROBABILITY, TARGET)
     found = estimator(reward, probability, target, unknown="leave_out")
-    assert found == Estimate(
+    assert found == PolicyValueEstimate(
         expected.value,
         expected.low,
         expected.high,
@@ -169,12 +169,12 @@ PRIORS = np.array([0.3, 0.4, 0.35, np.nan], dtype=np.float32)
 
 
 def _answered(decision: str, number: int) -> float:
-    return float(uniform(f"{decision}/answer/{number}") < TRUE_RATE[number])
+    return float(uniform_draw(f"{decision}/answer/{number}") < TRUE_RATE[number])
 
 
 def _targets(random: bool) -> tuple[FloatArray, float]:
     """The target's distribution over the view's offers, and its true value."""
-    policy = build(specification("random" if random else "propensity"))
+    policy = build_policy(specification("random" if random else "propensity"))
     candidates = Candidates(np.array(NUMBERS, dtype=np.uint32), PRIORS, np.ones(4))
     chances = policy.selector(None, candidates)(np.ones(4, dtype=bool))
     return chances, float(chances @ np.array(list(TRUE_RATE.values())))
@@ -183,8 +183,8 @@ def _targets(random: bool) -> tuple[FloatArray, float]:
 @lru_cache
 def _log(decisions: int, slots: int, epsilon: float) -> list[list[tuple[int, float, float]]]:
     """What thompson did and what came of it: (offer number, logged probability, reward) by slot."""
-    view, policy = view_of(NUMBERS), build(specification("thompson", epsilon=epsilon))
-    prepared = policy.prepare(arms(view.numbers, world(policy, 4, seed=5).sums.own))
+    view, policy = view_of(NUMBERS), build_policy(specification("thompson", epsilon=epsilon))
+    prepared = policy.prepare(arms(view.numbers, make_scenario(policy, 4, seed=5).sums.own))
     available = np.ones(4, dtype=bool)
     log = []
     for i in range(decisions):

@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 
 from bandits.policy import BoolArray, FloatArray
-from bandits.sampling import draw_slots, pick, uniform, with_floor
+from bandits.sampling import draw_slots, sample_index, uniform_draw, with_floor
 from tests.unit.bandits.support import chi_squared_score, counts
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 
 
 def test_uniform_is_uniform() -> None:
-    drawn = np.array([uniform(f"decision-{i}/5/0") for i in range(50_000)])
+    drawn = np.array([uniform_draw(f"decision-{i}/5/0") for i in range(50_000)])
     assert ((drawn >= 0.0) & (drawn < 1.0)).all()
     cells = np.bincount((drawn * 100).astype(int), minlength=100)
     assert abs(chi_squared_score(cells, [500.0] * 100)) < 4
 
 
 def test_uniform_draws_of_neighbouring_seeds_are_unrelated() -> None:
-    first = (np.array([uniform(f"d{i}/5/0") for i in range(20_000)]) * 8).astype(int)
-    second = (np.array([uniform(f"d{i}/5/1") for i in range(20_000)]) * 8).astype(int)
+    first = (np.array([uniform_draw(f"d{i}/5/0") for i in range(20_000)]) * 8).astype(int)
+    second = (np.array([uniform_draw(f"d{i}/5/1") for i in range(20_000)]) * 8).astype(int)
     assert abs(chi_squared_score(np.bincount(first * 8 + second, minlength=64), [20_000 / 64] * 64)) < 4
 
 
 def test_uniform_is_the_same_everywhere() -> None:
     """Written down once: a change of these numbers would break the replay of every logged decision."""
-    found = [uniform(seed).hex() for seed in ("", "a", "nb07-0/200/0")]
+    found = [uniform_draw(seed).hex() for seed in ("", "a", "nb07-0/200/0")]
     assert found == ["0x1.c94d40aee8f36p-1", "0x1.03e278e56d990p-2", "0x1.de1bf6b8dac30p-3"]
 
 
@@ -51,22 +51,22 @@ def test_uniform_is_the_same_everywhere() -> None:
     ],
 )
 def test_pick_finds_the_slice_that_holds_u(probabilities: list[float], u: float, index: int) -> None:
-    assert pick(np.array(probabilities), u) == index
+    assert sample_index(np.array(probabilities), u) == index
 
 
 @pytest.mark.parametrize("n", [3, 10, 2500])
 def test_pick_survives_sums_that_are_not_quite_one(n: int) -> None:
     probabilities = np.full(n + 2, 1.0 / n)
     probabilities[[0, -1]] = 0.0
-    assert pick(probabilities, 0.0) == 1
-    assert pick(probabilities, ALMOST_ONE) == n
-    assert pick(probabilities * (1 - 1e-9), ALMOST_ONE) == n
-    assert pick(probabilities * (1 + 1e-9), ALMOST_ONE) == n
+    assert sample_index(probabilities, 0.0) == 1
+    assert sample_index(probabilities, ALMOST_ONE) == n
+    assert sample_index(probabilities * (1 - 1e-9), ALMOST_ONE) == n
+    assert sample_index(probabilities * (1 + 1e-9), ALMOST_ONE) == n
 
 
 def test_pick_chooses_with_the_probabilities() -> None:
     probabilities = np.array([0.0, 0.1, 0.0, 0.25, 0.65, 0.0])
-    picked = counts((pick(probabilities, (i + 0.5) / 1000) for i in range(1000)), range(6))
+    picked = counts((sample_index(probabilities, (i + 0.5) / 1000) for i in range(1000)), range(6))
     assert list(picked.values()) == [0, 100, 0, 250, 650, 0]
 
 

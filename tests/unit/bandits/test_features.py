@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.columns import bucket
 from bandits.errors import PolicyParameterError
-from bandits.features import MOST_COLUMNS, NO_ENCODER, Encoder, Feature
+from bandits.feature_columns import hash_bucket
+from bandits.features import MAX_COLUMNS, NO_ENCODER, Encoder, Feature
 
 AT_MS = 1_750_000_000_000  # Sunday, 15 June 2025, 15:06:40 UTC
 AGE = Feature("age", "numeric", "customer.age", low=20, high=60)
@@ -83,17 +83,17 @@ def test_numbers_and_truth_values_are_categories_as_they_are_written() -> None:
 
 
 def test_values_are_hashed_by_the_features_name() -> None:
-    assert encoded(CITY, "Lyon") == {f"city#{bucket('city', 'Lyon', 5)}": 1.0}
+    assert encoded(CITY, "Lyon") == {f"city#{hash_bucket('city', 'Lyon', 5)}": 1.0}
     assert encoded(CITY, None) == {"city?": 1.0}
     names = [f"f{i}" for i in range(200)]
-    found = np.bincount([bucket(name, "Lyon", 5) for name in names], minlength=5)
+    found = np.bincount([hash_bucket(name, "Lyon", 5) for name in names], minlength=5)
     assert found.min() > 20  # 40 are expected of each
-    assert len({bucket("city", f"v{i}", 64) for i in range(600)}) == 64
+    assert len({hash_bucket("city", f"v{i}", 64) for i in range(600)}) == 64
 
 
 def test_hashes_are_those_of_blake2b_whatever_the_process() -> None:
     """Written down: another hash would give every arm that was ever learned another meaning."""
-    assert [bucket("city", value, 1000) for value in ("Lyon", "", "Zürich", "\ud800")] == HASHED
+    assert [hash_bucket("city", value, 1000) for value in ("Lyon", "", "Zürich", "\ud800")] == HASHED
 
 
 HASHED = [626, 277, 17, 849]
@@ -142,7 +142,7 @@ def test_interests_have_columns_by_topic_or_bucket() -> None:
     assert encoded(LIKES, {"sport": -3, "travel": "much"}) == {"likes.sport": -1.0}
     expected = np.zeros(4)
     for topic, strength in (("art", 0.25), ("sport", 0.5), ("travel", 1.0)):
-        expected[bucket("any", topic, 4)] += strength
+        expected[hash_bucket("any", topic, 4)] += strength
     found = Encoder((LIKES_ANY,)).encode({"customer.interests": strengths}, AT_MS)
     np.testing.assert_array_equal(found, [*np.minimum(expected, 1.0), 0.0])
     for missing in (None, ["sport"], 3):
@@ -315,7 +315,7 @@ def test_too_many_columns_are_refused_with_their_number() -> None:
             Feature(f"f{i}", "category", "customer.a", buckets=count) for i, count in enumerate(buckets)
         )
 
-    assert Encoder(hashed(31, 31)).width == MOST_COLUMNS
+    assert Encoder(hashed(31, 31)).width == MAX_COLUMNS
     with pytest.raises(PolicyParameterError, match="make 65 columns, and 64 are the most") as caught:
         Encoder(hashed(31, 32))
     assert caught.value.field == "features"

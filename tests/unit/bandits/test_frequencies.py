@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from bandits.conformance.worlds import observations, table_of, world
+from bandits.conformance.scenarios import learned_arms, make_observations, make_scenario
 from bandits.policy import BoolArray, FloatArray, PolicySpec
-from bandits.registry import ALGORITHMS, build
+from bandits.registry import ALGORITHMS, build_policy
 from bandits.sampling import draw_slots
 from tests.unit.bandits.support import chi_squared_score
 
@@ -28,10 +28,10 @@ Slate = tuple[tuple[int, float], ...]
 @lru_cache
 def slates(algorithm: str) -> list[Slate]:
     """(index, probability) by slot, of many decisions in one situation."""
-    policy = build(PolicySpec(algorithm, 1, algorithm, PARAMETERS.get(algorithm, {"epsilon": 0.2})))
-    candidates = world(policy, 7, seed=2).candidates
-    seen = observations(policy, candidates.offers, 150, seed=1)
-    sums = table_of(policy, seen).read(policy, candidates.offers, policy.decay.tick(seen[0][1]))
+    policy = build_policy(PolicySpec(algorithm, 1, algorithm, PARAMETERS.get(algorithm, {"epsilon": 0.2})))
+    candidates = make_scenario(policy, 7, seed=2).candidates
+    seen = make_observations(policy, candidates.offers, 150, seed=1)
+    sums = learned_arms(policy, seen).read(policy, candidates.offers, policy.decay.tick(seen[0][1]))
     exact = policy.selector(policy.prepare(sums), candidates)
     known: dict[bytes, FloatArray] = {}
 

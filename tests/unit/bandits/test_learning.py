@@ -12,9 +12,9 @@ from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.random import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Observation, Policy
-from bandits.registry import build
-from bandits.sampling import uniform
-from bandits.state import ArmTable, contributions
+from bandits.registry import build_policy
+from bandits.sampling import uniform_draw
+from bandits.state import ArmTable, arm_contributions
 from tests.unit.bandits.support import select, specification, view_of
 
 VIEW = view_of([1, 2, 3, 4, 5])
@@ -34,9 +34,9 @@ def simulate(
         prepared = policy.prepare(table.read(policy, VIEW.numbers, policy.decay.tick(now_s)))
         (choice,) = select(VIEW, available, given, policy, prepared, 1, name).choices
         row = choice.offer.number - 1
-        reward = float(uniform(f"{name}/answer") < rates(day)[row])
+        reward = float(uniform_draw(f"{name}/answer") < rates(day)[row])
         seen = Observation(choice.offer.number, reward, choice.base_propensity)
-        fields, delta = contributions(policy, seen, now_s)
+        fields, delta = arm_contributions(policy, seen, now_s)
         for field in fields:
             table.add(field, delta)
         chosen.append(row)
@@ -49,7 +49,7 @@ def thompson(**parameters: float) -> ThompsonPolicy:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("prior", [np.nan, 0.1])
+@pytest.mark.parametrize("base_propensity", [np.nan, 0.1])
 def test_thompson_beats_random(base_propensity: float, seed: int) -> None:
     """The best offer is accepted 40 times in 100, the others 5: 12 at random."""
     rates = [0.05, 0.05, 0.05, 0.05, 0.4]
@@ -71,7 +71,7 @@ def test_thompson_beats_random(base_propensity: float, seed: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_other_simple_ones_beat_random_too(algorithm: str, seed: int) -> None:
     rates = [0.05, 0.05, 0.05, 0.05, 0.4]
-    policy = build(specification(algorithm))
+    policy = build_policy(specification(algorithm))
     _, learned = simulate(policy, lambda _: rates, [np.nan] * 5, days=20, a_day=100, seed=seed)
     assert np.mean(learned[1000:]) > 0.26
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bandits.regression.links import LINKS, STEEPEST, Linear, Logistic
+from bandits.regression.links import LINKS, MAX_RESPONSE_SHIFT, LinearLink, LogisticLink
 from tests.unit.bandits.plain_regression import plain_sigmoid
 
 GRID = [k / 2 for k in range(-14, 15)]
@@ -13,7 +13,7 @@ GRID = [k / 2 for k in range(-14, 15)]
 
 def settled(s0: float, truth: float) -> float:
     """The log odds estimated from very many outcomes of chance ``truth``, all of them linearised at ``s0``."""
-    p, link = plain_sigmoid(truth), Logistic()
+    p, link = plain_sigmoid(truth), LogisticLink()
     accepted, rejected = link.observe(1.0, plain_sigmoid(s0)), link.observe(0.0, plain_sigmoid(s0))
     weight = p * accepted[0] + (1 - p) * rejected[0]
     return (p * accepted[1] + (1 - p) * rejected[1]) / weight
@@ -21,7 +21,7 @@ def settled(s0: float, truth: float) -> float:
 
 def test_a_logistic_observation_is_a_newton_step_where_that_is_short() -> None:
     s0, p = -1.0, plain_sigmoid(-1.0)
-    weight, response = Logistic().observe(1.0, p)
+    weight, response = LogisticLink().observe(1.0, p)
     assert weight == pytest.approx(p * (1 - p))
     assert response == pytest.approx(p * (1 - p) * s0 + 1 - p)
 
@@ -29,9 +29,9 @@ def test_a_logistic_observation_is_a_newton_step_where_that_is_short() -> None:
 @pytest.mark.parametrize("reward", [0.0, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("s0", GRID)
 def test_a_response_is_never_far_from_where_it_was_linearised(s0: float, reward: float) -> None:
-    weight, response = Logistic().observe(reward, plain_sigmoid(s0))
+    weight, response = LogisticLink().observe(reward, plain_sigmoid(s0))
     assert weight > 0
-    assert abs(response / weight - s0) <= STEEPEST + 1e-9
+    assert abs(response / weight - s0) <= MAX_RESPONSE_SHIFT + 1e-9
 
 
 @pytest.mark.parametrize("truth", GRID)
@@ -62,14 +62,16 @@ def test_expecting_again_what_was_estimated_finds_the_truth() -> None:
 
 
 def test_log_odds_beyond_eight_count_as_eight() -> None:
-    assert Logistic().observe(0.0, 1e-9) == Logistic().observe(0.0, plain_sigmoid(-8.0))
-    assert Logistic().observe(1.0, 1 - 1e-9) == pytest.approx(Logistic().observe(1.0, plain_sigmoid(8.0)))
+    assert LogisticLink().observe(0.0, 1e-9) == LogisticLink().observe(0.0, plain_sigmoid(-8.0))
+    assert LogisticLink().observe(1.0, 1 - 1e-9) == pytest.approx(
+        LogisticLink().observe(1.0, plain_sigmoid(8.0))
+    )
 
 
 def test_a_linear_observation_is_its_reward() -> None:
-    assert Linear().observe(0.25, 0.9) == (1.0, 0.25)
-    assert Linear().predictor(0.3) == 0.3
-    assert Linear().propensity(np.array([-0.2, 0.4, 1.3])).tolist() == [0.0, 0.4, 1.0]
+    assert LinearLink().observe(0.25, 0.9) == (1.0, 0.25)
+    assert LinearLink().predictor(0.3) == 0.3
+    assert LinearLink().propensity(np.array([-0.2, 0.4, 1.3])).tolist() == [0.0, 0.4, 1.0]
 
 
 @pytest.mark.parametrize("name", ["linear", "logistic"])
@@ -84,26 +86,26 @@ def test_scores_are_positive_and_rise(name: str, kind: str) -> None:
 
 def test_linear_scores_are_the_predictor_where_that_is_a_chance() -> None:
     s = np.array([0.01, 0.2, 0.99, 1.7])
-    assert Linear().score(s).tolist() == s.tolist()
-    assert Linear().score(np.array([-0.01, -1.0])) == pytest.approx([1e-4 / 0.03, 1e-4 / 1.02])
+    assert LinearLink().score(s).tolist() == s.tolist()
+    assert LinearLink().score(np.array([-0.01, -1.0])) == pytest.approx([1e-4 / 0.03, 1e-4 / 1.02])
 
 
 def test_the_noise_of_linear_rewards_is_their_variance() -> None:
     rng = np.random.default_rng(0)
     rewards = [(rng.random(4000) < p).astype(float) for p in (0.02, 0.5)]
     own = np.array([[len(r), r.sum(), (r**2).sum()] for r in rewards] + [[0.0, 0.0, 0.0]])
-    noise = Linear().noise(own, own.sum(axis=0))
+    noise = LinearLink().noise(own, own.sum(axis=0))
     everything = np.concatenate(rewards)
     assert noise[:2] == pytest.approx([r.var() for r in rewards], abs=1e-3)
     assert noise[2] == pytest.approx(everything.var(), abs=1e-3)
-    assert Logistic().noise(own, own.sum(axis=0)).tolist() == [1.0, 1.0, 1.0]
+    assert LogisticLink().noise(own, own.sum(axis=0)).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_noise_is_never_nothing() -> None:
     own = np.array([[50.0, 0.0, 0.0], [50.0, 50.0, 50.0], [0.0, 0.0, 0.0]])
     for shared in (own.sum(axis=0), np.zeros(3)):
-        assert (Linear().noise(own, shared) > 1e-5).all()
-    assert math.isfinite(Linear().noise(own * 1e6, own[0] * 1e6).max())
+        assert (LinearLink().noise(own, shared) > 1e-5).all()
+    assert math.isfinite(LinearLink().noise(own * 1e6, own[0] * 1e6).max())
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -6,7 +6,7 @@ import pytest
 
 from bandits.errors import PolicyParameterError
 from bandits.policy import PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 
 COMMON: list[tuple[str, Any]] = [
     ("share", "some"),
@@ -33,19 +33,19 @@ CASES = [(algorithm, *case) for algorithm, own in OWN.items() for case in (*COMM
 @pytest.mark.parametrize(("algorithm", "name", "value"), CASES)
 def test_a_parameter_out_of_range_is_refused_by_name(algorithm: str, name: str, value: Any) -> None:
     with pytest.raises(PolicyParameterError, match=f"^{name} must be") as refused:
-        build(PolicySpec("p", 1, algorithm, {name: value}))
+        build_policy(PolicySpec("p", 1, algorithm, {name: value}))
     assert refused.value.field == f"parameters.{name}"
 
 
 @pytest.mark.parametrize("algorithm", OWN)
 def test_an_unknown_parameter_is_refused_with_those_there_are(algorithm: str) -> None:
     with pytest.raises(PolicyParameterError, match=f"{algorithm} has no parameter 'lambda'; it has: .*ridge"):
-        build(PolicySpec("p", 1, algorithm, {"lambda": 1.0}))
+        build_policy(PolicySpec("p", 1, algorithm, {"lambda": 1.0}))
 
 
 @pytest.mark.parametrize("algorithm", OWN)
 def test_the_defaults_are_parameters_that_can_be_given(algorithm: str) -> None:
-    policy: Any = build(PolicySpec("p", 1, algorithm))
-    again: Any = build(PolicySpec("p", 1, algorithm, dict(policy.parameters)))
+    policy: Any = build_policy(PolicySpec("p", 1, algorithm))
+    again: Any = build_policy(PolicySpec("p", 1, algorithm, dict(policy.parameters)))
     assert again.parameters == policy.parameters
     assert again.width == policy.width

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.decay import quantised
+from bandits.decay import quantise
 from bandits.policy import NO_FEATURES, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.regression.design import Design, sigmoid
 from bandits.regression.regression_policy import RegressionPolicy
-from bandits.state import ArmTable, fold
+from bandits.state import ArmTable, fold_observations
 from tests.unit.bandits.learning_world import NONE, asking, build_with
 from tests.unit.bandits.plain_regression import Columns
 
@@ -31,7 +31,7 @@ def taught(policy: Policy, x: FloatArray, slopes: FloatArray, ages_days: Any, se
         observation = Observation(offer + 1, float(rng.random() < chance), NONE, encoded(policy, row), chance)
         seen.append((observation, NOW_S - age * DAY_S))
     table = ArmTable(policy.width)
-    for field, delta in fold(policy, seen).items():
+    for field, delta in fold_observations(policy, seen).items():
         table.add(field, delta)
     return table
 
@@ -120,7 +120,7 @@ def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch, algorithm: st
 
 
 def test_evidence_fades_to_the_prior() -> None:
-    policy = build(PolicySpec("fading", 1, "logistic_thompson", {"half_life_days": 1.0}))
+    policy = build_policy(PolicySpec("fading", 1, "logistic_thompson", {"half_life_days": 1.0}))
     table = taught(policy, np.zeros((500, 0)), np.zeros((3, 0)), 0.0)
     assert estimates(policy, table, np.zeros(0)).min() > 0.15
     later = estimates(policy, table, np.zeros(0), NOW_S + 40 * DAY_S)
@@ -131,9 +131,9 @@ def test_evidence_fades_to_the_prior() -> None:
 @pytest.mark.parametrize("count", [1, 1000, 10_000_000])
 def test_columns_that_never_vary_do_no_harm(share: str, count: int) -> None:
     """What is added up is rounded, and the same rounding a million times over must not look like evidence."""
-    policy = build(PolicySpec("p", 1, "calibrated", {"share": share, "half_life_days": 0}))
+    policy = build_policy(PolicySpec("p", 1, "calibrated", {"share": share, "half_life_days": 0}))
     taught = [policy.learn(Observation(1, float(k == 0), 0.3, NO_FEATURES, 0.3)) for k in range(3)]
-    total = quantised(np.array(taught)).sum(axis=0) * count
+    total = quantise(np.array(taught)).sum(axis=0) * count
     sums = Sums(np.array([1, 2], dtype=np.uint32), np.stack([total, 0.0 * total]), total)
     candidates = Candidates(sums.offers, np.array([0.3, 0.3], dtype=np.float32), np.ones(2))
     assert isinstance(policy, RegressionPolicy)
@@ -149,19 +149,19 @@ def test_columns_that_never_vary_do_no_harm(share: str, count: int) -> None:
 )
 def test_nothing_is_answered_from_memory_that_has_changed(algorithm: str) -> None:
     """A decision predicts once; but not again for arms that have learned since, nor for somebody else."""
-    policy = build(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
+    policy = build_policy(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
     offers = np.array([1, 2], dtype=np.uint32)
     own = np.zeros((2, policy.width))
     ready = policy.prepare(Sums(offers, own.copy(), np.zeros(policy.width)))
     asked = Candidates(offers, np.array([0.3, 0.3], dtype=np.float32), np.ones(2))
     before = policy.propensities(ready, asked).copy()
-    own[0] = 50 * quantised(policy.learn(Observation(1, 1.0, 0.3, NO_FEATURES, 0.3)))
+    own[0] = 50 * quantise(policy.learn(Observation(1, 1.0, 0.3, NO_FEATURES, 0.3)))
     taught = Sums(offers, own, own.sum(axis=0))
     after = policy.propensities(policy.refresh(ready, taught, np.array([0])), asked)
     assert after[0] > before[0] + 0.1
     assert (
         after.tolist()
-        == build(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
+        == build_policy(PolicySpec("p", 1, algorithm, {"half_life_days": 0}))
         .propensities(policy.prepare(taught), asked)
         .tolist()
     )

@@ -181,13 +181,13 @@ def test_no_init_is_run() -> None:
 
 
 def test_what_unfolds_too_far_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(river_reading, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(river_reading, "MAX_UNPACKED_BYTES", 10_000)
     with pytest.raises(StateCodecError, match="unfolds to more than 10000"):
         read(zlib.compress(bytes(1_000_000)))
     monkeypatch.setattr(river_reading, "MAX_OBJECTS", 10)
     with pytest.raises(StateCodecError, match="more than 10 objects"):
         read(zlib.compress(b"\n" * 50))
-    monkeypatch.setattr(river_reading, "MAX_STORED", 100)
+    monkeypatch.setattr(river_reading, "MAX_STORED_BYTES", 100)
     with pytest.raises(StateCodecError, match="100 are read at most"):
         read(bytes(101))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import yaml
 
 from bandits import river_factories
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.river import pipeline_policy as river_policy
-from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED
+from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED_BYTES
 from bandits.specification import parse_spec
 from decisioning.evaluation.model_replay_service import MAX_OUTCOMES
 
@@ -28,7 +28,7 @@ def test_all_factories_are_told_and_measured() -> None:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    assert f"beyond {MAX_STORED // 2**20} MB stored or {MAX_OBJECTS:,} objects" in TEXT
+    assert f"beyond {MAX_STORED_BYTES // 2**20} MB stored or {MAX_OBJECTS:,} objects" in TEXT
     assert f"beyond {MAX_OUTCOMES:,} outcomes" in TEXT
     assert f'"{river_policy.GROUP}"' in TEXT
 
@@ -37,6 +37,6 @@ def test_the_specification_can_be_used() -> None:
     (written,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     body = yaml.safe_load(written)
     body["parameters"]["factory"] = "bandits.river_factories:logistic"
-    policy = build(parse_spec({"version": 1, **body}))
+    policy = build_policy(parse_spec({"version": 1, **body}))
     assert isinstance(policy, river_policy.RiverPolicy)
     assert (policy.epsilon, policy.explore, policy.gamma) == (0.05, "inverse_gap", 100.0)

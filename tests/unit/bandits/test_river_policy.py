@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from river import linear_model, neighbors, optim, preprocessing
 
-from bandits.conformance.worlds import observations
+from bandits.conformance.scenarios import make_observations
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation, PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.river import pipeline_policy as river_policy
-from bandits.river.inputs import Inputs
+from bandits.river.model_inputs import ModelInputs
 from bandits.river.pipeline_policy import RiverPolicy, allow_factories
 from bandits.sampling import draw_slots
-from bandits.sequential_policy import ModelState, is_sequential, learns, teach
+from bandits.sequential_policy import ModelState, is_learner, is_sequential, teach_model
 from tests.unit.bandits.support import chi_squared_score
 
 OURS = "bandits.river_factories"
@@ -76,7 +76,9 @@ def _allowed() -> Iterator[None]:
 def river(
     factory: str = f"{OURS}:logistic", *, learn_from: Any = "acceptance", **parameters: Any
 ) -> RiverPolicy:
-    policy = build(PolicySpec("r", 1, "river", {"factory": factory, **parameters}, FEATURES, learn_from))
+    policy = build_policy(
+        PolicySpec("r", 1, "river", {"factory": factory, **parameters}, FEATURES, learn_from)
+    )
     assert isinstance(policy, RiverPolicy)
     return policy
 
@@ -95,7 +97,7 @@ def prepared(policy: RiverPolicy, model: Any, offers: Any) -> Any:
 def test_estimates_are_those_of_the_plain_pipeline_taught_the_same() -> None:
     policy, pipeline = river(f"{HERE}:plain"), plain()
     model = policy.fresh()
-    for seen, at_s in observations(policy, np.arange(1, 6, dtype=np.uint32), 500, seed=1):
+    for seen, at_s in make_observations(policy, np.arange(1, 6, dtype=np.uint32), 500, seed=1):
         policy.observe(model, seen, at_s)
         x = {"offer": str(seen.offer)}
         age = seen.facts.get("customer.age")
@@ -166,7 +168,7 @@ def test_offers_are_selected_as_often_as_logged(explore: str) -> None:
     """Also in later slots: what was logged as the chance of a pair is how often the pair comes."""
     policy = river(explore=explore, gamma=5.0, epsilon=0.3)
     model = policy.fresh()
-    teach(policy, model, observations(policy, np.arange(1, 5, dtype=np.uint32), 400, seed=3))
+    teach_model(policy, model, make_observations(policy, np.arange(1, 5, dtype=np.uint32), 400, seed=3))
     asked = candidates(4, {"customer.age": 30.0, "customer.region": "north"}, policy)
     distribution = policy.selector(prepared(policy, model, asked.offers), asked)
     everything = np.ones(4, dtype=bool)
@@ -196,7 +198,7 @@ def test_inverse_gaps_are_those_of_the_formula() -> None:
 
 
 def test_inputs_are_the_same_from_the_log() -> None:
-    inputs = Inputs(FEATURES, "both")
+    inputs = ModelInputs(FEATURES, "both")
     as_sent = {
         "customer.age": -0.0,
         "customer.region": "east",
@@ -224,7 +226,7 @@ def test_inputs_are_the_same_from_the_log() -> None:
 def test_no_value_that_is_sent_can_ruin_a_model() -> None:
     policy = river()
     model = policy.fresh()
-    teach(policy, model, observations(policy, np.arange(1, 5, dtype=np.uint32), 200, seed=4))
+    teach_model(policy, model, make_observations(policy, np.arange(1, 5, dtype=np.uint32), 200, seed=4))
     values: tuple[Any, ...] = (1e308, -1e308, float("inf"), float("nan"), 10**400, "text", [], {"a": 1}, True)
     for value in values:
         facts = dict.fromkeys(policy.encoder.paths, value)
@@ -258,7 +260,7 @@ def test_no_value_that_is_sent_can_ruin_a_model() -> None:
 )
 def test_what_cannot_be_is_refused(parameters: dict[str, Any], field: str, told: str) -> None:
     with pytest.raises(PolicyParameterError, match=told) as refused:
-        build(PolicySpec("r", 1, "river", parameters))
+        build_policy(PolicySpec("r", 1, "river", parameters))
     assert refused.value.field == field
 
 
@@ -273,7 +275,7 @@ def test_features_must_not_be_called_like_what_is_given_anyway() -> None:
         "r", 1, "river", {"factory": f"{OURS}:logistic"}, (Feature("offer", "numeric", "customer.offer"),)
     )
     with pytest.raises(PolicyParameterError, match="'offer'") as refused:
-        build(spec)
+        build_policy(spec)
     assert refused.value.field == "features[0].name"
 
 
@@ -291,8 +293,8 @@ def test_installed_factories_are_found_by_their_names(monkeypatch: pytest.Monkey
 
 def test_who_is_taught_in_order() -> None:
     assert is_sequential(river())
-    assert learns(river())
-    thompson, random = (build(PolicySpec(name, 1, name)) for name in ("thompson", "random"))
+    assert is_learner(river())
+    thompson, random = (build_policy(PolicySpec(name, 1, name)) for name in ("thompson", "random"))
     assert not is_sequential(thompson)
-    assert learns(thompson)
-    assert not learns(random)
+    assert is_learner(thompson)
+    assert not is_learner(random)

@@ -11,8 +11,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bandits.conformance.worlds import observations, table_of
-from bandits.registry import build
+from bandits.conformance.scenarios import learned_arms, make_observations
+from bandits.registry import build_policy
 from tests.unit.bandits.support import chi_squared_score, counts, select, specification, view_of
 
 DECISIONS = 20_000
@@ -28,10 +28,10 @@ Slate = tuple[tuple[int, float], ...]
 @lru_cache
 def slates(algorithm: str, decisions: int = DECISIONS) -> list[Slate]:
     """(offer number, logged probability) by slot, of many decisions in the same situation."""
-    policy = build(specification(algorithm))
-    seen = observations(policy, VIEW.numbers, 150, seed=1)
+    policy = build_policy(specification(algorithm))
+    seen = make_observations(policy, VIEW.numbers, 150, seed=1)
     tick = policy.decay.tick(seen[0][1])
-    prepared = policy.prepare(table_of(policy, seen).read(policy, VIEW.numbers, tick))
+    prepared = policy.prepare(learned_arms(policy, seen).read(policy, VIEW.numbers, tick))
     made = []
     for i in range(decisions):
         chosen = select(VIEW, AVAILABLE, PRIORS, policy, prepared, 3, f"decision-{i}").choices

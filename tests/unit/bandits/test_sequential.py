@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.errors import EvaluationError
-from bandits.monitoring.sequential_test import PRIOR, Comparison, Counts, Evidence, compare, worse
+from bandits.monitoring.sequential_test import (
+    PRIOR,
+    Comparison,
+    Counts,
+    Evidence,
+    compare_canary,
+    evidence_of_worse,
+)
 from bandits.policy import FloatArray
 
 ALPHA = 0.05
@@ -62,7 +69,7 @@ def plain_e_value(
 @pytest.mark.parametrize("margin", [0.0, 0.02, 0.3, 0.7])
 @pytest.mark.parametrize(("canary", "champion"), CASES)
 def test_it_equals_the_plain_implementation(canary: Counts, champion: Counts, margin: float) -> None:
-    e_value = worse(canary, champion, margin=margin).e_value
+    e_value = evidence_of_worse(canary, champion, margin=margin).e_value
     plain = plain_e_value(canary, champion, margin)
     assert e_value == pytest.approx(plain, rel=5e-3)
     assert e_value <= plain * (1 + 1e-6)  # the grid can only miss the least
@@ -71,13 +78,13 @@ def test_it_equals_the_plain_implementation(canary: Counts, champion: Counts, ma
 def test_the_prior_is_the_one_given() -> None:
     canary, champion = CASES[0]
     for prior in [(0.5, 0.5), (1.0, 1.0), (3.0, 20.0)]:
-        assert worse(canary, champion, prior=prior).e_value == pytest.approx(
+        assert evidence_of_worse(canary, champion, prior=prior).e_value == pytest.approx(
             plain_e_value(canary, champion, 0.0, prior), rel=5e-3
         )
 
 
 def test_without_observations_nothing_is_known() -> None:
-    nothing = compare(NOTHING, NOTHING)
+    nothing = compare_canary(NOTHING, NOTHING)
     assert (nothing.worse.e_value, nothing.worse.p_value, nothing.worse.rejected) == (1.0, 1.0, False)
     assert nothing.better == nothing.worse
     assert (nothing.canary, nothing.champion, nothing.difference) == ((0, 1), (0, 1), (-1, 1))
@@ -85,7 +92,7 @@ def test_without_observations_nothing_is_known() -> None:
 
 @given(counts, counts, st.sampled_from([0.0, 0.01, 0.2]))
 def test_exchanging_the_arms_exchanges_worse_and_better(a: Counts, b: Counts, margin: float) -> None:
-    one, other = compare(a, b, margin=margin), compare(b, a, margin=margin)
+    one, other = compare_canary(a, b, margin=margin), compare_canary(b, a, margin=margin)
     assert (one.worse, one.better) == (other.better, other.worse)
     assert (one.canary, one.champion) == (other.champion, other.canary)
     assert one.difference == (-other.difference.high, -other.difference.low)
@@ -94,7 +101,7 @@ def test_exchanging_the_arms_exchanges_worse_and_better(a: Counts, b: Counts, ma
 
 @given(counts, counts, st.floats(0, 0.9), st.floats(0.001, 0.5))
 def test_the_difference_tells_the_same_as_the_test(a: Counts, b: Counts, margin: float, alpha: float) -> None:
-    seen = compare(a, b, margin=margin, alpha=alpha)
+    seen = compare_canary(a, b, margin=margin, alpha=alpha)
     low, high = seen.difference
     assert -1 <= low <= high <= 1
     if abs(high + margin) > 1e-9:
@@ -107,18 +114,18 @@ def test_the_difference_tells_the_same_as_the_test(a: Counts, b: Counts, margin:
 
 @given(counts, counts, st.floats(0, 0.9))
 def test_a_margin_only_takes_evidence_away(a: Counts, b: Counts, margin: float) -> None:
-    assert worse(a, b, margin=margin).log_e <= worse(a, b).log_e + 1e-9
+    assert evidence_of_worse(a, b, margin=margin).log_e <= evidence_of_worse(a, b).log_e + 1e-9
 
 
 @given(counts, counts)
 def test_a_canary_that_accepts_more_is_never_called_worse(a: Counts, b: Counts) -> None:
     if a.acceptances * b.observations >= b.acceptances * a.observations:
-        assert worse(a, b).log_e <= 0.0
+        assert evidence_of_worse(a, b).log_e <= 0.0
 
 
 @given(counts, st.floats(0.001, 0.5))
 def test_the_ends_of_a_rate_are_where_its_martingale_reaches_the_limit(seen: Counts, alpha: float) -> None:
-    low, high = compare(seen, NOTHING, alpha=alpha).canary
+    low, high = compare_canary(seen, NOTHING, alpha=alpha).canary
     n, s = seen
     a, b = PRIOR
     assert 0 <= low <= high <= 1
@@ -142,14 +149,17 @@ def test_one_more_observation_is_a_fair_bet() -> None:
             up, down = (a + s) / (a + b + n), (b + n - s) / (a + b + n)
             assert p * (up / p) + (1 - p) * (down / (1 - p)) == pytest.approx(1.0)
     for m, bad in pairwise([10, 20, 40, 80]):  # and evidence does grow with observations
-        assert worse(Counts(bad, 0), Counts(1000, 300)).log_e > worse(Counts(m, 0), Counts(1000, 300)).log_e
+        assert (
+            evidence_of_worse(Counts(bad, 0), Counts(1000, 300)).log_e
+            > evidence_of_worse(Counts(m, 0), Counts(1000, 300)).log_e
+        )
 
 
 @pytest.mark.parametrize("n", [10**3, 10**6, 10**9])
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.5, 1.0])
 def test_it_is_robust_for_many_observations(n: int, rate: float) -> None:
     champion, canary = Counts(n, round(n * rate)), Counts(n, n - round(n * rate))
-    seen: Comparison = compare(canary, champion)
+    seen: Comparison = compare_canary(canary, champion)
     assert all(math.isfinite(e.log_e) and math.isfinite(e.e_value) for e in (seen.worse, seen.better))
     assert 0 < seen.worse.p_value <= 1
     assert seen.worse.rejected == (rate > 0.5)
@@ -164,9 +174,9 @@ def test_the_cost_of_not_knowing_the_rate_follows_its_expansion() -> None:
         density = (1 - rate) / math.sqrt(rate) / (math.gamma(0.5) * math.gamma(2) / math.gamma(2.5))
         regret = math.log(density) + 0.5 * math.log(2 * math.pi * rate * (1 - rate) / n)
         expected = math.log((1 + 2 * math.exp(regret)) / 3)  # an unseen arm counts as 1
-        assert worse(seen, NOTHING).log_e == pytest.approx(expected, abs=1e-8)
+        assert evidence_of_worse(seen, NOTHING).log_e == pytest.approx(expected, abs=1e-8)
         both = math.log((2 * math.exp(regret) + math.exp(2 * regret)) / 3)
-        assert worse(seen, seen).log_e == pytest.approx(both, abs=1e-4)
+        assert evidence_of_worse(seen, seen).log_e == pytest.approx(both, abs=1e-4)
 
 
 @pytest.mark.parametrize(("share", "saved"), [(0.01, 0.3), (0.05, 0.15), (0.5, -0.15)])
@@ -189,7 +199,7 @@ def test_what_the_average_saves_over_the_product_alone(share: float, saved: floa
         return mixtures - s * math.log(s / n) - (n - s) * math.log(1 - s / n)
 
     sizes = range(100, 1500, 20)
-    ours = next(n for n in sizes if worse(*expected(n)).rejected)
+    ours = next(n for n in sizes if evidence_of_worse(*expected(n)).rejected)
     alone = next(n for n in sizes if product(n) >= math.log(1 / ALPHA))
     assert ours <= (1 - saved) * alone
 
@@ -224,11 +234,11 @@ def test_evidence_is_cut_off_where_it_would_not_be_finite() -> None:
 )
 def test_what_is_out_of_range_is_refused_by_name(change: dict[str, Any], named: str) -> None:
     arguments: dict[str, Any] = {"canary": Counts(3, 1), "champion": Counts(3, 1), **change}
-    for function in (compare, worse):
+    for function in (compare_canary, evidence_of_worse):
         with pytest.raises(EvaluationError, match=rf"^{named}"):
             function(**arguments)
 
 
 def test_numpy_integers_are_whole_numbers() -> None:
-    seen = worse(Counts(np.int64(100), np.int64(1)), Counts(np.int64(900), np.int64(200)))  # type: ignore[arg-type]
-    assert seen == worse(Counts(100, 1), Counts(900, 200))
+    seen = evidence_of_worse(Counts(np.int64(100), np.int64(1)), Counts(np.int64(900), np.int64(200)))  # type: ignore[arg-type]
+    assert seen == evidence_of_worse(Counts(100, 1), Counts(900, 200))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bandits.monitoring.sequential_test import PRIOR, Counts, worse
+from bandits.monitoring.sequential_test import PRIOR, Counts, evidence_of_worse
 from bandits.policy import BoolArray, FloatArray
 
 ALPHA = 0.05
@@ -41,7 +41,7 @@ class Arms:
 
     def rolled_back(self, run: int) -> bool:
         (n_c, n_k), (s_c, s_k) = self.n[:, run], self.s[:, run]
-        return worse(Counts(int(n_c), int(s_c)), Counts(int(n_k), int(s_k)), alpha=ALPHA).rejected
+        return evidence_of_worse(Counts(int(n_c), int(s_c)), Counts(int(n_k), int(s_k)), alpha=ALPHA).rejected
 
 
 def constant(step: int, arms: Arms) -> float | FloatArray:
@@ -100,7 +100,11 @@ def test_a_canary_with_half_the_acceptance_is_rolled_back(rate: float, within: i
         n = rng.binomial(within // looks, 0.05, looks)
         s, s_k = rng.binomial(n, rate / 2), rng.binomial(within // looks - n, rate)
         counts = np.cumsum([n, s, within // looks - n, s_k], axis=1).T.tolist()
-        found = (i for i, (a, b, c, d) in enumerate(counts, 1) if worse(Counts(a, b), Counts(c, d)).rejected)
+        found = (
+            i
+            for i, (a, b, c, d) in enumerate(counts, 1)
+            if evidence_of_worse(Counts(a, b), Counts(c, d)).rejected
+        )
         needed.append(next(found, looks + 1) * (within // looks))
     print(f"{rate}: median {np.median(needed)}, 95 % {np.quantile(needed, 0.95)}")  # noqa: T201
     assert np.mean(np.array(needed) <= within) >= 0.95

@@ -9,7 +9,7 @@ import pytest
 from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Candidates, FloatArray, Observation
-from bandits.state import ArmTable, contributions
+from bandits.state import ArmTable, arm_contributions
 from tests.unit.bandits.support import arms, specification, sums
 
 M, Q0 = 20.0, 0.05
@@ -187,7 +187,7 @@ def test_weights_that_vanish_in_single_precision_count_as_zero() -> None:
 def test_half_of_the_evidence_is_forgotten_in_a_half_life() -> None:
     policy, table, at_s = thompson(half_life_days=90.0), ArmTable(3), 1_750_000_000.0
     for _ in range(100):
-        (field,), delta = contributions(policy, Observation(3, 1.0, 0.5), at_s)
+        (field,), delta = arm_contributions(policy, Observation(3, 1.0, 0.5), at_s)
         table.add(field, delta)
     now, later = (
         table.read(policy, OFFERS[:1], policy.decay.tick(t)).own[0] for t in (at_s, at_s + 90 * DAY_S)
@@ -195,5 +195,5 @@ def test_half_of_the_evidence_is_forgotten_in_a_half_life() -> None:
     np.testing.assert_allclose(now, [100, 100, 50], rtol=0.022)  # a tick is a 32nd of a half-life
     np.testing.assert_allclose(later, now / 2, rtol=1e-12)
     never = thompson(half_life_days=0.0)
-    (field,), delta = contributions(never, Observation(3, 1.0, 0.5), at_s)
+    (field,), delta = arm_contributions(never, Observation(3, 1.0, 0.5), at_s)
     assert (field, delta.tolist()) == ("3:0", [1.0, 1.0, 0.5])

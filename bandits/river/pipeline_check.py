@@ -5,12 +5,12 @@ import numpy as np
 from bandits.errors import BanditsError, PolicyParameterError
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation
-from bandits.sequential_policy import Learned, SequentialPolicy
+from bandits.sequential_policy import LearnedModel, SequentialPolicy
 
-TRIES = 60
+OBSERVATION_COUNT = 60
 
 
-def try_out(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
+def check_pipeline(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
     """Teach two fresh models the same, and store one of them in between.
 
     Raises
@@ -19,7 +19,7 @@ def try_out(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
         If the pipeline fails, has no stored form, goes on differently after it was stored, or is not deterministic.
     """
     try:
-        _try_out(policy, seed)
+        _run_checks(policy, seed)
     except BanditsError as error:
         raise PolicyParameterError(
             f"factory {factory!r} cannot be used: {error}", "parameters.factory"
@@ -30,19 +30,19 @@ def try_out(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
         ) from error
 
 
-def _try_out(policy: SequentialPolicy, seed: int) -> None:
-    seen = _made_up(policy, seed)
+def _run_checks(policy: SequentialPolicy, seed: int) -> None:
+    seen = _make_observations(policy, seed)
     whole, halves = policy.fresh(), policy.fresh()
     if policy.pack(whole) != policy.pack(halves):
         raise PolicyParameterError("it makes another model every time; set the seeds of all its parts")
-    for part in (seen[: TRIES // 2], seen[TRIES // 2 :]):
+    for part in (seen[: OBSERVATION_COUNT // 2], seen[OBSERVATION_COUNT // 2 :]):
         for observation in part:
             policy.observe(whole, observation, 0.0)
             policy.observe(halves, observation, 0.0)
         if policy.pack(whole) != policy.pack(halves):
             raise PolicyParameterError("it learns differently every time; set the seeds of all its parts")
         halves = policy.unpack(policy.pack(halves))
-    _choose(policy, whole, seen[:5])
+    _choose_once(policy, whole, seen[:5])
     for observation in seen[:5]:
         policy.observe(whole, observation, 0.0)
         policy.observe(halves, observation, 0.0)
@@ -50,7 +50,7 @@ def _try_out(policy: SequentialPolicy, seed: int) -> None:
         raise PolicyParameterError("choosing teaches it, or it does not go on as before after it was stored")
 
 
-def _choose(policy: SequentialPolicy, model: object, seen: list[Observation]) -> None:
+def _choose_once(policy: SequentialPolicy, model: object, seen: list[Observation]) -> None:
     for observation in seen:
         candidates = Candidates(
             np.array([observation.offer, 9], dtype=np.uint32),
@@ -59,15 +59,15 @@ def _choose(policy: SequentialPolicy, model: object, seen: list[Observation]) ->
             observation.x,
             observation.facts,
         )
-        prepared = policy.prepare(Learned(candidates.offers, np.zeros((2, 0)), np.zeros(0), model))
+        prepared = policy.prepare(LearnedModel(candidates.offers, np.zeros((2, 0)), np.zeros(0), model))
         policy.propensities(prepared, candidates)
 
 
-def _made_up(policy: SequentialPolicy, seed: int) -> list[Observation]:
+def _make_observations(policy: SequentialPolicy, seed: int) -> list[Observation]:
     rng = np.random.default_rng(seed)
     seen = []
-    for _ in range(TRIES):
-        facts = {f.path: _fact(f, rng) for f in policy.encoder.features if f.path is not None}
+    for _ in range(OBSERVATION_COUNT):
+        facts = {f.path: _make_fact(f, rng) for f in policy.encoder.features if f.path is not None}
         base_propensity = float(rng.random()) if rng.random() < 0.7 else float("nan")
         x = policy.encoder.encode(facts, 0)
         reward = float(rng.random() < 0.3)
@@ -75,7 +75,7 @@ def _made_up(policy: SequentialPolicy, seed: int) -> list[Observation]:
     return seen
 
 
-def _fact(feature: Feature, rng: np.random.Generator) -> object:
+def _make_fact(feature: Feature, rng: np.random.Generator) -> object:
     if feature.kind == "numeric":
         return float(rng.normal())
     if feature.kind == "interests":

@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-BOUND = 4.0
+MAX_COLUMN_VALUE = 4.0
 _ASINH_SCALE = 8.0
-_CROSSED = 8
+_MAX_CROSSED_VALUES = 8
 _DAY_S = 86_400.0
 
 
-class Columns(Protocol):
+class FeatureColumns(Protocol):
     """The columns of one feature."""
 
     @property
@@ -39,7 +39,7 @@ class Columns(Protocol):
         ...
 
 
-def bucket(name: str, value: str, buckets: int) -> int:
+def hash_bucket(name: str, value: str, buckets: int) -> int:
     """The bucket of a value, which depends on the feature's name, the value and the number of buckets alone.
 
     Different values may share a bucket (Weinberger et al., *Feature hashing for large scale multitask learning*,
@@ -49,7 +49,7 @@ def bucket(name: str, value: str, buckets: int) -> int:
     return int.from_bytes(digest, "big") % buckets
 
 
-def number(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """A finite number (a truth value counts as 0 or 1), else ``None``."""
     if not isinstance(value, int | float):
         return None
@@ -60,7 +60,7 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def token(value: Any) -> str | None:
+def category_text(value: Any) -> str | None:
     """A text, truth value or number as the text that it is compared by (``1`` and ``1.0`` are equal), else ``None``."""
     if isinstance(value, str):
         return value
@@ -73,14 +73,14 @@ def token(value: Any) -> str | None:
     return None
 
 
-def tokens(value: Any) -> list[str] | None:
+def category_texts(value: Any) -> list[str] | None:
     """The texts of a value or of a list of values; ``None`` if there is none that can be read."""
-    one = token(value)
+    one = category_text(value)
     if one is not None:
         return [one]
     if not isinstance(value, list | tuple):
         return None
-    found = [text for text in map(token, value) if text is not None]
+    found = [text for text in map(category_text, value) if text is not None]
     return None if value and not found else found
 
 
@@ -109,7 +109,7 @@ class Numeric:
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write the value or the indicator."""
-        value = number(facts.get(self.path))
+        value = finite_number(facts.get(self.path))
         if value is None:
             value = self.default
         if value is None:
@@ -119,7 +119,7 @@ class Numeric:
             scaled = math.asinh(value) / _ASINH_SCALE
         else:
             scaled = 2.0 * ((value - self.low) / (self.high - self.low)) - 1.0
-        x[start] = min(max(scaled, -BOUND), BOUND)
+        x[start] = min(max(scaled, -MAX_COLUMN_VALUE), MAX_COLUMN_VALUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,12 @@ class OneHot:
 
     def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
         """The values as they are told apart: all unknown ones are one (an empty text stands for it)."""
-        found = tokens(facts.get(self.path))
+        found = category_texts(facts.get(self.path))
         return None if found is None else [f"={text}" if text in self.places else "" for text in found]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write ones."""
-        found = tokens(facts.get(self.path))
+        found = category_texts(facts.get(self.path))
         if found is None:
             x[start + len(self.places) + 1] = 1.0
             return
@@ -166,7 +166,7 @@ class Hashed:
     @property
     def columns(self) -> tuple[str, ...]:
         """Those of the buckets, and of the indicator."""
-        return (*_buckets(self.name, self.buckets), f"{self.name}?")
+        return (*_bucket_names(self.name, self.buckets), f"{self.name}?")
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -175,17 +175,17 @@ class Hashed:
 
     def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
         """The values themselves."""
-        found = tokens(facts.get(self.path))
+        found = category_texts(facts.get(self.path))
         return None if found is None else [f"={text}" for text in found]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write ones."""
-        found = tokens(facts.get(self.path))
+        found = category_texts(facts.get(self.path))
         if found is None:
             x[start + self.buckets] = 1.0
             return
         for text in found:
-            x[start + bucket(self.name, text, self.buckets)] = 1.0
+            x[start + hash_bucket(self.name, text, self.buckets)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Crossed:
     @property
     def columns(self) -> tuple[str, ...]:
         """Those of the buckets."""
-        return _buckets(self.name, self.buckets)
+        return _bucket_names(self.name, self.buckets)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -209,10 +209,10 @@ class Crossed:
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write ones."""
         first, second = self.of[0].levels(facts), self.of[1].levels(facts)
-        for one in (first or ())[:_CROSSED]:
-            for other in (second or ())[:_CROSSED]:
+        for one in (first or ())[:_MAX_CROSSED_VALUES]:
+            for other in (second or ())[:_MAX_CROSSED_VALUES]:
                 # The length keeps ("ab", "c") and ("a", "bc") apart.
-                x[start + bucket(self.name, f"{len(one)}{one}{other}", self.buckets)] = 1.0
+                x[start + hash_bucket(self.name, f"{len(one)}{one}{other}", self.buckets)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class TimeOfDay:
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write them all."""
-        t = _local(at_ms, self.zone)
+        t = _local_time(at_ms, self.zone)
         seconds = t.hour * 3600 + t.minute * 60 + t.second + t.microsecond * 1e-6
         for harmonic in range(self.harmonics):
             angle = 2.0 * math.pi * (harmonic + 1) * seconds / _DAY_S
@@ -255,7 +255,7 @@ class Weekday:
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write a one."""
-        x[start + _local(at_ms, self.zone).weekday()] = 1.0
+        x[start + _local_time(at_ms, self.zone).weekday()] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Interests:
     @property
     def columns(self) -> tuple[str, ...]:
         """Those of the topics or buckets, and of the indicator that nothing is known."""
-        known = (*(f"{self.name}.{topic}" for topic in self.places), *_buckets(self.name, self.buckets))
+        known = (*(f"{self.name}.{topic}" for topic in self.places), *_bucket_names(self.name, self.buckets))
         return (*known, f"{self.name}?")
 
     @property
@@ -286,25 +286,25 @@ class Interests:
             return
         if not self.buckets:
             for topic, place in self.places.items():
-                x[start + place] = _strength(interests.get(topic))
+                x[start + place] = _clip_strength(interests.get(topic))
             return
         for topic in sorted(key for key in interests if isinstance(key, str)):  # sums depend on the order
-            at = start + bucket(self.name, topic, self.buckets)
-            x[at] = min(max(x[at] + _strength(interests[topic]), -1.0), 1.0)
+            at = start + hash_bucket(self.name, topic, self.buckets)
+            x[at] = min(max(x[at] + _clip_strength(interests[topic]), -1.0), 1.0)
 
 
-def places(values: Sequence[str]) -> dict[str, int]:
+def column_positions(values: Sequence[str]) -> dict[str, int]:
     """Where each value's column is."""
     return {value: place for place, value in enumerate(values)}
 
 
-def _strength(value: Any) -> float:
-    return min(max(number(value) or 0.0, -1.0), 1.0)
+def _clip_strength(value: Any) -> float:
+    return min(max(finite_number(value) or 0.0, -1.0), 1.0)
 
 
-def _buckets(name: str, count: int) -> tuple[str, ...]:
+def _bucket_names(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}#{place}" for place in range(count))
 
 
-def _local(at_ms: int, zone: ZoneInfo) -> datetime:
+def _local_time(at_ms: int, zone: ZoneInfo) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000.0, zone)

@@ -7,14 +7,14 @@ from bandits.errors import PolicyParameterError
 from bandits.features import Encoder, Feature
 from bandits.policy import Facts, FloatArray
 
-INPUTS = ("facts", "features", "both")
-LARGEST = 1e9
-LONGEST = 64
-OTHER = "(other)"
-RESERVED = ("offer", "propensity")
+INPUT_KINDS = ("facts", "features", "both")
+MAX_NUMBER = 1e9
+MAX_TEXT_LENGTH = 64
+OTHER_VALUE = "(other)"
+RESERVED_NAMES = ("offer", "propensity")
 
 
-class Inputs:
+class ModelInputs:
     """Makes the same dictionary of the same request, now and when its facts are read from the log again.
 
     Under the name of a numeric feature stands its fact as ``float``, held within the declared range; under that of a
@@ -26,7 +26,7 @@ class Inputs:
 
     def __init__(self, features: tuple[Feature, ...], inputs: str) -> None:
         for i, feature in enumerate(features):
-            if feature.name in RESERVED and feature.kind != "propensity":
+            if feature.name in RESERVED_NAMES and feature.kind != "propensity":
                 raise PolicyParameterError(
                     f"the name {feature.name!r} is that of something a model is given anyway",
                     f"features[{i}].name",
@@ -41,7 +41,7 @@ class Inputs:
         seen: dict[str, Any] = {}
         for feature in self._raw:
             if feature.path is not None and (value := facts.get(feature.path)) is not None:
-                seen.update(_read(feature, value))
+                seen.update(_read_feature(feature, value))
         if self._encoded:
             seen.update(zip(self._encoded, x.tolist(), strict=True))
         return seen
@@ -54,23 +54,23 @@ class Inputs:
         return {**seen, "offer": str(offer)}
 
 
-def _read(feature: Feature, value: Any) -> Iterable[tuple[str, Any]]:
+def _read_feature(feature: Feature, value: Any) -> Iterable[tuple[str, Any]]:
     if feature.kind == "numeric":
-        number = _number(value)
+        number = _finite_number(value)
         if number is not None:
-            low = -LARGEST if feature.low is None else feature.low
-            high = LARGEST if feature.high is None else feature.high
+            low = -MAX_NUMBER if feature.low is None else feature.low
+            high = MAX_NUMBER if feature.high is None else feature.high
             yield feature.name, min(max(number, low), high)
     elif feature.kind == "category":
-        yield feature.name, _category(value, feature.values)
+        yield feature.name, _category_text(value, feature.values)
     elif feature.kind == "interests" and isinstance(value, Mapping):
         for topic in sorted(feature.topics or value):
-            number = _number(value.get(topic))
+            number = _finite_number(value.get(topic))
             if number is not None:
-                yield f"{feature.name}.{topic[:LONGEST]}", min(max(number, -LARGEST), LARGEST)
+                yield f"{feature.name}.{topic[:MAX_TEXT_LENGTH]}", min(max(number, -MAX_NUMBER), MAX_NUMBER)
 
 
-def _number(value: Any) -> float | None:
+def _finite_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return None
     try:
@@ -79,12 +79,12 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _category(value: Any, known: tuple[str, ...]) -> str:
+def _category_text(value: Any, known: tuple[str, ...]) -> str:
     """Text; of several values all of them, in order."""
     if isinstance(value, list | tuple | set | frozenset):
-        members = sorted({_category(member, known) for member in value})
-        return "|".join(members)[:LONGEST]
+        members = sorted({_category_text(member, known) for member in value})
+        return "|".join(members)[:MAX_TEXT_LENGTH]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = str(value)[:LONGEST]
-    return text if not known or text in known else OTHER
+    text = str(value)[:MAX_TEXT_LENGTH]
+    return text if not known or text in known else OTHER_VALUE
