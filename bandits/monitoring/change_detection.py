@@ -61,7 +61,7 @@ class AcceptanceChangeDetector:
     ----------
     delta
         ADWIN's confidence, in (0, 1). Smaller: fewer false alarms, later detections. Measured by
-        ``pytest -s tests/unit/bandits/test_drift.py``: at the default, 1 of 80 unchanged streams of 10,000 outcomes
+        ``pytest -s tests/unit/bandits/monitoring/test_change_detection.py``: at the default, 1 of 80 unchanged streams of 10,000 outcomes
         raised an alarm. The bound is cautious: where few accept, small changes take many thousand outcomes.
     grace_period
         Outcomes of an offer before anything is reported, at least 1.

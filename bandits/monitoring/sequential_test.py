@@ -162,7 +162,7 @@ def evidence_of_worse(
 ) -> Evidence:
     """Evidence that the canary's rate is below the champion's by more than ``margin``. As ``compare``, and quick.
 
-    Measured by ``pytest -s tests/unit/bandits/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after each of 3,000
+    Measured by ``pytest -s tests/unit/bandits/monitoring/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after each of 3,000
     observations, 5 of 4,000 equal canaries with 5 % of the traffic were rolled back, 7 with a share that grew from 1 %
     to 50 %, and 6 with a share that favoured canaries while they looked bad. A canary with 5 % of the traffic and half
     the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within 1,325 and 3,150

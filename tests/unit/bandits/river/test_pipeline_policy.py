@@ -13,10 +13,9 @@ from bandits.features import Feature
 from bandits.policy import Candidates, Observation, PolicySpec
 from bandits.registry import build_policy
 from bandits.river import pipeline_policy as river_policy
-from bandits.river.model_inputs import ModelInputs
 from bandits.river.pipeline_policy import RiverPolicy, allow_factories
 from bandits.sampling import draw_slots
-from bandits.sequential_policy import ModelState, is_learner, is_sequential, teach_model
+from bandits.sequential_policy import ModelState, teach_model
 from tests.unit.bandits.support import chi_squared_score
 
 OURS = "bandits.river_factories"
@@ -197,32 +196,6 @@ def test_inverse_gaps_are_those_of_the_formula() -> None:
     assert policy.selector(ready, asked)(np.ones(3, dtype=bool)) == pytest.approx(0.1 / 3 + 0.9 * p)
 
 
-def test_inputs_are_the_same_from_the_log() -> None:
-    inputs = ModelInputs(FEATURES, "both")
-    as_sent = {
-        "customer.age": -0.0,
-        "customer.region": "east",
-        "context.device": 5,
-        "customer.topics": {"music": 1},
-    }
-    as_logged = {
-        "customer.topics": {"music": 1.0},
-        "context.device": 5.0,
-        "customer.region": "east",
-        "customer.age": 0,
-    }
-    x = inputs.encoder.encode(as_sent, 0)
-    first, second = inputs.request(as_sent, x), inputs.request(as_logged, x)
-    assert repr(first) == repr(second)
-    assert {k: first[k] for k in ("age", "region", "device", "topics.music")} == {
-        "age": 0.0,
-        "region": "(other)",
-        "device": "5",
-        "topics.music": 1.0,
-    }
-    assert {key for key in first if not key.startswith("x.")} == {"age", "region", "device", "topics.music"}
-
-
 def test_no_value_that_is_sent_can_ruin_a_model() -> None:
     policy = river()
     model = policy.fresh()
@@ -270,15 +243,6 @@ def test_values_are_not_learned_by_classifiers() -> None:
     assert refused.value.field == "learn_from"
 
 
-def test_features_must_not_be_called_like_what_is_given_anyway() -> None:
-    spec = PolicySpec(
-        "r", 1, "river", {"factory": f"{OURS}:logistic"}, (Feature("offer", "numeric", "customer.offer"),)
-    )
-    with pytest.raises(PolicyParameterError, match="'offer'") as refused:
-        build_policy(spec)
-    assert refused.value.field == "features[0].name"
-
-
 def test_installed_factories_are_found_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     allow_factories([])
 
@@ -289,12 +253,3 @@ def test_installed_factories_are_found_by_their_names(monkeypatch: pytest.Monkey
     assert river("ours").factory == "ours"
     with pytest.raises(PolicyParameterError, match="ours"):
         river(f"{HERE}:unseeded")
-
-
-def test_who_is_taught_in_order() -> None:
-    assert is_sequential(river())
-    assert is_learner(river())
-    thompson, random = (build_policy(PolicySpec(name, 1, name)) for name in ("thompson", "random"))
-    assert not is_sequential(thompson)
-    assert is_learner(thompson)
-    assert not is_learner(random)

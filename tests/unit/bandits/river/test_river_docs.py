@@ -13,7 +13,7 @@ from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED_BYTES
 from bandits.specification import parse_spec
 from decisioning.evaluation.model_replay_service import MAX_OUTCOMES
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "river.md").read_text()
+PAGE = (Path(__file__).resolve().parents[4] / "docs" / "river.md").read_text()
 TEXT = " ".join(PAGE.split())
 FACTORIES = {
     name

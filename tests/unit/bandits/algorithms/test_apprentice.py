@@ -16,9 +16,8 @@ from bandits.algorithms.apprentice import (
     row_of_highest,
     share_of_pairs_above,
 )
-from bandits.algorithms.imitation import SHRINKAGE, VARIANCE_FLOOR, CallerChoiceModel
+from bandits.algorithms.imitation import SHRINKAGE, VARIANCE_FLOOR
 from bandits.conformance.scenarios import learned_arms, make_observations, make_scenario
-from bandits.decay import quantise
 from bandits.features import Feature
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import ALGORITHMS, build_policy
@@ -84,23 +83,6 @@ def plain_score(seen: Sequence[Seen], offer: int, x: FloatArray) -> float:
     covariance += np.eye(len(spread)) * len(spread) * 9 * 2.0**-21  # for rounding to 2 ** -20
     density = multivariate_normal(mean, covariance).logpdf(x)
     return float(math.log(n) + density + len(x) / 2 * math.log(2 * math.pi))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_columns_that_hardly_ever_varied_do_no_harm(seed: int) -> None:
-    """The caller goes by one column; others were constant for long, and then move a little."""
-    rng = np.random.default_rng(seed)
-    model, constant = CallerChoiceModel(10), rng.uniform(1.0, 4.0, 8)
-    own = np.zeros((2, model.width))
-    for sign in rng.choice([-1.0, 1.0], 4000):
-        x = np.concatenate((constant, [sign, rng.choice([-1.0, 1.0])]))
-        own[int(sign > 0)] += quantise(model.contribution(x))
-    likeness = model.prepare(own, own.sum(axis=0))
-    for sign in rng.choice([-1.0, 1.0], 100):
-        moved = constant + rng.normal(0.0, 0.1, 8)
-        scores = model.scores(likeness, np.concatenate((moved, [sign, 1.0])))
-        assert np.argmax(scores) == int(sign > 0)
-        assert scores.max() < 60.0
 
 
 @pytest.mark.parametrize("count", [1, 5, 60, 600])
@@ -241,21 +223,6 @@ def test_a_caller_who_changes_is_followed() -> None:
     assert np.argmax(policy.selector(prepared, asking(OFFERS, x))(EVERYTHING)) == 1
 
 
-def test_a_common_variance_that_changes_is_refreshed_everywhere() -> None:
-    imitation, rng = CallerChoiceModel(2), np.random.default_rng(4)
-    rows = [np.array([rng.normal(0, 0.1), rng.normal(0, 0.1)]) for _ in range(30)]
-    own = np.zeros((3, imitation.width))
-    for i, x in enumerate(rows):
-        own[i % 3] += imitation.contribution(x)
-    before = imitation.prepare(own, own.sum(axis=0))
-    own[1] += 20 * imitation.contribution(np.array([3.0, -3.0]))
-    assert (imitation._spread(own.sum(axis=0)) != before.spread).all()
-    only = np.full_like(own, np.nan)
-    only[1] = own[1]
-    found = imitation.refresh(before, only, own.sum(axis=0), np.array([1]))
-    assert found.terms.tolist() == imitation.prepare(own, own.sum(axis=0)).terms.tolist()
-
-
 def test_it_says_that_it_imitates() -> None:
     for name in ALGORITHMS:
         parameters = {"factory": "bandits.river_factories:logistic"} if name == "river" else {}
@@ -336,15 +303,3 @@ def test_a_good_caller_is_not_left_for_nothing() -> None:
 def test_worlds_have_choices_of_the_caller() -> None:
     policy = apprentice()
     assert policy.prepare(make_scenario(policy, 20, seed=1).sums).likeness.chosen.any()
-
-
-def test_a_score_does_not_depend_on_who_else_is_asked_about() -> None:
-    imitation, rng = CallerChoiceModel(12), np.random.default_rng(8)
-    own = np.zeros((40, imitation.width))
-    for _ in range(600):
-        own[rng.integers(40)] += imitation.contribution(rng.normal(0, 1, 12))
-    shared, x = own.sum(axis=0), rng.normal(0, 1, 12)
-    found = imitation.scores(imitation.prepare(own, shared), x)
-    for rows in (*([row] for row in range(40)), [3, 39], list(range(17)), list(range(39, -1, -1))):
-        alone = imitation.scores(imitation.prepare(own[rows], shared), x)
-        assert alone.tolist() == found[rows].tolist()
