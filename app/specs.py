@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.schemas import Instant, to_ms
 from bandits.errors import BanditsError, PolicyParameterError
 from bandits.policy import PolicySpec
-from bandits.registry import build
-from bandits.specification import parse_spec, spec_body
+from bandits.registry import build_policy
+from bandits.specification import parse_spec, spec_to_dict
 from bandits.wording import did_you_mean
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
@@ -28,7 +28,7 @@ def yaml_values(document: str) -> Any:
 
 
 def spec_of(
-    values: Any, now_ms: int, builder: Callable[[PolicySpec], Any] = build
+    values: Any, now_ms: int, builder: Callable[[PolicySpec], Any] = build_policy
 ) -> tuple[PolicySpec, bool]:
     """The specification, and whether it says its version. Raises ``Invalid``, whose field says where.
 
@@ -67,7 +67,7 @@ def candidate(values: Any, now_ms: int) -> dict[str, Any]:
     """A specification that need not be registered (nor named), as it is kept. Raises ``Invalid``: ``spec.<field>``."""
     try:
         named = {"name": "candidate", **values} if isinstance(values, Mapping) else values
-        return spec_body(spec_of(named, now_ms)[0])
+        return spec_to_dict(spec_of(named, now_ms)[0])
     except Invalid as error:
         raise Invalid(f"spec.{error.field}", str(error)) from None
 

@@ -77,7 +77,7 @@ class ForwardDecay:
         return float(2.0 ** -max(half_lives, 0.0))
 
 
-def quantised(contribution: NDArray[np.float64]) -> NDArray[np.float64]:
+def quantise(contribution: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round to multiples of ``QUANTUM``, so that sums are exact and free of order. Zero is never negative."""
     rounded = contribution / QUANTUM
     np.rint(rounded, out=rounded)

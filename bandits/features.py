@@ -10,15 +10,25 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.columns import Columns, Crossed, Hashed, Interests, Numeric, OneHot, TimeOfDay, Weekday, places
 from bandits.errors import PolicyParameterError
+from bandits.feature_columns import (
+    Crossed,
+    FeatureColumns,
+    Hashed,
+    Interests,
+    Numeric,
+    OneHot,
+    TimeOfDay,
+    Weekday,
+    column_positions,
+)
 from bandits.wording import did_you_mean
 
 Kind = Literal["numeric", "category", "cross", "time_of_day", "weekday", "interests", "propensity"]
 PATH = re.compile(r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-MOST_COLUMNS = 64
-LARGEST = 1e15
+MAX_COLUMNS = 64
+MAX_NUMBER = 1e15
 OPTIONS: Mapping[Kind, tuple[str, ...]] = {
     "numeric": ("path", "low", "high", "default"),
     "category": ("path", "values", "buckets"),
@@ -71,24 +81,24 @@ class Encoder:
 
     def __init__(self, features: tuple[Feature, ...] = ()) -> None:
         self.features = features
-        _check(features)
+        _check_features(features)
         categories: dict[str, OneHot | Hashed] = {}
         for feature in features:
             if feature.kind == "category":
-                categories[feature.name] = _category(feature)
-        made = [_columns(feature, categories) for feature in features if feature.kind != "propensity"]
+                categories[feature.name] = _make_category(feature)
+        made = [_make_columns(feature, categories) for feature in features if feature.kind != "propensity"]
         self.propensity = len(made) < len(features)
         starts = np.cumsum([0, *(len(each.columns) for each in made)]).tolist()
         self.width: int = starts[-1]
         total = self.width + 2 * self.propensity
-        if total > MOST_COLUMNS:
+        if total > MAX_COLUMNS:
             raise PolicyParameterError(
-                f"these features make {total} columns, and {MOST_COLUMNS} are the most: use fewer values or buckets",
+                f"these features make {total} columns, and {MAX_COLUMNS} are the most: use fewer values or buckets",
                 "features",
             )
         self.columns: tuple[str, ...] = tuple(name for each in made for name in each.columns)
         self.paths: frozenset[str] = frozenset(path for each in made for path in each.paths)
-        self._made: tuple[tuple[Columns, int], ...] = tuple(zip(made, starts[:-1], strict=True))
+        self._made: tuple[tuple[FeatureColumns, int], ...] = tuple(zip(made, starts[:-1], strict=True))
         self.scaled: tuple[tuple[int, int | None], ...] = tuple(
             (start, start + 1 if len(each.columns) > 1 else None)
             for each, start in self._made
@@ -103,14 +113,14 @@ class Encoder:
         return x
 
 
-def _category(feature: Feature) -> OneHot | Hashed:
+def _make_category(feature: Feature) -> OneHot | Hashed:
     assert feature.path is not None
     if feature.buckets:
         return Hashed(feature.name, feature.path, feature.buckets)
-    return OneHot(feature.name, feature.path, places(feature.values))
+    return OneHot(feature.name, feature.path, column_positions(feature.values))
 
 
-def _columns(feature: Feature, categories: Mapping[str, OneHot | Hashed]) -> Columns:
+def _make_columns(feature: Feature, categories: Mapping[str, OneHot | Hashed]) -> FeatureColumns:
     name, path = feature.name, feature.path or ""
     match feature.kind:
         case "numeric":
@@ -124,17 +134,17 @@ def _columns(feature: Feature, categories: Mapping[str, OneHot | Hashed]) -> Col
         case "weekday":
             return Weekday(name, ZoneInfo(feature.time_zone))
         case "interests":
-            return Interests(name, path, places(feature.topics), feature.buckets or 0)
+            return Interests(name, path, column_positions(feature.topics), feature.buckets or 0)
     raise AssertionError(feature.kind)
 
 
-def _check(features: tuple[Feature, ...]) -> None:
+def _check_features(features: tuple[Feature, ...]) -> None:
     """Raise ``PolicyParameterError`` for the first thing that cannot be."""
     names: set[str] = set()
     categories = {feature.name for feature in features if feature.kind == "category"}
     for i, feature in enumerate(features):
         try:
-            _check_one(feature, categories)
+            _check_feature(feature, categories)
             _require(feature.name not in names, "name", f"another feature is called {feature.name!r} too")
         except PolicyParameterError as error:
             raise PolicyParameterError(str(error), f"features[{i}].{error.field}") from None
@@ -148,7 +158,7 @@ def _require(holds: Any, field: str, message: str) -> None:
         raise PolicyParameterError(message, field)
 
 
-def _check_one(feature: Feature, categories: set[str]) -> None:
+def _check_feature(feature: Feature, categories: set[str]) -> None:
     name, kind = feature.name, feature.kind
     _require(
         NAME.fullmatch(name),
@@ -186,8 +196,8 @@ def _check_one(feature: Feature, categories: set[str]) -> None:
 def _check_range(feature: Feature) -> None:
     for name in ("low", "high", "default"):
         value = getattr(feature, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-        _require(value is None or number, name, f"{name} is a number up to {LARGEST:g}, not {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+        _require(value is None or number, name, f"{name} is a number up to {MAX_NUMBER:g}, not {value!r}")
     low, high = feature.low, feature.high
     if low is None or high is None:
         missing = "low" if low is None else "high"
@@ -213,9 +223,9 @@ def _check_values(feature: Feature, field: str) -> None:
 def _check_buckets(feature: Feature) -> None:
     whole = isinstance(feature.buckets, int) and not isinstance(feature.buckets, bool)
     _require(
-        whole and 2 <= (feature.buckets or 0) <= MOST_COLUMNS,
+        whole and 2 <= (feature.buckets or 0) <= MAX_COLUMNS,
         "buckets",
-        f"buckets is a whole number from 2 to {MOST_COLUMNS}, not {feature.buckets!r}",
+        f"buckets is a whole number from 2 to {MAX_COLUMNS}, not {feature.buckets!r}",
     )
 
 

@@ -5,7 +5,7 @@ import math
 Z95 = 1.959963984540054
 
 
-def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float | None, float, float]:
+def wilson_interval(successes: float, trials: float, z: float = Z95) -> tuple[float | None, float, float]:
     """The observed proportion and its score interval: ``(rate, low, high)``; without trials ``(None, 0, 1)``.
 
     Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 22 (1927).
@@ -19,7 +19,7 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float | Non
     return rate, max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def newcombe(
+def newcombe_interval(
     successes: float, trials: float, other_successes: float, other_trials: float, z: float = Z95
 ) -> tuple[float | None, float, float]:
     """The difference of two observed proportions and its interval: ``(difference, low, high)``.
@@ -28,8 +28,8 @@ def newcombe(
     Statistics in Medicine 17 (1998), method 10: made of the score intervals of both. Without trials of one of them
     ``(None, -1, 1)``.
     """
-    rate, low, high = wilson(successes, trials, z)
-    other, other_low, other_high = wilson(other_successes, other_trials, z)
+    rate, low, high = wilson_interval(successes, trials, z)
+    other, other_low, other_high = wilson_interval(other_successes, other_trials, z)
     if rate is None or other is None:
         return None, -1.0, 1.0
     difference = rate - other

@@ -43,18 +43,18 @@ BUILT_IN: tuple[PolicySpec, ...] = tuple(
 )
 
 
-_NEEDED = (
+_POLICY_ATTRIBUTES = (
     *("name", "version", "width", "shared", "epsilon", "decay", "encoder"),
     *("learn", "prepare", "refresh", "propensities", "selector"),
 )
 
 
-def algorithms() -> Mapping[str, str]:
+def list_algorithms() -> Mapping[str, str]:
     """All algorithms that there are by name, with where each is from; those of other packages are not imported."""
-    return {**dict.fromkeys(ALGORITHMS, "nextbest"), **plugins.available(ALGORITHMS)}
+    return {**dict.fromkeys(ALGORITHMS, "nextbest"), **plugins.usable_plugins(ALGORITHMS)}
 
 
-def build(spec: PolicySpec) -> Policy:
+def build_policy(spec: PolicySpec) -> Policy:
     """Make the policy of a specification.
 
     Raises
@@ -69,17 +69,17 @@ def build(spec: PolicySpec) -> Policy:
     algorithm = ALGORITHMS.get(spec.algorithm)
     if algorithm is not None:
         return algorithm(spec)
-    plugin = plugins.load(spec.algorithm, ALGORITHMS)
+    plugin = plugins.load_plugin(spec.algorithm, ALGORITHMS)
     if plugin is None:
-        known = algorithms()
+        known = list_algorithms()
         raise UnknownPolicy(
             f"there is no algorithm {spec.algorithm!r}; there are: {', '.join(sorted(known))}"
             f"{did_you_mean(spec.algorithm, known)}"
         )
-    return make(plugin, spec)
+    return build_plugin_policy(plugin, spec)
 
 
-def make(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
+def build_plugin_policy(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
     """The policy that somebody else's ``algorithm`` makes of a specification.
 
     Raises
@@ -97,7 +97,7 @@ def make(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
         raise PolicyParameterError(
             f"{spec.algorithm} cannot be made of this: {error!r}; its package may say why", "parameters"
         ) from error
-    missing = [name for name in _NEEDED if not hasattr(policy, name)]
+    missing = [name for name in _POLICY_ATTRIBUTES if not hasattr(policy, name)]
     if missing:
         raise PluginError(f"{spec.algorithm} is no policy: it has no {', '.join(missing)}")
     if (policy.name, policy.version) != (spec.name, spec.version):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bandits.policy import BoolArray, Distribution, FloatArray, IntArray
 
 
-def uniform(seed: str) -> float:
+def uniform_draw(seed: str) -> float:
     """A number in [0, 1) that depends on ``seed`` alone, on every machine and with every library version."""
     return (int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11) * 2.0**-53
 
@@ -34,7 +34,7 @@ def with_floor(wins: FloatArray, available: BoolArray, epsilon: float) -> FloatA
     return probabilities if n == len(available) else np.where(available, probabilities, 0.0)
 
 
-def pick(probabilities: FloatArray, u: float) -> int:
+def sample_index(probabilities: FloatArray, u: float) -> int:
     """The index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
     cumulative = probabilities.cumsum()
     index = int(cumulative.searchsorted(u * cumulative[-1], side="right"))
@@ -46,23 +46,23 @@ def pick(probabilities: FloatArray, u: float) -> int:
 class SlotRules(Protocol):
     """What else decides who runs for a slot, apart from the policy."""
 
-    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+    def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
         """Who runs for the next slot, out of ``left``; and whether the first of them takes it without a draw."""
         ...
 
-    def took(self, index: int, left: BoolArray) -> None:
+    def exclude_after(self, index: int, left: BoolArray) -> None:
         """Candidate ``index`` took a slot: take whoever must not follow out of ``left``."""
         ...
 
 
-class NoRules:
+class NoSlotRules:
     """Everybody who is left runs, and nobody drops out."""
 
-    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+    def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
         """All of them."""
         return left, False
 
-    def took(self, index: int, left: BoolArray) -> None:
+    def exclude_after(self, index: int, left: BoolArray) -> None:
         """Nothing follows from it."""
 
 
@@ -77,20 +77,24 @@ def draw_slots(
     The number available is part of each slot's seed: when an offer turns out to be withheld after it was drawn,
     and the same decision is drawn again without it, the new draw must not depend on the one that led there.
     """
-    rules = rules or NoRules()
+    rules = rules or NoSlotRules()
     left = available.copy()
     n = int(np.count_nonzero(left))
     chosen: list[tuple[int, float]] = []
     while len(chosen) < slots and left.any():
-        probabilities, certain = _next_slot(distribution, left, rules)
-        index = certain if certain is not None else pick(probabilities, uniform(f"{seed}/{n}/{len(chosen)}"))
+        probabilities, certain = _slot_distribution(distribution, left, rules)
+        index = (
+            certain
+            if certain is not None
+            else sample_index(probabilities, uniform_draw(f"{seed}/{n}/{len(chosen)}"))
+        )
         chosen.append((index, float(probabilities[index])))
         left[index] = False
-        rules.took(index, left)
+        rules.exclude_after(index, left)
     return chosen
 
 
-def slots_given(
+def slot_distributions(
     distribution: Distribution, available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
 ) -> Iterator[FloatArray]:
     """What each slot would have been drawn from (shape ``(n,)``), if the slots before it took what is in ``taken``.
@@ -98,31 +102,31 @@ def slots_given(
     Yields as many as ``taken`` has; all zeros where nothing is left. ``available`` is not changed. For what
     ``draw_slots`` drew, the number at each index taken is the probability that it told, bit for bit.
     """
-    rules = rules or NoRules()
+    rules = rules or NoSlotRules()
     left = available.copy()
     for index in taken:
-        yield _next_slot(distribution, left, rules)[0] if left.any() else np.zeros(len(left))
+        yield _slot_distribution(distribution, left, rules)[0] if left.any() else np.zeros(len(left))
         left[index] = False
-        rules.took(index, left)
+        rules.exclude_after(index, left)
 
 
-def running_given(
+def slot_contenders(
     available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
 ) -> Iterator[BoolArray]:
     """Who ran for each slot (shape ``(n,)``, a fresh array), if the slots before it took what is in ``taken``."""
-    rules = rules or NoRules()
+    rules = rules or NoSlotRules()
     left = available.copy()
     for index in taken:
-        yield rules.running(left)[0].copy() if left.any() else left.copy()
+        yield rules.contenders(left)[0].copy() if left.any() else left.copy()
         left[index] = False
-        rules.took(index, left)
+        rules.exclude_after(index, left)
 
 
-def _next_slot(
+def _slot_distribution(
     distribution: Distribution, left: BoolArray, rules: SlotRules
 ) -> tuple[FloatArray, int | None]:
     """What the next slot is drawn from, and the index that takes it without a draw, if one does."""
-    running, certain = rules.running(left)
+    running, certain = rules.contenders(left)
     if not certain:
         return distribution(running), None
     first = int(np.argmax(running))
@@ -149,10 +153,10 @@ def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
 def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) -> Distribution:
     """How often each candidate's ``score x weight`` is the best of a joint draw; ``scores``: ``(K, n)``, positive."""
     exact = weight.astype(scores.dtype)  # tiny weights may vanish here
-    return contest_frequencies(scores * exact, exact, epsilon)
+    return win_frequencies_of_scores(scores * exact, exact, epsilon)
 
 
-def contest_frequencies(drawn: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
+def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
     """The same, where the weights, ``(n,)``, are in the ``drawn`` already, ``(K, n)``."""
     weighty = weight > 0.0
     zero = drawn.dtype.type(0.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bandits.policy import IntArray, Observation, Policy, Sums
 from bandits.state import ArmTable
 
-MODEL = "model"
+MODEL_FIELD = "model"
 """The field that holds the packed model among a policy's stored arms."""
 
 
@@ -48,13 +48,13 @@ def is_sequential(policy: Policy) -> TypeGuard[SequentialPolicy]:
     return bool(getattr(policy, "sequential", False))
 
 
-def learns(policy: Policy) -> bool:
+def is_learner(policy: Policy) -> bool:
     """Whether a policy learns anything at all."""
     return policy.width > 0 or is_sequential(policy)
 
 
 @dataclass(frozen=True, slots=True)
-class Learned(Sums):
+class LearnedModel(Sums):
     """What a sequential policy prepares from, in the place of sums (which are empty)."""
 
     model: Any
@@ -79,22 +79,22 @@ class ModelState:
 
     def read(
         self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
-    ) -> Learned:
+    ) -> LearnedModel:
         """The model, to be prepared for ``offers``."""
-        return Learned(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
+        return LearnedModel(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
 
 
-Table = ArmTable | ModelState
+LearnedState = ArmTable | ModelState
 """What a policy has learned, in memory."""
 
 
-def teach(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> None:
+def teach_model(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> None:
     """Teach a model ``(observation, Unix seconds)`` pairs in the order given."""
     for observation, at_s in seen:
         policy.observe(model, observation, at_s)
 
 
-def teach_what_it_takes(
+def teach_skipping_failures(
     policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]
 ) -> list[Exception]:
     """Teach a model, leaving out what it fails on, and return the failures: nobody waits for a poisoned outcome."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import quantised
+from bandits.decay import quantise
 from bandits.errors import StateCodecError
 from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums
 
@@ -33,17 +33,17 @@ def decode_state(blob: bytes, width: int) -> FloatArray:
     return np.frombuffer(blob, dtype="<f8").astype(np.float64)
 
 
-def contributions(
+def arm_contributions(
     policy: Policy, observation: Observation, at_s: float
 ) -> tuple[tuple[str, ...], FloatArray]:
     """The fields that ``observation``, made at ``at_s`` (Unix seconds), changes, and by which exact amount each."""
-    delta = quantised(policy.learn(observation) * policy.decay.weight(at_s))
+    delta = quantise(policy.learn(observation) * policy.decay.weight(at_s))
     period = policy.decay.period(at_s)
     own = f"{observation.offer}:{period}"
     return ((own, f"{SHARED}:{period}") if policy.shared else (own,)), delta
 
 
-def _parse(field: str) -> tuple[int, int]:
+def _parse_field(field: str) -> tuple[int, int]:
     offer, _, period = field.partition(":")
     try:
         return int(offer), int(period)
@@ -72,7 +72,7 @@ class ArmTable:
         StateCodecError
             If the field has no known form, or ``delta`` is not of shape ``(width,)``.
         """
-        offer, period = _parse(field)
+        offer, period = _parse_field(field)
         if delta.shape != (self.width,):
             raise StateCodecError(f"an arm of width {self.width} cannot take a change of shape {delta.shape}")
         periods = self._by_offer.setdefault(offer, {})
@@ -87,7 +87,7 @@ class ArmTable:
         StateCodecError
             If the field or the blob is not one of this policy's.
         """
-        offer, period = _parse(field)
+        offer, period = _parse_field(field)
         self._by_offer.setdefault(offer, {})[period] = decode_state(blob, self.width)
         return offer
 
@@ -99,7 +99,7 @@ class ArmTable:
         StateCodecError
             If a field or a blob is not one of this policy's; then nothing has changed.
         """
-        read = [(_parse(field), decode_state(blob, self.width)) for field, blob in fields]
+        read = [(_parse_field(field), decode_state(blob, self.width)) for field, blob in fields]
         for (offer, period), state in read:
             self._by_offer.setdefault(offer, {})[period] = state
         return {offer for (offer, _), _ in read}
@@ -129,11 +129,13 @@ class ArmTable:
         return total
 
 
-def fold(policy: Policy, observations: Iterable[tuple[Observation, float]]) -> Mapping[str, FloatArray]:
+def fold_observations(
+    policy: Policy, observations: Iterable[tuple[Observation, float]]
+) -> Mapping[str, FloatArray]:
     """Sum the contributions of ``(observation, Unix seconds)`` pairs by field."""
     sums: dict[str, FloatArray] = {}
     for observation, at_s in observations:
-        fields, delta = contributions(policy, observation, at_s)
+        fields, delta = arm_contributions(policy, observation, at_s)
         for field in fields:
             old = sums.get(field)
             sums[field] = delta if old is None else old + delta

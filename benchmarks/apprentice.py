@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from bandits.algorithms.apprentice import CAUTION, ApprenticePolicy
+from bandits.algorithms.apprentice import DEFAULT_CAUTION, ApprenticePolicy
 from bandits.features import Feature
 from bandits.policy import Candidates, FloatArray, IntArray, Observation, Policy, PolicySpec
-from bandits.registry import build
-from bandits.sampling import pick
-from bandits.state import ArmTable, contributions
+from bandits.registry import build_policy
+from bandits.sampling import sample_index
+from bandits.state import ArmTable, arm_contributions
 
 RESULTS = Path(__file__).parent / "results" / "apprentice.json"
 REGIONS, REASONS, OFFERS = ("north", "east", "south", "west"), ("bill", "moving", "fault"), 6
@@ -97,7 +97,7 @@ class Pupil:
 
     def __init__(self, algorithm: str, parameters: Mapping[str, Any] | None = None) -> None:
         spec = PolicySpec("pupil", 1, algorithm, {"half_life_days": 0, **(parameters or {})}, FEATURES)
-        self.policy: Policy = build(spec)
+        self.policy: Policy = build_policy(spec)
         self._table = ArmTable(self.policy.width)
         self._waiting: list[Observation] = []
         self._prepared = self.policy.prepare(self._table.read(self.policy, NUMBERS, 0))
@@ -131,7 +131,7 @@ class Pupil:
         if not self._waiting:
             return
         for seen in self._waiting:
-            fields, delta = contributions(self.policy, seen, NOW_S)
+            fields, delta = arm_contributions(self.policy, seen, NOW_S)
             for field in fields:
                 self._table.add(field, delta)
         rows = np.array(sorted({seen.offer - 1 for seen in self._waiting}), dtype=np.intp)
@@ -183,7 +183,7 @@ def let_go(
         phase = int(np.searchsorted(phases, count, side="right"))
         ours[phase] += probabilities @ customer.chances
         theirs[phase] += customer.chances[town.table[customer.cell]]
-        row = pick(probabilities, rng.random())
+        row = sample_index(probabilities, rng.random())
         pupil.told(customer, row, bool(rng.random() < customer.chances[row]), float(expected[row]), False)
     length = np.subtract(phases, starts)
     return (ours / length).tolist(), (theirs / length).tolist()
@@ -213,7 +213,7 @@ def lived(
     return Life(*taught(town, pupil, choices, asked, rng), *let_go(town, pupil, phases, rng))
 
 
-def measure(seeds: int, caution: float = CAUTION) -> list[dict[str, Any]]:
+def measure(seeds: int, caution: float = DEFAULT_CAUTION) -> list[dict[str, Any]]:
     """For each caller and policy the means over seeds, and the standard errors of what was gained on the caller."""
     rows = []
     for caller in CALLERS:
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6, help="towns for each caller, at least 2")
     parser.add_argument("--caution", type=float, help="another caution; then nothing is written")
     options = parser.parse_args()
-    rows = measure(options.seeds, CAUTION if options.caution is None else options.caution)
+    rows = measure(options.seeds, DEFAULT_CAUTION if options.caution is None else options.caution)
     figures = {"seeds": options.seeds, "choices": list(CHOICES), "phases": list(PHASES), "rows": rows}
     if options.caution is None:
         RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

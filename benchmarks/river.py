@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bandits.conformance.worlds import observations
+from bandits.conformance.scenarios import make_observations
 from bandits.features import Feature
 from bandits.policy import Candidates, PolicySpec
-from bandits.registry import build
-from bandits.sequential_policy import ModelState, SequentialPolicy, is_sequential, teach
+from bandits.registry import build_policy
+from bandits.sequential_policy import ModelState, SequentialPolicy, is_sequential, teach_model
 from decisioning.learning.store_follow import collecting
 
 OFFERS, OUTCOMES, CANDIDATES, REPEATS = 20, 5000, 20, 50
@@ -47,13 +47,13 @@ class Cost:
 
 def measure(factory: str) -> Cost:
     """What one pipeline costs on this machine."""
-    policy = build(
+    policy = build_policy(
         PolicySpec("bench", 1, "river", {"factory": f"bandits.river_factories:{factory}"}, FEATURES)
     )
     assert is_sequential(policy)
     model = policy.fresh()
-    seen = observations(policy, np.arange(1, OFFERS + 1, dtype=np.uint32), OUTCOMES, 1)
-    learn_s = _timed(lambda: teach(policy, model, seen))
+    seen = make_observations(policy, np.arange(1, OFFERS + 1, dtype=np.uint32), OUTCOMES, 1)
+    learn_s = _timed(lambda: teach_model(policy, model, seen))
     pack_s = _timed(lambda: policy.pack(model))
     blob = policy.pack(model)
     unpack_s = _timed(lambda: policy.unpack(blob))

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bandits.policy import IntArray, Observation, Sums
-from bandits.registry import BUILT_IN, build
-from bandits.state import ArmTable, fold
+from bandits.registry import BUILT_IN, build_policy
+from bandits.state import ArmTable, fold_observations
 from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
@@ -42,7 +42,7 @@ CUSTOMERS = 64
 REPETITIONS = 7
 RUN_S = 0.1
 NOW_MS = 1_790_000_000_000
-POLICY = build(next(spec for spec in BUILT_IN if spec.name == world.POLICY))
+POLICY = build_policy(next(spec for spec in BUILT_IN if spec.name == world.POLICY))
 PLACEMENT = Placement("home", "web", deadline_ms=250)
 CONTEXT = {"page": "home", "visits": 3.0}
 
@@ -200,7 +200,7 @@ def _taught(numbers: IntArray) -> Sums:
         for number in rng.choice(numbers, 10_000)
     )
     table = ArmTable(POLICY.width)
-    for name, delta in fold(POLICY, ((one, at_s) for one in seen)).items():
+    for name, delta in fold_observations(POLICY, ((one, at_s) for one in seen)).items():
         table.add(name, delta)
     return table.read(POLICY, numbers, POLICY.decay.tick(at_s))
 

@@ -17,10 +17,10 @@ from app.config import get_settings
 from app.specs import LARGEST_SPEC, spec_of, yaml_values
 from app.state import clock_ms
 from bandits.conformance.checks import checks_for
-from bandits.conformance.worlds import NOW_MS, observations, world
+from bandits.conformance.scenarios import NOW_MS, make_observations, make_scenario
 from bandits.errors import BanditsError, ConformanceError
 from bandits.policy import Observation, Policy, PolicySpec
-from bandits.registry import build, make
+from bandits.registry import build_plugin_policy, build_policy
 from bandits.sequential_policy import is_sequential
 from decisioning.errors import Invalid
 
@@ -65,7 +65,7 @@ def run_laws(policy: Policy) -> int:
 
 def run_clock(policy: Policy, budget_ms: float) -> None:
     """Print how long a decision and an update take, beside ``thompson`` on this machine, and against the budget."""
-    yardstick = build(PolicySpec("thompson", 1, "thompson"))
+    yardstick = build_policy(PolicySpec("thompson", 1, "thompson"))
     typer.echo(f"{'offers':>8}{'decision':>14}{'thompson':>14}{'update':>14}{'thompson':>14}  (µs, median)")
     slow = []
     for offers in OFFERS:
@@ -88,10 +88,10 @@ def run_clock(policy: Policy, budget_ms: float) -> None:
 
 def times(policy: Policy, offers: int) -> tuple[float, float]:
     """The median time of a decision (features encoded, one slot drawn from) and of an update, in microseconds."""
-    w = world(policy, offers, seed=21)
+    w = make_scenario(policy, offers, seed=21)
     prepared = policy.prepare(w.sums)
     available = np.ones(offers, dtype=bool)
-    (seen,) = observations(policy, w.offers, 1, seed=22)
+    (seen,) = make_observations(policy, w.offers, 1, seed=22)
     rows = np.flatnonzero(w.offers == seen[0].offer).astype(np.intp)
     learn = _lesson(policy, *seen)
 
@@ -134,7 +134,7 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
     """How to make the policy: with a class, imported here and now, or by the name of an algorithm."""
     module, colon, path = target.partition(":")
     if not colon:
-        return build
+        return build_policy
     try:
         found: Any = importlib.import_module(module)
         for name in path.split("."):
@@ -145,7 +145,7 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
         fail(f"{target} cannot be imported: {error!r}", NOT_MADE)
     if not isinstance(found, type):
         fail(f"{target} is not a class", NOT_MADE)
-    return lambda spec: make(found, spec)
+    return lambda spec: build_plugin_policy(found, spec)
 
 
 def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:

@@ -15,7 +15,7 @@ from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
 from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.specification import spec_body
+from bandits.specification import spec_to_dict
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
@@ -56,7 +56,7 @@ def register(file: Path, reason: str) -> None:
 
     key, new, catalogue = _with_stores(work)
     typer.echo(f"{key} is registered" if new else f"{key} is registered already, and says the same")
-    for warning in warnings_of(spec_body(spec), catalogue.placements):
+    for warning in warnings_of(spec_to_dict(spec), catalogue.placements):
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
@@ -88,7 +88,7 @@ def show(name: str) -> None:
         fail(str(NotFound("policy", name)))
     for spec in built_in:
         typer.echo(f"# {spec.key}, built in")
-        typer.echo(_yaml(spec_body(spec)), nl=False)
+        typer.echo(_yaml(spec_to_dict(spec)), nl=False)
     for policy in found:
         typer.echo(
             f"# {policy.key}, {_state(policy)}; {_who(policy.created_at, policy.author, policy.reason)}"

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from app.metrics import FOLDED
 from app.worker.jobs import repeat
-from bandits.sequential_policy import MODEL, SequentialPolicy
+from bandits.sequential_policy import MODEL_FIELD, SequentialPolicy
 from decisioning.learning.fold import in_order, teach_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_models import ModelStore
@@ -107,7 +107,7 @@ class ModelTrainer:
         arms = await self._arms.load(self.key)
         if arms is None:
             return False
-        blob = arms.fields.get(MODEL)
+        blob = arms.fields.get(MODEL_FIELD)
         model = self._policy.fresh() if blob is None else await asyncio.to_thread(self._policy.unpack, blob)
         self._held = _Held(model, arms.epoch, arms.positions)
         return True

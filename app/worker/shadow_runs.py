@@ -11,7 +11,7 @@ from typing import Any
 from app.metrics import SHADOW_CHOICES, SHADOW_FAILURES, SHADOW_LAG, SHADOW_SKIPPED
 from app.state import clock_ms
 from app.tasks import TaskSet
-from bandits.sequential_policy import learns
+from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.counterfactual import judge
@@ -140,7 +140,7 @@ class ShadowJob:
         wanted = {key for keys in shadows.values() for key in keys}
         now_s = asyncio.get_running_loop().time()
         self._conduct = {key: self._conduct.get(key) or _Conduct(now_s) for key in wanted}
-        self._followers.want([key for key in wanted if key in self._roster and learns(self._roster[key])])
+        self._followers.want([key for key in wanted if key in self._roster and is_learner(self._roster[key])])
         return shadows
 
     def _ready(self) -> bool:

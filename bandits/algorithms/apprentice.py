@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.algorithms.beliefs import Beliefs, beliefs
 from bandits.algorithms.calibrated import CalibratedPolicy
-from bandits.algorithms.imitation import Imitation, Likeness
+from bandits.algorithms.imitation import CallerChoiceModel, PreparedCallerChoice
+from bandits.algorithms.posterior_summary import PosteriorSummary, summarise_posterior
 from bandits.parameters import in_range, known_parameters
 from bandits.policy import (
     BoolArray,
@@ -29,8 +29,8 @@ from bandits.policy import (
 )
 from bandits.sampling import with_floor
 
-CAUTION = 4.0
-SLICES = 256
+DEFAULT_CAUTION = 4.0
+QUANTILE_COUNT = 256
 """Into how many slices of equal probability a posterior is cut to be compared with another one."""
 
 
@@ -39,7 +39,7 @@ class PreparedApprentice:
     """``learner``: what ``calibrated`` prepared; ``likeness``: what is needed to tell the caller's choice."""
 
     learner: Any
-    likeness: Likeness
+    likeness: PreparedCallerChoice
 
 
 class ApprenticePolicy:
@@ -74,12 +74,16 @@ class ApprenticePolicy:
     imitates = True
 
     def __init__(self, spec: PolicySpec) -> None:
-        known = {**CalibratedPolicy.common_parameters, **CalibratedPolicy.own_parameters, "caution": CAUTION}
+        known = {
+            **CalibratedPolicy.common_parameters,
+            **CalibratedPolicy.own_parameters,
+            "caution": DEFAULT_CAUTION,
+        }
         known_parameters(self.algorithm, spec.parameters, tuple(known))
         given = dict(spec.parameters)
-        self.caution = in_range("caution", given.pop("caution", CAUTION), 0.0, 1e6)
+        self.caution = in_range("caution", given.pop("caution", DEFAULT_CAUTION), 0.0, 1e6)
         self.learner = CalibratedPolicy(replace(spec, parameters=given))
-        self.imitation = Imitation(self.learner.encoder.width)
+        self.imitation = CallerChoiceModel(self.learner.encoder.width)
         self.parameters = {**self.learner.parameters, "caution": self.caution}
         self.name = spec.name
         self.version = spec.version
@@ -88,7 +92,7 @@ class ApprenticePolicy:
         self.decay = self.learner.decay
         self.encoder = self.learner.encoder
         normal = NormalDist()
-        self._medians = np.array([normal.inv_cdf((k + 0.5) / SLICES) for k in range(SLICES)])
+        self._medians = np.array([normal.inv_cdf((k + 0.5) / QUANTILE_COUNT) for k in range(QUANTILE_COUNT)])
 
     def learn(self, observation: Observation) -> FloatArray:
         """What ``calibrated`` learns from it, and, if the caller chose the offer, for which request it did."""
@@ -131,18 +135,18 @@ class ApprenticePolicy:
             known = available & chosen
             if not known.any():
                 return free()(available)
-            theirs, best = first(alike, offers, known), first(expected, offers, available)
+            theirs, best = row_of_highest(alike, offers, known), row_of_highest(expected, offers, available)
             stays = with_floor(1.0 * (np.arange(len(offers)) == theirs), available, self.epsilon)
             if not expected[best] > expected[theirs]:
                 return stays
-            share = min(1.0, self.caution * (1.0 - above(drawn(best), drawn(theirs))))
+            share = min(1.0, self.caution * (1.0 - share_of_pairs_above(drawn(best), drawn(theirs))))
             return stays if share == 1.0 else share * stays + (1.0 - share) * free()(available)
 
         return distribution
 
-    def beliefs(self, sums: Sums) -> Beliefs | None:
+    def posterior_summary(self, sums: Sums) -> PosteriorSummary | None:
         """What ``calibrated`` believes."""
-        return beliefs(self.learner, self._of_rewards(sums))
+        return summarise_posterior(self.learner, self._of_rewards(sums))
 
     def _of_rewards(self, sums: Sums) -> Sums:
         """The part of ``calibrated``."""
@@ -155,18 +159,18 @@ class ApprenticePolicy:
         return sums.own[:, width:], sums.shared[width:]
 
 
-def imitates(policy: Policy) -> bool:
+def imitates_caller(policy: Policy) -> bool:
     """Whether a policy learns to do what the caller does. One from elsewhere that does so says ``imitates = True``."""
     return getattr(policy, "imitates", False) is True
 
 
-def first(values: FloatArray, offers: IntArray, among: BoolArray) -> int:
+def row_of_highest(values: FloatArray, offers: IntArray, among: BoolArray) -> int:
     """The row of the highest value among some; of equals that of the offer with the lowest number."""
     rows = np.flatnonzero(among)
     highest = rows[values[rows] == values[rows].max()]
     return int(highest[np.argmin(offers[highest])])
 
 
-def above(one: FloatArray, other: FloatArray) -> float:
+def share_of_pairs_above(one: FloatArray, other: FloatArray) -> float:
     """The share of all pairs in which a number of ``one`` lies above a number of ``other``; both are sorted."""
     return float(np.searchsorted(other, one, side="left").sum()) / (len(one) * len(other))

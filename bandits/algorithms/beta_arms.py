@@ -11,7 +11,7 @@ from bandits.parameters import in_range, known_parameters, no_features
 from bandits.policy import Candidates, FloatArray, Observation, PolicySpec
 
 DAY_S = 86_400.0
-TINY = 1e-6
+MIN_CHANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,9 @@ class BetaArmsPolicy:
         """The posteriors of arms with these sums, shape ``(n, 3)``. Impossible sums count as the nearest possible."""
         n, s, e = np.maximum(own, 0.0).T
         s = np.minimum(s, n)
-        expected = np.clip((self.strength * self.default + e) / (self.strength + n), TINY, 1 - TINY)
+        expected = np.clip(
+            (self.strength * self.default + e) / (self.strength + n), MIN_CHANCE, 1 - MIN_CHANCE
+        )
         alpha = self.strength * expected + s
         beta = self.strength * (1.0 - expected) + n - s
         return BetaPosterior(alpha, beta, expected / (1.0 - expected))
@@ -113,12 +115,12 @@ class BetaArmsPolicy:
         """The odds of the precomputed propensities; of the default where there is none."""
         base_propensity = candidates.base_propensity.astype(np.float64)
         base_propensity = np.where(
-            np.isnan(base_propensity), self.default, np.clip(base_propensity, TINY, 1 - TINY)
+            np.isnan(base_propensity), self.default, np.clip(base_propensity, MIN_CHANCE, 1 - MIN_CHANCE)
         )
         odds: FloatArray = base_propensity / (1.0 - base_propensity)
         return odds
 
 
-def chance(odds: FloatArray) -> FloatArray:
+def odds_to_probability(odds: FloatArray) -> FloatArray:
     """``odds / (1 + odds)``."""
     return odds / (1.0 + odds)

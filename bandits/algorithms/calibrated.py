@@ -14,9 +14,9 @@ from bandits.policy import FloatArray, PolicySpec
 from bandits.regression.design import LOGIT_SCALE
 
 OFFSET_PRECISION = 2.0
-NONE_PRECISION = 50.0
+MISSING_PRECISION = 50.0
 """Of the offset where there is no propensity: firm, so that where nobody has one there is but one intercept."""
-PROPENSITY = Feature("propensity", "propensity")
+PROPENSITY_FEATURE = Feature("propensity", "propensity")
 
 
 class CalibratedPolicy(LogisticThompsonPolicy):
@@ -50,7 +50,7 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """What was declared, and the propensity."""
         declared = any(feature.kind == "propensity" for feature in spec.features)
-        return spec.features if declared else (*spec.features, PROPENSITY)
+        return spec.features if declared else (*spec.features, PROPENSITY_FEATURE)
 
     def prior_mean(self) -> FloatArray:
         """1 for the logit of the propensity; the default's log odds where there is none."""
@@ -63,6 +63,6 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
         precision = super().precision(slope)
         precision[0] = OFFSET_PRECISION
-        precision[self.design.common + 1] = NONE_PRECISION
+        precision[self.design.common + 1] = MISSING_PRECISION
         precision[self.design.common] = self.number("trust", 1e-3, 1e4)
         return precision

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.algorithms.beta_arms import BetaArmsPolicy, chance
+from bandits.algorithms.beta_arms import BetaArmsPolicy, odds_to_probability
 from bandits.policy import Candidates, Distribution, FloatArray, Sums
 from bandits.sampling import best_score
 
@@ -46,7 +46,7 @@ class EpsilonGreedyPolicy(BetaArmsPolicy):
 
     def propensities(self, prepared: Ratios, candidates: Candidates) -> FloatArray:
         """The customer's propensities at the arms' posterior means."""
-        return chance(self.odds(candidates) * prepared.ratio)
+        return odds_to_probability(self.odds(candidates) * prepared.ratio)
 
     def selector(self, prepared: Ratios, candidates: Candidates) -> Distribution:
         """All on the best, apart from the floor."""

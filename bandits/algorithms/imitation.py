@@ -24,20 +24,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.columns import BOUND
 from bandits.decay import QUANTUM
+from bandits.feature_columns import MAX_COLUMN_VALUE
 from bandits.policy import BoolArray, FloatArray
 
-SHRINK = 5.0
+SHRINKAGE = 5.0
 """``k``: with so many choices of an offer their own covariance counts as much as the common one."""
-FLOOR = 0.02
+VARIANCE_FLOOR = 0.02
 """``phi``: the share of the common variances that is always added. So no rule is taken for quite certain."""
-_GUESS = 1 / 64
-_LEAST = 2.0**-8
+_PRIOR_VARIANCE = 1 / 64
+_MIN_VARIANCE = 2.0**-8
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class PreparedCallerChoice:
     """What is needed to score ``n`` offers.
 
     ``own``: the sums that it follows from, ``(n, width)``. ``spread``: ``D``, ``(d,)``. ``terms``: what each element of
@@ -51,7 +51,7 @@ class Likeness:
     chosen: BoolArray
 
 
-class Imitation:
+class CallerChoiceModel:
     """The model, for ``columns`` columns of a request's features.
 
     ``width``: how many numbers an arm keeps, the upper triangle of ``z z'``; so does the arm for all offers. ``upper``:
@@ -61,7 +61,7 @@ class Imitation:
     def __init__(self, columns: int) -> None:
         self.columns = columns
         # An element of z z' is off by half a quantum at most, hence one of a covariance of bounded columns by so much:
-        self.rounding = columns * (1.0 + 2.0 * BOUND) * QUANTUM / 2.0
+        self.rounding = columns * (1.0 + 2.0 * MAX_COLUMN_VALUE) * QUANTUM / 2.0
         self.upper: tuple[NDArray[np.intp], NDArray[np.intp]] = np.triu_indices(columns + 1)
         rows, places = self.upper
         self.width = len(rows)
@@ -75,27 +75,27 @@ class Imitation:
         product: FloatArray = z[rows] * z[columns]
         return product
 
-    def prepare(self, own: FloatArray, shared: FloatArray) -> Likeness:
+    def prepare(self, own: FloatArray, shared: FloatArray) -> PreparedCallerChoice:
         """Everything from the sums of offers, ``(n, width)``, and of all of the caller's choices, ``(width,)``."""
         n = len(own)
-        likeness = Likeness(
+        likeness = PreparedCallerChoice(
             own.copy(), self._spread(shared), np.zeros((self.width, n)), np.zeros(n, dtype=np.bool_)
         )
         self._fill(likeness, np.arange(n))
         return likeness
 
     def refresh(
-        self, likeness: Likeness, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
-    ) -> Likeness:
+        self, likeness: PreparedCallerChoice, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
+    ) -> PreparedCallerChoice:
         """The same, given that only ``rows`` and the shared sums changed; arrays are reused."""
         spread = self._spread(shared)
         likeness.own[rows] = own[rows]
-        changed = Likeness(likeness.own, spread, likeness.terms, likeness.chosen)
+        changed = PreparedCallerChoice(likeness.own, spread, likeness.terms, likeness.chosen)
         same = np.array_equal(spread, likeness.spread)
         self._fill(changed, rows if same else np.arange(len(likeness.own)))
         return changed
 
-    def scores(self, likeness: Likeness, x: FloatArray) -> FloatArray:
+    def scores(self, likeness: PreparedCallerChoice, x: FloatArray) -> FloatArray:
         """How much each offer is what the caller would choose: shape ``(n,)``; minus infinity if it never did.
 
         An offer's score depends on its own sums and on those of all choices, not on the other candidates.
@@ -118,11 +118,11 @@ class Imitation:
         a = shared[self.square]
         n, total, squares = max(float(a[0, 0]), 0.0), a[0, 1:], np.diagonal(a)[1:]
         mean = total / n if n > 0.0 else np.zeros(self.columns)
-        variance = (np.maximum(squares - mean * total, 0.0) + _GUESS) / (n + 1.0)
-        spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST))))
+        variance = (np.maximum(squares - mean * total, 0.0) + _PRIOR_VARIANCE) / (n + 1.0)
+        spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _MIN_VARIANCE))))
         return spread
 
-    def _fill(self, likeness: Likeness, rows: NDArray[np.intp]) -> None:
+    def _fill(self, likeness: PreparedCallerChoice, rows: NDArray[np.intp]) -> None:
         likeness.chosen[rows] = likeness.own[rows, 0] > 0.0
         likeness.terms[:, rows] = 0.0
         rows = rows[likeness.chosen[rows]]
@@ -135,8 +135,8 @@ class Imitation:
         n = a[:, 0, 0]
         mean = a[:, 0, 1:] / n[:, None]
         scatter = a[:, 1:, 1:] - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
-        covariance = (scatter + SHRINK * np.diag(spread)) / (n + SHRINK)[:, None, None]
-        covariance += np.diag(FLOOR * spread + self.rounding)
+        covariance = (scatter + SHRINKAGE * np.diag(spread)) / (n + SHRINKAGE)[:, None, None]
+        covariance += np.diag(VARIANCE_FLOOR * spread + self.rounding)
         precision = np.linalg.inv(covariance)
         slope = (precision @ mean[:, :, None])[:, :, 0]
         form = np.empty_like(a)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from bandits.policy import Candidates, Distribution, PolicySpec
 from bandits.regression.links import LINKS, Link
-from bandits.regression.regression_policy import Prepared, RegressionPolicy
+from bandits.regression.regression_policy import PreparedRegression, RegressionPolicy
 from bandits.sampling import best_score
 
 
@@ -38,7 +38,7 @@ class LinUCBPolicy(RegressionPolicy):
         """Rewards themselves."""
         return LINKS["linear"]
 
-    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
         """All but the floor on the best upper bound that is available."""
         mean, deviation = self.predict(prepared, candidates)
         bound = self.link.score(mean + self.alpha * deviation)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bandits.algorithms.static import StaticPolicy
+from bandits.algorithms.static_policy import StaticPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
 
 

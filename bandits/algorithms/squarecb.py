@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from bandits.parameters import one_of
 from bandits.policy import Candidates, Distribution, PolicySpec
 from bandits.regression.links import LINKS, Link
-from bandits.regression.regression_policy import Prepared, RegressionPolicy
+from bandits.regression.regression_policy import PreparedRegression, RegressionPolicy
 from bandits.sampling import inverse_gaps
 
 
@@ -50,7 +50,7 @@ class SquareCBPolicy(RegressionPolicy):
         """What the parameter says."""
         return LINKS[one_of("model", self.parameters["model"], tuple(LINKS))]
 
-    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
         """Inverse gap weighting over what is available, mixed with the floor."""
         gamma = self.gamma_scale * prepared.total**self.gamma_exponent
         scores = self.link.score(self.predict(prepared, candidates)[0]) * candidates.weight

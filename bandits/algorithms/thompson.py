@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.algorithms.beta_arms import TINY, BetaArmsPolicy, chance
+from bandits.algorithms.beta_arms import MIN_CHANCE, BetaArmsPolicy, odds_to_probability
 from bandits.parameters import whole_in_range
 from bandits.policy import Candidates, Distribution, FloatArray, IntArray, PolicySpec, Sums
 from bandits.sampling import win_frequencies
@@ -67,12 +67,12 @@ class ThompsonPolicy(BetaArmsPolicy):
         for k, row in enumerate(rows.tolist()):
             generator = np.random.Generator(np.random.PCG64(_seed(int(offers[row]), own[row])))
             theta = generator.beta(posterior.alpha[k], posterior.beta[k], size=self.draws)
-            theta = np.clip(theta, TINY, 1 - TINY)
+            theta = np.clip(theta, MIN_CHANCE, 1 - MIN_CHANCE)
             prepared.draws[:, row] = theta / (1.0 - theta) / posterior.expected_odds[k]
 
     def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
         """The customer's propensities at the arms' posterior means."""
-        return chance(self.odds(candidates) * prepared.ratio)
+        return odds_to_probability(self.odds(candidates) * prepared.ratio)
 
     def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
         """How often each available candidate's ``p x weight`` wins over the joint draws, mixed with the floor."""

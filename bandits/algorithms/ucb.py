@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.algorithms.beta_arms import TINY, BetaArmsPolicy, chance
+from bandits.algorithms.beta_arms import MIN_CHANCE, BetaArmsPolicy, odds_to_probability
 from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
 from bandits.sampling import best_score
 
-_STEPS = 16
+_MAX_NEWTON_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class UCBPolicy(BetaArmsPolicy):
         )
 
     def _shifted(self, level: FloatArray, prepared: Bounds, candidates: Candidates) -> FloatArray:
-        return chance(self.odds(candidates) * (level / (1.0 - level) / prepared.expected_odds))
+        return odds_to_probability(self.odds(candidates) * (level / (1.0 - level) / prepared.expected_odds))
 
 
 def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
@@ -107,13 +107,13 @@ def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
 
     Newton's method: relative entropy is convex in ``v``, so from above the root every step ends above it.
     """
-    p = np.clip(mean, TINY, 1.0 - TINY)
+    p = np.clip(mean, MIN_CHANCE, 1.0 - MIN_CHANCE)
     # Two bounds from above: Pinsker's inequality, and its version for small chances.
     start = np.minimum(p + np.sqrt(entropy / 2.0), p + entropy + np.sqrt(entropy * (entropy + 2.0 * p)))
-    v = np.minimum(start, 1.0 - TINY)
-    for _ in range(_STEPS):
+    v = np.minimum(start, 1.0 - MIN_CHANCE)
+    for _ in range(_MAX_NEWTON_STEPS):
         excess = p * np.log(p / v) + (1.0 - p) * np.log((1.0 - p) / (1.0 - v)) - entropy
-        slope = np.maximum((v - p) / (v * (1.0 - v)), TINY)
+        slope = np.maximum((v - p) / (v * (1.0 - v)), MIN_CHANCE)
         nearer = np.clip(v - np.maximum(excess, 0.0) / slope, p, v)
         if np.array_equal(nearer, v):  # each would stay where it is for ever
             break

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
+from bandits.conformance.assertions import LawViolation
 from bandits.conformance.choosing_laws import CHOOSING_LAWS
-from bandits.conformance.laws import LawViolation
 from bandits.conformance.learning_laws import LEARNING_LAWS
 from bandits.conformance.sequential_laws import SEQUENTIAL_LAWS
 from bandits.errors import ConformanceError
@@ -26,10 +26,10 @@ def checks_for(policy: Policy) -> Iterator[Check]:
     Each raises ``ConformanceError`` if the law is broken. They do not depend on each other.
     """
     if is_sequential(policy):
-        yield from (law for law in _LAWS if law.__name__ in _ANY_STATE)
-        yield from _SEQUENTIAL
+        yield from (law for law in _LAWS if law.__name__ in _LAWS_OF_ANY_STATE)
+        yield from _SEQUENTIAL_LAWS
     else:
-        yield from (law for law in _LAWS if policy.width or law.__name__ not in _LEARNERS_ONLY)
+        yield from (law for law in _LAWS if policy.width or law.__name__ not in _LEARNER_LAWS)
 
 
 def check(policy: Policy) -> None:
@@ -44,7 +44,7 @@ def check(policy: Policy) -> None:
         law(policy)
 
 
-def _stated(body: Callable[[Any], None]) -> Check:
+def _as_check(body: Callable[[Any], None]) -> Check:
     """A check that says whose law was broken, and how."""
 
     @wraps(body)
@@ -59,10 +59,10 @@ def _stated(body: Callable[[Any], None]) -> Check:
     return law
 
 
-_LAWS: tuple[Check, ...] = tuple(map(_stated, (*LEARNING_LAWS, *CHOOSING_LAWS)))
-_SEQUENTIAL: tuple[Check, ...] = tuple(map(_stated, SEQUENTIAL_LAWS))
-_LEARNERS_ONLY = frozenset({"learning_stays_with_its_offer"})
-_ANY_STATE = frozenset(
+_LAWS: tuple[Check, ...] = tuple(map(_as_check, (*LEARNING_LAWS, *CHOOSING_LAWS)))
+_SEQUENTIAL_LAWS: tuple[Check, ...] = tuple(map(_as_check, SEQUENTIAL_LAWS))
+_LEARNER_LAWS = frozenset({"learning_stays_with_its_offer"})
+_LAWS_OF_ANY_STATE = frozenset(
     {
         "is_described",
         "refuses_unknown_parameters",

@@ -5,38 +5,38 @@ from copy import deepcopy
 
 import numpy as np
 
-from bandits.conformance.laws import SUM_TOLERANCE, answers, require, same, use
-from bandits.conformance.worlds import fingerprint, masks, world, worlds
+from bandits.conformance.assertions import SUM_TOLERANCE, all_answers, exercise_policy, require, require_equal
+from bandits.conformance.scenarios import availability_masks, fingerprint, make_scenario, make_scenarios
 from bandits.policy import Policy, Sums
 
 
 def choosing_is_pure(policy: Policy) -> None:
     """The same arms and candidates give the same propensities and probabilities; nothing given is modified."""
-    for w in (w for w in worlds(policy) if len(w.offers) <= 20):
+    for w in (w for w in make_scenarios(policy) if len(w.offers) <= 20):
         before = fingerprint(w)
         prepared = policy.prepare(w.sums)
         ready = fingerprint(prepared)
         for twin in (policy, deepcopy(policy)):
             again = fingerprint(twin.prepare(w.sums))
             require(again == ready, "preparing again gave something else")
-        first = answers(policy, prepared, w.candidates)
-        use(policy, world(policy, 9, seed=8))
-        require(answers(policy, prepared, w.candidates) == first, "choosing again gave something else")
+        first = all_answers(policy, prepared, w.candidates)
+        exercise_policy(policy, make_scenario(policy, 9, seed=8))
+        require(all_answers(policy, prepared, w.candidates) == first, "choosing again gave something else")
         require(fingerprint(prepared) == ready, "choosing modified what was prepared")
         require(fingerprint(w) == before, "the inputs were modified")
-        for available in masks(len(w.offers)):
+        for available in availability_masks(len(w.offers)):
             kept = available.copy()
             distribution = policy.selector(prepared, w.candidates)
             probabilities = distribution(available)
             require((available == kept).all(), "the mask was modified")
             expected = probabilities.copy()
             probabilities[:] = -1.0
-            same(distribution(available), expected, "the result is not the caller's own")
+            require_equal(distribution(available), expected, "the result is not the caller's own")
 
 
 def refreshing_equals_preparing(policy: Policy) -> None:
     """Refreshing the rows that changed gives what preparing all of them anew would, bit for bit."""
-    old, new = world(policy, 40, seed=9, seen=100), world(policy, 40, seed=9, seen=400)
+    old, new = make_scenario(policy, 40, seed=9, seen=100), make_scenario(policy, 40, seed=9, seen=400)
     rng = np.random.default_rng(10)
     for count in (0, 1, 3, 40):
         rows = np.sort(rng.choice(40, count, replace=False)).astype(np.intp)
@@ -49,7 +49,7 @@ def refreshing_equals_preparing(policy: Policy) -> None:
         prepared = policy.prepare(Sums(old.offers, own, new.sums.shared))
         require(fingerprint(refreshed) == fingerprint(prepared), f"refreshing {count} rows differs")
         require(
-            answers(policy, refreshed, old.candidates) == answers(policy, prepared, old.candidates),
+            all_answers(policy, refreshed, old.candidates) == all_answers(policy, prepared, old.candidates),
             f"after refreshing {count} rows it chooses differently",
         )
         require(fingerprint(changed) == given, "refreshing modified its inputs")
@@ -57,7 +57,7 @@ def refreshing_equals_preparing(policy: Policy) -> None:
 
 def propensities_are_chances(policy: Policy) -> None:
     """Propensities are numbers in [0, 1], one a candidate."""
-    for w in worlds(policy):
+    for w in make_scenarios(policy):
         propensities = policy.propensities(policy.prepare(w.sums), w.candidates)
         require(propensities.shape == (len(w.offers),), f"{w.name}: shape {propensities.shape}")
         require(propensities.dtype == np.float64, f"{w.name}: {propensities.dtype}")
@@ -67,9 +67,9 @@ def propensities_are_chances(policy: Policy) -> None:
 
 def distributions_are_exact(policy: Policy) -> None:
     """Probabilities sum to one over what is available, are zero elsewhere, and keep the floor `epsilon / n`."""
-    for w in worlds(policy):
+    for w in make_scenarios(policy):
         distribution = policy.selector(policy.prepare(w.sums), w.candidates)
-        for available in masks(len(w.offers)):
+        for available in availability_masks(len(w.offers)):
             probabilities = distribution(available)
             require(probabilities.shape == available.shape, f"{w.name}: shape {probabilities.shape}")
             require(probabilities.dtype == np.float64, f"{w.name}: {probabilities.dtype}")
@@ -84,45 +84,45 @@ def distributions_are_exact(policy: Policy) -> None:
 
 def masking_equals_leaving_out(policy: Policy) -> None:
     """A candidate that is masked has no influence: the others fare as if it had never been there, bit for bit."""
-    for w in worlds(policy):
+    for w in make_scenarios(policy):
         prepared = policy.prepare(w.sums)
         distribution = policy.selector(prepared, w.candidates)
         propensities = policy.propensities(prepared, w.candidates)
-        for available in masks(len(w.offers)):
+        for available in availability_masks(len(w.offers)):
             part = w.rows(available)
             alone = policy.prepare(part.sums)
             everything = np.ones(len(part.offers), dtype=bool)
             without = policy.selector(alone, part.candidates)(everything)
-            same(distribution(available)[available], without, f"{w.name}: probabilities differ")
+            require_equal(distribution(available)[available], without, f"{w.name}: probabilities differ")
             without = policy.propensities(alone, part.candidates)
-            same(propensities[available], without, f"{w.name}: propensities differ")
+            require_equal(propensities[available], without, f"{w.name}: propensities differ")
 
 
 def order_is_immaterial(policy: Policy) -> None:
     """Candidates in another order have the same propensities and probabilities, bit for bit, unless scores tie."""
     for n in (2, 30, 200):
-        w = world(policy, n, seed=11)
+        w = make_scenario(policy, n, seed=11)
         order = np.random.default_rng(n).permutation(n)
         moved = w.rows(order)
         here, there = policy.prepare(w.sums), policy.prepare(moved.sums)
         a, b = policy.propensities(here, w.candidates), policy.propensities(there, moved.candidates)
-        same(a[order], b, f"{n} candidates: propensities differ")
-        for available in masks(n):
+        require_equal(a[order], b, f"{n} candidates: propensities differ")
+        for available in availability_masks(n):
             a = policy.selector(here, w.candidates)(available)
             b = policy.selector(there, moved.candidates)(available[order])
-            same(a[order], b, f"{n} candidates: probabilities differ")
+            require_equal(a[order], b, f"{n} candidates: probabilities differ")
 
 
 def learning_stays_with_its_offer(policy: Policy) -> None:
     """The outcomes of one offer change the estimate of that offer alone, apart from what all offers share."""
-    w = world(policy, 12, seed=12)
-    other = world(policy, 12, seed=12, seen=300)
+    w = make_scenario(policy, 12, seed=12)
+    other = make_scenario(policy, 12, seed=12, seen=300)
     own = w.sums.own.copy()
     own[4] = other.sums.own[4]
     before = policy.propensities(policy.prepare(w.sums), w.candidates)
     after = policy.propensities(policy.prepare(Sums(w.offers, own, w.sums.shared)), w.candidates)
     rest = np.arange(12) != 4
-    same(before[rest], after[rest], "other offers' propensities changed")
+    require_equal(before[rest], after[rest], "other offers' propensities changed")
     require(before[4] != after[4], "what was learned has no effect")
 
 

@@ -8,23 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from bandits.columns import BOUND
-from bandits.conformance.laws import LawViolation, answers, require, same, use, with_others
-from bandits.conformance.worlds import (
+from bandits.conformance.assertions import (
+    LawViolation,
+    all_answers,
+    exercise_policy,
+    require,
+    require_equal,
+    with_other_facts,
+)
+from bandits.conformance.scenarios import (
     NOW_MS,
     NOW_S,
     fingerprint,
-    made_up_facts,
-    observation,
-    observations,
-    table_of,
-    world,
+    learned_arms,
+    make_facts,
+    make_observation,
+    make_observations,
+    make_scenario,
 )
 from bandits.decay import ForwardDecay
 from bandits.errors import PolicyParameterError, StateCodecError
+from bandits.feature_columns import MAX_COLUMN_VALUE
 from bandits.features import Encoder
 from bandits.policy import SHARED, Policy, PolicySpec
-from bandits.state import ArmTable, decode_state, encode_state, fold
+from bandits.state import ArmTable, decode_state, encode_state, fold_observations
 
 
 def is_described(policy: Policy) -> None:
@@ -57,15 +64,17 @@ def learns_finite_numbers(policy: Policy) -> None:
     rng, none = np.random.default_rng(13), float("nan")
     for reward, base_propensity in product((0.0, 0.25, 1.0), (0.0, 1e-6, 0.3, 1.0, none)):
         for estimate in (none, 0.0, 0.02, 1.0):
-            facts = made_up_facts(policy.encoder, rng)
-            seen = observation(policy, 7, reward, base_propensity, estimate, facts, by_caller=reward != 0.25)
+            facts = make_facts(policy.encoder, rng)
+            seen = make_observation(
+                policy, 7, reward, base_propensity, estimate, facts, by_caller=reward != 0.25
+            )
             before = fingerprint(seen)
             learned = policy.learn(seen)
             require(learned.shape == (policy.width,), f"learn gave shape {learned.shape}")
             require(learned.dtype == np.float64, f"learn gave {learned.dtype}")
             require(np.isfinite(learned).all(), f"learn gave {learned} for {seen}")
-            same(learned, policy.learn(seen), "learning from the same gave something else")
-            same(learned, deepcopy(policy).learn(seen), "a copy learns something else")
+            require_equal(learned, policy.learn(seen), "learning from the same gave something else")
+            require_equal(learned, deepcopy(policy).learn(seen), "a copy learns something else")
             require(fingerprint(seen) == before, "learning modified the observation")
 
 
@@ -74,47 +83,49 @@ def features_are_pure(policy: Policy) -> None:
     encoder, rng = policy.encoder, np.random.default_rng(14)
     require(len(encoder.columns) == encoder.width, f"{len(encoder.columns)} names, {encoder.width} columns")
     for _ in range(50):
-        facts = made_up_facts(encoder, rng)
+        facts = make_facts(encoder, rng)
         before = fingerprint(facts)
         x = encoder.encode(facts, NOW_MS)
         require(x.shape == (encoder.width,), f"encode gave shape {x.shape}")
         require(x.dtype == np.float64, f"encode gave {x.dtype}")
-        require((np.abs(x) <= BOUND).all(), f"encode gave {x} for {facts}")
+        require((np.abs(x) <= MAX_COLUMN_VALUE).all(), f"encode gave {x} for {facts}")
         for twin in (encoder, deepcopy(encoder)):
-            same(x, twin.encode(with_others(facts), NOW_MS), "encoding the same facts gave something else")
+            require_equal(
+                x, twin.encode(with_other_facts(facts), NOW_MS), "encoding the same facts gave something else"
+            )
         require(fingerprint(facts) == before, "encoding modified the facts")
 
 
 def facts_count_if_declared(policy: Policy) -> None:
     """Facts that no feature names have no influence on learning and choosing: they are not in the log."""
-    w = world(policy, 12, seed=15)
+    w = make_scenario(policy, 12, seed=15)
     prepared = policy.prepare(w.sums)
-    more = replace(w.candidates, facts=with_others(w.candidates.facts))
-    expected = answers(policy, prepared, w.candidates)
-    require(answers(policy, prepared, more) == expected, "choosing depends on other facts")
-    for seen, _ in observations(policy, w.offers, 50, seed=16):
-        other = replace(seen, facts=with_others(seen.facts))
-        same(policy.learn(seen), policy.learn(other), "learning depends on other facts")
+    more = replace(w.candidates, facts=with_other_facts(w.candidates.facts))
+    expected = all_answers(policy, prepared, w.candidates)
+    require(all_answers(policy, prepared, more) == expected, "choosing depends on other facts")
+    for seen, _ in make_observations(policy, w.offers, 50, seed=16):
+        other = replace(seen, facts=with_other_facts(seen.facts))
+        require_equal(policy.learn(seen), policy.learn(other), "learning depends on other facts")
 
 
 def folds_commute(policy: Policy) -> None:
     """Folds of the same outcomes give the same arms bit for bit, in any order and any split over buckets."""
-    seen = observations(policy, np.arange(1, 9, dtype=np.uint32), 600, seed=3)
-    expected = dict(table_of(policy, seen).fields())
+    seen = make_observations(policy, np.arange(1, 9, dtype=np.uint32), 600, seed=3)
+    expected = dict(learned_arms(policy, seen).fields())
     rng = np.random.default_rng(4)
     for buckets in (1, 2, 7, 64):
         order = rng.permutation(len(seen))
         parts = [[seen[i] for i in order[start::buckets]] for start in range(buckets)]
         table = ArmTable(policy.width)
         for part in parts:
-            for field, delta in fold(policy, part).items():
+            for field, delta in fold_observations(policy, part).items():
                 table.add(field, delta)
         require(dict(table.fields()) == expected, f"{buckets} buckets in another order gave other arms")
 
 
 def states_survive_storage(policy: Policy) -> None:
     """A stored state is read back bit for bit, and a state of another width is refused."""
-    table = table_of(policy, observations(policy, np.arange(1, 9, dtype=np.uint32), 200, seed=5))
+    table = learned_arms(policy, make_observations(policy, np.arange(1, 9, dtype=np.uint32), 200, seed=5))
     again = ArmTable(policy.width)
     for field, blob in table.fields():
         require(encode_state(decode_state(blob, policy.width)) == blob, f"field {field} changed")
@@ -135,13 +146,13 @@ def states_survive_storage(policy: Policy) -> None:
 def states_stay_small(policy: Policy) -> None:
     """An arm takes `width` numbers a period, however much it has seen, and the policy itself remembers nothing."""
     before = fingerprint(policy.__getstate__())
-    seen = observations(policy, np.array([1, 2], dtype=np.uint32), 3000, seed=6)
-    fields = dict(table_of(policy, seen).fields())
+    seen = make_observations(policy, np.array([1, 2], dtype=np.uint32), 3000, seed=6)
+    fields = dict(learned_arms(policy, seen).fields())
     periods = {(o.offer, policy.decay.period(at_s)) for o, at_s in seen}
     periods |= {(SHARED, period) for _, period in periods if policy.shared}
     require(len(fields) == len(periods), f"{len(periods)} arms and periods take {len(fields)} fields")
     require(all(len(blob) == 8 * policy.width for blob in fields.values()), "a field is not `width` numbers")
-    use(policy, world(policy, 5))
+    exercise_policy(policy, make_scenario(policy, 5))
     require(fingerprint(policy.__getstate__()) == before, "the policy changed while it was used")
 
 

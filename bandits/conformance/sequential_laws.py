@@ -10,31 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from bandits.conformance.laws import LawViolation, require
-from bandits.conformance.worlds import World, fingerprint, masks, observations, world
+from bandits.conformance.assertions import LawViolation, require
+from bandits.conformance.scenarios import (
+    Scenario,
+    availability_masks,
+    fingerprint,
+    make_observations,
+    make_scenario,
+)
 from bandits.errors import StateCodecError
 from bandits.policy import FloatArray
-from bandits.sequential_policy import ModelState, SequentialPolicy, teach
+from bandits.sequential_policy import ModelState, SequentialPolicy, teach_model
 
 OUTCOMES = 400
 
 
-def _seen(policy: SequentialPolicy, count: int = OUTCOMES, seed: int = 3) -> list[Any]:
-    return observations(policy, np.arange(1, 9, dtype=np.uint32), count, seed)
+def _observations(policy: SequentialPolicy, count: int = OUTCOMES, seed: int = 3) -> list[Any]:
+    return make_observations(policy, np.arange(1, 9, dtype=np.uint32), count, seed)
 
 
-def _answers(policy: SequentialPolicy, model: Any, w: World) -> tuple[Any, FloatArray]:
+def _all_answers(policy: SequentialPolicy, model: Any, w: Scenario) -> tuple[Any, FloatArray]:
     """Everything that the policy says about the candidates of a world, as a fingerprint; and the estimates."""
     prepared = policy.prepare(ModelState(model).read(policy, w.offers, 0))
     estimates = policy.propensities(prepared, w.candidates)
     distribution = policy.selector(prepared, w.candidates)
-    return fingerprint([estimates, *(distribution(mask) for mask in masks(len(w.offers)))]), estimates
+    return fingerprint(
+        [estimates, *(distribution(mask) for mask in availability_masks(len(w.offers)))]
+    ), estimates
 
 
 def keeps_no_sums(policy: SequentialPolicy) -> None:
     """The width is 0, and nothing is added to sums."""
     require(policy.width == 0 and not policy.shared, "it has a width, or shares sums")
-    seen, _ = _seen(policy, 1)[0]
+    seen, _ = _observations(policy, 1)[0]
     require(policy.learn(seen).shape == (0,), "learn gave something")
 
 
@@ -43,19 +51,19 @@ def fresh_models_are_equal(policy: SequentialPolicy) -> None:
     one, other = policy.fresh(), policy.fresh()
     blob = policy.pack(one)
     require(policy.pack(other) == blob, "two fresh models differ")
-    teach(policy, one, _seen(policy, 100))
+    teach_model(policy, one, _observations(policy, 100))
     require(policy.pack(other) == blob, "teaching one fresh model taught another")
     require(policy.pack(policy.fresh()) == blob, "after teaching, a fresh model is another one")
 
 
 def teaching_is_deterministic(policy: SequentialPolicy) -> None:
     """The same outcomes in the same order give the same model, bit for bit, and are not modified."""
-    seen = _seen(policy)
+    seen = _observations(policy)
     before = fingerprint(seen)
     blobs = []
     for twin in (policy, policy, deepcopy(policy)):
         model = twin.fresh()
-        teach(twin, model, seen)
+        teach_model(twin, model, seen)
         blobs.append(twin.pack(model))
     require(blobs[0] == blobs[1] == blobs[2], "teaching the same gave another model")
     require(fingerprint(seen) == before, "what was observed was modified")
@@ -63,18 +71,18 @@ def teaching_is_deterministic(policy: SequentialPolicy) -> None:
 
 def stored_models_go_on(policy: SequentialPolicy) -> None:
     """A stored model is read back bit for bit, and goes on exactly as the one in memory: estimates and learning."""
-    seen, w = _seen(policy), world(policy, 20, seed=4, seen=0)
+    seen, w = _observations(policy), make_scenario(policy, 20, seed=4, seen=0)
     memory = policy.fresh()
     stored = policy.unpack(policy.pack(memory))
     for start in range(0, OUTCOMES, 80):
         part = seen[start : start + 80]
-        teach(policy, memory, part)
-        teach(policy, stored, part)
+        teach_model(policy, memory, part)
+        teach_model(policy, stored, part)
         blob = policy.pack(memory)
         require(policy.pack(stored) == blob, f"after {start + 80} outcomes the stored model is another one")
         stored = policy.unpack(blob)
         require(policy.pack(stored) == blob, "packing what was unpacked gave something else")
-        same = _answers(policy, stored, w)[0] == _answers(policy, memory, w)[0]
+        same = _all_answers(policy, stored, w)[0] == _all_answers(policy, memory, w)[0]
         require(same, "the stored model answers differently")
 
 
@@ -91,26 +99,26 @@ def damaged_models_are_refused(policy: SequentialPolicy) -> None:
 
 def choosing_teaches_nothing(policy: SequentialPolicy) -> None:
     """The same model and candidates give the same answers, and what a model learns does not depend on being asked."""
-    seen, w = _seen(policy), world(policy, 20, seed=5, seen=0)
+    seen, w = _observations(policy), make_scenario(policy, 20, seed=5, seen=0)
     asked, left_alone = policy.fresh(), policy.fresh()
     for start in range(0, OUTCOMES, 100):
         given = fingerprint(w.candidates)
-        first = _answers(policy, asked, w)[0]
-        _answers(policy, asked, world(policy, 7, seed=6, seen=0))
-        require(_answers(policy, asked, w)[0] == first, "choosing again gave something else")
+        first = _all_answers(policy, asked, w)[0]
+        _all_answers(policy, asked, make_scenario(policy, 7, seed=6, seen=0))
+        require(_all_answers(policy, asked, w)[0] == first, "choosing again gave something else")
         require(fingerprint(w.candidates) == given, "the candidates were modified")
         for model in (asked, left_alone):
-            teach(policy, model, seen[start : start + 100])
-        same = _answers(policy, asked, w)[0] == _answers(policy, left_alone, w)[0]
+            teach_model(policy, model, seen[start : start + 100])
+        same = _all_answers(policy, asked, w)[0] == _all_answers(policy, left_alone, w)[0]
         require(same, "being asked changed what was learned")
 
 
 def learning_has_an_effect(policy: SequentialPolicy) -> None:
     """Estimates change with what was learned."""
-    w, model = world(policy, 12, seed=7, seen=0), policy.fresh()
-    _, before = _answers(policy, model, w)
-    teach(policy, model, observations(policy, w.offers, 600, seed=8))
-    _, after = _answers(policy, model, w)
+    w, model = make_scenario(policy, 12, seed=7, seen=0), policy.fresh()
+    _, before = _all_answers(policy, model, w)
+    teach_model(policy, model, make_observations(policy, w.offers, 600, seed=8))
+    _, after = _all_answers(policy, model, w)
     require((before != after).any(), "what was learned has no effect")
 
 

@@ -22,7 +22,7 @@ from river.drift import ADWIN
 
 from bandits.errors import EvaluationError
 
-BLOCKS = 128
+MAX_BLOCKS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class OfferReward:
     """A ``reward`` in [0, 1] that ``offer`` earned at ``at_s`` (Unix seconds)."""
 
     offer: str
@@ -51,7 +51,7 @@ class Outcome:
     reward: float
 
 
-class AcceptanceDrift:
+class AcceptanceChangeDetector:
     """Watches the acceptance of each offer. Deterministic: a fold of outcomes, in the order in which they came.
 
     After a detection the offer's window starts anew. An offer's memory is bounded, whatever the number of its
@@ -61,10 +61,9 @@ class AcceptanceDrift:
     ----------
     delta
         ADWIN's confidence, in (0, 1). Smaller: fewer false alarms, later detections. Measured by
-        ``pytest -s tests/unit/bandits/test_drift.py``: at the default, 1 of 80 unchanged streams of 10,000 outcomes
-        raised an alarm. The bound is cautious: where few accept, small changes take many thousand outcomes.
-    grace_period
-        Outcomes of an offer before anything is reported, at least 1.
+        ``pytest -s tests/unit/bandits/monitoring/test_change_detection.py``: at the default, 1 of 80 unchanged
+        streams of 10,000 outcomes raised an alarm. The bound is cautious: where few accept, small changes take many
+        thousand outcomes. grace_period Outcomes of an offer before anything is reported, at least 1.
 
     Raises
     ------
@@ -85,7 +84,7 @@ class AcceptanceDrift:
         """The number of offers that are watched."""
         return len(self._windows)
 
-    def observe(self, outcome: Outcome) -> Detection | None:
+    def observe(self, outcome: OfferReward) -> Detection | None:
         """Take in the next outcome, and return what it revealed. Outcomes of one offer must come in order."""
         reward = outcome.reward
         if not 0.0 <= reward <= 1.0:
@@ -125,11 +124,11 @@ class AcceptanceDrift:
         self._windows.pop(offer, None)
 
 
-def detections(
-    outcomes: Iterable[Outcome], delta: float = 0.02, grace_period: int = 100
+def detect_changes(
+    outcomes: Iterable[OfferReward], delta: float = 0.02, grace_period: int = 100
 ) -> Iterator[Detection]:
     """What ``AcceptanceDrift`` finds in ``outcomes``, in their order."""
-    watch = AcceptanceDrift(delta, grace_period)
+    watch = AcceptanceChangeDetector(delta, grace_period)
     for outcome in outcomes:
         found = watch.observe(outcome)
         if found is not None:
@@ -165,7 +164,7 @@ class _Window:
         if blocks and blocks[-1].n < self._length:
             blocks[-1] = blocks[-1].joined(latest)
         else:
-            if len(blocks) == BLOCKS:
+            if len(blocks) == MAX_BLOCKS:
                 blocks[:] = [a.joined(b) for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
                 self._length *= 2
             blocks.append(latest)

@@ -19,14 +19,14 @@ from numpy.typing import ArrayLike
 from bandits.errors import EvaluationError
 from bandits.policy import FloatArray
 
-CONCENTRATED = 0.95
-SURE = 0.95
+CONCENTRATED_SHARE = 0.95
+SETTLED_PROBABILITY = 0.95
 FEW_OBSERVATIONS = 100.0
-HARDLY = 0.1
+NEGLIGIBLE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Exploration:
+class ExplorationDiagnosis:
     """How far a policy still explores.
 
     ``entropy``: see ``entropy``. ``favourite``: the position of the arm with the largest share, ``None`` without arms.
@@ -43,35 +43,35 @@ class Exploration:
         return bool(self.neglected)
 
 
-def entropy(share: ArrayLike) -> float:
+def normalised_entropy(share: ArrayLike) -> float:
     """Entropy of the distribution of choices, divided by ``log n``: 0 if one arm has all, 1 if all have the same.
 
     With fewer than two arms it is 1: the choices are as even as they can be, and nothing is left unexplored.
     """
-    p = _shares(share)
+    p = _normalised_shares(share)
     if len(p) < 2:
         return 1.0
     taken = p[p > 0.0]
     return float(min(max(-np.sum(taken * np.log(taken)) / math.log(len(p)), 0.0), 1.0))
 
 
-def leader(mean: ArrayLike) -> int | None:
+def leading_arm(mean: ArrayLike) -> int | None:
     """The position of the highest mean, of equals the first; ``None`` without arms."""
-    m = _finite("mean", mean)
+    m = _finite_array("mean", mean)
     return int(np.argmax(m)) if len(m) else None
 
 
-def exploration(
+def diagnose_exploration(
     mean: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
     observations: ArrayLike,
     share: ArrayLike,
     *,
-    concentrated: float = CONCENTRATED,
+    concentrated: float = CONCENTRATED_SHARE,
     few: float = FEW_OBSERVATIONS,
-    hardly: float = HARDLY,
-) -> Exploration:
+    hardly: float = NEGLIGIBLE_SHARE,
+) -> ExplorationDiagnosis:
     """Whether exploration has died too early: arms that may be the best are hardly selected any more.
 
     An arm is *neglected* if all of this holds:
@@ -85,53 +85,57 @@ def exploration(
 
     A favourite that beats all others by their intervals is never a reason to warn, however large its share.
     """
-    m, _, upper = _intervals(mean, low, high)
-    seen, p = _finite("observations", observations), _shares(share)
-    _same_length(mean=m, observations=seen, share=p)
+    m, _, upper = _checked_intervals(mean, low, high)
+    seen, p = _finite_array("observations", observations), _normalised_shares(share)
+    _require_same_length(mean=m, observations=seen, share=p)
     if (seen < 0.0).any():
         raise EvaluationError("observations must not be negative")
     if len(p) < 2:
-        return Exploration(entropy(p), 0 if len(p) else None, ())
+        return ExplorationDiagnosis(normalised_entropy(p), 0 if len(p) else None, ())
     favourite = int(np.argmax(p))
     neglected = (upper >= m[favourite]) & (p < min(0.01, hardly / len(p)))
     if p[favourite] < concentrated:
         neglected &= seen < few
     neglected[favourite] = False
-    return Exploration(entropy(p), favourite, tuple(int(arm) for arm in np.flatnonzero(neglected)))
+    return ExplorationDiagnosis(
+        normalised_entropy(p), favourite, tuple(int(arm) for arm in np.flatnonzero(neglected))
+    )
 
 
-def settled(mean: ArrayLike, low: ArrayLike, high: ArrayLike, best: ArrayLike | None = None) -> bool:
+def is_settled(mean: ArrayLike, low: ArrayLike, high: ArrayLike, best: ArrayLike | None = None) -> bool:
     """Whether it is settled that the leader, the arm with the highest mean, is the best.
 
     It is if the leader's ``low`` lies above the ``high`` of every other arm, or if its probability of being the best
     is at least 0.95. ``best``: these probabilities, if they are known. A single arm is settled, none is not; equal
     leaders are not.
     """
-    m, lower, upper = _intervals(mean, low, high)
-    first = leader(m)
+    m, lower, upper = _checked_intervals(mean, low, high)
+    first = leading_arm(m)
     if first is None:
         return False
     if best is not None:
-        chance = _finite("best", best)
-        _same_length(mean=m, best=chance)
+        chance = _finite_array("best", best)
+        _require_same_length(mean=m, best=chance)
         if ((chance < 0.0) | (chance > 1.0)).any():
             raise EvaluationError("best must be probabilities, in [0, 1]")
-        if chance[first] >= SURE:
+        if chance[first] >= SETTLED_PROBABILITY:
             return True
     return bool(lower[first] > np.delete(upper, first).max(initial=-math.inf))
 
 
-def _intervals(mean: ArrayLike, low: ArrayLike, high: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
-    m, lower, upper = _finite("mean", mean), _finite("low", low), _finite("high", high)
-    _same_length(mean=m, low=lower, high=upper)
+def _checked_intervals(
+    mean: ArrayLike, low: ArrayLike, high: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    m, lower, upper = _finite_array("mean", mean), _finite_array("low", low), _finite_array("high", high)
+    _require_same_length(mean=m, low=lower, high=upper)
     if (lower > upper).any():
         raise EvaluationError("low must not be above high")
     return m, lower, upper
 
 
-def _shares(share: ArrayLike) -> FloatArray:
+def _normalised_shares(share: ArrayLike) -> FloatArray:
     """Shares that sum to one."""
-    p = _finite("share", share)
+    p = _finite_array("share", share)
     if (p < 0.0).any():
         raise EvaluationError("share must not be negative")
     if len(p) and not p.any():
@@ -142,14 +146,14 @@ def _shares(share: ArrayLike) -> FloatArray:
     return p
 
 
-def _finite(name: str, values: ArrayLike) -> FloatArray:
+def _finite_array(name: str, values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise EvaluationError(f"{name} must be finite numbers in one dimension")
     return array
 
 
-def _same_length(**arrays: FloatArray) -> None:
+def _require_same_length(**arrays: FloatArray) -> None:
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{name} {length}" for name, length in lengths.items())

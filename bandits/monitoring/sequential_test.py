@@ -41,8 +41,8 @@ from bandits.errors import EvaluationError
 PRIOR = (0.5, 2.0)
 """``a, b`` of the mixture: acceptance rates lie mostly below one half. It shifts power, never validity."""
 
-_LARGEST = 700.0  # exp of more overflows soon; what is written as JSON must be finite
-_STEPS = 45
+_MAX_EXPONENT = 700.0  # exp of more overflows soon; what is written as JSON must be finite
+_BISECTION_STEPS = 45
 
 
 class Counts(NamedTuple):
@@ -72,7 +72,7 @@ class Evidence:
     @property
     def e_value(self) -> float:
         """The e-value, cut off at ``exp(700)`` so that it is finite."""
-        return math.exp(min(self.log_e, _LARGEST))
+        return math.exp(min(self.log_e, _MAX_EXPONENT))
 
     @property
     def p_value(self) -> float:
@@ -104,7 +104,7 @@ class Comparison:
     margin: float
 
 
-def compare(
+def compare_canary(
     canary: Counts,
     champion: Counts,
     *,
@@ -138,12 +138,12 @@ def compare(
     >>> seen.worse.rejected, seen.better.rejected
     (True, False)
     """
-    forwards = worse(canary, champion, alpha=alpha, margin=margin, prior=prior)
-    c, k = _Arm("canary", canary, prior), _Arm("champion", champion, prior)
+    forwards = evidence_of_worse(canary, champion, alpha=alpha, margin=margin, prior=prior)
+    c, k = _ArmMartingale("canary", canary, prior), _ArmMartingale("champion", champion, prior)
     limit = -math.log(alpha)
     return Comparison(
         worse=forwards,
-        better=Evidence(_log_e(k, c, -margin), alpha),
+        better=Evidence(_least_log_e(k, c, -margin), alpha),
         canary=_rate_interval(c, limit),
         champion=_rate_interval(k, limit),
         difference=Interval(-_highest_difference(k, c, limit), _highest_difference(c, k, limit)),
@@ -152,7 +152,7 @@ def compare(
     )
 
 
-def worse(
+def evidence_of_worse(
     canary: Counts,
     champion: Counts,
     *,
@@ -162,21 +162,22 @@ def worse(
 ) -> Evidence:
     """Evidence that the canary's rate is below the champion's by more than ``margin``. As ``compare``, and quick.
 
-    Measured by ``pytest -s tests/unit/bandits/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after each of 3,000
-    observations, 5 of 4,000 equal canaries with 5 % of the traffic were rolled back, 7 with a share that grew from 1 %
-    to 50 %, and 6 with a share that favoured canaries while they looked bad. A canary with 5 % of the traffic and half
-    the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within 1,325 and 3,150
-    observations of both arms if the champion's acceptance is 0.4, 9,000 and 17,850 if 0.1, 61,500 and 106,500 if 0.02.
+    Measured by ``pytest -s tests/unit/bandits/monitoring/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after
+    each of 3,000 observations, 5 of 4,000 equal canaries with 5 % of the traffic were rolled back, 7 with a share
+    that grew from 1 % to 50 %, and 6 with a share that favoured canaries while they looked bad. A canary with 5 % of
+    the traffic and half the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within
+    1,325 and 3,150 observations of both arms if the champion's acceptance is 0.4, 9,000 and 17,850 if 0.1, 61,500 and
+    106,500 if 0.02.
     """
     if not 0.0 < alpha < 1.0:
         raise EvaluationError(f"alpha must be in (0, 1), not {alpha!r}")
     if not 0.0 <= margin < 1.0:
         raise EvaluationError(f"margin must be in [0, 1), not {margin!r}")
-    c, k = _Arm("canary", canary, prior), _Arm("champion", champion, prior)
-    return Evidence(_log_e(c, k, -margin), alpha)
+    c, k = _ArmMartingale("canary", canary, prior), _ArmMartingale("champion", champion, prior)
+    return Evidence(_least_log_e(c, k, -margin), alpha)
 
 
-class _Arm:
+class _ArmMartingale:
     """One arm's martingale, ``log E(p) = regret + n KL(rate, p)``: free of the cancellation of huge likelihoods.
 
     ``regret`` (never positive) is what not having known the rate costs.
@@ -185,7 +186,7 @@ class _Arm:
     __slots__ = ("n", "rate", "regret")
 
     def __init__(self, name: str, counts: Counts, prior: tuple[float, float]) -> None:
-        n, s = _checked(name, counts)
+        n, s = _checked_counts(name, counts)
         a, b = prior
         if not (0.0 < a < math.inf and 0.0 < b < math.inf):
             raise EvaluationError(f"prior must be two positive numbers, not {prior!r}")
@@ -209,15 +210,15 @@ class _Arm:
         return self.n * (p - self.rate) / (p * (1.0 - p)) if self.n else 0.0
 
 
-def _log_e(first: _Arm, second: _Arm, shift: float) -> float:
+def _least_log_e(first: _ArmMartingale, second: _ArmMartingale, shift: float) -> float:
     """``log`` of the least average E over the null ``first >= second + shift``.
 
     E is convex in the pair of rates: unless the observed rates are in the null, the least is on its border.
     """
-    if _observed_in_null(first, second, shift):
+    if _is_observed_in_null(first, second, shift):
         return _log_average(first.regret, second.regret)
     low, high = max(0.0, shift), min(1.0, 1.0 + shift)
-    for _ in range(_STEPS):
+    for _ in range(_BISECTION_STEPS):
         p = (low + high) / 2.0
         if not max(0.0, shift) < p < min(1.0, 1.0 + shift) or not 0.0 < p - shift < 1.0:
             break
@@ -229,7 +230,7 @@ def _log_e(first: _Arm, second: _Arm, shift: float) -> float:
     return _log_average(first.log_e(p), second.log_e(min(max(p - shift, 0.0), 1.0)))
 
 
-def _observed_in_null(first: _Arm, second: _Arm, shift: float) -> bool:
+def _is_observed_in_null(first: _ArmMartingale, second: _ArmMartingale, shift: float) -> bool:
     """Whether the likeliest pair of rates is in the null. An arm without observations has any rate."""
     return (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0) >= shift
 
@@ -242,7 +243,7 @@ def _log_average(x: float, y: float) -> float:
     return top + math.log((math.exp(x - top) + math.exp(y - top) + math.exp(x + y - top)) / 3.0)
 
 
-def _average_slope(first: _Arm, second: _Arm, p: float, q: float) -> float:
+def _average_slope(first: _ArmMartingale, second: _ArmMartingale, p: float, q: float) -> float:
     """A number with the sign of the derivative of the average along the border."""
     x, y = first.log_e(p), second.log_e(q)
     top = max(x, y, x + y)
@@ -250,27 +251,27 @@ def _average_slope(first: _Arm, second: _Arm, p: float, q: float) -> float:
     return (math.exp(x - top) + both) * first.slope(p) + (math.exp(y - top) + both) * second.slope(q)
 
 
-def _rate_interval(arm: _Arm, limit: float) -> Interval:
+def _rate_interval(arm: _ArmMartingale, limit: float) -> Interval:
     if not arm.n:
         return Interval(0.0, 1.0)
 
     def inside(p: float) -> bool:
         return arm.log_e(p) < limit
 
-    return Interval(_last_inside(inside, arm.rate, 0.0), _last_inside(inside, arm.rate, 1.0))
+    return Interval(_interval_end(inside, arm.rate, 0.0), _interval_end(inside, arm.rate, 1.0))
 
 
-def _highest_difference(first: _Arm, second: _Arm, limit: float) -> float:
+def _highest_difference(first: _ArmMartingale, second: _ArmMartingale, limit: float) -> float:
     """The highest ``first - second`` that is not rejected."""
     observed = (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0)
-    return _last_inside(lambda shift: _log_e(first, second, shift) < limit, observed, 1.0)
+    return _interval_end(lambda shift: _least_log_e(first, second, shift) < limit, observed, 1.0)
 
 
-def _last_inside(inside: Callable[[float], bool], start: float, end: float) -> float:
+def _interval_end(inside: Callable[[float], bool], start: float, end: float) -> float:
     """Where an interval that holds ``start`` ends on the way to ``end``: the first point found outside, or ``end``."""
     if inside(end):
         return end
-    for _ in range(_STEPS):
+    for _ in range(_BISECTION_STEPS):
         middle = (start + end) / 2.0
         if inside(middle):
             start = middle
@@ -283,7 +284,7 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-def _checked(name: str, counts: Counts) -> tuple[int, int]:
+def _checked_counts(name: str, counts: Counts) -> tuple[int, int]:
     numbers = []
     for field, value in zip(Counts._fields, counts, strict=True):
         try:

@@ -32,7 +32,7 @@ Unknown = Literal["refuse", "leave_out"]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class PolicyValueEstimate:
     """The value of a policy, in reward for each choice, with its 95 % interval.
 
     ``rows`` were used; ``left_out`` were not, since their probability is unknown. ``effective_rows`` is the number of
@@ -55,7 +55,7 @@ def inverse_propensity(
     *,
     unknown: Unknown = "refuse",
     units: ArrayLike | None = None,
-) -> Estimate:
+) -> PolicyValueEstimate:
     """Weigh each reward by ``target / probability`` and take the mean.
 
     Unbiased if the logging policy gave a chance to all that the target would choose. Horvitz and Thompson, *A
@@ -82,9 +82,9 @@ def inverse_propensity(
     >>> inverse_propensity([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], [1, 1, 0, 0]).value
     0.5
     """
-    rows = _rows(reward, probability, target, unknown, units)
+    rows = _usable_rows(reward, probability, target, unknown, units)
     terms = rows.weight * rows.reward
-    return _estimate(float(terms.mean()), terms - terms.mean(), len(terms), rows)
+    return _with_interval(float(terms.mean()), terms - terms.mean(), len(terms), rows)
 
 
 def self_normalised(
@@ -94,7 +94,7 @@ def self_normalised(
     *,
     unknown: Unknown = "refuse",
     units: ArrayLike | None = None,
-) -> Estimate:
+) -> PolicyValueEstimate:
     """Divide the sum of weighted rewards by the sum of weights, instead of by the number of rows.
 
     Slightly biased for few rows, but its variance is usually far smaller, and it does not change when all rewards
@@ -108,10 +108,10 @@ def self_normalised(
     >>> self_normalised([1, 0, 1, 1], [0.5, 0.25, 0.5, 0.25], [1, 1, 0, 0]).value
     0.3333333333333333
     """
-    rows = _rows(reward, probability, target, unknown, units)
+    rows = _usable_rows(reward, probability, target, unknown, units)
     w = rows.weight
     value = float((w * rows.reward).sum() / w.sum())
-    return _estimate(value, w * (rows.reward - value), float(w.sum()), rows)
+    return _with_interval(value, w * (rows.reward - value), float(w.sum()), rows)
 
 
 def doubly_robust(
@@ -124,7 +124,7 @@ def doubly_robust(
     unknown: Unknown = "refuse",
     units: ArrayLike | None = None,
     clip: float = math.inf,
-) -> Estimate:
+) -> PolicyValueEstimate:
     """What a reward model says of the target, corrected by how wrong it was about what was logged.
 
     The mean of ``direct + weight x (reward - expected)``. Unbiased if the logged probabilities are right *or* the model
@@ -156,14 +156,14 @@ def doubly_robust(
     """
     if not clip > 0:
         raise EvaluationError(f"clip must be positive, not {clip}")
-    rows = _rows(reward, probability, target, unknown, units)
+    rows = _usable_rows(reward, probability, target, unknown, units)
     q, dm = rows.more(expected, "expected"), rows.more(direct, "direct")
     terms = dm + np.minimum(rows.weight, clip) * (rows.reward - q)
-    return _estimate(float(terms.mean()), terms - terms.mean(), len(terms), rows)
+    return _with_interval(float(terms.mean()), terms - terms.mean(), len(terms), rows)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _UsableRows:
     """The rows that can be used: shape ``(n,)`` each. ``known`` tells which ones of all they are."""
 
     reward: FloatArray
@@ -183,7 +183,9 @@ class _Rows:
         return found[self.known]
 
 
-def _estimate(value: float, residuals: FloatArray, total: float, rows: _Rows) -> Estimate:
+def _with_interval(
+    value: float, residuals: FloatArray, total: float, rows: _UsableRows
+) -> PolicyValueEstimate:
     """``value`` with the interval of a mean (or ratio) whose residuals add up to 0; ``total`` divides their sum."""
     if rows.units is not None:
         sums = np.zeros(len(rows.units))
@@ -195,12 +197,12 @@ def _estimate(value: float, residuals: FloatArray, total: float, rows: _Rows) ->
         half = Z95 * math.sqrt(float(np.square(residuals).sum()) * n / (n - 1)) / total
     effective = float(w.sum() ** 2 / np.square(w).sum())
     left_out = int(np.count_nonzero(~rows.known))
-    return Estimate(value, value - half, value + half, len(w), left_out, effective)
+    return PolicyValueEstimate(value, value - half, value + half, len(w), left_out, effective)
 
 
-def _rows(
+def _usable_rows(
     reward: ArrayLike, probability: ArrayLike, target: ArrayLike, unknown: Unknown, units: ArrayLike | None
-) -> _Rows:
+) -> _UsableRows:
     """Rewards and weights of the rows whose probability is known."""
     r, p, q = (np.asarray(values, dtype=np.float64) for values in (reward, probability, target))
     if r.ndim != 1 or r.shape != p.shape or r.shape != q.shape:
@@ -226,4 +228,4 @@ def _rows(
     weights: FloatArray = q / p
     if not weights.any():
         raise EvaluationError("the target would have chosen nothing of what was logged")
-    return _Rows(r, weights, known, None if groups is None else groups[known])
+    return _UsableRows(r, weights, known, None if groups is None else groups[known])

@@ -17,15 +17,15 @@ from bandits.policy import FloatArray
 LOGIT_SCALE = 4.0
 """Logits of propensities are divided by this, so that columns stay small and their sums exact."""
 
-_TINY = 1e-6
-_GUESS, _GUESS_WEIGHT = 1 / 8, 1.0
-_LEAST = 1 / 256
-_GRID = -1.2
+_MIN_CHANCE = 1e-6
+_PRIOR_DEVIATION, _PRIOR_WEIGHT = 1 / 8, 1.0
+_MIN_DEVIATION = 1 / 256
+_OFFSET = -1.2
 
 
 def logit(p: ArrayLike) -> FloatArray:
     """``log(p / (1 - p))`` of chances, of which those below 1e-6 and above 1 - 1e-6 count as such."""
-    within = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), _TINY), 1.0 - _TINY)
+    within = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), _MIN_CHANCE), 1.0 - _MIN_CHANCE)
     logits: FloatArray = np.log(within / (1.0 - within))
     return logits
 
@@ -99,8 +99,10 @@ class Design:
         seen = np.maximum(weight, 1.0)
         mean = first[columns] / seen
         variance = np.maximum(moments.diagonal()[columns] / seen - mean * mean, 0.0)
-        variance = (weight * variance + _GUESS_WEIGHT * _GUESS**2) / (weight + _GUESS_WEIGHT)
-        deviation = np.exp2(np.rint(np.log2(np.maximum(variance, _LEAST**2)) * 0.5 - _GRID) + _GRID)
+        variance = (weight * variance + _PRIOR_WEIGHT * _PRIOR_DEVIATION**2) / (weight + _PRIOR_WEIGHT)
+        deviation = np.exp2(
+            np.rint(np.log2(np.maximum(variance, _MIN_DEVIATION**2)) * 0.5 - _OFFSET) + _OFFSET
+        )
         step = deviation * np.where(missing > 0, 0.25, 1.0)
         return Scale(np.rint(mean / step) * step + 0.0, deviation)  # + 0.0: zero is never negative
 
@@ -117,7 +119,7 @@ class Design:
         unscaling[columns[some], missing[some]] = -scale.mean[some]
         return unscaling
 
-    def columns(self, x: FloatArray, base_propensity: ArrayLike) -> "Columns":
+    def columns(self, x: FloatArray, base_propensity: ArrayLike) -> "CandidateColumns":
         """The columns of ``n`` candidates.
 
         What is in a candidate's column depends on that candidate alone, bit for bit.
@@ -126,14 +128,14 @@ class Design:
         common[0] = 1.0
         common[1:] = x
         if not self.propensity:
-            return Columns(common, None)
+            return CandidateColumns(common, None)
         base_propensity = np.asarray(base_propensity, dtype=np.float64)
         none = np.isnan(base_propensity)
         own = np.zeros((2, len(base_propensity)))
         own[1] = none
         if not none.all():
             own[0] = np.where(none, 0.0, logit(np.where(none, 0.5, base_propensity)) / LOGIT_SCALE)
-        return Columns(common, own)
+        return CandidateColumns(common, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class CandidateColumns:
     """``common``: the columns that all candidates share, which come first. ``own``: the others, ``(..., n)``, or
     ``None`` if there are none."""
 

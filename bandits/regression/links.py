@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from bandits.policy import FloatArray
 from bandits.regression.design import sigmoid
 
-STEEPEST = 6.0
+MAX_RESPONSE_SHIFT = 6.0
 """How far the response of a logistic observation may lie from where it was linearised."""
 
-_BOUND = 8.0
-_LEAST_SCORE = 0.01
-_NOISE_SEEN = 10.0
+_MAX_LOG_ODDS = 8.0
+_MIN_LINEAR_SCORE = 0.01
+_NOISE_PRIOR_WEIGHT = 10.0
 
 
 class Link(Protocol):
@@ -50,7 +50,7 @@ class Link(Protocol):
         ...
 
 
-class Linear:
+class LinearLink:
     """Rewards are linear in the columns. Weights are 1, responses are the rewards."""
 
     def predictor(self, p: float) -> float:
@@ -71,7 +71,7 @@ class Linear:
         Scores are multiplied with weights: of two candidates that nothing good is expected of, the one with the
         smaller weight must not win because a negative number was made smaller.
         """
-        e = predictor.dtype.type(_LEAST_SCORE)
+        e = predictor.dtype.type(_MIN_LINEAR_SCORE)
         # Above `e` the second factor is exactly 1; without branches, since there are many draws.
         score: NDArray[Any] = np.maximum(predictor, e) * (e / (2 * e - np.minimum(predictor, e)))
         return score
@@ -92,11 +92,11 @@ class Linear:
         everywhere = (everywhere + 0.05) / (n + 1.0)
         n, total, squares = np.maximum(own[:, :3], 0.0).T
         here = np.maximum(squares - total * total / np.maximum(n, 1.0), 0.0)
-        noise: FloatArray = (here + _NOISE_SEEN * everywhere) / (n + _NOISE_SEEN)
+        noise: FloatArray = (here + _NOISE_PRIOR_WEIGHT * everywhere) / (n + _NOISE_PRIOR_WEIGHT)
         return noise
 
 
-class Logistic:
+class LogisticLink:
     r"""The log odds of a reward are linear in the columns.
 
     The likelihood of a logistic observation is not a sum of squares, so it is replaced by one where it was decided.
@@ -126,10 +126,10 @@ class Logistic:
 
     def observe(self, reward: float, expected: float) -> tuple[float, float]:
         """``(w, w s0 + g)``; log odds beyond 8 either way count as 8."""
-        s0 = min(max(self.predictor(expected), -_BOUND), _BOUND)
+        s0 = min(max(self.predictor(expected), -_MAX_LOG_ODDS), _MAX_LOG_ODDS)
         p = 1.0 / (1.0 + math.exp(-s0))
         gradient = reward - p
-        weight = max(p * (1.0 - p), abs(gradient) / STEEPEST)
+        weight = max(p * (1.0 - p), abs(gradient) / MAX_RESPONSE_SHIFT)
         return weight, weight * s0 + gradient
 
     def propensity(self, predictor: FloatArray) -> FloatArray:
@@ -157,4 +157,4 @@ class Logistic:
         return np.ones(len(own))
 
 
-LINKS: dict[str, Link] = {"linear": Linear(), "logistic": Logistic()}
+LINKS: dict[str, Link] = {"linear": LinearLink(), "logistic": LogisticLink()}

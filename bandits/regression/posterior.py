@@ -33,10 +33,10 @@ from scipy.linalg.lapack import dposv
 
 from bandits.decay import QUANTUM
 from bandits.policy import FloatArray, Sums
-from bandits.regression.design import Columns, Design, Scale
+from bandits.regression.design import CandidateColumns, Design, Scale
 
 Share = Literal["none", "shrink", "all"]
-HELD = 1e6
+HOLDING_PRECISION = 1e6
 """The precision that holds a parameter to what it is centred at."""
 
 
@@ -104,7 +104,7 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class ScaledPrior:
     """The prior on a scale: precision matrices for columns as they are, shape ``(D, D)``.
 
     ``shared``: of the shared parameters around the prior's mean; ``pull``: that matrix times the mean. ``own``: of an
@@ -127,12 +127,12 @@ class Posterior:
     """
 
     own: FloatArray
-    scaled: Scaled
+    scaled: ScaledPrior
     pull: FloatArray
     covariance: FloatArray
     response: FloatArray
 
-    def project(self, z: Columns) -> FloatArray:
+    def project(self, z: CandidateColumns) -> FloatArray:
         """``S z``: shape ``(D, n)``."""
         # Plain einsum adds up element by element along the offers: no result depends on how many there are.
         k = len(z.common)
@@ -143,14 +143,14 @@ class Posterior:
 
     def mean(self, projected: FloatArray) -> FloatArray:
         """The expected linear predictor: shape ``(n,)``."""
-        return _dot(projected, self.response + self.pull[:, None])
+        return _dot_by_offer(projected, self.response + self.pull[:, None])
 
-    def variance(self, projected: FloatArray, z: Columns) -> FloatArray:
+    def variance(self, projected: FloatArray, z: CandidateColumns) -> FloatArray:
         """The variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
         k = len(z.common)
-        variance = _dot(projected[:k], z.common)
+        variance = _dot_by_offer(projected[:k], z.common)
         if z.own is not None:
-            variance += _dot(projected[k:], z.own)
+            variance += _dot_by_offer(projected[k:], z.own)
         return np.maximum(variance, 0.0)
 
 
@@ -166,7 +166,7 @@ class Regression:
         self.design = design
         self.prior = prior
         self.layout = Layout(design.width)
-        held = np.where(np.arange(design.width) == 0, prior.deviation, HELD)
+        held = np.where(np.arange(design.width) == 0, prior.deviation, HOLDING_PRECISION)
         own = {"none": prior.precision, "shrink": prior.deviation, "all": held}
         self._tau = own[prior.share]
 
@@ -193,7 +193,7 @@ class Regression:
         posterior.covariance[:, :, rows] = np.linalg.inv(a).transpose(1, 2, 0)
         posterior.response[:, rows] = b.T
 
-    def _shared(self, shared: FloatArray, before: Scaled | None) -> tuple[Scaled, FloatArray]:
+    def _shared(self, shared: FloatArray, before: ScaledPrior | None) -> tuple[ScaledPrior, FloatArray]:
         """The prior on the present scale, ``before`` if that has not changed; and ``T c``."""
         a, b = self.layout.read(shared)
         scaled = self._scaled(a, before)
@@ -201,10 +201,10 @@ class Regression:
         if self.prior.share != "none":
             a += scaled.shared
             self.layout.positive(a, shared[0])
-            centre = _solved(a, b + scaled.pull)
+            centre = _solve_positive_definite(a, b + scaled.pull)
         return scaled, scaled.own @ centre
 
-    def _scaled(self, moments: FloatArray, before: Scaled | None) -> Scaled:
+    def _scaled(self, moments: FloatArray, before: ScaledPrior | None) -> ScaledPrior:
         if before is not None and not self.design.numeric:
             return before
         scale = self.design.scale(moments)
@@ -212,10 +212,10 @@ class Regression:
             return before
         unscaling = self.design.unscaling(scale)
         shared = unscaling * self.prior.precision @ unscaling.T
-        return Scaled(scale, shared, shared @ self.prior.mean, unscaling * self._tau @ unscaling.T)
+        return ScaledPrior(scale, shared, shared @ self.prior.mean, unscaling * self._tau @ unscaling.T)
 
 
-def _solved(a: FloatArray, b: FloatArray) -> FloatArray:
+def _solve_positive_definite(a: FloatArray, b: FloatArray) -> FloatArray:
     """``a^-1 b`` for a positive definite matrix, which is overwritten."""
     _, solution, info = dposv(a.T, b, overwrite_a=True)  # LAPACK takes columns first; the matrix is symmetric
     if info:
@@ -223,10 +223,10 @@ def _solved(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(solution)
 
 
-def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
+def _dot_by_offer(a: FloatArray, b: FloatArray) -> FloatArray:
     """``sum_i a[i] b[i]`` along the first axis, each offer for itself; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
     if a.shape[1] != 1:
         total: FloatArray = np.einsum("in,i->n" if b.ndim == 1 else "in,in->n", a, b)
         return total
     # With a single offer numpy would add up in another order.
-    return _dot(np.repeat(a, 2, axis=1), b if b.ndim == 1 else np.repeat(b, 2, axis=1))[:1]
+    return _dot_by_offer(np.repeat(a, 2, axis=1), b if b.ndim == 1 else np.repeat(b, 2, axis=1))[:1]

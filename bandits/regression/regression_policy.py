@@ -20,7 +20,7 @@ INTERCEPT_PRECISION = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRegression:
     """``posterior`` of all offers; ``noise``: the variance of an observation of each, ``(n,)``; ``total``: how much
     was observed of all offers together; ``extra``: what else an algorithm keeps for choosing."""
 
@@ -83,7 +83,7 @@ class RegressionPolicy(ABC):
         self.design = Design.of(self.encoder)
         self.regression = Regression(self.design, self._prior())
         self.width = self.regression.layout.width
-        self._latest: tuple[Prepared, Candidates, Prediction] | None = None
+        self._latest: tuple[PreparedRegression, Candidates, Prediction] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what was predicted last, which is nothing that the policy knows."""
@@ -133,23 +133,23 @@ class RegressionPolicy(ABC):
         z = self.design.row(observation.x, observation.base_propensity)
         return self.regression.layout.contribution(z, weight, response, observation.reward)
 
-    def prepare(self, sums: Sums) -> Prepared:
+    def prepare(self, sums: Sums) -> PreparedRegression:
         """The posteriors of all offers."""
         return self._prepared(self.regression.prepare(sums), sums, self.extra(sums))
 
-    def refresh(self, prepared: Prepared, sums: Sums, rows: NDArray[np.intp]) -> Prepared:
+    def refresh(self, prepared: PreparedRegression, sums: Sums, rows: NDArray[np.intp]) -> PreparedRegression:
         """The posteriors of ``rows`` anew; of all only when the scale of a column changed."""
         return self._prepared(self.regression.refresh(prepared.posterior, sums, rows), sums, prepared.extra)
 
-    def _prepared(self, posterior: Posterior, sums: Sums, extra: Any) -> Prepared:
+    def _prepared(self, posterior: Posterior, sums: Sums, extra: Any) -> PreparedRegression:
         noise = self.link.noise(posterior.own, sums.shared)
-        return Prepared(posterior, noise, float(max(sums.shared[0], 0.0)), extra)
+        return PreparedRegression(posterior, noise, float(max(sums.shared[0], 0.0)), extra)
 
     def extra(self, sums: Sums) -> Any:
         """What else is needed for choosing; it must depend on the offers' numbers alone."""
         return None
 
-    def predict(self, prepared: Prepared, candidates: Candidates) -> Prediction:
+    def predict(self, prepared: PreparedRegression, candidates: Candidates) -> Prediction:
         """What is predicted for candidates; made once a decision, which asks for propensities, then for a choice."""
         latest = self._latest
         if latest is not None and latest[0] is prepared and latest[1] is candidates:
@@ -162,10 +162,10 @@ class RegressionPolicy(ABC):
         self._latest = (prepared, candidates, prediction)
         return prediction
 
-    def propensities(self, prepared: Prepared, candidates: Candidates) -> FloatArray:
+    def propensities(self, prepared: PreparedRegression, candidates: Candidates) -> FloatArray:
         """The expected rewards at the posterior means."""
         return self.link.propensity(self.predict(prepared, candidates)[0])
 
     @abstractmethod
-    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
         """How to choose is what subclasses differ in."""

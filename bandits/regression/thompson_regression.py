@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from bandits.parameters import whole_in_range
 from bandits.policy import Candidates, Distribution, PolicySpec, Sums
-from bandits.regression.regression_policy import Prepared, RegressionPolicy
-from bandits.sampling import contest_frequencies, normal_draws
+from bandits.regression.regression_policy import PreparedRegression, RegressionPolicy
+from bandits.sampling import normal_draws, win_frequencies_of_scores
 
-EXPLORATION = 0.35
+DEFAULT_EXPLORATION = 0.35
 
 
 class ThompsonRegressionPolicy(RegressionPolicy):
@@ -32,7 +32,9 @@ class ThompsonRegressionPolicy(RegressionPolicy):
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
         if self.parameters["exploration"] is None:
-            self.parameters["exploration"] = round(EXPLORATION / math.sqrt(1.0 + self.declared() / 4.0), 3)
+            self.parameters["exploration"] = round(
+                DEFAULT_EXPLORATION / math.sqrt(1.0 + self.declared() / 4.0), 3
+            )
         self.exploration = self.number("exploration", 0.0, 10.0)
         self.draws = whole_in_range("draws", self.parameters["draws"], 8, 4096)
 
@@ -40,9 +42,9 @@ class ThompsonRegressionPolicy(RegressionPolicy):
         """Standard normal draws of each offer."""
         return normal_draws(sums.offers, self.draws)
 
-    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
         """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
         mean, deviation = self.predict(prepared, candidates)
         weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
         drawn = self.link.weighted_scores(mean, self.exploration * deviation, prepared.extra, weight)
-        return contest_frequencies(drawn, weight, self.epsilon)
+        return win_frequencies_of_scores(drawn, weight, self.epsilon)

@@ -23,12 +23,12 @@ CONTAINERS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 
 
-def within(module: str, prefixes: Iterable[str]) -> bool:
+def is_within(module: str, prefixes: Iterable[str]) -> bool:
     """Whether ``module`` is one of ``prefixes``, or inside of one."""
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-class Names:
+class AllowedNames:
     """Finds classes and functions by module and qualified name, if they are on the list."""
 
     def __init__(self, modules: Iterable[str] = ()) -> None:
@@ -66,7 +66,7 @@ class Names:
     def _look_up(self, module: str, qualname: str) -> Any:
         full = f"{module}.{qualname}"
         listed = qualname in CONTAINERS.get(module, ())
-        if not listed and not within(module, self._prefixes):
+        if not listed and not is_within(module, self._prefixes):
             raise StateCodecError(f"a stored model may not name {full}")
         try:
             found: Any = import_module(module)

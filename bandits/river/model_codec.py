@@ -26,11 +26,11 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.errors import StateCodecError
-from bandits.river.allowed_names import Names
+from bandits.river.allowed_names import AllowedNames
 
-CODEC = 1
-MAX_STORED = 32 * 2**20
-MAX_BYTES = 128 * 2**20
+CODEC_VERSION = 1
+MAX_STORED_BYTES = 32 * 2**20
+MAX_UNPACKED_BYTES = 128 * 2**20
 MAX_OBJECTS = 500_000
 
 SCALARS = (type(None), bool, int, float, str)
@@ -38,7 +38,7 @@ _Visit = Generator[Any, Any, Any]
 """Yields what it holds, is sent how that is written, and returns how it is written itself."""
 
 
-def pack(model: Any, names: Names, river: str) -> bytes:
+def pack_model(model: Any, names: AllowedNames, river: str) -> bytes:
     """The stored form of a model of ``river`` (its version).
 
     Raises
@@ -46,17 +46,17 @@ def pack(model: Any, names: Names, river: str) -> bytes:
     StateCodecError
         If something in it has no stored form (the message names its type), or it is too big.
     """
-    writer = _Writer(names)
+    writer = _ModelWriter(names)
     root = writer.write(model)
-    header = json.dumps({"codec": CODEC, "river": river, "root": root})
+    header = json.dumps({"codec": CODEC_VERSION, "river": river, "root": root})
     blob = zlib.compress("\n".join([header, *writer.lines]).encode(), 1)
-    if len(blob) > MAX_STORED:
-        raise StateCodecError(f"the model takes {len(blob)} bytes, and {MAX_STORED} are stored at most")
+    if len(blob) > MAX_STORED_BYTES:
+        raise StateCodecError(f"the model takes {len(blob)} bytes, and {MAX_STORED_BYTES} are stored at most")
     return blob
 
 
-class _Writer:
-    def __init__(self, names: Names) -> None:
+class _ModelWriter:
+    def __init__(self, names: AllowedNames) -> None:
         self._names = names
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []  # so that no id is used twice
@@ -96,21 +96,24 @@ class _Writer:
     def _line(self, value: Any) -> _Visit:
         kind = type(value)
         if kind is list or kind is tuple:
-            return [kind.__name__, *(yield from _all(value))]
+            return [kind.__name__, *(yield from _write_all(value))]
         if kind is dict or kind is OrderedDict or kind is Counter:
-            return [kind.__name__, *(yield from _pairs(value))]
+            return [kind.__name__, *(yield from _write_pairs(value))]
         if kind is set or kind is frozenset:
-            return [kind.__name__, *sorted((yield from _all(_plain(value))), key=json.dumps)]
+            return [
+                kind.__name__,
+                *sorted((yield from _write_all(_orderable_members(value))), key=json.dumps),
+            ]
         if kind is deque:
-            return ["deque", value.maxlen, *(yield from _all(value))]
+            return ["deque", value.maxlen, *(yield from _write_all(value))]
         if kind is defaultdict:
-            return ["defaultdict", (yield value.default_factory), *(yield from _pairs(value))]
+            return ["defaultdict", (yield value.default_factory), *(yield from _write_pairs(value))]
         if kind is bytes:
-            return ["bytes", _text(value)]
+            return ["bytes", _to_base64(value)]
         if isinstance(value, np.generic | np.ndarray):
-            return _array(value)
+            return _write_array(value)
         if kind is partial:
-            called = (yield value.func), (yield value.args), (yield from _pairs(value.keywords))
+            called = (yield value.func), (yield value.args), (yield from _write_pairs(value.keywords))
             return ["partial", *called]
         if kind is MethodType:
             self._names.name(value.__func__)
@@ -125,35 +128,35 @@ class _Writer:
         name = self._names.name(type(value))
         if name == ("random", "Random"):
             version, state, following = value.getstate()
-            return ["random", version, _text(np.array(state, dtype="<u4").tobytes()), following]
+            return ["random", version, _to_base64(np.array(state, dtype="<u4").tobytes()), following]
         if name == ("numpy.random.mtrand", "RandomState"):
             state = value.get_state(legacy=False)
-            inner = [_text(state["state"]["key"].astype("<u4").tobytes()), state["state"]["pos"]]
+            inner = [_to_base64(state["state"]["key"].astype("<u4").tobytes()), state["state"]["pos"]]
             return ["random_state", *inner, state["has_gauss"], state["gauss"]]
         maker, arguments, *rest = value.__reduce_ex__(4)
         if name[1] == "VectorDict":
             entries, factory, mask, *_ = arguments
-            return ["vector", *name, (yield factory), (yield mask), *(yield from _pairs(entries))]
+            return ["vector", *name, (yield factory), (yield mask), *(yield from _write_pairs(entries))]
         if maker is not copyreg.__newobj__ or arguments[0] is not type(value):  # type: ignore[attr-defined]
             raise StateCodecError(f"{'.'.join(name)} has no stored form")
         state, items, entries = (*rest, None, None, None)[:3]
         return [
             *("object", *name),
-            (yield from _all(arguments[1:])),
-            (yield from _state(state)),
-            (yield from _all(items or ())),
-            (yield from _pairs(dict(entries or ()))),
+            (yield from _write_all(arguments[1:])),
+            (yield from _write_state(state)),
+            (yield from _write_all(items or ())),
+            (yield from _write_pairs(dict(entries or ()))),
         ]
 
 
-def _all(values: Iterable[Any]) -> _Visit:
+def _write_all(values: Iterable[Any]) -> _Visit:
     written = []
     for value in values:
         written.append(value if type(value) in SCALARS else (yield value))
     return written
 
 
-def _plain(values: Iterable[Any]) -> Iterable[Any]:
+def _orderable_members(values: Iterable[Any]) -> Iterable[Any]:
     """Members of a set, which have an order of their own."""
     for value in values:
         if not isinstance(value, (*SCALARS, tuple, np.generic)):
@@ -161,7 +164,7 @@ def _plain(values: Iterable[Any]) -> Iterable[Any]:
         yield value
 
 
-def _pairs(mapping: Any) -> _Visit:
+def _write_pairs(mapping: Any) -> _Visit:
     written = []
     for key, value in mapping.items():
         written.append(key if type(key) in SCALARS else (yield key))
@@ -169,17 +172,17 @@ def _pairs(mapping: Any) -> _Visit:
     return written
 
 
-def _state(state: Any) -> _Visit:
+def _write_state(state: Any) -> _Visit:
     """Attributes, in their order; in slots as well; or whatever the class calls its state."""
     if type(state) is dict:
-        return ["attributes", *(yield from _attributes(state))]
+        return ["attributes", *(yield from _write_attributes(state))]
     if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
         merged = (state[0] or {}) | state[1]
-        return ["attributes", *(yield from _attributes(merged))]
+        return ["attributes", *(yield from _write_attributes(merged))]
     return ["state", (yield state)]
 
 
-def _attributes(state: dict[str, Any]) -> _Visit:
+def _write_attributes(state: dict[str, Any]) -> _Visit:
     seedless = "seed" in state and state["seed"] is None
     written: list[Any] = []
     for key, value in state.items():
@@ -190,7 +193,7 @@ def _attributes(state: dict[str, Any]) -> _Visit:
     return written
 
 
-def _array(value: Any) -> list[Any]:
+def _write_array(value: Any) -> list[Any]:
     array = np.asarray(value)
     if array.dtype.kind not in "biufcSU":
         raise StateCodecError(f"an array of {array.dtype} has no stored form")
@@ -198,8 +201,8 @@ def _array(value: Any) -> list[Any]:
     kind = "array" if isinstance(value, np.ndarray) else "scalar"
     by_columns = array.flags.f_contiguous and not array.flags.c_contiguous  # sums may depend on it
     order: Literal["F", "C"] = "F" if by_columns else "C"
-    return [kind, little.dtype.str, list(array.shape), order, _text(little.tobytes(order))]
+    return [kind, little.dtype.str, list(array.shape), order, _to_base64(little.tobytes(order))]
 
 
-def _text(blob: bytes) -> str:
+def _to_base64(blob: bytes) -> str:
     return base64.b64encode(blob).decode()

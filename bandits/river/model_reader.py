@@ -13,13 +13,19 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.errors import StateCodecError
-from bandits.river.allowed_names import Names
-from bandits.river.model_codec import CODEC, MAX_BYTES, MAX_OBJECTS, MAX_STORED, SCALARS
+from bandits.river.allowed_names import AllowedNames
+from bandits.river.model_codec import (
+    CODEC_VERSION,
+    MAX_OBJECTS,
+    MAX_STORED_BYTES,
+    MAX_UNPACKED_BYTES,
+    SCALARS,
+)
 
-DEEPEST = 100
+MAX_NESTING = 100
 """How deep things that cannot be changed (tuples, say) may be nested."""
 
-_PLAIN: dict[str, Callable[[], Any]] = {
+_EMPTY_CONTAINERS: dict[str, Callable[[], Any]] = {
     "list": list,
     "dict": dict,
     "set": set,
@@ -28,7 +34,7 @@ _PLAIN: dict[str, Callable[[], Any]] = {
 }
 
 
-def unpack(blob: bytes, names: Names, river: str) -> Any:
+def unpack_model(blob: bytes, names: AllowedNames, river: str) -> Any:
     """A model from its stored form.
 
     Raises
@@ -37,13 +43,13 @@ def unpack(blob: bytes, names: Names, river: str) -> Any:
         If the form is damaged, too big, of another codec, of another minor version of river, or names what is not on
         the list.
     """
-    lines = _inflated(blob).split(b"\n")
+    lines = _inflate(blob).split(b"\n")
     if len(lines) > MAX_OBJECTS + 1:
         raise StateCodecError(f"the model has more than {MAX_OBJECTS} objects")
     try:
         header = json.loads(lines[0])
         _check_header(header, river)
-        return _Reader(names).read(lines[1:], header["root"])
+        return _ModelReader(names).read(lines[1:], header["root"])
     except StateCodecError:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -52,24 +58,26 @@ def unpack(blob: bytes, names: Names, river: str) -> Any:
         raise StateCodecError(f"a stored model cannot be read: {error!r}") from error
 
 
-def _inflated(blob: bytes) -> bytes:
-    if len(blob) > MAX_STORED:
-        raise StateCodecError(f"a stored model takes {len(blob)} bytes, and {MAX_STORED} are read at most")
+def _inflate(blob: bytes) -> bytes:
+    if len(blob) > MAX_STORED_BYTES:
+        raise StateCodecError(
+            f"a stored model takes {len(blob)} bytes, and {MAX_STORED_BYTES} are read at most"
+        )
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(blob, MAX_BYTES)
+        text = inflater.decompress(blob, MAX_UNPACKED_BYTES)
     except zlib.error as error:
         raise StateCodecError(f"a stored model is damaged: {error}") from None
     if inflater.unconsumed_tail:
-        raise StateCodecError(f"a stored model unfolds to more than {MAX_BYTES} bytes")
+        raise StateCodecError(f"a stored model unfolds to more than {MAX_UNPACKED_BYTES} bytes")
     if not inflater.eof or inflater.unused_data:
         raise StateCodecError("a stored model is damaged: its end is not where it should be")
     return text
 
 
 def _check_header(header: Any, river: str) -> None:
-    if not isinstance(header, dict) or header.get("codec") != CODEC:
-        raise StateCodecError(f"the model was not stored by version {CODEC} of this codec")
+    if not isinstance(header, dict) or header.get("codec") != CODEC_VERSION:
+        raise StateCodecError(f"the model was not stored by version {CODEC_VERSION} of this codec")
     stored = str(header.get("river"))
     if stored.split(".")[:2] != river.split(".")[:2]:
         raise StateCodecError(
@@ -77,8 +85,8 @@ def _check_header(header: Any, river: str) -> None:
         )
 
 
-class _Reader:
-    def __init__(self, names: Names) -> None:
+class _ModelReader:
+    def __init__(self, names: AllowedNames) -> None:
         self._names = names
         self._lines: dict[int, list[Any]] = {}
         self._made: dict[int, Any] = {}
@@ -115,7 +123,7 @@ class _Reader:
         made = self._made.get(number, self)
         if made is not self:
             return made
-        if depth > DEEPEST:
+        if depth > MAX_NESTING:
             raise StateCodecError("a stored model is nested too deeply")
         if number not in self._lines:
             raise StateCodecError(f"a stored model refers to object {number}, which it does not hold")
@@ -124,8 +132,8 @@ class _Reader:
 
     def _make(self, parts: list[Any], depth: int) -> Any:
         kind, *rest = parts
-        if kind in _PLAIN:
-            return _PLAIN[kind]()
+        if kind in _EMPTY_CONTAINERS:
+            return _EMPTY_CONTAINERS[kind]()
         if kind == "object":
             return self._new(rest[0], rest[1], rest[2], depth)
         if kind == "tuple":
@@ -159,7 +167,7 @@ class _Reader:
         if kind == "bytes":
             return base64.b64decode(rest[0], validate=True)
         if kind in ("array", "scalar"):
-            return _array(kind, *rest)
+            return _read_array(kind, *rest)
         if kind == "name":
             return self._names.find(rest[0], rest[1])
         if kind == "enum":
@@ -243,7 +251,7 @@ class _Reader:
         return made
 
 
-def _array(kind: str, dtype: str, shape: list[int], order: Literal["F", "C"], text: str) -> Any:
+def _read_array(kind: str, dtype: str, shape: list[int], order: Literal["F", "C"], text: str) -> Any:
     described = np.dtype(dtype)
     if described.kind not in "biufcSU":
         raise StateCodecError(f"an array of {described} is not read")

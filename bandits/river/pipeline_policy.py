@@ -21,18 +21,18 @@ from bandits.decay import ForwardDecay
 from bandits.errors import PolicyParameterError
 from bandits.parameters import in_range, known_parameters, one_of
 from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
-from bandits.river.allowed_names import Names, within
-from bandits.river.inputs import INPUTS, Inputs
-from bandits.river.trial import try_out
+from bandits.river.allowed_names import AllowedNames, is_within
+from bandits.river.model_inputs import INPUT_KINDS, ModelInputs
+from bandits.river.pipeline_check import check_pipeline
 from bandits.sampling import best_score, inverse_gaps
-from bandits.sequential_policy import Learned
+from bandits.sequential_policy import LearnedModel
 
-BUILT_IN = "bandits.river_factories"
+BUILT_IN_MODULE = "bandits.river_factories"
 GROUP = "nextbest.river"
-EXPLORE = ("epsilon_greedy", "inverse_gap")
+EXPLORATION_KINDS = ("epsilon_greedy", "inverse_gap")
 
-_allowed: tuple[str, ...] = ()
-_tried: set[tuple[Callable[..., Any], str]] = set()
+_allowed_modules: tuple[str, ...] = ()
+_checked_pipelines: set[tuple[Callable[..., Any], str]] = set()
 """The pipelines that have been tried out in this process: policies are made anew more often than that is needed."""
 
 
@@ -41,8 +41,8 @@ def allow_factories(modules: Iterable[str]) -> None:
 
     Part of starting a process: what its operator has configured. Replaces what was said before.
     """
-    global _allowed
-    _allowed = tuple(modules)
+    global _allowed_modules
+    _allowed_modules = tuple(modules)
 
 
 def find_factory(name: Any) -> Callable[..., Any]:
@@ -54,31 +54,31 @@ def find_factory(name: Any) -> Callable[..., Any]:
         If it is not allowed, or is not there.
     """
     if not isinstance(name, str):
-        raise _refused(f"factory must be the name of one, not {name!r}")
+        raise _factory_error(f"factory must be the name of one, not {name!r}")
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
     target = installed.get(name, name)
     module, _, function = target.partition(":")
-    if target not in installed.values() and not within(module, (BUILT_IN, *_allowed)):
-        have = ", ".join([*sorted(installed), f"{BUILT_IN}:logistic"])
-        raise _refused(
+    if target not in installed.values() and not is_within(module, (BUILT_IN_MODULE, *_allowed_modules)):
+        have = ", ".join([*sorted(installed), f"{BUILT_IN_MODULE}:logistic"])
+        raise _factory_error(
             f"factory {name!r} is not allowed here: install it with an entry point in the group {GROUP!r}, or name its"
             f" module in NEXTBEST_RIVER_FACTORIES; there are: {have}"
         )
     try:
         found: Any = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise _refused(f"factory {name!r} cannot be imported: {error}") from error
+        raise _factory_error(f"factory {name!r} cannot be imported: {error}") from error
     if not isinstance(found, FunctionType) or function.startswith("_"):
-        raise _refused(f"factory {name!r} is not a public function")
+        raise _factory_error(f"factory {name!r} is not a public function")
     return found
 
 
-def _refused(message: str) -> PolicyParameterError:
+def _factory_error(message: str) -> PolicyParameterError:
     return PolicyParameterError(message, "parameters.factory")
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedModel:
     """A model, ready to choose with, and what it said last: who asks for a distribution has asked for estimates."""
 
     model: Any
@@ -127,27 +127,27 @@ class RiverPolicy:
             ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity"),
         )
         if "factory" not in p:
-            raise _refused("river needs the parameter 'factory': the name of what makes the pipeline")
+            raise _factory_error("river needs the parameter 'factory': the name of what makes the pipeline")
         self.name = spec.name
         self.version = spec.version
         self.epsilon = in_range("epsilon", p.get("epsilon", 0.05), 1e-4, 1.0)
         self.gamma = in_range("gamma", p.get("gamma", 100.0), 0.0, 1e9)
         self.default = in_range("default_propensity", p.get("default_propensity", 0.05), 1e-4, 0.9999)
-        self.explore = one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORE)
-        self.inputs = Inputs(spec.features, one_of("inputs", p.get("inputs", "facts"), INPUTS))
+        self.explore = one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORATION_KINDS)
+        self.inputs = ModelInputs(spec.features, one_of("inputs", p.get("inputs", "facts"), INPUT_KINDS))
         self.encoder = self.inputs.encoder
-        self.arguments = dict(_mapping("arguments", p.get("arguments", {})))
+        self.arguments = dict(_checked_mapping("arguments", p.get("arguments", {})))
         self.factory = str(p["factory"])
         self._factory = find_factory(p["factory"])
-        self._names = Names((*_allowed, BUILT_IN, self._factory.__module__))
-        self._classifies = _classifies(self.fresh(), spec.learn_from)
+        self._names = AllowedNames((*_allowed_modules, BUILT_IN_MODULE, self._factory.__module__))
+        self._classifies = _is_classifier(self.fresh(), spec.learn_from)
         tried = (
             self._factory,
             repr((sorted(self.arguments.items()), self.inputs.described, self._classifies)),
         )
-        if tried not in _tried:
-            try_out(self, self.factory)
-            _tried.add(tried)
+        if tried not in _checked_pipelines:
+            check_pipeline(self, self.factory)
+            _checked_pipelines.add(tried)
 
     @cached_property
     def _river(self) -> str:
@@ -174,25 +174,25 @@ class RiverPolicy:
 
     def pack(self, model: Any) -> bytes:
         """See ``river_codec``."""
-        from bandits.river.model_codec import pack
+        from bandits.river.model_codec import pack_model
 
-        return pack(model, self._names, self._river)
+        return pack_model(model, self._names, self._river)
 
     def unpack(self, blob: bytes) -> Any:
         """See ``river_reading``."""
-        from bandits.river.model_reader import unpack
+        from bandits.river.model_reader import unpack_model
 
-        return unpack(blob, self._names, self._river)
+        return unpack_model(blob, self._names, self._river)
 
-    def prepare(self, sums: Sums) -> Prepared:
+    def prepare(self, sums: Sums) -> PreparedModel:
         """The model as it is."""
-        return Prepared(sums.model if isinstance(sums, Learned) else self.fresh())
+        return PreparedModel(sums.model if isinstance(sums, LearnedModel) else self.fresh())
 
-    def refresh(self, prepared: Prepared, sums: Sums, rows: NDArray[np.intp]) -> Prepared:
+    def refresh(self, prepared: PreparedModel, sums: Sums, rows: NDArray[np.intp]) -> PreparedModel:
         """The model as it is now."""
         return self.prepare(sums)
 
-    def propensities(self, prepared: Prepared, candidates: Candidates) -> FloatArray:
+    def propensities(self, prepared: PreparedModel, candidates: Candidates) -> FloatArray:
         """The model's estimate for each candidate, one after the other; clipped to [0, 1]."""
         if prepared.last is not None and prepared.last[0] is candidates:
             return prepared.last[1].copy()
@@ -206,7 +206,7 @@ class RiverPolicy:
         prepared.last = candidates, np.clip(estimates, 0.0, 1.0)
         return prepared.last[1].copy()
 
-    def selector(self, prepared: Prepared, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: PreparedModel, candidates: Candidates) -> Distribution:
         """The exploration over ``estimate x weight``."""
         scores = self.propensities(prepared, candidates) * candidates.weight
         if self.explore == "inverse_gap":
@@ -224,7 +224,7 @@ class RiverPolicy:
         return estimate if estimate == estimate else self.default
 
 
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+def _checked_mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise PolicyParameterError(
             f"{name} must be a mapping of names to values, not {value!r}", f"parameters.{name}"
@@ -232,13 +232,13 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _classifies(model: Any, learn_from: str) -> bool:
+def _is_classifier(model: Any, learn_from: str) -> bool:
     """Whether a model is a classifier; it, or a regressor, can be used."""
     base: Any = import_module("river.base")
     last = model
     while not isinstance(last, base.Classifier | base.Regressor):
         if not hasattr(last, "steps") and not hasattr(last, "_wrapped_model"):
-            raise _refused(
+            raise _factory_error(
                 f"the factory gives {type(model).__qualname__}; it must be a river classifier or regressor, or a"
                 " pipeline that ends in one"
             )

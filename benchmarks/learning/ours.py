@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import NO_FEATURES, Candidates, Observation, PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.sampling import draw_slots
-from bandits.state import ArmTable, contributions
+from bandits.state import ArmTable, arm_contributions
 from benchmarks.learning.rounds import Choice, Round, Rounds
 
 START_S = 1_750_000_000
@@ -23,7 +23,7 @@ class Ours:
     """
 
     def __init__(self, rounds: Rounds, seed: int, spec: PolicySpec) -> None:
-        self._policy = build(spec)
+        self._policy = build_policy(spec)
         self._seed = seed
         self._numbers = np.arange(1, rounds.offers + 1, dtype=np.uint32)
         self._since = rounds.since
@@ -65,7 +65,7 @@ class Ours:
             facts=then.facts,
         )
         at_s = float(START_S + ROUND_S * then.number)
-        fields, delta = contributions(self._policy, observation, at_s)
+        fields, delta = arm_contributions(self._policy, observation, at_s)
         for field in fields:
             self._table.add(field, delta)
         rows = np.array([choice.offer])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts, FloatArray, Policy
 from bandits.sampling import draw_slots, with_floor
-from bandits.sequential_policy import learns
+from bandits.sequential_policy import is_learner
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import MANDATORY, priority_classes
 from decisioning.model.selection import Choice, Factors, Selection
@@ -116,7 +116,7 @@ def _select_callers_choice(
             chosen.append((row, 1.0))
             left[row] = False
             if rules is not None:
-                rules.took(row, left)
+                rules.exclude_after(row, left)
     return chosen
 
 
@@ -164,7 +164,7 @@ def _drop_unlikely(
     """
     view = context.view
     low = propensities < view.min_propensity
-    if not learns(policy):
+    if not is_learner(policy):
         low &= ~np.isnan(context.base_propensities)
     low &= context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
@@ -187,12 +187,12 @@ class SlotRanking:
         self._classes = priority_classes(context.view, context.now_ms)
         self._chosen: list[int] = []
 
-    def running(self, left: BoolArray) -> tuple[BoolArray, bool]:
+    def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
         """Return the highest class of the rows left, and whether it is mandatory."""
         highest = self._classes[left].max()
         return left & (self._classes == highest), bool(highest == MANDATORY)
 
-    def took(self, index: int, left: BoolArray) -> None:
+    def exclude_after(self, index: int, left: BoolArray) -> None:
         """Clear the rows that must not stand beside ``index``, and its group once that has enough offers."""
         view = self._view
         self._chosen.append(index)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bandits.algorithms.apprentice import imitates
+from bandits.algorithms.apprentice import imitates_caller
 from bandits.policy import Policy
-from bandits.sequential_policy import learns
+from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.errors import NotFound
 from decisioning.evaluation.estimates import Judgement, estimate, notes_on, shares, summary
@@ -119,7 +119,7 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
         else:
             left_out[reason] += 1
     found, warnings = estimate(columns_of(usable))
-    learned = policy is not None and learns(policy)
+    learned = policy is not None and is_learner(policy)
     narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
     warnings += notes_on(
         1.0 if policy is None else policy.epsilon, learned, narrowed, left_out.total(), len(usable)
@@ -168,7 +168,7 @@ def columns_of(rows: Sequence[Row]) -> Judgement:
 
 def _apprentice(key: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
     """How well an apprentice imitates the caller, and what came of the caller's choices where they agree or differ."""
-    learns_to = None if policy is None else imitates(policy)
+    learns_to = None if policy is None else imitates_caller(policy)
     about_it = {None: (), True: IMITATES_NOTES, False: OTHERWISE_NOTES}[learns_to]
     own = [row for row in rows if row["error"] is None and row["unusable"] == "caller"]
     by_day: defaultdict[str, list[Row]] = defaultdict(list)

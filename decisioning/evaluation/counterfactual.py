@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.policy import FloatArray, Policy, PolicySpec
-from bandits.sampling import running_given, slots_given
+from bandits.sampling import slot_contenders, slot_distributions
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, score_candidates, slot_distribution, slot_rules
@@ -97,10 +97,10 @@ def judge(
     expected, worth = _models(spec, found.expected, _values(view, decided, rows))
     if found.left.any():
         distribution = slot_distribution(seen, policy, prepared, found.candidates)
-        drawn_from = list(slots_given(distribution, found.left, taken, slot_rules(seen)))
+        drawn_from = list(slot_distributions(distribution, found.left, taken, slot_rules(seen)))
     else:
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)
-    running = running_given(selection_context.available, taken, slot_rules(selection_context))
+    running = slot_contenders(selection_context.available, taken, slot_rules(selection_context))
     slots = []
     for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
         logged = _probability(header["offers"][rank - 1])

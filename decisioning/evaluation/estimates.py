@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bandits.errors import EvaluationError
-from bandits.intervals import wilson
-from bandits.ope.estimators import Estimate, doubly_robust, inverse_propensity, self_normalised
+from bandits.intervals import wilson_interval
+from bandits.ope.estimators import PolicyValueEstimate, doubly_robust, inverse_propensity, self_normalised
 
 FEW_ROWS = 100.0
 """Effective rows below which a normal interval is not to be trusted."""
@@ -46,11 +46,11 @@ class Earned:
     """
 
     rows: int
-    earned: Estimate
-    ips: Estimate
-    snips: Estimate
-    dr: Estimate
-    lift: Estimate
+    earned: PolicyValueEstimate
+    ips: PolicyValueEstimate
+    snips: PolicyValueEstimate
+    dr: PolicyValueEstimate
+    lift: PolicyValueEstimate
     weight: float
     largest_weight: float
     agreement: float
@@ -114,7 +114,7 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
     return said
 
 
-def as_numbers(found: Estimate) -> dict[str, float | None]:
+def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
     """Value and interval as JSON takes them: what is infinite is not known."""
     return {
         name: value if math.isfinite(value) else None
@@ -141,7 +141,7 @@ def summary(found: Earned | None) -> dict[str, Any] | None:
 
 def shares(accepted: float, observed: int) -> dict[str, float | None]:
     """An acceptance rate with its Wilson interval."""
-    rate, low, high = wilson(accepted, observed)
+    rate, low, high = wilson_interval(accepted, observed)
     return {"value": rate, "low": low, "high": high}
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from bandits.policy import NO_FACTS
-from bandits.sequential_policy import ModelState, Table, is_sequential
+from bandits.sequential_policy import LearnedState, ModelState, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
@@ -94,7 +94,7 @@ def scored_by(header: Header) -> str:
     return f"{policy['name']}@{policy['version']}"
 
 
-async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
+async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> LearnedState:
     """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
     policy, spec = roster[key], roster.spec(key)
     if is_sequential(policy):

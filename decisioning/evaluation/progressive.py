@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Literal
 
 from bandits.policy import NO_FACTS, Policy, PolicySpec
-from bandits.sequential_policy import ModelState, is_sequential, learns
+from bandits.sequential_policy import ModelState, is_learner, is_sequential
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.counterfactual import Judged, Reward, Slot, judge
@@ -133,7 +133,7 @@ class Progressive:
         found = list(outcomes)
         if evaluate:
             self.told.add(found)
-        if learns(self._policy):
+        if is_learner(self._policy):
             for outcome in found:
                 if outcome.reward is not None and not outcome.late:
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))
@@ -148,7 +148,7 @@ class Progressive:
         for outcome in outcomes:
             (known if outcome.recorded_ms < at_ms else later).append(outcome)
         self.hear(later, evaluate=False)
-        if learns(self._policy):
+        if is_learner(self._policy):
             self.learned += self._mind.learn(known)
 
     def learn_until(self, at_ms: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.specification import stored_spec
+from bandits.specification import parse_stored_spec
 from decisioning.errors import NotFound
 from decisioning.evaluation.service import Question
 
@@ -38,7 +38,7 @@ async def spec_of(asked: Asked, registry: Registry) -> PolicySpec:
         If the specification is not one.
     """
     if asked.spec is not None:
-        return stored_spec(asked.spec)
+        return parse_stored_spec(asked.spec)
     assert asked.policy is not None
     known = {spec.key: spec for spec in BUILT_IN}
     if asked.policy in known:

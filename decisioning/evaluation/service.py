@@ -11,7 +11,7 @@ import numpy as np
 
 from bandits.ope.estimators import inverse_propensity
 from bandits.policy import Policy, PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.sequential_policy import is_sequential
 from decisioning.errors import NotFound
 from decisioning.evaluation.counterfactual import REASONS, Reward
@@ -85,7 +85,7 @@ async def evaluate(
         raise NotFound("archived decision of the placement", question.placement)
     since_ms = 0 if question.start == "warm" else round(span.start.timestamp() * 1000)
     spec = replace(spec, learn_since_ms=since_ms)
-    policy = build(spec)
+    policy = build_policy(spec)
     target = Progressive(spec, policy, timer, slots=question.slots, reward=question.reward)
     if question.start == "warm":
         start_ms = round(span.start.timestamp() * 1000)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bandits.intervals import wilson
+from bandits.intervals import wilson_interval
 from bandits.policy import BoolArray
-from bandits.sequential_policy import Table
+from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
@@ -59,7 +59,7 @@ def preview(
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
-    rate, low, high = wilson(len(matching), len(profiles))
+    rate, low, high = wilson_interval(len(matching), len(profiles))
     exact = len(profiles) == total
     return {
         "expression": expression.source,
@@ -95,7 +95,7 @@ def simulate(
     placement_id: str,
     subjects: Sequence[Subject],
     roster: Roster,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, LearnedState],
     context: Mapping[str, Any],
     now_ms: int,
 ) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _run(
     placement_id: str,
     subjects: Sequence[Subject],
     roster: Roster,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, LearnedState],
     context: Mapping[str, Any],
     now_ms: int,
 ) -> Run:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandits.algorithms.beliefs import beliefs
-from bandits.intervals import wilson
-from bandits.monitoring.diagnostics import exploration, leader, settled
+from bandits.algorithms.posterior_summary import summarise_posterior
+from bandits.intervals import wilson_interval
+from bandits.monitoring.diagnostics import diagnose_exploration, is_settled, leading_arm
 from bandits.policy import FloatArray, Policy
-from bandits.sequential_policy import Table
+from bandits.sequential_policy import LearnedState
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
 
@@ -40,7 +40,7 @@ class Arm:
     @property
     def observed(self) -> tuple[float | None, float, float]:
         """The observed rate with its 95 % interval (Wilson)."""
-        return wilson(self.successes, self.observations)
+        return wilson_interval(self.successes, self.observations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Mind:
 
 def arms_of(
     policy: Policy,
-    table: Table | None,
+    table: LearnedState | None,
     tick: int,
     numbers: Mapping[str, int],
     offers: Collection[str],
@@ -74,7 +74,7 @@ def arms_of(
     found = None
     if table is not None and names:
         known = np.array([numbers[o] for o in names], dtype=np.uint32)
-        found = beliefs(policy, table.read(policy, known, tick))
+        found = summarise_posterior(policy, table.read(policy, known, tick))
     total = sum(one.decided for one in selected.values())
     arms = []
     for row, offer_id in enumerate(names):
@@ -95,14 +95,14 @@ def mind_of(arms: Sequence[Arm], weights: Mapping[str, float]) -> Mind:
         return Mind()
     weight = np.array([weights.get(arm.offer_id, 1.0) for arm in arms])
     mean, low, high = np.array([_expected(arm) for arm in arms]).T * weight
-    first = leader(mean)
+    first = leading_arm(mean)
     known = any(arm.observations > 0 for arm in arms)
     best = None if first is None or not known else arms[first].offer_id
-    sure = settled(mean, low, high) if known else None
+    sure = is_settled(mean, low, high) if known else None
     share: FloatArray = np.array([arm.selected for arm in arms], dtype=np.float64)
     if not share.any():
         return Mind(leader=best, settled=sure)
-    found = exploration(mean, low, high, [arm.observations for arm in arms], share)
+    found = diagnose_exploration(mean, low, high, [arm.observations for arm in arms], share)
     return Mind(found.entropy, tuple(arms[row].offer_id for row in found.neglected), best, sure)
 
 

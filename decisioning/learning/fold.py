@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
-from bandits.sequential_policy import SequentialPolicy, teach_what_it_takes
-from bandits.state import fold
+from bandits.sequential_policy import SequentialPolicy, teach_skipping_failures
+from bandits.state import fold_observations
 from decisioning.log.records import Outcome
 from decisioning.model.deciders import CALLER
 from decisioning.model.position import order
@@ -62,7 +62,7 @@ def teach_outcomes(
 ) -> tuple[int, list[Exception]]:
     """Teach a model outcomes, in their order; returns how many there were to learn from, and on what it failed."""
     seen = observations_of(outcomes, spec, policy)
-    return len(seen), teach_what_it_takes(policy, model, seen)
+    return len(seen), teach_skipping_failures(policy, model, seen)
 
 
 def fold_outcomes(
@@ -70,4 +70,4 @@ def fold_outcomes(
 ) -> tuple[Mapping[str, FloatArray], int]:
     """What outcomes add to a policy's arms, by field, and how many of them taught it something."""
     seen = observations_of(outcomes, spec, policy)
-    return fold(policy, seen), len(seen)
+    return fold_observations(policy, seen), len(seen)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import SHARED, FloatArray, Policy
-from bandits.sequential_policy import MODEL, ModelState, Table, is_sequential, learns
+from bandits.sequential_policy import MODEL_FIELD, LearnedState, ModelState, is_learner, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.placement_view import PlacementView
 
@@ -20,7 +20,7 @@ class _Prepared:
     stale: set[int] = field(default_factory=set)
 
 
-def prepare(policy: Policy, table: Table, view: PlacementView, at_ms: int) -> Any:
+def prepare(policy: Policy, table: LearnedState, view: PlacementView, at_ms: int) -> Any:
     """What a policy needs to choose among the view's offers at a time, from the whole table."""
     return policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000.0)))
 
@@ -33,12 +33,12 @@ class ArmReplica:
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self.policies = policies
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, LearnedState] = {}
         self._prepared: dict[tuple[str, str], _Prepared] = {}
 
     def epoch(self, key: str) -> int | None:
         """The epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
-        if not learns(self.policies[key]):
+        if not is_learner(self.policies[key]):
             return 0
         table = self._tables.get(key)
         return None if table is None else table.epoch
@@ -47,7 +47,7 @@ class ArmReplica:
         """Replace a policy's arms, or its model (which is unpacked here: see ``adopt``)."""
         policy = self.policies[key]
         if is_sequential(policy):
-            blob = dict(fields).get(MODEL)
+            blob = dict(fields).get(MODEL_FIELD)
             self.adopt(key, epoch, policy.fresh() if blob is None else policy.unpack(blob))
             return
         table = ArmTable(policy.width, epoch)
@@ -97,7 +97,7 @@ class ArmReplica:
             if cached[0] == key:
                 prepared.stale |= changed
 
-    def table(self, key: str) -> Table | None:
+    def table(self, key: str) -> LearnedState | None:
         """A policy's arms, or its model, to look at."""
         return self._tables.get(key)
 

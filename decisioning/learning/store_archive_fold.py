@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bandits.policy import PolicySpec
-from bandits.sequential_policy import MODEL, SequentialPolicy, is_sequential
+from bandits.sequential_policy import MODEL_FIELD, SequentialPolicy, is_sequential
 from bandits.state import ArmTable
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
@@ -26,7 +26,7 @@ class PackedModel:
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """The one field that it takes."""
-        yield MODEL, self.blob
+        yield MODEL_FIELD, self.blob
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bandits.sequential_policy import MODEL, is_sequential
+from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import Arms, ArmStore
 from storage.errors import RedisUnavailable
@@ -88,7 +88,7 @@ class ArmFollower:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         with collecting.put_off():
-            model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL])
+            model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL_FIELD])
         took_s = loop.time() - started_s
         self._replica.adopt(key, arms.epoch, model)
         self._rest_s[key] = max(UNPACK_EVERY_S, UNPACK_SHARE * took_s)

@@ -5,8 +5,8 @@ from types import MappingProxyType
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
-from bandits.registry import BUILT_IN, build
-from bandits.sequential_policy import learns
+from bandits.registry import BUILT_IN, build_policy
+from bandits.sequential_policy import is_learner
 
 NOTHING: Mapping[str, Policy | str] = MappingProxyType({})
 
@@ -14,7 +14,7 @@ NOTHING: Mapping[str, Policy | str] = MappingProxyType({})
 def make(spec: PolicySpec) -> Policy | str:
     """The policy of a specification, or why it cannot be made here."""
     try:
-        return build(spec)
+        return build_policy(spec)
     except BanditsError as error:
         return str(error) or type(error).__name__
 
@@ -78,7 +78,7 @@ class Roster(Mapping[str, Policy]):
     def learning(self) -> list[str]:
         """The keys of the policies that learn, sorted."""
         return sorted(
-            key for key, policy in self._policies.items() if learns(policy) and key not in self._retired
+            key for key, policy in self._policies.items() if is_learner(policy) and key not in self._retired
         )
 
     def _find_paths(self) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import PolicySpec
-from bandits.registry import ALGORITHMS, BUILT_IN, build
-from bandits.sequential_policy import learns
+from bandits.registry import ALGORITHMS, BUILT_IN, build_policy
+from bandits.sequential_policy import is_learner
 from decisioning.errors import Conflict
 from decisioning.model.deciders import NOT_POLICIES
 from decisioning.policies.store_rows import (
@@ -140,7 +140,7 @@ class PolicyStore:
             found = await get(connection, key)
             if found.state != "retired":
                 return False
-            state = "registered" if learns(await asyncio.to_thread(build, found.spec)) else "live"
+            state = "registered" if is_learner(await asyncio.to_thread(build_policy, found.spec)) else "live"
             await connection.execute(
                 text(
                     "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
@@ -240,4 +240,4 @@ async def _checked(spec: PolicySpec) -> bool:
         raise Conflict(
             f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
         )
-    return learns(await asyncio.to_thread(build, spec))  # trying a pipeline out takes its time
+    return is_learner(await asyncio.to_thread(build_policy, spec))  # trying a pipeline out takes its time

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
-from bandits.specification import stored_spec
+from bandits.specification import parse_stored_spec
 from decisioning.policies.roster import Roster, make
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import PolicyState
@@ -63,7 +63,7 @@ class RosterFeed:
 
     def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
         try:
-            return [stored_spec(body)]
+            return [parse_stored_spec(body)]
         except BanditsError as error:
             self._roster.cannot(key, str(error))
             return []

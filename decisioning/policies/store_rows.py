@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bandits.policy import PolicySpec
-from bandits.specification import spec_body, stored_spec
+from bandits.specification import parse_stored_spec, spec_to_dict
 from decisioning.errors import Conflict, NotFound
 
 PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
@@ -62,7 +62,7 @@ class Registered:
     @cached_property
     def spec(self) -> PolicySpec:
         """The specification. Raises ``PolicyParameterError`` if it cannot be used here."""
-        return stored_spec(self.body)
+        return parse_stored_spec(self.body)
 
 
 IS = "name = :name AND version = :version"
@@ -121,7 +121,7 @@ async def newest(connection: AsyncConnection, name: str) -> Registered | None:
 
 def same(found: Registered, spec: PolicySpec) -> bool:
     """Whether a policy is specified by ``spec``, apart from its version."""
-    return dict(found.body) == spec_body(replace(spec, version=found.version))
+    return dict(found.body) == spec_to_dict(replace(spec, version=found.version))
 
 
 async def insert(
@@ -136,7 +136,7 @@ async def insert(
         {
             "name": spec.name,
             "version": spec.version,
-            "spec": to_json(spec_body(spec)).decode(),
+            "spec": to_json(spec_to_dict(spec)).decode(),
             "author": author,
             "reason": reason,
             "state": "registered" if learns else "live",

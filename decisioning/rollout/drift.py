@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bandits.monitoring.change_detection import AcceptanceDrift, Detection, Outcome
+from bandits.monitoring.change_detection import AcceptanceChangeDetector, Detection, OfferReward
 from decisioning.rollout.results import Result
 
 MOST_OFFERS = 5000
@@ -42,7 +42,7 @@ class PlacementDrift:
     """
 
     def __init__(self, settled: Mapping[str, tuple[int, str]] | None = None) -> None:
-        self._drift = AcceptanceDrift()
+        self._drift = AcceptanceChangeDetector()
         self._settled = dict(settled or {})
         self._spans: OrderedDict[str, tuple[int | None, int]] = OrderedDict()
         self._changed: set[str] = set()
@@ -55,7 +55,7 @@ class PlacementDrift:
             if self._is_settled(offer_id, at_ms, result.made.decision_id):
                 continue
             since_ms = self._spans.pop(offer_id, (None, at_ms))[0] or at_ms
-            detection = self._drift.observe(Outcome(offer_id, at_ms / 1000, float(accepted)))
+            detection = self._drift.observe(OfferReward(offer_id, at_ms / 1000, float(accepted)))
             self._changed.add(offer_id)
             if detection is not None:
                 found.append(Drift(result.made.decision_id, detection))

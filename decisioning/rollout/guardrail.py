@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare, worse
+from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare_canary, evidence_of_worse
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.stages import REMEMBERED
 
@@ -96,12 +96,16 @@ def judge(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float
 
 def evidence(canary: Tally, champion: Tally, guardrails: Guardrails) -> Evidence:
     """The evidence that the canary accepts less than the champion, by more than the margin."""
-    return worse(_counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin)
+    return evidence_of_worse(
+        _counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin
+    )
 
 
 def comparison(canary: Tally, champion: Tally, guardrails: Guardrails) -> Comparison:
     """Both rates, their difference and the evidence, with always-valid intervals. Takes some milliseconds."""
-    return compare(_counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin)
+    return compare_canary(
+        _counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin
+    )
 
 
 def rolled_back(deployment: Deployment) -> Deployment:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.state import clock_ms
 from app.worker.drift_watch import PAGE, DriftJob
-from bandits.monitoring.change_detection import Detection, Outcome, detections
+from bandits.monitoring.change_detection import Detection, OfferReward, detect_changes
 from decisioning.log.records import Decided
 from decisioning.log.records import Outcome as Told
 from decisioning.log.store_archive import Archiver, ArchiveReader
@@ -123,8 +123,8 @@ async def report(nextbest: Nextbest, query: str) -> Any:
 
 def expected(accepted: Sequence[bool], offer: str) -> list[Detection]:
     """What a plain fold finds."""
-    outcomes = [Outcome(offer, START_MS / 1000 + 2 * n, float(a)) for n, a in enumerate(accepted)]
-    return list(detections(outcomes))
+    outcomes = [OfferReward(offer, START_MS / 1000 + 2 * n, float(a)) for n, a in enumerate(accepted)]
+    return list(detect_changes(outcomes))
 
 
 def same(row: dict[str, Any], detection: Detection) -> bool:

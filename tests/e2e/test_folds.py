@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bandits.policy import Observation
-from bandits.state import ArmTable, fold
+from bandits.state import ArmTable, fold_observations
 from decisioning.learning.store_arms import GENERATION
 from decisioning.policies.roster import Roster
 from tests.support.installation import Api, Installation, place, publish
@@ -91,7 +91,7 @@ def expected_arms(told: list[tuple[Observation, float]]) -> dict[str, bytes]:
     """The arms by the client's knowledge alone."""
     policy = Roster()[POLICY]
     table = ArmTable(policy.width)
-    for name, delta in fold(policy, told).items():
+    for name, delta in fold_observations(policy, told).items():
         table.add(name, delta)
     return dict(table.fields())
 

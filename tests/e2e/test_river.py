@@ -11,7 +11,7 @@ from app.worker.model_trainer import ModelTrainer
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.sequential_policy import MODEL, is_sequential
+from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.model_replay_service import ModelReplay
 from decisioning.evaluation.replay_service import replay
@@ -101,7 +101,7 @@ async def check_model(found: Stores, spec: PolicySpec) -> int:
     arms = await found.arms.load(spec.key)
     assert arms is not None
     again = await ModelReplay(found.archive, spec, policy).model_at(arms.epoch)
-    assert policy.pack(again) == arms.fields[MODEL]
+    assert policy.pack(again) == arms.fields[MODEL_FIELD]
     return arms.epoch
 
 

@@ -8,11 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bandits.algorithms.thompson import ThompsonPolicy
-from bandits.decay import PERIOD_HALF_LIVES, QUANTUM, TICKS_PER_HALF_LIFE, ForwardDecay, quantised
-from bandits.intervals import wilson
+from bandits.decay import PERIOD_HALF_LIVES, QUANTUM, TICKS_PER_HALF_LIFE, ForwardDecay, quantise
+from bandits.intervals import wilson_interval
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation
-from bandits.sampling import draw_slots, pick, uniform, with_floor
-from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
+from bandits.sampling import draw_slots, sample_index, uniform_draw, with_floor
+from bandits.state import ArmTable, arm_contributions, decode_state, encode_state, fold_observations
 from tests.support.bandits_selection import arms, specification
 
 half_lives = st.floats(60.0, 36_500 * 86_400.0) | st.sampled_from([86_400.0, 90 * 86_400.0])
@@ -68,7 +68,7 @@ amounts = st.lists(st.floats(-256, 256), min_size=1, max_size=60)
 def test_quantised_sums_are_exact_hence_free_of_order_and_grouping(
     values: list[float], random: object
 ) -> None:
-    exact = [float(value) for value in quantised(np.array(values))]
+    exact = [float(value) for value in quantise(np.array(values))]
     expected = float(sum(map(Fraction, exact)))
     shuffled = list(exact)
     random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis gives a random.Random
@@ -87,13 +87,13 @@ def test_arms_do_not_depend_on_who_folded_what_and_when(
     )
     one_by_one = ArmTable(policy.width)
     for observation, at_s in seen:
-        (field,), delta = contributions(policy, observation, at_s)
+        (field,), delta = arm_contributions(policy, observation, at_s)
         one_by_one.add(field, delta)
     buckets = data.draw(st.lists(st.integers(0, 3), min_size=len(seen), max_size=len(seen)))
     order = data.draw(st.permutations(range(len(seen))))
     merged = ArmTable(policy.width)
     for bucket in data.draw(st.permutations(range(4))):
-        part = fold(policy, [seen[i] for i in order if buckets[i] == bucket])
+        part = fold_observations(policy, [seen[i] for i in order if buckets[i] == bucket])
         for field, delta in part.items():
             merged.add(field, delta)
     assert dict(merged.fields()) == dict(one_by_one.fields())
@@ -160,7 +160,7 @@ def test_what_is_picked_had_a_chance(drawn: tuple[FloatArray, BoolArray], epsilo
     assert math.isclose(math.fsum(probabilities), 1.0, rel_tol=1e-12)
     assert (probabilities[available] >= epsilon / np.count_nonzero(available)).all()
     assert not probabilities[~available].any()
-    index = pick(probabilities, u)
+    index = sample_index(probabilities, u)
     assert available[index]
     below = math.fsum(probabilities[:index])
     assert below - 1e-12 <= u <= below + probabilities[index] + 1e-12
@@ -181,16 +181,16 @@ def test_slots_are_filled_once_each_while_there_is_something_left(
 
 @given(st.text())
 def test_uniform_numbers_lie_in_the_unit_interval_and_are_repeatable(seed: str) -> None:
-    assert 0.0 <= uniform(seed) < 1.0
-    assert uniform(seed) == uniform(seed)
+    assert 0.0 <= uniform_draw(seed) < 1.0
+    assert uniform_draw(seed) == uniform_draw(seed)
 
 
 @given(st.floats(0, 1e9), st.floats(1e-3, 1e9), st.floats(0.1, 5))
 def test_wilson_holds_the_rate_and_stays_inside(successes: float, trials: float, z: float) -> None:
-    rate, low, high = wilson(min(successes, trials), trials, z)
+    rate, low, high = wilson_interval(min(successes, trials), trials, z)
     assert rate is not None
     assert 0.0 <= low <= rate + 1e-12
     assert rate - 1e-12 <= high <= 1.0
-    _, wider_low, wider_high = wilson(min(successes, trials), trials, z + 1)
+    _, wider_low, wider_high = wilson_interval(min(successes, trials), trials, z + 1)
     assert wider_low <= low + 1e-12
     assert high <= wider_high + 1e-12

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.random import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
-from bandits.conformance.worlds import fingerprint
+from bandits.conformance.scenarios import fingerprint
 from bandits.errors import StateCodecError
 from bandits.policy import Observation, Policy
-from bandits.state import ArmTable, fold
+from bandits.state import ArmTable, fold_observations
 from decisioning.learning.replica import ArmReplica
 from tests.support.bandits_pooled import PooledPolicy
 from tests.support.bandits_selection import specification, view_of
@@ -42,7 +42,7 @@ class Learner:
     policy: Policy = POLICY
 
     def fold(self, seen: list[tuple[Observation, float]]) -> Fields:
-        deltas = fold(self.policy, seen)
+        deltas = fold_observations(self.policy, seen)
         for field, delta in deltas.items():
             self.table.add(field, delta)
         self.table.epoch += 1

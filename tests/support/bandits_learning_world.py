@@ -8,8 +8,8 @@ import pytest
 
 from bandits.features import Encoder
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
-from bandits.registry import build
-from bandits.state import ArmTable, fold
+from bandits.registry import build_policy
+from bandits.state import ArmTable, fold_observations
 from tests.support.bandits_plain_regression import Columns, Seen
 
 NOW_S = 1_750_000_000.0
@@ -21,7 +21,7 @@ def build_with(
 ) -> Policy:
     """A policy whose features are the columns of ``encoder``."""
     monkeypatch.setattr("bandits.regression.regression_policy.Encoder", lambda features: encoder)
-    return build(PolicySpec(algorithm, 1, algorithm, parameters))
+    return build_policy(PolicySpec(algorithm, 1, algorithm, parameters))
 
 
 def requests(rng: np.random.Generator, encoder: Columns, count: int) -> FloatArray:
@@ -60,7 +60,7 @@ def learned(policy: Policy, seen: Sequence[Seen], offers: Sequence[int]) -> Sums
     now_s = round(NOW_S / half_life_s) * half_life_s
     table = ArmTable(policy.width)
     aged = [(each.observation, now_s + half_life_s * float(np.log2(each.age_weight))) for each in seen]
-    for field, delta in fold(policy, aged).items():
+    for field, delta in fold_observations(policy, aged).items():
         table.add(field, delta)
     return table.read(policy, np.array(offers, dtype=np.uint32), policy.decay.tick(now_s))
 

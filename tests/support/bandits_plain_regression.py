@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandits.algorithms.calibrated import NONE_PRECISION
+from bandits.algorithms.calibrated import MISSING_PRECISION
 from bandits.features import Encoder, Feature
 from bandits.policy import FloatArray, Observation
 
@@ -85,7 +85,7 @@ class PlainRegression:
         if trust is not None:
             self.start = [0.0] * self.wide
             self.start[-2:] = [4.0, plain_logit(default)]
-            self.prior[-2:] = [trust, NONE_PRECISION]
+            self.prior[-2:] = [trust, MISSING_PRECISION]
             if share != "all":
                 self.own[-2:] = self.prior[-2:]
 

@@ -18,11 +18,11 @@ from river import (
     tree,
 )
 
-from bandits.river.allowed_names import Names
-from bandits.river.model_codec import pack
-from bandits.river.model_reader import unpack
+from bandits.river.allowed_names import AllowedNames
+from bandits.river.model_codec import pack_model
+from bandits.river.model_reader import unpack_model
 
-NAMES = Names()
+NAMES = AllowedNames()
 RIVER = version("river")
 
 
@@ -81,9 +81,9 @@ def stream(count: int, seed: int = 1) -> Iterator[tuple[dict[str, Any], bool]]:
 
 def stored(model: Any) -> bytes:
     """The stored form."""
-    return pack(model, NAMES, RIVER)
+    return pack_model(model, NAMES, RIVER)
 
 
 def read(blob: bytes) -> Any:
     """The model of a stored form."""
-    return unpack(blob, NAMES, RIVER)
+    return unpack_model(blob, NAMES, RIVER)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bandits.policy import Policy, PolicySpec
-from bandits.sampling import uniform
+from bandits.sampling import uniform_draw
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
@@ -151,6 +151,6 @@ def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 100
 def answers(rate: Callable[[int], float], decided: Decided) -> list[Outcome]:
     """Customers who accept with these chances; the same decision is always answered in the same way."""
     return [
-        outcome_of(decided, n, float(uniform(f"{decided.decision_id}/answer/{n}") < rate(n)))
+        outcome_of(decided, n, float(uniform_draw(f"{decided.decision_id}/answer/{n}") < rate(n)))
         for n in decided.header["numbers"]
     ]

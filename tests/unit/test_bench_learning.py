@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.conformance.worlds import fingerprint
+from bandits.conformance.scenarios import fingerprint
 from bandits.policy import PolicySpec
 from benchmarks.learning import __main__ as command
 from benchmarks.learning import arena, entrants, measure, real, report, worlds

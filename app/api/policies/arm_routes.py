@@ -10,7 +10,7 @@ from app.api.reports.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.schemas import Id
 from app.state import ApiState, clock_ms
 from bandits.policy import Policy, PolicySpec
-from bandits.sequential_policy import Table, learns
+from bandits.sequential_policy import LearnedState, is_learner
 from bandits.state import ArmTable
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import Conflict, NotFound
@@ -87,9 +87,9 @@ def _find(state: ApiState, name: str, version: int | None) -> tuple[str, Policy]
     return key, policy
 
 
-async def _table(state: ApiState, key: str, policy: Policy) -> Table | None:
+async def _table(state: ApiState, key: str, policy: Policy) -> LearnedState | None:
     """The arms in memory; those of a policy that learns no more are read as they were left."""
-    if not learns(policy):
+    if not is_learner(policy):
         return None
     table = state.replica.table(key)
     if table is not None:

@@ -16,7 +16,7 @@ from app.errors import Problem
 from app.specs import spec_of, warnings_of, yaml_values
 from app.state import ApiState, clock_ms
 from bandits.registry import BUILT_IN
-from bandits.specification import spec_body
+from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
 from decisioning.policies.store_rows import Registered
@@ -181,7 +181,7 @@ def _shown(policy: Registered, state: ApiState) -> PolicyOut:
     )
 
 
-_SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_body(spec) for spec in BUILT_IN}
+_SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_to_dict(spec) for spec in BUILT_IN}
 
 
 def _built_in(key: str, state: ApiState) -> PolicyOut:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import AcceptanceQuery, AcceptanceReport, AcceptanceRow
-from bandits.intervals import newcombe, wilson
+from bandits.intervals import newcombe_interval, wilson_interval
 from decisioning.evaluation.store_reports import acceptance
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -28,7 +28,7 @@ async def read_acceptance(
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
     for row in rows:
         observed = row["accepted"] + row["rejected"] + row["ignored"]
-        rate, low, high = wilson(row["accepted"], observed)
+        rate, low, high = wilson_interval(row["accepted"], observed)
         row |= {"observed": observed, "rate": rate, "low": low, "high": high}
         if "policy" in row:
             name, _, version = row["policy"].rpartition("@")
@@ -49,6 +49,6 @@ def _compare(rows: list[dict[str, Any]], alike: list[str]) -> None:
             champions[key] = (accepted + row["accepted"], observed + row["observed"])
     for row in rows:
         accepted, observed = champions.get(tuple(row[name] for name in names), (0, 0))
-        difference, low, high = newcombe(row["accepted"], row["observed"], accepted, observed)
+        difference, low, high = newcombe_interval(row["accepted"], row["observed"], accepted, observed)
         lift = None if difference is None or not accepted else difference / (accepted / observed)
         row |= {"lift": lift, "difference": difference, "difference_low": low, "difference_high": high}

@@ -16,7 +16,7 @@ from app.api.reports.watch_schemas import (
     DriftReport,
     DriftWindow,
 )
-from bandits.intervals import wilson
+from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.guardrail import Tally, comparison
@@ -38,7 +38,7 @@ async def read_drift(state: State, key: Reader, query: Annotated[DriftQuery, Que
     store = DriftStore(state.engine)
     windows = []
     for row in await store.windows(query.placement, query.offer):
-        rate, low, high = wilson(row.acceptances, row.observations)
+        rate, low, high = wilson_interval(row.acceptances, row.observations)
         windows.append(
             DriftWindow(
                 **{"placement": row.placement, "offer_id": row.offer_id, "observations": row.observations},

@@ -12,7 +12,7 @@ from app.cli import app
 from app.commands import policy_check
 from bandits.conformance.checks import checks_for
 from bandits.policy import PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.regression.design import Design
 
 GREEDY = "bandits.algorithms.epsilon_greedy:EpsilonGreedyPolicy"
@@ -35,7 +35,7 @@ def test_a_policy_that_keeps_all_laws(target: str) -> None:
     result = run(target)
     assert result.exit_code == 0, result.output
     algorithm = {GREEDY: "epsilon_greedy"}.get(target, target)
-    laws = [law.__name__ for law in checks_for(build(PolicySpec("x", 1, algorithm)))]
+    laws = [law.__name__ for law in checks_for(build_policy(PolicySpec("x", 1, algorithm)))]
     lines = result.output.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("  passed")] == laws
     assert "broken" not in result.output
@@ -165,5 +165,5 @@ def test_every_decision_that_is_timed_is_a_request_of_its_own(monkeypatch: pytes
 
     monkeypatch.setattr(Design, "columns", counted)
     monkeypatch.setattr(policy_check, "_median_us", repeated)
-    policy_check.times(build(PolicySpec("p", 1, "calibrated")), 20)
+    policy_check.times(build_policy(PolicySpec("p", 1, "calibrated")), 20)
     assert len(made) == runs

@@ -11,7 +11,7 @@ from bandits.decay import (
     QUANTUM,
     TICKS_PER_HALF_LIFE,
     ForwardDecay,
-    quantised,
+    quantise,
 )
 from bandits.errors import PolicyParameterError
 
@@ -88,14 +88,14 @@ def test_quantised_rounds_to_the_nearest_multiple() -> None:
     given = np.array([0.0, 0.4, 0.6, -0.6, 1e6 + 0.2, 2.0**32]) * np.array(
         [1, QUANTUM, QUANTUM, QUANTUM, 1, 1]
     )
-    rounded = quantised(given)
+    rounded = quantise(given)
     assert (rounded / QUANTUM == np.rint(rounded / QUANTUM)).all()
     assert (np.abs(rounded - given) <= QUANTUM / 2).all()
     assert rounded[:4].tolist() == [0.0, 0.0, QUANTUM, -QUANTUM]
 
 
 def test_zero_has_one_form() -> None:
-    assert quantised(np.array([-0.0, -1e-9])).tobytes() == bytes(16)
+    assert quantise(np.array([-0.0, -1e-9])).tobytes() == bytes(16)
 
 
 def test_sums_are_exact_up_to_their_limit_and_no_further() -> None:

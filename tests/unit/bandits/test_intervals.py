@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from bandits.intervals import Z95, wilson
+from bandits.intervals import Z95, wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 10), (5, 10), (30, 1000), (0.25, 3.7), (999, 1000)])
 def test_the_ends_are_where_the_score_test_just_rejects(successes: float, trials: float) -> None:
     """Wilson's ends solve ``|rate - p| = z sqrt(p (1 - p) / n)``: the definition of the interval."""
-    rate, low, high = wilson(successes, trials)
+    rate, low, high = wilson_interval(successes, trials)
     assert rate == successes / trials
     assert low < rate < high
     for end in (low, high):
@@ -20,27 +20,27 @@ def test_the_ends_are_where_the_score_test_just_rejects(successes: float, trials
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (3, 10), (7, 20), (0, 1)])
 def test_success_and_failure_mirror_each_other(successes: float, trials: float) -> None:
-    rate, low, high = wilson(successes, trials)
-    mirrored, mirrored_low, mirrored_high = wilson(trials - successes, trials)
+    rate, low, high = wilson_interval(successes, trials)
+    mirrored, mirrored_low, mirrored_high = wilson_interval(trials - successes, trials)
     assert rate is not None
     assert mirrored == pytest.approx(1 - rate)
     assert (mirrored_low, mirrored_high) == pytest.approx((1 - high, 1 - low), abs=1e-12)
 
 
 def test_at_the_borders_it_stays_inside_zero_and_one() -> None:
-    assert wilson(0, 0) == (None, 0.0, 1.0)
-    assert wilson(1, -1) == (None, 0.0, 1.0)
-    rate, low, high = wilson(0, 100)
+    assert wilson_interval(0, 0) == (None, 0.0, 1.0)
+    assert wilson_interval(1, -1) == (None, 0.0, 1.0)
+    rate, low, high = wilson_interval(0, 100)
     assert rate == 0.0
     assert low == pytest.approx(0.0, abs=1e-15)
     assert high == pytest.approx(Z95**2 / (100 + Z95**2))  # the closed form for no success
-    assert wilson(100, 100)[2] <= 1.0
-    assert wilson(100.0000001, 100)[0] == 1.0  # decayed sums may differ by rounding
+    assert wilson_interval(100, 100)[2] <= 1.0
+    assert wilson_interval(100.0000001, 100)[0] == 1.0  # decayed sums may differ by rounding
 
 
 def test_it_narrows_with_the_square_root_of_trials() -> None:
-    _, low, high = wilson(1e5, 1e6)
-    _, wide_low, wide_high = wilson(1e3, 1e4)
+    _, low, high = wilson_interval(1e5, 1e6)
+    _, wide_low, wide_high = wilson_interval(1e3, 1e4)
     assert (wide_high - wide_low) / (high - low) == pytest.approx(10, rel=1e-3)
 
 
@@ -56,6 +56,8 @@ def test_its_coverage_is_near_nominal_on_average(rate: float) -> None:
                 for k in range(trials + 1)
             ]
         )  # fmt: skip
-        inside = [wilson(k, trials)[1] <= rate <= wilson(k, trials)[2] for k in range(trials + 1)]
+        inside = [
+            wilson_interval(k, trials)[1] <= rate <= wilson_interval(k, trials)[2] for k in range(trials + 1)
+        ]
         covered.append(float(chance @ np.array(inside)))
     assert 0.94 < np.mean(covered) < 0.97

@@ -13,7 +13,7 @@ from bandits import plugins
 from bandits.conformance.checks import check, checks_for
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
 from bandits.policy import PolicySpec
-from bandits.registry import ALGORITHMS, algorithms, build
+from bandits.registry import ALGORITHMS, build_policy, list_algorithms
 from bandits.specification import parse_spec
 from decisioning.policies.roster import Roster
 
@@ -65,13 +65,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (info / "entry_points.txt").write_text(
             "\n".join([f"[{plugins.GROUP}]", *lines, ""]), encoding="utf-8"
         )
-        plugins.forget()
+        plugins.clear_plugin_cache()
 
     yield installed
     for name in set(sys.modules) - before:
         if name.startswith("nb_test_") or name == "optimist":
             del sys.modules[name]
-    plugins.forget()
+    plugins.clear_plugin_cache()
 
 
 def spec(algorithm: str, **parameters: float) -> PolicySpec:
@@ -80,10 +80,10 @@ def spec(algorithm: str, **parameters: float) -> PolicySpec:
 
 def test_a_policy_of_a_package_is_found_by_name_and_imported_when_it_is_needed(install: Install) -> None:
     install("nb_test_good", MODULE, mine="nb_test_good:Mine")
-    assert algorithms()["mine"] == "nb_test_good:Mine of nb_test_good 1.0"
-    assert set(algorithms()) == {*ALGORITHMS, "mine"}
+    assert list_algorithms()["mine"] == "nb_test_good:Mine of nb_test_good 1.0"
+    assert set(list_algorithms()) == {*ALGORITHMS, "mine"}
     assert "nb_test_good" not in sys.modules
-    policy = build(spec("mine", epsilon=0.3))
+    policy = build_policy(spec("mine", epsilon=0.3))
     assert (policy.name, policy.epsilon) == ("x", 0.3)
     check(policy)
 
@@ -105,8 +105,8 @@ def test_one_that_cannot_be_imported_is_reported_and_the_rest_goes_on(install: I
         ("seven", "is int, not the class of a policy"),
     ):
         with pytest.raises(PluginError, match=reason):
-            build(spec(name))
-    assert build(spec("mine")).name == "x"
+            build_policy(spec(name))
+    assert build_policy(spec("mine")).name == "x"
     roster = Roster([spec("broken"), PolicySpec("y", 1, "mine")])
     assert list(roster) == ["y@1"]
     assert "no_such_module_at_all" in roster.broken["x@1"]
@@ -122,24 +122,24 @@ def test_what_is_no_policy_is_refused(install: Install) -> None:
         nothing="nb_test_good:Nothing",
     )
     with pytest.raises(PolicyParameterError, match="raising cannot be made of this: ZeroDivisionError"):
-        build(spec("raising"))
+        build_policy(spec("raising"))
     with pytest.raises(PluginError, match="has to take name and version from its specification"):
-        build(spec("renamed"))
+        build_policy(spec("renamed"))
     with pytest.raises(PluginError, match="nothing is no policy: it has no width, shared, epsilon"):
-        build(spec("nothing"))
+        build_policy(spec("nothing"))
 
 
 def test_a_name_that_is_taken_is_refused(install: Install) -> None:
     install("nb_test_clash", MODULE, thompson="nb_test_clash:Mine", Loud="nb_test_clash:Mine")
     install("nb_test_one", MODULE, twice="nb_test_one:Mine")
     install("nb_test_two", MODULE, twice="nb_test_two:Mine")
-    assert set(algorithms()) == set(ALGORITHMS)
-    assert type(build(spec("thompson"))) is ALGORITHMS["thompson"]
-    assert plugins.refusals(ALGORITHMS).keys() == {"thompson", "Loud", "twice"}
+    assert set(list_algorithms()) == set(ALGORITHMS)
+    assert type(build_policy(spec("thompson"))) is ALGORITHMS["thompson"]
+    assert plugins.refused_plugins(ALGORITHMS).keys() == {"thompson", "Loud", "twice"}
     with pytest.raises(PluginError, match=r"several packages.*nb_test_one 1.0 and .*nb_test_two 1.0"):
-        build(spec("twice"))
+        build_policy(spec("twice"))
     with pytest.raises(PluginError, match="a name is small letters"):
-        build(spec("Loud"))
+        build_policy(spec("Loud"))
     assert not any(name.startswith("nb_test_") for name in sys.modules)
 
 
@@ -149,7 +149,7 @@ def test_a_name_that_is_taken_is_refused(install: Install) -> None:
 def test_a_specification_cannot_name_a_class_by_its_path(install: Install, path: str) -> None:
     install("nb_test_good", MODULE, mine="nb_test_good:Mine")
     with pytest.raises(UnknownPolicy, match=r"there is no algorithm .*; there are: .*mine"):
-        build(spec(path))
+        build_policy(spec(path))
     with pytest.raises(PolicyParameterError) as caught:
         parse_spec({"name": "x", "version": 1, "algorithm": path})
     assert caught.value.field == "algorithm"
@@ -168,7 +168,7 @@ def test_the_policy_of_the_documentation_keeps_all_laws(install: Install) -> Non
     install("optimist", block("python"), **points)
     said = parse_spec(yaml.safe_load(block("yaml")))
     assert (said.key, said.algorithm) == ("hopeful@1", "optimist")
-    check(build(said))
+    check(build_policy(said))
     with pytest.raises(PolicyParameterError, match="did you mean 'bonus'") as caught:
         parse_spec({**yaml.safe_load(block("yaml")), "parameters": {"bonsu": 1}})
     assert caught.value.field == "parameters.bonsu"
@@ -176,4 +176,4 @@ def test_the_policy_of_the_documentation_keeps_all_laws(install: Install) -> Non
 
 def test_the_documentation_names_every_law() -> None:
     named = re.findall(r"^\| `(\w+)` \|", DOC, re.M)
-    assert named == [law.__name__ for law in checks_for(build(spec("thompson")))]
+    assert named == [law.__name__ for law in checks_for(build_policy(spec("thompson")))]

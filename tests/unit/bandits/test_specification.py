@@ -13,7 +13,7 @@ from bandits.errors import PolicyParameterError
 from bandits.features import OPTIONS, Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.specification import parse_spec, spec_body, stored_spec
+from bandits.specification import parse_spec, parse_stored_spec, spec_to_dict
 
 LEAST = {"name": "mine", "version": 2, "algorithm": "thompson"}
 FULL = """
@@ -44,7 +44,7 @@ def test_the_least_that_must_be_said() -> None:
     assert parse_spec(LEAST) == PolicySpec("mine", 2, "thompson")
     assert parse_spec({"algorithm": "random"}, "mine", 3) == PolicySpec("mine", 3, "random")
     assert parse_spec(LEAST, "mine", 2) == parse_spec(LEAST)
-    assert spec_body(parse_spec(LEAST)) == LEAST
+    assert spec_to_dict(parse_spec(LEAST)) == LEAST
 
 
 def test_everything_that_can_be_said() -> None:
@@ -69,29 +69,29 @@ def test_everything_that_can_be_said() -> None:
 
 @pytest.mark.parametrize("spec", [*BUILT_IN, parse_spec(yaml.safe_load(FULL)), parse_spec(LEAST)])
 def test_what_is_written_is_read_as_the_same(spec: PolicySpec) -> None:
-    body = json.loads(json.dumps(spec_body(spec)))
+    body = json.loads(json.dumps(spec_to_dict(spec)))
     assert parse_spec(body) == spec
-    assert spec_body(parse_spec(body)) == body
+    assert spec_to_dict(parse_spec(body)) == body
 
 
 def test_defaults_are_left_out() -> None:
-    body = spec_body(parse_spec({**LEAST, "learn_from": "acceptance", "parameters": {}, "features": []}))
+    body = spec_to_dict(parse_spec({**LEAST, "learn_from": "acceptance", "parameters": {}, "features": []}))
     assert body == LEAST
     day = {"name": "day", "kind": "weekday", "time_zone": "UTC"}
     spec = parse_spec({**LEAST, "algorithm": "linear_thompson", "features": [day]})
-    assert spec_body(spec)["features"] == [{"name": "day", "kind": "weekday"}]
+    assert spec_to_dict(spec)["features"] == [{"name": "day", "kind": "weekday"}]
 
 
 def test_a_value_scale_of_1_is_written_for_who_learns_from_value() -> None:
     said = {**LEAST, "learn_from": "value", "value_scale": 1.0}
-    assert spec_body(parse_spec(said)) == said
+    assert spec_to_dict(parse_spec(said)) == said
 
 
 def test_what_was_accepted_without_a_value_scale_is_still_read() -> None:
-    spec = stored_spec({**LEAST, "learn_from": "value"})
+    spec = parse_stored_spec({**LEAST, "learn_from": "value"})
     assert (spec.learn_from, spec.value_scale) == ("value", 1.0)
-    assert stored_spec({**LEAST, "learn_from": "value", "value_scale": 250}).value_scale == 250.0
-    assert stored_spec(LEAST) == parse_spec(LEAST)
+    assert parse_stored_spec({**LEAST, "learn_from": "value", "value_scale": 250}).value_scale == 250.0
+    assert parse_stored_spec(LEAST) == parse_spec(LEAST)
 
 
 def test_a_specification_does_not_change_with_what_it_was_read_from() -> None:
@@ -99,7 +99,7 @@ def test_a_specification_does_not_change_with_what_it_was_read_from() -> None:
     spec = parse_spec(given)
     given["parameters"]["epsilon"] = 0.9
     assert spec.parameters == {"epsilon": 0.1}
-    spec_body(spec)["parameters"]["epsilon"] = 0.9
+    spec_to_dict(spec)["parameters"]["epsilon"] = 0.9
     assert spec.parameters == {"epsilon": 0.1}
 
 

@@ -9,7 +9,7 @@ from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.errors import BanditsError, StateCodecError
 from bandits.policy import Observation
-from bandits.state import ArmTable, contributions, decode_state, encode_state, fold
+from bandits.state import ArmTable, arm_contributions, decode_state, encode_state, fold_observations
 from tests.support.bandits_pooled import PooledPolicy
 from tests.support.bandits_selection import specification, sums
 
@@ -54,10 +54,10 @@ def test_a_change_of_another_width_is_refused() -> None:
 
 def test_a_contribution_is_weighted_and_kept_by_period() -> None:
     at_s = START_S + 3 * DAY_S
-    assert contributions(POLICY, Observation(7, 1.0, 0.25), START_S)[0] == ("7:2500",)
-    fields, delta = contributions(POLICY, Observation(7, 1.0, 0.25), at_s)
+    assert arm_contributions(POLICY, Observation(7, 1.0, 0.25), START_S)[0] == ("7:2500",)
+    fields, delta = arm_contributions(POLICY, Observation(7, 1.0, 0.25), at_s)
     assert (fields, delta.tolist()) == (("7:2500",), [8.0, 8.0, 2.0])
-    assert contributions(POLICY, Observation(7, 0.0, float("nan")), START_S - 1.0)[0] == ("7:2499",)
+    assert arm_contributions(POLICY, Observation(7, 0.0, float("nan")), START_S - 1.0)[0] == ("7:2499",)
 
 
 def test_a_table_reads_all_periods_decayed_to_one_tick() -> None:
@@ -114,19 +114,19 @@ def test_fields_come_in_the_order_of_numbers() -> None:
 
 def test_fold_sums_by_field() -> None:
     seen = [(Observation(7, reward, 0.5), START_S) for reward in (1.0, 0.0, 1.0)]
-    folded = fold(POLICY, [*seen, (Observation(8, 1.0, 0.5), START_S)])
+    folded = fold_observations(POLICY, [*seen, (Observation(8, 1.0, 0.5), START_S)])
     assert {field: delta.tolist() for field, delta in folded.items()} == {
         "7:2500": [3.0, 2.0, 1.5],
         "8:2500": [1.0, 1.0, 0.5],
     }
-    assert fold(POLICY, []) == {}
+    assert fold_observations(POLICY, []) == {}
 
 
 def test_what_a_sharing_policy_learns_is_added_to_the_arm_of_all_offers_too() -> None:
-    fields, delta = contributions(SHARING, Observation(7, 1.0, 0.25), START_S)
+    fields, delta = arm_contributions(SHARING, Observation(7, 1.0, 0.25), START_S)
     assert (fields, delta.tolist()) == (("7:2500", "0:2500"), [1.0, 1.0])
     seen = [(Observation(offer, reward, 0.5), START_S) for offer, reward in ((7, 1.0), (8, 0.0), (9, 1.0))]
-    folded = fold(SHARING, seen)
+    folded = fold_observations(SHARING, seen)
     assert folded.keys() == {"7:2500", "8:2500", "9:2500", "0:2500"}
     assert folded["0:2500"].tolist() == [3.0, 2.0]
 
@@ -158,7 +158,7 @@ def test_only_the_rows_asked_for_are_read() -> None:
 
 def test_a_policy_that_does_not_share_has_no_shared_sums() -> None:
     table = ArmTable(3)
-    for field, delta in fold(POLICY, [(Observation(7, 1.0, 0.5), START_S)]).items():
+    for field, delta in fold_observations(POLICY, [(Observation(7, 1.0, 0.5), START_S)]).items():
         table.add(field, delta)
     assert [field for field, _ in table.fields()] == ["7:2500"]
     assert table.read(POLICY, np.array([7], dtype=np.uint32), POLICY.decay.tick(START_S)).shared.tolist() == [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandits.policy import PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.state import ArmTable
 from decisioning.learning.arms_report import Arm, Mind, Selected, arms_of, mind_of, version_shown
 from decisioning.model.deployment import Canary, Deployment
@@ -21,7 +21,7 @@ def arm(
 
 
 def test_arms_with_what_was_learned_and_selected() -> None:
-    policy = build(PolicySpec("p", 1, "thompson", {"half_life_days": 0.0}))
+    policy = build_policy(PolicySpec("p", 1, "thompson", {"half_life_days": 0.0}))
     table = ArmTable(policy.width)
     tick = policy.decay.tick(1_700_000_000.0)
     weight = policy.decay.weight(1_700_000_000.0)
@@ -38,7 +38,7 @@ def test_arms_with_what_was_learned_and_selected() -> None:
 
 
 def test_of_a_policy_that_learns_nothing_selections_are_told() -> None:
-    policy = build(PolicySpec("p", 1, "random"))
+    policy = build_policy(PolicySpec("p", 1, "random"))
     (gold,) = arms_of(policy, None, 0, NUMBERS, {"gold"}, {"gold": Selected(30, 20, 9)})
     assert (gold.observations, gold.successes, gold.believed) == (20, 9, None)
     (silver,) = arms_of(policy, None, 0, NUMBERS, {"silver"}, {})

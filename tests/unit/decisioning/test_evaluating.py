@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.conformance.worlds import world
+from bandits.conformance.scenarios import make_scenario
 from bandits.policy import FloatArray, Policy, PolicySpec
-from bandits.registry import build
-from bandits.sampling import draw_slots, slots_given
+from bandits.registry import build_policy
+from bandits.sampling import draw_slots, slot_distributions
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.evaluation.counterfactual import Judged, judge
@@ -44,8 +44,8 @@ SHOPS: dict[str, Catalogue] = {
 
 def ready(spec: PolicySpec, seed: int = 1) -> tuple[Policy, Any]:
     """A policy, with arms that have learned something of the offers."""
-    policy = build(spec)
-    sums = world(policy, len(NUMBERS), seed=seed).sums
+    policy = build_policy(spec)
+    sums = make_scenario(policy, len(NUMBERS), seed=seed).sums
     return policy, policy.prepare(replace(sums, offers=np.array(NUMBERS, dtype=np.uint32)))
 
 
@@ -97,7 +97,7 @@ def test_slots_are_given_what_they_were_drawn_from(here: list[int], slots: int, 
         return found
 
     drawn = draw_slots(distribution, available, slots, seed)
-    given_back = list(slots_given(distribution, available, [index for index, _ in drawn]))
+    given_back = list(slot_distributions(distribution, available, [index for index, _ in drawn]))
     assert [chances[index] for chances, (index, _) in zip(given_back, drawn, strict=True)] == [
         p for _, p in drawn
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.registry import BUILT_IN, build
+from bandits.registry import BUILT_IN, build_policy
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
@@ -36,7 +36,7 @@ from rules.vocabulary import Attribute
 from tests.support.bandits_selection import arms
 
 NOW_MS = 1_790_000_000_000
-THOMPSON = build(BUILT_IN[0])
+THOMPSON = build_policy(BUILT_IN[0])
 WEB = (Treatment("t", "web", "en", "Title", ""),)
 GROUPS = {"cards": Group("cards", "Cards", "grow", lever=10.0), "loans": Group("loans", "Loans", "retain")}
 ATTRIBUTES = {

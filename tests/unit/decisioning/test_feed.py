@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bandits.policy import PolicySpec
-from bandits.specification import spec_body
+from bandits.specification import spec_to_dict
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
@@ -32,7 +32,7 @@ class Slow(PolicyStore):
         return found
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
-        return {key: spec_body(SPEC) for key in keys}
+        return {key: spec_to_dict(SPEC) for key in keys}
 
 
 async def test_an_old_answer_does_not_undo_a_newer_one() -> None:

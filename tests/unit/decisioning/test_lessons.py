@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.worker.model_trainer import first_part
 from bandits.features import Feature
 from bandits.policy import PolicySpec
-from bandits.registry import build
+from bandits.registry import build_policy
 from bandits.river.pipeline_policy import RiverPolicy
 from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import in_order, teach_outcomes
@@ -29,7 +29,7 @@ SPEC = PolicySpec(
     {"factory": "bandits.river_factories:logistic"},
     (Feature("age", "numeric", "customer.age"),),
 )
-POLICY = build(SPEC)
+POLICY = build_policy(SPEC)
 assert isinstance(POLICY, RiverPolicy)
 FIRST = 3 * GENERATION
 BUCKETS = 3

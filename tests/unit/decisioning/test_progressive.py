@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bandits.policy import PolicySpec
-from bandits.registry import build
-from bandits.sampling import slots_given
+from bandits.registry import build_policy
+from bandits.sampling import slot_distributions
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import score_candidates
@@ -58,7 +58,7 @@ def log_of(
 ) -> Log:
     """A policy that decides and learns, answered with a delay."""
     catalogue = catalogue_of(NUMBERS, slots=slots)
-    view, policy = catalogue.view("home"), build(spec)
+    view, policy = catalogue.view("home"), build_policy(spec)
     table, waiting = ArmTable(policy.width), list[Outcome]()
     found: list[Decided] = []
     outcomes: list[Outcome] = []
@@ -80,7 +80,7 @@ def log_of(
 def walk(log: Log, spec: PolicySpec, **options: Any) -> Progressive:
     """A target that has been through a log."""
     ticks = count()
-    target = Progressive(spec, build(spec), lambda: float(next(ticks)), **options)
+    target = Progressive(spec, build_policy(spec), lambda: float(next(ticks)), **options)
     target.hear(log.outcomes)
     view = log.catalogue.view("home")
     for decided in log.decided:
@@ -113,7 +113,7 @@ def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_cha
 
 def test_nothing_is_learned_before_its_time() -> None:
     log = log_of(RANDOM, 30, delay_ms=10 * GAP_MS)
-    target = Progressive(GREEDY, build(GREEDY), lambda: 0.0)
+    target = Progressive(GREEDY, build_policy(GREEDY), lambda: 0.0)
     target.hear(log.outcomes)
     view = log.catalogue.view("home")
     for i, decided in enumerate(log.decided):
@@ -126,7 +126,7 @@ def test_nothing_is_learned_before_its_time() -> None:
 def test_what_it_would_have_done_is_judged_at_the_arms_of_that_time() -> None:
     log = log_of(RANDOM, 40)
     seen = walk(log, GREEDY).seen
-    policy, view = build(GREEDY), log.catalogue.view("home")
+    policy, view = build_policy(GREEDY), log.catalogue.view("home")
     for i in (0, 15, 39):
         known = [o for o in log.outcomes if o.recorded_ms < log.decided[i].header["decided_at_ms"]]
         table = ArmTable(policy.width)
@@ -165,7 +165,7 @@ def test_the_estimates_of_a_better_policy_cover_what_it_is_worth(logging: Policy
 
 def worth_of(log: Log, spec: PolicySpec) -> float:
     """What the target is really worth in a slot, at the arms that it had, given what the earlier slots took."""
-    policy, view = build(spec), log.catalogue.view("home")
+    policy, view = build_policy(spec), log.catalogue.view("home")
     table, waiting, found = ArmTable(policy.width), list(log.outcomes), []
     for decided in log.decided:
         at_ms = decided.header["decided_at_ms"]
@@ -176,7 +176,7 @@ def worth_of(log: Log, spec: PolicySpec) -> float:
         ahead = score_candidates(as_logged(decided, view), policy, prepared)
         selector = policy.selector(prepared, ahead.candidates)
         taken = [NUMBERS.index(n) for n in decided.header["numbers"]]
-        for chances in slots_given(selector, ahead.left, taken):
+        for chances in slot_distributions(selector, ahead.left, taken):
             found.append(sum(p * RATE[n] for p, n in zip(chances.tolist(), NUMBERS, strict=True)))
     return float(np.mean(found))
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
     silent, taken_back = log.decided[3].decision_id, log.decided[4]
     told = [o for o in log.outcomes if o.decision_id != silent]
     told.append(replace(outcome_of(taken_back, 2, 0.0), outcome="withdrawn", reward=None))
-    target = Progressive(RANDOM, build(RANDOM), lambda: 0.0, slots="all")
+    target = Progressive(RANDOM, build_policy(RANDOM), lambda: 0.0, slots="all")
     target.hear(told)
     for i, decided in enumerate(log.decided):
         target.meet(decided, as_logged(decided, view) if i != 5 else None)
@@ -239,7 +239,7 @@ class Broken:
     """A policy that raises an error now and then."""
 
     def __init__(self, spec: PolicySpec) -> None:
-        self._policy = build(spec)
+        self._policy = build_policy(spec)
         self._calls = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -284,7 +284,7 @@ def test_a_warm_target_has_learned_what_was_known_before(spec: PolicySpec) -> No
     log = log_of(LOGGING, 120)
     view = log.catalogue.view("home")
     start_ms = log.decided[60].header["decided_at_ms"]
-    warm = Progressive(spec, build(spec), lambda: 0.0)
+    warm = Progressive(spec, build_policy(spec), lambda: 0.0)
     warm.begin(log.outcomes[30:60], start_ms)
     warm.begin(log.outcomes[:30], start_ms)
     if spec is GREEDY:
