@@ -1,0 +1,106 @@
+"""The pipeline of eligibility: its order, and which stages hold for whom. Masks against reasons: test_explanation."""
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from decisioning.contact.history import Contact
+from decisioning.decide.eligibility import STAGES, allowed, eligible_defaults, stops_of
+from decisioning.model.entities import ContactLimit, Rule
+from decisioning.model.stop import StageName
+from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
+
+ADULTS = Rule("adults", "eligibility", "customer.age > 17")
+LEAVING = Rule("leaving", "applicability", "context.reason == 'cancel'")
+RICH = Rule("rich", "suitability", "offer.margin > 1.0")
+LIMIT = ContactLimit(1, 3600)
+
+
+def left(mask: Any, inputs: Any) -> list[str]:
+    """The ids of the offers that a mask leaves."""
+    return [o.offer_id for o, kept in zip(inputs.view.offers, mask, strict=True) if kept]
+
+
+def test_stages_are_in_the_order_of_the_path() -> None:
+    names = [stage.name for stage in STAGES]
+    assert names == [
+        *("dates", "placement", "eligibility", "applicability", "suitability"),
+        *("consent", "contact", "capacity"),
+    ]
+    assert set(names) <= set(get_args(StageName))
+
+
+def test_every_stage_can_stop_an_offer_alone_and_says_so() -> None:
+    offers = [
+        offer(1),
+        offer(2, starts_ms=NOW_MS + 1),
+        offer(3, rules=(ADULTS,)),
+        offer(4, rules=(LEAVING,)),
+        offer(5, rules=(RICH,), attributes={"margin": 0.5}),
+        offer(6, requires_consent="marketing"),
+        offer(7, contact_limits=(LIMIT,)),
+        offer(8),
+    ]
+    contacts = [Contact(7, NOW_MS - 1000, "cards", "grow", "d", "web")]
+    inputs = inputs_of(catalogue_with(offers), history=contacts, exhausted=frozenset({8}))
+    assert left(allowed(inputs), inputs) == ["o1"]
+    stopped_by = {
+        o.offer_id: [stop.stage for stop in stops_of(inputs, row)] for row, o in enumerate(inputs.view.offers)
+    }
+    assert stopped_by == {
+        "o1": [],
+        "o2": ["dates"],
+        "o3": ["eligibility"],
+        "o4": ["applicability"],
+        "o5": ["suitability"],
+        "o6": ["consent"],
+        "o7": ["contact"],
+        "o8": ["capacity"],
+    }
+
+
+def test_a_placement_whose_condition_does_not_hold_offers_nothing() -> None:
+    shop = catalogue_with([offer(1), offer(2)], {"when": "context.reason == 'cancel'"})
+    assert not allowed(inputs_of(shop)).any()
+    assert allowed(inputs_of(shop, context={"reason": "cancel"})).all()
+
+
+def test_only_the_first_tier_counts_for_the_control_group_of_that_name() -> None:
+    offers = [offer(1, rules=(ADULTS,)), offer(2, rules=(LEAVING,)), offer(3, rules=(RICH,))]
+    inputs = inputs_of(catalogue_with(offers), eligibility_only=True)
+    assert left(allowed(inputs), inputs) == ["o2", "o3"]
+    assert [stops_of(inputs, row) == [] for row in range(3)] == [False, True, True]
+
+
+def test_defaults_need_eligibility_consent_and_no_limit_but_neither_fit_nor_a_placement() -> None:
+    offers = [
+        offer(1, rules=(LEAVING, RICH)),
+        offer(2, rules=(ADULTS,)),
+        offer(3, requires_consent="marketing"),
+        offer(4, contact_limits=(LIMIT,)),
+        offer(5, ends_ms=NOW_MS),
+        offer(6),
+    ]
+    shop = catalogue_with(offers, {"when": "context.reason == 'cancel'"})
+    inputs = inputs_of(shop, exhausted=frozenset({6}))
+    assert left(eligible_defaults(inputs), inputs) == ["o1"]
+    assert not allowed(inputs).any()
+
+
+def test_conditions_of_an_offer_itself_are_evaluated_only_while_it_is_in() -> None:
+    offers = [offer(1, rules=(ADULTS, RICH)), offer(2, rules=(RICH,))]
+    inputs = inputs_of(
+        catalogue_with(offers)
+    )  # no margin: a condition that is looked at counts it as missing
+    assert not allowed(inputs).any()
+    assert inputs.evaluation.missing["margin"] + inputs.evaluation.missing[RICH.when] == 1
+
+
+@pytest.mark.parametrize("tier", ["eligibility", "applicability", "suitability"])
+def test_a_condition_in_several_offers_and_tiers_stops_each_of_them(tier: Any) -> None:
+    when = "customer.age > 17"
+    offers = [offer(1, rules=(Rule("a", tier, when),)), offer(2, rules=(ADULTS,)), offer(3)]
+    young, old = (inputs_of(catalogue_with(offers), customer={"age": age}) for age in (12, 40))
+    assert left(allowed(young), young) == ["o3"]
+    assert np.array_equal(allowed(old), [True, True, True])
