@@ -152,7 +152,7 @@ def header_of(
         "expected": [c.expected for c in chosen.choices],
         "numbers": [c.offer.number for c in chosen.choices],
         "source": "live",
-        "contact": view.contact.remembered([c.row for c in chosen.choices], now_ms, until_ms),
+        "contact": view.contact.log_record([c.row for c in chosen.choices], now_ms, until_ms),
     }
 
 

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_ms
-from decisioning.contact.placement_limits import ContactBook
-from decisioning.contact.quiet_hours import quiet_of
+from decisioning.contact.placement_limits import PlacementLimits
+from decisioning.contact.quiet_hours import prepare_quiet_hours
 from decisioning.errors import Invalid, InvalidRule, NotFound
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
@@ -99,7 +99,7 @@ class Catalogue:
             self.goal_levers,
             self.overrides.values(),
             self.context_weights.values(),
-            lambda offers: ContactBook(
+            lambda offers: PlacementLimits(
                 placement,
                 offers,
                 self.groups,
@@ -211,7 +211,7 @@ def _check_references(catalogue: Catalogue) -> None:
         _offers_exist("offer", (scoped.offer,) if scoped.offer else (), offers)
         _groups_exist("group", (scoped.group,) if scoped.group else (), groups)
     for hours in catalogue.quiet_hours.values():
-        quiet_of(hours)
+        prepare_quiet_hours(hours)
     for capacity in catalogue.capacities.values():
         _zone_exists(capacity.time_zone)
     for policy in catalogue.contact_policies.values():

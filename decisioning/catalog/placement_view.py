@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray, IntArray
-from decisioning.contact.placement_limits import ContactBook
+from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import (
     FOREVER_MS,
     TIERS,
@@ -21,7 +21,7 @@ from decisioning.model.entities import (
     percent,
 )
 from decisioning.model.weights import Weights, switched_off
-from decisioning.treatments.treatment import Wording, prepare
+from decisioning.treatments.treatment import PreparedTreatment, prepare_treatment
 from rules.evaluation import Plan, RuleSet
 from rules.expression import Checker, Expression
 
@@ -48,9 +48,9 @@ class PlacementView:
     whether consent is needed or only the absence of an objection, and the rows. ``values``: rows whose value is
     computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
     ``mutually_exclusive``: for each row, the rows that must not appear beside it. ``groups``: the group of each row,
-    as a number. ``wordings``: for each row its treatments for the channel, by id. ``fixed``: the weights without
-    context weights and computed values. ``has_slot_rules``: whether anything but the policy decides who runs for a
-    slot. ``has_min_propensity``: whether there is any minimum propensity.
+    as a number. ``treatments``: for each row its treatments for the channel, by id. ``base_weights``: the weights
+    without context weights and computed values. ``has_slot_rules``: true if anything but the policy
+    decides who runs for a slot. ``has_min_propensity``: true if there is any minimum propensity.
     """
 
     placement: Placement
@@ -72,10 +72,10 @@ class PlacementView:
     groups: NDArray[np.intp]
     goals: tuple[str, ...]
     mutually_exclusive: Mapping[int, BoolArray]
-    contact: ContactBook
-    wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
+    contact: PlacementLimits
+    treatments: tuple[tuple[PreparedTreatment, ...], ...] = field(repr=False)
     plan: Plan
-    fixed: Weights = field(repr=False)
+    base_weights: Weights = field(repr=False)
     has_slot_rules: bool
     has_min_propensity: bool
 
@@ -97,7 +97,7 @@ def build_view(
     levers: Mapping[str, float],
     overrides: Iterable[Override],
     weights: Iterable[ContextWeight],
-    contact: Callable[[Sequence[Offer]], ContactBook],
+    contact: Callable[[Sequence[Offer]], PlacementLimits],
     checker: Checker,
     rules: RuleSet,
 ) -> PlacementView:
@@ -114,10 +114,12 @@ def build_view(
     when = None if placement.when is None else checker.check(placement.when)
     values = _values(here, checker)
     percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
-    wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
-    first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
+    treatments = tuple(
+        tuple(prepare_treatment(t, checker) for t in o.treatments if t.channel == channel) for o in here
+    )
+    override_rows = tuple((o.starts_ms, o.ends_ms, _override_rows(o, here)) for o in overrides)
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
-    mutually_exclusive = _apart(here)
+    mutually_exclusive = _exclusive_rows(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
     value = np.array([o.value for o in here], dtype=np.float64)
     lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
@@ -136,18 +138,18 @@ def build_view(
         values=values,
         weights=percents,
         mandatory=mandatory,
-        overrides=first,
+        overrides=override_rows,
         min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
         groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
         mutually_exclusive=mutually_exclusive,
         contact=contact(here),
-        wordings=wordings,
-        plan=rules.plan(_expressions(conditions, values, percents, wordings, when), all_segments=True),
-        fixed=switched_off(placement, np.ones(len(here)), value, lever),
+        treatments=treatments,
+        plan=rules.plan(_expressions(conditions, values, percents, treatments, when), all_segments=True),
+        base_weights=switched_off(placement, np.ones(len(here)), value, lever),
         has_slot_rules=bool(mandatory.any())
         or bool(mutually_exclusive)
-        or bool(first)
+        or bool(override_rows)
         or placement.max_per_group is not None,
         has_min_propensity=bool((minimum > 0).any()),
     )
@@ -157,13 +159,13 @@ def _expressions(
     conditions: Conditions,
     values: Iterable[tuple[int, Expression]],
     weights: Iterable[tuple[Expression, FloatArray]],
-    wordings: Iterable[Iterable[Wording]],
+    treatments: Iterable[Iterable[PreparedTreatment]],
     when: Expression | None,
 ) -> list[Expression]:
     """All that is evaluated for a request."""
     own = [e for _, e, _ in conditions.own]
-    said = [e for row in wordings for wording in row for e in wording.conditions]
-    found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
+    in_scripts = [e for row in treatments for prepared in row for e in prepared.conditions]
+    found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *in_scripts]
     return found if when is None else [*found, when]
 
 
@@ -193,7 +195,7 @@ _ORDERS = {
 }
 
 
-def _first(override: Override, offers: list[Offer]) -> BoolArray:
+def _override_rows(override: Override, offers: list[Offer]) -> BoolArray:
     return np.array([o.offer_id == override.offer or o.group == override.group for o in offers], dtype=bool)
 
 
@@ -247,7 +249,7 @@ def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
     return Conditions(tuple(shared.values()), requires, MappingProxyType(by_tier), tuple(own))
 
 
-def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
+def _exclusive_rows(offers: list[Offer]) -> Mapping[int, BoolArray]:
     rows = {offer.offer_id: row for row, offer in enumerate(offers)}
     mutually_exclusive: dict[int, BoolArray] = {}
     for row, offer in enumerate(offers):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from decisioning.contact.history import Contact, letters
+from decisioning.contact.history import Contact, letters_of
 from decisioning.model.entities import ContactPolicy, NotAfter, Offer, Scope
 from profiles.customer import Customer
 
@@ -43,11 +43,11 @@ def blocked_until(
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class LimitCheck:
     """At most ``max`` contacts of ``kinds`` in ``channels`` (all if empty) within any window.
 
     Counted are contacts with the offers, groups or goals in ``values``; ``None`` stands for those of the offer that
-    is checked. ``kinds`` are letters of ``history.KINDS``.
+    is checked. ``kinds`` are letters of ``history.KIND_LETTERS``.
     """
 
     stage: Literal["contact", "exclusion"]
@@ -101,13 +101,13 @@ class Check:
         )
 
 
-def policy_check(policy: ContactPolicy) -> Check:
+def policy_check(policy: ContactPolicy) -> LimitCheck:
     """The check of a contact policy, relative to the offer."""
-    return Check(
+    return LimitCheck(
         stage="contact",
         name=policy.name,
         scope=policy.scope,
-        kinds=letters(policy.outcomes),
+        kinds=letters_of(policy.outcomes),
         max=policy.max,
         window_ms=policy.window_s * 1000,
         suppress_ms=policy.suppress_s * 1000,
@@ -115,42 +115,42 @@ def policy_check(policy: ContactPolicy) -> Check:
     )
 
 
-def limit_checks(offer: Offer) -> list[Check]:
+def limit_checks(offer: Offer) -> list[LimitCheck]:
     """The checks of an offer's own contact limits."""
     return [
-        Check("contact", "contact limit", "offer", "d", limit.max, limit.window_s * 1000)
+        LimitCheck("contact", "contact limit", "offer", "d", limit.max, limit.window_s * 1000)
         for limit in offer.contact_limits
     ]
 
 
-def not_after_check(rule: NotAfter, numbers: Sequence[str]) -> Check:
+def not_after_check(rule: NotAfter, numbers: Sequence[str]) -> LimitCheck:
     """The check of an exclusion. ``numbers``: that of ``rule.offer``, if it names one."""
     what = f"offer {rule.offer}" if rule.offer else f"group {rule.group}"
-    return Check(
+    return LimitCheck(
         stage="exclusion",
         name=f"not after {what}",
         scope="offer" if rule.offer else "group",
-        kinds=letters(rule.outcomes, all_offers=True),
+        kinds=letters_of(rule.outcomes, all_offers=True),
         max=1,
         window_ms=rule.within_s * 1000,
         values=tuple(numbers) if rule.offer else (rule.group or "",),
     )
 
 
-def rejection_check(numbers: Sequence[int], for_s: int, related: str) -> Check:
+def rejection_check(numbers: Sequence[int], for_s: int, related: str) -> LimitCheck:
     """Suppressed for ``for_s`` after a rejection of one of ``numbers``. ``related`` says how they are related."""
-    return Check(
+    return LimitCheck(
         stage="exclusion",
         name=f"after a rejection ({related})",
         scope="offer",
-        kinds=letters(("rejected",), all_offers=True),
+        kinds=letters_of(("rejected",), all_offers=True),
         max=1,
         window_ms=for_s * 1000,
         values=tuple(map(str, numbers)),
     )
 
 
-def preference_checks(customer: Customer) -> list[Check]:
+def preference_checks(customer: Customer) -> list[LimitCheck]:
     """The checks of a customer's own frequency preferences. An attribute that is no number says nothing."""
     attributes = customer.attributes
     found = []
@@ -158,11 +158,11 @@ def preference_checks(customer: Customer) -> list[Check]:
         most = attributes.get(name)
         if _is_number(most):
             whole = math.floor(min(max(float(most), 0.0), 1e9))
-            found.append(Check("contact", f"preference {name}", "all", "d", whole, window_ms))
+            found.append(LimitCheck("contact", f"preference {name}", "all", "d", whole, window_ms))
     gap = attributes.get("min_gap_s")
     if _is_number(gap) and gap > 0:
         window_ms = math.ceil(min(gap * 1000.0, WEEK_MS))
-        found.append(Check("contact", "preference min_gap_s", "all", "d", 1, window_ms))
+        found.append(LimitCheck("contact", "preference min_gap_s", "all", "d", 1, window_ms))
     return found
 
 

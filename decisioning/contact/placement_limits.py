@@ -11,14 +11,21 @@ from bandits.policy import BoolArray
 from decisioning.contact.history import Contact
 from decisioning.contact.limits import (
     NEVER_AGAIN_MS,
-    Check,
+    LimitCheck,
     limit_checks,
     not_after_check,
     policy_check,
     preference_checks,
     rejection_check,
 )
-from decisioning.contact.quiet_hours import MINUTE_MS, Quiet, customer_zone, ends_ms, quiet_of, wall_clock
+from decisioning.contact.quiet_hours import (
+    MINUTE_MS,
+    PreparedQuietHours,
+    customer_zone,
+    ends_ms,
+    prepare_quiet_hours,
+    wall_clock,
+)
 from decisioning.model.entities import AfterRejection, ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
@@ -30,7 +37,7 @@ BINDING_BASES = ("contract", "legal_obligation")
 """Legal bases that stand even for a customer who is on a suppression list, for transactional offers."""
 
 
-class ContactBook:
+class PlacementLimits:
     """The contact policy of one placement's ``offers``; ``everything`` are all offers of the catalogue.
 
     ``history_ms``: how far back contacts matter for any offer of the catalogue; 0 if none do.
@@ -40,7 +47,7 @@ class ContactBook:
     *Suppression lists.* A customer on one gets transactional offers on the basis of a contract or a legal obligation,
     and nothing else. Where the lists cannot be read, nothing that needs a permission is offered: neither what needs
     consent nor what must not have been objected to.
-    *Quiet hours.* Only transactional offers.
+    *PreparedQuietHours hours.* Only transactional offers.
     *What happened before.* Contact policies, the offers' own limits and the customer's preferences say how often
     (transactional offers neither count nor are stopped by them); exclusions say what must not follow on what
     (for all offers). A policy of some ``channels`` counts contacts there and is about placements of these channels.
@@ -70,10 +77,10 @@ class ContactBook:
             [o.requires_consent is None or o.legal_basis in BINDING_BASES for o in offers], dtype=bool
         )
         channel = placement.channel
-        self._quiet = [quiet_of(q) for q in quiet if not q.channels or channel in q.channels]
-        self._common: dict[str, list[Check]] = defaultdict(list)
-        self._special: dict[Key, list[tuple[Check, Rows]]] = defaultdict(list)
-        self._rows: list[list[Check]] = [[] for _ in offers]
+        self._quiet = [prepare_quiet_hours(q) for q in quiet if not q.channels or channel in q.channels]
+        self._common: dict[str, list[LimitCheck]] = defaultdict(list)
+        self._special: dict[Key, list[tuple[LimitCheck, Rows]]] = defaultdict(list)
+        self._rows: list[list[LimitCheck]] = [[] for _ in offers]
         self._texts: dict[int, str] = {}
         self._members = self._by_key()
         self._add_policies(p for p in policies if not p.channels or channel in p.channels)
@@ -96,7 +103,7 @@ class ContactBook:
         """Whether an offer has limits that must be reserved."""
         return bool(self._limited[row] or (self._counted[row] and preference_checks(customer)))
 
-    def remembered(self, rows: Sequence[int], now_ms: int, until_ms: int) -> dict[str, Any]:
+    def log_record(self, rows: Sequence[int], now_ms: int, until_ms: int) -> dict[str, Any]:
         """What the log keeps of the contacts of a decision for ``rows``, so that their history can be rebuilt.
 
         ``offers``: group, goal, and whether limits count it. ``keep_ms``: how long contacts matter.
@@ -274,7 +281,7 @@ class ContactBook:
             keys: list[Key] = [("offer", number) for number in numbers]
             self._add(rejection_check(numbers, for_s, _NAMES.get(how, how)), keys, rows)
 
-    def _add(self, check: Check, keys: Sequence[Key], rows: Sequence[int] | Rows) -> None:
+    def _add(self, check: LimitCheck, keys: Sequence[Key], rows: Sequence[int] | Rows) -> None:
         if not len(rows):
             return
         indices = np.array(rows, dtype=np.intp)
@@ -326,13 +333,13 @@ def _relation(how: str, offer: Offer) -> object:
     return offer.attributes.get(how.removeprefix("same "))
 
 
-def _required(check: Check) -> dict[str, int]:
+def _required(check: LimitCheck) -> dict[str, int]:
     if check.stage == "exclusion":
         return {"none_within_s": check.window_ms // 1000}
     required = {"max": check.max, "window_s": check.window_ms // 1000}
     return required | {"suppress_s": check.suppress_ms // 1000} if check.suppress_ms else required
 
 
-def _outside(quiet: Quiet) -> str:
+def _outside(quiet: PreparedQuietHours) -> str:
     start, end = (f"{m // 60:02d}:{m % 60:02d}" for m in (quiet.start, quiet.end))
     return f"outside of {start} to {end}"

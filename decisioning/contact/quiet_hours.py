@@ -1,4 +1,4 @@
-"""Quiet hours: by the clock on the customer's wall, also on days that have 23 or 25 hours."""
+"""PreparedQuietHours hours: by the clock on the customer's wall, also on days that have 23 or 25 hours."""
 
 import re
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ _CLOCK = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
-    """Quiet hours, ready for use: minutes of the day, from ``start`` to ``end``, maybe over midnight.
+class PreparedQuietHours:
+    """PreparedQuietHours hours, ready for use: minutes of the day, from ``start`` to ``end``, maybe over midnight.
 
     ``start == end`` is the whole day.
     """
@@ -38,7 +38,7 @@ class Quiet:
         return minute >= self.start or minute < self.end
 
 
-def quiet_of(hours: QuietHours) -> Quiet:
+def prepare_quiet_hours(hours: QuietHours) -> PreparedQuietHours:
     """Make quiet hours ready for use.
 
     Raises
@@ -51,10 +51,10 @@ def quiet_of(hours: QuietHours) -> Quiet:
         raise Invalid(
             "time_zone", f"there is no time zone {hours.time_zone!r}; use a name such as Europe/Madrid"
         )
-    return Quiet(hours.quiet_id, _parse("start", hours.start), _parse("end", hours.end), zone)
+    return PreparedQuietHours(hours.quiet_id, _parse("start", hours.start), _parse("end", hours.end), zone)
 
 
-def customer_zone(quiet: Quiet, time_zone: Any) -> ZoneInfo:
+def customer_zone(quiet: PreparedQuietHours, time_zone: Any) -> ZoneInfo:
     """The zone that a customer's attribute names; the policy's own if it names none that is known."""
     zone = zone_of(time_zone) if isinstance(time_zone, str) else None
     return quiet.zone if zone is None else zone
@@ -70,7 +70,7 @@ def zone_of(name: str) -> ZoneInfo | None:
 
 
 @lru_cache(maxsize=256)
-def ends_ms(quiet: Quiet, zone: ZoneInfo, minute_ms: int) -> int | None:
+def ends_ms(quiet: PreparedQuietHours, zone: ZoneInfo, minute_ms: int) -> int | None:
     """The first instant after a quiet minute (Unix ms of its start) that is not quiet; ``None`` if none ever is."""
     if (quiet.end - quiet.start) % DAY_MINUTES == 0:
         return None

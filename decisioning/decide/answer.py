@@ -15,7 +15,7 @@ from decisioning.decide.snapshot import seen
 from decisioning.log.records import Header, policy_of
 from decisioning.model.deciders import CALLER
 from decisioning.model.selection import Choice
-from decisioning.treatments.treatment import in_language, offer_texts, say
+from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
 from rules.expression import Expression
@@ -66,9 +66,9 @@ def default(view: PlacementView, row: int, rank: int, speech: Speech) -> dict[st
 
 def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, Any]:
     """How the offer of a row is put to this customer: in the wanted language, with all variables filled in."""
-    wording = in_language(view.wordings[row], speech.languages)
-    if wording.fixed is not None:
-        return wording.fixed
+    prepared = choose_treatment(view.treatments[row], speech.languages)
+    if prepared.rendered is not None:
+        return prepared.rendered
     facts: dict[str, Any] = dict(facts_of(speech.customer, speech.context, view.placement))
     offer = offer_texts(view.offers[row], view.goals[row])
 
@@ -85,7 +85,7 @@ def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, 
             return speech.evaluation.with_offer(offer_facts(view, row)).holds(condition)
         return speech.evaluation.holds(condition)
 
-    return say(wording, lookup, holds)
+    return render_treatment(prepared, lookup, holds)
 
 
 def iso(at_ms: int) -> str:
@@ -127,7 +127,7 @@ def header_of(work: Work, made: PolicyResult) -> Header:
         "degraded": work.degraded,
         "feedback_until": iso(until_ms),
         "source": "live",
-        "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
+        "contact": work.view.contact.log_record([choice.row for choice in choices], work.now_ms, until_ms),
         "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
     }
     if made.wanted is not None:

@@ -19,7 +19,7 @@ ARBITRATED, OVERRIDDEN, MANDATORY = range(3)
 def weigh(view: PlacementView, evaluation: Evaluation | None) -> Weights:
     """The weights of a request. ``evaluation`` may be ``None`` if the view is not ``dynamic``."""
     if evaluation is None or not view.dynamic:
-        return view.fixed
+        return view.base_weights
     return switched(view, context_weights(view, evaluation), values(view, evaluation))
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.model.entities import Offer
-from decisioning.treatments.treatment import searchable
+from decisioning.treatments.treatment import searchable_text
 from storage.postgres import transaction
 
 MAX_QUERY_CHARS = 500
@@ -57,7 +57,7 @@ _OPTIONS = f"StartSel={_OPEN},StopSel={_CLOSE},MinWords=8,MaxWords=30,MaxFragmen
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScriptMatch:
     """A text that matches. ``part``: ``title``, ``message``, ``step`` or ``objection``; ``answer``: to an objection.
 
     ``part_id`` is the step's id or the objection's number from 0. ``every_word``: whether all words were found, not
@@ -111,7 +111,7 @@ async def search_scripts(
     channel: str | None = None,
     language: str | None = None,
     limit: int = 10,
-) -> list[Found]:
+) -> list[ScriptMatch]:
     """What matches ``words``, the best first: texts with all of the words before texts with some of them.
 
     Anything may be typed: ``"exact words"``, ``-without``, ``one or other``, and whatever else is ignored. Only
@@ -125,7 +125,7 @@ async def search_scripts(
     base = None if language is None else _base(language)
     configs = sorted({*_CONFIGS.values(), "simple"}) if base is None else [_CONFIGS.get(base, "simple")]
     parameters = {
-        "words": cleaned(words),
+        "words": clean_query(words),
         "configs": configs,
         "offers": list(offers),
         "channel": channel,
@@ -135,10 +135,10 @@ async def search_scripts(
     }
     async with transaction(engine) as connection:
         rows = (await connection.execute(_SEARCH, parameters)).mappings().all()
-    return [Found(**{**row, "snippet": _marked(row["snippet"])}) for row in rows]
+    return [ScriptMatch(**{**row, "snippet": _marked(row["snippet"])}) for row in rows]
 
 
-def cleaned(words: str) -> str:
+def clean_query(words: str) -> str:
     """What was typed, without what Postgres cannot take; empty if nothing is left of it."""
     return words.encode("utf-8", "replace").decode().translate(_NO_MARKS).strip()[:MAX_QUERY_CHARS]
 
@@ -155,7 +155,7 @@ def _rows(offer_id: str, treatment_id: str, body: Mapping[str, Any]) -> list[dic
     }
 
     def said(source: str) -> str:
-        return searchable(source, fallbacks).translate(_NO_MARKS)
+        return searchable_text(source, fallbacks).translate(_NO_MARKS)
 
     def row(part: str, part_id: str, source: str, answer: str | None = None) -> dict[str, Any]:
         return shared | {

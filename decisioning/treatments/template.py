@@ -40,7 +40,7 @@ class _Fallback(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class VariableUse:
     """A variable in a text, with its place. ``guarded``: followed by ``default``, so it needs no fallback."""
 
     path: str
@@ -50,25 +50,25 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class ParsedText:
     """A text that has been read. ``names``: path of each variable to its name in ``template``."""
 
     source: str
-    uses: tuple[Use, ...] = ()
+    uses: tuple[VariableUse, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     template: Template | None = None
 
     def render(self, lookup: Lookup, fallbacks: Mapping[str, str] = NO_FALLBACKS) -> str:
-        """The text with its variables filled in, at most ``MAX_CHARS`` long.
+        """Return the text with its variables filled in, at most ``MAX_CHARS`` long.
 
-        ``lookup`` gives the value of a path. Where ``plain`` finds nothing in it, the fallback of the path is put in
-        the place of the variable as it is, whatever the filters; without one the variable counts as missing.
+        ``lookup`` gives the value of a path. Where ``plain_value`` finds nothing in it, the fallback of the path is put
+        in the place of the variable as it is, whatever the filters; without one the variable counts as missing.
         """
         if self.template is None:
             return self.source
         values: dict[str, Any] = {}
         for path, name in self.names.items():
-            value = plain(lookup(path))
+            value = plain_value(lookup(path))
             if value is not None:
                 values[name] = value
             elif path in fallbacks:
@@ -77,7 +77,7 @@ class Text:
 
 
 @lru_cache(maxsize=10_000)
-def read_text(source: str) -> Text:
+def parse_text(source: str) -> ParsedText:
     """Read a text, once for all its uses.
 
     Raises
@@ -96,11 +96,11 @@ def read_text(source: str) -> Text:
                 column,
             )
     if "{{" not in source:
-        return Text(source)
+        return ParsedText(source)
     return _Reader(re.sub(r"\r\n?", "\n", source)).read()
 
 
-def plain(value: Any) -> str | float | int | bool | list[str] | None:
+def plain_value(value: Any) -> str | float | int | bool | list[str] | None:
     """A value as texts may show it; ``None`` if there is nothing to show.
 
     Shown are words, finite numbers, truth values and lists of them; not objects, and not lists inside lists.
@@ -114,12 +114,12 @@ def plain(value: Any) -> str | float | int | bool | list[str] | None:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        found = [plain(item) for item in value[:MAX_VARIABLES] if not isinstance(item, list | tuple)]
-        return [shown(item)[:MAX_VALUE_CHARS] for item in found if item is not None] or None
+        found = [plain_value(item) for item in value[:MAX_VARIABLES] if not isinstance(item, list | tuple)]
+        return [format_value(item)[:MAX_VALUE_CHARS] for item in found if item is not None] or None
     return None
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A plain value as it is read: numbers without needless digits, lists with commas."""
     if isinstance(value, str):
         return value
@@ -139,18 +139,18 @@ def _round(value: Any, digits: int = 0) -> Any:
 
 
 def _default(value: Any, text: str, _always: bool = True) -> Any:
-    return value if shown(value) else text
+    return value if format_value(value) else text
 
 
 def _join(value: Any, separator: str = ", ") -> str:
-    return separator.join(value) if isinstance(value, list) else shown(value)
+    return separator.join(value) if isinstance(value, list) else format_value(value)
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
-    "upper": lambda value: shown(value).upper(),
-    "lower": lambda value: shown(value).lower(),
-    "title": lambda value: do_title(shown(value)),
-    "capitalize": lambda value: do_capitalize(shown(value)),
+    "upper": lambda value: format_value(value).upper(),
+    "lower": lambda value: format_value(value).lower(),
+    "title": lambda value: do_title(format_value(value)),
+    "capitalize": lambda value: do_capitalize(format_value(value)),
     "round": _round,
     "default": _default,
     "join": _join,
@@ -176,7 +176,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _environment() -> _Environment:
-    environment = _Environment(keep_trailing_newline=True, finalize=shown, autoescape=False)
+    environment = _Environment(keep_trailing_newline=True, finalize=format_value, autoescape=False)
     environment.globals.clear()
     environment.tests.clear()
     environment.filters = {name: _unless_fallback(change) for name, change in FILTERS.items()}
@@ -191,10 +191,10 @@ class _Reader:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._uses: list[Use] = []
+        self._uses: list[VariableUse] = []
         self._names: dict[str, str] = {}
 
-    def read(self) -> Text:
+    def read(self) -> ParsedText:
         tree = self._parsed()
         for output in tree.body:
             if not isinstance(output, nodes.Output):
@@ -204,7 +204,7 @@ class _Reader:
             ]
         if len(self._uses) > MAX_VARIABLES:
             raise RuleError(f"at most {MAX_VARIABLES} variables may be used in one text")
-        return Text(self._source, tuple(self._uses), self._names, _ENVIRONMENT.from_string(tree))
+        return ParsedText(self._source, tuple(self._uses), self._names, _ENVIRONMENT.from_string(tree))
 
     def _parsed(self) -> nodes.Template:
         try:
@@ -247,7 +247,7 @@ class _Reader:
                 line,
                 column,
             )
-        self._uses.append(Use(path, line, column, guarded))
+        self._uses.append(VariableUse(path, line, column, guarded))
         return nodes.Name(self._names.setdefault(path, f"v{len(self._names)}"), "load", lineno=node.lineno)
 
     def _check_filter(self, node: nodes.Filter) -> None:
