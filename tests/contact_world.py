@@ -103,7 +103,14 @@ def catalogue(
     placements: Mapping[str, Placement] = PLACEMENTS,
 ) -> Catalogue:
     """The catalogue, or one with other parts."""
-    return Catalogue(1, GROUPS, offers, placements, contact_policies=policies, quiet_hours=quiet or {})
+    return Catalogue(
+        1,
+        groups=GROUPS,
+        offers=offers,
+        placements=placements,
+        contact_policies=policies,
+        quiet_hours=quiet or {},
+    )
 
 
 def customer(

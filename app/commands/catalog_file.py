@@ -10,7 +10,7 @@ import typer
 from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read
 from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore, Trail
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 

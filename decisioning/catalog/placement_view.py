@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray, IntArray
+from decisioning.catalog.kinds import ContextWeight, Override
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import (
     FOREVER_MS,
     TIERS,
-    ContextWeight,
     Group,
     Offer,
-    Override,
     Placement,
     Tier,
     percent,

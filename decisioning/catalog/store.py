@@ -13,9 +13,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.catalog.building import build_catalogue
-from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
+from decisioning.catalog.catalogue import Catalogue, build_catalogue
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store_deployments import check_deployments, deployments_gone
 from decisioning.catalog.store_lifecycle import check_life, check_never_published, treatments_gone
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
@@ -23,8 +23,8 @@ from decisioning.treatments.store_search import index_treatment, rebuild_search
 from storage.locks import CATALOGUE_LOCK
 from storage.postgres import transaction
 
-_MANY = 100
-"""Of treatments: from so many on, the index of texts is made as a whole."""
+MAX_INDEXED_SINGLY = 100
+"""If more treatments are changed at once, the index of texts is rebuilt as a whole."""
 _BUILDING = Lock()
 ANY_VERSION = -1
 """Expected of something that must exist, at whatever version."""
@@ -89,7 +89,7 @@ class CatalogueStore:
             found = await _version(connection) if version is None else version
             rows, _ = await _rows(connection, found)
             return found, [
-                (r.kind, r.id, r.body) for r in rows if r.body is not None and r.kind not in NOT_IN_FILES
+                (r.kind, r.id, r.body) for r in rows if r.body is not None and KINDS[r.kind].in_files
             ]
 
     async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
@@ -191,7 +191,7 @@ class CatalogueStore:
             changes = [
                 (kind, name, then.get((kind, name)))
                 for kind, name in sorted(now)
-                if now[kind, name] != then.get((kind, name)) and kind not in NOT_IN_FILES
+                if now[kind, name] != then.get((kind, name)) and KINDS[kind].in_files
             ]
             return await _append(connection, changes, author, reason, checked=False)
 
@@ -276,7 +276,7 @@ async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogu
     for offer_id, _, body in treatments:
         if body is not None and offer_id not in catalogue.offers:
             raise NotFound("offer", offer_id)
-    if len(treatments) > _MANY:
+    if len(treatments) > MAX_INDEXED_SINGLY:
         await rebuild_search(connection, catalogue.offers.values())
         return
     for offer_id, treatment_id, body in treatments:

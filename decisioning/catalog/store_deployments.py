@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from decisioning.catalog.kinds import CLASSES, Entry
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.errors import Conflict, NotFound
-from decisioning.model.deployment import Deployment
 from decisioning.policies.store import ALWAYS, lock_policies
 
 
@@ -24,8 +24,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
     wanted: set[str] = set()
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
-            deployment: Deployment = CLASSES[kind].validate_python({**body, "placement_id": name})
-            wanted |= deployment.policies
+            wanted |= DEPLOYMENT.load(name, body).policies
     if not wanted - ALWAYS:
         return
     await lock_policies(connection)

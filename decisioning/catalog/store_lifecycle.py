@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.entities import NEXT_STATUS
 

@@ -90,39 +90,6 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A named condition on customers, to be used in rules as ``segment.<name>`` and in reports."""
-
-    segment_id: str
-    when: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """From ``starts_ms`` to ``ends_ms`` an offer, or a group, comes first, before all that is not overridden."""
-
-    override_id: str
-    reason: str
-    offer: str | None = None
-    group: str | None = None
-    starts_ms: int = 0
-    ends_ms: int = FOREVER_MS
-
-
-@dataclass(frozen=True, slots=True)
-class ContextWeight:
-    """When ``when`` holds, offers of a goal, of a group, or one offer weigh ``percent`` more (or less) in ``C``."""
-
-    weight_id: str
-    when: str
-    percent: float
-    goal: Goal | None = None
-    group: str | None = None
-    offer: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Rule:
     """A condition of an offer. Tiers: may they ever, does it make sense now, is it right for them."""
 

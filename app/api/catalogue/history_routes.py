@@ -15,7 +15,7 @@ from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 

@@ -10,15 +10,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
-from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, normalised, to_yaml
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS
+from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, to_yaml
 from tests.unit.decisioning.catalogue_strategies import catalogues
 
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def by_name(entries: list[Entry]) -> dict[tuple[str, str], Any]:
-    return {(kind, name): normalised(kind, name, body) for kind, name, body in entries if body is not None}
+    return {
+        (kind, name): KINDS[kind].normalise(name, body) for kind, name, body in entries if body is not None
+    }
 
 
 def applied(current: list[Entry], changes: list[Entry]) -> dict[tuple[str, str], Any]:
@@ -28,7 +31,7 @@ def applied(current: list[Entry], changes: list[Entry]) -> dict[tuple[str, str],
         if body is None:
             del found[kind, name]
         else:
-            found[kind, name] = normalised(kind, name, body)
+            found[kind, name] = KINDS[kind].normalise(name, body)
     return found
 
 
@@ -55,7 +58,7 @@ def types(value: Any) -> Any:
 @given(catalogues())
 def test_a_second_time_nothing_is_left_to_normalise(entries: list[Entry]) -> None:
     once = by_name(entries)
-    assert once == {(kind, name): normalised(kind, name, body) for (kind, name), body in once.items()}
+    assert once == {(kind, name): KINDS[kind].normalise(name, body) for (kind, name), body in once.items()}
 
 
 @SLOW
@@ -229,7 +232,7 @@ def test_every_kind_is_generated() -> None:
     """Otherwise the round trip would say nothing about a kind that is new."""
     from tests.unit.decisioning.catalogue_strategies import SIMPLE
 
-    assert {*SIMPLE, "offer", "treatment"} == KINDS - NOT_IN_FILES
+    assert {*SIMPLE, "offer", "treatment"} == {kind.name for kind in KINDS.values() if kind.in_files}
 
 
 def test_documents_are_for_people() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import Segment
 from decisioning.decide.answer import Speech, treatment_of
 from decisioning.decide.facts import facts_of, instant
 from decisioning.errors import Invalid, InvalidRule
@@ -19,7 +20,6 @@ from decisioning.model.entities import (
     Placement,
     Script,
     ScriptStep,
-    Segment,
     Treatment,
 )
 from decisioning.treatments.treatment import check_treatment, searchable_text
