@@ -222,9 +222,9 @@ def build_catalogue(
     treatments: dict[str, list[Treatment]] = {}
     # Treatments come first: the offers that they belong to are immutable, and made with them.
     for name_of_kind, name, body in sorted(entries, key=lambda entry: entry[0] != TREATMENT.name):
-        kind = KINDS[name_of_kind]
         if body is None:
             continue
+        kind = KINDS[name_of_kind]
         if kind is TREATMENT:
             treatments.setdefault(name.partition("/")[0], []).append(_load(kind, name, body))
         elif kind is OFFER:

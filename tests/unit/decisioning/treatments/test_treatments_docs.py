@@ -13,7 +13,7 @@ from decisioning.treatments.treatment import MAX_OBJECTIONS, MAX_STEPS, OFFER_FI
 from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
 
-PAGE = (Path(__file__).parents[3] / "docs" / "treatments.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "treatments.md").read_text()
 VOCABULARY = Vocabulary.of(
     [Attribute("customer.first_name", "string"), Attribute("context.reason", "string")]
 )

@@ -15,7 +15,7 @@ from decisioning.errors import InvalidRule
 from decisioning.model.entities import NEXT_STATUS
 from rules.vocabulary import BUILT_IN
 
-PAGE = (Path(__file__).parents[3] / "docs" / "catalogue.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "catalogue.md").read_text(encoding="utf-8")
 
 
 def examples() -> list[Entry]:
