@@ -24,7 +24,7 @@ from decisioning.catalog.kinds import (
     top_level_kinds,
 )
 from decisioning.catalog.placement_view import PlacementView, build_view
-from decisioning.contact.limits import longest_ms
+from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.errors import Invalid, InvalidRule, NotFound
 from decisioning.model.deployment import Deployment
@@ -169,7 +169,7 @@ class Catalogue:
     @cached_property
     def history_ms(self) -> int:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
-        return longest_ms(self.offers.values(), self.contact_policies.values())
+        return longest_window_ms(self.offers.values(), self.contact_policies.values())
 
     @cached_property
     def champions(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Contact policies as checks of one form, and the arithmetic that decides them here and in ``nb_decide``."""
+"""Contact policies as checks of one form, and the arithmetic by which they are decided here and in ``nb_decide``."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from profiles.customer import Customer
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 NEVER_AGAIN_MS = 2**53
-"""An end that never comes; Lua still counts that far."""
+"""An end that never comes; the largest whole number up to which Lua counts exactly."""
 
 PREFERENCES = ("time_zone", "max_contacts_per_day", "max_contacts_per_week", "min_gap_s")
 """Attributes of a customer that the contact policy looks at. ``min_gap_s`` counts up to a week."""
@@ -23,7 +23,7 @@ _LETTER = {"offer": "o", "group": "g", "goal": "l", "all": "a"}
 def blocked_until(
     times_ms: Iterable[int], max: int, window_ms: int, suppress_ms: int, now_ms: int
 ) -> int | None:
-    """Until when contacts at ``times_ms`` block another one; ``None`` if they do not block it at ``now_ms``.
+    """Return until when contacts at ``times_ms`` block another one; ``None`` if they do not block it at ``now_ms``.
 
     Blocked while ``max`` contacts lie inside of the window that ends now, ``(now - window, now]`` (contacts of a clock
     that is ahead count too), and for ``suppress_ms`` after a contact with which a window was full.
@@ -62,22 +62,22 @@ class LimitCheck:
 
     @property
     def history_ms(self) -> int:
-        """How far back contacts matter."""
+        """The time for which contacts matter, in ms."""
         return self.window_ms + self.suppress_ms
 
     def times(self, contacts: Iterable[Contact]) -> list[int]:
-        """When those of ``contacts`` that are counted took place. Their scope is not looked at."""
+        """Return the times (Unix ms) of those ``contacts`` that are counted. Their scope is not looked at."""
         kinds, channels = self.kinds, self.channels
         return [c.at_ms for c in contacts if c.kind in kinds and (not channels or c.channel in channels)]
 
     def blocked_until(self, contacts: Sequence[Contact], now_ms: int) -> int | None:
-        """See ``blocked_until``, for contacts that are all in scope."""
+        """Apply ``blocked_until`` to contacts that are all in scope."""
         if len(contacts) < self.max:
             return None
         return blocked_until(self.times(contacts), self.max, self.window_ms, self.suppress_ms, now_ms)
 
     def in_scope(self, contacts: Iterable[Contact], offer: Offer, goal: str) -> list[Contact]:
-        """The contacts that this check is about when it is made for ``offer``."""
+        """Return the contacts that this check is about when it is made for ``offer``."""
         if self.scope == "all":
             return list(contacts)
         values = self._values(offer, goal)
@@ -87,8 +87,8 @@ class LimitCheck:
             return [c for c in contacts if c.group in values]
         return [c for c in contacts if c.goal in values]
 
-    def text(self, offer: Offer, goal: str) -> str:
-        """The check of ``offer`` as ``nb_decide`` takes it: ``scope values|kinds|max|window|suppress|channels``."""
+    def encode(self, offer: Offer, goal: str) -> str:
+        """Write the check of ``offer`` as ``nb_decide`` takes it: ``scope values|kinds|max|window|suppress|channels``."""
         values = "" if self.scope == "all" else ",".join(self._values(offer, goal))
         channels = ",".join(self.channels)
         return f"{_LETTER[self.scope]}{values}|{self.kinds}|{self.max}|{self.window_ms}|{self.suppress_ms}|{channels}"
@@ -102,7 +102,7 @@ class LimitCheck:
 
 
 def policy_check(policy: ContactPolicy) -> LimitCheck:
-    """The check of a contact policy, relative to the offer."""
+    """Return the check of a contact policy, relative to the offer."""
     return LimitCheck(
         stage="contact",
         name=policy.name,
@@ -116,7 +116,7 @@ def policy_check(policy: ContactPolicy) -> LimitCheck:
 
 
 def limit_checks(offer: Offer) -> list[LimitCheck]:
-    """The checks of an offer's own contact limits."""
+    """Return the checks of an offer's own contact limits."""
     return [
         LimitCheck("contact", "contact limit", "offer", "d", limit.max, limit.window_s * 1000)
         for limit in offer.contact_limits
@@ -124,11 +124,11 @@ def limit_checks(offer: Offer) -> list[LimitCheck]:
 
 
 def not_after_check(rule: NotAfter, numbers: Sequence[str]) -> LimitCheck:
-    """The check of an exclusion. ``numbers``: that of ``rule.offer``, if it names one."""
-    what = f"offer {rule.offer}" if rule.offer else f"group {rule.group}"
+    """Return the check of an exclusion. ``numbers``: that of ``rule.offer``, if it names one."""
+    cause = f"offer {rule.offer}" if rule.offer else f"group {rule.group}"
     return LimitCheck(
         stage="exclusion",
-        name=f"not after {what}",
+        name=f"not after {cause}",
         scope="offer" if rule.offer else "group",
         kinds=letters_of(rule.outcomes, all_offers=True),
         max=1,
@@ -138,7 +138,10 @@ def not_after_check(rule: NotAfter, numbers: Sequence[str]) -> LimitCheck:
 
 
 def rejection_check(numbers: Sequence[int], for_s: int, related: str) -> LimitCheck:
-    """Suppressed for ``for_s`` after a rejection of one of ``numbers``. ``related`` says how they are related."""
+    """Return the check that suppresses for ``for_s`` after a rejection of one of ``numbers``.
+
+    ``related`` names the relation, for people.
+    """
     return LimitCheck(
         stage="exclusion",
         name=f"after a rejection ({related})",
@@ -151,14 +154,15 @@ def rejection_check(numbers: Sequence[int], for_s: int, related: str) -> LimitCh
 
 
 def preference_checks(customer: Customer) -> list[LimitCheck]:
-    """The checks of a customer's own frequency preferences. An attribute that is no number says nothing."""
+    """Return the checks of a customer's own frequency preferences. Attributes that are no numbers are ignored."""
     attributes = customer.attributes
     found = []
     for name, window_ms in (("max_contacts_per_day", DAY_MS), ("max_contacts_per_week", WEEK_MS)):
-        most = attributes.get(name)
-        if _is_number(most):
-            whole = math.floor(min(max(float(most), 0.0), 1e9))
-            found.append(LimitCheck("contact", f"preference {name}", "all", "d", whole, window_ms))
+        preferred = attributes.get(name)
+        if _is_number(preferred):
+            # Anything may be imported as an attribute: infinities and negative numbers become limits as well.
+            limit = math.floor(min(max(float(preferred), 0.0), 1e9))
+            found.append(LimitCheck("contact", f"preference {name}", "all", "d", limit, window_ms))
     gap = attributes.get("min_gap_s")
     if _is_number(gap) and gap > 0:
         window_ms = math.ceil(min(gap * 1000.0, WEEK_MS))
@@ -166,8 +170,8 @@ def preference_checks(customer: Customer) -> list[LimitCheck]:
     return found
 
 
-def longest_ms(offers: Iterable[Offer], policies: Iterable[ContactPolicy]) -> int:
-    """How far back contacts matter to any of these: what has to be kept.
+def longest_window_ms(offers: Iterable[Offer], policies: Iterable[ContactPolicy]) -> int:
+    """Return how far back, in ms, contacts matter to any of these, so that they have to be kept.
 
     Where there is an offer that can use up a customer's preferences, that is a week at least.
     """
