@@ -88,7 +88,7 @@ class LimitCheck:
         return [c for c in contacts if c.goal in values]
 
     def encode(self, offer: Offer, goal: str) -> str:
-        """Write the check of ``offer`` as ``nb_decide`` takes it: ``scope values|kinds|max|window|suppress|channels``."""
+        """Write the check of ``offer`` for ``nb_decide``: ``scope values|kinds|max|window|suppress|channels``."""
         values = "" if self.scope == "all" else ",".join(self._values(offer, goal))
         channels = ",".join(self.channels)
         return f"{_LETTER[self.scope]}{values}|{self.kinds}|{self.max}|{self.window_ms}|{self.suppress_ms}|{channels}"

@@ -71,7 +71,7 @@ def zone_of(name: str) -> ZoneInfo | None:
 
 @lru_cache(maxsize=256)
 def ends_ms(quiet: PreparedQuietHours, zone: ZoneInfo, minute_ms: int) -> int | None:
-    """Return the first instant after a quiet minute (Unix ms of its start) that is not quiet; ``None`` if none ever is."""
+    """Return the first instant after a quiet minute (both Unix ms) that is not quiet; ``None`` if none ever is."""
     if (quiet.end - quiet.start) % DAY_MINUTES == 0:
         return None
     left = (quiet.end - _minute(minute_ms, zone)) % DAY_MINUTES

@@ -6,37 +6,37 @@ neither attributes nor calls: every path has been replaced by a plain variable, 
 beforehand. So a text cannot reach Python, and a value is only ever shown, never read as a template.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Template, TemplateError, Undefined, nodes
-from jinja2.filters import do_capitalize, do_title
+from jinja2 import Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from decisioning.treatments.filters import (
+    FILTER_USAGE,
+    FILTERS,
+    FallbackText,
+    format_value,
+    plain_value,
+    takes_arguments,
+    unless_fallback,
+)
 from rules.errors import RuleError
 from rules.tokens import position
 from rules.vocabulary import ROOTS
 
 MAX_CHARS = 8000
-"""Of a text as it is written, and of a text as it is said."""
-MAX_VALUE_CHARS = 1000
+"""The longest text, as it is written and as it is rendered."""
 MAX_VARIABLES = 50
 MAX_FILTERS = 10
-"""On one variable."""
+"""The most filters on one variable."""
 
 Lookup = Callable[[str], Any]
 NO_FALLBACKS: Mapping[str, str] = MappingProxyType({})
-
-
-class _Fallback(str):
-    """A text that filters leave alone."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class VariableUse:
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """A text that has been read. ``names``: path of each variable to its name in ``template``."""
+    """A text that has been parsed. ``names``: path of each variable to its name in ``template``."""
 
     source: str
     uses: tuple[VariableUse, ...] = ()
@@ -72,13 +72,13 @@ class ParsedText:
             if value is not None:
                 values[name] = value
             elif path in fallbacks:
-                values[name] = _Fallback(fallbacks[path])
+                values[name] = FallbackText(fallbacks[path])
         return self.template.render(values)[:MAX_CHARS]
 
 
 @lru_cache(maxsize=10_000)
 def parse_text(source: str) -> ParsedText:
-    """Read a text, once for all its uses.
+    """Parse a text; the same text is parsed once.
 
     Raises
     ------
@@ -97,72 +97,8 @@ def parse_text(source: str) -> ParsedText:
             )
     if "{{" not in source:
         return ParsedText(source)
+    # Jinja2 turns all line ends into \n; done before, places in errors are right.
     return _Reader(re.sub(r"\r\n?", "\n", source)).read()
-
-
-def plain_value(value: Any) -> str | float | int | bool | list[str] | None:
-    """A value as texts may show it; ``None`` if there is nothing to show.
-
-    Shown are words, finite numbers, truth values and lists of them; not objects, and not lists inside lists.
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)[:MAX_VALUE_CHARS] if value.strip() else None
-    if isinstance(value, int):
-        return int(value) if abs(value) < 2**63 else None
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        found = [plain_value(item) for item in value[:MAX_VARIABLES] if not isinstance(item, list | tuple)]
-        return [format_value(item)[:MAX_VALUE_CHARS] for item in found if item is not None] or None
-    return None
-
-
-def format_value(value: Any) -> str:
-    """A plain value as it is read: numbers without needless digits, lists with commas."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.15g}" if abs(value) < 1e15 else f"{value:.0f}"
-    if isinstance(value, list):
-        return ", ".join(value)
-    return "" if value is None or isinstance(value, Undefined) else str(value)
-
-
-def _round(value: Any, digits: int = 0) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return round(float(value), digits)
-
-
-def _default(value: Any, text: str, _always: bool = True) -> Any:
-    return value if format_value(value) else text
-
-
-def _join(value: Any, separator: str = ", ") -> str:
-    return separator.join(value) if isinstance(value, list) else format_value(value)
-
-
-FILTERS: Mapping[str, Callable[..., Any]] = {
-    "upper": lambda value: format_value(value).upper(),
-    "lower": lambda value: format_value(value).lower(),
-    "title": lambda value: do_title(format_value(value)),
-    "capitalize": lambda value: do_capitalize(format_value(value)),
-    "round": _round,
-    "default": _default,
-    "join": _join,
-}
-
-
-def _unless_fallback(change: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(change)
-    def changed(value: Any, *arguments: Any) -> Any:
-        return value if isinstance(value, _Fallback) else change(value, *arguments)
-
-    return changed
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -179,7 +115,8 @@ def _environment() -> _Environment:
     environment = _Environment(keep_trailing_newline=True, finalize=format_value, autoescape=False)
     environment.globals.clear()
     environment.tests.clear()
-    environment.filters = {name: _unless_fallback(change) for name, change in FILTERS.items()}
+    # A fallback stands as it was written, whatever the filters.
+    environment.filters = {name: unless_fallback(change) for name, change in FILTERS.items()}
     return environment
 
 
@@ -187,7 +124,7 @@ _ENVIRONMENT = _environment()
 
 
 class _Reader:
-    """Reads one text."""
+    """Parses one text, and collects the variables that it uses."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -257,8 +194,8 @@ class _Reader:
                 f"there is no filter {node.name!r}; there are {', '.join(sorted(FILTERS))}", line, column
             )
         constants = [a.value if isinstance(a, nodes.Const) else None for a in node.args]
-        if node.kwargs or node.dyn_args or node.dyn_kwargs or not _usable(node.name, constants):
-            raise RuleError(f"the filter {node.name!r} is written {_WRITTEN[node.name]}", line, column)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or not takes_arguments(node.name, constants):
+            raise RuleError(f"the filter {node.name!r} is written {FILTER_USAGE[node.name]}", line, column)
 
     def _refused(self, node: nodes.Node) -> RuleError:
         line, column = self._where(node.lineno)
@@ -275,42 +212,8 @@ class _Reader:
         return position(self._source, found.start() if found else start)
 
 
-_WRITTEN: Mapping[str, str] = {
-    "default": "default('text')",
-    "join": "join or join(', ')",
-    "round": "round or round(2), with at most 10 digits",
-    **dict.fromkeys(("upper", "lower", "title", "capitalize"), "without arguments"),
-}
-
-
-def _usable(name: str, constants: list[Any]) -> bool:
-    """Whether a filter can be used with these arguments; ``None`` stands for what is not a constant."""
-    if name == "default":
-        return bool(constants) and _literal(constants[0]) and constants[1:] in ([], [True], [False])
-    if name == "join":
-        return not constants or (len(constants) == 1 and _literal(constants[0]))
-    if name == "round":
-        return not constants or (len(constants) == 1 and _digits(constants[0]))
-    return not constants
-
-
-def _digits(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 10
-
-
-def _literal(value: Any) -> bool:
-    """Whether it is a text that every store can keep."""
-    if not isinstance(value, str) or "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _path(node: nodes.Node) -> tuple[str, ...] | None:
-    """The names of a dotted path; ``None`` if it is anything else."""
+    """Return the names of a dotted path; ``None`` if it is anything else."""
     names: list[str] = []
     while isinstance(node, nodes.Getattr):
         names.append(node.attr)

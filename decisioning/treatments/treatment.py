@@ -11,7 +11,8 @@ from typing import Any
 
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
-from decisioning.treatments.template import Lookup, ParsedText, VariableUse, parse_text, plain_value
+from decisioning.treatments.filters import plain_value
+from decisioning.treatments.template import Lookup, ParsedText, VariableUse, parse_text
 from rules.errors import RuleError
 from rules.expression import Checker, Expression
 from rules.vocabulary import Vocabulary

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from decisioning.treatments.template import (
-    MAX_CHARS,
-    MAX_VALUE_CHARS,
-    MAX_VARIABLES,
-    format_value,
-    parse_text,
-    plain_value,
-)
+from decisioning.treatments.filters import MAX_VALUE_CHARS, format_value, plain_value
+from decisioning.treatments.template import MAX_CHARS, MAX_VARIABLES, parse_text
 from rules.errors import RuleError
 
 DATA: dict[str, Any] = {

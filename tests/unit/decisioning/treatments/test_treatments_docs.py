@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 
 from app.api.catalogue.schemas import TreatmentBody
 from decisioning.model.entities import Script, Treatment
-from decisioning.treatments.template import FILTERS, MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, parse_text
+from decisioning.treatments.filters import FILTERS, MAX_VALUE_CHARS
+from decisioning.treatments.template import MAX_CHARS, MAX_VARIABLES, parse_text
 from decisioning.treatments.treatment import MAX_OBJECTIONS, MAX_STEPS, OFFER_FIELDS, check_treatment
 from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
