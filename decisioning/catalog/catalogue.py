@@ -182,11 +182,11 @@ class Catalogue:
         return frozenset(key for deployment in self.deployments.values() for key in deployment.policies)
 
     def deployment(self, placement_id: str) -> Deployment:
-        """The policies of a placement; of one where nothing was ever said about them, an empty deployment."""
+        """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))
 
     def view(self, placement_id: str) -> PlacementView:
-        """The placement and its offers.
+        """Return the view of a placement and its offers.
 
         Raises
         ------
@@ -201,7 +201,10 @@ class Catalogue:
 
 @lru_cache(maxsize=4)
 def checker_for(attributes: tuple[Attribute, ...], segments: tuple[str, ...]) -> Checker:
-    """The checker of a vocabulary; it remembers what it has checked, so a new catalogue costs little."""
+    """Return the checker of a vocabulary.
+
+    It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
+    """
     return Checker(Vocabulary.of(attributes), segments)
 
 

@@ -27,7 +27,7 @@ from rules.expression import Checker, Expression
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The distinct conditions of all offers, and who requires which.
+    """The distinct conditions of all offers, and the offers that require them.
 
     ``shared``: expressions on customer, context and now; ``requires``: shape ``(len(shared), n)``, and the same
     by tier. ``own``: ``(row, expression, tier)`` for those that refer to the offer itself.
@@ -79,13 +79,13 @@ class PlacementView:
     has_min_propensity: bool
 
     def live(self, now_ms: int) -> BoolArray:
-        """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
+        """Return the offers that are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
         live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
         return live
 
     @property
     def dynamic(self) -> bool:
-        """Whether ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
+        """True if ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
         return bool(self.values or self.weights)
 
 
@@ -161,7 +161,7 @@ def _expressions(
     treatments: Iterable[Iterable[PreparedTreatment]],
     when: Expression | None,
 ) -> list[Expression]:
-    """All that is evaluated for a request."""
+    """Return all expressions that are evaluated for a request."""
     own = [e for _, e, _ in conditions.own]
     in_scripts = [e for row in treatments for prepared in row for e in prepared.conditions]
     found = [*conditions.shared, *own, *(e for _, e in values), *(e for e, _ in weights), *in_scripts]
@@ -169,7 +169,8 @@ def _expressions(
 
 
 def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
-    """The offers that may appear in a placement, in the order of its tie-break."""
+    """Return the offers that may appear in a placement, in the order of its tie-break."""
+    # Scheduled ones are in the view beforehand: their start needs no new catalogue, only the clock.
     live = (o for o in offers if o.status in ("live", "scheduled"))
     here = (o for o in live if any(t.channel == placement.channel for t in o.treatments))
     return sorted(here, key=_ORDERS[placement.tie_break])
@@ -235,6 +236,7 @@ def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
     for row, offer in enumerate(offers):
         for rule in offer.rules:
             expression = checker.check(rule.when)
+            # What is about the offer differs by row; all else is evaluated once for all offers that require it.
             if "offer" in expression.roots:
                 own.append((row, expression, rule.tier))
             else:
@@ -253,6 +255,7 @@ def _exclusive_rows(offers: list[Offer]) -> Mapping[int, BoolArray]:
     mutually_exclusive: dict[int, BoolArray] = {}
     for row, offer in enumerate(offers):
         for other in {rows[offer_id] for offer_id in offer.not_with if offer_id in rows}:
+            # Naming one side is enough: each keeps the other out, whichever comes first.
             for one, two in ((row, other), (other, row)):
                 mutually_exclusive.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
     return MappingProxyType(mutually_exclusive)

@@ -1,4 +1,4 @@
-"""The catalogue in Postgres: a list of changes, the newest of each thing in force."""
+"""The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
 _BUILDING = Lock()
 ANY_VERSION = -1
-"""Expected of something that must exist, at whatever version."""
+"""The expected version of something that must exist, at whatever version."""
 
 _INSERT = text(
     "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
@@ -46,7 +46,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """One entry of the audit trail: what was made of a thing, by whom, when and why."""
+    """One entry of the audit trail: a thing before and after a change, its author, time and reason."""
 
     version: int
     kind: str
@@ -74,17 +74,17 @@ class CatalogueStore:
         self._engine = engine
 
     async def version(self) -> int:
-        """The newest version; 0 if nothing was ever published."""
+        """Return the newest version; 0 if nothing was ever published."""
         async with transaction(self._engine) as connection:
             return await _version(connection)
 
     async def load(self, version: int | None = None) -> Catalogue:
-        """The catalogue at ``version``, by default the newest."""
+        """Load the catalogue at ``version``, by default the newest."""
         async with transaction(self._engine) as connection:
             return await _load(connection, version)
 
     async def entries(self, version: int | None = None) -> tuple[int, list[Entry]]:
-        """The version, and what is in force at it."""
+        """Return the version, and the entries in force at it, but for kinds that are not in files."""
         async with transaction(self._engine) as connection:
             found = await _version(connection) if version is None else version
             rows, _ = await _rows(connection, found)
@@ -93,7 +93,7 @@ class CatalogueStore:
             ]
 
     async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
-        """Version and body of a thing that is in force. Raises ``NotFound``."""
+        """Return version and body of a thing that is in force. Raises ``NotFound``."""
         async with transaction(self._engine) as connection:
             current = await _current(connection, kind, name)
         if current is None:
@@ -101,7 +101,7 @@ class CatalogueStore:
         return current
 
     async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
-        """What the catalogue at ``version`` would be with ``changes``; nothing is stored.
+        """Build the catalogue that ``changes`` would make of that at ``version``; nothing is stored.
 
         New offers get numbers that nobody has. Raises ``Invalid``.
         """
@@ -128,7 +128,7 @@ class CatalogueStore:
         """Publish one thing, or delete it (without a body).
 
         ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
-        ``also`` is what has to be written with it, in its transaction: both or neither.
+        ``also`` writes more in the same transaction: both are stored, or neither.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class CatalogueStore:
     async def trail(
         self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[Trail]:
-        """The audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
+        """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
         conditions = {"version < :before": before, "kind = :kind": kind, "id = :name": name}
         given = [condition for condition, value in conditions.items() if value is not None]
         where = f"WHERE {' AND '.join(given)}" if given else ""
@@ -227,7 +227,8 @@ class CatalogueStore:
 
 @asynccontextmanager
 async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of the only writer, so that versions become visible in their order."""
+    """Open a transaction of the only writer."""
+    # One at a time: readers poll for versions above the last, so a lower one must never become visible later.
     async with transaction(engine) as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CATALOGUE_LOCK})
         yield connection
@@ -236,13 +237,14 @@ async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def _append(
     connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
 ) -> Catalogue:
-    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their way of life."""
+    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their life cycle."""
     for kind, _, _ in changes:
         _check_kind(kind)
     if checked:
         await check_life(connection, changes)
     await check_deployments(connection, changes)
     changes = [*await deployments_gone(connection, changes), *changes]
+    # Offers keep their number for ever, also over deletion: the log and the arms know them by it.
     offers = [{"id": name} for kind, name, _ in changes if kind == "offer"]
     if offers:
         await connection.execute(
@@ -262,6 +264,7 @@ async def _append(
     ]
     if rows:
         await connection.execute(_INSERT, rows)
+    # Loaded from what was just written: if the result is not right, the transaction takes all of it back.
     catalogue = await _load(connection, None)
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
@@ -271,7 +274,7 @@ async def _append(
 
 
 async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogue: Catalogue) -> None:
-    """Make the texts of changed treatments findable. Raises ``NotFound`` for those without an offer."""
+    """Index the texts of changed treatments for search. Raises ``NotFound`` for those without an offer."""
     treatments = [(*name.partition("/")[::2], body) for kind, name, body in changes if kind == "treatment"]
     for offer_id, _, body in treatments:
         if body is not None and offer_id not in catalogue.offers:
@@ -301,7 +304,7 @@ def _check_kind(kind: str) -> None:
 
 
 async def _current(connection: AsyncConnection, kind: str, name: str) -> tuple[int, Mapping[str, Any]] | None:
-    """Version and body of a thing that is in force."""
+    """Return version and body of a thing that is in force."""
     query = text(
         "SELECT version, body FROM catalog_entries WHERE kind = :kind AND id = :id ORDER BY version DESC LIMIT 1"
     ).columns(body=JSONB)
@@ -341,7 +344,7 @@ async def _built(
     numbers: Mapping[str, int],
     versions: Mapping[tuple[str, str], int] | None = None,
 ) -> Catalogue:
-    """See ``build_catalogue``; in a thread, because requests are answered meanwhile. One at a time."""
+    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile. One at a time."""
 
     def build() -> Catalogue:
         with _BUILDING:

@@ -12,7 +12,7 @@ from decisioning.policies.store import ALWAYS, lock_policies
 
 
 async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
-    """Hold the deployments among ``changes`` to what there is; it stays so until the transaction ends.
+    """Check that the policies of the deployments among ``changes`` exist, and keep them until the transaction ends.
 
     Raises
     ------
@@ -27,6 +27,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
             wanted |= DEPLOYMENT.load(name, body).policies
     if not wanted - ALWAYS:
         return
+    # Locked before they are read, so that none of them can be retired in between.
     await lock_policies(connection)
     rows = await connection.execute(text("SELECT name, version, state FROM policies"))
     states = {f"{row.name}@{row.version}": row.state for row in rows}
@@ -38,7 +39,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
 
 
 async def deployments_gone(connection: AsyncConnection, changes: Sequence[Entry]) -> list[Entry]:
-    """The entries that delete the deployments of placements that ``changes`` delete."""
+    """Return the entries that delete the deployments of placements that ``changes`` delete."""
     gone = [name for kind, name, body in changes if kind == "placement" and body is None]
     if not gone:
         return []

@@ -1,4 +1,4 @@
-"""Search over what agents say: scripts, answers to objections, titles and messages, by Postgres full-text search.
+"""Search over the texts of agents: scripts, answers to objections, titles and messages, by Postgres full-text search.
 
 ``script_texts`` holds the texts of all treatments as they were saved last, and is rewritten with them; it can be
 thrown away and made again from the catalogue. Texts in English and Spanish are stemmed, all others taken by the word.
@@ -17,7 +17,7 @@ from decisioning.treatments.treatment import searchable_text
 from storage.postgres import transaction
 
 MAX_QUERY_CHARS = 500
-"""What is longer is cut; a single word that Postgres still takes is four times as long."""
+"""Longer queries are cut; a single word that Postgres still takes is four times as long."""
 
 _CONFIGS = {"en": "english", "es": "spanish"}
 # Marks around what was found: from the private use area, and taken out of texts beforehand.
@@ -60,7 +60,7 @@ _OPTIONS = f"StartSel={_OPEN},StopSel={_CLOSE},MinWords=8,MaxWords=30,MaxFragmen
 class ScriptMatch:
     """A text that matches. ``part``: ``title``, ``message``, ``step`` or ``objection``; ``answer``: to an objection.
 
-    ``part_id`` is the step's id or the objection's number from 0. ``every_word``: whether all words were found, not
+    ``part_id`` is the step's id or the objection's number from 0. ``every_word``: true if all words were found, not
     only some. ``rank`` is higher for better matches. ``snippet`` is HTML: what was found stands in ``<mark>``.
     """
 
@@ -80,7 +80,7 @@ class ScriptMatch:
 async def index_treatment(
     connection: AsyncConnection, offer_id: str, treatment_id: str, body: Mapping[str, Any] | None
 ) -> None:
-    """Make a treatment, as it is stored, findable in this form only; not at all without a body."""
+    """Replace the texts of a treatment in the index by those of ``body``; without a body, remove them."""
     await connection.execute(
         text("DELETE FROM script_texts WHERE offer_id = :offer_id AND treatment_id = :treatment_id"),
         {"offer_id": offer_id, "treatment_id": treatment_id},
@@ -112,7 +112,7 @@ async def search_scripts(
     language: str | None = None,
     limit: int = 10,
 ) -> list[ScriptMatch]:
-    """What matches ``words``, the best first: texts with all of the words before texts with some of them.
+    """Search for ``words``, the best matches first: texts with all of the words before texts with some of them.
 
     Anything may be typed: ``"exact words"``, ``-without``, ``one or other``, and whatever else is ignored. Only
     ``offers`` are looked at, in one ``channel`` and ``language`` (of any region) if these are given.
@@ -139,7 +139,7 @@ async def search_scripts(
 
 
 def clean_query(words: str) -> str:
-    """What was typed, without what Postgres cannot take; empty if nothing is left of it."""
+    """Remove from a query what Postgres cannot take, and cut it; may leave nothing."""
     return words.encode("utf-8", "replace").decode().translate(_NO_MARKS).strip()[:MAX_QUERY_CHARS]
 
 
@@ -154,15 +154,15 @@ def _rows(offer_id: str, treatment_id: str, body: Mapping[str, Any]) -> list[dic
         "config": _CONFIGS.get(_base(language), "simple"),
     }
 
-    def said(source: str) -> str:
+    def indexed(source: str) -> str:
         return searchable_text(source, fallbacks).translate(_NO_MARKS)
 
     def row(part: str, part_id: str, source: str, answer: str | None = None) -> dict[str, Any]:
         return shared | {
             "part": part,
             "part_id": part_id,
-            "text": said(source),
-            "answer": None if answer is None else said(answer),
+            "text": indexed(source),
+            "answer": None if answer is None else indexed(answer),
         }
 
     script = body.get("script") or {}

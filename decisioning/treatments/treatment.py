@@ -79,16 +79,16 @@ def _check_script(treatment: Treatment, prefix: str) -> None:
     _check_unique(f"{prefix}script.objections", "objection", (o.objection for o in objections))
 
 
-def _check_unique(field: str, what: str, values: Iterable[str]) -> None:
+def _check_unique(field: str, id_field: str, values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise Invalid(field, f"the {what} {value!r} is there twice")
+            raise Invalid(field, f"the {id_field} {value!r} is there twice")
         seen.add(value)
 
 
 def _texts(treatment: Treatment) -> Iterator[tuple[str, str]]:
-    """All texts of a treatment with the names of their fields."""
+    """Yield all texts of a treatment with the names of their fields."""
     yield "title", treatment.title
     yield "message", treatment.message
     if treatment.script is not None:
@@ -106,6 +106,7 @@ def _check_use(
         near = _near(use.path, known)
         suggestion = near and f"did you mean {near}?"
         raise RuleError(f"there is no variable {use.path!r}", use.line, use.column, suggestion)
+    # Of an offer the value is known when it is saved; of a customer or a context it may be missing at any time.
     certain = use.path.startswith("offer.") and (
         offer is None or plain_value(offer.get(use.path)) is not None
     )

@@ -1,4 +1,4 @@
-"""Changing the catalogue over HTTP: who, why, and on top of which version."""
+"""Changing the catalogue over HTTP: author, reason, and the version that the editor has seen."""
 
 import re
 from collections.abc import Mapping
@@ -28,8 +28,9 @@ class Edit:
     expected: int | None
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
-        """Publish; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
+        """Publish a thing; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(kind, name, body, self.author, self.reason, self.expected)
+        # Adopted at once, so that whoever sends the next request here finds the change.
         await self.state.adopt(published.catalogue)
         self.response.status_code = 201 if published.new else 200
         self.response.headers["ETag"] = f'"{published.version}"'
@@ -43,7 +44,7 @@ class Edit:
 
 
 def editing(*roles: Role) -> Any:
-    """The dependency of routes by which keys of ``roles`` change the catalogue."""
+    """Make the dependency of routes by which keys of ``roles`` change the catalogue."""
 
     async def edit(
         state: State,

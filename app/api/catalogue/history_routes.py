@@ -1,4 +1,4 @@
-"""The life of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
+"""The history of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
 
 import asyncio
 from datetime import datetime
