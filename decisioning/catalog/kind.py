@@ -1,6 +1,6 @@
 """The descriptor of one kind of catalogue entries. Building, checking, files, diffs and routes are loops over these."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
@@ -71,7 +71,8 @@ class Kind(Generic[T]):
     @property
     def names(self) -> list[str]:
         """The names of the fields of a stored body."""
-        return [f.name for f in fields(self.cls) if self._is_stored(f)]  # type: ignore[arg-type] # a dataclass
+        left_out = {self.id_field, *self.derived}
+        return [f.name for f in fields(self.cls) if f.name not in left_out]  # type: ignore[arg-type] # a dataclass
 
     def own_id(self, name: str) -> str:
         """Return the id without that of the parent."""
@@ -95,11 +96,7 @@ class Kind(Generic[T]):
         pydantic.ValidationError
             If it is not of this shape.
         """
-        thing = self.load(name, body)
-        return _non_defaults(thing, lambda f: self._is_stored(f))
-
-    def _is_stored(self, f: "Field[Any]") -> bool:
-        return f.name != self.id_field and f.name not in self.derived
+        return _non_defaults(self.load(name, body), {self.id_field, *self.derived})
 
 
 def _forbid_unknown_fields(cls: Any) -> None:
@@ -116,8 +113,8 @@ def _forbid_unknown_fields(cls: Any) -> None:
             _forbid_unknown_fields(hint)
 
 
-def _non_defaults(thing: Any, wanted: Callable[["Field[Any]"], bool] = lambda f: True) -> dict[str, Any]:
-    kept = [f for f in fields(thing) if wanted(f) and not _is_default(thing, f)]
+def _non_defaults(thing: Any, left_out: Collection[str] = ()) -> dict[str, Any]:
+    kept = [f for f in fields(thing) if f.name not in left_out and not _is_default(thing, f)]
     return {f.name: _plain(getattr(thing, f.name)) for f in kept}
 
 

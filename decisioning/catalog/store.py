@@ -1,22 +1,27 @@
 """The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic_core import from_json, to_json
-from sqlalchemy import Row, text
+from pydantic_core import to_json
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.catalog.catalogue import Catalogue, build_catalogue
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store_deployments import check_deployments, deployments_gone
+from decisioning.catalog.store_entries import (
+    build_in_thread,
+    load_catalogue,
+    read_entries,
+    read_entry,
+    read_version,
+)
 from decisioning.catalog.store_lifecycle import check_life, check_never_published, treatments_gone
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.treatments.store_search import index_treatment, rebuild_search
@@ -25,7 +30,6 @@ from storage.postgres import transaction
 
 MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
-_BUILDING = Lock()
 ANY_VERSION = -1
 """The expected version of something that must exist, at whatever version."""
 
@@ -58,15 +62,6 @@ class Trail:
     changed_at: datetime
 
 
-class _Stored(NamedTuple):
-    """The newest entry of a thing; deleted without a body."""
-
-    kind: str
-    id: str
-    version: int
-    body: Mapping[str, Any] | None
-
-
 class CatalogueStore:
     """Reads catalogues, and appends changes to them. All methods raise ``PostgresUnavailable``."""
 
@@ -76,18 +71,18 @@ class CatalogueStore:
     async def version(self) -> int:
         """Return the newest version; 0 if nothing was ever published."""
         async with transaction(self._engine) as connection:
-            return await _version(connection)
+            return await read_version(connection)
 
     async def load(self, version: int | None = None) -> Catalogue:
         """Load the catalogue at ``version``, by default the newest."""
         async with transaction(self._engine) as connection:
-            return await _load(connection, version)
+            return await load_catalogue(connection, version)
 
     async def entries(self, version: int | None = None) -> tuple[int, list[Entry]]:
         """Return the version, and the entries in force at it, but for kinds that are not in files."""
         async with transaction(self._engine) as connection:
-            found = await _version(connection) if version is None else version
-            rows, _ = await _rows(connection, found)
+            found = await read_version(connection) if version is None else version
+            rows, _ = await read_entries(connection, found)
             return found, [
                 (r.kind, r.id, r.body) for r in rows if r.body is not None and _is_in_files(r.kind)
             ]
@@ -95,7 +90,7 @@ class CatalogueStore:
     async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
         """Return version and body of a thing that is in force. Raises ``NotFound``."""
         async with transaction(self._engine) as connection:
-            current = await _current(connection, kind, name)
+            current = await read_entry(connection, kind, name)
         if current is None:
             raise NotFound(kind, name)
         return current
@@ -106,14 +101,16 @@ class CatalogueStore:
         New offers get numbers that nobody has. Raises ``Invalid``.
         """
         async with transaction(self._engine) as connection:
-            rows, numbers = await _rows(connection, version)
+            rows, numbers = await read_entries(connection, version)
         merged: dict[tuple[str, str], Mapping[str, Any] | None] = {(r.kind, r.id): r.body for r in rows}
         for kind, name, body in changes:
             _check_kind(kind)
             merged[kind, name] = body
             if kind == "offer" and name not in numbers:
                 numbers[name] = 1 + max(numbers.values(), default=0)
-        return await _built(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
+        return await build_in_thread(
+            version, [(kind, name, body) for (kind, name), body in merged.items()], numbers
+        )
 
     async def put(
         self,
@@ -142,7 +139,7 @@ class CatalogueStore:
             If an offer is to be deleted that was more than a draft at any time: the log refers to it.
         """
         async with _writing(self._engine) as connection:
-            current = await _current(connection, kind, name)
+            current = await read_entry(connection, kind, name)
             in_force = 0 if current is None else current[0]
             if expected == ANY_VERSION and current is None:
                 raise PreconditionFailed(f"{kind} {name!r} does not exist")
@@ -172,7 +169,7 @@ class CatalogueStore:
             If the catalogue is not at ``expected_version`` any more.
         """
         async with _writing(self._engine) as connection:
-            version = await _version(connection)
+            version = await read_version(connection)
             if expected_version is not None and expected_version != version:
                 raise PreconditionFailed(_moved("the catalogue", version, expected_version))
             return await _append(connection, changes, author, reason)
@@ -183,11 +180,11 @@ class CatalogueStore:
         Raises ``Invalid`` if there was no such version.
         """
         async with _writing(self._engine) as connection:
-            newest = await _version(connection)
+            newest = await read_version(connection)
             if not 0 <= version <= newest:
                 raise Invalid("version", f"there are versions 0 to {newest}")
-            then = {(r.kind, r.id): r.body for r in (await _rows(connection, version))[0]}
-            now = {(r.kind, r.id): r.body for r in (await _rows(connection, newest))[0]}
+            then = {(r.kind, r.id): r.body for r in (await read_entries(connection, version))[0]}
+            now = {(r.kind, r.id): r.body for r in (await read_entries(connection, newest))[0]}
             changes = [
                 (kind, name, then.get((kind, name)))
                 for kind, name in sorted(now)
@@ -198,7 +195,7 @@ class CatalogueStore:
     async def rebuild_search(self) -> int:
         """Make the index of scripts again from the newest catalogue; returns the number of texts in it."""
         async with _writing(self._engine) as connection:
-            catalogue = await _load(connection, None)
+            catalogue = await load_catalogue(connection, None)
             return await rebuild_search(connection, catalogue.offers.values())
 
     async def trail(
@@ -250,7 +247,7 @@ async def _append(
         await connection.execute(
             text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), offers
         )
-    first = 1 + await _version(connection)
+    first = 1 + await read_version(connection)
     rows = [
         {
             "version": first + i,
@@ -265,7 +262,7 @@ async def _append(
     if rows:
         await connection.execute(_INSERT, rows)
     # Loaded from what was just written: if the result is not right, the transaction takes all of it back.
-    catalogue = await _load(connection, None)
+    catalogue = await load_catalogue(connection, None)
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
             catalogue.view(name)
@@ -301,53 +298,3 @@ def _is_in_files(kind: str) -> bool:
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise Invalid("kind", f"{kind!r} is not a kind; there are {', '.join(sorted(KINDS))}")
-
-
-async def _current(connection: AsyncConnection, kind: str, name: str) -> tuple[int, Mapping[str, Any]] | None:
-    """Return version and body of a thing that is in force."""
-    query = text(
-        "SELECT version, body FROM catalog_entries WHERE kind = :kind AND id = :id ORDER BY version DESC LIMIT 1"
-    ).columns(body=JSONB)
-    row = (await connection.execute(query, {"kind": kind, "id": name})).first()
-    return None if row is None or row.body is None else (row.version, row.body)
-
-
-async def _version(connection: AsyncConnection) -> int:
-    return int(await connection.scalar(text("SELECT coalesce(max(version), 0) FROM catalog_entries")) or 0)
-
-
-async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
-    if version is None:
-        version = await _version(connection)
-    rows, numbers = await _rows(connection, version)
-    versions = {(r.kind, r.id): r.version for r in rows if r.body is not None}
-    return await _built(version, [(r.kind, r.id, r.body) for r in rows], numbers, versions)
-
-
-async def _rows(connection: AsyncConnection, version: int) -> tuple[list[_Stored], dict[str, int]]:
-    query = text(
-        "SELECT DISTINCT ON (kind, id) kind, id, version, body::text AS body FROM catalog_entries"
-        " WHERE version <= :version ORDER BY kind, id, version DESC"
-    )
-    rows = (await connection.execute(query, {"version": version})).all()
-    numbers = await connection.execute(text("SELECT offer_id, offer_no FROM offers"))
-    return await asyncio.to_thread(_read, rows), {r.offer_id: r.offer_no for r in numbers}
-
-
-def _read(rows: Sequence[Row[Any]]) -> list[_Stored]:
-    return [_Stored(r.kind, r.id, r.version, None if r.body is None else from_json(r.body)) for r in rows]
-
-
-async def _built(
-    version: int,
-    entries: Sequence[Entry],
-    numbers: Mapping[str, int],
-    versions: Mapping[tuple[str, str], int] | None = None,
-) -> Catalogue:
-    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile. One at a time."""
-
-    def build() -> Catalogue:
-        with _BUILDING:
-            return build_catalogue(version, entries, numbers, versions)
-
-    return await asyncio.to_thread(build)
