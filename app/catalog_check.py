@@ -22,6 +22,7 @@ def check_entry(kind: str, name: str, body: Mapping[str, Any]) -> None:
     """Raise ``ValidationError`` for an id or a body that the API would not take."""
     schema = SIMPLE_KINDS.get(kind) or _OTHER_KINDS[kind]
     schema.ids.validate_python(KINDS[kind].own_id(name))
+    # Entries hold milliseconds where the API takes times; bounds that are not set are left out there.
     values = dict(body)
     for stored, sent, none in (("starts_ms", "starts_at", 0), ("ends_ms", "ends_at", FOREVER_MS)):
         at_ms = values.pop(stored, none)

@@ -24,6 +24,7 @@ class ExpressionUse(NamedTuple):
     may_use_offer: bool = True
 
 
+# Compared by identity: there is one descriptor of each kind, and what it holds cannot be hashed.
 @dataclass(frozen=True, eq=False)
 class Kind(Generic[T]):
     """One kind of catalogue entries.
@@ -80,6 +81,7 @@ class Kind(Generic[T]):
 
     def load(self, name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None) -> T:
         """Make a thing of its stored body. Raises ``pydantic.ValidationError`` if it is not of this shape."""
+        # What comes from the catalogue wins over what a body may claim.
         values = {**body, **self.derived, **(derived or {}), self.id_field: self.own_id(name)}
         return self.adapter.validate_python(values)
 

@@ -7,12 +7,11 @@ Classes that only the catalogue speaks of stand here beside their descriptors, t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import Strict
 
 from decisioning.catalog.kind import ExpressionUse, Kind, Sections
-from decisioning.contact.quiet_hours import prepare_quiet_hours
+from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
@@ -69,6 +68,7 @@ class GoalLever:
     """Percent more (or less) in ``L`` for all offers of a goal."""
 
     goal: Goal
+    # Strict, or true and "5" would be taken for numbers.
     lever: Annotated[float, Strict()]
 
 
@@ -100,6 +100,7 @@ def _check_offer(offer: Offer, things: Sections) -> None:
 def _check_placement(placement: Placement, things: Sections) -> None:
     for offer_id in placement.default_offers:
         _require("default_offers", OFFER, offer_id, things)
+    # The two are changed apart from each other, and either may give away too many customers.
     deployment = things[DEPLOYMENT.section].get(placement.placement_id)
     if deployment is not None:
         check_shares(placement, deployment, "control_share")
@@ -117,10 +118,8 @@ def _check_quiet_hours(hours: QuietHours, things: Sections) -> None:
 
 def _check_capacity(capacity: Capacity, things: Sections) -> None:
     _check_scope(capacity, things)
-    try:
-        ZoneInfo(capacity.time_zone)
-    except (KeyError, ValueError, OSError):
-        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}") from None
+    if zone_of(capacity.time_zone) is None:
+        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
 
 
 def _expressions_of_offer(offer: Offer) -> Iterator[ExpressionUse]:

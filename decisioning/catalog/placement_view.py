@@ -48,8 +48,8 @@ class PlacementView:
     computed. ``weights``: context weights with the percent that they give each row. ``overrides``: from, to, rows.
     ``mutually_exclusive``: for each row, the rows that must not appear beside it. ``groups``: the group of each row,
     as a number. ``treatments``: for each row its treatments for the channel, by id. ``base_weights``: the weights
-    without context weights and computed values. ``has_slot_rules``: true if anything but the policy
-    decides who runs for a slot. ``has_min_propensity``: true if there is any minimum propensity.
+    without context weights and computed values. ``has_slot_rules``: true if anything but the policy decides
+    who runs for a slot. ``has_min_propensity``: true if there is any minimum propensity.
     """
 
     placement: Placement
@@ -105,14 +105,14 @@ def build_view(
     ``contact`` makes the contact policy of the offers in the order of the rows.
     """
     channel = placement.channel
-    here = _in_channel(placement, offers)
+    here = _offers_in_channel(placement, offers)
     starts = np.array([o.starts_ms for o in here], dtype=np.int64)
     ends = np.array([o.ends_ms for o in here], dtype=np.int64)
     names = sorted({o.group for o in here})
-    conditions = _conditions(here, checker)
+    conditions = _collect_conditions(here, checker)
     when = None if placement.when is None else checker.check(placement.when)
-    values = _values(here, checker)
-    percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
+    values = _value_expressions(here, checker)
+    percents = tuple((checker.check(w.when), _percent_by_row(w, here, groups)) for w in weights)
     treatments = tuple(
         tuple(prepare_treatment(t, checker) for t in o.treatments if t.channel == channel) for o in here
     )
@@ -121,17 +121,18 @@ def build_view(
     mutually_exclusive = _exclusive_rows(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
     value = np.array([o.value for o in here], dtype=np.float64)
-    lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
+    lever = np.array([_lever_factor(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
         placement=placement,
         offers=tuple(here),
+        # As they are logged: four bytes a candidate.
         numbers=np.array([o.number for o in here], dtype=np.uint32),
         value=value,
         lever=lever,
         starts_ms=starts,
         ends_ms=ends,
         always=(starts == 0) & (ends == FOREVER_MS),
-        consents=_consents(here),
+        consents=_collect_consents(here),
         conditions=conditions,
         when=when,
         values=values,
@@ -144,7 +145,8 @@ def build_view(
         mutually_exclusive=mutually_exclusive,
         contact=contact(here),
         treatments=treatments,
-        plan=rules.plan(_expressions(conditions, values, percents, treatments, when), all_segments=True),
+        # All segments, whether rules name them or not: decisions log those that the customer is in.
+        plan=rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True),
         base_weights=switched_off(placement, np.ones(len(here)), value, lever),
         has_slot_rules=bool(mandatory.any())
         or bool(mutually_exclusive)
@@ -154,7 +156,7 @@ def build_view(
     )
 
 
-def _expressions(
+def _all_expressions(
     conditions: Conditions,
     values: Iterable[tuple[int, Expression]],
     weights: Iterable[tuple[Expression, FloatArray]],
@@ -168,7 +170,7 @@ def _expressions(
     return found if when is None else [*found, when]
 
 
-def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
+def _offers_in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
     """Return the offers that may appear in a placement, in the order of its tie-break."""
     # Scheduled ones are in the view beforehand: their start needs no new catalogue, only the clock.
     live = (o for o in offers if o.status in ("live", "scheduled"))
@@ -176,7 +178,7 @@ def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
     return sorted(here, key=_ORDERS[placement.tie_break])
 
 
-def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
+def _value_expressions(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
     return tuple(
         (row, checker.check(o.value_expression, "number"))
         for row, o in enumerate(offers)
@@ -184,8 +186,8 @@ def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expressio
     )
 
 
-def _percents(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
-    return np.array([weight.percent * _weighs(weight, offer, groups) for offer in offers], dtype=np.float64)
+def _percent_by_row(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
+    return np.array([weight.percent * _concerns(weight, offer, groups) for offer in offers], dtype=np.float64)
 
 
 _ORDERS = {
@@ -199,11 +201,11 @@ def _override_rows(override: Override, offers: list[Offer]) -> BoolArray:
     return np.array([o.offer_id == override.offer or o.group == override.group for o in offers], dtype=bool)
 
 
-def _lever(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
+def _lever_factor(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
     return percent(offer.lever, group.lever, levers.get(group.goal, 0.0))
 
 
-def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
+def _concerns(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
     return (
         weight.offer in (None, offer.offer_id)
         and weight.group in (None, offer.group)
@@ -211,7 +213,7 @@ def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) ->
     )
 
 
-def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
+def _collect_consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     found: set[tuple[str, bool]] = set()
     for offer in offers:
         if offer.requires_consent is not None:
@@ -229,7 +231,7 @@ def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     )
 
 
-def _conditions(offers: list[Offer], checker: Checker) -> Conditions:
+def _collect_conditions(offers: list[Offer], checker: Checker) -> Conditions:
     shared: dict[str, Expression] = {}
     rows: list[tuple[str, int, Tier]] = []
     own: list[tuple[int, Expression, Tier]] = []

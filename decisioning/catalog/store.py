@@ -190,6 +190,7 @@ class CatalogueStore:
                 for kind, name in sorted(now)
                 if now[kind, name] != then.get((kind, name)) and _is_in_files(kind)
             ]
+            # Going back is the way to bring back what was ended, so the life cycle does not bind it.
             return await _append(connection, changes, author, reason, checked=False)
 
     async def rebuild_search(self) -> int:

@@ -133,6 +133,7 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
 
 
 def _invalid(error: ValidationError, path: tuple[Any, ...], lines: Lines) -> DocumentError:
+    # A misspelt name makes the right one missing as well; the misspelt one tells more.
     first = min(error.errors(), key=lambda e: e["type"] not in _UNKNOWN)
     full = (*path, *first["loc"])
     line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)

@@ -50,6 +50,7 @@ def parse_history(reply: Sequence[bytes]) -> list[Contact]:
     """
     found = []
     for name, score in zip(reply[::2], reply[1::2], strict=True):
+        # At most five splits: ids of decisions, which come last, may hold colons themselves.
         number, *parts = name.decode().split(":", 5)
         if len(parts) == 5:
             group, goal, kind, channel, _ = parts

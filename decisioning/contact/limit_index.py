@@ -72,6 +72,7 @@ class LimitIndex:
             if members is not None and key[0] in self._common:
                 for check in self._common[key[0]]:
                     if check.blocked_until(contacts, now_ms) is not None:
+                        # The other checks of this key would block the same rows.
                         mask[members] = False
                         break
             for check, rows in self._special.get(key, ()):

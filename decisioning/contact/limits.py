@@ -33,8 +33,10 @@ def blocked_until(
     times = sorted(times_ms)
     if len(times) < max:
         return None
+    # One more is possible when the first of the last ``max`` contacts has left the window.
     until = times[-max] + window_ms
     if suppress_ms:
+        # Backwards: the first full window that is found is the latest, and suppresses the longest.
         for last in range(len(times) - 1, max - 2, -1):
             if times[last] - times[last - max + 1] < window_ms:
                 until = times[last] + suppress_ms if times[last] + suppress_ms > until else until

@@ -120,6 +120,7 @@ class PlacementLimits:
         withheld, unless the placement says otherwise.
         """
         mask = np.ones(len(self._offers), dtype=bool)
+        # Fails closed: while the lists cannot be read, only what needs no permission is left.
         if customer.suppressions is None:
             mask &= self._allowed_unread
         elif customer.suppressions and customer.suppressed(now_ms):

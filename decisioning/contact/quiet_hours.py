@@ -69,6 +69,7 @@ def zone_of(name: str) -> ZoneInfo | None:
         return None
 
 
+# Callers give whole minutes, so that explanations of the same minute share one answer.
 @lru_cache(maxsize=256)
 def ends_ms(quiet: PreparedQuietHours, zone: ZoneInfo, minute_ms: int) -> int | None:
     """Return the first instant after a quiet minute (both Unix ms) that is not quiet; ``None`` if none ever is."""

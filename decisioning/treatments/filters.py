@@ -106,6 +106,7 @@ def takes_arguments(name: str, constants: list[Any]) -> bool:
 
 
 def _digits(value: Any) -> bool:
+    # Not isinstance: true and false are integers in Python.
     return type(value) is int and 0 <= value <= 10
 
 

@@ -122,6 +122,7 @@ async def search_scripts(
     PostgresUnavailable
         If Postgres does not answer.
     """
+    # Texts are indexed in the configuration of their language, so words are read in each that may match.
     base = None if language is None else _base(language)
     configs = sorted({*_CONFIGS.values(), "simple"}) if base is None else [_CONFIGS.get(base, "simple")]
     parameters = {

@@ -61,12 +61,12 @@ def editing(*roles: Role) -> Any:
             str | None, Header(max_length=500, description="why; kept in the audit trail")
         ] = None,
     ) -> Edit:
-        return Edit(state, response, key.name, x_reason or "", _expected(if_match, if_none_match))
+        return Edit(state, response, key.name, x_reason or "", _expected_version(if_match, if_none_match))
 
     return Depends(edit)
 
 
-def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
+def _expected_version(if_match: str | None, if_none_match: str | None) -> int | None:
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
@@ -86,7 +86,7 @@ Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
 
-def tag(state: ApiState, response: Response, kind: str, name: str) -> None:
+def set_etag(state: ApiState, response: Response, kind: str, name: str) -> None:
     """Send the ETag of a thing that is read."""
     version = state.current_catalogue().versions.get((kind, name))
     if version is not None:

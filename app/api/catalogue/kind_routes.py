@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, tag
+from app.api.catalogue.editing import Editing, set_etag
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
 from app.api.deps import Anyone, State, created, problems
 from app.api.schemas import Body, shown_times
@@ -44,7 +44,7 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         found = state.current_catalogue().things(kind)
         if thing_id not in found:
             raise NotFound(what, thing_id)
-        tag(state, response, kind.name, thing_id)
+        set_etag(state, response, kind.name, thing_id)
         return _answer(thing_id, found[thing_id])
 
     async def delete(thing_id: Any, edit: Editing) -> KindPublished:
