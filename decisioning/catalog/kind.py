@@ -32,7 +32,7 @@ class Kind(Generic[T]):
     Parameters
     ----------
     name
-        As it is stored, and as ids of operations and messages name it.
+        The name in stored entries, ids of operations and messages.
     section
         The key in files, the attribute of ``Catalogue`` and the path of routes.
     id_field
@@ -44,11 +44,11 @@ class Kind(Generic[T]):
     derived
         Fields of ``cls`` that are not in stored bodies either, with what stands for them where there is no catalogue.
     in_files
-        False for kinds with a life of their own: files leave them alone, and so do rollbacks.
+        False for kinds that are managed apart from the catalogue: files leave them alone, and so do rollbacks.
     problem
-        The one message about all that may be wrong in the shape of a thing; ``None``: the first error is told.
+        The one message about all that may be wrong in the shape of a thing; ``None``: the first error is reported.
     check
-        Raises ``Invalid`` if a thing, given all sections, is not right by itself or refers to what is not there.
+        Raises ``Invalid`` if a thing is not right by itself, or refers to what is not in the sections.
     expressions
         Yields the expressions of a thing; they are checked against the vocabulary.
     """
@@ -70,7 +70,7 @@ class Kind(Generic[T]):
         object.__setattr__(self, "adapter", TypeAdapter(self.cls))
 
     @property
-    def names(self) -> list[str]:
+    def body_fields(self) -> list[str]:
         """The names of the fields of a stored body."""
         left_out = {self.id_field, *self.derived}
         return [f.name for f in fields(self.cls) if f.name not in left_out]  # type: ignore[arg-type] # a dataclass
@@ -88,7 +88,7 @@ class Kind(Generic[T]):
     def dump(self, thing: T) -> dict[str, Any]:
         """Return the body of a thing, with everything that has its default."""
         body: dict[str, Any] = self.adapter.dump_python(thing)
-        return {name: body[name] for name in self.names}
+        return {name: body[name] for name in self.body_fields}
 
     def normalise(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a body with everything that is not its default, as plain JSON: two that mean the same are equal.

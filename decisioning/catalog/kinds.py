@@ -1,7 +1,8 @@
 """The kinds of catalogue entries, one descriptor each.
 
-Classes that only the catalogue speaks of stand here beside their descriptors, those of other rooms in
-``decisioning.model``. A new kind is a class and a descriptor here, and a body in ``app.api.catalogue.kind_schemas``.
+Classes that only the catalogue uses are defined here beside their descriptors; those that other rooms use as well, in
+``decisioning.model``. To add a simple kind, add its class and descriptor here, and its body in
+``app.api.catalogue.kind_schemas``: building, checks, files, differences and routes follow.
 """
 
 from collections.abc import Iterator

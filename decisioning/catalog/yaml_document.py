@@ -100,7 +100,7 @@ def _read(
         inner.append((child, body.pop(child.section, {})))
         if not isinstance(inner[-1][1], dict):
             raise DocumentError(path_text(at), f"line {lines[at]}: must map ids to what they are")
-    known = [_TIMES.get(field, field) for field in kind.names]
+    known = [_TIMES.get(field, field) for field in kind.body_fields]
     for key in body:
         if key not in known and kind.problem is None:
             raise _unknown((*path, key), lines, known)
