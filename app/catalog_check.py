@@ -1,55 +1,31 @@
-"""Entries of the catalogue that come in a file, held to what the API takes."""
+"""Checks entries of the catalogue that come in a file against the schemas of the API."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from app.api.catalogue.kind_schemas import (
-    AttributeBody,
-    AttributePath,
-    CapacityBody,
-    ContactPolicyBody,
-    ContextWeightBody,
-    GoalBody,
-    OverrideBody,
-    QuietHoursBody,
-    SegmentBody,
-    SegmentName,
-)
+from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindSchema
 from app.api.catalogue.offer_schemas import OfferBody
 from app.api.catalogue.schemas import GroupBody, PlacementBody, TreatmentBody
-from app.api.schemas import Body, Id, from_ms
+from app.api.schemas import from_ms
+from decisioning.catalog.kinds import KINDS
 from decisioning.model.entities import FOREVER_MS
 
-_BODIES: Mapping[str, type[Body]] = {
-    "attribute": AttributeBody,
-    "segment": SegmentBody,
-    "group": GroupBody,
-    "offer": OfferBody,
-    "treatment": TreatmentBody,
-    "placement": PlacementBody,
-    "contact_policy": ContactPolicyBody,
-    "quiet_hours": QuietHoursBody,
-    "capacity": CapacityBody,
-    "override": OverrideBody,
-    "context_weight": ContextWeightBody,
-    "goal": GoalBody,
-}
-_ID: TypeAdapter[str] = TypeAdapter(Id)
-_IDS: Mapping[str, TypeAdapter[str]] = {
-    "attribute": TypeAdapter(AttributePath),
-    "segment": TypeAdapter(SegmentName),
+_OTHER_KINDS: Mapping[str, KindSchema] = {
+    "group": KindSchema(GroupBody),
+    "offer": KindSchema(OfferBody),
+    "treatment": KindSchema(TreatmentBody),
+    "placement": KindSchema(PlacementBody),
 }
 
 
 def check_entry(kind: str, name: str, body: Mapping[str, Any]) -> None:
     """Raise ``ValidationError`` for an id or a body that the API would not take."""
-    own = name.partition("/")[2] if kind == "treatment" else name
-    _IDS.get(kind, _ID).validate_python(own)
+    schema = SIMPLE_KINDS.get(kind) or _OTHER_KINDS[kind]
+    schema.ids.validate_python(KINDS[kind].own_id(name))
+    # Entries hold milliseconds where the API takes times; bounds that are not set are left out there.
     values = dict(body)
     for stored, sent, none in (("starts_ms", "starts_at", 0), ("ends_ms", "ends_at", FOREVER_MS)):
         at_ms = values.pop(stored, none)
         if at_ms != none:
             values[sent] = from_ms(at_ms).isoformat()
-    _BODIES[kind].model_validate(values)
+    schema.body.model_validate(values)

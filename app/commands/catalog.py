@@ -6,6 +6,7 @@ import typer
 
 app = typer.Typer(help="The catalogue as a file: in git, in reviews, and back.", no_args_is_help=True)
 
+# Each command imports its work when it runs, so that --help does not load the whole service.
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
 
 

@@ -1,4 +1,4 @@
-"""What `nextbest catalog` does: the catalogue to and from a file, its history, and the way back."""
+"""The work of `nextbest catalog`: the catalogue to and from a file, its history, and rollback."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ import typer
 from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read
 from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore, Trail
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
@@ -87,7 +87,7 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
 
 
 async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
-    """The version, the changes that make it what is wanted, and how they differ. Checks the result as a whole."""
+    """Return the version, the changes that lead to ``wanted``, and the differences. Checks the result as a whole."""
     version, current = await store.entries()
     changes = changes_between(current, wanted)
     await store.changed(version, changes)

@@ -3,40 +3,56 @@
 Immutable; a change builds the next one beside it, checked as a whole, and swaps it in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from decisioning.catalog.kind import Entry, ExpressionUse, Kind
+from decisioning.catalog.kinds import (
+    KINDS,
+    OFFER,
+    TREATMENT,
+    ContextWeight,
+    GoalLever,
+    Override,
+    Segment,
+    section_path,
+    top_level_kinds,
+)
 from decisioning.catalog.placement_view import PlacementView, build_view
-from decisioning.contact.limits import longest_ms
-from decisioning.contact.placement_limits import ContactBook
-from decisioning.contact.quiet_hours import quiet_of
+from decisioning.contact.limits import longest_window_ms
+from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.errors import Invalid, InvalidRule, NotFound
-from decisioning.model.deployment import Deployment, check_shares
+from decisioning.model.deployment import Deployment
 from decisioning.model.entities import (
-    GOALS,
     Capacity,
     ContactPolicy,
-    ContextWeight,
     Group,
     Offer,
-    Override,
     Placement,
     QuietHours,
-    Segment,
+    Treatment,
 )
 from decisioning.treatments.treatment import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
 from rules.evaluation import RuleSet
-from rules.expression import Checker, Expression, Kind
+from rules.expression import Checker, Expression
 from rules.vocabulary import Attribute, Vocabulary
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Catalogue:
-    """Everything that is published, at one version. Building one checks it as a whole.
+    """Everything that is published, at one version: the things of each kind in an attribute, by id.
+
+    ``sections`` of the constructor are named like the sections of ``KINDS``; those that are left out are empty.
+    ``versions``: the version of the newest entry of each thing, by kind and id. Building a catalogue checks it as a
+    whole.
 
     Raises
     ------
@@ -45,61 +61,71 @@ class Catalogue:
     """
 
     version: int
-    groups: Mapping[str, Group] = field(default_factory=dict)
-    offers: Mapping[str, Offer] = field(default_factory=dict)
-    placements: Mapping[str, Placement] = field(default_factory=dict)
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    segments: Mapping[str, Segment] = field(default_factory=dict)
-    contact_policies: Mapping[str, ContactPolicy] = field(default_factory=dict)
-    quiet_hours: Mapping[str, QuietHours] = field(default_factory=dict)
-    capacities: Mapping[str, Capacity] = field(default_factory=dict)
-    overrides: Mapping[str, Override] = field(default_factory=dict)
-    context_weights: Mapping[str, ContextWeight] = field(default_factory=dict)
-    deployments: Mapping[str, Deployment] = field(default_factory=dict)
-    goal_levers: Mapping[str, float] = field(default_factory=dict)
-    versions: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
-    views: Mapping[str, PlacementView] = field(init=False, repr=False)
-    numbers: Mapping[str, int] = field(init=False, repr=False)
-    checker: Checker = field(init=False, repr=False)
-    rules: RuleSet = field(init=False, repr=False)
+    groups: Mapping[str, Group]
+    offers: Mapping[str, Offer]
+    placements: Mapping[str, Placement]
+    attributes: Mapping[str, Attribute]
+    segments: Mapping[str, Segment]
+    contact_policies: Mapping[str, ContactPolicy]
+    quiet_hours: Mapping[str, QuietHours]
+    capacities: Mapping[str, Capacity]
+    overrides: Mapping[str, Override]
+    context_weights: Mapping[str, ContextWeight]
+    goals: Mapping[str, GoalLever]
+    deployments: Mapping[str, Deployment]
+    versions: Mapping[tuple[str, str], int] = field(repr=False)
+    views: Mapping[str, PlacementView] = field(repr=False)
+    numbers: Mapping[str, int] = field(repr=False)
+    checker: Checker = field(repr=False)
+    rules: RuleSet = field(repr=False)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        version: int,
+        *,
+        versions: Mapping[tuple[str, str], int] | None = None,
+        **sections: Mapping[str, Any],
+    ) -> None:
+        known = {kind.section: sections.pop(kind.section, {}) for kind in top_level_kinds()}
+        if sections:
+            raise TypeError(f"a catalogue has no sections {', '.join(sorted(sections))}")
+        # Past the frozen __setattr__: sections come from the registry of kinds, and the rest is made of them.
+        self.__dict__.update(known, version=version, versions={} if versions is None else versions)
+        for kind in top_level_kinds():
+            if kind.check is not None:
+                for thing in known[kind.section].values():
+                    kind.check(thing, known)
         for name, value in self._parts():
-            object.__setattr__(self, name, value)
+            self.__dict__[name] = value
 
     def _parts(self) -> Iterator[tuple[str, object]]:
-        _check_references(self)
+        """Yield what is made of the sections; each part may use those before it."""
         try:
             checker = checker_for(tuple(self.attributes.values()), tuple(sorted(self.segments)))
         except RulesError as error:
             raise Invalid("attributes", str(error)) from None
         yield "checker", checker
-        segments = {
-            name: self._checked(f"segments.{name}.when", s.when, checker) for name, s in self.segments.items()
-        }
+        self._check_expressions()
+        self._check_treatments()
         try:
+            segments = {name: checker.check(segment.when) for name, segment in self.segments.items()}
             rules = RuleSet(checker.vocabulary, segments)
         except RulesError as error:
             raise Invalid("segments", str(error)) from None
         yield "rules", rules
-        self._check_expressions(checker)
-        yield (
-            "views",
-            MappingProxyType(
-                {p.placement_id: self._view(p, checker, rules) for p in self.placements.values()}
-            ),
-        )
+        views = {p.placement_id: self._view(p) for p in self.placements.values()}
+        yield "views", MappingProxyType(views)
         yield "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()})
 
-    def _view(self, placement: Placement, checker: Checker, rules: RuleSet) -> PlacementView:
+    def _view(self, placement: Placement) -> PlacementView:
         return build_view(
             placement,
             self.offers.values(),
             self.groups,
-            self.goal_levers,
+            {name: goal.lever for name, goal in self.goals.items()},
             self.overrides.values(),
             self.context_weights.values(),
-            lambda offers: ContactBook(
+            lambda offers: PlacementLimits(
                 placement,
                 offers,
                 self.groups,
@@ -108,49 +134,42 @@ class Catalogue:
                 self.history_ms,
                 self.offers,
             ),
-            checker,
-            rules,
+            self.checker,
+            self.rules,
         )
 
-    def _check_expressions(self, checker: Checker) -> None:
-        for offer in self.offers.values():
-            for rule in offer.rules:
-                self._checked(f"offers.{offer.offer_id}.rules.{rule.name}", rule.when, checker)
-            if offer.value_expression is not None:
-                self._checked(
-                    f"offers.{offer.offer_id}.value_expression", offer.value_expression, checker, "number"
-                )
-            self._check_treatments(offer, checker)
-        for placement in self.placements.values():
-            if placement.when is not None:
-                self._checked(f"placements.{placement.placement_id}.when", placement.when, checker)
-        for weight in self.context_weights.values():
-            self._checked(f"context_weights.{weight.weight_id}.when", weight.when, checker)
-            if "offer" in checker.check(weight.when).roots:
-                raise Invalid(
-                    f"context_weights.{weight.weight_id}.when", "must not refer to the offer; name it instead"
-                )
+    def _check_expressions(self) -> None:
+        for kind in top_level_kinds():
+            if kind.expressions is not None:
+                for name, thing in self.things(kind).items():
+                    for use in kind.expressions(thing):
+                        self._check_expression(section_path(kind, name), use)
 
-    def _check_treatments(self, offer: Offer, checker: Checker) -> None:
-        known = offer_texts(offer, self.groups[offer.group].goal)
-        for treatment in offer.treatments:
-            prefix = f"offers.{offer.offer_id}.treatments.{treatment.treatment_id}."
-            check_treatment(treatment, checker.vocabulary, known, prefix)
-            for step in () if treatment.script is None else treatment.script.steps:
-                if step.when is not None:
-                    self._checked(f"{prefix}script.steps.{step.step_id}.when", step.when, checker)
-
-    @staticmethod
-    def _checked(name: str, source: str, checker: Checker, kind: Kind = "condition") -> Expression:
+    def _check_expression(self, path: str, use: ExpressionUse) -> None:
+        field = f"{path}.{use.field}"
         try:
-            return checker.check(source, kind)
+            expression: Expression = self.checker.check(use.source, use.result)
         except RuleError as error:
-            raise InvalidRule(name, error) from None
+            raise InvalidRule(field, error) from None
+        if "offer" in expression.roots and not use.may_use_offer:
+            raise Invalid(field, "must not refer to the offer; name it instead")
+
+    def _check_treatments(self) -> None:
+        for name, offer in self.offers.items():
+            known = offer_texts(offer, self.groups[offer.group].goal)
+            for treatment in offer.treatments:
+                path = section_path(TREATMENT, f"{name}/{treatment.treatment_id}")
+                check_treatment(treatment, self.checker.vocabulary, known, f"{path}.")
+
+    def things(self, kind: Kind[T]) -> Mapping[str, T]:
+        """Return the things of a kind that has a section, by id."""
+        found: Mapping[str, T] = self.__dict__[kind.section]
+        return found
 
     @cached_property
     def history_ms(self) -> int:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
-        return longest_ms(self.offers.values(), self.contact_policies.values())
+        return longest_window_ms(self.offers.values(), self.contact_policies.values())
 
     @cached_property
     def champions(self) -> frozenset[str]:
@@ -163,11 +182,11 @@ class Catalogue:
         return frozenset(key for deployment in self.deployments.values() for key in deployment.policies)
 
     def deployment(self, placement_id: str) -> Deployment:
-        """The policies of a placement; of one where nothing was ever said about them, an empty deployment."""
+        """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))
 
     def view(self, placement_id: str) -> PlacementView:
-        """The placement and its offers.
+        """Return the view of a placement and its offers.
 
         Raises
         ------
@@ -182,58 +201,53 @@ class Catalogue:
 
 @lru_cache(maxsize=4)
 def checker_for(attributes: tuple[Attribute, ...], segments: tuple[str, ...]) -> Checker:
-    """The checker of a vocabulary; it remembers what it has checked, so a new catalogue costs little."""
+    """Return the checker of a vocabulary.
+
+    It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
+    """
     return Checker(Vocabulary.of(attributes), segments)
 
 
-def _check_references(catalogue: Catalogue) -> None:
-    groups, offers = catalogue.groups, catalogue.offers
-    for offer in offers.values():
-        if offer.group not in groups:
-            raise Invalid(
-                "group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}"
-            )
-        _offers_exist("not_with", offer.not_with, offers)
-        for rule in offer.not_after:
-            _offers_exist("not_after.offer", (rule.offer,) if rule.offer else (), offers)
-            _groups_exist("not_after.group", (rule.group,) if rule.group else (), groups)
-    for placement in catalogue.placements.values():
-        _offers_exist("default_offers", placement.default_offers, offers)
-        deployment = catalogue.deployments.get(placement.placement_id)
-        if deployment is not None:
-            check_shares(placement, deployment, "control_share")
-    scopes: list[Capacity | Override | ContextWeight] = [
-        *catalogue.capacities.values(),
-        *catalogue.overrides.values(),
-        *catalogue.context_weights.values(),
-    ]
-    for scoped in scopes:
-        _offers_exist("offer", (scoped.offer,) if scoped.offer else (), offers)
-        _groups_exist("group", (scoped.group,) if scoped.group else (), groups)
-    for hours in catalogue.quiet_hours.values():
-        quiet_of(hours)
-    for capacity in catalogue.capacities.values():
-        _zone_exists(capacity.time_zone)
-    for policy in catalogue.contact_policies.values():
-        known = {"offer": offers, "group": groups, "goal": GOALS, "all": ()}[policy.scope]
-        if policy.applies_to is not None and policy.applies_to not in known:
-            raise Invalid("applies_to", f"there is no {policy.scope} {policy.applies_to!r}")
+def build_catalogue(
+    version: int,
+    entries: Iterable[Entry],
+    numbers: Mapping[str, int],
+    versions: Mapping[tuple[str, str], int] | None = None,
+) -> Catalogue:
+    """Make a catalogue of its entries; those without a body are deleted. ``numbers``: offer ids to numbers.
+
+    Raises
+    ------
+    Invalid
+        If an entry is not of its kind's shape, or the catalogue as a whole is not right.
+    """
+    sections: dict[str, dict[str, Any]] = {kind.section: {} for kind in top_level_kinds()}
+    treatments: dict[str, list[Treatment]] = {}
+    # Treatments come first: the offers that they belong to are immutable, and made with them.
+    for name_of_kind, name, body in sorted(entries, key=lambda entry: entry[0] != TREATMENT.name):
+        if body is None:
+            continue
+        kind = KINDS[name_of_kind]
+        if kind is TREATMENT:
+            treatments.setdefault(name.partition("/")[0], []).append(_load(kind, name, body))
+        elif kind is OFFER:
+            own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
+            derived = {"number": numbers[name], "treatments": own}
+            sections[kind.section][name] = _load(kind, name, body, derived)
+        else:
+            sections[kind.section][name] = _load(kind, name, body)
+    return Catalogue(version, versions=versions, **sections)
 
 
-def _zone_exists(name: str) -> None:
+def _load(
+    kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None
+) -> Any:
     try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise Invalid("time_zone", f"there is no time zone {name!r}") from None
-
-
-def _offers_exist(name: str, offer_ids: tuple[str, ...], offers: Mapping[str, Offer]) -> None:
-    for offer_id in offer_ids:
-        if offer_id not in offers:
-            raise Invalid(name, f"there is no offer {offer_id!r}")
-
-
-def _groups_exist(name: str, group_ids: tuple[str, ...], groups: Mapping[str, Group]) -> None:
-    for group_id in group_ids:
-        if group_id not in groups:
-            raise Invalid(name, f"there is no group {group_id!r}")
+        return kind.load(name, body, derived)
+    except ValidationError as error:
+        path = (kind.name, kind.own_id(name))
+        if kind.problem is not None:
+            raise Invalid(".".join(path), kind.problem) from None
+        first = error.errors()[0]
+        field = ".".join((*path, *(str(part) for part in first["loc"])))
+        raise Invalid(field, str(first["msg"])) from None

@@ -1,11 +1,11 @@
-"""What differs between two catalogues: for people (paths, before, after), and as entries to be applied."""
+"""Differences between two catalogues: for people (paths, before, after), and as entries to be applied."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from decisioning.catalog.kinds import SECTIONS, Entry
-from decisioning.catalog.yaml_document import normalised
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS, section_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Difference:
 
 
 def changes_between(current: Iterable[Entry], wanted: Iterable[Entry]) -> list[Entry]:
-    """The entries that make ``current`` into ``wanted``, in an order in which they can be applied."""
+    """Return the entries that make ``current`` into ``wanted``, in an order in which they can be applied."""
     now, then = _bodies(current), _bodies(wanted)
     changed: list[Entry] = [
         (kind, name, body) for (kind, name), body in sorted(then.items()) if now.get((kind, name)) != body
@@ -34,11 +34,11 @@ def changes_between(current: Iterable[Entry], wanted: Iterable[Entry]) -> list[E
 
 
 def differences(before: Iterable[Entry], after: Iterable[Entry]) -> list[Difference]:
-    """Value by value, sorted by path."""
+    """Compare two catalogues value by value; sorted by path."""
     old, new = _bodies(before), _bodies(after)
     found: list[Difference] = []
     for key in sorted(old.keys() | new.keys()):
-        path = _path(*key)
+        path = section_path(KINDS[key[0]], key[1])
         left, right = old.get(key), new.get(key)
         if left is None or right is None:
             if left != right:
@@ -49,14 +49,9 @@ def differences(before: Iterable[Entry], after: Iterable[Entry]) -> list[Differe
 
 
 def _bodies(entries: Iterable[Entry]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(kind, name): normalised(kind, name, body) for kind, name, body in entries if body is not None}
-
-
-def _path(kind: str, name: str) -> str:
-    if kind == "treatment":
-        offer_id, _, treatment_id = name.partition("/")
-        return f"offers.{offer_id}.treatments.{treatment_id}"
-    return f"{SECTIONS.get(kind, f'{kind}s')}.{name}"
+    return {
+        (kind, name): KINDS[kind].normalise(name, body) for kind, name, body in entries if body is not None
+    }
 
 
 def _compare(path: str, before: Any, after: Any) -> Iterator[Difference]:

@@ -1,67 +1,226 @@
-"""The kinds of catalogue entries and their shapes, for reading and writing them."""
+"""The kinds of catalogue entries, one descriptor each.
 
-from collections.abc import Mapping
-from dataclasses import is_dataclass
-from typing import Any
+Classes that only the catalogue uses are defined here beside their descriptors; those that other rooms use as well, in
+``decisioning.model``. To add a simple kind, add its class and descriptor here, and its body in
+``app.api.catalogue.kind_schemas``: building, checks, files, differences and routes follow.
+"""
 
-from pydantic import ConfigDict, TypeAdapter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from decisioning.model import deployment
-from decisioning.model import entities as model
+from pydantic import Strict
+
+from decisioning.catalog.kind import ExpressionUse, Kind, Sections
+from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
+from decisioning.errors import Invalid
+from decisioning.model.deployment import Deployment, check_shares
+from decisioning.model.entities import (
+    FOREVER_MS,
+    GOALS,
+    Capacity,
+    ContactPolicy,
+    Goal,
+    Group,
+    NotAfter,
+    Offer,
+    Placement,
+    QuietHours,
+    Treatment,
+)
 from rules.vocabulary import Attribute
 
-Entry = tuple[str, str, Mapping[str, Any] | None]
-"""Kind, id, and body; no body means that the thing has been deleted."""
 
-SECTIONS: Mapping[str, str] = {
-    "attribute": "attributes",
-    "segment": "segments",
-    "group": "groups",
-    "offer": "offers",
-    "placement": "placements",
-    "contact_policy": "contact_policies",
-    "quiet_hours": "quiet_hours",
-    "capacity": "capacities",
-    "override": "overrides",
-    "context_weight": "context_weights",
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named condition on customers, to be used in rules as ``segment.<name>`` and in reports."""
+
+    segment_id: str
+    when: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """From ``starts_ms`` to ``ends_ms`` an offer, or a group, comes first, before all that is not overridden."""
+
+    override_id: str
+    reason: str
+    offer: str | None = None
+    group: str | None = None
+    starts_ms: int = 0
+    ends_ms: int = FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWeight:
+    """When ``when`` holds, offers of a goal, of a group, or one offer weigh ``percent`` more (or less) in ``C``."""
+
+    weight_id: str
+    when: str
+    percent: float
+    goal: Goal | None = None
+    group: str | None = None
+    offer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoalLever:
+    """Percent more (or less) in ``L`` for all offers of a goal."""
+
+    goal: Goal
+    # Strict, or true and "5" would be taken for numbers.
+    lever: Annotated[float, Strict()]
+
+
+def _require(field: str, kind: Kind[Any], name: str, things: Sections) -> None:
+    if name not in things[kind.section]:
+        raise Invalid(field, f"there is no {kind.name} {name!r}")
+
+
+def _check_scope(
+    scoped: Capacity | Override | ContextWeight | NotAfter, things: Sections, prefix: str = ""
+) -> None:
+    if scoped.offer:
+        _require(f"{prefix}offer", OFFER, scoped.offer, things)
+    if scoped.group:
+        _require(f"{prefix}group", GROUP, scoped.group, things)
+
+
+def _check_offer(offer: Offer, things: Sections) -> None:
+    if offer.group not in things[GROUP.section]:
+        raise Invalid(
+            "group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}"
+        )
+    for other in offer.not_with:
+        _require("not_with", OFFER, other, things)
+    for rule in offer.not_after:
+        _check_scope(rule, things, "not_after.")
+
+
+def _check_placement(placement: Placement, things: Sections) -> None:
+    for offer_id in placement.default_offers:
+        _require("default_offers", OFFER, offer_id, things)
+    # The two are changed apart from each other, and either may give away too many customers.
+    deployment = things[DEPLOYMENT.section].get(placement.placement_id)
+    if deployment is not None:
+        check_shares(placement, deployment, "control_share")
+
+
+def _check_contact_policy(policy: ContactPolicy, things: Sections) -> None:
+    known = {"offer": things[OFFER.section], "group": things[GROUP.section], "goal": GOALS, "all": ()}
+    if policy.applies_to is not None and policy.applies_to not in known[policy.scope]:
+        raise Invalid("applies_to", f"there is no {policy.scope} {policy.applies_to!r}")
+
+
+def _check_quiet_hours(hours: QuietHours, things: Sections) -> None:
+    prepare_quiet_hours(hours)
+
+
+def _check_capacity(capacity: Capacity, things: Sections) -> None:
+    _check_scope(capacity, things)
+    if zone_of(capacity.time_zone) is None:
+        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+
+
+def _expressions_of_offer(offer: Offer) -> Iterator[ExpressionUse]:
+    for rule in offer.rules:
+        yield ExpressionUse(f"rules.{rule.name}", rule.when)
+    if offer.value_expression is not None:
+        yield ExpressionUse("value_expression", offer.value_expression, "number")
+    for treatment in offer.treatments:
+        for step in () if treatment.script is None else treatment.script.steps:
+            if step.when is not None:
+                field = f"treatments.{treatment.treatment_id}.script.steps.{step.step_id}.when"
+                yield ExpressionUse(field, step.when)
+
+
+def _expressions_of_placement(placement: Placement) -> Iterator[ExpressionUse]:
+    if placement.when is not None:
+        yield ExpressionUse("when", placement.when)
+
+
+ATTRIBUTE = Kind("attribute", "attributes", "path", Attribute)
+SEGMENT = Kind(
+    "segment",
+    "segments",
+    "segment_id",
+    Segment,
+    expressions=lambda segment: [ExpressionUse("when", segment.when)],
+)
+GROUP = Kind("group", "groups", "group_id", Group)
+OFFER = Kind(
+    "offer",
+    "offers",
+    "offer_id",
+    Offer,
+    derived={"number": 0, "treatments": ()},
+    check=_check_offer,
+    expressions=_expressions_of_offer,
+)
+TREATMENT = Kind("treatment", "treatments", "treatment_id", Treatment, parent="offer")
+PLACEMENT = Kind(
+    "placement",
+    "placements",
+    "placement_id",
+    Placement,
+    check=_check_placement,
+    expressions=_expressions_of_placement,
+)
+CONTACT_POLICY = Kind(
+    "contact_policy", "contact_policies", "policy_id", ContactPolicy, check=_check_contact_policy
+)
+QUIET_HOURS = Kind("quiet_hours", "quiet_hours", "quiet_id", QuietHours, check=_check_quiet_hours)
+CAPACITY = Kind("capacity", "capacities", "capacity_id", Capacity, check=_check_capacity)
+OVERRIDE = Kind("override", "overrides", "override_id", Override, check=_check_scope)
+CONTEXT_WEIGHT = Kind(
+    "context_weight",
+    "context_weights",
+    "weight_id",
+    ContextWeight,
+    check=_check_scope,
+    # A weight is computed once for a request, not for each offer.
+    expressions=lambda weight: [ExpressionUse("when", weight.when, may_use_offer=False)],
+)
+GOAL = Kind(
+    "goal",
+    "goals",
+    "goal",
+    GoalLever,
+    problem=f"a goal is one of {', '.join(GOALS)}, with a lever in percent",
+)
+DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
+
+# Sections of files stand in this order, and things are checked in it: segments before what may use them.
+KINDS: dict[str, Kind[Any]] = {
+    kind.name: kind
+    for kind in (
+        ATTRIBUTE,
+        SEGMENT,
+        GROUP,
+        OFFER,
+        TREATMENT,
+        PLACEMENT,
+        CONTACT_POLICY,
+        QUIET_HOURS,
+        CAPACITY,
+        OVERRIDE,
+        CONTEXT_WEIGHT,
+        GOAL,
+        DEPLOYMENT,
+    )
 }
-"""The kinds that are sections of a catalogue, and fields of ``Catalogue``. Treatments stand in their offers."""
+"""All kinds by name."""
 
-ID_FIELDS: Mapping[str, str] = {
-    "attribute": "path",
-    "segment": "segment_id",
-    "group": "group_id",
-    "offer": "offer_id",
-    "treatment": "treatment_id",
-    "placement": "placement_id",
-    "contact_policy": "policy_id",
-    "quiet_hours": "quiet_id",
-    "capacity": "capacity_id",
-    "override": "override_id",
-    "context_weight": "weight_id",
-    "deployment": "placement_id",
-}
-KINDS = frozenset({*ID_FIELDS, "goal"})
-NOT_IN_FILES = frozenset({"deployment"})
-"""Kinds that have a life of their own: files leave them alone, and so do rollbacks."""
 
-TYPES: Mapping[str, type] = {
-    "attribute": Attribute,
-    "segment": model.Segment,
-    "group": model.Group,
-    "offer": model.Offer,
-    "treatment": model.Treatment,
-    "placement": model.Placement,
-    "contact_policy": model.ContactPolicy,
-    "quiet_hours": model.QuietHours,
-    "capacity": model.Capacity,
-    "override": model.Override,
-    "context_weight": model.ContextWeight,
-    "deployment": deployment.Deployment,
-}
-for _cls in (*vars(model).values(), *vars(deployment).values(), Attribute):
-    if is_dataclass(_cls):
-        setattr(_cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+def top_level_kinds() -> list[Kind[Any]]:
+    """Return the kinds that are sections of a catalogue, in the order of files."""
+    return [kind for kind in KINDS.values() if kind.parent is None]
 
-CLASSES: Mapping[str, TypeAdapter[Any]] = {kind: TypeAdapter(cls) for kind, cls in TYPES.items()}
-"""Make a thing of its stored body with its id; unknown names are refused."""
+
+def section_path(kind: Kind[Any], name: str) -> str:
+    """Return the path of a thing in files, differences and messages."""
+    if kind.parent is None:
+        return f"{kind.section}.{name}"
+    parent_id, _, own_id = name.partition("/")
+    return f"{KINDS[kind.parent].section}.{parent_id}.{kind.section}.{own_id}"

@@ -8,20 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray, IntArray
-from decisioning.contact.placement_limits import ContactBook
+from decisioning.catalog.kinds import ContextWeight, Override
+from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import (
     FOREVER_MS,
     TIERS,
-    ContextWeight,
     Group,
     Offer,
-    Override,
     Placement,
     Tier,
     percent,
 )
 from decisioning.model.weights import Weights, switched_off
-from decisioning.treatments.treatment import Wording, prepare
+from decisioning.treatments.treatment import PreparedTreatment, prepare_treatment
 from rules.evaluation import Plan, RuleSet
 from rules.expression import Checker, Expression
 
@@ -47,10 +46,10 @@ class PlacementView:
     and ``ends_ms``: int64. ``consents``: for each purpose, whether consent is needed or only the absence of an
     objection, and the rows. ``values``: rows whose value is computed. ``weights``: context weights with the percent
     that they give each row. ``overrides``: from, to, rows. ``mutually_exclusive``: for each row, the rows that must
-    not appear beside it. ``groups``: the group of each row, as a number. ``wordings``: for each row its treatments
-    for the channel, by id. ``fixed``: the weights without context weights and computed values. ``has_slot_rules``:
-    whether anything but the policy decides who runs for a slot. ``has_min_propensity``: whether there is any minimum
-    propensity.
+    not appear beside it. ``groups``: the group of each row, as a number. ``treatments``: for each row its treatments
+    for the channel, by id. ``base_weights``: the weights without context weights and computed values.
+    ``has_slot_rules``: true if anything but the policy decides who runs for a slot. ``has_min_propensity``: true if
+    there is any minimum propensity.
     """
 
     placement: Placement
@@ -72,21 +71,21 @@ class PlacementView:
     groups: NDArray[np.intp]
     goals: tuple[str, ...]
     mutually_exclusive: Mapping[int, BoolArray]
-    contact: ContactBook
-    wordings: tuple[tuple[Wording, ...], ...] = field(repr=False)
+    contact: PlacementLimits
+    treatments: tuple[tuple[PreparedTreatment, ...], ...] = field(repr=False)
     plan: Plan
-    fixed: Weights = field(repr=False)
+    base_weights: Weights = field(repr=False)
     has_slot_rules: bool
     has_min_propensity: bool
 
     def live(self, now_ms: int) -> BoolArray:
-        """Which offers are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
+        """Return the offers that are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
         live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
         return live
 
     @property
     def dynamic(self) -> bool:
-        """Whether ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
+        """True if ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
         return bool(self.values or self.weights)
 
 
@@ -97,7 +96,7 @@ def build_view(
     levers: Mapping[str, float],
     overrides: Iterable[Override],
     weights: Iterable[ContextWeight],
-    contact: Callable[[Sequence[Offer]], ContactBook],
+    contact: Callable[[Sequence[Offer]], PlacementLimits],
     checker: Checker,
     rules: RuleSet,
 ) -> PlacementView:
@@ -106,76 +105,81 @@ def build_view(
     ``contact`` makes the contact policy of the offers in the order of the rows.
     """
     channel = placement.channel
-    here = _in_channel(placement, offers)
+    here = _offers_in_channel(placement, offers)
     starts = np.array([o.starts_ms for o in here], dtype=np.int64)
     ends = np.array([o.ends_ms for o in here], dtype=np.int64)
     names = sorted({o.group for o in here})
-    conditions = _conditions(here, checker)
+    conditions = _collect_conditions(here, checker)
     when = None if placement.when is None else checker.check(placement.when)
-    values = _values(here, checker)
-    percents = tuple((checker.check(w.when), _percents(w, here, groups)) for w in weights)
-    wordings = tuple(tuple(prepare(t, checker) for t in o.treatments if t.channel == channel) for o in here)
-    first = tuple((o.starts_ms, o.ends_ms, _first(o, here)) for o in overrides)
+    values = _value_expressions(here, checker)
+    percents = tuple((checker.check(w.when), _percent_by_row(w, here, groups)) for w in weights)
+    treatments = tuple(
+        tuple(prepare_treatment(t, checker) for t in o.treatments if t.channel == channel) for o in here
+    )
+    override_rows = tuple((o.starts_ms, o.ends_ms, _override_rows(o, here)) for o in overrides)
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
-    mutually_exclusive = _apart(here)
+    mutually_exclusive = _exclusive_rows(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
     value = np.array([o.value for o in here], dtype=np.float64)
-    lever = np.array([_lever(o, groups[o.group], levers) for o in here], dtype=np.float64)
+    lever = np.array([_lever_factor(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
         placement=placement,
         offers=tuple(here),
+        # As they are logged: four bytes a candidate.
         numbers=np.array([o.number for o in here], dtype=np.uint32),
         value=value,
         lever=lever,
         starts_ms=starts,
         ends_ms=ends,
         always=(starts == 0) & (ends == FOREVER_MS),
-        consents=_consents(here),
+        consents=_collect_consents(here),
         conditions=conditions,
         when=when,
         values=values,
         weights=percents,
         mandatory=mandatory,
-        overrides=first,
+        overrides=override_rows,
         min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
         groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
         mutually_exclusive=mutually_exclusive,
         contact=contact(here),
-        wordings=wordings,
-        plan=rules.plan(_expressions(conditions, values, percents, wordings, when), all_segments=True),
-        fixed=switched_off(placement, np.ones(len(here)), value, lever),
+        treatments=treatments,
+        # All segments, whether rules name them or not: decisions log those that the customer is in.
+        plan=rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True),
+        base_weights=switched_off(placement, np.ones(len(here)), value, lever),
         has_slot_rules=bool(mandatory.any())
         or bool(mutually_exclusive)
-        or bool(first)
+        or bool(override_rows)
         or placement.max_per_group is not None,
         has_min_propensity=bool((minimum > 0).any()),
     )
 
 
-def _expressions(
+def _all_expressions(
     conditions: Mapping[Tier, TierConditions],
     values: Iterable[tuple[int, Expression]],
     weights: Iterable[tuple[Expression, FloatArray]],
-    wordings: Iterable[Iterable[Wording]],
+    treatments: Iterable[Iterable[PreparedTreatment]],
     when: Expression | None,
 ) -> list[Expression]:
-    """All that is evaluated for a request."""
+    """Return all expressions that are evaluated for a request."""
     shared = [e for tier in conditions.values() for e in tier.shared]
     own = [e for tier in conditions.values() for _, e in tier.own]
-    said = [e for row in wordings for wording in row for e in wording.conditions]
-    found = [*shared, *own, *(e for _, e in values), *(e for e, _ in weights), *said]
+    in_scripts = [e for row in treatments for prepared in row for e in prepared.conditions]
+    found = [*shared, *own, *(e for _, e in values), *(e for e, _ in weights), *in_scripts]
     return found if when is None else [*found, when]
 
 
-def _in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
-    """The offers that may appear in a placement, in the order of its tie-break."""
+def _offers_in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Offer]:
+    """Return the offers that may appear in a placement, in the order of its tie-break."""
+    # Scheduled ones are in the view beforehand: their start needs no new catalogue, only the clock.
     live = (o for o in offers if o.status in ("live", "scheduled"))
     here = (o for o in live if any(t.channel == placement.channel for t in o.treatments))
     return sorted(here, key=_ORDERS[placement.tie_break])
 
 
-def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
+def _value_expressions(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:
     return tuple(
         (row, checker.check(o.value_expression, "number"))
         for row, o in enumerate(offers)
@@ -183,8 +187,8 @@ def _values(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expressio
     )
 
 
-def _percents(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
-    return np.array([weight.percent * _weighs(weight, offer, groups) for offer in offers], dtype=np.float64)
+def _percent_by_row(weight: ContextWeight, offers: list[Offer], groups: Mapping[str, Group]) -> FloatArray:
+    return np.array([weight.percent * _concerns(weight, offer, groups) for offer in offers], dtype=np.float64)
 
 
 _ORDERS = {
@@ -194,15 +198,15 @@ _ORDERS = {
 }
 
 
-def _first(override: Override, offers: list[Offer]) -> BoolArray:
+def _override_rows(override: Override, offers: list[Offer]) -> BoolArray:
     return np.array([o.offer_id == override.offer or o.group == override.group for o in offers], dtype=bool)
 
 
-def _lever(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
+def _lever_factor(offer: Offer, group: Group, levers: Mapping[str, float]) -> float:
     return percent(offer.lever, group.lever, levers.get(group.goal, 0.0))
 
 
-def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
+def _concerns(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) -> bool:
     return (
         weight.offer in (None, offer.offer_id)
         and weight.group in (None, offer.group)
@@ -210,7 +214,7 @@ def _weighs(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) ->
     )
 
 
-def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
+def _collect_consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     found: set[tuple[str, bool]] = set()
     for offer in offers:
         if offer.requires_consent is not None:
@@ -228,7 +232,7 @@ def _consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     )
 
 
-def _conditions(offers: list[Offer], checker: Checker) -> Mapping[Tier, TierConditions]:
+def _collect_conditions(offers: list[Offer], checker: Checker) -> Mapping[Tier, TierConditions]:
     tiers = ((tier, _tier_conditions(tier, offers, checker)) for tier in TIERS)
     return MappingProxyType({tier: found for tier, found in tiers if found.shared or found.own})
 
@@ -239,13 +243,15 @@ def _tier_conditions(tier: Tier, offers: list[Offer], checker: Checker) -> TierC
     own: list[tuple[int, Expression]] = []
     for row, offer in enumerate(offers):
         for rule in offer.rules:
-            if rule.tier == tier:
-                expression = checker.check(rule.when)
-                if "offer" in expression.roots:
-                    own.append((row, expression))
-                else:
-                    shared[rule.when] = expression
-                    required.append((rule.when, row))
+            if rule.tier != tier:
+                continue
+            expression = checker.check(rule.when)
+            # What is about the offer differs by row; all else is evaluated once for all offers that require it.
+            if "offer" in expression.roots:
+                own.append((row, expression))
+            else:
+                shared[rule.when] = expression
+                required.append((rule.when, row))
     index = {source: i for i, source in enumerate(shared)}
     requires = np.zeros((len(shared), len(offers)), dtype=bool)
     for source, row in required:
@@ -253,11 +259,12 @@ def _tier_conditions(tier: Tier, offers: list[Offer], checker: Checker) -> TierC
     return TierConditions(tuple(shared.values()), requires, tuple(own))
 
 
-def _apart(offers: list[Offer]) -> Mapping[int, BoolArray]:
+def _exclusive_rows(offers: list[Offer]) -> Mapping[int, BoolArray]:
     rows = {offer.offer_id: row for row, offer in enumerate(offers)}
     mutually_exclusive: dict[int, BoolArray] = {}
     for row, offer in enumerate(offers):
         for other in {rows[offer_id] for offer_id in offer.not_with if offer_id in rows}:
+            # Naming one side is enough: each keeps the other out, whichever comes first.
             for one, two in ((row, other), (other, row)):
                 mutually_exclusive.setdefault(one, np.zeros(len(offers), dtype=bool))[two] = True
     return MappingProxyType(mutually_exclusive)

@@ -1,33 +1,37 @@
-"""The catalogue in Postgres: a list of changes, the newest of each thing in force."""
+"""The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic_core import from_json, to_json
-from sqlalchemy import Row, text
+from pydantic_core import to_json
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.catalog.building import build_catalogue
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store_deployments import check_deployments, deployments_gone
+from decisioning.catalog.store_entries import (
+    build_in_thread,
+    load_catalogue,
+    read_entries,
+    read_entry,
+    read_version,
+)
 from decisioning.catalog.store_lifecycle import check_life, check_never_published, treatments_gone
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.treatments.store_search import index_treatment, rebuild_search
 from storage.locks import CATALOGUE_LOCK
 from storage.postgres import transaction
 
-_MANY = 100
-"""Of treatments: from so many on, the index of texts is made as a whole."""
-_BUILDING = Lock()
+MAX_INDEXED_SINGLY = 100
+"""If more treatments are changed at once, the index of texts is rebuilt as a whole."""
 ANY_VERSION = -1
-"""Expected of something that must exist, at whatever version."""
+"""The expected version of something that must exist, at whatever version."""
 
 _INSERT = text(
     "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
@@ -46,7 +50,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """One entry of the audit trail: what was made of a thing, by whom, when and why."""
+    """One entry of the audit trail: a thing before and after a change, its author, time and reason."""
 
     version: int
     kind: str
@@ -58,15 +62,6 @@ class Trail:
     changed_at: datetime
 
 
-class _Stored(NamedTuple):
-    """The newest entry of a thing; deleted without a body."""
-
-    kind: str
-    id: str
-    version: int
-    body: Mapping[str, Any] | None
-
-
 class CatalogueStore:
     """Reads catalogues, and appends changes to them. All methods raise ``PostgresUnavailable``."""
 
@@ -74,46 +69,48 @@ class CatalogueStore:
         self._engine = engine
 
     async def version(self) -> int:
-        """The newest version; 0 if nothing was ever published."""
+        """Return the newest version; 0 if nothing was ever published."""
         async with transaction(self._engine) as connection:
-            return await _version(connection)
+            return await read_version(connection)
 
     async def load(self, version: int | None = None) -> Catalogue:
-        """The catalogue at ``version``, by default the newest."""
+        """Load the catalogue at ``version``, by default the newest."""
         async with transaction(self._engine) as connection:
-            return await _load(connection, version)
+            return await load_catalogue(connection, version)
 
     async def entries(self, version: int | None = None) -> tuple[int, list[Entry]]:
-        """The version, and what is in force at it."""
+        """Return the version, and the entries in force at it, but for kinds that are not in files."""
         async with transaction(self._engine) as connection:
-            found = await _version(connection) if version is None else version
-            rows, _ = await _rows(connection, found)
+            found = await read_version(connection) if version is None else version
+            rows, _ = await read_entries(connection, found)
             return found, [
-                (r.kind, r.id, r.body) for r in rows if r.body is not None and r.kind not in NOT_IN_FILES
+                (r.kind, r.id, r.body) for r in rows if r.body is not None and _is_in_files(r.kind)
             ]
 
     async def newest(self, kind: str, name: str) -> tuple[int, Mapping[str, Any]]:
-        """Version and body of a thing that is in force. Raises ``NotFound``."""
+        """Return version and body of a thing that is in force. Raises ``NotFound``."""
         async with transaction(self._engine) as connection:
-            current = await _current(connection, kind, name)
+            current = await read_entry(connection, kind, name)
         if current is None:
             raise NotFound(kind, name)
         return current
 
     async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
-        """What the catalogue at ``version`` would be with ``changes``; nothing is stored.
+        """Build the catalogue that ``changes`` would make of that at ``version``; nothing is stored.
 
         New offers get numbers that nobody has. Raises ``Invalid``.
         """
         async with transaction(self._engine) as connection:
-            rows, numbers = await _rows(connection, version)
+            rows, numbers = await read_entries(connection, version)
         merged: dict[tuple[str, str], Mapping[str, Any] | None] = {(r.kind, r.id): r.body for r in rows}
         for kind, name, body in changes:
             _check_kind(kind)
             merged[kind, name] = body
             if kind == "offer" and name not in numbers:
                 numbers[name] = 1 + max(numbers.values(), default=0)
-        return await _built(version, [(kind, name, body) for (kind, name), body in merged.items()], numbers)
+        return await build_in_thread(
+            version, [(kind, name, body) for (kind, name), body in merged.items()], numbers
+        )
 
     async def put(
         self,
@@ -128,7 +125,7 @@ class CatalogueStore:
         """Publish one thing, or delete it (without a body).
 
         ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
-        ``also`` is what has to be written with it, in its transaction: both or neither.
+        ``also`` writes more in the same transaction: both are stored, or neither.
 
         Raises
         ------
@@ -142,7 +139,7 @@ class CatalogueStore:
             If an offer is to be deleted that was more than a draft at any time: the log refers to it.
         """
         async with _writing(self._engine) as connection:
-            current = await _current(connection, kind, name)
+            current = await read_entry(connection, kind, name)
             in_force = 0 if current is None else current[0]
             if expected == ANY_VERSION and current is None:
                 raise PreconditionFailed(f"{kind} {name!r} does not exist")
@@ -172,7 +169,7 @@ class CatalogueStore:
             If the catalogue is not at ``expected_version`` any more.
         """
         async with _writing(self._engine) as connection:
-            version = await _version(connection)
+            version = await read_version(connection)
             if expected_version is not None and expected_version != version:
                 raise PreconditionFailed(_moved("the catalogue", version, expected_version))
             return await _append(connection, changes, author, reason)
@@ -183,28 +180,29 @@ class CatalogueStore:
         Raises ``Invalid`` if there was no such version.
         """
         async with _writing(self._engine) as connection:
-            newest = await _version(connection)
+            newest = await read_version(connection)
             if not 0 <= version <= newest:
                 raise Invalid("version", f"there are versions 0 to {newest}")
-            then = {(r.kind, r.id): r.body for r in (await _rows(connection, version))[0]}
-            now = {(r.kind, r.id): r.body for r in (await _rows(connection, newest))[0]}
+            then = {(r.kind, r.id): r.body for r in (await read_entries(connection, version))[0]}
+            now = {(r.kind, r.id): r.body for r in (await read_entries(connection, newest))[0]}
             changes = [
                 (kind, name, then.get((kind, name)))
                 for kind, name in sorted(now)
-                if now[kind, name] != then.get((kind, name)) and kind not in NOT_IN_FILES
+                if now[kind, name] != then.get((kind, name)) and _is_in_files(kind)
             ]
+            # Going back is the way to bring back what was ended, so the life cycle does not bind it.
             return await _append(connection, changes, author, reason, checked=False)
 
     async def rebuild_search(self) -> int:
         """Make the index of scripts again from the newest catalogue; returns the number of texts in it."""
         async with _writing(self._engine) as connection:
-            catalogue = await _load(connection, None)
+            catalogue = await load_catalogue(connection, None)
             return await rebuild_search(connection, catalogue.offers.values())
 
     async def trail(
         self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[Trail]:
-        """The audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
+        """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
         conditions = {"version < :before": before, "kind = :kind": kind, "id = :name": name}
         given = [condition for condition, value in conditions.items() if value is not None]
         where = f"WHERE {' AND '.join(given)}" if given else ""
@@ -227,7 +225,8 @@ class CatalogueStore:
 
 @asynccontextmanager
 async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of the only writer, so that versions become visible in their order."""
+    """Open a transaction of the only writer."""
+    # One at a time: readers poll for versions above the last, so a lower one must never become visible later.
     async with transaction(engine) as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CATALOGUE_LOCK})
         yield connection
@@ -236,19 +235,20 @@ async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def _append(
     connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
 ) -> Catalogue:
-    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their way of life."""
+    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their life cycle."""
     for kind, _, _ in changes:
         _check_kind(kind)
     if checked:
         await check_life(connection, changes)
     await check_deployments(connection, changes)
     changes = [*await deployments_gone(connection, changes), *changes]
+    # Offers keep their number for ever, also over deletion: the log and the arms know them by it.
     offers = [{"id": name} for kind, name, _ in changes if kind == "offer"]
     if offers:
         await connection.execute(
             text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), offers
         )
-    first = 1 + await _version(connection)
+    first = 1 + await read_version(connection)
     rows = [
         {
             "version": first + i,
@@ -262,7 +262,8 @@ async def _append(
     ]
     if rows:
         await connection.execute(_INSERT, rows)
-    catalogue = await _load(connection, None)
+    # Loaded from what was just written: if the result is not right, the transaction takes all of it back.
+    catalogue = await load_catalogue(connection, None)
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
             catalogue.view(name)
@@ -271,12 +272,12 @@ async def _append(
 
 
 async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogue: Catalogue) -> None:
-    """Make the texts of changed treatments findable. Raises ``NotFound`` for those without an offer."""
+    """Index the texts of changed treatments for search. Raises ``NotFound`` for those without an offer."""
     treatments = [(*name.partition("/")[::2], body) for kind, name, body in changes if kind == "treatment"]
     for offer_id, _, body in treatments:
         if body is not None and offer_id not in catalogue.offers:
             raise NotFound("offer", offer_id)
-    if len(treatments) > _MANY:
+    if len(treatments) > MAX_INDEXED_SINGLY:
         await rebuild_search(connection, catalogue.offers.values())
         return
     for offer_id, treatment_id, body in treatments:
@@ -290,56 +291,11 @@ def _moved(what: str, version: int, expected: int | None) -> str:
     return f"{what} is {now}, not at {expected}"
 
 
+def _is_in_files(kind: str) -> bool:
+    # A kind that is not known here stays in, so that it is refused by name and not passed over.
+    return kind not in KINDS or KINDS[kind].in_files
+
+
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise Invalid("kind", f"{kind!r} is not a kind; there are {', '.join(sorted(KINDS))}")
-
-
-async def _current(connection: AsyncConnection, kind: str, name: str) -> tuple[int, Mapping[str, Any]] | None:
-    """Version and body of a thing that is in force."""
-    query = text(
-        "SELECT version, body FROM catalog_entries WHERE kind = :kind AND id = :id ORDER BY version DESC LIMIT 1"
-    ).columns(body=JSONB)
-    row = (await connection.execute(query, {"kind": kind, "id": name})).first()
-    return None if row is None or row.body is None else (row.version, row.body)
-
-
-async def _version(connection: AsyncConnection) -> int:
-    return int(await connection.scalar(text("SELECT coalesce(max(version), 0) FROM catalog_entries")) or 0)
-
-
-async def _load(connection: AsyncConnection, version: int | None) -> Catalogue:
-    if version is None:
-        version = await _version(connection)
-    rows, numbers = await _rows(connection, version)
-    versions = {(r.kind, r.id): r.version for r in rows if r.body is not None}
-    return await _built(version, [(r.kind, r.id, r.body) for r in rows], numbers, versions)
-
-
-async def _rows(connection: AsyncConnection, version: int) -> tuple[list[_Stored], dict[str, int]]:
-    query = text(
-        "SELECT DISTINCT ON (kind, id) kind, id, version, body::text AS body FROM catalog_entries"
-        " WHERE version <= :version ORDER BY kind, id, version DESC"
-    )
-    rows = (await connection.execute(query, {"version": version})).all()
-    numbers = await connection.execute(text("SELECT offer_id, offer_no FROM offers"))
-    return await asyncio.to_thread(_read, rows), {r.offer_id: r.offer_no for r in numbers}
-
-
-def _read(rows: Sequence[Row[Any]]) -> list[_Stored]:
-    return [_Stored(r.kind, r.id, r.version, None if r.body is None else from_json(r.body)) for r in rows]
-
-
-async def _built(
-    version: int,
-    entries: Sequence[Entry],
-    numbers: Mapping[str, int],
-    versions: Mapping[tuple[str, str], int] | None = None,
-) -> Catalogue:
-    """See ``build_catalogue``; in a thread, because requests are answered meanwhile. One at a time."""
-
-    def build() -> Catalogue:
-        with _BUILDING:
-            return build_catalogue(version, entries, numbers, versions)
-
-    return await asyncio.to_thread(build)

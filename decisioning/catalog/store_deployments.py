@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from decisioning.catalog.kinds import CLASSES, Entry
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.errors import Conflict, NotFound
-from decisioning.model.deployment import Deployment
 from decisioning.policies.store import ALWAYS, lock_policies
 
 
 async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
-    """Hold the deployments among ``changes`` to what there is; it stays so until the transaction ends.
+    """Check that the policies of the deployments among ``changes`` exist, and keep them until the transaction ends.
 
     Raises
     ------
@@ -24,10 +24,10 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
     wanted: set[str] = set()
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
-            deployment: Deployment = CLASSES[kind].validate_python({**body, "placement_id": name})
-            wanted |= deployment.policies
+            wanted |= DEPLOYMENT.load(name, body).policies
     if not wanted - ALWAYS:
         return
+    # Locked before they are read, so that none of them can be retired in between.
     await lock_policies(connection)
     rows = await connection.execute(text("SELECT name, version, state FROM policies"))
     states = {f"{row.name}@{row.version}": row.state for row in rows}
@@ -39,7 +39,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
 
 
 async def deployments_gone(connection: AsyncConnection, changes: Sequence[Entry]) -> list[Entry]:
-    """The entries that delete the deployments of placements that ``changes`` delete."""
+    """Return the entries that delete the deployments of placements that ``changes`` delete."""
     gone = [name for kind, name, body in changes if kind == "placement" and body is None]
     if not gone:
         return []

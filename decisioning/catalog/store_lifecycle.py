@@ -1,4 +1,4 @@
-"""How offers may live: what they may become, what may be deleted."""
+"""The life cycle of offers: the statuses that may follow, and deletion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,19 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.entities import NEXT_STATUS
 
 
 async def check_life(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
-    """Hold the offers among ``changes`` (not stored yet) to their way of life.
+    """Hold the offers among ``changes`` (not stored yet) to their life cycle.
 
     Raises
     ------
     Invalid
-        If an offer becomes what it cannot become, is scheduled without a start, or published without a treatment.
+        If a status cannot follow the stored one, or an offer is scheduled without a start, or published without a
+        treatment.
     """
     offers = {name: body for kind, name, body in changes if kind == "offer" and body is not None}
     before = await _statuses(connection, list(offers))
@@ -60,7 +61,7 @@ async def check_never_published(connection: AsyncConnection, name: str) -> None:
 
 
 async def treatments_gone(connection: AsyncConnection, offer_id: str) -> list[Entry]:
-    """The entries that would delete the treatments of an offer."""
+    """Return the entries that would delete the treatments of an offer."""
     rows = await connection.execute(
         text(
             "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'treatment'"
@@ -72,7 +73,7 @@ async def treatments_gone(connection: AsyncConnection, offer_id: str) -> list[En
 
 
 async def _statuses(connection: AsyncConnection, names: list[str]) -> dict[str, Any]:
-    """The status of those offers that are in force."""
+    """Return the status of those offers that are in force."""
     query = (
         text(
             "SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'offer' AND id = ANY(:names)"

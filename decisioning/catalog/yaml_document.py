@@ -5,19 +5,18 @@ what was written gives the same entries again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from decisioning.catalog.kinds import CLASSES, ID_FIELDS, SECTIONS, TYPES, Entry
+from decisioning.catalog.kind import Entry, Kind
+from decisioning.catalog.kinds import KINDS, top_level_kinds
 from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse, path_text
-from decisioning.model.entities import GOALS
 
-__all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "normalised", "to_yaml"]
+__all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "to_yaml"]
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024
@@ -29,30 +28,26 @@ Check = Callable[[str, str, Mapping[str, Any]], None]
 
 
 def to_yaml(entries: Iterable[Entry]) -> str:
-    """The document of a catalogue's entries."""
-    document: dict[str, Any] = {"nextbest": FORMAT}
-    treatments: dict[str, dict[str, Any]] = {}
-    sections: dict[str, dict[str, Any]] = {}
+    """Return the document of a catalogue's entries."""
+    written: dict[str, dict[str, Any]] = {kind.name: {} for kind in KINDS.values() if kind.in_files}
     for kind, name, body in sorted(entries, key=lambda e: (e[0], e[1])):
-        if body is None:
-            continue
-        if kind == "goal":
-            sections.setdefault("goals", {})[name] = normalised(kind, name, body)
-        elif kind == "treatment":
-            offer_id, _, treatment_id = name.partition("/")
-            treatments.setdefault(offer_id, {})[treatment_id] = _shown(kind, name, body)
-        else:
-            sections.setdefault(SECTIONS[kind], {})[name] = _shown(kind, name, body)
-    for offer_id, body in sections.get("offers", {}).items():
-        if offer_id in treatments:
-            body["treatments"] = treatments[offer_id]
-    document |= {name: sections[name] for name in (*SECTIONS.values(), "goals") if name in sections}
+        if body is not None:
+            written[kind][name] = _write(KINDS[kind], name, body)
+    document: dict[str, Any] = {"nextbest": FORMAT}
+    for kind, things in written.items():
+        parent = KINDS[kind].parent
+        for name, thing in things.items():
+            if parent is None:
+                document.setdefault(KINDS[kind].section, {})[name] = thing
+            elif (outer := name.partition("/")[0]) in written[parent]:
+                inner = written[parent][outer].setdefault(KINDS[kind].section, {})
+                inner[KINDS[kind].own_id(name)] = thing
     text: str = yaml.dump(document, Dumper=FAST_DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
 def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
-    """The entries of a document. ``check`` is asked about each of them.
+    """Return the entries of a document. ``check`` is called with each of them.
 
     Raises
     ------
@@ -64,7 +59,7 @@ def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
     document, lines = parse(text)
     if not isinstance(document, dict) or document.get("nextbest") != FORMAT:
         raise DocumentError("nextbest", f"line 1: the document must begin with 'nextbest: {FORMAT}'")
-    kinds = {section: kind for kind, section in SECTIONS.items()} | {"goals": "goal"}
+    kinds = {kind.section: kind for kind in top_level_kinds() if kind.in_files}
     entries: list[Entry] = []
     for section, things in document.items():
         if section == "nextbest":
@@ -79,105 +74,49 @@ def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
                     try:
                         check(entry[0], entry[1], entry[2])
                     except ValidationError as error:
-                        raise _invalid(entry[0], error, path, lines) from None
+                        raise _invalid(error, path, lines) from None
                 entries.append(entry)
     return entries
 
 
-def normalised(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with everything that is not its default, as plain JSON: two that mean the same are equal.
-
-    Raises
-    ------
-    ValidationError
-        If it is not of the kind's shape.
-    """
-    if kind == "goal":
-        return {"lever": float(body["lever"])}
-    adapter: TypeAdapter[Any] = CLASSES[kind]
-    id_field = ID_FIELDS[kind]
-    extra = {"number": 0} if kind == "offer" else {}
-    thing = adapter.validate_python({**body, id_field: name.rpartition("/")[2], **extra})
-    left_out = {id_field, "number", "treatments"} if kind == "offer" else {id_field}
-    kept = [f for f in fields(thing) if f.name not in left_out and not _is_default(thing, f)]
-    return {f.name: _plain(getattr(thing, f.name)) for f in kept}
-
-
-def _is_default(thing: Any, f: "Field[Any]") -> bool:
-    value = getattr(thing, f.name)
-    if f.default is not MISSING:
-        return bool(value == f.default)
-    return f.default_factory is not MISSING and value == f.default_factory()
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _is_default(value, f)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _shown(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    shown = normalised(kind, name, body)
-    for stored, written in _TIMES.items():
-        if stored in shown:
-            shown[written] = datetime.fromtimestamp(shown.pop(stored) / 1000, UTC).isoformat()
-    return shown
+def _write(kind: Kind[Any], name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    written = kind.normalise(name, body)
+    for stored, key in _TIMES.items():
+        if stored in written:
+            written[key] = datetime.fromtimestamp(written.pop(stored) / 1000, UTC).isoformat()
+    return written
 
 
 def _read(
-    kind: str, name: str, body: Any, path: tuple[Any, ...], lines: Lines
+    kind: Kind[Any], name: str, body: Any, path: tuple[Any, ...], lines: Lines
 ) -> list[tuple[Entry, tuple[Any, ...]]]:
-    """The entries of one thing, with their paths: itself, and the treatments of an offer."""
+    """Return the entries of one thing with their paths: itself, and those that stand in it."""
     if not isinstance(body, dict):
         raise DocumentError(path_text(path), f"line {lines[path]}: must map names to values")
-    if kind == "goal":
-        return [(_goal(name, body, path, lines), path)]
     body = dict(body)
-    treatments = body.pop("treatments", {}) if kind == "offer" else {}
-    if not isinstance(treatments, dict):
-        at = (*path, "treatments")
-        raise DocumentError(path_text(at), f"line {lines[at]}: must map ids to what they are")
-    known = _names(kind)
+    inner: list[tuple[Kind[Any], dict[Any, Any]]] = []
+    for child in (other for other in KINDS.values() if other.parent == kind.name):
+        at = (*path, child.section)
+        inner.append((child, body.pop(child.section, {})))
+        if not isinstance(inner[-1][1], dict):
+            raise DocumentError(path_text(at), f"line {lines[at]}: must map ids to what they are")
+    known = [_TIMES.get(field, field) for field in kind.body_fields]
     for key in body:
-        if key not in known:
+        if key not in known and kind.problem is None:
             raise _unknown((*path, key), lines, known)
     for stored, written in _TIMES.items():
         if written in body:
             body[stored] = _milliseconds(body.pop(written), (*path, written), lines)
     try:
-        found: list[tuple[Entry, tuple[Any, ...]]] = [((kind, name, normalised(kind, name, body)), path)]
+        found: list[tuple[Entry, tuple[Any, ...]]] = [((kind.name, name, kind.normalise(name, body)), path)]
     except ValidationError as error:
-        raise _invalid(kind, error, path, lines) from None
-    for treatment_id, treatment in treatments.items():
-        at = (*path, "treatments", treatment_id)
-        found += _read("treatment", f"{name}/{treatment_id}", treatment, at, lines)
+        if kind.problem is not None:
+            raise DocumentError(path_text(path), f"line {lines[path]}: {kind.problem}") from None
+        raise _invalid(error, path, lines) from None
+    for child, things in inner:
+        for own_id, thing in things.items():
+            found += _read(child, f"{name}/{own_id}", thing, (*path, child.section, own_id), lines)
     return found
-
-
-def _names(kind: str) -> list[str]:
-    """The names that a thing has in a document."""
-    left_out = (ID_FIELDS[kind], "number", "treatments") if kind == "offer" else (ID_FIELDS[kind],)
-    names = (field.name for field in fields(TYPES[kind]) if field.name not in left_out)
-    return [_TIMES.get(name, name) for name in names]
-
-
-def _goal(name: str, body: Mapping[str, Any], path: tuple[Any, ...], lines: Lines) -> Entry:
-    lever = body.get("lever")
-    if (
-        name not in GOALS
-        or set(body) != {"lever"}
-        or isinstance(lever, bool)
-        or not isinstance(lever, int | float)
-    ):
-        known = ", ".join(GOALS)
-        raise DocumentError(
-            path_text(path), f"line {lines[path]}: a goal is one of {known}, with a lever in percent"
-        )
-    return "goal", name, {"lever": float(lever)}
 
 
 def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
@@ -193,7 +132,8 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
         ) from None
 
 
-def _invalid(kind: str, error: ValidationError, path: tuple[Any, ...], lines: Lines) -> DocumentError:
+def _invalid(error: ValidationError, path: tuple[Any, ...], lines: Lines) -> DocumentError:
+    # A misspelt name makes the right one missing as well; the misspelt one tells more.
     first = min(error.errors(), key=lambda e: e["type"] not in _UNKNOWN)
     full = (*path, *first["loc"])
     line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)

@@ -44,12 +44,12 @@ class DocumentError(Invalid):
 
 
 def path_text(path: tuple[Any, ...]) -> str:
-    """A path with dots; the root is the document."""
+    """Write a path with dots; the root is the document."""
     return ".".join(str(part) for part in path) or "document"
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
-    """The document as plain values, and the line of every path. Raises ``DocumentError``."""
+    """Parse a document into plain values, and the line of every path. Raises ``DocumentError``."""
     lines: dict[tuple[Any, ...], int] = {(): 1}
     try:
         _check_structure(text)
@@ -82,7 +82,7 @@ class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
     }
 
     def close(self) -> None:
-        """Let go of what it has read."""
+        """Free the parser."""
         self.dispose()
 
 
@@ -113,7 +113,7 @@ def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[
 
 
 def _scalar(loader: _Loader, node: Any, path: tuple[Any, ...]) -> Any:
-    """A text, a number, a truth value, nothing, or a time: as it is written, not as a tag says."""
+    """Return a text, a number, a truth value, ``None`` or a time: as it is written, not as a tag says."""
     if node.tag == _TEXT:
         return node.value
     if node.tag != loader.resolve(yaml.ScalarNode, node.value, (True, False)):

@@ -1,4 +1,4 @@
-"""A customer's contacts: what is kept in Redis, and how it is read.
+"""The contact history of a customer: its form in Redis, and how it is rebuilt from the log.
 
 One sorted set for each customer. Scores are times in ms, members
 ``<number>:<group>:<goal>:<kind>:<channel>:<decision>`` with one letter for the kind. Contacts with transactional offers
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KINDS: Mapping[str, str] = {
+KIND_LETTERS: Mapping[str, str] = {
     "decided": "d",
     "presented": "p",
     "clicked": "c",
@@ -30,26 +30,27 @@ class Contact:
     channel: str = ""
 
 
-def letters(kinds: Iterable[str], *, all_offers: bool = False) -> str:
-    """The letters of kinds; those of transactional offers too if ``all_offers``."""
-    found = "".join(sorted({KINDS[kind] for kind in kinds}))
+def letters_of(kinds: Iterable[str], *, all_offers: bool = False) -> str:
+    """Return the letters of kinds, sorted; those of transactional offers too if ``all_offers``."""
+    found = "".join(sorted({KIND_LETTERS[kind] for kind in kinds}))
     return found + found.upper() if all_offers else found
 
 
-def member(contact: Contact, decision_id: str) -> str:
-    """A contact as it stands in the sorted set."""
+def history_member(contact: Contact, decision_id: str) -> str:
+    """Return a contact as a member of the sorted set."""
     return ":".join(
         (str(contact.offer), contact.group, contact.goal, contact.kind, contact.channel, decision_id)
     )
 
 
 def parse_history(reply: Sequence[bytes]) -> list[Contact]:
-    """Read ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
+    """Parse the reply of ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
 
     Members of another form, as earlier versions wrote them, are left out.
     """
     found = []
     for name, score in zip(reply[::2], reply[1::2], strict=True):
+        # At most five splits: ids of decisions, which come last, may hold colons themselves.
         number, *parts = name.decode().split(":", 5)
         if len(parts) == 5:
             group, goal, kind, channel, _ = parts
@@ -58,8 +59,8 @@ def parse_history(reply: Sequence[bytes]) -> list[Contact]:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One outcome of a decision, as logged. ``at_ms`` is when it happened, ``recorded_ms`` when that was told."""
+class LoggedOutcome:
+    """One outcome of a decision, as logged. ``at_ms`` is when it happened, ``recorded_ms`` when it was received."""
 
     offer_id: str
     outcome: str
@@ -69,13 +70,13 @@ class Told:
 
     @property
     def contact_ms(self) -> int:
-        """The time of the contact: never later than it was told."""
+        """The time of the contact: never later than the outcome was received."""
         return min(self.at_ms, self.recorded_ms)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A contact with an offer. ``reserved``: it is given back if nobody says that the offer was presented."""
+class KeptContact:
+    """A contact with an offer. ``reserved``: it is released if nobody confirms that the offer was presented."""
 
     offer_id: str
     contact: Contact
@@ -83,28 +84,34 @@ class Kept:
 
 
 def contact_facts(header: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Group and goal of each decided offer, and whether limits count it. Early records do not tell the first two."""
+    """Return group and goal of each decided offer, and whether limits count it.
+
+    Early records hold neither group nor goal; both are empty then.
+    """
     logged = header.get("contact")
     if logged is None:
         return [("", "", True) for _ in header["offers"]]
     return [(group, goal, counts) for group, goal, counts in logged["offers"]]
 
 
-def contacts_of(header: Mapping[str, Any], told: Iterable[Told]) -> Iterator[Kept]:
-    """The contacts of a decision that was not withdrawn, given everything that was told of it."""
-    in_order = sorted(told, key=lambda t: t.position)
+def contacts_of_decision(
+    header: Mapping[str, Any], outcomes: Iterable[LoggedOutcome]
+) -> Iterator[KeptContact]:
+    """Yield the contacts of a decision that was not withdrawn, given all of its logged outcomes."""
+    in_order = sorted(outcomes, key=lambda o: o.position)
     offers = zip(header["offers"], header["numbers"], contact_facts(header), strict=True)
     for offer, number, (group, goal, counts) in offers:
         offer_id = offer["offer_id"]
-        mine = [t for t in in_order if t.offer_id == offer_id]
-        answers = [t for t in mine if t.outcome in KINDS]
+        own = [o for o in in_order if o.offer_id == offer_id]
+        answers = [o for o in own if o.outcome in KIND_LETTERS]
         channel = header["channel"] or ""
         if counts:
-            if not any(t.outcome == "released" for t in mine):
+            if not any(o.outcome == "released" for o in own):
                 at_ms = header["decided_at_ms"]
-                yield Kept(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
-            elif answers:  # presented after all
-                yield Kept(offer_id, Contact(number, answers[0].contact_ms, group, goal, "d", channel))
+                yield KeptContact(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
+            elif answers:
+                # Released as not presented, but the answer shows that it was: the contact counts from then on.
+                yield KeptContact(offer_id, Contact(number, answers[0].contact_ms, group, goal, "d", channel))
         for answer in answers:
-            letter = KINDS[answer.outcome] if counts else KINDS[answer.outcome].upper()
-            yield Kept(offer_id, Contact(number, answer.contact_ms, group, goal, letter, channel))
+            letter = KIND_LETTERS[answer.outcome] if counts else KIND_LETTERS[answer.outcome].upper()
+            yield KeptContact(offer_id, Contact(number, answer.contact_ms, group, goal, letter, channel))

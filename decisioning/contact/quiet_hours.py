@@ -1,4 +1,4 @@
-"""Quiet hours: by the clock on the customer's wall, also on days that have 23 or 25 hours."""
+"""Quiet hours by the customer's local time, also on days that have 23 or 25 hours."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _CLOCK = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class PreparedQuietHours:
     """Quiet hours, ready for use: minutes of the day, from ``start`` to ``end``, maybe over midnight.
 
     ``start == end`` is the whole day.
@@ -28,17 +28,17 @@ class Quiet:
     zone: ZoneInfo
 
     def holds(self, at_ms: int, zone: ZoneInfo) -> bool:
-        """Whether it is quiet at an instant."""
+        """Return whether it is quiet at an instant."""
         return self.covers(_minute(at_ms, zone))
 
     def covers(self, minute: int) -> bool:
-        """Whether a minute of the day (0..1439) is a quiet one."""
+        """Return whether a minute of the day (0..1439) is a quiet one."""
         if self.start < self.end:
             return self.start <= minute < self.end
         return minute >= self.start or minute < self.end
 
 
-def quiet_of(hours: QuietHours) -> Quiet:
+def prepare_quiet_hours(hours: QuietHours) -> PreparedQuietHours:
     """Make quiet hours ready for use.
 
     Raises
@@ -51,34 +51,36 @@ def quiet_of(hours: QuietHours) -> Quiet:
         raise Invalid(
             "time_zone", f"there is no time zone {hours.time_zone!r}; use a name such as Europe/Madrid"
         )
-    return Quiet(hours.quiet_id, _parse("start", hours.start), _parse("end", hours.end), zone)
+    return PreparedQuietHours(hours.quiet_id, _parse("start", hours.start), _parse("end", hours.end), zone)
 
 
-def customer_zone(quiet: Quiet, time_zone: Any) -> ZoneInfo:
-    """The zone that a customer's attribute names; the policy's own if it names none that is known."""
+def customer_zone(quiet: PreparedQuietHours, time_zone: Any) -> ZoneInfo:
+    """Return the zone that a customer's attribute names; the policy's own if it names none that is known."""
     zone = zone_of(time_zone) if isinstance(time_zone, str) else None
     return quiet.zone if zone is None else zone
 
 
 @lru_cache(maxsize=1024)
 def zone_of(name: str) -> ZoneInfo | None:
-    """A time zone by its IANA name; ``None`` if there is no such zone."""
+    """Return a time zone by its IANA name; ``None`` if there is no such zone."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError: names of folders, names that are too long for a file
         return None
 
 
+# Callers give whole minutes, so that explanations of the same minute share one answer.
 @lru_cache(maxsize=256)
-def ends_ms(quiet: Quiet, zone: ZoneInfo, minute_ms: int) -> int | None:
-    """The first instant after a quiet minute (Unix ms of its start) that is not quiet; ``None`` if none ever is."""
+def ends_ms(quiet: PreparedQuietHours, zone: ZoneInfo, minute_ms: int) -> int | None:
+    """Return the first instant after a quiet minute (both Unix ms) that is not quiet; ``None`` if none ever is."""
     if (quiet.end - quiet.start) % DAY_MINUTES == 0:
         return None
     left = (quiet.end - _minute(minute_ms, zone)) % DAY_MINUTES
     guess = minute_ms + left * MINUTE_MS
     if _offset(minute_ms, zone) == _offset(guess, zone):
         return guess
-    return next(  # the clock is changed in between: twice a year it is worth to look at each minute
+    # The clock is changed in between: on these two days of a year each minute is looked at.
+    return next(
         at_ms
         for at_ms in range(minute_ms, minute_ms + 2 * DAY_MINUTES * MINUTE_MS, MINUTE_MS)
         if not quiet.holds(at_ms, zone)
@@ -86,7 +88,7 @@ def ends_ms(quiet: Quiet, zone: ZoneInfo, minute_ms: int) -> int | None:
 
 
 def wall_clock(at_ms: int, zone: ZoneInfo) -> str:
-    """``HH:MM`` and the zone, for people."""
+    """Format an instant as ``HH:MM`` and the zone, for people."""
     return f"{datetime.fromtimestamp(at_ms / 1000, zone):%H:%M} {zone.key}"
 
 

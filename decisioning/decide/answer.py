@@ -15,7 +15,7 @@ from decisioning.decide.snapshot import customer_snapshot
 from decisioning.log.records import Header, policy_of
 from decisioning.model.deciders import CALLER, NO_POLICY
 from decisioning.model.selection import Choice
-from decisioning.treatments.treatment import in_language, offer_texts, say
+from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
 from rules.expression import Expression
@@ -53,7 +53,7 @@ def decision_record(
         "nothing_right_now": not choices,
     }
     until_ms: int = record["until_ms"]
-    record["contact"] = view.contact.remembered([c.row for c in choices], context.now_ms, until_ms)
+    record["contact"] = view.contact.log_record([c.row for c in choices], context.now_ms, until_ms)
     record["seen"] = customer_snapshot(inputs, result.selection.unlikely)
     if caller_choice is not None:
         record |= {"scored_by": scored_by, "wanted": [view.offers[row].number for row in caller_choice]}
@@ -118,10 +118,10 @@ def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> di
 
 def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[str, Any]:
     """Render the treatment of a row's offer: in the wanted language, with all variables filled in."""
-    wordings = view.wordings[row]
-    wording = wordings[0] if len(wordings) == 1 else in_language(wordings, source.languages)
-    if wording.fixed is not None:
-        return wording.fixed
+    treatments = view.treatments[row]
+    prepared = treatments[0] if len(treatments) == 1 else choose_treatment(treatments, source.languages)
+    if prepared.rendered is not None:
+        return prepared.rendered
     facts: dict[str, Any] = dict(facts_of(source.customer, source.context, view.placement))
     offer = offer_texts(view.offers[row], view.goals[row])
 
@@ -138,7 +138,7 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[s
             return source.evaluation.with_offer(offer_facts(view, row)).holds(condition)
         return source.evaluation.holds(condition)
 
-    return say(wording, lookup, holds)
+    return render_treatment(prepared, lookup, holds)
 
 
 def iso(at_ms: int) -> str:

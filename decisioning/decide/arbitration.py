@@ -16,7 +16,7 @@ ARBITRATED, OVERRIDDEN, MANDATORY = range(3)
 def weigh(view: PlacementView, evaluation: Evaluation | None) -> Weights:
     """Return the weights of a request. ``evaluation`` may be ``None`` if the view is not ``dynamic``."""
     if evaluation is None or not view.dynamic:
-        return view.fixed
+        return view.base_weights
     return apply_switches(view, compute_context_weights(view, evaluation), compute_values(view, evaluation))
 
 

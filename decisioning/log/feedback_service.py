@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from decisioning.contact.history import KINDS, Contact, member
+from decisioning.contact.history import KIND_LETTERS, Contact, history_member
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.records import Decided, Outcome, outcome_fields, taken_back
@@ -136,9 +136,9 @@ def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> C
         kinds.append("decided")
     members = []
     for kind in kinds:
-        letter = KINDS[kind] if counts else KINDS[kind].upper()
+        letter = KIND_LETTERS[kind] if counts else KIND_LETTERS[kind].upper()
         seen = Contact(outcome.offer, at_ms, group, goal, letter, decided.header["channel"])
-        members.append((at_ms, member(seen, decided.decision_id)))
+        members.append((at_ms, history_member(seen, decided.decision_id)))
     return Contacts(decided.header["customer_id"], contact["keep_ms"], members)
 
 

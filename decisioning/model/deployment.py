@@ -1,4 +1,4 @@
-"""Which policies decide in a placement, for which share of its customers. Plain immutable values."""
+"""The policies of a placement, and the shares of its customers that they decide for. Plain immutable values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class ControlGroup:
 
 @dataclass(frozen=True, slots=True)
 class Guardrails:
-    """When a canary is rolled back by itself.
+    """The bounds beyond which a canary is rolled back automatically.
 
     It is worse than the champion by more than ``margin`` (in acceptance) with an always-valid test at level ``alpha``;
     or of its decisions at least ``min_failures``, and more than ``max_failure_share``, could not be made by it because
@@ -84,7 +84,7 @@ class Deployment:
 
 
 def champion_of(placement: Placement, deployment: Deployment | None) -> str:
-    """The policy that decides unless another has a share, as ``name@version``."""
+    """Return the policy that decides unless another has a share, as ``name@version``."""
     if deployment is None or deployment.champion is None:
         return f"{placement.policy}@1"
     return deployment.champion
@@ -94,7 +94,9 @@ def check_shares(placement: Placement, deployment: Deployment, field: str) -> No
     """Raise ``Invalid`` for ``field`` if more customers are given away than there are."""
     controls = sum(control.share for control in deployment.controls)
     canary = 0.0 if deployment.canary is None else deployment.canary.share
-    if placement.control_share + controls + canary > 1.0 + 1e-9:
+    if (
+        placement.control_share + controls + canary > 1.0 + 1e-9
+    ):  # shares are decimal fractions, whose sum may be rounded up
         raise Invalid(
             field,
             f"the shares of {placement.placement_id!r} would be more than 1 together: control_share"

@@ -1,4 +1,4 @@
-"""What a catalogue is made of. Plain immutable values; times are Unix milliseconds, ends are exclusive."""
+"""The things of a catalogue. Plain immutable values; times are Unix milliseconds, ends are exclusive."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ NEXT_STATUS: Mapping[Status, frozenset[Status]] = {
     "paused": frozenset({"live", "scheduled", "ended"}),
     "ended": frozenset(),
 }
-"""What an offer may become. Ended is final: only a rollback brings it back."""
+"""The statuses that may follow each status. Ended is final: only a rollback brings an offer back."""
 LegalBasis = Literal["consent", "contract", "legitimate_interest", "legal_obligation"]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 Scope = Literal["offer", "group", "goal", "all"]
@@ -37,7 +37,7 @@ class ContactLimit:
 
 @dataclass(frozen=True, slots=True)
 class ContactPolicy:
-    """How often a customer may be contacted.
+    """A limit on how often a customer may be contacted.
 
     Counted are contacts of ``outcomes`` in ``channels`` (all if empty) within any ``window_s`` seconds over the same
     ``scope`` as the offer at hand: the same offer, offers of its group or goal, or all offers. When ``max`` is
@@ -90,39 +90,6 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A named condition on customers, to be used in rules as ``segment.<name>`` and in reports."""
-
-    segment_id: str
-    when: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """From ``starts_ms`` to ``ends_ms`` an offer, or a group, comes first, before all that is not overridden."""
-
-    override_id: str
-    reason: str
-    offer: str | None = None
-    group: str | None = None
-    starts_ms: int = 0
-    ends_ms: int = FOREVER_MS
-
-
-@dataclass(frozen=True, slots=True)
-class ContextWeight:
-    """When ``when`` holds, offers of a goal, of a group, or one offer weigh ``percent`` more (or less) in ``C``."""
-
-    weight_id: str
-    when: str
-    percent: float
-    goal: Goal | None = None
-    group: str | None = None
-    offer: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Rule:
     """A condition of an offer. Tiers: may they ever, does it make sense now, is it right for them."""
 
@@ -155,7 +122,7 @@ class AfterRejection:
 
 @dataclass(frozen=True, slots=True)
 class ScriptStep:
-    """A talking point; said when ``when`` holds (always if ``None``)."""
+    """A talking point; it is part of the script when ``when`` holds (always if ``None``)."""
 
     step_id: str
     text: str
@@ -164,7 +131,7 @@ class ScriptStep:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """What a customer may object, and what can be answered."""
+    """An objection that a customer may raise, and the answer to it."""
 
     objection: str
     answer: str
@@ -172,7 +139,7 @@ class Objection:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How an agent puts an offer: ordered steps, and answers to objections."""
+    """A guide for agents who present an offer: ordered steps, and answers to objections."""
 
     steps: tuple[ScriptStep, ...] = ()
     objections: tuple[Objection, ...] = ()
@@ -180,9 +147,9 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """How an offer is put in one channel and language. Texts may hold ``{{ customer.first_name }}`` style variables.
+    """The presentation of an offer in one channel and language.
 
-    ``fallbacks`` says what stands for a variable that has no value.
+    Texts may hold variables such as ``{{ customer.first_name }}``; ``fallbacks`` stand for those without a value.
     """
 
     treatment_id: str
@@ -273,14 +240,15 @@ class Placement:
 
 
 def percent(*levers: float) -> float:
-    """Weights in percent add up and are normalised once: ``1 + sum / 100``, never below 0."""
+    """Add up weights in percent and normalise them once: ``1 + sum / 100``, never below 0."""
     return max(1.0 + sum(levers) / 100.0, 0.0)
 
 
 def effective_status(offer: Offer, now_ms: int) -> Status:
-    """The status with the dates looked at: scheduled before the start, ended after the end, live in between."""
+    """Return the status at ``now_ms``: scheduled before the start, ended after the end, live in between."""
     if offer.status in ("draft", "ended"):
         return offer.status
+    # Before the pause: an offer whose end has passed would not be live again if it were resumed.
     if offer.ends_ms <= now_ms:
         return "ended"
     if offer.status == "paused":

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import NO_FACTS
-from decisioning.contact.history import Told, contact_facts, contacts_of, member
+from decisioning.contact.history import LoggedOutcome, contact_facts, contacts_of_decision, history_member
 from decisioning.log.records import base_propensity_text, contact_text, expected_of, facts_text
 from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
 from decisioning.model.position import order
@@ -106,8 +106,8 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
     header = row.header
     is_open = row.state == "open" and header["until_ms"] > now_ms - GRACE_MS
     state = "expired" if row.state == "open" and not is_open else row.state
-    told = [Told(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
-    kept = [k for k in contacts_of(header, told) if k.contact.at_ms > now_ms - history_ms]
+    told = [LoggedOutcome(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
+    kept = [k for k in contacts_of_decision(header, told) if k.contact.at_ms > now_ms - history_ms]
     confirm_ms = header.get("contact", {}).get("confirm_until_ms")
     if any(t.outcome == "released" for t in told):
         confirm_ms = None
@@ -119,7 +119,7 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         arguments += [
             one.offer_id if one.reserved else "",
             one.contact.at_ms,
-            member(one.contact, row.decision_id),
+            history_member(one.contact, row.decision_id),
         ]
     for outcome in outcomes:
         field = "x" if outcome.outcome == "released" else "r"

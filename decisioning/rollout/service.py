@@ -1,12 +1,10 @@
 """Changing the stages of policies: what is in force is read, changed, and published unless somebody was faster."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
-from decisioning.catalog.kinds import CLASSES
+from decisioning.catalog.kinds import DEPLOYMENT, PLACEMENT
 from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
-from decisioning.catalog.yaml_document import normalised
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
 from decisioning.model.entities import Placement
@@ -91,7 +89,7 @@ class Stager:
             changed = change(placement, deployment)
             if changed == deployment:
                 return None
-            body = normalised("deployment", placement_id, _body(changed))
+            body = DEPLOYMENT.normalise(placement_id, DEPLOYMENT.dump(changed))
             try:
                 return await self._catalogues.put(
                     "deployment", placement_id, body, self._author, self._reason, version
@@ -111,22 +109,12 @@ class Stager:
     async def _read(self, placement_id: str) -> tuple[Placement, Deployment, int]:
         """The placement, its deployment, and the deployment's version."""
         _, body = await self._catalogues.newest("placement", placement_id)
-        placement = _thing("placement", placement_id, body)
+        placement = PLACEMENT.load(placement_id, body)
         try:
             version, body = await self._catalogues.newest("deployment", placement_id)
         except NotFound:
             return placement, Deployment(placement_id), 0
-        return placement, _thing("deployment", placement_id, body), version
-
-
-def _thing(kind: str, name: str, body: Mapping[str, Any]) -> Any:
-    return CLASSES[kind].validate_python({**body, "placement_id": name})
-
-
-def _body(deployment: Deployment) -> dict[str, Any]:
-    body: dict[str, Any] = CLASSES["deployment"].dump_python(deployment)
-    del body["placement_id"]
-    return body
+        return placement, DEPLOYMENT.load(placement_id, body), version
 
 
 def _check_ready(policy: Registered, stage: Stage) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.catalog.kinds import CLASSES
+from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.model.deciders import CALLER
 from decisioning.model.deployment import Canary, Deployment
@@ -296,7 +296,7 @@ async def _end(
 
 
 def _running(row: Row[Any]) -> Running:
-    deployment: Deployment = CLASSES["deployment"].validate_python({**row.body, "placement_id": row.id})
+    deployment = DEPLOYMENT.load(row.id, row.body)
     assert deployment.canary is not None
     champion = deployment.champion or f"{row.usual or USUAL}@1"
     return Running(

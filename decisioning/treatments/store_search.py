@@ -1,4 +1,4 @@
-"""Search over what agents say: scripts, answers to objections, titles and messages, by Postgres full-text search.
+"""Search over the texts of agents: scripts, answers to objections, titles and messages, by Postgres full-text search.
 
 ``script_texts`` holds the texts of all treatments as they were saved last, and is rewritten with them; it can be
 thrown away and made again from the catalogue. Texts in English and Spanish are stemmed, all others taken by the word.
@@ -13,11 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.model.entities import Offer
-from decisioning.treatments.treatment import searchable
+from decisioning.treatments.treatment import searchable_text
 from storage.postgres import transaction
 
 MAX_QUERY_CHARS = 500
-"""What is longer is cut; a single word that Postgres still takes is four times as long."""
+"""Longer queries are cut; a single word that Postgres still takes is four times as long."""
 
 _CONFIGS = {"en": "english", "es": "spanish"}
 # Marks around what was found: from the private use area, and taken out of texts beforehand.
@@ -57,10 +57,10 @@ _OPTIONS = f"StartSel={_OPEN},StopSel={_CLOSE},MinWords=8,MaxWords=30,MaxFragmen
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScriptMatch:
     """A text that matches. ``part``: ``title``, ``message``, ``step`` or ``objection``; ``answer``: to an objection.
 
-    ``part_id`` is the step's id or the objection's number from 0. ``every_word``: whether all words were found, not
+    ``part_id`` is the step's id or the objection's number from 0. ``every_word``: true if all words were found, not
     only some. ``rank`` is higher for better matches. ``snippet`` is HTML: what was found stands in ``<mark>``.
     """
 
@@ -80,7 +80,7 @@ class Found:
 async def index_treatment(
     connection: AsyncConnection, offer_id: str, treatment_id: str, body: Mapping[str, Any] | None
 ) -> None:
-    """Make a treatment, as it is stored, findable in this form only; not at all without a body."""
+    """Replace the texts of a treatment in the index by those of ``body``; without a body, remove them."""
     await connection.execute(
         text("DELETE FROM script_texts WHERE offer_id = :offer_id AND treatment_id = :treatment_id"),
         {"offer_id": offer_id, "treatment_id": treatment_id},
@@ -111,8 +111,8 @@ async def search_scripts(
     channel: str | None = None,
     language: str | None = None,
     limit: int = 10,
-) -> list[Found]:
-    """What matches ``words``, the best first: texts with all of the words before texts with some of them.
+) -> list[ScriptMatch]:
+    """Search for ``words``, the best matches first: texts with all of the words before texts with some of them.
 
     Anything may be typed: ``"exact words"``, ``-without``, ``one or other``, and whatever else is ignored. Only
     ``offers`` are looked at, in one ``channel`` and ``language`` (of any region) if these are given.
@@ -122,10 +122,11 @@ async def search_scripts(
     PostgresUnavailable
         If Postgres does not answer.
     """
+    # Texts are indexed in the configuration of their language, so words are read in each that may match.
     base = None if language is None else _base(language)
     configs = sorted({*_CONFIGS.values(), "simple"}) if base is None else [_CONFIGS.get(base, "simple")]
     parameters = {
-        "words": cleaned(words),
+        "words": clean_query(words),
         "configs": configs,
         "offers": list(offers),
         "channel": channel,
@@ -135,11 +136,11 @@ async def search_scripts(
     }
     async with transaction(engine) as connection:
         rows = (await connection.execute(_SEARCH, parameters)).mappings().all()
-    return [Found(**{**row, "snippet": _marked(row["snippet"])}) for row in rows]
+    return [ScriptMatch(**{**row, "snippet": _marked(row["snippet"])}) for row in rows]
 
 
-def cleaned(words: str) -> str:
-    """What was typed, without what Postgres cannot take; empty if nothing is left of it."""
+def clean_query(words: str) -> str:
+    """Remove from a query what Postgres cannot take, and cut it; may leave nothing."""
     return words.encode("utf-8", "replace").decode().translate(_NO_MARKS).strip()[:MAX_QUERY_CHARS]
 
 
@@ -154,15 +155,15 @@ def _rows(offer_id: str, treatment_id: str, body: Mapping[str, Any]) -> list[dic
         "config": _CONFIGS.get(_base(language), "simple"),
     }
 
-    def said(source: str) -> str:
-        return searchable(source, fallbacks).translate(_NO_MARKS)
+    def indexed(source: str) -> str:
+        return searchable_text(source, fallbacks).translate(_NO_MARKS)
 
     def row(part: str, part_id: str, source: str, answer: str | None = None) -> dict[str, Any]:
         return shared | {
             "part": part,
             "part_id": part_id,
-            "text": said(source),
-            "answer": None if answer is None else said(answer),
+            "text": indexed(source),
+            "answer": None if answer is None else indexed(answer),
         }
 
     script = body.get("script") or {}

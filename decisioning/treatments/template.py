@@ -6,41 +6,41 @@ neither attributes nor calls: every path has been replaced by a plain variable, 
 beforehand. So a text cannot reach Python, and a value is only ever shown, never read as a template.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Template, TemplateError, Undefined, nodes
-from jinja2.filters import do_capitalize, do_title
+from jinja2 import Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from decisioning.treatments.filters import (
+    FILTER_USAGE,
+    FILTERS,
+    FallbackText,
+    format_value,
+    plain_value,
+    takes_arguments,
+    unless_fallback,
+)
 from rules.errors import RuleError
 from rules.tokens import position
 from rules.vocabulary import ROOTS
 
 MAX_CHARS = 8000
-"""Of a text as it is written, and of a text as it is said."""
-MAX_VALUE_CHARS = 1000
+"""The longest text, as it is written and as it is rendered."""
 MAX_VARIABLES = 50
 MAX_FILTERS = 10
-"""On one variable."""
+"""The most filters on one variable."""
 
 Lookup = Callable[[str], Any]
 NO_FALLBACKS: Mapping[str, str] = MappingProxyType({})
 
 
-class _Fallback(str):
-    """A text that filters leave alone."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True, slots=True)
-class Use:
+class VariableUse:
     """A variable in a text, with its place. ``guarded``: followed by ``default``, so it needs no fallback."""
 
     path: str
@@ -50,35 +50,35 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A text that has been read. ``names``: path of each variable to its name in ``template``."""
+class ParsedText:
+    """A text that has been parsed. ``names``: path of each variable to its name in ``template``."""
 
     source: str
-    uses: tuple[Use, ...] = ()
+    uses: tuple[VariableUse, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     template: Template | None = None
 
     def render(self, lookup: Lookup, fallbacks: Mapping[str, str] = NO_FALLBACKS) -> str:
-        """The text with its variables filled in, at most ``MAX_CHARS`` long.
+        """Return the text with its variables filled in, at most ``MAX_CHARS`` long.
 
-        ``lookup`` gives the value of a path. Where ``plain`` finds nothing in it, the fallback of the path is put in
-        the place of the variable as it is, whatever the filters; without one the variable counts as missing.
+        ``lookup`` gives the value of a path. Where ``plain_value`` finds nothing in it, the fallback of the path is put
+        in the place of the variable as it is, whatever the filters; without one the variable counts as missing.
         """
         if self.template is None:
             return self.source
         values: dict[str, Any] = {}
         for path, name in self.names.items():
-            value = plain(lookup(path))
+            value = plain_value(lookup(path))
             if value is not None:
                 values[name] = value
             elif path in fallbacks:
-                values[name] = _Fallback(fallbacks[path])
+                values[name] = FallbackText(fallbacks[path])
         return self.template.render(values)[:MAX_CHARS]
 
 
 @lru_cache(maxsize=10_000)
-def read_text(source: str) -> Text:
-    """Read a text, once for all its uses.
+def parse_text(source: str) -> ParsedText:
+    """Parse a text; the same text is parsed once.
 
     Raises
     ------
@@ -96,73 +96,9 @@ def read_text(source: str) -> Text:
                 column,
             )
     if "{{" not in source:
-        return Text(source)
+        return ParsedText(source)
+    # Jinja2 turns all line ends into \n; done before, places in errors are right.
     return _Reader(re.sub(r"\r\n?", "\n", source)).read()
-
-
-def plain(value: Any) -> str | float | int | bool | list[str] | None:
-    """A value as texts may show it; ``None`` if there is nothing to show.
-
-    Shown are words, finite numbers, truth values and lists of them; not objects, and not lists inside lists.
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)[:MAX_VALUE_CHARS] if value.strip() else None
-    if isinstance(value, int):
-        return int(value) if abs(value) < 2**63 else None
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        found = [plain(item) for item in value[:MAX_VARIABLES] if not isinstance(item, list | tuple)]
-        return [shown(item)[:MAX_VALUE_CHARS] for item in found if item is not None] or None
-    return None
-
-
-def shown(value: Any) -> str:
-    """A plain value as it is read: numbers without needless digits, lists with commas."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.15g}" if abs(value) < 1e15 else f"{value:.0f}"
-    if isinstance(value, list):
-        return ", ".join(value)
-    return "" if value is None or isinstance(value, Undefined) else str(value)
-
-
-def _round(value: Any, digits: int = 0) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return round(float(value), digits)
-
-
-def _default(value: Any, text: str, _always: bool = True) -> Any:
-    return value if shown(value) else text
-
-
-def _join(value: Any, separator: str = ", ") -> str:
-    return separator.join(value) if isinstance(value, list) else shown(value)
-
-
-FILTERS: Mapping[str, Callable[..., Any]] = {
-    "upper": lambda value: shown(value).upper(),
-    "lower": lambda value: shown(value).lower(),
-    "title": lambda value: do_title(shown(value)),
-    "capitalize": lambda value: do_capitalize(shown(value)),
-    "round": _round,
-    "default": _default,
-    "join": _join,
-}
-
-
-def _unless_fallback(change: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(change)
-    def changed(value: Any, *arguments: Any) -> Any:
-        return value if isinstance(value, _Fallback) else change(value, *arguments)
-
-    return changed
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -176,10 +112,12 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _environment() -> _Environment:
-    environment = _Environment(keep_trailing_newline=True, finalize=shown, autoescape=False)
+    environment = _Environment(keep_trailing_newline=True, finalize=format_value, autoescape=False)
+    # Whatever gets past the parser finds nothing here: no functions, no tests, only these filters.
     environment.globals.clear()
     environment.tests.clear()
-    environment.filters = {name: _unless_fallback(change) for name, change in FILTERS.items()}
+    # A fallback stands as it was written, whatever the filters.
+    environment.filters = {name: unless_fallback(change) for name, change in FILTERS.items()}
     return environment
 
 
@@ -187,14 +125,14 @@ _ENVIRONMENT = _environment()
 
 
 class _Reader:
-    """Reads one text."""
+    """Parses one text, and collects the variables that it uses."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._uses: list[Use] = []
+        self._uses: list[VariableUse] = []
         self._names: dict[str, str] = {}
 
-    def read(self) -> Text:
+    def read(self) -> ParsedText:
         tree = self._parsed()
         for output in tree.body:
             if not isinstance(output, nodes.Output):
@@ -204,7 +142,7 @@ class _Reader:
             ]
         if len(self._uses) > MAX_VARIABLES:
             raise RuleError(f"at most {MAX_VARIABLES} variables may be used in one text")
-        return Text(self._source, tuple(self._uses), self._names, _ENVIRONMENT.from_string(tree))
+        return ParsedText(self._source, tuple(self._uses), self._names, _ENVIRONMENT.from_string(tree))
 
     def _parsed(self) -> nodes.Template:
         try:
@@ -247,7 +185,7 @@ class _Reader:
                 line,
                 column,
             )
-        self._uses.append(Use(path, line, column, guarded))
+        self._uses.append(VariableUse(path, line, column, guarded))
         return nodes.Name(self._names.setdefault(path, f"v{len(self._names)}"), "load", lineno=node.lineno)
 
     def _check_filter(self, node: nodes.Filter) -> None:
@@ -257,8 +195,8 @@ class _Reader:
                 f"there is no filter {node.name!r}; there are {', '.join(sorted(FILTERS))}", line, column
             )
         constants = [a.value if isinstance(a, nodes.Const) else None for a in node.args]
-        if node.kwargs or node.dyn_args or node.dyn_kwargs or not _usable(node.name, constants):
-            raise RuleError(f"the filter {node.name!r} is written {_WRITTEN[node.name]}", line, column)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or not takes_arguments(node.name, constants):
+            raise RuleError(f"the filter {node.name!r} is written {FILTER_USAGE[node.name]}", line, column)
 
     def _refused(self, node: nodes.Node) -> RuleError:
         line, column = self._where(node.lineno)
@@ -275,42 +213,8 @@ class _Reader:
         return position(self._source, found.start() if found else start)
 
 
-_WRITTEN: Mapping[str, str] = {
-    "default": "default('text')",
-    "join": "join or join(', ')",
-    "round": "round or round(2), with at most 10 digits",
-    **dict.fromkeys(("upper", "lower", "title", "capitalize"), "without arguments"),
-}
-
-
-def _usable(name: str, constants: list[Any]) -> bool:
-    """Whether a filter can be used with these arguments; ``None`` stands for what is not a constant."""
-    if name == "default":
-        return bool(constants) and _literal(constants[0]) and constants[1:] in ([], [True], [False])
-    if name == "join":
-        return not constants or (len(constants) == 1 and _literal(constants[0]))
-    if name == "round":
-        return not constants or (len(constants) == 1 and _digits(constants[0]))
-    return not constants
-
-
-def _digits(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 10
-
-
-def _literal(value: Any) -> bool:
-    """Whether it is a text that every store can keep."""
-    if not isinstance(value, str) or "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _path(node: nodes.Node) -> tuple[str, ...] | None:
-    """The names of a dotted path; ``None`` if it is anything else."""
+    """Return the names of a dotted path; ``None`` if it is anything else."""
     names: list[str] = []
     while isinstance(node, nodes.Getattr):
         names.append(node.attr)

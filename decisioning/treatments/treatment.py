@@ -1,17 +1,18 @@
-"""Treatments as they are said: texts with their variables filled in, and scripts for agents.
+"""Checking, preparing and rendering treatments: texts with their variables filled in, and scripts for agents.
 
 A treatment is checked when it is saved: every variable is known, and none can be left without a value. It is prepared
-once for each catalogue, so that a treatment without variables and conditions costs nothing to say.
+once for each catalogue, so that a treatment without variables and conditions costs nothing to render.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
-from decisioning.treatments.template import Lookup, Text, Use, plain, read_text
+from decisioning.treatments.filters import plain_value
+from decisioning.treatments.template import Lookup, ParsedText, VariableUse, parse_text
 from rules.errors import RuleError
 from rules.expression import Checker, Expression
 from rules.vocabulary import Vocabulary
@@ -19,11 +20,11 @@ from rules.vocabulary import Vocabulary
 MAX_STEPS = 50
 MAX_OBJECTIONS = 50
 OFFER_FIELDS = ("offer.name", "offer.value")
-"""What texts may know of an offer besides the vocabulary."""
+"""Variables of an offer that texts may use besides those of the vocabulary."""
 
 
 def offer_texts(offer: Offer, goal: str) -> Mapping[str, Any]:
-    """What texts may know of an offer, by path."""
+    """Return the values of an offer that texts may use, by path."""
     own = {
         "offer_id": offer.offer_id,
         "name": offer.name,
@@ -37,9 +38,10 @@ def offer_texts(offer: Offer, goal: str) -> Mapping[str, Any]:
 def check_treatment(
     treatment: Treatment, vocabulary: Vocabulary, offer: Mapping[str, Any] | None = None, prefix: str = ""
 ) -> None:
-    """Check that a treatment can always be said. Script conditions are not looked at: ``prepare`` reads them.
+    """Check that a treatment can always be rendered.
 
-    ``offer``: what is known of the offer, by path; if it is not given, all of ``offer.`` counts as known.
+    Conditions of scripts are not looked at: the catalogue checks them as expressions.
+    ``offer``: the values of the offer, by path; if it is not given, all of ``offer.`` counts as known.
     ``prefix`` is put before the names of fields.
 
     Raises
@@ -56,7 +58,7 @@ def check_treatment(
             raise Invalid(f"{prefix}fallbacks.{path}", "a fallback is plain text: it cannot hold variables")
     for name, source in _texts(treatment):
         try:
-            for use in read_text(source).uses:
+            for use in parse_text(source).uses:
                 _check_use(use, known, treatment.fallbacks, offer)
         except RuleError as error:
             raise InvalidRule(f"{prefix}{name}", error) from None
@@ -77,16 +79,16 @@ def _check_script(treatment: Treatment, prefix: str) -> None:
     _check_unique(f"{prefix}script.objections", "objection", (o.objection for o in objections))
 
 
-def _check_unique(field: str, what: str, values: Iterable[str]) -> None:
+def _check_unique(field: str, id_field: str, values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise Invalid(field, f"the {what} {value!r} is there twice")
+            raise Invalid(field, f"the {id_field} {value!r} is there twice")
         seen.add(value)
 
 
 def _texts(treatment: Treatment) -> Iterator[tuple[str, str]]:
-    """All texts of a treatment with the names of their fields."""
+    """Yield all texts of a treatment with the names of their fields."""
     yield "title", treatment.title
     yield "message", treatment.message
     if treatment.script is not None:
@@ -98,13 +100,16 @@ def _texts(treatment: Treatment) -> Iterator[tuple[str, str]]:
 
 
 def _check_use(
-    use: Use, known: set[str], fallbacks: Mapping[str, str], offer: Mapping[str, Any] | None
+    use: VariableUse, known: set[str], fallbacks: Mapping[str, str], offer: Mapping[str, Any] | None
 ) -> None:
     if use.path not in known:
         near = _near(use.path, known)
         suggestion = near and f"did you mean {near}?"
         raise RuleError(f"there is no variable {use.path!r}", use.line, use.column, suggestion)
-    certain = use.path.startswith("offer.") and (offer is None or plain(offer.get(use.path)) is not None)
+    # Of an offer the value is known when it is saved; of a customer or a context it may be missing at any time.
+    certain = use.path.startswith("offer.") and (
+        offer is None or plain_value(offer.get(use.path)) is not None
+    )
     if not (certain or use.guarded or use.path in fallbacks):
         raise RuleError(
             f"{use.path} may have no value",
@@ -125,24 +130,27 @@ def _hint(path: str, known: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a script, ready to be said."""
+class PreparedStep:
+    """A step of a script whose text and condition have been parsed."""
 
     step_id: str
-    text: Text
+    text: ParsedText
     when: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
-    """A treatment, ready to be said. ``fixed``: what is said where nothing of it depends on the request."""
+class PreparedTreatment:
+    """A treatment whose texts and conditions have been parsed.
+
+    ``rendered``: the finished treatment where nothing of it depends on the request, otherwise ``None``.
+    """
 
     treatment: Treatment
-    title: Text
-    message: Text
-    steps: tuple[Step, ...]
-    objections: tuple[tuple[Text, Text], ...]
-    fixed: Mapping[str, Any] | None
+    title: ParsedText
+    message: ParsedText
+    steps: tuple[PreparedStep, ...]
+    objections: tuple[tuple[ParsedText, ParsedText], ...]
+    rendered: Mapping[str, Any] | None
 
     @property
     def conditions(self) -> tuple[Expression, ...]:
@@ -150,8 +158,8 @@ class Wording:
         return tuple(step.when for step in self.steps if step.when is not None)
 
 
-def prepare(treatment: Treatment, checker: Checker) -> Wording:
-    """Make a treatment that has been checked ready to be said.
+def prepare_treatment(treatment: Treatment, checker: Checker) -> PreparedTreatment:
+    """Parse the texts and conditions of a treatment that has been checked.
 
     Raises
     ------
@@ -161,80 +169,85 @@ def prepare(treatment: Treatment, checker: Checker) -> Wording:
     script = treatment.script
     steps: tuple[ScriptStep, ...] = () if script is None else script.steps
     objections: tuple[Objection, ...] = () if script is None else script.objections
-    wording = Wording(
+    prepared = PreparedTreatment(
         treatment,
-        read_text(treatment.title),
-        read_text(treatment.message),
+        parse_text(treatment.title),
+        parse_text(treatment.message),
         tuple(
-            Step(s.step_id, read_text(s.text), None if s.when is None else checker.check(s.when))
+            PreparedStep(s.step_id, parse_text(s.text), None if s.when is None else checker.check(s.when))
             for s in steps
         ),
-        tuple((read_text(o.objection), read_text(o.answer)) for o in objections),
+        tuple((parse_text(o.objection), parse_text(o.answer)) for o in objections),
         None,
     )
-    if wording.conditions or any(read_text(source).uses for _, source in _texts(treatment)):
-        return wording
-    fixed = _said(wording, lambda path: None, lambda condition: True)
-    return Wording(treatment, wording.title, wording.message, wording.steps, wording.objections, fixed)
+    if prepared.conditions or any(parse_text(source).uses for _, source in _texts(treatment)):
+        return prepared
+    # Nothing is looked up in such a treatment, so one rendering serves all requests.
+    return replace(prepared, rendered=_render(prepared, lambda path: None, lambda condition: True))
 
 
-def say(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> Mapping[str, Any]:
-    """The treatment of an answer: texts with values, or their fallbacks; of a script the steps that hold.
+def render_treatment(
+    prepared: PreparedTreatment, lookup: Lookup, holds: Callable[[Expression], bool]
+) -> Mapping[str, Any]:
+    """Render the treatment of an answer: texts with values or their fallbacks; of a script the steps that hold.
 
-    ``lookup`` gives the value of a path, ``holds`` the truth of a condition. Treat the result as read-only.
+    ``lookup`` gives the value of a path, ``holds`` the truth of a condition. Treat the result as read-only: it may be
+    shared by all requests.
     """
-    return wording.fixed if wording.fixed is not None else _said(wording, lookup, holds)
+    return prepared.rendered if prepared.rendered is not None else _render(prepared, lookup, holds)
 
 
-def _said(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> dict[str, Any]:
-    treatment = wording.treatment
+def _render(
+    prepared: PreparedTreatment, lookup: Lookup, holds: Callable[[Expression], bool]
+) -> dict[str, Any]:
+    treatment = prepared.treatment
     fallbacks = treatment.fallbacks
     script = None
     if treatment.script is not None:
         script = {
             "steps": [
                 {"step_id": step.step_id, "text": step.text.render(lookup, fallbacks)}
-                for step in wording.steps
+                for step in prepared.steps
                 if step.when is None or holds(step.when)
             ],
             "objections": [
                 {"objection": objection.render(lookup, fallbacks), "answer": answer.render(lookup, fallbacks)}
-                for objection, answer in wording.objections
+                for objection, answer in prepared.objections
             ],
         }
     return {
         "treatment_id": treatment.treatment_id,
         "channel": treatment.channel,
         "language": treatment.language,
-        "title": wording.title.render(lookup, fallbacks),
-        "message": wording.message.render(lookup, fallbacks),
+        "title": prepared.title.render(lookup, fallbacks),
+        "message": prepared.message.render(lookup, fallbacks),
         "image": treatment.image,
         "script": script,
     }
 
 
-def in_language(wordings: Sequence[Wording], languages: Iterable[str]) -> Wording:
-    """The wording in the first language that there is one for, else the first.
+def choose_treatment(treatments: Sequence[PreparedTreatment], languages: Iterable[str]) -> PreparedTreatment:
+    """Return the treatment in the first of ``languages`` that there is one for, else the first treatment.
 
     For each language the same tag is looked for first, then the same language of any region (``es-MX``, ``es``).
     """
-    if len(wordings) > 1:
+    if len(treatments) > 1:
         for language in languages:
-            wanted = language.lower()
-            spoken = [wording.treatment.language.lower() for wording in wordings]
-            if wanted in spoken:
-                return wordings[spoken.index(wanted)]
-            bases = [tag.partition("-")[0] for tag in spoken]
-            if (base := wanted.partition("-")[0]) in bases:
-                return wordings[bases.index(base)]
-    return wordings[0]
+            tag = language.lower()
+            offered = [prepared.treatment.language.lower() for prepared in treatments]
+            if tag in offered:
+                return treatments[offered.index(tag)]
+            bases = [other.partition("-")[0] for other in offered]
+            if (base := tag.partition("-")[0]) in bases:
+                return treatments[bases.index(base)]
+    return treatments[0]
 
 
-def searchable(source: str, fallbacks: Mapping[str, str]) -> str:
-    """A text as it can be found: with fallbacks, and dots for variables that have none."""
+def searchable_text(source: str, fallbacks: Mapping[str, str]) -> str:
+    """Return a text as it can be found: with fallbacks, and dots for variables that have none."""
     try:
-        text = read_text(source)
+        parsed = parse_text(source)
     except RuleError:
         return source
-    blanks = {use.path: "…" for use in text.uses if not use.guarded}
-    return text.render(lambda path: None, {**blanks, **fallbacks})
+    blanks = {use.path: "…" for use in parsed.uses if not use.guarded}
+    return parsed.render(lambda path: None, {**blanks, **fallbacks})

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.contact.history import KINDS, Contact, member
+from decisioning.contact.history import KIND_LETTERS, Contact, history_member
 from decisioning.contact.limits import blocked_until
-from decisioning.contact.placement_limits import ContactBook
+from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.log.store_redis import RedisLog
 from decisioning.model.entities import ContactKind, ContactPolicy, QuietHours
 from profiles.customer import Suppression
@@ -77,7 +77,7 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
         *(log.keys.contacts(0) + name, log.keys.unconfirmed(0), log.keys.whole(0)),
     )
     for number, t in enumerate(at):
-        contact = member(Contact(7, START_MS + t, "g", "grow", "d", "web"), f"d{number}")
+        contact = history_member(Contact(7, START_MS + t, "g", "grow", "d", "web"), f"d{number}")
         await log.pipe.call("ZADD", keys[3], START_MS + t, contact)
     offers = [
         part
@@ -97,7 +97,7 @@ policies = st.builds(
     st.just("a policy"),
     st.integers(1, 4),
     st.integers(1, 60),
-    st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=3).map(tuple),
+    st.lists(st.sampled_from(sorted(KIND_LETTERS)), min_size=1, max_size=3).map(tuple),
     st.sampled_from(("offer", "group", "goal", "all")),
     st.sampled_from(((), ("web",), ("phone", "web"))),
     st.integers(0, 60),
@@ -189,7 +189,7 @@ def test_what_does_not_count_does_not_matter(
     ).all()
 
 
-def book_of(found: list[ContactPolicy], hours: list[QuietHours], channel: str) -> ContactBook:
+def book_of(found: list[ContactPolicy], hours: list[QuietHours], channel: str) -> PlacementLimits:
     """The contact book of the small catalogue with these policies and quiet hours."""
     built = world.catalogue(
         policies=dict(enumerate_policies(found)), quiet={str(n): hours for n, hours in enumerate(hours)}
@@ -204,7 +204,7 @@ def enumerate_policies(found: list[ContactPolicy]) -> list[tuple[str, ContactPol
 
 @pytest.mark.parametrize("kind", ["decided", "presented", "clicked", "accepted", "rejected"])
 def test_each_kind_has_a_letter_of_its_own(kind: ContactKind) -> None:
-    assert KINDS[kind] == kind[0]
+    assert KIND_LETTERS[kind] == kind[0]
 
 
 async def test_the_functions_are_there(redis_url: str) -> None:

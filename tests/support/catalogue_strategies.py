@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.model.entities import FOREVER_MS, GOALS, TIERS
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)

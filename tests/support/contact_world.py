@@ -103,7 +103,14 @@ def catalogue(
     placements: Mapping[str, Placement] = PLACEMENTS,
 ) -> Catalogue:
     """The catalogue, or one with other parts."""
-    return Catalogue(1, GROUPS, offers, placements, contact_policies=policies, quiet_hours=quiet or {})
+    return Catalogue(
+        1,
+        groups=GROUPS,
+        offers=offers,
+        placements=placements,
+        contact_policies=policies,
+        quiet_hours=quiet or {},
+    )
 
 
 def customer(
@@ -152,7 +159,7 @@ def header_of(
         "expected": [c.expected for c in chosen.choices],
         "numbers": [c.offer.number for c in chosen.choices],
         "source": "live",
-        "contact": view.contact.remembered([c.row for c in chosen.choices], now_ms, until_ms),
+        "contact": view.contact.log_record([c.row for c in chosen.choices], now_ms, until_ms),
     }
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from bandits.policy import Policy, PolicySpec
 from bandits.sampling import uniform_draw
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import Override
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.evaluation.logged_service import logged_context
 from decisioning.log.records import Decided, Outcome
-from decisioning.model.entities import Group, Offer, Override, Placement, Treatment
+from decisioning.model.entities import Group, Offer, Placement, Treatment
 from decisioning.model.selection import Selection
 
 START_MS = 1_750_000_000_000

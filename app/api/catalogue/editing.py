@@ -1,4 +1,4 @@
-"""Changing the catalogue over HTTP: who, why, and on top of which version."""
+"""Changing the catalogue over HTTP: author, reason, and the version that the editor has seen."""
 
 import re
 from collections.abc import Mapping
@@ -28,8 +28,9 @@ class Edit:
     expected: int | None
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
-        """Publish; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
+        """Publish a thing; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(kind, name, body, self.author, self.reason, self.expected)
+        # Adopted at once, so that whoever sends the next request here finds the change.
         await self.state.adopt(published.catalogue)
         self.response.status_code = 201 if published.new else 200
         self.response.headers["ETag"] = f'"{published.version}"'
@@ -43,7 +44,7 @@ class Edit:
 
 
 def editing(*roles: Role) -> Any:
-    """The dependency of routes by which keys of ``roles`` change the catalogue."""
+    """Make the dependency of routes by which keys of ``roles`` change the catalogue."""
 
     async def edit(
         state: State,
@@ -60,12 +61,12 @@ def editing(*roles: Role) -> Any:
             str | None, Header(max_length=500, description="why; kept in the audit trail")
         ] = None,
     ) -> Edit:
-        return Edit(state, response, key.name, x_reason or "", _expected(if_match, if_none_match))
+        return Edit(state, response, key.name, x_reason or "", _expected_version(if_match, if_none_match))
 
     return Depends(edit)
 
 
-def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
+def _expected_version(if_match: str | None, if_none_match: str | None) -> int | None:
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
@@ -85,7 +86,7 @@ Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
 
-def tag(state: ApiState, response: Response, kind: str, name: str) -> None:
+def set_etag(state: ApiState, response: Response, kind: str, name: str) -> None:
     """Send the ETag of a thing that is read."""
     version = state.current_catalogue().versions.get((kind, name))
     if version is not None:

@@ -1,4 +1,4 @@
-"""The life of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
+"""The history of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
 
 import asyncio
 from datetime import datetime
@@ -15,7 +15,7 @@ from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
@@ -111,7 +111,9 @@ async def read_trail(
             author=t.author,
             reason=t.reason,
             changed_at=t.changed_at,
-            differences=_out(differences([(t.kind, t.name, t.before)], [(t.kind, t.name, t.after)])),
+            differences=_differences_out(
+                differences([(t.kind, t.name, t.before)], [(t.kind, t.name, t.after)])
+            ),
         )
         for t in trail
     ]
@@ -130,9 +132,9 @@ async def export_catalog(
 @router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
 async def diff_catalog(request: Request, state: State, key: Reader) -> VersionAnswer:
     """What applying a document would change. Nothing is changed; a document that is wrong is refused."""
-    version, changes, found = await _compared(state, await _document(request))
+    version, changes, found = await _compare_with(state, await _read_document(request))
     await state.catalogues.changed(version, changes)
-    return VersionAnswer(catalog_version=version, dry_run=True, differences=_out(found))
+    return VersionAnswer(catalog_version=version, dry_run=True, differences=_differences_out(found))
 
 
 @router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
@@ -143,14 +145,15 @@ async def apply_catalog(
 
     `If-Match` with the ETag of the export makes sure that nobody has changed anything meanwhile.
     """
-    version, changes, found = await _compared(state, await _document(request))
+    version, changes, found = await _compare_with(state, await _read_document(request))
     if dry_run or not changes:
         await state.catalogues.changed(version, changes)
-        return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_out(found))
+        return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_differences_out(found))
+    # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
+    return VersionAnswer(catalog_version=catalogue.version, differences=_differences_out(found))
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
@@ -161,13 +164,14 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     await state.adopt(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
     found = await asyncio.to_thread(differences, now, then)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_out(found))
+    return VersionAnswer(catalog_version=catalogue.version, differences=_differences_out(found))
 
 
 @router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
 async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: Editing) -> VersionAnswer:
     """Publish, pause or end an offer."""
     seen, stored = await state.catalogues.newest("offer", offer_id)
+    # The whole body is stored again: a change that somebody makes meanwhile must not be undone by it.
     if edit.expected is None:
         edit.expected = seen
     edit.reason = body.reason or edit.reason
@@ -180,7 +184,7 @@ async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: E
 
 
 # Documents are large, so they are read, written and compared in threads: decisions go on meanwhile.
-async def _document(request: Request) -> list[Entry]:
+async def _read_document(request: Request) -> list[Entry]:
     body = await request.body()
     if len(body) > MAX_BYTES:
         raise Problem(413, f"the document has {len(body)} bytes; at most {MAX_BYTES} are taken")
@@ -190,11 +194,11 @@ async def _document(request: Request) -> list[Entry]:
         raise Problem(422, "the document is not UTF-8", "body") from None
 
 
-async def _compared(state: ApiState, wanted: list[Entry]) -> tuple[int, list[Entry], list[Difference]]:
+async def _compare_with(state: ApiState, wanted: list[Entry]) -> tuple[int, list[Entry], list[Difference]]:
     version, current = await state.catalogues.entries()
     changes = await asyncio.to_thread(changes_between, current, wanted)
     return version, changes, await asyncio.to_thread(differences, current, wanted)
 
 
-def _out(found: list[Difference]) -> list[DifferenceOut]:
+def _differences_out(found: list[Difference]) -> list[DifferenceOut]:
     return [DifferenceOut(path=d.path, before=d.before, after=d.after) for d in found]

@@ -1,8 +1,10 @@
-"""The simple kinds of catalogue entries, as they travel. Field names are those of the catalogue's model."""
+"""Schemas of the simple kinds of catalogue entries. Field names are those of the catalogue's model."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter
 
 from app.api.schemas import (
     Body,
@@ -138,3 +140,30 @@ class KindPublished(BaseModel):
 
     id: str
     catalog_version: int
+
+
+@dataclass(frozen=True)
+class KindSchema:
+    """The body of a kind, and the type of its ids, as the API takes them."""
+
+    body: type[Body]
+    id_type: Any = Id
+
+    @cached_property
+    def ids(self) -> TypeAdapter[str]:
+        """The validator of its ids."""
+        return TypeAdapter(self.id_type)
+
+
+# Their routes are made from this; they stand in the documentation in this order.
+SIMPLE_KINDS: dict[str, KindSchema] = {
+    "attribute": KindSchema(AttributeBody, AttributePath),
+    "segment": KindSchema(SegmentBody, SegmentName),
+    "contact_policy": KindSchema(ContactPolicyBody),
+    "quiet_hours": KindSchema(QuietHoursBody),
+    "capacity": KindSchema(CapacityBody),
+    "override": KindSchema(OverrideBody),
+    "context_weight": KindSchema(ContextWeightBody),
+    "goal": KindSchema(GoalBody, Goal),
+}
+"""The schemas of the simple kinds by name of the kind."""

@@ -1,4 +1,4 @@
-"""Offers, as they travel."""
+"""Schemas of offers."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Groups, treatments and placements, as they travel."""
+"""Schemas of groups, treatments and placements."""
 
 from typing import Annotated, Literal
 

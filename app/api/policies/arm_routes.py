@@ -106,8 +106,8 @@ async def _table(state: ApiState, key: str, policy: Policy) -> LearnedState | No
 
 def _weights(view: PlacementView, spec: PolicySpec) -> dict[str, float]:
     """What multiplies the expectations of offers in their scores, where it does not depend on the request."""
-    fixed = view.fixed
-    weight = fixed.C * fixed.L if spec.learn_from == "value" or view.values else fixed.product
+    base = view.base_weights
+    weight = base.C * base.L if spec.learn_from == "value" or view.values else base.product
     return {offer.offer_id: float(w) for offer, w in zip(view.offers, weight, strict=True)}
 
 

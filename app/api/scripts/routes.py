@@ -10,7 +10,7 @@ from app.keys import ApiKey
 from app.security import Allow
 from app.state import clock_ms
 from decisioning.errors import Invalid
-from decisioning.treatments.store_search import cleaned, search_scripts
+from decisioning.treatments.store_search import clean_query, search_scripts
 
 router = APIRouter(prefix="/v1/scripts", tags=["scripts"])
 
@@ -24,7 +24,7 @@ async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Q
     Texts that hold all of the words come first. `"in quotes"` means these words in a row, `-word` without it, `or`
     either. Words of texts in English and Spanish are found in all their forms, and the last word may be unfinished.
     """
-    words = cleaned(query.q)
+    words = clean_query(query.q)
     if not words:
         raise Invalid("q", "is empty: type what the customer said, or what you want to say")
     catalogue = state.current_catalogue()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from decisioning.catalog.kinds import ContextWeight, Override
 from decisioning.decide.arbitration import (
     apply_switches,
     compute_context_weights,
@@ -9,7 +10,6 @@ from decisioning.decide.arbitration import (
     priority_classes,
     weigh,
 )
-from decisioning.model.entities import ContextWeight, Override
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
 
 CANCEL = "context.reason == 'cancel'"
@@ -17,7 +17,7 @@ CANCEL = "context.reason == 'cancel'"
 
 def test_a_view_that_depends_on_nothing_has_fixed_weights() -> None:
     inputs = inputs_of(catalogue_with([offer(1), offer(2)]))
-    assert weigh(inputs.view, inputs.evaluation) is weigh(inputs.view, None) is inputs.view.fixed
+    assert weigh(inputs.view, inputs.evaluation) is weigh(inputs.view, None) is inputs.view.base_weights
 
 
 def test_context_weights_add_up_over_goal_group_and_offer_and_never_fall_below_zero() -> None:

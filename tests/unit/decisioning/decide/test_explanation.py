@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build_policy
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import ContextWeight, GoalLever, Override, Segment
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
@@ -19,14 +20,11 @@ from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
     ContactPolicy,
-    ContextWeight,
     Group,
     NotAfter,
     Offer,
-    Override,
     Placement,
     Rule,
-    Segment,
     Treatment,
 )
 from decisioning.model.weights import Weights
@@ -235,7 +233,7 @@ def test_the_change_that_would_have_made_an_offer_first_does_make_it_first() -> 
 
 
 def test_factors_weigh_levers_and_expressions() -> None:
-    shop = catalogue({}, goal_levers={"retain": 20.0})
+    shop = catalogue({}, goals={"retain": GoalLever("retain", 20.0)})
     found, _ = situation(shop, {}, {}, {"reason": "cancel"}, [])
     explained = {e["offer_id"]: e for e in explain(found)}
     assert explained["o10"]["factors"]["C"] == 2.0  # the loans are there to retain

@@ -54,7 +54,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, loaded: bool = True) -> None:
         self.roster = Roster()
         self.policy = Instrumented(build_policy(PolicySpec("thompson", 1, "thompson")), Clock(monkeypatch))
-        self.roster._policies["thompson@1"] = self.policy  # type: ignore[assignment]
+        self.roster._policies["thompson@1"] = self.policy
         replica = ArmReplica(self.roster)
         if loaded:
             replica.load("thompson@1", 7, ())

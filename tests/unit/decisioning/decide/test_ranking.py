@@ -1,12 +1,21 @@
 """Ranking: scores, minimum propensities, the caller's own choice, and selections without ``P``."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from bandits.policy import PolicySpec
+from bandits.policy import Policy, PolicySpec
 from bandits.registry import build_policy
 from bandits.state import ArmTable
-from decisioning.decide.ranking import WEIGHTS_ONLY_EPSILON, select, slot_distribution, slot_rules
+from decisioning.decide.ranking import (
+    WEIGHTS_ONLY_EPSILON,
+    SelectionContext,
+    select,
+    slot_distribution,
+    slot_rules,
+)
 from decisioning.decide.ranking import score_candidates as score
 from decisioning.learning.replica import prepare
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer, selection_context_of
@@ -16,12 +25,12 @@ THOMPSON = build_policy(PolicySpec("thompson", 1, "thompson"))
 NAN = float("nan")
 
 
-def propensities(*values: float) -> np.ndarray:
+def propensities(*values: float) -> NDArray[np.float32]:
     """Precomputed propensities, NaN where there is none."""
     return np.array(values, dtype=np.float32)
 
 
-def prepared(policy, context):  # type: ignore[no-untyped-def]
+def prepared(policy: Policy, context: SelectionContext) -> Any:
     """What a policy without any experience needs."""
     return prepare(policy, ArmTable(policy.width), context.view, NOW_MS)
 

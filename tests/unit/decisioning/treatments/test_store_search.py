@@ -17,8 +17,8 @@ from app.embedded import EmbeddedServers
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.model.entities import Group, Offer, Treatment
 from decisioning.treatments.store_search import (
-    Found,
-    cleaned,
+    ScriptMatch,
+    clean_query,
     index_treatment,
     rebuild_search,
     search_scripts,
@@ -75,11 +75,11 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def found(engine: AsyncEngine, words: str, *offers: str, **where: Any) -> list[Found]:
+async def found(engine: AsyncEngine, words: str, *offers: str, **where: Any) -> list[ScriptMatch]:
     return await search_scripts(engine, words, offers or ("gold",), **where)
 
 
-def parts(results: list[Found]) -> list[tuple[str, str]]:
+def parts(results: list[ScriptMatch]) -> list[tuple[str, str]]:
     return [(f.part, f.part_id) for f in results]
 
 
@@ -245,7 +245,7 @@ def test_no_combination_of_signs_is_an_error(words: list[str], postgres_url: str
 
 
 def test_cleaning_leaves_nothing_of_nothing() -> None:
-    assert [cleaned(w) for w in ("", " \n", "\x00", "\ue000\ue001", " a\x00b ")] == ["", "", "", "", "ab"]
+    assert [clean_query(w) for w in ("", " \n", "\x00", "\ue000\ue001", " a\x00b ")] == ["", "", "", "", "ab"]
 
 
 def test_the_migration_indexes_what_had_been_saved_before(servers: EmbeddedServers) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.contact.quiet_hours import customer_zone, ends_ms, quiet_of, zone_of
+from decisioning.contact.quiet_hours import customer_zone, ends_ms, prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid
 from decisioning.model.entities import QuietHours
 from tests.support import contact_world as world
@@ -54,7 +54,7 @@ def test_the_customers_own_clock_counts() -> None:
     "zone", ["Mars/Olympus", "", "..", "/etc/passwd", "Europe", "a\x00b", "x" * 5000, 7, True]
 )
 def test_an_unknown_zone_falls_back_to_that_of_the_policy(zone: object) -> None:
-    quiet = quiet_of(NIGHT)
+    quiet = prepare_quiet_hours(NIGHT)
     assert customer_zone(quiet, zone).key == "Europe/Madrid"
 
 
@@ -80,7 +80,7 @@ def test_a_policy_in_an_unknown_zone_is_refused() -> None:
 def test_the_hour_that_is_skipped() -> None:
     """Madrid, 29 March 2026: after 01:59 comes 03:00, which is after the end of these quiet hours."""
     hours = QuietHours("q", "22:00", "02:30", time_zone="Europe/Madrid")
-    quiet, zone = quiet_of(hours), ZoneInfo("Europe/Madrid")
+    quiet, zone = prepare_quiet_hours(hours), ZoneInfo("Europe/Madrid")
     eve = ms("2026-03-28 23:00", "Europe/Madrid")
     assert ends_ms(quiet, zone, eve) == ms("2026-03-29 01:00") == ms("2026-03-29 03:00", "Europe/Madrid")
     assert not allowed(hours, ms("2026-03-29 03:00", "Europe/Madrid") - 1)["news"]
@@ -94,7 +94,10 @@ def test_the_hour_that_comes_twice() -> None:
     second = ms("2026-10-25 02:30", "Europe/Madrid", fold=1)
     assert second - first == 3_600_000
     assert (
-        ends_ms(quiet_of(hours), ZoneInfo("Europe/Madrid"), ms("2026-10-24 23:00", "Europe/Madrid")) == first
+        ends_ms(
+            prepare_quiet_hours(hours), ZoneInfo("Europe/Madrid"), ms("2026-10-24 23:00", "Europe/Madrid")
+        )
+        == first
     )
     assert allowed(hours, first)["news"]
     assert not allowed(hours, first + 30 * MINUTE_MS)["news"]
@@ -105,7 +108,7 @@ def test_the_hour_that_comes_twice() -> None:
 def test_the_end_is_the_first_moment_that_is_not_quiet(
     start: str, end: str, zone: str, minute: int, offset_ms: int
 ) -> None:
-    quiet = quiet_of(QuietHours("q", start, end, time_zone=zone))
+    quiet = prepare_quiet_hours(QuietHours("q", start, end, time_zone=zone))
     at_ms = ms("2026-01-01 00:00") + minute * MINUTE_MS
     if not quiet.holds(at_ms + offset_ms, quiet.zone):
         return

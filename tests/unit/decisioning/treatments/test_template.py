@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from decisioning.treatments.template import MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, plain, read_text, shown
+from decisioning.treatments.filters import MAX_VALUE_CHARS, format_value, plain_value
+from decisioning.treatments.template import MAX_CHARS, MAX_VARIABLES, parse_text
 from rules.errors import RuleError
 
 DATA: dict[str, Any] = {
@@ -25,13 +26,13 @@ DATA: dict[str, Any] = {
 def said(
     source: str, data: Mapping[str, Any] | None = None, fallbacks: Mapping[str, str] | None = None
 ) -> str:
-    return read_text(source).render({**DATA, **(data or {})}.get, fallbacks or {})
+    return parse_text(source).render({**DATA, **(data or {})}.get, fallbacks or {})
 
 
 def refusal(source: str) -> RuleError | None:
     """Why a text is refused, having checked that the place that is named exists; ``None`` if it is not."""
     try:
-        read_text(source)
+        parse_text(source)
     except RuleError as error:
         refused = error
     else:
@@ -209,7 +210,7 @@ UNDERSCORED = [
 def test_attributes_of_python_are_names_without_a_value(source: str) -> None:
     """They are refused as unknown when a treatment is saved; and even if one ran, it would only look into data."""
     seen: list[str] = []
-    assert read_text(source).render(seen.append) == ""
+    assert parse_text(source).render(seen.append) == ""
     assert seen == [source.strip("{} ")]
 
 
@@ -232,7 +233,7 @@ def test_values_are_never_read_as_templates() -> None:
 )
 def test_a_mistake_comes_with_its_place(source: str, line: int, column: int, words: str) -> None:
     with pytest.raises(RuleError) as refused:
-        read_text(source)
+        parse_text(source)
     assert (refused.value.line, refused.value.column) == (line, column)
     assert words in refused.value.message
 
@@ -264,7 +265,7 @@ PIECES = st.lists(st.sampled_from(WORDS), max_size=25).map("".join)
 @example("{{customer.é}}")
 def test_any_text_is_read_or_refused_with_its_place(source: str) -> None:
     if refusal(source) is None:
-        assert isinstance(read_text(source).render(lambda path: None), str)
+        assert isinstance(parse_text(source).render(lambda path: None), str)
 
 
 JSON = st.recursive(
@@ -279,7 +280,7 @@ CHAIN = st.lists(st.sampled_from(FILTERS), max_size=4)
 @settings(max_examples=300)
 @given(value=JSON, chain=CHAIN, fallback=st.none() | st.text(max_size=20))
 def test_any_data_can_be_said(value: Any, chain: list[str], fallback: str | None) -> None:
-    text = read_text("[{{ " + " | ".join(["customer.x", *chain]) + " }}]")
+    text = parse_text("[{{ " + " | ".join(["customer.x", *chain]) + " }}]")
     fallbacks = {} if fallback is None else {"customer.x": fallback}
     spoken = text.render(lambda path: value, fallbacks)
     assert spoken[0] == "["
@@ -293,9 +294,9 @@ def test_any_data_can_be_said(value: Any, chain: list[str], fallback: str | None
     fallback=st.text(max_size=20),
 )
 def test_nothing_is_said_but_the_text_and_the_data(before: str, value: Any, fallback: str) -> None:
-    text = read_text(before + "{{ customer.x }}")
-    known = plain(value)
-    expected = fallback if known is None else shown(known)
+    text = parse_text(before + "{{ customer.x }}")
+    known = plain_value(value)
+    expected = fallback if known is None else format_value(known)
     assert text.render(lambda path: value, {"customer.x": fallback}) == (before + expected)[:MAX_CHARS]
     if isinstance(value, str) and value.strip():
         assert expected == value

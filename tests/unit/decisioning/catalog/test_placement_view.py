@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.catalog.building import build_catalogue
-from decisioning.catalog.kinds import Entry
+from decisioning.catalog.catalogue import build_catalogue
+from decisioning.catalog.kind import Entry
 from decisioning.model.entities import Offer, effective_status
 
 IDS = [f"o{n}" for n in range(6)]

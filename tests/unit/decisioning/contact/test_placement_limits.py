@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from decisioning.contact.history import Contact
-from decisioning.contact.placement_limits import ContactBook
+from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import ContactPolicy, Offer
 from profiles.customer import Scalar, Suppression
 from tests.support import contact_world as world
@@ -15,7 +15,7 @@ NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 
 
-def book(offers: dict[str, Offer] | None = None, channel: str = "web", **placement: str) -> ContactBook:
+def book(offers: dict[str, Offer] | None = None, channel: str = "web", **placement: str) -> PlacementLimits:
     """The contact book of a placement without contact policies."""
     changed = {channel: replace(world.PLACEMENTS[channel], **placement)}  # type: ignore[arg-type]  # fields of it
     return world.catalogue(offers or world.OFFERS, {}, placements=changed).view(channel).contact

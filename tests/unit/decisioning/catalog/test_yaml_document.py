@@ -9,27 +9,19 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from decisioning.catalog.diff import Difference, changes_between, differences
-from decisioning.catalog.kinds import KINDS, NOT_IN_FILES, Entry
-from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, normalised, to_yaml
+from decisioning.catalog.diff import changes_between, differences
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS
+from decisioning.catalog.yaml_document import MAX_BYTES, DocumentError, from_yaml, to_yaml
 from tests.support.catalogue_strategies import catalogues
 
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def by_name(entries: list[Entry]) -> dict[tuple[str, str], Any]:
-    return {(kind, name): normalised(kind, name, body) for kind, name, body in entries if body is not None}
-
-
-def applied(current: list[Entry], changes: list[Entry]) -> dict[tuple[str, str], Any]:
-    """What is in force after changes, one by one."""
-    found = by_name(current)
-    for kind, name, body in changes:
-        if body is None:
-            del found[kind, name]
-        else:
-            found[kind, name] = normalised(kind, name, body)
-    return found
+    return {
+        (kind, name): KINDS[kind].normalise(name, body) for kind, name, body in entries if body is not None
+    }
 
 
 @SLOW
@@ -49,22 +41,6 @@ def types(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: types(item) for key, item in value.items()}
     return [types(item) for item in value] if isinstance(value, list) else type(value)
-
-
-@SLOW
-@given(catalogues())
-def test_a_second_time_nothing_is_left_to_normalise(entries: list[Entry]) -> None:
-    once = by_name(entries)
-    assert once == {(kind, name): normalised(kind, name, body) for (kind, name), body in once.items()}
-
-
-@SLOW
-@given(catalogues(), catalogues())
-def test_changes_lead_from_one_to_the_other(one: list[Entry], two: list[Entry]) -> None:
-    assert applied(one, changes_between(one, two)) == by_name(two)
-    assert bool(changes_between(one, two)) == bool(differences(one, two))
-    back = {(d.path, str(d.after), str(d.before)) for d in differences(two, one)}
-    assert back == {(d.path, str(d.before), str(d.after)) for d in differences(one, two)}
 
 
 @given(st.text(max_size=200))
@@ -210,26 +186,11 @@ def test_words_and_clock_times_are_text() -> None:
     assert by_name(from_yaml(to_yaml(read))) == by_name(read)
 
 
-def test_differences_are_told_value_by_value() -> None:
-    before = from_yaml(OFFER + "    lever: 5\n    rules: [{name: a, tier: eligibility, when: 'true'}]\n")
-    after = from_yaml(OFFER.replace("value: 3", "value: 4") + "    team: calls\n    rules: []\n") + from_yaml(
-        GROUPS
-    )
-    assert [str(d) for d in differences(before, after)] == [
-        "+ groups.cards: {'name': 'Cards', 'goal': 'grow'}",
-        "- offers.gold.lever: 5.0",
-        "- offers.gold.rules: [{'name': 'a', 'tier': 'eligibility', 'when': 'true'}]",
-        "+ offers.gold.team: 'calls'",
-        "~ offers.gold.value: 3.0 -> 4.0",
-    ]
-    assert differences(before, [])[0] == Difference("offers.gold", by_name(before)["offer", "gold"], None)
-
-
 def test_every_kind_is_generated() -> None:
     """Otherwise the round trip would say nothing about a kind that is new."""
     from tests.support.catalogue_strategies import SIMPLE
 
-    assert {*SIMPLE, "offer", "treatment"} == KINDS - NOT_IN_FILES
+    assert {*SIMPLE, "offer", "treatment"} == {kind.name for kind in KINDS.values() if kind.in_files}
 
 
 def test_documents_are_for_people() -> None:

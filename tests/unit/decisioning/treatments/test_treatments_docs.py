@@ -8,12 +8,13 @@ from pydantic import TypeAdapter
 
 from app.api.catalogue.schemas import TreatmentBody
 from decisioning.model.entities import Script, Treatment
-from decisioning.treatments.template import FILTERS, MAX_CHARS, MAX_VALUE_CHARS, MAX_VARIABLES, read_text
+from decisioning.treatments.filters import FILTERS, MAX_VALUE_CHARS
+from decisioning.treatments.template import MAX_CHARS, MAX_VARIABLES, parse_text
 from decisioning.treatments.treatment import MAX_OBJECTIONS, MAX_STEPS, OFFER_FIELDS, check_treatment
 from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
 
-PAGE = (Path(__file__).parents[3] / "docs" / "treatments.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "treatments.md").read_text()
 VOCABULARY = Vocabulary.of(
     [Attribute("customer.first_name", "string"), Attribute("context.reason", "string")]
 )
@@ -36,7 +37,7 @@ def test_all_filters_are_in_the_table_and_can_be_written_like_that() -> None:
     written = [use for row in rows for use in re.findall(r"`(.*?)`", row)]
     assert {use.partition("(")[0] for use in written} == set(FILTERS)
     for use in written:
-        read_text(f"{{{{ customer.first_name | {use} }}}}")
+        parse_text(f"{{{{ customer.first_name | {use} }}}}")
 
 
 def test_the_numbers_and_names_are_those_of_the_code() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import Segment
 from decisioning.decide.answer import TextSource, treatment_of
 from decisioning.decide.facts import facts_of, instant
 from decisioning.errors import Invalid, InvalidRule
@@ -19,10 +20,9 @@ from decisioning.model.entities import (
     Placement,
     Script,
     ScriptStep,
-    Segment,
     Treatment,
 )
-from decisioning.treatments.treatment import check_treatment, searchable
+from decisioning.treatments.treatment import check_treatment, searchable_text
 from profiles.customer import Customer
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute, Vocabulary
@@ -104,7 +104,7 @@ def steps(answer: Mapping[str, Any]) -> list[str]:
 
 def test_a_plain_treatment_is_made_once() -> None:
     view = catalogue(PLAIN).view("desk")
-    fixed = view.wordings[0][0].fixed
+    fixed = view.treatments[0][0].rendered
     assert fixed == {
         "treatment_id": "en",
         "channel": "agent",
@@ -314,5 +314,5 @@ def test_there_is_something_to_say_to_everybody(customer: dict[str, Any], contex
 
 def test_texts_are_found_by_their_fallbacks() -> None:
     source = "Hi {{ customer.first_name }}, {{ customer.tenure }}, {{ offer.name | default('it') }}"
-    assert searchable(source, FALLBACKS) == "Hi there, …, it"
-    assert searchable("{% broken", {}) == "{% broken"
+    assert searchable_text(source, FALLBACKS) == "Hi there, …, it"
+    assert searchable_text("{% broken", {}) == "{% broken"

@@ -1,0 +1,137 @@
+"""The descriptor of one kind of catalogue entries. Building, checking, files, diffs and routes are loops over these."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter
+
+from rules.expression import Kind as ExpressionKind
+
+T = TypeVar("T")
+Entry = tuple[str, str, Mapping[str, Any] | None]
+"""Kind, id, and body; no body means that the thing has been deleted."""
+Sections = Mapping[str, Mapping[str, Any]]
+"""The things of a catalogue by section and id."""
+
+
+class ExpressionUse(NamedTuple):
+    """An expression that a thing holds: its field, source, and the kind of its result."""
+
+    field: str
+    source: str
+    result: ExpressionKind = "condition"
+    may_use_offer: bool = True
+
+
+# Compared by identity: there is one descriptor of each kind, and what it holds cannot be hashed.
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[T]):
+    """One kind of catalogue entries.
+
+    Parameters
+    ----------
+    name
+        The name in stored entries, ids of operations and messages.
+    section
+        The key in files, the attribute of ``Catalogue`` and the path of routes.
+    id_field
+        The field of ``cls`` that holds the id; it is not a part of the stored body.
+    cls
+        The dataclass of a thing. Unknown fields are refused, also in the dataclasses inside of it.
+    parent
+        The kind in whose things these stand: ids are ``<id of the parent>/<own id>``.
+    derived
+        Fields of ``cls`` that are not in stored bodies either, with what stands for them where there is no catalogue.
+    in_files
+        False for kinds that are managed apart from the catalogue: files leave them alone, and so do rollbacks.
+    problem
+        The one message about all that may be wrong in the shape of a thing; ``None``: the first error is reported.
+    check
+        Raises ``Invalid`` if a thing is not right by itself, or refers to what is not in the sections.
+    expressions
+        Yields the expressions of a thing; they are checked against the vocabulary.
+    """
+
+    name: str
+    section: str
+    id_field: str
+    cls: type[T]
+    parent: str | None = None
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    in_files: bool = True
+    problem: str | None = None
+    check: Callable[[T, Sections], None] | None = None
+    expressions: Callable[[T], Iterable[ExpressionUse]] | None = None
+    adapter: TypeAdapter[T] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _forbid_unknown_fields(self.cls)
+        object.__setattr__(self, "adapter", TypeAdapter(self.cls))
+
+    @property
+    def body_fields(self) -> list[str]:
+        """The names of the fields of a stored body."""
+        left_out = {self.id_field, *self.derived}
+        return [f.name for f in fields(self.cls) if f.name not in left_out]  # type: ignore[arg-type] # a dataclass
+
+    def own_id(self, name: str) -> str:
+        """Return the id without that of the parent."""
+        return name if self.parent is None else name.partition("/")[2]
+
+    def load(self, name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None) -> T:
+        """Make a thing of its stored body. Raises ``pydantic.ValidationError`` if it is not of this shape."""
+        # What comes from the catalogue wins over what a body may claim.
+        values = {**body, **self.derived, **(derived or {}), self.id_field: self.own_id(name)}
+        return self.adapter.validate_python(values)
+
+    def dump(self, thing: T) -> dict[str, Any]:
+        """Return the body of a thing, with everything that has its default."""
+        body: dict[str, Any] = self.adapter.dump_python(thing)
+        return {name: body[name] for name in self.body_fields}
+
+    def normalise(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a body with everything that is not its default, as plain JSON: two that mean the same are equal.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If it is not of this shape.
+        """
+        return _non_defaults(self.load(name, body), {self.id_field, *self.derived})
+
+
+def _forbid_unknown_fields(cls: Any) -> None:
+    """Make pydantic refuse unknown fields of a dataclass, and of all dataclasses inside of it.
+
+    Must run before the type adapter is made: it reads the configuration of each class once.
+    """
+    setattr(cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+    waiting = list(get_type_hints(cls).values())
+    while waiting:
+        hint = waiting.pop()
+        waiting += get_args(hint)
+        if isinstance(hint, type) and is_dataclass(hint) and "__pydantic_config__" not in vars(hint):
+            _forbid_unknown_fields(hint)
+
+
+def _non_defaults(thing: Any, left_out: Collection[str] = ()) -> dict[str, Any]:
+    kept = [f for f in fields(thing) if f.name not in left_out and not _is_default(thing, f)]
+    return {f.name: _plain(getattr(thing, f.name)) for f in kept}
+
+
+def _is_default(thing: Any, f: "Field[Any]") -> bool:
+    value = getattr(thing, f.name)
+    if f.default is not MISSING:
+        return bool(value == f.default)
+    return f.default_factory is not MISSING and value == f.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _non_defaults(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
