@@ -19,8 +19,9 @@ from app.api.catalogue.kind_schemas import (
 )
 from app.api.catalogue.offer_schemas import OfferBody
 from app.api.catalogue.schemas import GroupBody, PlacementBody, TreatmentBody
-from app.api.schemas import Body, Id, from_ms
+from app.api.schemas import Body, Id
 from decisioning.model.entities import FOREVER_MS
+from storage.clock import to_datetime
 
 _BODIES: Mapping[str, type[Body]] = {
     "attribute": AttributeBody,
@@ -51,5 +52,5 @@ def check_entry(kind: str, name: str, body: Mapping[str, Any]) -> None:
     for stored, sent, none in (("starts_ms", "starts_at", 0), ("ends_ms", "ends_at", FOREVER_MS)):
         at_ms = values.pop(stored, none)
         if at_ms != none:
-            values[sent] = from_ms(at_ms).isoformat()
+            values[sent] = to_datetime(at_ms).isoformat()
     _BODIES[kind].model_validate(values)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from profiles.store import ProfileStore
+from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import load_functions
 from storage.installation import installed_buckets
@@ -68,11 +68,6 @@ def _count_decided(header: Header) -> None:
     DECISIONS.labels(placement, policy["name"], policy["version"], group_of(header)).inc()
     if failed := header.get("failed"):
         POLICY_FAILURES.labels(placement, failed["policy"], failed["reason"]).inc()
-
-
-def clock_ms() -> int:
-    """Now, in Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass
@@ -110,7 +105,7 @@ class ApiState:
         self.followers = TaskSet(
             ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
         )
-        self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
+        self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock.now_ms)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
@@ -119,14 +114,14 @@ class ApiState:
             archive=self.archive,
             profiles=cached,
             keys=self.keys,
-            clock_ms=clock_ms,
+            clock_ms=clock.now_ms,
             entropy=lambda: os.urandom(16),
             units=self.units,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
             on_decided=_count_decided,
         )
-        self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
+        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms)
 
     def current_catalogue(self) -> Catalogue:
         """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""

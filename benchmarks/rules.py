@@ -26,12 +26,13 @@ from benchmarks.plan import RULES_RESULTS
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.arbitration import met, weigh
 from decisioning.decide.eligibility import allowed
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate
 from rules.vocabulary import Attribute
+from storage.clock import to_datetime
 
 OFFERS = (10, 100, 1_000, 2_500)
 RULES = (10, 50, 200)
@@ -144,7 +145,7 @@ def _median(step: Callable[[Profile], None], profiles: Sequence[Profile], run_s:
 
 def _evaluated(site: Site, profile: Profile) -> Evaluation:
     view = site.catalogue.view(PLACEMENT.placement_id)
-    return evaluate(view.plan, facts_of(profile.customer, CONTEXT, view.placement), instant(NOW_MS))
+    return evaluate(view.plan, facts_of(profile.customer, CONTEXT, view.placement), to_datetime(NOW_MS))
 
 
 def _allowed(site: Site, profile: Profile, evaluation: Evaluation) -> Any:

@@ -12,7 +12,6 @@ import yaml
 
 from app.commands.terminal import author, fail, on_database, read
 from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
-from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
@@ -24,6 +23,7 @@ from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import Registered
 from decisioning.rollout.service import Stager, check_share, progress_text
 from decisioning.rollout.stages import stage_of
+from storage import clock
 
 T = TypeVar("T")
 FOLLOW_S = 0.5
@@ -39,7 +39,7 @@ class Stores:
 
     def stager(self, reason: str) -> Stager:
         """Changes stages in the name of who types."""
-        return Stager(self.catalogues, self.policies, clock_ms, author(), reason)
+        return Stager(self.catalogues, self.policies, clock.now_ms, author(), reason)
 
 
 def register(file: Path, reason: str) -> None:
@@ -194,7 +194,7 @@ def _yaml(body: Mapping[str, Any]) -> str:
 
 
 def _parsed(document: str) -> tuple[PolicySpec, bool]:
-    return spec_of(yaml_values(document), clock_ms())
+    return spec_of(yaml_values(document), clock.now_ms())
 
 
 def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:

@@ -3,12 +3,12 @@
 import logging
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
-from app.state import clock_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.position import START, order
 from decisioning.policies.store_roster import RosterFeed
+from storage import clock
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ArchiverJob:
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
         newest_ms = max(order(position)[0] for position in batch.last.values())
-        ARCHIVE_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
+        ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
         return 0.0 if len(batch) > ENTRIES else self._interval_s

@@ -11,7 +11,8 @@ from decisioning.log.store_stream import LogReader
 from decisioning.rollout.drift import Drift, PlacementDrift
 from decisioning.rollout.results import Made, known_in_order
 from decisioning.rollout.store_drift import DriftStore, DriftTurn
-from decisioning.rollout.store_results import Place, archived_until_ms, moment
+from decisioning.rollout.store_results import Place, archived_until_ms
+from storage.clock import to_datetime
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ class _Watched:
         """Whether this decision was watched before, when it is read again."""
         if self.stored is None:
             return False
-        if Place.behind(made) == self.stored or moment(made.at_ms) > self.stored.at:
+        if Place.behind(made) == self.stored or to_datetime(made.at_ms) > self.stored.at:
             done, self.stored = self.stored, None
-            return moment(made.at_ms) <= done.at
+            return to_datetime(made.at_ms) <= done.at
         return True
 
 
@@ -90,7 +91,7 @@ class DriftJob:
         if watched is None or (stored is not None and stored != (watched.stored or watched.place)):
             watched = _Watched(
                 PlacementDrift(await turn.last_detections(placement)),
-                await turn.look_back(placement, moment(until_ms) if stored is None else stored.at),
+                await turn.look_back(placement, to_datetime(until_ms) if stored is None else stored.at),
                 stored,
             )
             self._watched[placement] = watched

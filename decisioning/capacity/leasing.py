@@ -45,17 +45,16 @@ from zoneinfo import ZoneInfo
 from decisioning.errors import Invalid
 from decisioning.model.entities import FOREVER_MS, Capacity, Offer
 from decisioning.model.stop import Stop
+from storage.clock import DAY_MS, HOUR_MS, to_ms
 
 LEASE_MS = 5_000
 """How long a lease runs if it is not renewed. The same in all processes."""
 GRACE_MS = 1_000
 """How far clocks of Redis servers may be apart."""
-KEPT_MS = 2 * 86_400_000
+KEPT_MS = 2 * DAY_MS
 """How long a pool is kept after its period."""
 MOST = 1_000
 """The largest lease."""
-
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def _day(tz: ZoneInfo, at_ms: int) -> Period:
 
 def _midnight(tz: ZoneInfo, day: date) -> int:
     """When a day begins: the first of two midnights, or the moment of change if the clock skips it."""
-    return round(datetime(day.year, day.month, day.day, tzinfo=tz).timestamp() * 1000)
+    return to_ms(datetime(day.year, day.month, day.day, tzinfo=tz))
 
 
 def _hour(tz: ZoneInfo, at_ms: int) -> Period:

@@ -18,14 +18,15 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import Capacity
 from decisioning.model.position import START, order
+from storage.clock import DAY_MS, HOUR_MS
 from storage.postgres import transaction
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 CAUGHT_UP_S = 5.0
-FORGET_MS = 30 * 86_400_000
-FORGET_EVERY_MS = 3_600_000
+FORGET_MS = 30 * DAY_MS
+FORGET_EVERY_MS = HOUR_MS
 RELEASE_EVERY = 5
 
 

@@ -1,12 +1,11 @@
 """What the archived log says of capacity, and which pools have ever been opened."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import Period
 from decisioning.log.store_archive import ArchiveReader
+from storage.clock import to_datetime
 from storage.postgres import transaction
 
 _UNITS = """
@@ -74,5 +73,5 @@ class CapacityLog:
 
 
 def _parameters(capacity_id: str, period: Period) -> dict[str, object]:
-    starts = datetime.fromtimestamp(period.starts_ms / 1000.0, UTC)
+    starts = to_datetime(period.starts_ms)
     return {"capacity": capacity_id, "period": period.period_id, "starts": starts}

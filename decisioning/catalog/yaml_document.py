@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from decisioning.catalog.kinds import CLASSES, ID_FIELDS, SECTIONS, TYPES, Entry
 from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse, path_text
 from decisioning.model.entities import GOALS
+from storage.clock import to_datetime, to_ms
 
 __all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "normalised", "to_yaml"]
 
@@ -124,7 +125,7 @@ def _shown(kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
     shown = normalised(kind, name, body)
     for stored, written in _TIMES.items():
         if stored in shown:
-            shown[written] = datetime.fromtimestamp(shown.pop(stored) / 1000, UTC).isoformat()
+            shown[written] = to_datetime(shown.pop(stored)).isoformat()
     return shown
 
 
@@ -186,7 +187,7 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
         if not isinstance(at, datetime):
             at = datetime.combine(at, time())
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(round(at.timestamp() * 1000), 0)
+        return max(to_ms(at), 0)
     except (TypeError, ValueError, OverflowError):
         raise DocumentError(
             path_text(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"

@@ -18,10 +18,11 @@ from decisioning.contact.limits import (
     preference_checks,
     rejection_check,
 )
-from decisioning.contact.quiet_hours import MINUTE_MS, Quiet, customer_zone, ends_ms, quiet_of, wall_clock
+from decisioning.contact.quiet_hours import Quiet, customer_zone, ends_ms, quiet_of, wall_clock
 from decisioning.model.entities import AfterRejection, ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
+from storage.clock import MINUTE_MS
 
 Rows = NDArray[np.intp]
 Key = tuple[str, str | int]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from bandits.policy import BoolArray
@@ -19,6 +18,7 @@ from decisioning.treatments.treatment import in_language, offer_texts, say
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
 from rules.expression import Expression
+from storage.clock import to_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,6 @@ def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, 
     return say(wording, lookup, holds)
 
 
-def iso(at_ms: int) -> str:
-    """ISO 8601 in UTC, with milliseconds."""
-    return (
-        datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
-
-
 def header_of(work: Work, made: PolicyResult) -> Header:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
@@ -125,7 +118,7 @@ def header_of(work: Work, made: PolicyResult) -> Header:
         "nothing_right_now": not choices,
         "segments": work.evaluation.segments,
         "degraded": work.degraded,
-        "feedback_until": iso(until_ms),
+        "feedback_until": to_iso(until_ms),
         "source": "live",
         "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
         "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -24,11 +23,6 @@ def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placemen
         },
         "context": {**context, "channel": placement.channel, "placement": placement.placement_id},
     }
-
-
-def instant(at_ms: int) -> datetime:
-    """A time in Unix milliseconds as rules see it: ``now``, in UTC."""
-    return datetime.fromtimestamp(at_ms / 1000.0, UTC)
 
 
 MOST_TEXT = 200

@@ -16,7 +16,7 @@ from decisioning.decide.answer import defaults_of, header_of
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import assign
 from decisioning.decide.eligibility import allowed, eligible_defaults
-from decisioning.decide.facts import facts_of, instant, learnable
+from decisioning.decide.facts import facts_of, learnable
 from decisioning.decide.policy_runner import NOBODY, PolicyResult, PolicyRunner
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import SelectionContext
@@ -32,6 +32,7 @@ from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
+from storage.clock import to_datetime
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
 
@@ -148,7 +149,7 @@ class DecisionService:
         facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
         work.facts = learnable(facts, self._roster.paths)
         known = self._remembered.of(work)
-        work.evaluation = evaluate(work.view.plan, facts, instant(work.now_ms), known)
+        work.evaluation = evaluate(work.view.plan, facts, to_datetime(work.now_ms), known)
         if known is None:
             self._remembered.keep(work)
 

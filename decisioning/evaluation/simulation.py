@@ -17,7 +17,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import met_by_tier, weigh
 from decisioning.decide.assignment import Assignment, adjust_weights_for_group, assign
 from decisioning.decide.eligibility import consented
-from decisioning.decide.facts import facts_of, instant, learnable
+from decisioning.decide.facts import facts_of, learnable
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import prepare
 from decisioning.model.deployment import Deployment
@@ -26,6 +26,7 @@ from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
+from storage.clock import to_datetime
 
 STAGES = ("live", "placement", *TIERS, "consent", "contact", "propensity", "chosen")
 SHOWN = 20
@@ -53,7 +54,7 @@ def preview(
     matching: list[str] = []
     missing: Counter[str] = Counter()
     for profile in profiles:
-        evaluation = evaluate(plan, facts_of(profile.customer, context, placement), instant(now_ms))
+        evaluation = evaluate(plan, facts_of(profile.customer, context, placement), to_datetime(now_ms))
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
@@ -163,7 +164,7 @@ def _run(
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
-        evaluation = evaluate(view.plan, facts, instant(now_ms))
+        evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
         available = _count_stages(run, view, subject, evaluation, now_ms, role)
         selection_context = SelectionContext(
             view=view,

@@ -17,7 +17,8 @@ from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
 from decisioning.rollout.guardrail import IN_A_ROW, WARM_MS, Tally, Verdict, evidence, failure_kind
 from decisioning.rollout.results import Result, known_in_order
-from decisioning.rollout.store_results import Place, made_in_order, moment
+from decisioning.rollout.store_results import Place, made_in_order
+from storage.clock import to_datetime
 from storage.locks import GUARD_LOCK
 from storage.postgres import transaction
 
@@ -204,9 +205,9 @@ class CanaryTurn:
         if results:
             test.seen = Place.behind(results[-1].made)
             await self._count_results(test, results)
-        await self._count_failures(test, moment(until_ms))
+        await self._count_failures(test, to_datetime(until_ms))
         await self._keep(test)
-        return len(results) == PAGE or test.failures_at < moment(until_ms)
+        return len(results) == PAGE or test.failures_at < to_datetime(until_ms)
 
     async def _count_results(self, test: CanaryTest, results: Sequence[Result]) -> None:
         first: dict[str, Result] = {}
@@ -247,7 +248,7 @@ class CanaryTurn:
             "SELECT 1 FROM canary_tests WHERE placement = :placement AND policy = :policy AND since_ms = :since_ms"
         )
         later = (await self._connection.execute(query, values)).first() is not None
-        started_at = running.changed_at if later else moment(running.canary.since_ms)
+        started_at = running.changed_at if later else to_datetime(running.canary.since_ms)
         query = text(
             "INSERT INTO canary_tests (placement, policy, champion, share, horizon_s, since_ms, carried, started_at,"
             " seen_at, failures_at) VALUES (:placement, :policy, :champion, :share, :horizon_s, :since_ms, :carried,"

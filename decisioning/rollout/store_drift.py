@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.rollout.drift import Drift, Window
 from decisioning.rollout.results import Made
-from decisioning.rollout.store_results import Place, made_in_order, moment
+from decisioning.rollout.store_results import Place, made_in_order
+from storage.clock import to_datetime, to_ms
 from storage.locks import DRIFT_LOCK
 from storage.postgres import transaction
 
@@ -106,14 +107,12 @@ class DriftTurn:
         """Where a watch begins to read that is to stand at ``to``."""
         values = {"placement": placement, "at": to, "back": LOOK_BACK}
         row = (await self._connection.execute(_BACK, values)).first()
-        return (
-            Place(datetime.fromtimestamp(0, UTC)) if row is None else Place(row.decided_at, row.decision_id)
-        )
+        return Place(to_datetime(0)) if row is None else Place(row.decided_at, row.decision_id)
 
     async def last_detections(self, placement: str) -> dict[str, tuple[int, str]]:
         """By offer: time (Unix ms) and id of the decision that revealed its last change."""
         rows = await self._connection.execute(_LAST, {"placement": placement})
-        return {row.offer_id: (round(row.detected_at.timestamp() * 1000), row.decision_id) for row in rows}
+        return {row.offer_id: (to_ms(row.detected_at), row.decision_id) for row in rows}
 
     async def made(self, placement: str, behind: Place, until_ms: int, limit: int) -> Sequence[Made]:
         """The next decisions of a placement."""
@@ -140,7 +139,7 @@ class DriftTurn:
         rows = [
             {
                 **{"placement": placement, "offer": w.offer_id, "n": w.observations, "s": w.acceptances},
-                **{"since": moment(w.since_ms), "until": moment(w.until_ms)},
+                **{"since": to_datetime(w.since_ms), "until": to_datetime(w.until_ms)},
             }
             for w in windows
         ]
@@ -149,4 +148,4 @@ class DriftTurn:
 
 
 def _moment(at_s: float) -> datetime:
-    return moment(round(at_s * 1000))
+    return to_datetime(round(at_s * 1000))

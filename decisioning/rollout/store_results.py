@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -13,6 +13,7 @@ from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import START, order
 from decisioning.rollout.results import Made
+from storage.clock import to_datetime, to_ms
 
 SLACK_MS = 2000
 """A decision is written to the log a little after the time that it bears, and clocks are not quite alike."""
@@ -45,13 +46,7 @@ class Place:
     @classmethod
     def behind(cls, made: Made) -> "Place":
         """Behind ``made``."""
-        return cls(moment(made.at_ms), made.decision_id)
-
-
-def moment(at_ms: int) -> datetime:
-    """A time of a clock in Unix milliseconds, exactly."""
-    seconds, ms = divmod(at_ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
+        return cls(to_datetime(made.at_ms), made.decision_id)
 
 
 async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: int) -> int:
@@ -79,7 +74,7 @@ async def made_in_order(
             "placement": placement,
             "at": behind.at,
             "id": behind.decision_id,
-            "until": moment(until_ms),
+            "until": to_datetime(until_ms),
             "limit": limit,
         },
     )
@@ -90,7 +85,7 @@ def _made(row: Any) -> Made:
     return Made(
         decision_id=row.decision_id,
         customer_id=row.customer_id,
-        at_ms=round(row.decided_at.timestamp() * 1000),
+        at_ms=to_ms(row.decided_at),
         until_ms=row.until_ms,
         group=row.grp,
         decider=row.decider,

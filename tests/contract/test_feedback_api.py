@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.state import clock_ms
+from storage import clock
 from tests.contract.support import Instance, Nextbest, decide, eventually, problem_of, put_offer, tell, traces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,7 +93,7 @@ async def test_an_answer_that_was_taken_back_takes_no_feedback(shop: Nextbest) -
     """Its caller got the defaults instead. Under an id of the caller's own the question may be asked again."""
     decision_id, offer_id = await decided(shop.api, decision_id="too-late")
     decided_at_ms = (await shop.api.ok("GET", f"/v1/decisions/{decision_id}"))["decided_at_ms"]
-    await shop.api.state.decision_log.withdraw("ann", decision_id, decided_at_ms, clock_ms())
+    await shop.api.state.decision_log.withdraw("ann", decision_id, decided_at_ms, clock.now_ms())
     for archived in (False, True):
         response = await shop.api.call("POST", "/v1/feedback", json=item(decision_id, offer_id, "clicked"))
         problem_of(response, 404)

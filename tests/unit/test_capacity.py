@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.capacity.leasing import HOUR_MS, TOTAL, granted, matching, next_want, period_at
+from decisioning.capacity.leasing import TOTAL, granted, matching, next_want, period_at
 from decisioning.errors import Invalid
 from decisioning.model.entities import FOREVER_MS, Capacity, Offer
+from storage.clock import HOUR_MS
 
 ZONES = (
     "UTC",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.schemas import Id
-from app.state import ApiState, clock_ms
+from app.state import ApiState
 from bandits.policy import Policy, PolicySpec
 from bandits.sequential_policy import Table, learns
 from bandits.state import ArmTable
@@ -18,7 +18,8 @@ from decisioning.learning.arms_report import Arm, Mind, arms_of, mind_of, versio
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_selections import selections
 from decisioning.model.entities import effective_status
-from decisioning.rollout.store_results import moment
+from storage import clock
+from storage.clock import to_datetime
 from storage.errors import PostgresUnavailable, RedisUnavailable
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
@@ -36,10 +37,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     """
     policy_key, policy = _find(state, name, query.version)
     spec = state.roster.spec(policy_key)
-    catalogue, now_ms = state.current_catalogue(), clock_ms()
+    catalogue, now_ms = state.current_catalogue(), clock.now_ms()
     view = None if query.placement is None else catalogue.view(query.placement)
     table = await _table(state, policy_key, policy)
-    since = moment(now_ms) - timedelta(hours=LATELY_H)
+    since = to_datetime(now_ms) - timedelta(hours=LATELY_H)
     try:
         selected = await selections(state.engine, policy_key, since, query.placement)
         unknown = None

@@ -18,8 +18,8 @@ from app.api.policies.schemas import (
     StageRequest,
     StagesOut,
 )
-from app.api.schemas import Id, from_ms
-from app.state import ApiState, clock_ms
+from app.api.schemas import Id
+from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
@@ -28,6 +28,8 @@ from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import Registered
 from decisioning.rollout.service import Stager
 from decisioning.rollout.stages import stage_of
+from storage import clock
+from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)
 
@@ -82,7 +84,7 @@ async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) 
 def _stager(edit: Edit, reason: str) -> Stager:
     state = edit.state
     return Stager(
-        state.catalogues, state.policies, clock_ms, edit.author, reason or edit.reason, edit.expected
+        state.catalogues, state.policies, clock.now_ms, edit.author, reason or edit.reason, edit.expected
     )
 
 
@@ -147,7 +149,7 @@ def _staged(
         policy=key,
         stage=stage,
         share=deployment.canary.share if stage == "canary" and deployment.canary else None,
-        since=None if since_ms is None else from_ms(since_ms),
+        since=None if since_ms is None else to_datetime(since_ms),
         state="live" if registered is None else registered.state,
         folded=0 if registered is None else registered.folded,
         total=0 if registered is None else registered.total,

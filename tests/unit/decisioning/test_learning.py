@@ -17,9 +17,9 @@ from decisioning.decide.facts import MOST_ITEMS, MOST_TEXT, learnable
 from decisioning.learning.fold import fold_outcomes, observation_of
 from decisioning.log.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
 from decisioning.model.deciders import CALLER, HISTORY
+from storage.clock import HOUR_MS
 
 DECIDED_MS = 1_750_000_000_000
-HOUR_MS = 3_600_000
 SPEC = PolicySpec("p", 1, "thompson")
 POLICY = ThompsonPolicy(SPEC)
 ACCEPTED = Outcome(
