@@ -27,7 +27,7 @@ async def import_file(
     ------
     ImportFileError
         If the file as a whole cannot be imported; nothing is loaded then.
-    ProfilesUnavailable, RedisUnavailable, PostgresUnavailable
+    RedisUnavailable, PostgresUnavailable
         If a store does not answer; the same file may be imported again.
     """
     await state.refresh()

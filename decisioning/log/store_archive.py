@@ -30,7 +30,7 @@ from decisioning.model.position import order
 from storage.clock import to_datetime, to_ms
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
-from storage.postgres import transaction
+from storage.postgres import POSTGRES_ERRORS, transaction
 
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
@@ -38,7 +38,6 @@ AT_ONCE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
 NOWHERE: Mapping[int, str] = MappingProxyType({})
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Archiver:
@@ -63,7 +62,7 @@ class Archiver:
         try:
             connection = await self._connected()
             return await _positions(connection)
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
@@ -86,7 +85,7 @@ class Archiver:
                     yield await _positions(connection)
                 else:
                     yield None
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             self._months.clear()
             await self.close()
             raise PostgresUnavailable(f"postgres did not take the batch: {error}") from error
@@ -117,7 +116,7 @@ class Archiver:
                 [m[1] for m in moves],
                 [m[2] for m in moves],
             )
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not take the folds: {error}") from error
 
@@ -130,7 +129,7 @@ class Archiver:
                     "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy
                 )
             )
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
