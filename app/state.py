@@ -105,7 +105,9 @@ class ApiState:
         self.followers = TaskSet(
             ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
         )
-        self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock.now_ms)
+        self.capacity_leases = LeaseHolder(
+            pools, CapacityLog(self.engine), self.current_catalogue, clock.now_ms
+        )
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
@@ -116,7 +118,7 @@ class ApiState:
             keys=self.keys,
             clock_ms=clock.now_ms,
             entropy=lambda: os.urandom(16),
-            units=self.units,
+            units=self.capacity_leases,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
             on_decided=_count_decided,
@@ -232,7 +234,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         await asyncio.gather(*state.tasks, return_exceptions=True)
         await state.followers.close()
         await state.decisions.close()
-        await state.units.close()
+        await state.capacity_leases.close()
         await pipe.stop()
         await redis.aclose()
         await engine.dispose()
@@ -246,7 +248,7 @@ async def _start(state: ApiState) -> None:
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
     await state.pipe.start()
-    state.units.start()
+    state.capacity_leases.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
     state.followers.want(state.feed.live())
     state.tasks += [asyncio.create_task(job) for job in jobs]

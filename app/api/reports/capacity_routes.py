@@ -39,7 +39,7 @@ class UsagesOut(BaseModel):
 @router.get("/capacity", responses=problems())
 async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
     """How much of each capacity is used in its current period."""
-    found = await state.units.usage(clock.now_ms())
+    found = await state.capacity_leases.usage(clock.now_ms())
     return UsagesOut(
         capacities=[_out(usage) for usage in sorted(found, key=lambda u: u.capacity.capacity_id)]
     )
