@@ -94,7 +94,7 @@ class ApiState:
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)
     followers: TaskSet = field(init=False)
     feed: RosterFeed = field(init=False)
-    units: LeaseHolder = field(init=False)
+    capacity_leases: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
 

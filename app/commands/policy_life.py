@@ -21,7 +21,7 @@ from decisioning.errors import NotFound
 from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import Registered
-from decisioning.rollout.service import Stager, check_share, progress_text
+from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import stage_of
 from storage import clock
 
@@ -37,9 +37,9 @@ class Stores:
     policies: PolicyStore
     catalogues: CatalogueStore
 
-    def stager(self, reason: str) -> Stager:
+    def rollout(self, reason: str) -> RolloutService:
         """Changes stages in the name of who types."""
-        return Stager(self.catalogues, self.policies, clock.now_ms, author(), reason)
+        return RolloutService(self.catalogues, self.policies, clock.now_ms, author(), reason)
 
 
 def register(file: Path, reason: str) -> None:
@@ -111,7 +111,7 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
 
     async def work(stores: Stores) -> Published | None:
         check_share(share)
-        return await stores.stager(reason).stage(placement, policy, wanted, share=share, force=force)
+        return await stores.rollout(reason).stage(placement, policy, wanted, share=share, force=force)
 
     _with_stores(work)
     _show_stages(placement)
@@ -119,7 +119,7 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
 
 def rollback(placement: str, reason: str) -> None:
     """End the canary of a placement, or put the champion before this one back."""
-    _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
+    _with_stores(lambda stores: stores.rollout(reason).roll_back(placement))
     _show_stages(placement)
 
 

@@ -12,7 +12,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import START, order
-from decisioning.rollout.results import Made
+from decisioning.rollout.results import MadeDecision
 from storage.clock import to_datetime, to_ms
 
 SLACK_MS = 2000
@@ -37,20 +37,20 @@ ORDER BY d.decided_at, d.decision_id LIMIT :limit
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Behind a decision, in the order of a placement's decisions."""
+class LogPlace:
+    """A place in a placement's archived decisions: right behind the one at ``at`` with that id."""
 
     at: datetime
     decision_id: str = ""
 
     @classmethod
-    def behind(cls, made: Made) -> "Place":
-        """Behind ``made``."""
+    def behind(cls, made: MadeDecision) -> "LogPlace":
+        """Return the place right behind ``made``."""
         return cls(to_datetime(made.at_ms), made.decision_id)
 
 
 async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: int) -> int:
-    """Decisions of that time or earlier are archived, and so is what had been told by then.
+    """Find the time up to which decisions are archived, and so is what had been told by then.
 
     Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
     """
@@ -64,10 +64,10 @@ async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: i
     return min([now_ms, *behind]) - SLACK_MS
 
 
-async def made_in_order(
-    connection: AsyncConnection, placement: str, behind: Place, until_ms: int, limit: int
-) -> Sequence[Made]:
-    """Decisions behind a place, up to ``until_ms``, at most ``limit``."""
+async def decisions_in_order(
+    connection: AsyncConnection, placement: str, behind: LogPlace, until_ms: int, limit: int
+) -> Sequence[MadeDecision]:
+    """Read the decisions behind a place, up to ``until_ms``, at most ``limit``."""
     rows = await connection.execute(
         _IN_ORDER,
         {
@@ -78,11 +78,11 @@ async def made_in_order(
             "limit": limit,
         },
     )
-    return [_made(row) for row in rows]
+    return [_decision_of_row(row) for row in rows]
 
 
-def _made(row: Any) -> Made:
-    return Made(
+def _decision_of_row(row: Any) -> MadeDecision:
+    return MadeDecision(
         decision_id=row.decision_id,
         customer_id=row.customer_id,
         at_ms=to_ms(row.decided_at),

@@ -272,7 +272,7 @@ async def test_a_watch_that_is_built_again_begins_behind_the_last_change(
     await until_idle(job_of(alone))
     before = await report(alone, "placement=rebuilt&offer=gold")
     await vacate(alone)
-    monkeypatch.setattr("decisioning.rollout.store_drift.LOOK_BACK", 530)
+    monkeypatch.setattr("decisioning.rollout.store_drift.LOOK_BACK_DECISIONS", 530)
     await archive(alone, "rebuilt", [True] * 5, [True] * 5, len(GOLD))
     await until_idle(job_of(alone))
     after = await report(alone, "placement=rebuilt&offer=gold")

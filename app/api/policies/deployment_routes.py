@@ -26,7 +26,7 @@ from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import Registered
-from decisioning.rollout.service import Stager
+from decisioning.rollout.service import RolloutService
 from decisioning.rollout.stages import stage_of
 from storage import clock
 from storage.clock import to_datetime
@@ -47,7 +47,7 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
     A canary that is given another share keeps its customers as it grows. It is in force everywhere within a second.
     """
     key = await _key(body, edit.state)
-    done = await _stager(edit, body.reason).stage(
+    done = await _rollout(edit, body.reason).stage(
         placement_id, key, body.stage, share=body.share, force=body.force
     )
     return await _done(edit, placement_id, done)
@@ -56,20 +56,22 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
 @router.post("/policies/rollback", responses=problems(404, 409, 412, body=True))
 async def roll_back_policy(placement_id: Id, body: RollbackBody, edit: RollingBack) -> StagesOut:
     """End the canary, or, without one, put the champion before this one back."""
-    return await _done(edit, placement_id, await _stager(edit, body.reason).roll_back(placement_id))
+    return await _done(edit, placement_id, await _rollout(edit, body.reason).roll_back(placement_id))
 
 
 @router.put("/controls", responses=problems(404, 412, body=True))
 async def put_controls(placement_id: Id, body: ControlsBody, edit: Staging) -> StagesOut:
     """Set the standing control groups, which show what the rest is worth."""
     groups = [ControlGroup(control.kind, control.share) for control in body.controls]
-    return await _done(edit, placement_id, await _stager(edit, body.reason).controls(placement_id, groups))
+    return await _done(
+        edit, placement_id, await _rollout(edit, body.reason).set_controls(placement_id, groups)
+    )
 
 
 @router.put("/apprentice", responses=problems(404, 412, body=True))
 async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) -> StagesOut:
     """Answer the caller's own choice (`baseline` of a request) while policies only learn from it, or no longer."""
-    done = await _stager(edit, body.reason).apprentice(placement_id, body.on)
+    done = await _rollout(edit, body.reason).set_apprentice(placement_id, body.on)
     return await _done(edit, placement_id, done)
 
 
@@ -77,13 +79,13 @@ async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) 
 async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) -> StagesOut:
     """Say when a canary is rolled back by itself."""
     guardrails = Guardrails(**body.model_dump(exclude={"reason"}))
-    done = await _stager(edit, body.reason).guardrails(placement_id, guardrails)
+    done = await _rollout(edit, body.reason).set_guardrails(placement_id, guardrails)
     return await _done(edit, placement_id, done)
 
 
-def _stager(edit: Edit, reason: str) -> Stager:
+def _rollout(edit: Edit, reason: str) -> RolloutService:
     state = edit.state
-    return Stager(
+    return RolloutService(
         state.catalogues, state.policies, clock.now_ms, edit.author, reason or edit.reason, edit.expected
     )
 
