@@ -20,7 +20,7 @@ from bandits.features import Feature
 from bandits.policy import Candidates, PolicySpec
 from bandits.registry import build
 from bandits.sequential_policy import ModelState, SequentialPolicy, is_sequential, teach
-from decisioning.learning.store_follow import collecting
+from decisioning.learning.store_follow import garbage_collection
 
 OFFERS, OUTCOMES, CANDIDATES, REPEATS = 20, 5000, 20, 50
 FACTORIES = ("logistic", "linear", "hoeffding_tree", "hoeffding_tree_regressor", "adaptive_random_forest")
@@ -97,7 +97,7 @@ async def _lateness(policy: SequentialPolicy, blob: bytes) -> tuple[float, float
 
 
 async def _unpack(policy: SequentialPolicy, blob: bytes) -> None:
-    with collecting.put_off():  # as a follower does
+    with garbage_collection.put_off():  # as a follower does
         await asyncio.to_thread(policy.unpack, blob)
 
 

@@ -20,7 +20,7 @@ from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
 from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
-from decisioning.policies.store_rows import Registered
+from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import stage_of
 from storage import clock
@@ -63,7 +63,7 @@ def register(file: Path, reason: str) -> None:
 def list_policies() -> None:
     """Show all policies: state, progress, where they have a part."""
 
-    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         return await stores.policies.all(), await stores.catalogues.load()
 
     policies, catalogue = _with_stores(work)
@@ -76,12 +76,12 @@ def list_policies() -> None:
 def show(name: str) -> None:
     """Show a policy, or all its versions, with the specification as YAML."""
 
-    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
         return policies, await stores.catalogues.load()
 
     built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
-    found: list[Registered] = []
+    found: list[RegisteredPolicy] = []
     if not (built_in and "@" in name):
         found, catalogue = _with_stores(work)
     if not found and not built_in:
@@ -171,7 +171,7 @@ def _show_stages(placement: str) -> None:
         typer.echo(f"{placement}: {key} is {stage_of(found, deployment, key)}{share}")
 
 
-def _state(policy: Registered) -> str:
+def _state(policy: RegisteredPolicy) -> str:
     return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
 
 

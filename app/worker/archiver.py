@@ -91,7 +91,7 @@ class ArchiverJob:
 
     async def _let_go(self, key: str) -> None:
         """Delete the arms of a retired policy, once everything is archived that a replay needs."""
-        async with self._feed.store.held(key, "retired") as held:
+        async with self._feed.store.hold_state(key, "retired") as held:
             epoch = None if held is None else await self._arms.load_epoch(key)
             if epoch is None or (
                 await self._archive_folds_of(key) >= epoch and await self._arms.forget(key, epoch)

@@ -11,7 +11,7 @@ from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
 from decisioning.model.entities import Placement
 from decisioning.policies.store import ALWAYS, PolicyStore
-from decisioning.policies.store_rows import Registered
+from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.stages import step_back, with_controls, with_stage
 
 DeploymentChange = Callable[[Placement, Deployment], Deployment]
@@ -130,7 +130,7 @@ def _body(deployment: Deployment) -> dict[str, Any]:
     return body
 
 
-def _check_ready(policy: Registered, stage: Stage) -> None:
+def _check_ready(policy: RegisteredPolicy, stage: Stage) -> None:
     """Raise ``Conflict`` unless a registered policy may have a stage: who decides must be as warm as can be."""
     if policy.state == "retired":
         raise Conflict(f"{policy.key} is retired; revive it first")
@@ -138,7 +138,7 @@ def _check_ready(policy: Registered, stage: Stage) -> None:
         raise Conflict(f"{policy.key} cannot be {stage} yet: {progress_text(policy)}")
 
 
-def progress_text(policy: Registered) -> str:
+def progress_text(policy: RegisteredPolicy) -> str:
     """Say in words how far a policy's warm start is."""
     if policy.state == "registered":
         return "it waits for its warm start; is a worker running?"

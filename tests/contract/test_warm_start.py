@@ -364,7 +364,7 @@ async def test_a_warm_start_that_fails_says_why_and_is_done_again(
 
 async def test_one_at_a_time_warms_a_policy_up(shop: Nextbest) -> None:
     key = await register(shop, "wanted")
-    async with shop.api.state.policies.alone(key) as alone:
+    async with shop.api.state.policies.lock_warm_start(key) as alone:
         assert alone
         await shop.worker.warm()
         assert (await shop.api.state.policies.get(key)).state == "registered"

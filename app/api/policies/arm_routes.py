@@ -14,7 +14,13 @@ from bandits.sequential_policy import Table, learns
 from bandits.state import ArmTable
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import Conflict, NotFound
-from decisioning.learning.arms_report import Arm, Mind, arms_of, mind_of, version_shown
+from decisioning.learning.arms_report import (
+    Arm,
+    ExplorationSummary,
+    report_arms,
+    summarise_exploration,
+    version_shown,
+)
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_selections import selections
 from decisioning.model.entities import effective_status
@@ -52,10 +58,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     else:
         learned = [offer.offer_id for offer in view.offers]
     tick = policy.decay.tick(now_ms / 1000)
-    arms = arms_of(policy, table, tick, catalogue.numbers, {*learned, *selected}, selected)
+    arms = report_arms(policy, table, tick, catalogue.numbers, {*learned, *selected}, selected)
     live = {o for o, offer in catalogue.offers.items() if effective_status(offer, now_ms) == "live"}
     judged = [arm for arm in arms if arm.offer_id in live]
-    mind = mind_of(judged, {} if view is None else _weights(view, spec))
+    summary = summarise_exploration(judged, {} if view is None else _weights(view, spec))
     return ArmsOut(
         policy=name,
         version=policy.version,
@@ -64,10 +70,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
         epoch=table.epoch if table else 0,
         learned=bool(arms) and all(arm.believed is not None for arm in arms),
         hours=LATELY_H,
-        entropy=mind.entropy,
-        warning=unknown or _warning(mind),
-        leader=mind.leader,
-        settled=mind.settled,
+        entropy=summary.entropy,
+        warning=unknown or _warning(summary),
+        leader=summary.leader,
+        settled=summary.settled,
         arms=[_arm(arm) for arm in arms],
     )
 
@@ -112,11 +118,11 @@ def _weights(view: PlacementView, spec: PolicySpec) -> dict[str, float]:
     return {offer.offer_id: float(w) for offer, w in zip(view.offers, weight, strict=True)}
 
 
-def _warning(mind: Mind) -> str | None:
-    if not mind.neglected:
+def _warning(summary: ExplorationSummary) -> str | None:
+    if not summary.neglected:
         return None
     return (
-        f"exploration has died too early: {', '.join(mind.neglected)} may be as good as what is selected most,"
+        f"exploration has died too early: {', '.join(summary.neglected)} may be as good as what is selected most,"
         " and hardly selected any more"
     )
 

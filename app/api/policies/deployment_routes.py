@@ -25,7 +25,7 @@ from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
-from decisioning.policies.store_rows import Registered
+from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService
 from decisioning.rollout.stages import stage_of
 from storage import clock
@@ -131,7 +131,10 @@ _ORDER = ("champion", "canary", "shadow", "retired", "registered")
 
 
 def _policies(
-    catalogue: Catalogue, placement: Placement, deployment: Deployment, registered: dict[str, Registered]
+    catalogue: Catalogue,
+    placement: Placement,
+    deployment: Deployment,
+    registered: dict[str, RegisteredPolicy],
 ) -> list[StagedOut]:
     """Those with a part, those that had one, and those that could have one."""
     here = placement.placement_id
@@ -143,7 +146,7 @@ def _policies(
 
 
 def _staged(
-    key: str, placement: Placement, deployment: Deployment, registered: Registered | None
+    key: str, placement: Placement, deployment: Deployment, registered: RegisteredPolicy | None
 ) -> StagedOut:
     stage = stage_of(placement, deployment, key)
     since_ms = deployment.since.get(key) if key in deployment.policies else None

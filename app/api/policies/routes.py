@@ -19,7 +19,7 @@ from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
-from decisioning.policies.store_rows import Registered
+from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.stages import stage_of
 from storage import clock
 
@@ -158,7 +158,7 @@ async def _retire(name: str, version: int, state: ApiState, author: str, reason:
     return _shown(await state.policies.get(policy), state)
 
 
-def _shown(policy: Registered, state: ApiState) -> PolicyOut:
+def _shown(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
     return PolicyOut(
         policy=policy.key,
         name=policy.name,
