@@ -2,7 +2,7 @@
 
 
 class ProfilesError(Exception):
-    """Anything that can go wrong in ``profiles``."""
+    """The root of this package's errors."""
 
 
 class InvalidCustomer(ProfilesError):

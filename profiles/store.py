@@ -74,7 +74,7 @@ class ProfileStore:
         self._later_numbers: dict[str, int | None] = {}
 
     async def get(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
-        """The profile from the cache or else from Postgres, in which case it is cached.
+        """Read the profile from the cache or else from Postgres, in which case it is cached.
 
         Works without Redis. Raises ``PostgresUnavailable`` if Postgres is needed and does not answer.
         """
@@ -118,7 +118,7 @@ class ProfileStore:
         return profile_of_scores(customer, scores, numbers)
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
-        """Cache what ``load`` read, if nothing else is there and it is not too old. Says whether it did.
+        """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.
 
         ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
         ``RedisUnavailable``.
@@ -135,10 +135,10 @@ class ProfileStore:
         values = {
             "customer_id": customer.customer_id,
             "holdings": list(customer.holdings),
-            **{
-                name: to_json(getattr(customer, name)).decode()
-                for name in ("attributes", "indicators", "interests", "consents")
-            },
+            "attributes": to_json(customer.attributes).decode(),
+            "indicators": to_json(customer.indicators).decode(),
+            "interests": to_json(customer.interests).decode(),
+            "consents": to_json(customer.consents).decode(),
         }
         async with (
             self.cache.changing([customer.customer_id]),
@@ -149,7 +149,7 @@ class ProfileStore:
             await connection.execute(_UPSERT, values)
 
     async def offer_numbers(self) -> dict[str, int]:
-        """The number of every offer there is. Raises ``PostgresUnavailable``."""
+        """Read the number of every offer there is. Raises ``PostgresUnavailable``."""
         async with (
             postgres_errors("read the offers from Postgres"),
             asyncio.timeout(READ_TIMEOUT_S),
@@ -163,7 +163,7 @@ class ProfileStore:
     async def _complete(
         self, connection: AsyncConnection, offer_ids: Collection[str], numbers: Mapping[str, int]
     ) -> Mapping[str, int | None]:
-        """``numbers``, and those of other ``offer_ids``: offers may be newer than the caller's catalogue."""
+        """Add the numbers of other ``offer_ids`` to ``numbers``: offers may be newer than the caller's catalogue."""
         missing = [offer_id for offer_id in offer_ids if offer_id not in numbers]
         if not missing:
             return numbers

@@ -25,7 +25,7 @@ _TABLE = "nextbest_staged"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one kind of file is stored. Merging in the order of ids keeps concurrent imports from deadlocks."""
+    """The storage of one kind of file. Merging in the order of ids keeps concurrent imports from deadlocks."""
 
     chunk_rows: int
     rows: Callable[[pa.RecordBatch], pa.Table]

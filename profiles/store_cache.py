@@ -23,11 +23,11 @@ from storage.redis import redis_errors
 BEFORE_CHANGE_S = 10
 AFTER_CHANGE_S = 5
 FILL_WITHIN_S = 4.0
-"""How long after it began a read may still fill: the difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
+"""The time after its beginning in which a read may fill. The difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
 REDIS_TIMEOUT_S = 1.0
 """For one exchange with Redis, whatever the client's own timeouts and retries are."""
 
-_PIPELINED = 200
+_PIPELINE_SIZE = 200
 
 
 class ProfileCache:
@@ -46,7 +46,7 @@ class ProfileCache:
         self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
 
     async def get(self, customer_id: str) -> Profile | None:
-        """The cached profile, or ``None``. Raises ``RedisUnavailable``.
+        """Read the cached profile, or ``None``. Raises ``RedisUnavailable``.
 
         Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
         """
@@ -59,7 +59,7 @@ class ProfileCache:
         return profile
 
     async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
-        """Cache ``profile`` unless something is there, be it a tombstone. Says whether it was cached.
+        """Cache ``profile`` unless something is there, be it a tombstone. Returns whether it was cached.
 
         Nothing is sent, nor sent again, after ``within_s``; ``ProfileStore.fill`` knows how much is left. Raises
         ``RedisUnavailable``.
@@ -71,7 +71,7 @@ class ProfileCache:
 
     @asynccontextmanager
     async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:
-        """Around a change of these customers, which must be committed when the block ends.
+        """Guard a change of these customers, which must be committed when the block ends.
 
         Raises ``RedisUnavailable`` before the block if the cache cannot be cleared: nothing is changed
         then. Raises it after the block if the cache cannot be cleared again: the change is stored, but must
@@ -87,7 +87,7 @@ class ProfileCache:
         await self._bury(customer_ids, AFTER_CHANGE_S)
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
-        for some in _parts(customer_ids):
+        for some in _batches(customer_ids):
             pipeline = self._redis.pipeline(transaction=False)
             for customer_id in some:
                 # Half as costly as ``pipeline.set``, and bulk loads do this twice for every customer.
@@ -111,7 +111,7 @@ async def _bounded(doing: str, timeout_s: float = REDIS_TIMEOUT_S) -> AsyncItera
         yield
 
 
-def _parts(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
+def _batches(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
     left = iter(customer_ids)
-    while some := list(islice(left, _PIPELINED)):
+    while some := list(islice(left, _PIPELINE_SIZE)):
         yield some

@@ -27,7 +27,7 @@ LIMIT :size
 async def sample_profiles(
     engine: AsyncEngine, numbers: Mapping[str, int], size: int, seed: int = 0
 ) -> tuple[list[Profile], int]:
-    """About ``size`` customers, all of them if there are not more, and how many there are.
+    """Read about ``size`` customers, all of them if there are not more, and their total number.
 
     The same ``seed`` gives the same sample while the table stays as it is. ``numbers``: offer ids to numbers.
     Raises ``PostgresUnavailable``.

@@ -48,7 +48,7 @@ class Expression:
 
     @property
     def roots(self) -> frozenset[str]:
-        """What it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
+        """The roots that it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
         return frozenset(path.partition(".")[0] for path in self.paths)
 
 
@@ -154,7 +154,7 @@ class Checker:
                     )
 
     def _explained(self, source: str, message: str) -> RuleError:
-        """What the checker complains of, in words, with what may have been meant."""
+        """Put the checker's complaint in words, with what may have been meant."""
         where = _WHERE.search(message)
         if where is None:
             return RuleError(message.strip())

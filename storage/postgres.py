@@ -26,7 +26,7 @@ PATIENT_S = 3600.0
 
 
 def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_S) -> AsyncEngine:
-    """An engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
+    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
@@ -54,7 +54,7 @@ async def postgres_errors(doing: str = "") -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction; committed at the end, rolled back on an exception.
+    """Run one transaction; it is committed at the end, and rolled back on an exception.
 
     Raises
     ------

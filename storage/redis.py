@@ -15,7 +15,7 @@ REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
-    """A client for background work (the path of a decision has its own, see ``pipe``).
+    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
 
     It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was, because
     what comes then may not follow on what came before.

@@ -1,4 +1,4 @@
-"""What a process holds of one pool, and what it takes of it for a decision."""
+"""A process's lease of one pool, and the units that it reserves for a decision."""
 
 import asyncio
 from collections.abc import Mapping

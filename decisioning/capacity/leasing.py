@@ -46,11 +46,11 @@ from decisioning.model.entities import FOREVER_MS, Capacity
 from storage.clock import DAY_MS, HOUR_MS, to_ms
 
 LEASE_MS = 5_000
-"""How long a lease runs if it is not renewed. The same in all processes."""
+"""The length of a lease that is not renewed. The same in all processes."""
 GRACE_MS = 1_000
-"""How far clocks of Redis servers may be apart."""
+"""The most that clocks of Redis servers may be apart."""
 POOL_RETENTION_MS = 2 * DAY_MS
-"""How long a pool is kept after its period."""
+"""The time for which a pool is kept after its period."""
 MAX_LEASE_UNITS = 1_000
 """The largest lease."""
 

@@ -1,4 +1,4 @@
-"""Which capacities an offer counts against, and the reason given when one of them has nothing left."""
+"""The capacities that an offer counts against, and the reason given when one of them has nothing left."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -28,19 +28,19 @@ def value_type(type_: pa.DataType) -> pa.DataType:
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Whether a column holds text."""
+    """Return whether a column holds text."""
     return any(
         is_kind(type_) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     )
 
 
 def is_number(type_: pa.DataType) -> bool:
-    """Whether a column holds numbers."""
+    """Return whether a column holds numbers."""
     return any(is_kind(type_) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
 
 
 def is_text_list(type_: pa.DataType) -> bool:
-    """Whether a column holds lists of text."""
+    """Return whether a column holds lists of text."""
     return (pa.types.is_list(type_) or pa.types.is_large_list(type_)) and is_text(
         value_type(type_.value_type)
     )

@@ -17,7 +17,7 @@ from profiles.importing.problems import MAX_REFUSALS, Refusal, shown
 from profiles.importing.source import Block, Data, check_names
 
 BLOCK_BYTES = 2 << 20
-"""How much is parsed at once; no row can be longer."""
+"""Parsed at once; no row can be longer."""
 
 _FOREIGN = {
     b"PAR1": "it is a Parquet file: name it .parquet, or send it as application/vnd.apache.parquet",

@@ -21,7 +21,7 @@ CLEAN_SCHEMA = pa.schema(
         ("consents", pa.string()),
     ]
 )
-"""What cleaned batches look like. Apart from the id and ``holdings``, columns are JSON objects as text."""
+"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text."""
 
 KINDS = ("attributes", "indicators", "interests", "consents")
 NOT_CHANNELS = "names no channels: write them separated by |, * for all of them, or leave it empty for none"

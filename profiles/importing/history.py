@@ -26,7 +26,7 @@ CLEAN_SCHEMA = pa.schema(
         ("propensity", pa.float32()),
     ]
 )
-"""What cleaned batches look like; the last four columns hold null where nothing was given."""
+"""The schema of cleaned batches; the last four columns hold null where nothing was given."""
 
 OUTCOMES = ("accepted", "rejected", "expired")
 NOT_AN_OUTCOME = "is none of " + ", ".join(OUTCOMES)

@@ -19,7 +19,7 @@ from profiles.importing.source import Block, Data, FileFormat, Source, format_of
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did: ``rows`` = ``loaded`` + ``refused``. ``refusals`` describes the first ones."""
+    """The result of an import: ``rows`` = ``loaded`` + ``refused``. ``refusals`` describes the first ones."""
 
     rows: int
     loaded: int
@@ -66,7 +66,7 @@ class ImportRun:
                 yield kept
 
     def report(self) -> ImportReport:
-        """What was done, once all batches have been loaded."""
+        """Report what was done, once all batches have been loaded."""
         return ImportReport(self.read, self.read - self.refused, self.refused, tuple(self.refusals))
 
     def _kept(self, block: Block) -> pa.RecordBatch:

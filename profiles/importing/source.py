@@ -1,4 +1,4 @@
-"""Where rows come from: the common side of CSV and Parquet."""
+"""Sources of rows: the common side of CSV and Parquet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Source(Protocol):
 
     schema: pa.Schema
     typed_cells: bool
-    """Whether text that looks like a number, or like true or false, stands for it, as it must in CSV."""
+    """True if text that looks like a number, or like true or false, stands for it, as it must in CSV."""
 
     def check(self) -> int:
         """Read everything once. Returns the number of data rows; raises ``ImportFileError``."""

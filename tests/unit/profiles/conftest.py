@@ -10,7 +10,7 @@ from profiles.store import ProfileStore
 
 
 def key_of(customer_id: str) -> str:
-    """Where a profile is cached."""
+    """Make the key under which a profile is cached."""
     return f"nb:{{b0}}:profile:{customer_id}"
 
 

@@ -1,4 +1,4 @@
-"""What is told of a policy's arms, and of its mind."""
+"""The report on a policy's arms, and the summary of its exploration."""
 
 import numpy as np
 import pytest

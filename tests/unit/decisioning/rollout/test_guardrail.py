@@ -1,4 +1,4 @@
-"""When a canary has to go: the verdict on counts, and its rates over simulated streams (printed with ``-s``)."""
+"""Guardrails: the verdict on counts, and its rates over simulated streams (printed with ``-s``)."""
 
 import numpy as np
 import pytest
@@ -30,14 +30,14 @@ def test_worse() -> None:
     assert verdict.cause == "worse"
     found = comparison(canary, champion, Guardrails())
     for figure in (
-        *(
-            "41 of 900 customers (4.56 %)",
-            "1,890 of 18,000 customers (10.5 %)",
-            "-5.94 points",
-            "99 % interval",
-        ),
-        *(f"{100 * found.difference.low:+.2f} to {100 * found.difference.high:+.2f}", "alpha 0.01"),
-        *(f"e-value {found.worse.e_value:.3g}", "needed 100"),
+        "41 of 900 customers (4.56 %)",
+        "1,890 of 18,000 customers (10.5 %)",
+        "-5.94 points",
+        "99 % interval",
+        f"{100 * found.difference.low:+.2f} to {100 * found.difference.high:+.2f}",
+        "alpha 0.01",
+        f"e-value {found.worse.e_value:.3g}",
+        "needed 100",
     ):
         assert figure in verdict.reason
     assert judge(champion, canary, Guardrails()) is None
@@ -114,7 +114,7 @@ def test_canaries_of_half_the_acceptance_go() -> None:
 
 
 def late_canary_goes(rate: float, in_a_row: int, seed: int) -> bool:
-    """Whether a canary for a tenth goes where at random a share of all decisions takes too long, in two processes.
+    """Return whether a canary for a tenth is rolled back where a random share of decisions is late, in two processes.
 
     Counted are those that were late at least so many times in a row, by policy and process.
     """
@@ -165,7 +165,7 @@ def returning(rng: np.random.Generator, customers: int, visits: int) -> list[Mad
 
 
 def was_rolled_back(decisions: list[MadeDecision], *, by_customer: bool) -> bool:
-    """Whether it ever was, looked at every 20 s."""
+    """Return whether the canary was ever rolled back, looked at every 20 s."""
     tallies = {"canary": GroupCounts(), "champion": GroupCounts()}
     customers: set[str] = set()
     counted = 0

@@ -1,4 +1,4 @@
-"""When the result of a decision is known, and what it is."""
+"""Results of decisions, and when they are known."""
 
 from typing import Any
 
