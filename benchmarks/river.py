@@ -1,4 +1,4 @@
-"""What river pipelines cost: ``python -m benchmarks.river`` prints a table of the factories that come with nextbest.
+"""The cost of river pipelines: ``python -m benchmarks.river`` prints a table of the factories that come with nextbest.
 
 Deciding: the time to estimate one candidate. Learning: one outcome. Storing: packing and unpacking the model after
 ``OUTCOMES`` outcomes of ``OFFERS`` offers, and its size. And how late a timer of an event loop fires while a thread of
@@ -46,7 +46,7 @@ class Cost:
 
 
 def measure(factory: str) -> Cost:
-    """What one pipeline costs on this machine."""
+    """The cost of one pipeline on this machine."""
     policy = build(
         PolicySpec("bench", 1, "river", {"factory": f"bandits.river_factories:{factory}"}, FEATURES)
     )
@@ -84,7 +84,7 @@ def _estimate(policy: SequentialPolicy, model: object, seed: int) -> None:
 
 
 async def _lateness(policy: SequentialPolicy, blob: bytes) -> tuple[float, float]:
-    """How late a timer of 1 ms fires (ms) while the model is unpacked again and again."""
+    """Measure how late a timer of 1 ms fires (ms) while the model is unpacked again and again."""
     late = []
     until_s = time.perf_counter() + 2.0
     while time.perf_counter() < until_s:

@@ -1,4 +1,4 @@
-"""What a decision costs in CPU time, in this process, by the number of offers and of distinct rules.
+"""The cost of a decision in CPU time, in this process, by the number of offers and of distinct rules.
 
 Measured is the pure path: facts, context, rules, weights, what is allowed, and drawing one slot with ``calibrated``.
 Left out is all that is not about rules: HTTP, JSON, Redis, decoding the profile, rendering, the log.
@@ -182,11 +182,11 @@ def make_site(offers: int, rules: int) -> Site:
         attributes={attribute.path: attribute for attribute in attributes},
     )
     numbers = catalogue.view(PLACEMENT.placement_id).numbers
-    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(_taught(numbers)))
+    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(_make_arms(numbers)))
 
 
-def _taught(numbers: IntArray) -> Sums:
-    """What the policy knows after ten thousand outcomes, of which one in twenty was an acceptance."""
+def _make_arms(numbers: IntArray) -> Sums:
+    """Make the arms of a policy after ten thousand outcomes, of which one in twenty was an acceptance."""
     rng = np.random.default_rng(3)
     at_s = NOW_MS / 1000.0
     seen = (
