@@ -48,7 +48,7 @@ class CustomerCleaner:
         self._check_types(schema)
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
-        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
         customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
         objects = {
             "attributes": self._object("attributes", batch, problems, self._attribute),

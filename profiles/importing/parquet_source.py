@@ -46,7 +46,7 @@ class ParquetSource:
         return rows
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, in order."""
+        """Read all rows, in order."""
         next_row = 1
         with self._open() as file:
             try:

@@ -51,7 +51,7 @@ class Problems:
         ]
 
     def first(self) -> list[Refusal]:
-        """The descriptions, in the order of rows; at most as many as there was room for."""
+        """Return the descriptions, in the order of rows; at most as many as there was room for."""
         return sorted(self._found, key=lambda refusal: refusal.row)[: self._room]
 
 
@@ -63,6 +63,6 @@ def _value(scalar: pa.Scalar) -> object:
 
 
 def shown(value: object) -> str:
-    """A cell's value as it is put into a report: text, cut to a length that fits on a line."""
+    """Write a cell's value for a report: text, cut to a length that fits on a line."""
     text = "" if value is None else str(value)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
