@@ -6,9 +6,9 @@ from typing import Any
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindSchema
 from app.api.catalogue.offer_schemas import OfferBody
 from app.api.catalogue.schemas import GroupBody, PlacementBody, TreatmentBody
-from app.api.schemas import from_ms
 from decisioning.catalog.kinds import KINDS
 from decisioning.model.entities import FOREVER_MS
+from storage.clock import to_datetime
 
 _OTHER_KINDS: Mapping[str, KindSchema] = {
     "group": KindSchema(GroupBody),
@@ -27,5 +27,5 @@ def check_entry(kind: str, name: str, body: Mapping[str, Any]) -> None:
     for stored, sent, none in (("starts_ms", "starts_at", 0), ("ends_ms", "ends_at", FOREVER_MS)):
         at_ms = values.pop(stored, none)
         if at_ms != none:
-            values[sent] = from_ms(at_ms).isoformat()
+            values[sent] = to_datetime(at_ms).isoformat()
     schema.body.model_validate(values)

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
-from profiles.errors import ProfilesUnavailable
 from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,6 @@ def install(app: FastAPI) -> None:
         return problem(409, str(error))
 
     @app.exception_handler(Unavailable)
-    @app.exception_handler(ProfilesUnavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         log.warning("unavailable: %s", error)
         return problem(503, "a store that this needs does not answer; try again")

@@ -12,6 +12,7 @@ from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
 from profiles.importing.source import FileFormat
 from profiles.store_bulk import BulkLoader
+from storage.clock import to_ms
 
 Kind = Literal["customers", "propensities", "history"]
 Progress = Callable[[int, int], None]
@@ -26,7 +27,7 @@ async def import_file(
     ------
     ImportFileError
         If the file as a whole cannot be imported; nothing is loaded then.
-    ProfilesUnavailable, RedisUnavailable, PostgresUnavailable
+    RedisUnavailable, PostgresUnavailable
         If a store does not answer; the same file may be imported again.
     """
     await state.refresh()
@@ -59,7 +60,7 @@ def _past(batch: pa.RecordBatch) -> list[PastDecision]:
 
 
 def _row(row: dict[str, Any]) -> PastDecision:
-    decided_ms = round(row["decided_at"].timestamp() * 1000)
+    decided_ms = to_ms(row["decided_at"])
     occurred = row["occurred_at"]
     propensity = row["propensity"]
     return PastDecision(
@@ -67,7 +68,7 @@ def _row(row: dict[str, Any]) -> PastDecision:
         offer_id=row["offer_id"],
         decided_at_ms=decided_ms,
         outcome=row["outcome"],
-        occurred_at_ms=decided_ms if occurred is None else round(occurred.timestamp() * 1000),
+        occurred_at_ms=decided_ms if occurred is None else to_ms(occurred),
         value=row["value"],
         placement=row["placement"],
         propensity=float("nan") if propensity is None else propensity,

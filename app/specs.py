@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.api.schemas import Instant, to_ms
+from app.api.schemas import Instant
 from bandits.errors import BanditsError, PolicyParameterError
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
@@ -14,10 +14,10 @@ from bandits.specification import parse_spec, spec_to_dict
 from bandits.wording import did_you_mean
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
+from storage.clock import DAY_MS, floor_ms
 
 LARGEST_SPEC = 1_000_000
 """Bytes of a file with a specification."""
-DAY_MS = 86_400_000
 MOST_DAYS = 3660
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 
@@ -80,7 +80,7 @@ def _since_ms(value: Any, now_ms: int) -> int:
             raise Invalid("learn_since.days", f"must be a whole number from 1 to {MOST_DAYS}")
         return max(now_ms - days * DAY_MS, 0)
     try:
-        return max(to_ms(_INSTANT.validate_python(value)), 0)
+        return max(floor_ms(_INSTANT.validate_python(value)), 0)
     except ValidationError:
         reason = 'must be a date and time such as 2026-03-01T00:00:00Z, or {"days": 90}'
         raise Invalid("learn_since", reason) from None

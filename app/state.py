@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from profiles.store import ProfileStore
+from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import load_functions
 from storage.installation import installed_buckets
@@ -70,11 +70,6 @@ def _count_decided(header: Header) -> None:
         POLICY_FAILURES.labels(placement, failed["policy"], failed["reason"]).inc()
 
 
-def clock_ms() -> int:
-    """Now, in Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 @dataclass
 class ApiState:
     """Everything that requests need. Built by ``open_state``, closed there as well."""
@@ -99,7 +94,7 @@ class ApiState:
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)
     followers: TaskSet = field(init=False)
     feed: RosterFeed = field(init=False)
-    units: LeaseHolder = field(init=False)
+    capacity_leases: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
 
@@ -110,7 +105,9 @@ class ApiState:
         self.followers = TaskSet(
             ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
         )
-        self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
+        self.capacity_leases = LeaseHolder(
+            pools, CapacityLog(self.engine), self.current_catalogue, clock.now_ms
+        )
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
             replica=self.replica,
@@ -119,14 +116,14 @@ class ApiState:
             archive=self.archive,
             profiles=cached,
             keys=self.keys,
-            clock_ms=clock_ms,
+            clock_ms=clock.now_ms,
             entropy=lambda: os.urandom(16),
-            capacity=self.units,
+            capacity=self.capacity_leases,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
             on_decided=_count_decided,
         )
-        self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
+        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms)
 
     def current_catalogue(self) -> Catalogue:
         """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
@@ -237,7 +234,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         await asyncio.gather(*state.tasks, return_exceptions=True)
         await state.followers.close()
         await state.decisions.close()
-        await state.units.close()
+        await state.capacity_leases.close()
         await pipe.stop()
         await redis.aclose()
         await engine.dispose()
@@ -251,7 +248,7 @@ async def _start(state: ApiState) -> None:
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
     await state.pipe.start()
-    state.units.start()
+    state.capacity_leases.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
     state.followers.want(state.feed.live())
     state.tasks += [asyncio.create_task(job) for job in jobs]

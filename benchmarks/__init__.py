@@ -1,1 +1,1 @@
-"""What nextbest can do on this machine: decisions, feedback and freshness, measured with wrk. See ``make bench``."""
+"""Benchmarks of nextbest on this machine: decisions, feedback and freshness, measured with wrk. See ``make bench``."""

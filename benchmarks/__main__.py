@@ -93,7 +93,7 @@ def site(plan: Plan, cores: Cores, say: Say) -> Iterator[Site]:
             key, keys = asyncio.run(make_key(urls))
             found = Site(folder, urls, key, cores)
             with worker(found), api(found) as first:
-                world.publish(first, key)
+                world.publish_catalogue(first, key)
             asyncio.run(furnish(urls, keys, plan))
             yield found
     finally:
@@ -105,8 +105,8 @@ async def furnish(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
     engine = make_engine(urls.postgres_url)
     client = make_redis(urls.redis_url)
     try:
-        await world.fill(urls, keys, plan)
-        await world.check(urls, keys, ProfileStore(engine, client, keys.profile), plan)
+        await world.fill_stores(urls, keys, plan)
+        await world.check_cache(urls, keys, ProfileStore(engine, client, keys.profile), plan)
     finally:
         await client.aclose()
         await engine.dispose()
@@ -124,7 +124,7 @@ async def make_key(urls: ServerUrls) -> tuple[str, Keys]:
 def measure(found: Site, plan: Plan, say: Say) -> Results:
     """All measurements."""
     with worker(found), api(found) as first:
-        world.verify(first, found.key)
+        world.check_decisions(first, found.key)
         bench = Bench(found, first, plan, say)
         with api(found) as second:
             say("freshness, idle")
@@ -138,8 +138,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
     return Results(
         noop=[rows["noop", n] for n in plan.connections],
         decide=[rows["decide", n] for n in plan.connections],
-        ratio=round(rows["decide", plan.middle].rps / rows["noop", plan.middle].rps, 3),
-        cpu_us_per_decision=round(median(loads["decide", plan.middle].cpu_us), 1),
+        ratio=round(rows["decide", plan.main_connections].rps / rows["noop", plan.main_connections].rps, 3),
+        cpu_us_per_decision=round(median(loads["decide", plan.main_connections].cpu_us), 1),
         feedback_rps=round(median(feedback), 1),
         freshness_p50_ms=fresh.p50_ms,
         freshness_p99_ms=fresh.p99_ms,
@@ -149,7 +149,7 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         extra={
             report.THREE_SLOTS: three.model_dump(),
             report.NOT_CACHED: cold.model_dump(),
-            "cpu_us_per_noop": round(median(loads["noop", plan.middle].cpu_us), 1),
+            "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),
             "freshness": asdict(fresh),
             "freshness_while_deciding": asdict(busy),
             "placement_of_processes": found.cores.describe(),

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.apprentice``: how soon an apprentice does what the caller does, and what comes of it then.
+"""``python -m benchmarks.apprentice``: how fast an apprentice learns a caller's choices, and its gain.
 
 Made-up customers with a region, an age and a reason to call; six offers; a caller who goes by a table of regions and
 ages. In apprentice mode the caller's own choices are answered; then the mode is switched off, and policies decide:
@@ -32,11 +32,11 @@ FEATURES = (
     Feature("reason", "category", "context.reason", values=REASONS),
 )
 CHOICES = (100, 300, 1000, 3000)
-"""After how many of the caller's choices agreement is measured; the last is the end of apprentice mode."""
+"""Numbers of the caller's choices after which agreement is measured; the last is the end of apprentice mode."""
 PHASES = (500, 2000, 5000)
 """Ends of the phases after apprentice mode, in decisions."""
 CALLERS = ("good", "wrong for some", "careless")
-AT_ONCE = 10
+FOLD_SIZE = 10
 """Outcomes that are folded together."""
 NOW_S = 1_750_000_000.0
 NUMBERS: IntArray = np.arange(1, OFFERS + 1, dtype=np.uint32)
@@ -45,7 +45,7 @@ EVERYTHING = np.ones(OFFERS, dtype=np.bool_)
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One request: where in the table it is, what is known of it, and the true chances of each offer, ``(6,)``."""
+    """One request: its cell in the caller's table, its facts, and the true acceptance of each offer, ``(6,)``."""
 
     cell: int
     facts: Mapping[str, Any]
@@ -61,10 +61,10 @@ class Town:
         self._region = rng.normal(0.0, 0.7, (len(REGIONS), OFFERS))
         self._reason = rng.normal(0.0, 0.5, (len(REASONS), OFFERS))
         self._age = rng.normal(0.0, 0.5, OFFERS)
-        self.table = self._filled(caller)
+        self.table = self._fill_table(caller)
 
-    def customer(self) -> Customer:
-        """The next one."""
+    def draw_customer(self) -> Customer:
+        """Draw the next customer."""
         rng = self._rng
         region, reason, age = int(rng.integers(4)), int(rng.integers(3)), float(rng.uniform(18.0, 80.0))
         facts = {
@@ -80,8 +80,8 @@ class Town:
         chances: FloatArray = 1.0 / (1.0 + np.exp(-odds))
         return chances
 
-    def _filled(self, caller: str) -> IntArray:
-        """What the caller takes in each cell: the best on the whole; the last but one in two cells; or anything."""
+    def _fill_table(self, caller: str) -> IntArray:
+        """Fill the caller's table: the best offer of each cell, but for two cells; or any offer at all."""
         table = np.empty(2 * len(REGIONS), dtype=np.uint32)
         wrong = self._rng.choice(len(table), 2, replace=False).tolist()
         for cell in range(len(table)):
@@ -92,7 +92,7 @@ class Town:
         return self._rng.integers(OFFERS, size=len(table), dtype=np.uint32) if caller == "careless" else table
 
 
-class Pupil:
+class Learner:
     """A policy with its arms, in one process."""
 
     def __init__(self, algorithm: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -102,32 +102,32 @@ class Pupil:
         self._waiting: list[Observation] = []
         self._prepared = self.policy.prepare(self._table.read(self.policy, NUMBERS, 0))
 
-    def knows(self, customer: Customer) -> int | None:
-        """The row of what it takes the caller's choice to be; ``None`` if it has no idea of callers."""
+    def imitate(self, customer: Customer) -> int | None:
+        """Guess the row of the caller's choice; ``None`` if the policy has no model of callers."""
         if not isinstance(self.policy, ApprenticePolicy):
             return None
         x = self.policy.encoder.encode(customer.facts, int(NOW_S * 1000))
         return int(np.argmax(self.policy.imitation.scores(self._prepared.likeness, x)))
 
-    def asked(self, customer: Customer) -> tuple[FloatArray, FloatArray]:
-        """Its distribution over the offers, and what it expects of them."""
+    def choose(self, customer: Customer) -> tuple[FloatArray, FloatArray]:
+        """Compute the distribution over the offers, and the expected acceptance of each."""
         x = self.policy.encoder.encode(customer.facts, int(NOW_S * 1000))
         none = np.full(OFFERS, np.nan, dtype=np.float32)
         candidates = Candidates(NUMBERS, none, np.ones(OFFERS), x, customer.facts)
         expected = self.policy.propensities(self._prepared, candidates)
         return self.policy.selector(self._prepared, candidates)(EVERYTHING), expected
 
-    def told(self, customer: Customer, row: int, accepted: bool, expected: float, by_caller: bool) -> None:
-        """One outcome; what is learned of it counts from the next fold on."""
+    def observe(self, customer: Customer, row: int, accepted: bool, expected: float, by_caller: bool) -> None:
+        """Take in one outcome; it counts from the next fold on."""
         x = self.policy.encoder.encode(customer.facts, int(NOW_S * 1000))
         reward, number = float(accepted), int(NUMBERS[row])
         seen = Observation(number, reward, math.nan, x, expected, customer.facts, by_caller)
         self._waiting.append(seen)
-        if len(self._waiting) >= AT_ONCE:
+        if len(self._waiting) >= FOLD_SIZE:
             self.fold()
 
     def fold(self) -> None:
-        """Learn what was told."""
+        """Learn from the outcomes that wait."""
         if not self._waiting:
             return
         for seen in self._waiting:
@@ -141,57 +141,59 @@ class Pupil:
         )
 
 
-def taught(
-    town: Town, pupil: Pupil, choices: Sequence[int], asked: int, rng: np.random.Generator
+def run_apprentice_mode(
+    town: Town, learner: Learner, choices: Sequence[int], asked: int, rng: np.random.Generator
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Apprentice mode: for ``asked`` new customers, after so many choices of the caller.
+    """Run apprentice mode, and measure ``asked`` new customers after each number of the caller's ``choices``.
 
-    The share of those for whom the policy knows what the caller would choose (none of a policy that has no idea of
-    callers), and of those for whom it would choose the same; it does not where it has found something better.
+    Returns the shares of those for whom the policy imitates the caller rightly (none if it has no model of callers),
+    and of those for whom it would choose the same; it does not where it has found something better.
     """
     knows, agreement = {}, {}
     for count in range(1, max(choices) + 1):
-        customer = town.customer()
+        customer = town.draw_customer()
         row = int(town.table[customer.cell])
-        expected = pupil.asked(customer)[1][row]
-        pupil.told(customer, row, bool(rng.random() < customer.chances[row]), float(expected), True)
+        expected = learner.choose(customer)[1][row]
+        learner.observe(customer, row, bool(rng.random() < customer.chances[row]), float(expected), True)
         if count in choices:
-            pupil.fold()
-            found = [town.customer() for _ in range(asked)]
+            learner.fold()
+            found = [town.draw_customer() for _ in range(asked)]
             theirs = [int(town.table[one.cell]) for one in found]
             agreement[count] = float(
                 np.mean(
-                    [np.argmax(pupil.asked(one)[0]) == row for one, row in zip(found, theirs, strict=True)]
+                    [np.argmax(learner.choose(one)[0]) == row for one, row in zip(found, theirs, strict=True)]
                 )
             )
-            if pupil.knows(customer) is not None:
+            if learner.imitate(customer) is not None:
                 knows[count] = float(
-                    np.mean([pupil.knows(one) == row for one, row in zip(found, theirs, strict=True)])
+                    np.mean([learner.imitate(one) == row for one, row in zip(found, theirs, strict=True)])
                 )
     return knows, agreement
 
 
-def let_go(
-    town: Town, pupil: Pupil, phases: Sequence[int], rng: np.random.Generator
+def run_after_mode(
+    town: Town, learner: Learner, phases: Sequence[int], rng: np.random.Generator
 ) -> tuple[list[float], list[float]]:
-    """The mode is off: the acceptance that is to be expected of the policy, and of the caller, by phase."""
+    """Let the policy decide, and return the expected acceptance of it, and of the caller, by phase."""
     ours, theirs = np.zeros((2, len(phases)))
     starts = [0, *phases[:-1]]
     for count in range(max(phases)):
-        customer = town.customer()
-        probabilities, expected = pupil.asked(customer)
+        customer = town.draw_customer()
+        probabilities, expected = learner.choose(customer)
         phase = int(np.searchsorted(phases, count, side="right"))
         ours[phase] += probabilities @ customer.chances
         theirs[phase] += customer.chances[town.table[customer.cell]]
         row = sample_index(probabilities, rng.random())
-        pupil.told(customer, row, bool(rng.random() < customer.chances[row]), float(expected[row]), False)
+        learner.observe(
+            customer, row, bool(rng.random() < customer.chances[row]), float(expected[row]), False
+        )
     length = np.subtract(phases, starts)
     return (ours / length).tolist(), (theirs / length).tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """One run: see ``taught`` and ``let_go``."""
+    """One run: see ``run_apprentice_mode`` and ``run_after_mode``."""
 
     knows: Mapping[int, float]
     agreement: Mapping[int, float]
@@ -199,27 +201,29 @@ class Life:
     caller: list[float]
 
 
-def lived(
+def run_life(
     caller: str,
-    make: Callable[[], Pupil],
+    make: Callable[[], Learner],
     seed: int,
     *,
     choices: Sequence[int] = CHOICES,
     phases: Sequence[int] = PHASES,
     asked: int = 300,
 ) -> Life:
-    """One run from the first choice to the last decision; the customers depend on ``caller`` and ``seed`` alone."""
-    town, rng, pupil = Town(caller, seed), np.random.default_rng(seed + 1000), make()
-    return Life(*taught(town, pupil, choices, asked, rng), *let_go(town, pupil, phases, rng))
+    """Run from the first choice to the last decision; the customers depend on ``caller`` and ``seed`` alone."""
+    town, rng, learner = Town(caller, seed), np.random.default_rng(seed + 1000), make()
+    knows, agreement = run_apprentice_mode(town, learner, choices, asked, rng)
+    policy, of_the_caller = run_after_mode(town, learner, phases, rng)
+    return Life(knows, agreement, policy, of_the_caller)
 
 
 def measure(seeds: int, caution: float = DEFAULT_CAUTION) -> list[dict[str, Any]]:
-    """For each caller and policy the means over seeds, and the standard errors of what was gained on the caller."""
+    """Measure for each caller and policy the means over seeds, and the standard errors of the gain on the caller."""
     rows = []
     for caller in CALLERS:
         for algorithm, parameters in (("apprentice", {"caution": caution}), ("calibrated", {})):
-            make = partial(Pupil, algorithm, parameters)
-            lives = [lived(caller, make, seed) for seed in range(seeds)]
+            make = partial(Learner, algorithm, parameters)
+            lives = [run_life(caller, make, seed) for seed in range(seeds)]
             ours, theirs = (np.array([getattr(life, who) for life in lives]) for who in ("policy", "caller"))
             gained = ours - theirs
             rows.append(
@@ -241,8 +245,8 @@ def _means(found: Sequence[Mapping[int, float]]) -> dict[str, float]:
     return {str(count): float(np.mean([one[count] for one in found])) for count in found[0]}
 
 
-def tables(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The tables of ``docs/evaluation.md``."""
+def format_tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format the tables of ``docs/evaluation.md``."""
     counts = " | ".join(f"after {count:,}" for count in CHOICES)
     lines = [f"| caller | policy | | {counts} |", "|---|---|---|" + "---|" * len(CHOICES)]
     for row in rows:
@@ -274,7 +278,7 @@ def main() -> None:
     figures = {"seeds": options.seeds, "choices": list(CHOICES), "phases": list(PHASES), "rows": rows}
     if options.caution is None:
         RESULTS.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print(tables(rows))
+    print(format_tables(rows))
 
 
 if __name__ == "__main__":

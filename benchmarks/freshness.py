@@ -1,4 +1,4 @@
-"""How soon a decision of one process knows what another process has acknowledged.
+"""Freshness: the time until a decision of one process knows what another process has acknowledged.
 
 An offer that has a placement to itself is decided and accepted by process A. From the moment at which A's
 acknowledgement has been read, process B is asked for dry-run decisions at this placement, one after the other, until
@@ -18,7 +18,7 @@ from benchmarks.machine import BenchError
 from benchmarks.plan import FRESH
 from benchmarks.processes import ApiProcess
 
-PATIENCE_S = 5.0
+MAX_WAIT_S = 5.0
 PAUSE_S = 0.01
 
 
@@ -65,7 +65,7 @@ def measure(writer: ApiProcess, reader: ApiProcess, key: str, samples: int) -> F
     Raises
     ------
     BenchError
-        If a request fails, or an outcome does not show within ``PATIENCE_S``.
+        If a request fails, or an outcome does not show within ``MAX_WAIT_S``.
     """
     a, b = _Client(writer, key), _Client(reader, key)
     took_ms: list[float] = []
@@ -97,6 +97,6 @@ def _sample(a: _Client, b: _Client, polls_ms: list[float]) -> float:
         polls_ms.append((now - asked) * 1000)
         if seen != before:
             return (now - acknowledged) * 1000
-        if now - acknowledged > PATIENCE_S:
-            raise BenchError(f"an outcome was not learned from within {PATIENCE_S:.0f} s")
+        if now - acknowledged > MAX_WAIT_S:
+            raise BenchError(f"an outcome was not learned from within {MAX_WAIT_S:.0f} s")
         asked = now

@@ -12,7 +12,7 @@ import numpy as np
 from bandits.monitoring.sequential_test import PRIOR
 from bandits.policy import FloatArray
 from decisioning.model.deployment import Guardrails
-from decisioning.rollout.guardrail import Tally, judge
+from decisioning.rollout.guardrail import GroupCounts, judge
 
 A, B = PRIOR
 SHARES = (0.05, 0.2, 0.5)
@@ -46,7 +46,7 @@ def rolled_back_after(
         s[at] += accepted
         suspects = _bound(n, s, mixture, guardrails.margin) >= -np.log(guardrails.alpha)
         for column in np.flatnonzero(suspects):
-            canary, champion = (Tally(int(n[k, column]), int(s[k, column])) for k in (0, 1))
+            canary, champion = (GroupCounts(int(n[k, column]), int(s[k, column])) for k in (0, 1))
             if judge(canary, champion, guardrails) is not None:
                 after[left[column]] = step
         going = np.isinf(after[left])

@@ -1,4 +1,4 @@
-"""The machine: what it is, which cores do what, and whether the load generator is there."""
+"""The machine: its description, the use of its cores, and its load generator."""
 
 import os
 import platform
@@ -14,14 +14,14 @@ class BenchError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which core runs the API process, which one wrk, and which ones everything else."""
+    """The cores of the API process, of wrk, and of everything else."""
 
     api: int
     load: int
     rest: tuple[int, ...]
 
     def describe(self) -> str:
-        """In words, for the results."""
+        """Describe the cores in words, for the results."""
         rest = ", ".join(map(str, self.rest))
         shared = " (shared with wrk)" if self.load in self.rest else ""
         return f"API: core {self.api}; wrk: core {self.load}; worker, Valkey, PostgreSQL: core {rest}{shared}"
@@ -46,7 +46,7 @@ def pin() -> Cores:
 
 
 def require_wrk() -> str:
-    """The load generator's path.
+    """Find the load generator.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def require_wrk() -> str:
 
 
 def describe() -> str:
-    """Processor, cores, memory, Python and operating system, in one line."""
+    """Describe processor, cores, memory, Python and operating system in one line."""
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     release = _field(Path("/etc/os-release"), "PRETTY_NAME", "=").strip('"') or platform.system()
     return (

@@ -18,13 +18,13 @@ from benchmarks.processes import ApiProcess, Site
 from benchmarks.report import Row
 from benchmarks.wrk import Measured
 
-DEGRADED_AT_MOST = 0.05
-DRAIN_PATIENCE_S = 30.0
+MAX_DEGRADED_SHARE = 0.05
+MAX_DRAIN_S = 30.0
 
 
 @dataclass(slots=True)
 class Load:
-    """What has been measured of one route at one number of connections, run by run.
+    """Measurements of one route at one number of connections, run by run.
 
     ``cpu_us``: the API process's processor time a request, in microseconds. ``others``: the share of the API's core
     that went to other processes of this machine meanwhile; it should be next to nothing.
@@ -47,7 +47,7 @@ class Bench:
     """Loads one API process with wrk. ``say`` is told what is going on.
 
     ``degraded``: the largest share of degraded answers by what was measured. On a machine that does other things as
-    well some answers are late; more than ``DEGRADED_AT_MOST`` is an error, except without cached profiles.
+    well some answers are late; more than ``MAX_DEGRADED_SHARE`` is an error, except without cached profiles.
     """
 
     def __init__(self, site: Site, api: ApiProcess, plan: Plan, say: Callable[[str], None]) -> None:
@@ -79,8 +79,8 @@ class Bench:
         """Decide with three slots."""
         self._say("decide with three slots")
         load = Load()
-        self._once(load, "decide", self._plan.middle, THREE_SLOTS)
-        return wrk.row(self._plan.middle, load.runs)
+        self._once(load, "decide", self._plan.main_connections, THREE_SLOTS)
+        return wrk.row(self._plan.main_connections, load.runs)
 
     def cold(self) -> Row:
         """Decide when no profile is cached, so that nearly every one is read from Postgres."""
@@ -91,8 +91,8 @@ class Bench:
             for start in range(0, len(keys), 5000):
                 client.unlink(*keys[start : start + 5000])
         with self._degrading(report.NOT_CACHED, 1.0):
-            run = self._wrk("decide", self._plan.middle, self._plan.seconds, ONE_SLOT)
-        return wrk.row(self._plan.middle, [run])
+            run = self._wrk("decide", self._plan.main_connections, self._plan.seconds, ONE_SLOT)
+        return wrk.row(self._plan.main_connections, [run])
 
     def feedback(self) -> list[float]:
         """Single feedbacks per second, each a fresh outcome of an offer that was decided just before.
@@ -107,10 +107,10 @@ class Bench:
         for repetition in range(self._plan.repetitions):
             self._say(f"feedback ({repetition + 1} of {self._plan.repetitions})")
             with self._degrading("decide, collecting"):
-                self._wrk("collect", self._plan.middle, self._plan.seconds + 2, THREE_SLOTS, file)
+                self._wrk("collect", self._plan.main_connections, self._plan.seconds + 2, THREE_SLOTS, file)
             drain(self._site)
             before = self._api.counted("nextbest_feedback", "status")
-            run = self._wrk("feedback", self._plan.middle, self._plan.seconds, "-", file)
+            run = self._wrk("feedback", self._plan.main_connections, self._plan.seconds, "-", file)
             after = self._api.counted("nextbest_feedback", "status")
             grown = {status for status, count in after.items() if count > before.get(status, 0.0)}
             if run.exhausted or grown != {"recorded"}:
@@ -122,7 +122,7 @@ class Bench:
     def busy(self) -> Iterator[None]:
         """Decisions are asked for at the middle number of connections for as long as the block runs."""
         arguments = self._arguments("decide", ONE_SLOT)
-        with wrk.background(self._site.cores.load, self._plan.middle, self._api.url, arguments):
+        with wrk.background(self._site.cores.load, self._plan.main_connections, self._api.url, arguments):
             yield
 
     def _once(self, load: Load, mode: str, connections: int, placement: str) -> None:
@@ -144,7 +144,7 @@ class Bench:
         return (mode, self._site.key, str(self._plan.customers), placement, seed, *more)
 
     @contextmanager
-    def _degrading(self, what: str, at_most: float = DEGRADED_AT_MOST) -> Iterator[None]:
+    def _degrading(self, what: str, at_most: float = MAX_DEGRADED_SHARE) -> Iterator[None]:
         """Count degraded answers; wrk itself watches for answers that are no success."""
         before = self._counts()
         yield
@@ -161,7 +161,7 @@ class Bench:
 
 
 def core_s(core: int) -> float:
-    """How long a core has worked for processes, in seconds; interrupts apart."""
+    """Read the time for which a core has worked for processes, in seconds; interrupts apart."""
     times = psutil.cpu_times(percpu=True)[core]
     return float(times.user + times.nice + times.system)
 
@@ -172,9 +172,9 @@ def drain(site: Site) -> None:
     Raises
     ------
     BenchError
-        If it is not done within ``DRAIN_PATIENCE_S``.
+        If it is not done within ``MAX_DRAIN_S``.
     """
-    deadline = time.monotonic() + DRAIN_PATIENCE_S
+    deadline = time.monotonic() + MAX_DRAIN_S
     with redis.Redis.from_url(site.urls.redis_url) as client:
         logs = list(client.scan_iter(match="nb:*:log", count=5000, _type="stream"))
         while True:
@@ -183,7 +183,7 @@ def drain(site: Site) -> None:
             if set(ends) <= archived:
                 return
             if time.monotonic() > deadline:
-                raise BenchError(f"the worker has not archived the log within {DRAIN_PATIENCE_S:.0f} s")
+                raise BenchError(f"the worker has not archived the log within {MAX_DRAIN_S:.0f} s")
             time.sleep(0.2)
 
 

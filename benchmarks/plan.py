@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""Plans: the sizes and times of the measurements."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class Plan:
     samples: int
 
     @property
-    def middle(self) -> int:
+    def main_connections(self) -> int:
         """The number of connections at which ratio, CPU time and the extra rows are measured."""
         return 16
 

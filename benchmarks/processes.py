@@ -26,7 +26,7 @@ STOP_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where everything is."""
+    """One installation: its folder, stores, API key and cores."""
 
     folder: Path
     urls: ServerUrls

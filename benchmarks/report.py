@@ -72,7 +72,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def markdown(results: Results) -> str:
-    """What the README says: the table, the other figures, and where it was measured."""
+    """Format what the README says: the table, the other figures, and the machine."""
     lines = [
         "| route | connections | requests/s | p50 ms | p95 ms | p99 ms | p99.9 ms |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""What river pipelines cost: ``python -m benchmarks.river`` prints a table of the factories that come with nextbest.
+"""The cost of river pipelines: ``python -m benchmarks.river`` prints a table of the factories that come with nextbest.
 
 Deciding: the time to estimate one candidate. Learning: one outcome. Storing: packing and unpacking the model after
 ``OUTCOMES`` outcomes of ``OFFERS`` offers, and its size. And how late a timer of an event loop fires while a thread of
@@ -20,7 +20,7 @@ from bandits.features import Feature
 from bandits.policy import Candidates, PolicySpec
 from bandits.registry import build_policy
 from bandits.sequential_policy import ModelState, SequentialPolicy, is_sequential, teach_model
-from decisioning.learning.store_follow import collecting
+from decisioning.learning.store_follow import garbage_collection
 
 OFFERS, OUTCOMES, CANDIDATES, REPEATS = 20, 5000, 20, 50
 FACTORIES = ("logistic", "linear", "hoeffding_tree", "hoeffding_tree_regressor", "adaptive_random_forest")
@@ -46,7 +46,7 @@ class Cost:
 
 
 def measure(factory: str) -> Cost:
-    """What one pipeline costs on this machine."""
+    """The cost of one pipeline on this machine."""
     policy = build_policy(
         PolicySpec("bench", 1, "river", {"factory": f"bandits.river_factories:{factory}"}, FEATURES)
     )
@@ -84,7 +84,7 @@ def _estimate(policy: SequentialPolicy, model: object, seed: int) -> None:
 
 
 async def _lateness(policy: SequentialPolicy, blob: bytes) -> tuple[float, float]:
-    """How late a timer of 1 ms fires (ms) while the model is unpacked again and again."""
+    """Measure how late a timer of 1 ms fires (ms) while the model is unpacked again and again."""
     late = []
     until_s = time.perf_counter() + 2.0
     while time.perf_counter() < until_s:
@@ -97,7 +97,7 @@ async def _lateness(policy: SequentialPolicy, blob: bytes) -> tuple[float, float
 
 
 async def _unpack(policy: SequentialPolicy, blob: bytes) -> None:
-    with collecting.put_off():  # as a follower does
+    with garbage_collection.put_off():  # as a follower does
         await asyncio.to_thread(policy.unpack, blob)
 
 

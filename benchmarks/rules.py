@@ -1,4 +1,4 @@
-"""What a decision costs in CPU time, in this process, by the number of offers and of distinct rules.
+"""The cost of a decision in CPU time, in this process, by the number of offers and of distinct rules.
 
 Measured is the pure path: facts, context, rules, weights, what is allowed, and drawing one slot with ``calibrated``.
 Left out is all that is not about rules: HTTP, JSON, Redis, decoding the profile, rendering, the log.
@@ -26,12 +26,13 @@ from benchmarks.plan import RULES_RESULTS
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import STAGES, EligibilityInputs, allowed
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import TIERS, ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate
 from rules.vocabulary import Attribute
+from storage.clock import to_datetime
 
 OFFERS = (10, 100, 1_000, 2_500)
 RULES = (10, 50, 200)
@@ -147,7 +148,7 @@ def _median(step: Callable[[Profile], None], profiles: Sequence[Profile], run_s:
 
 def _evaluated(site: Site, profile: Profile) -> Evaluation:
     view = site.catalogue.view(PLACEMENT.placement_id)
-    return evaluate(view.plan, facts_of(profile.customer, CONTEXT, view.placement), instant(NOW_MS))
+    return evaluate(view.plan, facts_of(profile.customer, CONTEXT, view.placement), to_datetime(NOW_MS))
 
 
 def _allowed(site: Site, profile: Profile, evaluation: Evaluation) -> Any:
@@ -188,11 +189,11 @@ def make_site(offers: int, rules: int) -> Site:
         attributes={attribute.path: attribute for attribute in attributes},
     )
     numbers = catalogue.view(PLACEMENT.placement_id).numbers
-    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(_taught(numbers)))
+    return Site(catalogue, list(_profiles(numbers)), POLICY.prepare(_make_arms(numbers)))
 
 
-def _taught(numbers: IntArray) -> Sums:
-    """What the policy knows after ten thousand outcomes, of which one in twenty was an acceptance."""
+def _make_arms(numbers: IntArray) -> Sums:
+    """Make the arms of a policy after ten thousand outcomes, of which one in twenty was an acceptance."""
     rng = np.random.default_rng(3)
     at_s = NOW_MS / 1000.0
     seen = (

@@ -1,4 +1,4 @@
-"""What is decided about: offers, placements, customers. Drawn from fixed seeds, so every run measures the same."""
+"""The world of the benchmarks: offers, placements, customers. Drawn from fixed seeds, so all runs measure the same."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from profiles.customer import Customer, Profile
 from profiles.store import ProfileStore
 from storage.keys import Keys
 
-AT_ONCE = 2000
+CROWD_SIZE = 2000
 CACHED_FOR_S = 3600
 ARCHIVED_WITHIN_S = 20.0
 MARKETING = "marketing"
@@ -41,11 +41,11 @@ class Crowd:
     scores: NDArray[np.int64]
 
 
-def crowds(count: int) -> Iterator[Crowd]:
-    """``count`` customers with 12 attributes and indicators each, in groups of ``AT_ONCE``."""
+def draw_crowds(count: int) -> Iterator[Crowd]:
+    """Draw ``count`` customers with 12 attributes and indicators each, in groups of ``CROWD_SIZE``."""
     popularity = np.random.default_rng(1).gamma(2.0, 0.02, OFFERS)
-    for start in range(0, count, AT_ONCE):
-        size = min(AT_ONCE, count - start)
+    for start in range(0, count, CROWD_SIZE):
+        size = min(CROWD_SIZE, count - start)
         rng = np.random.default_rng((2, start))
         scores = np.rint(10_000 * popularity * rng.gamma(2.0, 0.5, (size, OFFERS))).astype(np.int64)
         drawn = rng.integers(0, 1000, (size, 12)).tolist()
@@ -79,24 +79,24 @@ def _customer(number: int, drawn: list[int]) -> Customer:
 
 
 def offer_id(number: int) -> str:
-    """The id of an offer; all have the same length."""
+    """Make the id of an offer; all have the same length."""
     return f"offer-{number:03d}"
 
 
-def publish(api: ApiProcess, key: str) -> None:
-    """Over HTTP: 200 live offers (a fifth need consent, a tenth have a contact limit), and the placements.
+def publish_catalogue(api: ApiProcess, key: str) -> None:
+    """Publish over HTTP 200 live offers (a fifth need consent, a tenth have a contact limit), and the placements.
 
     Everybody gets the same policy: there is no control group, whose decisions would be cheaper.
     """
     with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
-        for path, body in catalogue():
+        for path, body in catalogue_requests():
             answer = client.put(path, json=body)
             if not answer.is_success:
                 raise BenchError(f"{path} was refused: {answer.text}")
 
 
-def catalogue() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Path and body of each PUT. The last offer is offered at a placement of its own alone."""
+def catalogue_requests() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Make path and body of each PUT. The last offer is offered at a placement of its own alone."""
     for number in range(GROUPS):
         yield f"/groups/group-{number}", {"name": f"Group {number}", "goal": "grow"}
     for number in range(OFFERS + 1):
@@ -130,13 +130,13 @@ def catalogue() -> Iterator[tuple[str, dict[str, Any]]]:
     )
 
 
-async def fill(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
+async def fill_stores(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
     """Copy customers and propensities into Postgres, and write their profiles to the cache."""
     connection = await asyncpg.connect(urls.postgres_url)
     cache = redis.Redis.from_url(urls.redis_url)
     try:
         numbers = dict(await connection.fetch("SELECT offer_id, offer_no FROM offers"))
-        for crowd in crowds(plan.customers):
+        for crowd in draw_crowds(plan.customers):
             await _copy(connection, crowd)
             _warm(cache, keys, numbers, crowd)
         await connection.execute("ANALYZE customers, propensities")
@@ -184,8 +184,8 @@ def _warm(cache: "redis.Redis", keys: Keys, numbers: dict[str, int], crowd: Crow
     pipeline.execute()
 
 
-async def check(urls: ServerUrls, keys: Keys, store: ProfileStore, plan: Plan) -> None:
-    """Hold some cached profiles against what the service itself would read from Postgres.
+async def check_cache(urls: ServerUrls, keys: Keys, store: ProfileStore, plan: Plan) -> None:
+    """Compare some cached profiles with what the service itself would read from Postgres.
 
     Raises
     ------
@@ -206,7 +206,7 @@ async def check(urls: ServerUrls, keys: Keys, store: ProfileStore, plan: Plan) -
                 raise BenchError(f"the cached profile of {customer_id} is not what Postgres holds")
 
 
-def verify(api: ApiProcess, key: str) -> None:
+def check_decisions(api: ApiProcess, key: str) -> None:
     """Make sure that decisions choose from all offers, with a propensity for each.
 
     Raises
@@ -214,7 +214,7 @@ def verify(api: ApiProcess, key: str) -> None:
     BenchError
         If they do not, or if the worker does not archive one within ``ARCHIVED_WITHIN_S``.
     """
-    customer = next(c for c in next(crowds(AT_ONCE)).customers if c.consents)
+    customer = next(c for c in next(draw_crowds(CROWD_SIZE)).customers if c.consents)
     with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
         for placement, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
             body = {"customer_id": customer.customer_id, "placement": placement, "deadline_ms": 5000}

@@ -1,1 +1,1 @@
-"""What is known about customers before they are asked: profiles, their cache, and bulk imports."""
+"""Customer profiles: their stores, their cache, and bulk imports."""

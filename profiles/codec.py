@@ -26,7 +26,7 @@ _BODY_FROM = _HEADER.size
 
 
 def encode(profile: Profile) -> bytes:
-    """The bytes of ``profile``.
+    """Encode ``profile``.
 
     Raises ``ProfileCodecError`` for text that is not Unicode, and for a profile that could not be read.
     """
@@ -37,14 +37,20 @@ def encode(profile: Profile) -> bytes:
     try:
         head = to_json(
             [
-                *(c.customer_id, c.known, c.attributes, c.indicators, c.holdings, c.interests, c.consents),
+                c.customer_id,
+                c.known,
+                c.attributes,
+                c.indicators,
+                c.holdings,
+                c.interests,
+                c.consents,
                 suppressions,
             ],
             inf_nan_mode="constants",
         )
     except PydanticSerializationError as error:
         raise ProfileCodecError(f"the profile cannot be written: {error}") from error
-    head += b" " * (-len(head) % 4)
+    head += b" " * (-len(head) % 4)  # aligns the arrays behind it
     checked = b"".join(
         (
             len(head).to_bytes(4, "little"),
@@ -57,7 +63,7 @@ def encode(profile: Profile) -> bytes:
 
 
 def decode(blob: bytes) -> Profile:
-    """The profile that ``encode`` wrote; its arrays are read-only views of ``blob``.
+    """Decode what ``encode`` wrote; the profile's arrays are read-only views of ``blob``.
 
     Raises ``ProfileCodecError`` for anything else: a tombstone, another version, a truncated or changed blob.
     """
@@ -85,7 +91,7 @@ def decode(blob: bytes) -> Profile:
 
 
 def decode_cached(value: bytes | None) -> Profile | None:
-    """What a cache lookup found; ``None`` for a miss, a tombstone, and whatever is not a readable profile."""
+    """Decode the result of a cache lookup; ``None`` for a miss, a tombstone, and anything that is not readable."""
     if value is None or value == TOMBSTONE:
         return None
     try:

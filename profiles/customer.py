@@ -28,13 +28,13 @@ class Suppression:
     added_ms: int
 
     def holds(self, now_ms: int) -> bool:
-        """Whether it is in force."""
+        """Return whether it is in force at a time (Unix ms)."""
         return self.until_ms is None or now_ms < self.until_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What is known about a customer, apart from propensities.
+    """A customer's record, apart from propensities.
 
     ``consents`` maps a purpose to the channels that the customer agreed to; ``"*"`` stands for all of them.
     ``known`` is false for a customer of whom no record exists. ``suppressions`` are the entries in suppression lists,
@@ -52,20 +52,20 @@ class Customer:
 
     @classmethod
     def unknown(cls, customer_id: str) -> "Customer":
-        """A customer without a record: nothing is known, and nothing was consented to."""
+        """Make a customer without a record: nothing is known, and nothing was consented to."""
         return cls(customer_id, {}, {}, (), {}, {}, known=False)
 
     @classmethod
     def unreadable(cls, customer_id: str) -> "Customer":
-        """A customer of whom nothing could be read: no consent, and nobody knows of which lists."""
+        """Make a customer of whom nothing could be read: no consent, and nobody knows of which lists."""
         return cls(customer_id, {}, {}, (), {}, {}, known=False, suppressions=None)
 
     def suppressed(self, now_ms: int) -> bool:
-        """Whether the customer is on a suppression list now. False if that is not known: look at ``suppressions``."""
+        """Return whether the customer is on a suppression list; False if unknown: look at ``suppressions``."""
         return any(s.holds(now_ms) for s in self.suppressions or ())
 
     def consents_to(self, purpose: str, channel: str) -> bool:
-        """Whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
+        """Return whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
         channels = self.consents.get(purpose, ())
         return channel in channels or ANY_CHANNEL in channels
 
@@ -85,20 +85,21 @@ class Profile:
 
     @classmethod
     def unknown(cls, customer_id: str) -> "Profile":
-        """The profile of a customer without a record: no consent and no propensities."""
+        """Make the profile of a customer without a record: no consent and no propensities."""
         return cls(Customer.unknown(customer_id), NO_OFFERS, NO_PROPENSITIES)
 
     @classmethod
     def unreadable(cls, customer_id: str) -> "Profile":
-        """The profile of a customer of whom nothing could be read. It is never cached."""
+        """Make the profile of a customer of whom nothing could be read. It is never cached."""
         return cls(Customer.unreadable(customer_id), NO_OFFERS, NO_PROPENSITIES)
 
     def dense(self, offer_nos: NDArray[np.uint32]) -> NDArray[np.float32]:
-        """Propensities for ``offer_nos`` (shape (k,), any order): the same shape, NaN where there is none.
+        """Look up propensities for ``offer_nos`` (shape (k,), any order): the same shape, NaN where there is none.
 
         Treat the result as read-only: it may be the profile's own array.
         """
         own = self.offer_nos
+        # Very often all offers have a propensity; comparing bytes is cheaper than searching.
         if own.size == offer_nos.size and own.tobytes() == offer_nos.tobytes():
             return self.propensities
         if not own.size:

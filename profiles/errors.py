@@ -2,7 +2,7 @@
 
 
 class ProfilesError(Exception):
-    """Anything that can go wrong in ``profiles``."""
+    """The root of this package's errors."""
 
 
 class InvalidCustomer(ProfilesError):
@@ -27,7 +27,3 @@ class ImportFileError(ProfilesError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
-
-
-class ProfilesUnavailable(ProfilesError):
-    """Postgres or Redis cannot be reached or did not answer in time; the call may be repeated."""

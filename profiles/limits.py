@@ -1,4 +1,4 @@
-"""What can be stored, and the reasons given when something cannot."""
+"""Limits of what can be stored, and the reasons given when something cannot."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -18,12 +18,12 @@ NOT_FINITE = "is not a finite number"
 
 
 def too_long(limit: int) -> str:
-    """The reason for text of more than ``limit`` characters."""
+    """Give the reason against text of more than ``limit`` characters."""
     return f"is longer than {limit} characters"
 
 
 def text_problem(text: str, limit: int = MAX_TEXT_CHARS) -> str | None:
-    """Why ``text`` cannot be stored, or ``None``."""
+    """Find the reason why ``text`` cannot be stored, or ``None``."""
     if len(text) > limit:
         return too_long(limit)
     if "\0" in text:
@@ -37,7 +37,7 @@ def text_problem(text: str, limit: int = MAX_TEXT_CHARS) -> str | None:
 
 
 def id_problem(text: str) -> str | None:
-    """Why ``text`` cannot be the id of a customer or an offer, or ``None``."""
+    """Find the reason why ``text`` cannot be the id of a customer or an offer, or ``None``."""
     return text_problem(text, MAX_ID_CHARS) if text else EMPTY
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
-from profiles.errors import ProfilesUnavailable
 from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
-from profiles.store_errors import translated
+from storage.errors import RedisUnavailable
+from storage.postgres import postgres_errors
 
 READ_TIMEOUT_S = 2.0
 """Shorter than a tombstone lives, so that a read which began before a change cannot outlast it."""
@@ -74,19 +74,19 @@ class ProfileStore:
         self._later_numbers: dict[str, int | None] = {}
 
     async def get(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
-        """The profile from the cache or else from Postgres, in which case it is cached.
+        """Read the profile from the cache or else from Postgres, in which case it is cached.
 
-        Works without Redis. Raises ``ProfilesUnavailable`` if Postgres is needed and does not answer.
+        Works without Redis. Raises ``PostgresUnavailable`` if Postgres is needed and does not answer.
         """
         try:
             cached = await self.cache.get(customer_id)
-        except ProfilesUnavailable:
+        except RedisUnavailable:
             return await self._load_known_or_not(customer_id, offer_numbers)
         if cached is not None:
             return cached
         started_s = self._clock()
         profile = await self._load_known_or_not(customer_id, offer_numbers)
-        with suppress(ProfilesUnavailable):
+        with suppress(RedisUnavailable):
             await self.fill(profile, started_s)
         return profile
 
@@ -96,18 +96,21 @@ class ProfileStore:
         ``offer_numbers`` maps offer ids to their numbers; numbers that it lacks are looked up. ``None`` if
         nothing is known; a customer without a record, of whom there are only propensities or suppressions, is not
         ``known`` and has no consent.
-        Raises ``ProfilesUnavailable``.
+        Raises ``PostgresUnavailable``.
         """
         if id_problem(customer_id):
             return None
-        with translated("read the profile from Postgres"):
-            async with asyncio.timeout(READ_TIMEOUT_S), self._reading.connect() as connection:
-                row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
-                has_record, has_scores = row[0], row[-1] is not None
-                if not has_record and not has_scores and row[-2] is None:
-                    return None
-                scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
-                numbers = await self._complete(connection, scores, offer_numbers)
+        async with (
+            postgres_errors("read the profile from Postgres"),
+            asyncio.timeout(READ_TIMEOUT_S),
+            self._reading.connect() as connection,
+        ):
+            row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
+            has_record, has_scores = row[0], row[-1] is not None
+            if not has_record and not has_scores and row[-2] is None:
+                return None
+            scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
+            numbers = await self._complete(connection, scores, offer_numbers)
         if has_record:
             customer = customer_of_row(customer_id, row)
         else:
@@ -115,10 +118,10 @@ class ProfileStore:
         return profile_of_scores(customer, scores, numbers)
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
-        """Cache what ``load`` read, if nothing else is there and it is not too old. Says whether it did.
+        """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.
 
         ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
-        ``ProfilesUnavailable``.
+        ``RedisUnavailable``.
         """
         left_s = FILL_WITHIN_S - (self._clock() - started_s)
         return left_s > 0 and await self.cache.fill(profile, left_s)
@@ -126,27 +129,33 @@ class ProfileStore:
     async def upsert_customer(self, customer: Customer) -> None:
         """Store a customer's record in place of the earlier one, which nobody gets once this has returned.
 
-        Raises ``InvalidCustomer``, and ``ProfilesUnavailable``, after which the call may be repeated.
+        Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
         """
         check_customer(customer)
         values = {
             "customer_id": customer.customer_id,
             "holdings": list(customer.holdings),
-            **{
-                name: to_json(getattr(customer, name)).decode()
-                for name in ("attributes", "indicators", "interests", "consents")
-            },
+            "attributes": to_json(customer.attributes).decode(),
+            "indicators": to_json(customer.indicators).decode(),
+            "interests": to_json(customer.interests).decode(),
+            "consents": to_json(customer.consents).decode(),
         }
-        async with self.cache.changing([customer.customer_id]):
-            with translated("store the customer in Postgres"):
-                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
-                    await connection.execute(_UPSERT, values)
+        async with (
+            self.cache.changing([customer.customer_id]),
+            postgres_errors("store the customer in Postgres"),
+            asyncio.timeout(WRITE_TIMEOUT_S),
+            self._engine.begin() as connection,
+        ):
+            await connection.execute(_UPSERT, values)
 
     async def offer_numbers(self) -> dict[str, int]:
-        """The number of every offer there is. Raises ``ProfilesUnavailable``."""
-        with translated("read the offers from Postgres"):
-            async with asyncio.timeout(READ_TIMEOUT_S), self._reading.connect() as connection:
-                return {row[0]: row[1] for row in await connection.execute(_OFFER_NUMBERS)}
+        """Read the number of every offer there is. Raises ``PostgresUnavailable``."""
+        async with (
+            postgres_errors("read the offers from Postgres"),
+            asyncio.timeout(READ_TIMEOUT_S),
+            self._reading.connect() as connection,
+        ):
+            return {row[0]: row[1] for row in await connection.execute(_OFFER_NUMBERS)}
 
     async def _load_known_or_not(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
         return await self.load(customer_id, offer_numbers) or Profile.unknown(customer_id)
@@ -154,7 +163,7 @@ class ProfileStore:
     async def _complete(
         self, connection: AsyncConnection, offer_ids: Collection[str], numbers: Mapping[str, int]
     ) -> Mapping[str, int | None]:
-        """``numbers``, and those of other ``offer_ids``: offers may be newer than the caller's catalogue."""
+        """Add the numbers of other ``offer_ids`` to ``numbers``: offers may be newer than the caller's catalogue."""
         missing = [offer_id for offer_id in offer_ids if offer_id not in numbers]
         if not missing:
             return numbers

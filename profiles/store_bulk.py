@@ -10,11 +10,11 @@ import pyarrow as pa
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from profiles.errors import ProfilesUnavailable
 from profiles.importing.run import ImportReport, ImportRun
 from profiles.store_cache import ProfileCache
-from profiles.store_errors import translated
 from profiles.store_staging import Staged, customer_rows, propensity_rows, stage
+from storage.errors import Unavailable
+from storage.postgres import postgres_errors
 
 Progress = Callable[[int, int], None]
 """Told the number of rows that are done with, and the number of all rows."""
@@ -25,7 +25,7 @@ _TABLE = "nextbest_staged"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one kind of file is stored. Merging in the order of ids keeps concurrent imports from deadlocks."""
+    """The storage of one kind of file. Merging in the order of ids keeps concurrent imports from deadlocks."""
 
     chunk_rows: int
     rows: Callable[[pa.RecordBatch], pa.Table]
@@ -76,8 +76,8 @@ class BulkLoader:
         """Load all rows of ``run`` that are not refused; files are parsed in a thread.
 
         Rows take effect in the order of the file, some thousands of customers in a transaction. Raises
-        ``ProfilesUnavailable``, saying how far it got: then the same file may be imported again, since two
-        loads of a file do what one does. Raises ``ImportFileError`` if the file changes meanwhile.
+        ``Unavailable``, saying how far it got: then the same file may be imported again, since two loads of a file do
+        what one does. Raises ``ImportFileError`` if the file changes meanwhile.
         """
         kind = _KINDS[run.kind]
         chunks = _chunks(run, kind)
@@ -87,23 +87,25 @@ class BulkLoader:
             for part in parts:
                 try:
                     await self._store(kind, part)
-                except ProfilesUnavailable as error:
+                except Unavailable as error:
                     message = f"{error}; {done} of {run.rows_total} rows are done: import the file again"
-                    raise ProfilesUnavailable(message) from error
+                    raise type(error)(message) from error
             if on_progress and rows_done > done:
                 on_progress(rows_done, run.rows_total)
             done = rows_done
         return run.report()
 
     async def _store(self, kind: _Kind, part: Staged) -> None:
-        async with self._cache.changing(part.customer_ids):
-            with translated("load rows into Postgres"):
-                async with self._engine.begin() as connection:
-                    await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
-                    await connection.execute(text(kind.create))
-                    driver: Any = (await connection.get_raw_connection()).driver_connection
-                    await driver.copy_to_table(_TABLE, source=io.BytesIO(part.csv), format="csv")
-                    await connection.execute(text(kind.merge))
+        async with (
+            self._cache.changing(part.customer_ids),
+            postgres_errors("load rows into Postgres"),
+            self._engine.begin() as connection,
+        ):
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+            await connection.execute(text(kind.create))
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.copy_to_table(_TABLE, source=io.BytesIO(part.csv), format="csv")
+            await connection.execute(text(kind.merge))
 
 
 def _chunks(run: ImportRun, kind: _Kind) -> Iterator[tuple[list[Staged], int]]:

@@ -17,17 +17,17 @@ from redis.exceptions import WatchError
 
 from profiles.codec import TOMBSTONE, decode_cached, encode
 from profiles.customer import Profile
-from profiles.errors import ProfilesUnavailable
-from profiles.store_errors import translated
+from storage.errors import RedisUnavailable
+from storage.redis import redis_errors
 
 BEFORE_CHANGE_S = 10
 AFTER_CHANGE_S = 5
 FILL_WITHIN_S = 4.0
-"""How long after it began a read may still fill: the difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
+"""The time after its beginning in which a read may fill. The difference to ``AFTER_CHANGE_S`` is for a slow Redis."""
 REDIS_TIMEOUT_S = 1.0
 """For one exchange with Redis, whatever the client's own timeouts and retries are."""
 
-_PIPELINED = 200
+_PIPELINE_SIZE = 200
 
 
 class ProfileCache:
@@ -46,7 +46,7 @@ class ProfileCache:
         self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
 
     async def get(self, customer_id: str) -> Profile | None:
-        """The cached profile, or ``None``. Raises ``ProfilesUnavailable``.
+        """Read the cached profile, or ``None``. Raises ``RedisUnavailable``.
 
         Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
         """
@@ -59,10 +59,10 @@ class ProfileCache:
         return profile
 
     async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
-        """Cache ``profile`` unless something is there, be it a tombstone. Says whether it was cached.
+        """Cache ``profile`` unless something is there, be it a tombstone. Returns whether it was cached.
 
         Nothing is sent, nor sent again, after ``within_s``; ``ProfileStore.fill`` knows how much is left. Raises
-        ``ProfilesUnavailable``.
+        ``RedisUnavailable``.
         """
         key = self._key_of(profile.customer.customer_id)
         ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
@@ -71,9 +71,9 @@ class ProfileCache:
 
     @asynccontextmanager
     async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:
-        """Around a change of these customers, which must be committed when the block ends.
+        """Guard a change of these customers, which must be committed when the block ends.
 
-        Raises ``ProfilesUnavailable`` before the block if the cache cannot be cleared: nothing is changed
+        Raises ``RedisUnavailable`` before the block if the cache cannot be cleared: nothing is changed
         then. Raises it after the block if the cache cannot be cleared again: the change is stored, but must
         not be acknowledged, and has to be repeated.
         """
@@ -81,13 +81,13 @@ class ProfileCache:
         try:
             yield
         except BaseException:
-            with suppress(ProfilesUnavailable):  # a failed commit may still have taken place
+            with suppress(RedisUnavailable):  # a failed commit may still have taken place
                 await self._bury(customer_ids, AFTER_CHANGE_S)
             raise
         await self._bury(customer_ids, AFTER_CHANGE_S)
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
-        for some in _parts(customer_ids):
+        for some in _batches(customer_ids):
             pipeline = self._redis.pipeline(transaction=False)
             for customer_id in some:
                 # Half as costly as ``pipeline.set``, and bulk loads do this twice for every customer.
@@ -106,13 +106,12 @@ class ProfileCache:
 
 
 @asynccontextmanager
-async def _bounded(what: str, timeout_s: float = REDIS_TIMEOUT_S) -> AsyncIterator[None]:
-    with translated(what):
-        async with asyncio.timeout(timeout_s):
-            yield
+async def _bounded(doing: str, timeout_s: float = REDIS_TIMEOUT_S) -> AsyncIterator[None]:
+    async with redis_errors(doing), asyncio.timeout(timeout_s):
+        yield
 
 
-def _parts(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
+def _batches(customer_ids: Collection[str]) -> Iterator[Sequence[str]]:
     left = iter(customer_ids)
-    while some := list(islice(left, _PIPELINED)):
+    while some := list(islice(left, _PIPELINE_SIZE)):
         yield some

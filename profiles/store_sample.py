@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.customer import Profile
 from profiles.store import SUPPRESSIONS, customer_of_row, profile_of_scores
-from profiles.store_errors import translated
+from storage.postgres import postgres_errors
 
 TIMEOUT_S = 10.0
 
@@ -27,21 +27,24 @@ LIMIT :size
 async def sample_profiles(
     engine: AsyncEngine, numbers: Mapping[str, int], size: int, seed: int = 0
 ) -> tuple[list[Profile], int]:
-    """About ``size`` customers, all of them if there are not more, and how many there are.
+    """Read about ``size`` customers, all of them if there are not more, and their total number.
 
     The same ``seed`` gives the same sample while the table stays as it is. ``numbers``: offer ids to numbers.
-    Raises ``ProfilesUnavailable``.
+    Raises ``PostgresUnavailable``.
     """
-    with translated("read a sample of customers"):
-        async with asyncio.timeout(TIMEOUT_S), engine.connect() as connection:
-            total = int(await connection.scalar(_COUNT) or 0)
-            share = min(100.0, 120.0 * size / max(total, 1) + 0.01)
-            sampled = "" if total <= size else f"TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({int(seed)})"
-            rows = (
-                await connection.execute(
-                    text(_ALL.format(sample=sampled, suppressions=_SUPPRESSIONS)), {"size": size}
-                )
-            ).all()
+    async with (
+        postgres_errors("read a sample of customers"),
+        asyncio.timeout(TIMEOUT_S),
+        engine.connect() as connection,
+    ):
+        total = int(await connection.scalar(_COUNT) or 0)
+        share = min(100.0, 120.0 * size / max(total, 1) + 0.01)
+        sampled = "" if total <= size else f"TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({int(seed)})"
+        rows = (
+            await connection.execute(
+                text(_ALL.format(sample=sampled, suppressions=_SUPPRESSIONS)), {"size": size}
+            )
+        ).all()
     profiles = []
     for row in rows:
         stored = from_json(row[-1]) if row[-1] else {}

@@ -34,7 +34,7 @@ def stage(table: pa.Table) -> Iterator[Staged]:
 
 
 def customer_rows(clean: pa.RecordBatch) -> pa.Table:
-    """Customers as they are staged: the last row of each, with ``holdings`` as an array literal."""
+    """Make the rows of customers: the last row of each, with ``holdings`` as an array literal."""
     codes = clean["customer_id"].dictionary_encode()
     if len(codes.dictionary) < clean.num_rows:
         last = np.zeros(len(codes.dictionary), np.int64)
@@ -45,7 +45,7 @@ def customer_rows(clean: pa.RecordBatch) -> pa.Table:
 
 
 def propensity_rows(clean: pa.RecordBatch) -> pa.Table:
-    """One row for each customer, with the JSON object of scores. Of repeats ``jsonb`` keeps the last."""
+    """Make one row for each customer, with the JSON object of scores. Of repeats ``jsonb`` keeps the last."""
     customers = clean["customer_id"].dictionary_encode()
     codes = customers.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
@@ -64,7 +64,7 @@ def _keys(offer_id: pa.StringArray) -> pa.StringArray:
 
 
 def _array_literals(lists: pa.ListArray) -> pa.StringArray:
-    """Lists of text as Postgres writes arrays: ``{"a","b"}``."""
+    """Write lists of text as Postgres writes arrays: ``{"a","b"}``."""
     items = lists.flatten()
     for special in ("\\", '"'):
         items = pc.replace_substring(items, special, f"\\{special}")

@@ -10,7 +10,7 @@ from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
 from profiles.store import WRITE_TIMEOUT_S
 from profiles.store_cache import ProfileCache
-from profiles.store_errors import translated
+from storage.postgres import postgres_errors
 
 _PUT = text("""
 INSERT INTO suppressions (list_id, customer_id, reason, until) VALUES (:list_id, :customer_id, :reason, :until)
@@ -29,8 +29,8 @@ class SuppressionStore:
     async def put(self, list_id: str, customer_id: str, reason: str, until: datetime | None) -> None:
         """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
 
-        When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``ProfilesUnavailable``,
-        after which the call may be repeated.
+        When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``Unavailable``, after
+        which the call may be repeated.
         """
         for field, problem in (
             ("list_id", id_problem(list_id)),
@@ -40,19 +40,23 @@ class SuppressionStore:
             if problem:
                 raise InvalidCustomer(field, problem)
         values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
-        async with self._cache.changing([customer_id]):
-            with translated("store the suppression in Postgres"):
-                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
-                    await connection.execute(_PUT, values)
+        async with (
+            self._cache.changing([customer_id]),
+            postgres_errors("store the suppression in Postgres"),
+            asyncio.timeout(WRITE_TIMEOUT_S),
+            self._engine.begin() as connection,
+        ):
+            await connection.execute(_PUT, values)
 
     async def delete(self, list_id: str, customer_id: str) -> bool:
-        """Take a customer off a list; False if there was no such entry. Raises ``ProfilesUnavailable``."""
+        """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""
         if id_problem(list_id) or id_problem(customer_id):
             return False
-        async with self._cache.changing([customer_id]):
-            with translated("remove the suppression from Postgres"):
-                async with asyncio.timeout(WRITE_TIMEOUT_S), self._engine.begin() as connection:
-                    result = await connection.execute(
-                        _DELETE, {"list_id": list_id, "customer_id": customer_id}
-                    )
-                    return bool(result.rowcount)
+        async with (
+            self._cache.changing([customer_id]),
+            postgres_errors("remove the suppression from Postgres"),
+            asyncio.timeout(WRITE_TIMEOUT_S),
+            self._engine.begin() as connection,
+        ):
+            result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": customer_id})
+            return bool(result.rowcount)

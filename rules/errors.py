@@ -2,7 +2,7 @@
 
 
 class RulesError(Exception):
-    """Anything that can go wrong in ``rules``."""
+    """The root of this package's errors."""
 
 
 class VocabularyError(RulesError):

@@ -41,14 +41,14 @@ class RuleSet:
         self._order = _ordered(segments)
 
     def depends_on(self, expression: Expression) -> frozenset[str]:
-        """The roots that an expression depends on, through segments as well."""
+        """Find the roots that an expression depends on, through segments as well."""
         roots = set(expression.roots)
         for name in expression.segments:
             roots |= self.depends_on(self._segments[name])
         return frozenset(roots)
 
     def plan(self, expressions: Iterable[Expression], *, all_segments: bool = False) -> "Plan":
-        """What has to be in the context to evaluate ``expressions``; made once, used for every request.
+        """Plan what has to be in the context to evaluate ``expressions``; made once, used for every request.
 
         ``all_segments``: tell the truth of segments that no expression refers to as well.
         """
@@ -57,7 +57,7 @@ class RuleSet:
         for expression in wanted:
             names |= self._needed(expression)
         segments = tuple((name, self._segments[name]) for name in self._order if name in names)
-        everything = {e.source: e for e in (*wanted, *(s for _, s in segments))}
+        everything = {e.source: e for e in [*wanted, *dict(segments).values()]}
         lasting = tuple(e for e in everything.values() if self.depends_on(e) == {"customer"})
         brief = (
             self._plan([e for e in everything.values() if e not in lasting], segments) if lasting else None
@@ -84,7 +84,7 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What some expressions need: places of ``customer`` and ``context``, segments in their order, the time.
+    """The needs of some expressions: places of ``customer`` and ``context``, segments in their order, the time.
 
     ``idle``: there are no expressions. ``lasting``: those that depend on the customer alone, so that their results last
     as long as the profile; ``brief``: what is needed when they are known already.
@@ -136,22 +136,22 @@ class Evaluation:
     segments: tuple[str, ...] = ()
 
     def lasting(self, plan: Plan) -> Results:
-        """The results of the plan's lasting expressions, to be given to ``evaluate`` next time."""
+        """Return the results of the plan's lasting expressions, to be given to ``evaluate`` next time."""
         return {expression.source: self._value(expression) for expression in plan.lasting}
 
     def holds(self, expression: Expression) -> bool:
-        """Whether a condition is met; not if anything that decides is missing."""
+        """Return whether a condition is met; not if anything that decides is missing."""
         return self._value(expression) is True
 
     def number(self, expression: Expression) -> float | None:
-        """The value of a number expression; ``None`` if anything that it needs is missing or it is not finite."""
+        """Compute a number expression; ``None`` if anything that it needs is missing or it is not finite."""
         value = self._value(expression)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:  # inf or nan
             return None
         return float(value)
 
     def facts(self, offer: Mapping[str, Any]) -> Callable[[str], Any]:
-        """A look-up of what was observed for a path; ``None`` where it is missing."""
+        """Make a look-up of what was observed for a path; ``None`` where it is missing."""
         variables = {**self.context.variables, "offer": offer}
 
         def observed(path: str) -> Any:
@@ -163,8 +163,9 @@ class Evaluation:
         return observed
 
     def with_offer(self, offer: Mapping[str, Any]) -> "Evaluation":
-        """The same request, seen from one offer: for expressions that refer to ``offer``."""
+        """Return an evaluation of the same request for one offer: for expressions that refer to ``offer``."""
         context = self.context
+        # The context is shared, not copied: an evaluation for an earlier offer must not be used any more.
         context.add_variable("offer", dict(offer))
         return Evaluation(context, self.missing)
 
@@ -224,7 +225,7 @@ def _context(plan: Plan, facts: Facts, now: datetime) -> cel.Context:
 
 
 def _typed(value: Any, kind: str) -> Any:
-    """A value as the vocabulary declares it; ``None`` if it is not of that type."""
+    """Convert a value to the type that the vocabulary declares; ``None`` if it is not of that type."""
     if kind == "bool":
         return value if isinstance(value, bool) else None
     if kind in ("number", "int"):

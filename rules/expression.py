@@ -48,7 +48,7 @@ class Expression:
 
     @property
     def roots(self) -> frozenset[str]:
-        """What it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
+        """The roots that it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
         return frozenset(path.partition(".")[0] for path in self.paths)
 
 
@@ -88,12 +88,12 @@ class Checker:
         try:
             checked = self._environment.compile(_HAS.sub(_padded_true, source))
         except RuntimeError as error:
-            raise self._explained(source, str(error)) from None
+            raise self._explain(source, str(error)) from None
         self._check_result(checked.return_type(), kind)
         paths, segments = self._references(source)
         self._check_values(source)
         expression = Expression(source, kind, paths, segments)
-        _try_out(expression, self.vocabulary)
+        _try_to_run(expression, self.vocabulary)
         return expression
 
     @staticmethod
@@ -118,20 +118,20 @@ class Checker:
             elif parts[0] == "now":
                 paths.add("now")
             elif parts[0] in ROOTS:
-                paths.add(self._longest(source, parts, token.at))
+                paths.add(self._declared_path(source, parts, token.at))
         if comprehensions > MAX_COMPREHENSIONS:
             raise RuleError(
                 f"at most {MAX_COMPREHENSIONS} of {', '.join(_COMPREHENSIONS)} may be used in one expression"
             )
         return frozenset(paths), frozenset(segments)
 
-    def _longest(self, source: str, parts: list[str], at: int) -> str:
-        """The declared path at the start of a dotted name: behind it come methods."""
+    def _declared_path(self, source: str, parts: list[str], at: int) -> str:
+        """Find the declared path at the start of a dotted name: behind it come methods."""
         for end in range(len(parts), 1, -1):
             path = ".".join(parts[:end])
             if path in self.vocabulary.attributes:
                 return path
-        raise self._undeclared(source, *position(source, at), ".".join(parts))
+        raise self._undeclared_error(source, *position(source, at), ".".join(parts))
 
     def _check_values(self, source: str) -> None:
         """Compare string literals with the allowed values of the attribute that they are compared with."""
@@ -153,8 +153,8 @@ class Checker:
                         near and f"did you mean {near!r}?",
                     )
 
-    def _explained(self, source: str, message: str) -> RuleError:
-        """What the checker complains of, in words, with what may have been meant."""
+    def _explain(self, source: str, message: str) -> RuleError:
+        """Put the checker's complaint in words, with what may have been meant."""
         where = _WHERE.search(message)
         if where is None:
             return RuleError(message.strip())
@@ -164,7 +164,7 @@ class Checker:
             where[3].strip().removesuffix("[INVALID_ARGUMENT]").strip(),
         )
         if undeclared := _UNDECLARED.search(text):
-            return self._undeclared(source, line, column, undeclared[1])
+            return self._undeclared_error(source, line, column, undeclared[1])
         if overload := _OVERLOAD.search(text):
             types = overload[2]
             suggestion = None
@@ -175,7 +175,7 @@ class Checker:
             return RuleError(f"{overload[1]!r} does not go with {types}", line, column, suggestion)
         return RuleError(text, line, column)
 
-    def _undeclared(self, source: str, line: int, column: int, name: str) -> RuleError:
+    def _undeclared_error(self, source: str, line: int, column: int, name: str) -> RuleError:
         full, column = _name_at(source, line, column) or (name, column)
         if full.startswith(f"{SEGMENT}."):
             known = Vocabulary({s: next(iter(self.vocabulary.attributes.values())) for s in self.segments})
@@ -194,7 +194,7 @@ class Checker:
 
 
 def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
-    """The dotted name that spans a position (the checker points at its dot), and the column where it begins."""
+    """Find the dotted name that spans a position (the checker points at its dot), and the column where it begins."""
     for token in tokens(source):
         if token.kind == "name":
             at_line, at_column = position(source, token.at)
@@ -204,7 +204,7 @@ def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
 
 
 def _compared_with(found: list[Any], i: int) -> list[Any]:
-    """String literals compared with the attribute at ``i``: by ``==``, ``!=``, ``in [...]``, or as a member of it."""
+    """Find string literals compared with what is at ``i``: by ``==``, ``!=``, ``in [...]``, or as a member of it."""
     others = []
     if i + 2 < len(found) and found[i + 1].text in ("==", "!=") and found[i + 2].kind == "string":
         others.append(found[i + 2])
@@ -220,7 +220,7 @@ def _compared_with(found: list[Any], i: int) -> list[Any]:
 
 
 def _padded_true(match: "re.Match[str]") -> str:
-    """``true`` in the place of ``has(path)``, so that positions stay; the path is checked with all others."""
+    """Put ``true`` in the place of ``has(path)``, so that positions stay; the path is checked with all others."""
     return "true".ljust(len(match[0]))
 
 
@@ -242,7 +242,7 @@ def _type_name(name: str) -> str:
     )
 
 
-def _try_out(expression: Expression, vocabulary: Vocabulary) -> None:
+def _try_to_run(expression: Expression, vocabulary: Vocabulary) -> None:
     """Refuse what the evaluator cannot run, by running it once on made-up values."""
     try:
         expression.program.execute(sample_context(expression.paths, expression.segments, vocabulary))

@@ -19,7 +19,7 @@ _SAMPLES: Mapping[str, Any] = {
 
 
 def sample_context(paths: Iterable[str], segments: Iterable[str], vocabulary: Vocabulary) -> Any:
-    """Made-up values for everything that an expression refers to."""
+    """Make up values for everything that an expression refers to."""
     roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}, "offer": {}}
     for path in set(paths) - {"now"}:
         root, *names = path.split(".")

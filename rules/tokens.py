@@ -27,7 +27,7 @@ class Token:
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """The pieces of an expression, blanks and comments left out."""
+    """Split an expression into its pieces, blanks and comments left out."""
     for match in _TOKEN.finditer(source):
         kind = match.lastgroup or "sign"
         if kind != "space":
@@ -36,13 +36,13 @@ def tokens(source: str) -> Iterator[Token]:
 
 
 def position(source: str, at: int) -> tuple[int, int]:
-    """Line and column, from 1, of an offset."""
+    """Convert an offset to line and column, from 1."""
     line = source.count("\n", 0, at) + 1
     return line, at - (source.rfind("\n", 0, at) + 1) + 1
 
 
 def literal(text: str) -> str | None:
-    """What a plain string literal says; ``None`` for raw, byte and escaped ones, which are not looked into."""
+    """Read a plain string literal; ``None`` for raw, byte and escaped ones, which are not looked into."""
     if text[0] in "'\"" and "\\" not in text:
         return text[3:-3] if text[:3] in ("'''", '"""') else text[1:-1]
     return None

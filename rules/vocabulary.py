@@ -1,4 +1,4 @@
-"""The vocabulary: which attributes rules may refer to, what type they have, and what they mean."""
+"""The vocabulary: the attributes that rules may refer to, with their types and meanings."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -86,7 +86,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, attributes: Iterable[Attribute]) -> "Vocabulary":
-        """The vocabulary of these attributes and the built-in ones."""
+        """Make the vocabulary of these attributes and the built-in ones."""
         found: dict[str, Attribute] = {}
         for attribute in (*BUILT_IN, *attributes):
             _check(attribute)
@@ -101,7 +101,7 @@ class Vocabulary:
         return cls(MappingProxyType(found))
 
     def like(self, path: str) -> str | None:
-        """The declared path that ``path`` may have been meant to be."""
+        """Find the declared path that ``path`` may have been meant to be."""
         near = get_close_matches(path, self.attributes, n=1, cutoff=0.75)
         return near[0] if near else None
 

@@ -1,1 +1,1 @@
-"""What all stores share: connections to Redis and Postgres, keys, server-side functions, locks, clocks."""
+"""The base of all stores: connections to Redis and Postgres, keys, server-side functions, locks, the clock."""

@@ -1,8 +1,8 @@
-"""What can go wrong with a store, whatever it holds."""
+"""Errors of stores, whatever they hold."""
 
 
 class StorageError(Exception):
-    """Anything that can go wrong in ``storage``."""
+    """The root of this package's errors."""
 
 
 class Unavailable(StorageError):

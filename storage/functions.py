@@ -1,4 +1,4 @@
-"""Loads the server-side steps into Redis."""
+"""The loader of the server-side steps into Redis."""
 
 from importlib.resources import files
 
@@ -10,7 +10,7 @@ LIBRARY = "nextbest"
 
 
 def library_code() -> str:
-    """The function library: one chunk, kept in several files that follow each other by name."""
+    """Read the function library: one chunk, kept in several files that follow each other by name."""
     parts = sorted(files("storage").joinpath("lua").iterdir(), key=lambda part: part.name)
     return "\n".join(part.read_text(encoding="utf-8") for part in parts if part.name.endswith(".lua"))
 

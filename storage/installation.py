@@ -1,4 +1,4 @@
-"""What is fixed when nextbest is installed."""
+"""Settings that are fixed when nextbest is installed."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -7,7 +7,7 @@ from storage.postgres import transaction
 
 
 async def installed_buckets(engine: AsyncEngine, buckets: int) -> int:
-    """The number of buckets of this installation; the first caller fixes it. Raises ``PostgresUnavailable``."""
+    """Return the number of buckets of this installation; the first caller fixes it. Raises ``PostgresUnavailable``."""
     async with transaction(engine) as connection:
         await connection.execute(
             text("INSERT INTO installation (buckets) VALUES (:buckets) ON CONFLICT DO NOTHING"),

@@ -31,7 +31,7 @@ class Keys:
         return self.contacts(self.bucket(customer_id)) + customer_id
 
     def contacts(self, bucket: int) -> str:
-        """What the keys of the contact histories in a bucket begin with: the customer's id follows."""
+        """The prefix of the keys of the contact histories in a bucket: the customer's id follows."""
         return f"nb:{{b{bucket}}}:contact:"
 
     def unconfirmed(self, bucket: int) -> str:
@@ -63,7 +63,7 @@ class Keys:
         return f"nb:{{b{bucket}}}:whole"
 
     def owner(self, decision_id: str) -> str:
-        """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
+        """The owner of a decision with a caller's own id: ``<bucket> <customer>``, under the id's bucket."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
 
     def capacity(self, capacity_id: str, period_id: str) -> str:
@@ -79,7 +79,7 @@ class Keys:
         return f"nb:{{nb:arms:{policy}}}:changes"
 
     def lease(self, policy: str) -> str:
-        """Who may teach the model of ``name@version`` now, and the token of that; in the same slot as the model."""
+        """The lease of the model of ``name@version`` for its only trainer, with a token; in the slot of the model."""
         return f"nb:{{nb:arms:{policy}}}:lease"
 
     def fence(self, policy: str) -> str:
@@ -88,16 +88,16 @@ class Keys:
 
 
 def generated_id(bucket: int, entropy: bytes) -> str:
-    """A decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""
+    """Make a decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""
     return f"nb{bucket:03x}-{entropy.hex()}"
 
 
 def is_reserved(decision_id: str) -> bool:
-    """Whether callers may not use an id of this form: such ids are generated, or stand for imported history."""
+    """Return whether callers may not use an id of this form: such ids are generated, or stand for imported history."""
     return any(form.fullmatch(decision_id) for form in (GENERATED_ID, HISTORY_ID))
 
 
 def bucket_of_generated(decision_id: str) -> int | None:
-    """The bucket that a generated id names; ``None`` for ids that are a caller's own."""
+    """Find the bucket that a generated id names; ``None`` for ids that are a caller's own."""
     match = GENERATED_ID.fullmatch(decision_id)
     return int(match[1], 16) if match else None

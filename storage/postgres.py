@@ -9,9 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from storage.errors import PostgresUnavailable
 
+POSTGRES_ERRORS = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # refused and broken connections, and all that took too long: TimeoutError is one of its kinds
+)
+"""All that the drivers raise."""
 _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
-
 
 STATEMENT_S = 10.0
 PATIENT_S = 3600.0
@@ -19,7 +26,7 @@ PATIENT_S = 3600.0
 
 
 def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_S) -> AsyncEngine:
-    """An engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
+    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
     return create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
@@ -31,23 +38,34 @@ def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_
 
 
 @asynccontextmanager
+async def postgres_errors(doing: str = "") -> AsyncIterator[None]:
+    """Raise ``PostgresUnavailable`` for what the drivers raise.
+
+    ``doing`` completes "cannot ..."; only the kind of error follows, since messages may quote a customer's data.
+    """
+    try:
+        yield
+    except POSTGRES_ERRORS as error:
+        cause = getattr(error, "orig", None) or error
+        if doing:
+            raise PostgresUnavailable(f"cannot {doing}: {type(cause).__name__}") from error
+        raise PostgresUnavailable(f"postgres did not answer: {_reason(cause)}") from error
+
+
+@asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction; committed at the end, rolled back on an exception.
+    """Run one transaction; it is committed at the end, and rolled back on an exception.
 
     Raises
     ------
     PostgresUnavailable
         If Postgres cannot be reached, or does not answer in time.
     """
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise PostgresUnavailable(f"postgres did not answer: {_reason(error)}") from error
+    async with postgres_errors(), engine.begin() as connection:
+        yield connection
 
 
-def _reason(error: Exception) -> str:
-    """What the server or the driver says, in a line."""
-    cause = getattr(error, "orig", None) or error
+def _reason(cause: BaseException) -> str:
+    """Shorten what the server or the driver says to a line."""
     said = str(cause).partition("\n")[0] or type(cause).__name__
     return f"{said}; run 'nextbest migrate'" if getattr(cause, "sqlstate", None) in _NOT_MIGRATED else said

@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from storage.errors import RedisUnavailable
 
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+"""All that the driver raises; ``TimeoutError`` is an ``OSError``."""
+
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
-    """A client for background work (the path of a decision has its own, see ``pipe``).
+    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
 
     It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was, because
     what comes then may not follow on what came before.
@@ -27,9 +30,14 @@ def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
 
 
 @asynccontextmanager
-async def redis_errors() -> AsyncIterator[None]:
-    """Raise ``RedisUnavailable`` for what the driver raises."""
+async def redis_errors(doing: str = "") -> AsyncIterator[None]:
+    """Raise ``RedisUnavailable`` for what the driver raises.
+
+    ``doing`` completes "cannot ..."; only the kind of error follows, since messages may quote a customer's data.
+    """
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except REDIS_ERRORS as error:
+        if doing:
+            raise RedisUnavailable(f"cannot {doing}: {type(error).__name__}") from error
         raise RedisUnavailable(f"redis did not answer: {error}") from error

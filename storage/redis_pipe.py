@@ -22,7 +22,7 @@ Reply = Any
 
 
 class _Link(asyncio.Protocol):
-    """The wire: packs commands, parses replies, resolves futures in order."""
+    """One connection: packs commands, parses replies, resolves futures in order."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
@@ -41,7 +41,7 @@ class _Link(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 future, _ = self.waiting.popleft()
                 if future.done():
-                    continue
+                    continue  # its caller has stopped waiting; the reply had to be read all the same, to keep the order
                 if isinstance(reply, RedisReplyError):
                     future.set_exception(reply)
                 else:
@@ -62,6 +62,7 @@ class _Link(asyncio.Protocol):
     def send(self, command: tuple[Any, ...]) -> "asyncio.Future[Reply]":
         future: asyncio.Future[Reply] = self._loop.create_future()
         self.waiting.append((future, self._loop.time()))
+        # The first command of a turn of the loop plans the write; all others of that turn leave with it.
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(hiredis.pack_command(command))
@@ -100,7 +101,7 @@ class Pipe:
 
     @property
     def connected(self) -> bool:
-        """Whether commands can be sent now."""
+        """True if commands can be sent now."""
         return self._link is not None and not self._link.closed.done()
 
     async def start(self) -> None:

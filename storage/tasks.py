@@ -1,10 +1,10 @@
-"""What loops that run for ever ask themselves."""
+"""Help for loops that run until their task is cancelled."""
 
 import asyncio
 
 
 def cancelled() -> bool:
-    """Whether the running task has been asked to end.
+    """Return whether the running task has been asked to end.
 
     A loop asks this after each round, because a request to end can get lost inside one: a library that turns a
     cancellation into a time-out of its own, or that gives back a result that came at the same moment.

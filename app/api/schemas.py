@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -18,13 +18,13 @@ from pydantic import (
 )
 
 from decisioning.model.entities import FOREVER_MS
+from storage.clock import floor_ms, to_datetime
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 LARGEST_VALUE = 1e15
 """Of sums of money, so that they can be added up for ever."""
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def storable(value: str) -> str:
@@ -140,27 +140,17 @@ class ProblemOut(BaseModel):
     errors: list[FieldProblem] = []
 
 
-def to_ms(at: datetime) -> int:
-    """Unix milliseconds, rounded down."""
-    return (at - _EPOCH) // timedelta(milliseconds=1)
-
-
-def from_ms(at_ms: int) -> datetime:
-    """The instant of Unix milliseconds, in UTC."""
-    return _EPOCH + timedelta(milliseconds=at_ms)
-
-
 def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[str, int]:
     """A beginning and an end, as the catalogue keeps them; open ones are 0 and for ever."""
     return {
-        "starts_ms": 0 if starts_at is None else max(to_ms(starts_at), 0),
-        "ends_ms": FOREVER_MS if ends_at is None else to_ms(ends_at),
+        "starts_ms": 0 if starts_at is None else max(floor_ms(starts_at), 0),
+        "ends_ms": FOREVER_MS if ends_at is None else floor_ms(ends_at),
     }
 
 
 def shown_times(starts_ms: int, ends_ms: int) -> dict[str, datetime | None]:
     """The inverse of ``stored_times``."""
     return {
-        "starts_at": None if starts_ms == 0 else from_ms(starts_ms),
-        "ends_at": None if ends_ms == FOREVER_MS else from_ms(ends_ms),
+        "starts_at": None if starts_ms == 0 else to_datetime(starts_ms),
+        "ends_at": None if ends_ms == FOREVER_MS else to_datetime(ends_ms),
     }

@@ -13,7 +13,7 @@ from app.commands.terminal import fail
 from app.config import get_settings
 from app.imports import Kind, import_file
 from app.servers import server_urls
-from app.state import ApiState, clock_ms, open_state
+from app.state import ApiState, open_state
 from decisioning.errors import DecisioningError
 from decisioning.evaluation.replay_service import Replayed
 from decisioning.evaluation.replay_service import replay as replay_decision
@@ -22,6 +22,7 @@ from decisioning.recovery.store_rebuild import Rebuilder, Rebuilt
 from profiles.errors import ProfilesError
 from profiles.importing.run import ImportReport
 from profiles.importing.source import format_of_path
+from storage import clock
 from storage.errors import StorageError
 from storage.postgres import PATIENT_S, make_engine, transaction
 
@@ -102,7 +103,9 @@ def rebuild(reports: bool) -> None:
                 async with transaction(engine) as connection:
                     for statement in REBUILD_ACCEPTANCE:
                         await connection.exec_driver_sql(statement)
-            rebuilder = Rebuilder(engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
+            rebuilder = Rebuilder(
+                engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
+            )
             return await rebuilder.rebuild(), await state.catalogues.rebuild_search()
         finally:
             await engine.dispose()

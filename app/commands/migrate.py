@@ -1,12 +1,11 @@
 """`nextbest migrate`: the database schema."""
 
-import asyncpg
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from app.config import ConfigError, get_settings
 from app.servers import server_urls
+from storage.postgres import POSTGRES_ERRORS
 
 
 def migrate() -> None:
@@ -24,6 +23,6 @@ def upgrade(url: str) -> None:
     """
     try:
         migrations.upgrade(url)
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except POSTGRES_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the database cannot be brought to the present schema: {reason}") from error

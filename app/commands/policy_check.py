@@ -15,7 +15,6 @@ import typer
 from app.commands.terminal import fail, read, said
 from app.config import get_settings
 from app.specs import LARGEST_SPEC, spec_of, yaml_values
-from app.state import clock_ms
 from bandits.conformance.checks import checks_for
 from bandits.conformance.scenarios import NOW_MS, make_observations, make_scenario
 from bandits.errors import BanditsError, ConformanceError
@@ -23,6 +22,7 @@ from bandits.policy import Observation, Policy, PolicySpec
 from bandits.registry import build_plugin_policy, build_policy
 from bandits.sequential_policy import is_sequential
 from decisioning.errors import Invalid
+from storage import clock
 
 OFFERS = (10, 200, 2500)
 NOT_MADE = 2
@@ -155,11 +155,11 @@ def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Polic
     def parsed(document: str) -> PolicySpec:
         values = yaml_values(document)
         named = {**usual, **values} if isinstance(values, Mapping) else values
-        return spec_of(named, clock_ms(), build_it)[0]
+        return spec_of(named, clock.now_ms(), build_it)[0]
 
     if file is not None:
         return read(file, parsed, LARGEST_SPEC, NOT_MADE)
     try:
-        return spec_of(usual, clock_ms(), build_it)[0]
+        return spec_of(usual, clock.now_ms(), build_it)[0]
     except Invalid as error:
         fail(said(error), NOT_MADE)

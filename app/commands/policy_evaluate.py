@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.commands.terminal import on_database, read
 from app.specs import LARGEST_SPEC, candidate, yaml_values
-from app.state import clock_ms
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.question_service import Asked, spec_of
 from decisioning.evaluation.service import Question, evaluate
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
+from storage import clock
 from storage.postgres import PATIENT_S
 
 
@@ -46,7 +46,7 @@ def instant(text: str | None, option: str) -> datetime | None:
 
 
 def _parsed(document: str) -> dict[str, Any]:
-    return candidate(yaml_values(document), clock_ms())
+    return candidate(yaml_values(document), clock.now_ms())
 
 
 async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import yaml
 
 from app.commands.terminal import author, fail, on_database, read
 from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
-from app.state import clock_ms
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
@@ -21,9 +20,10 @@ from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
 from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
-from decisioning.policies.store_rows import Registered
-from decisioning.rollout.service import Stager, check_share, progress_text
+from decisioning.policies.store_rows import RegisteredPolicy
+from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import stage_of
+from storage import clock
 
 T = TypeVar("T")
 FOLLOW_S = 0.5
@@ -37,9 +37,9 @@ class Stores:
     policies: PolicyStore
     catalogues: CatalogueStore
 
-    def stager(self, reason: str) -> Stager:
+    def rollout(self, reason: str) -> RolloutService:
         """Changes stages in the name of who types."""
-        return Stager(self.catalogues, self.policies, clock_ms, author(), reason)
+        return RolloutService(self.catalogues, self.policies, clock.now_ms, author(), reason)
 
 
 def register(file: Path, reason: str) -> None:
@@ -63,7 +63,7 @@ def register(file: Path, reason: str) -> None:
 def list_policies() -> None:
     """Show all policies: state, progress, where they have a part."""
 
-    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         return await stores.policies.all(), await stores.catalogues.load()
 
     policies, catalogue = _with_stores(work)
@@ -76,12 +76,12 @@ def list_policies() -> None:
 def show(name: str) -> None:
     """Show a policy, or all its versions, with the specification as YAML."""
 
-    async def work(stores: Stores) -> tuple[list[Registered], Catalogue]:
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
         return policies, await stores.catalogues.load()
 
     built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
-    found: list[Registered] = []
+    found: list[RegisteredPolicy] = []
     if not (built_in and "@" in name):
         found, catalogue = _with_stores(work)
     if not found and not built_in:
@@ -111,7 +111,7 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
 
     async def work(stores: Stores) -> Published | None:
         check_share(share)
-        return await stores.stager(reason).stage(placement, policy, wanted, share=share, force=force)
+        return await stores.rollout(reason).stage(placement, policy, wanted, share=share, force=force)
 
     _with_stores(work)
     _show_stages(placement)
@@ -119,7 +119,7 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
 
 def rollback(placement: str, reason: str) -> None:
     """End the canary of a placement, or put the champion before this one back."""
-    _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
+    _with_stores(lambda stores: stores.rollout(reason).roll_back(placement))
     _show_stages(placement)
 
 
@@ -171,7 +171,7 @@ def _show_stages(placement: str) -> None:
         typer.echo(f"{placement}: {key} is {stage_of(found, deployment, key)}{share}")
 
 
-def _state(policy: Registered) -> str:
+def _state(policy: RegisteredPolicy) -> str:
     return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
 
 
@@ -194,7 +194,7 @@ def _yaml(body: Mapping[str, Any]) -> str:
 
 
 def _parsed(document: str) -> tuple[PolicySpec, bool]:
-    return spec_of(yaml_values(document), clock_ms())
+    return spec_of(yaml_values(document), clock.now_ms())
 
 
 def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:

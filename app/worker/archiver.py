@@ -3,12 +3,12 @@
 import logging
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
-from app.state import clock_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.position import START, order
 from decisioning.policies.store_roster import RosterFeed
+from storage import clock
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ArchiverJob:
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
         newest_ms = max(order(position)[0] for position in batch.last.values())
-        ARCHIVE_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
+        ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
         return 0.0 if len(batch) > ENTRIES else self._interval_s
@@ -91,7 +91,7 @@ class ArchiverJob:
 
     async def _let_go(self, key: str) -> None:
         """Delete the arms of a retired policy, once everything is archived that a replay needs."""
-        async with self._feed.store.held(key, "retired") as held:
+        async with self._feed.store.hold_state(key, "retired") as held:
             epoch = None if held is None else await self._arms.load_epoch(key)
             if epoch is None or (
                 await self._archive_folds_of(key) >= epoch and await self._arms.forget(key, epoch)

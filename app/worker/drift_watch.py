@@ -9,9 +9,10 @@ from app.metrics import DRIFTS
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.rollout.drift import Drift, PlacementDrift
-from decisioning.rollout.results import Made, known_in_order
+from decisioning.rollout.results import MadeDecision, results_in_order
 from decisioning.rollout.store_drift import DriftStore, DriftTurn
-from decisioning.rollout.store_results import Place, archived_until_ms, moment
+from decisioning.rollout.store_results import LogPlace, archived_until_ms
+from storage.clock import to_datetime
 
 log = logging.getLogger(__name__)
 
@@ -19,20 +20,20 @@ PAGE = 500
 
 
 @dataclass(slots=True)
-class _Watched:
+class _WatchedPlacement:
     """A placement. ``stored``: how far it has been watched for good; up to there, what is found is known already."""
 
     drift: PlacementDrift
-    place: Place
-    stored: Place | None
+    place: LogPlace
+    stored: LogPlace | None
 
-    def known(self, made: Made) -> bool:
+    def known(self, made: MadeDecision) -> bool:
         """Whether this decision was watched before, when it is read again."""
         if self.stored is None:
             return False
-        if Place.behind(made) == self.stored or moment(made.at_ms) > self.stored.at:
+        if LogPlace.behind(made) == self.stored or to_datetime(made.at_ms) > self.stored.at:
             done, self.stored = self.stored, None
-            return moment(made.at_ms) <= done.at
+            return to_datetime(made.at_ms) <= done.at
         return True
 
 
@@ -58,7 +59,7 @@ class DriftJob:
         self._interval_s = interval_s
         self._horizon_ms = horizon_s * 1000
         self._owner = token_hex(8)
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, _WatchedPlacement] = {}
 
     async def round(self) -> float:
         """Watch what came; returns how long to sleep (0 while there is more).
@@ -83,28 +84,28 @@ class DriftJob:
         return 0.0 if more else self._interval_s
 
     async def _watch(
-        self, turn: DriftTurn, placement: str, stored: Place | None, until_ms: int
+        self, turn: DriftTurn, placement: str, stored: LogPlace | None, until_ms: int
     ) -> tuple[list[Drift], bool]:
         """Watch the next decisions of a placement: what was found, and whether there may be more."""
         watched = self._watched.get(placement)
         if watched is None or (stored is not None and stored != (watched.stored or watched.place)):
-            watched = _Watched(
+            watched = _WatchedPlacement(
                 PlacementDrift(await turn.last_detections(placement)),
-                await turn.look_back(placement, moment(until_ms) if stored is None else stored.at),
+                await turn.look_back(placement, to_datetime(until_ms) if stored is None else stored.at),
                 stored,
             )
             self._watched[placement] = watched
-        made = await turn.made(placement, watched.place, until_ms, PAGE)
-        results = known_in_order(made, self._horizon_ms, until_ms)
+        made = await turn.next_decisions(placement, watched.place, until_ms, PAGE)
+        results = results_in_order(made, self._horizon_ms, until_ms)
         found: list[Drift] = []
         for result in results:
             known = watched.known(result.made)
             drifts = watched.drift.take(result)
             found += [] if known else drifts
         if results:
-            watched.place = Place.behind(results[-1].made)
+            watched.place = LogPlace.behind(results[-1].made)
             if watched.stored is None:
-                await turn.keep(placement, watched.place, found, watched.drift.changed())
+                await turn.store(placement, watched.place, found, watched.drift.pop_changed())
         return found, len(results) == PAGE
 
     @staticmethod

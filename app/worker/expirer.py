@@ -4,9 +4,9 @@ And it gives back what was reserved for offers of which nobody said in time that
 """
 
 from app.metrics import EXPIRED, RELEASED
-from app.state import clock_ms
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_stream import LogReader
+from storage import clock
 
 AT_ONCE = 200
 
@@ -20,10 +20,10 @@ class Expirer:
 
     async def round(self) -> float:
         """Release and close what is due; returns how long to sleep. Raises ``RedisUnavailable``."""
-        unconfirmed = await self._reader.unconfirmed(clock_ms(), AT_ONCE)
+        unconfirmed = await self._reader.unconfirmed(clock.now_ms(), AT_ONCE)
         if unconfirmed:
-            RELEASED.inc(await self._reader.release(unconfirmed, clock_ms()))
-        due = await self._reader.due(clock_ms(), AT_ONCE)
+            RELEASED.inc(await self._reader.release(unconfirmed, clock.now_ms()))
+        due = await self._reader.due(clock.now_ms(), AT_ONCE)
         if due:
-            EXPIRED.inc(await self._reader.expire(due, clock_ms(), GRACE_MS))
+            EXPIRED.inc(await self._reader.expire(due, clock.now_ms(), GRACE_MS))
         return 0.0 if max(len(due), len(unconfirmed)) >= AT_ONCE else self._interval_s

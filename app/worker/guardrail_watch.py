@@ -9,8 +9,8 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import PreconditionFailed
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
-from decisioning.rollout.guardrail import Verdict, evidence, judge, rolled_back
-from decisioning.rollout.store_canary import CanaryStore, CanaryTest, Running, note_verdict
+from decisioning.rollout.guardrail import RollbackVerdict, evidence, judge, without_canary
+from decisioning.rollout.store_canary import CanaryStore, CanaryTest, RunningCanary, end_with_verdict
 from decisioning.rollout.store_results import archived_until_ms
 
 log = logging.getLogger(__name__)
@@ -51,12 +51,12 @@ class Guard:
         await self._canaries.end_others([canary.placement for canary in running])
         return 0.0 if more else self._interval_s
 
-    async def _look(self, canary: Running, until_ms: int) -> bool:
+    async def _look(self, canary: RunningCanary, until_ms: int) -> bool:
         """Count and judge one canary; whether there is more to count."""
         async with self._canaries.turn() as turn:
             if turn is None:
                 return False  # another guard is at it
-            test = await turn.test_of(canary)
+            test = await turn.current_test(canary)
             more = await turn.count(test, until_ms)
         self._show(test, canary)
         verdict = judge(test.canary, test.others, canary.deployment.guardrails, test.carried)
@@ -65,14 +65,14 @@ class Guard:
         await self._roll_back(canary, test, verdict)
         return False
 
-    async def _roll_back(self, canary: Running, test: CanaryTest, verdict: Verdict) -> None:
-        body = asdict(rolled_back(canary.deployment))
+    async def _roll_back(self, canary: RunningCanary, test: CanaryTest, verdict: RollbackVerdict) -> None:
+        body = asdict(without_canary(canary.deployment))
         del body["placement_id"]
         reason = f"canary {test.policy} rolled back: {verdict.reason}"
         try:
             await self._catalogues.put(
                 *("deployment", test.placement, body, AUTHOR, reason, canary.version),
-                also=lambda connection: note_verdict(connection, test.test_id, verdict),
+                also=lambda connection: end_with_verdict(connection, test.test_id, verdict),
             )
         except PreconditionFailed:
             log.info("the deployment of %s was changed meanwhile; it is looked at again", test.placement)
@@ -83,7 +83,7 @@ class Guard:
         CANARY_OBSERVATIONS.labels(test.placement).set(0)
 
     @staticmethod
-    def _show(test: CanaryTest, canary: Running) -> None:
+    def _show(test: CanaryTest, canary: RunningCanary) -> None:
         found = evidence(test.canary, test.others, canary.deployment.guardrails)
         CANARY_EVIDENCE.labels(test.placement).set(found.log_e + test.carried)
         CANARY_OBSERVATIONS.labels(test.placement).set(test.canary.observations)

@@ -66,4 +66,4 @@ class Warmer:
             self._failed_s[key] = asyncio.get_running_loop().time()
             if key in self._roster:
                 log.exception("the warm start of %s failed", key)
-            await self._feed.store.fail(key, str(error) or type(error).__name__)
+            await self._feed.store.fail_warm_start(key, str(error) or type(error).__name__)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings, modules_of
-from app.state import check_buckets, clock_ms
+from app.state import check_buckets
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationJob, in_a_process
@@ -40,6 +40,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
 from storage.errors import Unavailable
 from storage.functions import load_functions
 from storage.keys import Keys
@@ -90,7 +91,7 @@ async def run_worker(settings: Settings) -> None:
     to = _Connections.of(settings)
     allow_factories(modules_of(settings))
     keys, roster = Keys(settings.buckets), Roster()
-    rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock_ms)
+    rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
     learners = _learners(to, keys, roster, rebuilder)
     shadows = ShadowJob(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
@@ -142,7 +143,7 @@ def _log_jobs(
     reader, arms = LogReader(to.redis, keys), ArmStore(to.redis, keys)
     feed = RosterFeed(PolicyStore(to.engine), roster)
     pools = Pools(to.pipe, keys)
-    keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock_ms)
+    keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock.now_ms)
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
         "archiver": archiver.round,

@@ -5,11 +5,10 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from app.metrics import SHADOW_CHOICES, SHADOW_FAILURES, SHADOW_LAG, SHADOW_SKIPPED
-from app.state import clock_ms
 from app.tasks import TaskSet
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
@@ -23,6 +22,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
 from decisioning.log.records import Decided
 from decisioning.policies.roster import Roster
+from storage import clock
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class ShadowJob:
         if batch:
             await turn.write(rows, batch[-1][0])
             newest_ms = batch[-1][1].header["decided_at_ms"]
-            SHADOW_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
+            SHADOW_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         return 0.0 if len(batch) == AT_ONCE else INTERVAL_S
 
     async def _ask(self, key: str, decided: Decided) -> list[dict[str, Any]]:
@@ -111,10 +111,12 @@ class ShadowJob:
         if key not in self._roster or self._replica.epoch(key) is None or now_s < conduct.paused_until_s:
             reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
-            return [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock_ms(), reason)
+            return (
+                [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock.now_ms(), reason)
+            )
         selection_context = await self._contests.of(decided)
         if selection_context is None:
-            return shadow_rows(decided, key, None, 0, clock_ms(), "catalogue")
+            return shadow_rows(decided, key, None, 0, clock.now_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
         judged, error = None, None
         try:
@@ -130,7 +132,7 @@ class ShadowJob:
             conduct.slow, conduct.paused_until_s = 0, now_s + PAUSE_S
             log.warning("shadow %s is slow, and not asked for %.0f s", key, PAUSE_S)
         SHADOW_CHOICES.labels(key).inc()
-        return shadow_rows(decided, key, judged, took_us, clock_ms(), error)
+        return shadow_rows(decided, key, judged, took_us, clock.now_ms(), error)
 
     async def _shadows(self) -> dict[str, tuple[str, ...]]:
         """The shadows of each placement; their arms are followed."""
@@ -154,6 +156,6 @@ class ShadowJob:
 
     async def forget(self) -> None:
         """Delete what is old. Raises ``PostgresUnavailable``."""
-        before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - KEPT
+        before = clock.to_datetime(clock.now_ms()) - KEPT
         if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
             self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

@@ -1,1 +1,1 @@
-"""How well policies learn: ours and those of other libraries, on the same streams."""
+"""The learning quality of policies: ours and those of other libraries, on the same streams."""

@@ -18,7 +18,7 @@ TURN = 250
 
 @dataclass(slots=True)
 class Score:
-    """What one entrant did on one seed: reward by round, or in a log where it was matched; process time in all."""
+    """The result of one entrant on one seed: reward by round, or in a log where it was matched; process time in all."""
 
     entrant: str
     rewards: list[float] = field(default_factory=list)

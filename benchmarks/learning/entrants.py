@@ -1,4 +1,4 @@
-"""Who takes part, with which parameters."""
+"""The entrants, with their parameters."""
 
 from importlib.util import find_spec
 from typing import Any

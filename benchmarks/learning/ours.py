@@ -50,7 +50,7 @@ class Ours:
         return Choice(offer, probability, self._memo(candidates, offer))
 
     def logged(self, now: Round, offer: int, probability: float) -> Choice:
-        """What a policy in the shadow keeps of a decision."""
+        """Keep what a policy in the shadow needs of a decision."""
         return Choice(offer, probability, self._memo(self._candidates(now), offer))
 
     def learn(self, then: Round, choice: Choice, reward: float) -> None:

@@ -26,7 +26,7 @@ NOT_RANKED = frozenset(entrant.name for entrant in REFERENCES)
 
 
 class Row(BaseModel):
-    """What one policy did on one stream. ``ci95``: the lower and the upper end; times are process time."""
+    """The result of one policy on one stream. ``ci95``: the lower and the upper end; times are process time."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ class Row(BaseModel):
 
 
 class Seeds(BaseModel):
-    """What the intervals are made of: mean reward by stream, policy and seed, and the circumstances.
+    """The basis of the intervals: mean reward by stream, policy and seed, and the circumstances.
 
     ``subsampled``: streams whose seeds are random halves of the same data.
     """
@@ -154,7 +154,7 @@ def show(rows: list[Row], seeds: Seeds, console: Console) -> None:
 
 
 def markdown(rows: list[Row], seeds: Seeds) -> str:
-    """What the documentation says: our default against the best of the others, all means, and times."""
+    """Format what the documentation says: our default against the best of the others, all means, and times."""
     parts = [_summary(rows, seeds), _means(rows, seeds), _times(rows), f"Machine: {seeds.machine}."]
     if seeds.missing:
         parts.append(f"Not installed when this was measured: {', '.join(seeds.missing)}.")

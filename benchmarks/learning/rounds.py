@@ -1,4 +1,4 @@
-"""What a stream is made of, and what takes part in it."""
+"""The rounds of a stream, and the interface of what takes part in it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Rounds:
 
     @property
     def offers(self) -> int:
-        """How many offers there are in the end."""
+        """The number of offers in the end."""
         return int(self.expected.shape[1])
 
     def __len__(self) -> int:

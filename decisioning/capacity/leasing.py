@@ -1,4 +1,4 @@
-"""Capacity: caps on decisions that all processes share. Periods, matching, and the arithmetic of leases.
+"""Capacity: caps on decisions that all processes share. Periods, and the arithmetic of leases.
 
 **How it works.** For each capacity and period (a day, an hour, or all time) there is a *pool* in Redis. A process takes
 *leases* of some units from it and spends them without asking. The pool's books are
@@ -36,26 +36,23 @@ than its process has lately spent in about a second, so leases shrink to single 
 has not spent for a second returns what it holds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from decisioning.errors import Invalid
-from decisioning.model.entities import FOREVER_MS, Capacity, Offer
-from decisioning.model.stop import Stop
+from decisioning.model.entities import FOREVER_MS, Capacity
+from storage.clock import DAY_MS, HOUR_MS, to_ms
 
 LEASE_MS = 5_000
-"""How long a lease runs if it is not renewed. The same in all processes."""
+"""The length of a lease that is not renewed. The same in all processes."""
 GRACE_MS = 1_000
-"""How far clocks of Redis servers may be apart."""
-KEPT_MS = 2 * 86_400_000
-"""How long a pool is kept after its period."""
-MOST = 1_000
+"""The most that clocks of Redis servers may be apart."""
+POOL_RETENTION_MS = 2 * DAY_MS
+"""The time for which a pool is kept after its period."""
+MAX_LEASE_UNITS = 1_000
 """The largest lease."""
-
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Period:
     ends_ms: int
 
     def holds(self, at_ms: int) -> bool:
-        """Whether a time is in the period."""
+        """Return whether a time is in the period."""
         return self.starts_ms <= at_ms < self.ends_ms
 
 
@@ -87,7 +84,7 @@ class Usage:
 
 @lru_cache(maxsize=256)
 def zone(name: str) -> ZoneInfo:
-    """A time zone by its IANA name.
+    """Find a time zone by its IANA name.
 
     Raises
     ------
@@ -101,7 +98,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def period_at(capacity: Capacity, at_ms: int) -> Period:
-    """The capacity's period at a time (Unix ms).
+    """Find the capacity's period at a time (Unix ms).
 
     Days are those of the capacity's time zone: 23 or 25 hours long where clocks change. Hours are the clock's hours,
     named with their offset, so that an hour which the clock shows twice is two hours.
@@ -122,14 +119,14 @@ def _day(tz: ZoneInfo, at_ms: int) -> Period:
 
 
 def _midnight(tz: ZoneInfo, day: date) -> int:
-    """When a day begins: the first of two midnights, or the moment of change if the clock skips it."""
-    return round(datetime(day.year, day.month, day.day, tzinfo=tz).timestamp() * 1000)
+    """Return the time at which a day begins: the first of two midnights, or the change of a clock that skips it."""
+    return to_ms(datetime(day.year, day.month, day.day, tzinfo=tz))
 
 
 def _hour(tz: ZoneInfo, at_ms: int) -> Period:
     name, starts_ms = _named_hour(tz, at_ms)
     ends_ms = starts_ms + HOUR_MS
-    if _named_hour(tz, ends_ms - 1)[0] != name:  # the clock changes within the hour
+    if _named_hour(tz, ends_ms - 1)[0] != name:  # the clock changes within the hour: find where, by halving
         low, high = at_ms, ends_ms - 1
         while high - low > 1:
             middle = (low + high) // 2
@@ -148,58 +145,16 @@ def _local(tz: ZoneInfo, at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(tz)
 
 
-def matches(capacity: Capacity, offer: Offer, channel: str) -> bool:
-    """Whether an offer in a channel counts against a capacity: all that the capacity names must agree."""
-    return (
-        capacity.offer in (None, offer.offer_id)
-        and capacity.group in (None, offer.group)
-        and capacity.channel in (None, channel)
-        and capacity.team in (None, offer.team)
-    )
-
-
-def matching(
-    capacities: Iterable[Capacity], offers: Sequence[Offer], channel: str
-) -> Mapping[int, tuple[Capacity, ...]]:
-    """For each row of ``offers`` that has any: the capacities that it counts against, in the order of their ids."""
-    ordered = sorted(capacities, key=lambda capacity: capacity.capacity_id)
-    found = {
-        row: tuple(capacity for capacity in ordered if matches(capacity, offer, channel))
-        for row, offer in enumerate(offers)
-    }
-    return {row: of_row for row, of_row in found.items() if of_row}
-
-
-def stop_of(
-    capacities: Iterable[Capacity], offer: Offer, channel: str, now_ms: int, *, counted: bool
-) -> Stop:
-    """Why an offer without capacity was stopped. ``counted``: whether units could be counted at all, or Redis was lost.
-
-    If several capacities hold for it, any of them may be the one, and the earliest end of a period is given.
-    """
-    held = [c for c in capacities if matches(c, offer, channel)]
-    ends_ms = min((period_at(c, now_ms).ends_ms for c in held), default=FOREVER_MS)
-    return Stop(
-        "capacity",
-        ", ".join(c.capacity_id for c in held) or "capacity",
-        "none left" if counted else "cannot be counted now",
-        ", ".join(
-            f"at most {c.max} in total" if c.per == "total" else f"at most {c.max} a {c.per}" for c in held
-        ),
-        ends_ms if counted and ends_ms < FOREVER_MS else None,
-    )
-
-
-def granted(want: int, remaining: int, holders: int) -> int:
-    """How many units a lease gets: what ``nb_lease`` computes. At least one while there is one."""
+def grant_units(want: int, remaining: int, holders: int) -> int:
+    """Compute how many units a lease gets, as ``nb_lease`` does. At least one while there is one."""
     fair = -(-remaining // (4 * holders))
     return max(min(want, max(fair, 1), remaining), 0)
 
 
 def next_want(want: int, spent: int, seconds: float) -> int:
-    """How many units to ask for next, about what is spent in a second, when ``spent`` units went in ``seconds``.
+    """Compute how many units to ask for next: about what is spent in a second, when ``spent`` went in ``seconds``.
 
     Grows at most twofold at a time, so that one burst does not lease what others need.
     """
     rate = spent / max(seconds, 0.01)
-    return max(1, min(round(rate), 2 * want, MOST))
+    return max(1, min(round(rate), 2 * want, MAX_LEASE_UNITS))

@@ -1,4 +1,4 @@
-"""The units of capacity that this process holds: taken without asking, leased from the pools in the background.
+"""Capacity reservations of this process: units taken without asking, leased from the pools in the background.
 
 Why this never goes above a cap is argued in ``decisioning.capacity.leasing``.
 """
@@ -8,11 +8,12 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from decisioning.capacity.leasing import LEASE_MS, Period, Usage, matching, next_want, period_at
+from decisioning.capacity.lease import NO_RESERVATION, Lease, Reservation
+from decisioning.capacity.leasing import LEASE_MS, Period, Usage, next_want, period_at
+from decisioning.capacity.matching import ViewCapacities
 from decisioning.capacity.store_pools import Grant, Pools
 from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.catalogue import Catalogue
@@ -25,81 +26,16 @@ from storage.errors import RedisUnavailable, StorageError, Unavailable
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
-IDLE_S = 1.0
-PAUSE_S = 0.1
-LONGEST_PAUSE_S = 1.0
-PATIENCE_S = 0.05
-TRIES = 4
+MAX_IDLE_S = 1.0
+"""A lease that nobody has taken from for so long is returned, since others may need its units."""
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 1.0
+"""Between questions to a pool that had nothing; each pause is twice the last."""
+MAX_REFILL_WAIT_S = 0.05
+"""For a decision that found nothing here: a part of the time in which it must be answered."""
+MAX_ATTEMPTS = 4
 
-_NONE: frozenset[int] = frozenset()
-
-
-@dataclass(slots=True, eq=False)
-class _Lease:
-    """What this process holds of one pool. ``free``: units to take; ``used``: units taken under this holder's name.
-
-    ``open``: units taken whose write has not been answered yet. Times ending in ``_s`` are of the monotonic clock.
-    """
-
-    capacity: Capacity
-    period: Period
-    holder: str = field(default_factory=lambda: uuid.uuid4().hex)
-    free: int = 0
-    used: int = 0
-    open: int = 0
-    ends_ms: int = 0
-    good_until_s: float = 0.0
-    empty_until_s: float = 0.0
-    asked_s: float = 0.0
-    granted_s: float = 0.0
-    spent_s: float = field(default_factory=time.monotonic)
-    want: int = 1
-    spent: int = 0
-    waiting: int = 0
-    task: "asyncio.Task[None] | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """Units taken for the offers of one decision; or, if ``lacking`` is a row, none, because there was none for it."""
-
-    units: tuple[tuple[_Lease, str], ...] = ()
-    lacking: int | None = None
-
-    @property
-    def before_ms(self) -> int | None:
-        """By when they must be used, by the server's clock; ``None`` if there are none."""
-        return min((lease.ends_ms for lease, _ in self.units), default=None)
-
-    @property
-    def logged(self) -> Mapping[str, Any]:
-        """What the decision's header must say of them."""
-        if not self.units:
-            return {}
-        return {
-            "capacity": [
-                {
-                    "capacity_id": lease.capacity.capacity_id,
-                    "period": lease.period.period_id,
-                    "holder": lease.holder,
-                    "offer_id": offer_id,
-                }
-                for lease, offer_id in self.units
-            ]
-        }
-
-
-NOTHING = Reservation()
-
-
-@dataclass(frozen=True, slots=True)
-class _Matched:
-    """Which capacities a view's offers count against: by row, and the numbers of the offers of each."""
-
-    view: PlacementView
-    rows: Mapping[int, tuple[Capacity, ...]]
-    numbers: tuple[tuple[Capacity, frozenset[int]], ...]
-    all: frozenset[int]
+_NO_NUMBERS: frozenset[int] = frozenset()
 
 
 class LeaseHolder:
@@ -119,9 +55,9 @@ class LeaseHolder:
         self._catalogue = catalogue
         self._clock_ms = clock_ms
         self._lease_ms = lease_ms
-        self._matched: dict[str, _Matched] = {}
-        self._current: dict[str, _Lease] = {}
-        self._ending: list[_Lease] = []
+        self._matched: dict[str, ViewCapacities] = {}
+        self._current: dict[str, Lease] = {}
+        self._ending: list[Lease] = []
         self._pauses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -129,17 +65,17 @@ class LeaseHolder:
     # -- what a decision asks
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
-        """Numbers of the view's offers of which nothing is left, as far as this process knows."""
+        """Give the numbers of the view's offers of which nothing is left, as far as this process knows."""
         matched = self._match(view)
-        if not matched.all:
-            return _NONE
+        if not matched.all_numbers:
+            return _NO_NUMBERS
         now_s = time.monotonic()
         empty = [numbers for capacity, numbers in matched.numbers if self._is_empty(capacity, now_ms, now_s)]
-        return frozenset().union(*empty) if empty else _NONE
+        return frozenset().union(*empty) if empty else _NO_NUMBERS
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
-        """Numbers of the view's offers that have a capacity: an answer that cannot be logged must not have them."""
-        return self._match(view).all
+        """Give the numbers of the view's offers with a capacity: an answer that cannot be logged must not have them."""
+        return self._match(view).all_numbers
 
     async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Take a unit for each capacity of each chosen offer: all, or none.
@@ -147,31 +83,30 @@ class LeaseHolder:
         Waits a moment for a new lease if there is nothing left here. Must be followed by ``done``.
         """
         matched = self._match(view)
-        if not matched.all:
-            return NOTHING
-        wanted = [(capacity, choice) for choice in choices for capacity in matched.rows.get(choice.row, ())]
+        if not matched.all_numbers:
+            return NO_RESERVATION
+        needed = [(capacity, choice) for choice in choices for capacity in matched.by_row.get(choice.row, ())]
         lacking: int | None = None
-        for _ in range(TRIES if wanted else 0):
-            units, lacking, lease = self._try(wanted, now_ms)
-            if lease is None:
+        for _ in range(MAX_ATTEMPTS if needed else 0):
+            units, lacking, empty_lease = self._try_to_take(needed, now_ms)
+            if empty_lease is None:
                 return Reservation(tuple(units))
-            if not await self._refilled(lease, now_ms):
+            if not await self._refill(empty_lease, now_ms):
                 break
         return Reservation((), lacking)
 
-    def done(self, taken: Reservation, write: "asyncio.Task[Any]") -> None:
-        """The write of a decision with these units has ended: they are used, or free again, or it is not known."""
+    def done(self, reservation: Reservation, write: "asyncio.Task[Any]") -> None:
+        """Note that the write of a decision has ended: its units are used, or free again, or it is not known."""
         unknown = write.cancelled() or write.exception() is not None
-        for lease, _ in taken.units:
+        for lease, _ in reservation.units:
             lease.open -= 1
             if unknown or write.result().lapsed:
                 self._abandon(lease)  # what became of its units will be counted in the log
             elif not write.result().written:
-                lease.used -= 1
-                lease.free += 1
+                lease.unbook()
 
     async def usage(self, now_ms: int) -> list[Usage]:
-        """The books of every capacity's current period. Raises ``RedisUnavailable``."""
+        """Read the books of every capacity's current period. Raises ``RedisUnavailable``."""
         found = []
         for capacity in self._catalogue().capacities.values():
             period = period_at(capacity, now_ms)
@@ -213,8 +148,8 @@ class LeaseHolder:
         known = self._catalogue().capacities
         now_ms = self._clock_ms()
         for capacity_id, lease in list(self._current.items()):
-            idle = lease.ends_ms and now_s - lease.spent_s > IDLE_S and not lease.waiting
-            if idle or known.get(capacity_id) != lease.capacity or not lease.period.holds(now_ms):
+            idle = lease.ends_ms and now_s - lease.spent_s > MAX_IDLE_S and not lease.waiting
+            if idle or not lease.covers(known.get(capacity_id), now_ms):
                 self._ending.append(self._current.pop(capacity_id))
 
     async def _return_leases(self) -> None:
@@ -230,93 +165,85 @@ class LeaseHolder:
 
     def _renew(self, now_s: float) -> None:
         for lease in self._current.values():
+            # A fifth of its length: several renewals may fail before the lease runs out.
             if lease.ends_ms and lease.task is None and now_s - lease.asked_s > self._lease_ms / 5000:
                 self._ask(lease, renew_only=True)
 
     # -- leases
 
-    def _match(self, view: PlacementView) -> _Matched:
-        placement = view.placement
-        matched = self._matched.get(placement.placement_id)
+    def _match(self, view: PlacementView) -> ViewCapacities:
+        placement_id = view.placement.placement_id
+        matched = self._matched.get(placement_id)
+        # A view belongs to one catalogue, so a match holds for as long as the view is the same object.
         if matched is None or matched.view is not view:
-            rows = matching(self._catalogue().capacities.values(), view.offers, placement.channel)
-            numbers: dict[Capacity, set[int]] = {}
-            for row, capacities in rows.items():
-                for capacity in capacities:
-                    numbers.setdefault(capacity, set()).add(view.offers[row].number)
-            parts = tuple((capacity, frozenset(those)) for capacity, those in numbers.items())
-            matched = _Matched(view, rows, parts, frozenset().union(*(those for _, those in parts)))
-            self._matched[placement.placement_id] = matched
+            matched = ViewCapacities.of(view, self._catalogue().capacities.values())
+            self._matched[placement_id] = matched
         return matched
 
-    def _lease(self, capacity: Capacity, now_ms: int) -> _Lease:
+    def _lease(self, capacity: Capacity, now_ms: int) -> Lease:
         lease = self._current.get(capacity.capacity_id)
         if lease is not None:
-            if lease.capacity == capacity and lease.period.holds(now_ms):
+            if lease.covers(capacity, now_ms):
                 return lease
             self._ending.append(lease)
-        lease = _Lease(capacity, period_at(capacity, now_ms))
-        self._current[capacity.capacity_id] = lease
+        lease = self._current[capacity.capacity_id] = _new_lease(capacity, period_at(capacity, now_ms))
         return lease
 
     def _is_empty(self, capacity: Capacity, now_ms: int, now_s: float) -> bool:
         lease = self._lease(capacity, now_ms)
-        if lease.free > 0 and now_s < lease.good_until_s:
+        if lease.has_units(now_s):
             return False
         return now_s < lease.empty_until_s or not self._pools.pipe.connected
 
-    def _try(
-        self, wanted: Sequence[tuple[Capacity, Choice]], now_ms: int
-    ) -> tuple[list[tuple[_Lease, str]], int | None, _Lease | None]:
+    def _try_to_take(
+        self, needed: Sequence[tuple[Capacity, Choice]], now_ms: int
+    ) -> tuple[list[tuple[Lease, str]], int | None, Lease | None]:
         """Take a unit for each, now; or none, and say for which row, and of which lease, there was none."""
         now_s = time.monotonic()
-        units: list[tuple[_Lease, str]] = []
-        for capacity, choice in wanted:
+        units: list[tuple[Lease, str]] = []
+        for capacity, choice in needed:
             lease = self._lease(capacity, now_ms)
-            if lease.free <= 0 or now_s >= lease.good_until_s:
+            if not lease.has_units(now_s):
                 for other, _ in units:
                     other.free += 1
                 return [], choice.row, lease
             lease.free -= 1
             units.append((lease, choice.offer.offer_id))
         for lease, _ in units:
-            lease.open += 1
-            lease.used += 1
-            lease.spent += 1
-            lease.spent_s = now_s
-            if 2 * lease.free < lease.want and lease.task is None and now_s >= lease.empty_until_s:
+            lease.book(now_s)
+            if lease.is_low(now_s):
                 self._ask(lease)
         return units, None, None
 
-    async def _refilled(self, lease: _Lease, now_ms: int) -> bool:
-        """Wait for the pool's answer; whether it is worth to try again."""
+    async def _refill(self, lease: Lease, now_ms: int) -> bool:
+        """Wait for the pool's answer. Returns whether it is worth trying again."""
         capacity = lease.capacity
         if time.monotonic() < lease.empty_until_s:
             return False
         lease.waiting += 1
         try:
             task = lease.task or self._ask(lease)
-            await asyncio.wait([task], timeout=PATIENCE_S)
+            await asyncio.wait([task], timeout=MAX_REFILL_WAIT_S)
         finally:
             lease.waiting -= 1
         return task.done() and time.monotonic() >= self._lease(capacity, now_ms).empty_until_s
 
-    def _abandon(self, lease: _Lease) -> None:
+    def _abandon(self, lease: Lease) -> None:
         """Never use a lease again, nor return it: it runs out, and its use is counted in the log."""
         if self._current.get(lease.capacity.capacity_id) is lease:
             del self._current[lease.capacity.capacity_id]
         if lease in self._ending:
             self._ending.remove(lease)
-        lease.free, lease.good_until_s = 0, 0.0
+        lease.void()
 
-    def _ask(self, lease: _Lease, *, renew_only: bool = False) -> "asyncio.Task[None]":
+    def _ask(self, lease: Lease, *, renew_only: bool = False) -> "asyncio.Task[None]":
         task = asyncio.create_task(self._exchange(lease, renew_only))
         lease.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _exchange(self, lease: _Lease, renew_only: bool) -> None:
+    async def _exchange(self, lease: Lease, renew_only: bool) -> None:
         """Ask the pool. Whenever its answer is not known, the lease is not used any more."""
         try:
             grant = await self._request(lease, renew_only)
@@ -334,16 +261,17 @@ class LeaseHolder:
         if grant.status == "missing":
             self._pause(lease)
 
-    def _pause(self, lease: _Lease) -> None:
+    def _pause(self, lease: Lease) -> None:
         """Do not ask this pool again for a moment, and longer each time, under whatever name."""
         capacity_id = lease.capacity.capacity_id
-        last_s = self._pauses.get(capacity_id, PAUSE_S / 2)
-        self._pauses[capacity_id] = pause_s = min(2 * last_s, LONGEST_PAUSE_S)
-        present = self._current.setdefault(capacity_id, _Lease(lease.capacity, lease.period))
+        last_s = self._pauses.get(capacity_id, FIRST_PAUSE_S / 2)
+        self._pauses[capacity_id] = pause_s = min(2 * last_s, MAX_PAUSE_S)
+        present = self._current.setdefault(capacity_id, _new_lease(lease.capacity, lease.period))
         if present.capacity == lease.capacity and present.period == lease.period:
             present.empty_until_s = time.monotonic() + pause_s
 
-    async def _request(self, lease: _Lease, renew_only: bool) -> Grant:
+    async def _request(self, lease: Lease, renew_only: bool) -> Grant:
+        # Taken before the question is sent: the lease is given up here before it ends at the server, never after.
         started_s = lease.asked_s = time.monotonic()
         if not renew_only:
             lease.want = next_want(lease.want, lease.spent, started_s - lease.granted_s)
@@ -369,28 +297,33 @@ class LeaseHolder:
             self._pause(lease)
         return grant
 
-    async def _open(self, lease: _Lease) -> None:
+    async def _open(self, lease: Lease) -> None:
         """Open a pool that never was. One that was lost is left to the worker, who counts the log first."""
         capacity_id, period = lease.capacity.capacity_id, lease.period
         before_ms = await self._pools.server_ms() + self._lease_ms
-        if await self._log.first(capacity_id, period):
+        if await self._log.note_opening(capacity_id, period):
             await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
 
 
+def _new_lease(capacity: Capacity, period: Period) -> Lease:
+    # A name of its own for each lease: one that was abandoned is counted in the log under its name.
+    return Lease(capacity, period, uuid.uuid4().hex, time.monotonic())
+
+
 class NoCapacity:
-    """A catalogue in which nothing has a capacity."""
+    """Reservations where nothing has a capacity."""
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
-        """None."""
+        """Give no numbers."""
         return frozenset()
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
-        """None."""
+        """Give no numbers."""
         return frozenset()
 
     async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
-        """Nothing is needed."""
-        return NOTHING
+        """Take nothing: nothing is needed."""
+        return NO_RESERVATION
 
-    def done(self, taken: Reservation, write: "asyncio.Task[Any]") -> None:
-        """Nothing was taken."""
+    def done(self, reservation: Reservation, write: "asyncio.Task[Any]") -> None:
+        """Do nothing: nothing was taken."""

@@ -1,9 +1,9 @@
-"""Pools of capacity in Redis: what the functions ``nb_open``, ``nb_lease``, ``nb_return`` ... of the library do."""
+"""Pools of capacity in Redis, through the functions ``nb_open``, ``nb_lease``, ``nb_return`` ... of the library."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from decisioning.capacity.leasing import KEPT_MS, Period
+from decisioning.capacity.leasing import POOL_RETENTION_MS, Period
 from decisioning.errors import DecisioningError
 from decisioning.model.entities import Capacity
 from storage.errors import RedisUnavailable
@@ -26,23 +26,31 @@ class Grant:
     remaining: int = 0
 
 
+class Holding(NamedTuple):
+    """Units that a holder has been granted and has reported as used, and the end of its lease (Unix ms)."""
+
+    leased: int
+    used: int
+    ends_ms: int
+
+
 @dataclass(slots=True)
 class Books:
-    """A pool as stored: ``holders`` maps each to ``(leased, used, lease ends at)``."""
+    """A pool as stored, with what each holder has of it."""
 
     settled: int
     released: int
-    holders: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    holders: dict[str, Holding] = field(default_factory=dict)
 
     @property
     def used(self) -> int:
         """Units used, as far as it has been reported."""
-        return self.settled - self.released + sum(used for _, used, _ in self.holders.values())
+        return self.settled - self.released + sum(held.used for held in self.holders.values())
 
     @property
     def leased(self) -> int:
         """Units that processes hold and have not reported as used."""
-        return sum(leased - used for leased, used, _ in self.holders.values())
+        return sum(held.leased - held.used for held in self.holders.values())
 
 
 class BrokenPool(DecisioningError):
@@ -50,14 +58,17 @@ class BrokenPool(DecisioningError):
 
 
 class Pools:
-    """Every method raises ``RedisUnavailable`` if Redis does not answer: then it is not known what was done."""
+    """The pools of all capacities.
+
+    Every method raises ``RedisUnavailable`` if Redis does not answer: then it is not known what was done.
+    """
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self.pipe = pipe
         self._keys = keys
 
     async def server_ms(self) -> int:
-        """The server's clock."""
+        """Read the server's clock (Unix ms)."""
         seconds, microseconds = await self._call("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
@@ -69,13 +80,13 @@ class Pools:
         released: int,
         *,
         before_ms: int | None = None,
-        now: int | None = None,
+        now_ms: int | None = None,
     ) -> bool:
         """Open a pool with what the log says. False if it is open already, or it is not before ``before_ms``."""
-        expires_ms = "" if period.period_id == "total" else period.ends_ms + KEPT_MS
+        expires_ms = "" if period.period_id == "total" else period.ends_ms + POOL_RETENTION_MS
         before = "" if before_ms is None else before_ms
         reply = await self._function(
-            "nb_open", capacity_id, period, _clock(now), before, settled, released, expires_ms
+            "nb_open", capacity_id, period, _time_argument(now_ms), before, settled, released, expires_ms
         )
         return bool(reply == b"ok")
 
@@ -90,14 +101,21 @@ class Pools:
         used: int,
         want: int,
         lease_ms: int,
-        now: int | None = None,
+        now_ms: int | None = None,
     ) -> Grant:
         """Renew the holder's lease, report how many of the ``held`` units are ``used``, ask for ``want`` more."""
         reply = await self._function(
             "nb_lease",
             capacity.capacity_id,
             period,
-            *(_clock(now), capacity.max, version, holder, held, used, want, lease_ms),
+            _time_argument(now_ms),
+            capacity.max,
+            version,
+            holder,
+            held,
+            used,
+            want,
+            lease_ms,
         )
         status = reply[0].decode()
         return Grant("ok", *reply[1:]) if status == "ok" else Grant(status)
@@ -107,19 +125,20 @@ class Pools:
         return bool(await self._function("nb_return", capacity_id, period, holder, used) == b"ok")
 
     async def settle(
-        self, capacity_id: str, period: Period, holder: str, used: int, now: int | None = None
+        self, capacity_id: str, period: Period, holder: str, used: int, now_ms: int | None = None
     ) -> bool:
         """End a lease that has run out. False if it had been ended, or runs again."""
         return bool(
-            await self._function("nb_settle", capacity_id, period, _clock(now), holder, used) == b"ok"
+            await self._function("nb_settle", capacity_id, period, _time_argument(now_ms), holder, used)
+            == b"ok"
         )
 
     async def release(self, capacity_id: str, period: Period, count: int) -> None:
-        """Say how many units of this pool have been released so far."""
+        """Report how many units of this pool have been released so far."""
         await self._function("nb_released", capacity_id, period, count)
 
     async def books(self, capacity_id: str, period: Period) -> Books | None:
-        """What the pool holds; ``None`` if it is not open."""
+        """Read what the pool holds; ``None`` if it is not open."""
         flat = await self._call("HGETALL", self._keys.capacity(capacity_id, period.period_id))
         stored = {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
         if not stored:
@@ -128,7 +147,9 @@ class Pools:
         for name, value in stored.items():
             if name.startswith("l:"):
                 holder = name[2:]
-                books.holders[holder] = int(value), int(stored[f"u:{holder}"]), int(stored[f"e:{holder}"])
+                books.holders[holder] = Holding(
+                    int(value), int(stored[f"u:{holder}"]), int(stored[f"e:{holder}"])
+                )
         return books
 
     async def _function(self, name: str, capacity_id: str, period: Period, *arguments: Any) -> Any:
@@ -144,5 +165,5 @@ class Pools:
             raise RedisUnavailable(f"redis refused {command[0]}: {error}") from error
 
 
-def _clock(now: int | None) -> str | int:
-    return "*" if now is None else now
+def _time_argument(now_ms: int | None) -> str | int:
+    return "*" if now_ms is None else now_ms  # "*": the server's own clock

@@ -18,15 +18,17 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import Capacity
 from decisioning.model.position import START, order
+from storage.clock import DAY_MS, HOUR_MS
 from storage.postgres import transaction
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-CAUGHT_UP_S = 5.0
-FORGET_MS = 30 * 86_400_000
-FORGET_EVERY_MS = 3_600_000
-RELEASE_EVERY = 5
+MAX_CATCH_UP_S = 5.0
+POOL_NOTE_RETENTION_MS = 30 * DAY_MS
+CLEANUP_INTERVAL_MS = HOUR_MS
+ROUNDS_PER_RELEASE_COUNT = 5
+"""Counting what was released reads the log of the whole period, so it is not done in every round."""
 
 
 class CapacityKeeper:
@@ -54,7 +56,7 @@ class CapacityKeeper:
         self._interval_s = interval_s
         self._catalogue: Catalogue | None = None
         self._missing: dict[tuple[str, str], int] = {}
-        self._forgot_ms = 0
+        self._cleaned_up_ms = 0
         self._rounds = 0
 
     async def round(self) -> float:
@@ -71,15 +73,15 @@ class CapacityKeeper:
         self._rounds += 1
         for capacity in self._catalogue.capacities.values():
             period = period_at(capacity, now_ms)
-            await self._look_after(capacity, period)
+            await self._maintain(capacity, period)
             if capacity.per != "total":  # so that the next period begins even if Postgres is away by then
-                await self._look_after(capacity, period_at(capacity, period.ends_ms))
-        if now_ms - self._forgot_ms > FORGET_EVERY_MS:
-            self._forgot_ms = now_ms
-            await self._log.forget(now_ms - FORGET_MS)
+                await self._maintain(capacity, period_at(capacity, period.ends_ms))
+        if now_ms - self._cleaned_up_ms > CLEANUP_INTERVAL_MS:
+            self._cleaned_up_ms = now_ms
+            await self._log.forget(now_ms - POOL_NOTE_RETENTION_MS)
         return self._interval_s
 
-    async def _look_after(self, capacity: Capacity, period: Period) -> None:
+    async def _maintain(self, capacity: Capacity, period: Period) -> None:
         capacity_id = capacity.capacity_id
         books = await self._pools.books(capacity_id, period)
         if books is None:
@@ -87,7 +89,7 @@ class CapacityKeeper:
             return
         self._missing.pop((capacity_id, period.period_id), None)
         await self._settle(capacity_id, period, books)
-        if (books.settled or books.holders) and self._rounds % RELEASE_EVERY == 0:
+        if (books.settled or books.holders) and self._rounds % ROUNDS_PER_RELEASE_COUNT == 0:
             await self._pools.release(capacity_id, period, await self._log.released(capacity_id, period))
 
     async def _settle(self, capacity_id: str, period: Period, books: Books) -> None:
@@ -95,26 +97,26 @@ class CapacityKeeper:
         if not books.holders:
             return
         now_ms = await self._pools.server_ms()
-        over = [h for h, (_, _, ends_ms) in books.holders.items() if now_ms >= ends_ms + self._grace_ms]
+        over = [h for h, held in books.holders.items() if now_ms >= held.ends_ms + self._grace_ms]
         if not over or not await self._caught_up():
             return
         used = await self._log.used(capacity_id, period)
         for holder in over:
             if await self._pools.settle(capacity_id, period, holder, used.get(holder, 0)):
-                unused = books.holders[holder][0] - used.get(holder, 0)
+                unused = books.holders[holder].leased - used.get(holder, 0)
                 log.info("capacity %s: a lease ran out, %d units come back", capacity_id, unused)
 
     async def _open(self, capacity_id: str, period: Period) -> None:
         """Open a pool: a new one at once, a lost one when all its leases have run out and the log is counted."""
         before_ms = await self._pools.server_ms() + self._lease_ms
-        if await self._log.first(capacity_id, period):
+        if await self._log.note_opening(capacity_id, period):
             await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
             return
         now_ms = await self._pools.server_ms()
         since_ms = self._missing.setdefault((capacity_id, period.period_id), now_ms)
         if now_ms < since_ms + self._lease_ms + self._grace_ms:
             return
-        async with self._alone(capacity_id, period):
+        async with self._pool_lock(capacity_id, period):
             if await self._pools.books(capacity_id, period) is not None or not await self._caught_up():
                 return
             settled = sum((await self._log.used(capacity_id, period)).values())
@@ -123,8 +125,8 @@ class CapacityKeeper:
                 log.warning("capacity %s: its pool was lost; restored with %d used", capacity_id, settled)
 
     @asynccontextmanager
-    async def _alone(self, capacity_id: str, period: Period) -> AsyncIterator[None]:
-        """One keeper at a time: what it has counted must not be out of date when it opens the pool."""
+    async def _pool_lock(self, capacity_id: str, period: Period) -> AsyncIterator[None]:
+        """Let one keeper at a time open a pool: what it has counted must not be out of date by then."""
         async with transaction(self._log.engine) as connection:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
@@ -133,10 +135,10 @@ class CapacityKeeper:
             yield
 
     async def _caught_up(self) -> bool:
-        """Whether all that is in the log now has been archived, after waiting a while for it."""
+        """Wait a while until all that is in the log now has been archived. Returns whether it has."""
         target = await self._reader.last_positions()
         loop = asyncio.get_running_loop()
-        stop_s = loop.time() + CAUGHT_UP_S
+        stop_s = loop.time() + MAX_CATCH_UP_S
         while loop.time() < stop_s:
             archived = await self._log.archived()
             if all(order(archived.get(b, START)) >= order(position) for b, position in target.items()):

@@ -1,12 +1,11 @@
-"""What the archived log says of capacity, and which pools have ever been opened."""
-
-from datetime import UTC, datetime
+"""Use of capacity as counted in the archived log, and the pools that have ever been opened."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import Period
 from decisioning.log.store_archive import ArchiveReader
+from storage.clock import to_datetime
 from storage.postgres import transaction
 
 _UNITS = """
@@ -35,8 +34,8 @@ class CapacityLog:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
-    async def first(self, capacity_id: str, period: Period) -> bool:
-        """Note that a pool is about to be opened; whether it never was before."""
+    async def note_opening(self, capacity_id: str, period: Period) -> bool:
+        """Note that a pool is about to be opened. Returns whether it never was before."""
         async with transaction(self.engine) as connection:
             inserted = await connection.scalar(
                 text(
@@ -48,7 +47,7 @@ class CapacityLog:
         return inserted is not None
 
     async def used(self, capacity_id: str, period: Period) -> dict[str, int]:
-        """Units in decided records by holder, whatever became of the decisions."""
+        """Count units in decided records by holder, whatever became of the decisions."""
         async with transaction(self.engine) as connection:
             rows = await connection.execute(
                 text(f"SELECT unit ->> 'holder' AS holder, count(*) AS used {_UNITS} GROUP BY 1"),
@@ -57,12 +56,12 @@ class CapacityLog:
             return {row.holder: row.used for row in rows}
 
     async def released(self, capacity_id: str, period: Period) -> int:
-        """Units whose decision was withdrawn, or released and never presented (late confirmations count as used)."""
+        """Count units whose decision was withdrawn, or released and never presented: late confirmations are use."""
         async with transaction(self.engine) as connection:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
 
     async def archived(self) -> dict[int, str]:
-        """How far each bucket's log has been archived."""
+        """Read up to which position each bucket's log has been archived."""
         return await ArchiveReader(self.engine).positions()
 
     async def forget(self, before_ms: int) -> None:
@@ -74,5 +73,5 @@ class CapacityLog:
 
 
 def _parameters(capacity_id: str, period: Period) -> dict[str, object]:
-    starts = datetime.fromtimestamp(period.starts_ms / 1000.0, UTC)
+    starts = to_datetime(period.starts_ms)
     return {"capacity": capacity_id, "period": period.period_id, "starts": starts}

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from decisioning.catalog.kind import Entry, Kind
 from decisioning.catalog.kinds import KINDS, top_level_kinds
 from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse, path_text
+from storage.clock import to_ms
 
 __all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "to_yaml"]
 
@@ -125,7 +126,7 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
         if not isinstance(at, datetime):
             at = datetime.combine(at, time())
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(round(at.timestamp() * 1000), 0)
+        return max(to_ms(at), 0)
     except (TypeError, ValueError, OverflowError):
         raise DocumentError(
             path_text(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"

@@ -8,8 +8,8 @@ from typing import Literal, TypeGuard
 from decisioning.contact.history import Contact, letters_of
 from decisioning.model.entities import ContactPolicy, NotAfter, Offer, Scope
 from profiles.customer import Customer
+from storage.clock import DAY_MS
 
-DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 NEVER_AGAIN_MS = 2**53
 """An end that never comes; the largest whole number up to which Lua counts exactly."""

@@ -10,7 +10,6 @@ from decisioning.contact.history import Contact
 from decisioning.contact.limit_index import LimitIndex
 from decisioning.contact.limits import NEVER_AGAIN_MS, LimitCheck, preference_checks
 from decisioning.contact.quiet_hours import (
-    MINUTE_MS,
     PreparedQuietHours,
     customer_zone,
     ends_ms,
@@ -20,6 +19,7 @@ from decisioning.contact.quiet_hours import (
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
+from storage.clock import MINUTE_MS
 
 BINDING_BASES = ("contract", "legal_obligation")
 """Legal bases that stand even for a customer who is on a suppression list, for transactional offers."""

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from decisioning.errors import Invalid
 from decisioning.model.entities import QuietHours
+from storage.clock import MINUTE_MS
 
-MINUTE_MS = 60_000
 DAY_MINUTES = 1440
 _CLOCK = re.compile(r"([01]\d|2[0-4]):([0-5]\d)")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from bandits.policy import BoolArray
@@ -19,6 +18,7 @@ from decisioning.treatments.treatment import choose_treatment, offer_texts, rend
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
 from rules.expression import Expression
+from storage.clock import to_iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +141,6 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[s
     return render_treatment(prepared, lookup, holds)
 
 
-def iso(at_ms: int) -> str:
-    """ISO 8601 in UTC, with milliseconds."""
-    return (
-        datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
-
-
 def _record(context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs) -> Header:
     """Make what the records of all decisions have in common; ``offers`` and what goes with them are still empty."""
     placement = context.view.placement
@@ -176,6 +169,6 @@ def _record(context: DecisionContext, evaluated: EvaluatedRequest, inputs: Eligi
         "nothing_right_now": True,
         "segments": evaluated.evaluation.segments,
         "degraded": context.degraded,
-        "feedback_until": iso(until_ms),
+        "feedback_until": to_iso(until_ms),
         "source": "live",
     }

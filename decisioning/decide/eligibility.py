@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandits.policy import BoolArray
-from decisioning.capacity.leasing import stop_of
+from decisioning.capacity.matching import stop_of
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact

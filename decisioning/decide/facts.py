@@ -3,7 +3,6 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -11,6 +10,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.model.entities import Placement
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, Facts, Results, evaluate
+from storage.clock import to_datetime
 
 MAX_TEXT_CHARS = 200
 MAX_ITEMS = 64
@@ -48,11 +48,6 @@ def offer_facts(view: PlacementView, row: int) -> Mapping[str, Any]:
         "goal": view.goals[row],
         "value": offer.value,
     }
-
-
-def instant(at_ms: int) -> datetime:
-    """Return a time in Unix milliseconds as rules see it: ``now``, in UTC."""
-    return datetime.fromtimestamp(at_ms / 1000.0, UTC)
 
 
 def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
@@ -110,7 +105,7 @@ class RuleResultCache:
         ``version``: the catalogue's. ``explain``: an explanation shows all that was looked at, so everything is
         evaluated anew.
         """
-        plan, now = view.plan, instant(now_ms)
+        plan, now = view.plan, to_datetime(now_ms)
         if not plan.lasting or not profile.fingerprint:
             return evaluate(plan, facts, now)
         key = version, view.placement.placement_id, profile.customer.customer_id, profile.fingerprint

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from decisioning.capacity.store_leases import Reservation
+from decisioning.capacity.lease import Reservation
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.selection import Choice

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from profiles.customer import Profile
-from profiles.errors import ProfilesUnavailable
 from profiles.store import ProfileStore
-from storage.errors import PostgresUnavailable
+from storage.errors import RedisUnavailable
 
 
 class CachedProfiles:
@@ -24,10 +23,7 @@ class CachedProfiles:
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
         """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
         started_s = time.monotonic()
-        try:
-            profile = await self._store.load(customer_id, self._numbers())
-        except ProfilesUnavailable as error:
-            raise PostgresUnavailable(str(error)) from error
+        profile = await self._store.load(customer_id, self._numbers())
         if profile is None:
             profile = Profile.unknown(customer_id)
         if fill:
@@ -39,5 +35,5 @@ class CachedProfiles:
     async def _fill(self, profile: Profile, started_s: float) -> None:
         try:
             await self._store.fill(profile, started_s)
-        except ProfilesUnavailable:
+        except RedisUnavailable:
             return  # the next reader tries again

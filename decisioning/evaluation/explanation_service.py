@@ -5,7 +5,7 @@ from typing import Any
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.decide.snapshot import Snapshot, customer_of, history_of
 from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
 from decisioning.log.records import group_of
@@ -13,6 +13,7 @@ from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
+from storage.clock import to_datetime
 
 
 async def explain_logged(
@@ -47,7 +48,7 @@ def _situation(remade: ReplayedDecision) -> Situation:
         view=view,
         profile=Profile(customer, decided.candidates, decided.base_propensities),
         history=history_of(seen),
-        evaluation=evaluate(view.plan, facts, instant(now_ms)),
+        evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
         exhausted=frozenset(seen.get("exhausted", ())),
         now_ms=now_ms,
         eligibility_only=group_of(header) == "eligibility_only",

@@ -20,6 +20,7 @@ from decisioning.evaluation.logged_service import Catalogues, LoggedContexts
 from decisioning.evaluation.progressive import Progressive, Seen, Slots
 from decisioning.evaluation.store_pages import Page, Span
 from decisioning.log.records import Outcome
+from storage.clock import to_ms
 
 MEANINGS = REASONS | {
     "nothing": "nothing was shown",
@@ -83,12 +84,12 @@ async def evaluate(
     span = await log.span(question.placement, question.since, question.until, question.limit)
     if span is None:
         raise NotFound("archived decision of the placement", question.placement)
-    since_ms = 0 if question.start == "warm" else round(span.start.timestamp() * 1000)
+    since_ms = 0 if question.start == "warm" else to_ms(span.start)
     spec = replace(spec, learn_since_ms=since_ms)
     policy = build_policy(spec)
     target = Progressive(spec, policy, timer, slots=question.slots, reward=question.reward)
     if question.start == "warm":
-        start_ms = round(span.start.timestamp() * 1000)
+        start_ms = to_ms(span.start)
         async for outcomes in log.before(span, spec.placements, in_order=is_sequential(policy)):
             target.begin(outcomes, start_ms)
     logged_contexts = LoggedContexts(catalogues)

@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.decide.answer import iso
 from decisioning.evaluation.counterfactual import Judged
 from decisioning.log.records import Decided
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
+from storage.clock import to_iso
 
 ERROR_CHARS = 200
 
@@ -38,7 +38,7 @@ def shadow_rows(
 ) -> list[dict[str, Any]]:
     """The rows that are kept of one decision and policy: one for each slot, or one that tells the error."""
     shared = {
-        "decided_at": iso(decided.header["decided_at_ms"]),
+        "decided_at": to_iso(decided.header["decided_at_ms"]),
         "decision_id": decided.decision_id,
         "policy": key,
         "placement": decided.header["placement"],

@@ -16,7 +16,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import adjust_weights_for_group, assign
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
-from decisioning.decide.facts import facts_of, instant, learnable
+from decisioning.decide.facts import facts_of, learnable
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
@@ -24,6 +24,7 @@ from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
+from storage.clock import to_datetime
 
 FUNNEL: Mapping[str, str] = {
     "live": "dates",
@@ -55,7 +56,7 @@ def preview(
     matching: list[str] = []
     missing: Counter[str] = Counter()
     for profile in profiles:
-        evaluation = evaluate(plan, facts_of(profile.customer, context, placement), instant(now_ms))
+        evaluation = evaluate(plan, facts_of(profile.customer, context, placement), to_datetime(now_ms))
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
@@ -166,7 +167,7 @@ def _run(
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
-        evaluation = evaluate(view.plan, facts, instant(now_ms))
+        evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
         inputs = EligibilityInputs(
             catalogue=catalogue,
             view=view,

@@ -1,4 +1,4 @@
-"""What a policy has learned of each offer, whether it still explores, and whether it has made up its mind. Pure."""
+"""The report on a policy's arms: estimates of each offer, exploration, and whether a leader is settled. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from decisioning.model.entities import Placement
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
-    """Of one offer: how often it was selected, and of how many selections the result is known and an acceptance."""
+class SelectionCounts:
+    """Selections of one offer: their number, of how many the result is known, and of how many it is an acceptance."""
 
     decided: int
     observed: int
@@ -25,7 +25,7 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One offer. ``believed``: mean, low and high of what the policy expects of it, if that can be told.
+    """One offer's arm. ``believed``: mean, low and high of what the policy expects of it, if that can be told.
 
     ``share``: of the policy's selections lately; ``None`` if it made none.
     """
@@ -44,8 +44,8 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Mind:
-    """How a policy chooses among offers: entropy of its selections, whom it neglects, its leader, and how sure it is.
+class ExplorationSummary:
+    """A policy's choice among offers: entropy of its selections, neglected offers, leader, and whether that is settled.
 
     ``entropy``: 0 if one offer has all, 1 if all have the same; with ``neglected`` unknown (``None``, empty) if it
     selected nothing lately.
@@ -57,15 +57,15 @@ class Mind:
     settled: bool | None = None
 
 
-def arms_of(
+def report_arms(
     policy: Policy,
     table: LearnedState | None,
     tick: int,
     numbers: Mapping[str, int],
     offers: Collection[str],
-    selected: Mapping[str, Selected],
+    selected: Mapping[str, SelectionCounts],
 ) -> list[Arm]:
-    """The arms of ``offers`` (ids), sorted by number. ``numbers``: of all offers there are.
+    """Report the arms of ``offers`` (ids), sorted by number. ``numbers``: of all offers there are.
 
     Observations are what the policy has learned from, where that can be told of it; else what is known of its
     selections lately.
@@ -78,7 +78,7 @@ def arms_of(
     total = sum(one.decided for one in selected.values())
     arms = []
     for row, offer_id in enumerate(names):
-        lately = selected.get(offer_id, Selected(0, 0, 0))
+        lately = selected.get(offer_id, SelectionCounts(0, 0, 0))
         n, s = float(lately.observed), float(lately.accepted)
         believed = None
         if found is not None:
@@ -89,10 +89,10 @@ def arms_of(
     return arms
 
 
-def mind_of(arms: Sequence[Arm], weights: Mapping[str, float]) -> Mind:
-    """How the policy chooses among ``arms``. ``weights``: what multiplies the expectation of an offer in its score."""
+def summarise_exploration(arms: Sequence[Arm], weights: Mapping[str, float]) -> ExplorationSummary:
+    """Summarise the choice among ``arms``. ``weights``: factors of the expectations of offers in their scores."""
     if not arms:
-        return Mind()
+        return ExplorationSummary()
     weight = np.array([weights.get(arm.offer_id, 1.0) for arm in arms])
     mean, low, high = np.array([_expected(arm) for arm in arms]).T * weight
     first = leading_arm(mean)
@@ -101,9 +101,9 @@ def mind_of(arms: Sequence[Arm], weights: Mapping[str, float]) -> Mind:
     sure = is_settled(mean, low, high) if known else None
     share: FloatArray = np.array([arm.selected for arm in arms], dtype=np.float64)
     if not share.any():
-        return Mind(leader=best, settled=sure)
+        return ExplorationSummary(leader=best, settled=sure)
     found = diagnose_exploration(mean, low, high, [arm.observations for arm in arms], share)
-    return Mind(found.entropy, tuple(arms[row].offer_id for row in found.neglected), best, sure)
+    return ExplorationSummary(found.entropy, tuple(arms[row].offer_id for row in found.neglected), best, sure)
 
 
 def _expected(arm: Arm) -> tuple[float, float, float]:
@@ -119,7 +119,7 @@ def version_shown(
     placements: Mapping[str, Placement],
     deployments: Mapping[str, Deployment],
 ) -> int | None:
-    """The version of a policy that is meant if none is named: the newest that decides somewhere, else the newest.
+    """Find the version of a policy that is meant if none is named: the newest that decides somewhere, else the newest.
 
     ``known``: policies as ``name@version``. ``None`` if there is none of that name.
     """

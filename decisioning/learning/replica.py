@@ -21,7 +21,7 @@ class _Prepared:
 
 
 def prepare(policy: Policy, table: LearnedState, view: PlacementView, at_ms: int) -> Any:
-    """What a policy needs to choose among the view's offers at a time, from the whole table."""
+    """Prepare a policy to choose among the view's offers at a time, from the whole table."""
     return policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000.0)))
 
 
@@ -37,7 +37,7 @@ class ArmReplica:
         self._prepared: dict[tuple[str, str], _Prepared] = {}
 
     def epoch(self, key: str) -> int | None:
-        """The epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
+        """Return the epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
         if not is_learner(self.policies[key]):
             return 0
         table = self._tables.get(key)
@@ -53,12 +53,14 @@ class ArmReplica:
         table = ArmTable(policy.width, epoch)
         table.put_all(fields)
         self._tables[key] = table
-        for cached in [c for c in self._prepared if c[0] == key]:
-            del self._prepared[cached]
+        self._drop_prepared(key)
 
     def forget(self, key: str) -> None:
-        """Let go of a policy's arms."""
+        """Drop a policy's arms."""
         self._tables.pop(key, None)
+        self._drop_prepared(key)
+
+    def _drop_prepared(self, key: str) -> None:
         for cached in [c for c in self._prepared if c[0] == key]:
             del self._prepared[cached]
 
@@ -81,32 +83,33 @@ class ArmReplica:
             return True
         changed = table.put_all(fields)
         table.epoch = epoch
-        for cached, prepared in self._prepared.items():
-            if cached[0] == key:
-                prepared.stale |= changed
+        self._mark_stale(key, changed)
         return True
 
     def add(self, key: str, deltas: Mapping[str, FloatArray]) -> None:
-        """Add to a policy's arms, which have been loaded: for those that nobody else has."""
+        """Add to a policy's loaded arms. Only for arms that this process alone has: their epoch does not move."""
         table = self._tables[key]
         assert isinstance(table, ArmTable)
         for name, delta in deltas.items():
             table.add(name, delta)
-        changed = {int(name.partition(":")[0]) for name in deltas}
+        self._mark_stale(key, {int(name.partition(":")[0]) for name in deltas})
+
+    def _mark_stale(self, key: str, offer_numbers: set[int]) -> None:
         for cached, prepared in self._prepared.items():
             if cached[0] == key:
-                prepared.stale |= changed
+                prepared.stale |= offer_numbers
 
     def table(self, key: str) -> LearnedState | None:
-        """A policy's arms, or its model, to look at."""
+        """Return a policy's arms, or its model, to be read only."""
         return self._tables.get(key)
 
     def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
-        """What the policy needs to choose among the view's offers, at the present epoch."""
+        """Return what the policy needs to choose among the view's offers, at the present epoch."""
         policy = self.policies[key]
         table = self._tables.get(key) or ArmTable(policy.width)
         if isinstance(table, ModelState):
             return prepare(policy, table, view, now_ms)
+        # Weights of observations depend on the tick, so all rows are prepared anew when it moves on.
         name, tick = (key, view.placement.placement_id), policy.decay.tick(now_ms / 1000.0)
         cached = self._prepared.get(name)
         if cached is None or cached.view is not view or cached.tick != tick:
@@ -115,6 +118,7 @@ class ArmReplica:
             return value
         if cached.stale:
             rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
+            # What is shared by all offers may change no row, and every estimate.
             if len(rows) or SHARED in cached.stale:
                 sums = table.read(policy, view.numbers, tick, rows)
                 cached.value = policy.refresh(cached.value, sums, rows)

@@ -1,4 +1,4 @@
-"""Following the arms of policies: loaded once, then changed as learners push their folds."""
+"""The follower of policies' arms: loads them once, then applies the folds that learners push."""
 
 import asyncio
 import gc
@@ -16,20 +16,21 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 BLOCK_MS = 1000
-UNPACK_EVERY_S = 0.2
-UNPACK_SHARE = 10.0
+MAX_CHANGES = 500
+MIN_UNPACK_INTERVAL_S = 0.2
+UNPACK_REST_FACTOR = 10.0
 """A model that takes long to unpack is left alone for so many times longer."""
 
 
-class Collecting:
-    """Puts garbage collection off while many objects are made that stay: it would stop everything again and again."""
+class GarbageCollection:
+    """Puts garbage collection off while many objects are made that stay: it would run again and again, to no use."""
 
     def __init__(self) -> None:
         self._put_off = 0
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """No automatic collection until all who asked for this are done."""
+        """Run no automatic collection until all who asked for this are done."""
         self._put_off += 1
         gc.disable()
         try:
@@ -40,7 +41,7 @@ class Collecting:
                 gc.enable()
 
 
-collecting = Collecting()
+garbage_collection = GarbageCollection()
 
 
 class ArmFollower:
@@ -87,16 +88,16 @@ class ArmFollower:
             return
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        with collecting.put_off():
+        with garbage_collection.put_off():
             model = await asyncio.to_thread(policy.unpack, arms.fields[MODEL_FIELD])
         took_s = loop.time() - started_s
         self._replica.adopt(key, arms.epoch, model)
-        self._rest_s[key] = max(UNPACK_EVERY_S, UNPACK_SHARE * took_s)
+        self._rest_s[key] = max(MIN_UNPACK_INTERVAL_S, UNPACK_REST_FACTOR * took_s)
 
     async def _apply_changes(self, key: str) -> None:
         """Apply folds in order; returns when one is missing and the arms must be loaded again."""
         while not cancelled() and (table := self._replica.table(key)) is not None:
-            changes = await self._arms.changes(key, table.epoch, count=500, block_ms=BLOCK_MS)
+            changes = await self._arms.changes(key, table.epoch, count=MAX_CHANGES, block_ms=BLOCK_MS)
             if not changes and await self._arms.load_epoch(key) != table.epoch:
                 return  # arms that were emptied, and are not what they were
             for change in changes:

@@ -1,18 +1,18 @@
-"""How often a policy selected each offer lately, and what came of it: from the roll-up of the log."""
+"""Recent selections of a policy by offer, with their results, from the roll-up of the log."""
 
 from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.learning.arms_report import Selected
+from decisioning.learning.arms_report import SelectionCounts
 from storage.postgres import transaction
 
 
 async def selections(
     engine: AsyncEngine, policy: str, since: datetime, placement: str | None
-) -> dict[str, Selected]:
-    """What ``policy`` (``name@version``) selected in the hours from ``since`` on, by offer id.
+) -> dict[str, SelectionCounts]:
+    """Count what ``policy`` (``name@version``) selected in the hours from ``since`` on, by offer id.
 
     Raises ``PostgresUnavailable``.
     """
@@ -26,4 +26,4 @@ async def selections(
     values = {"policy": policy, "since": since} | ({} if placement is None else {"placement": placement})
     async with transaction(engine) as connection:
         rows = await connection.execute(query, values)
-        return {row.offer_id: Selected(row.decided, row.observed, row.accepted) for row in rows}
+        return {row.offer_id: SelectionCounts(row.decided, row.observed, row.accepted) for row in rows}

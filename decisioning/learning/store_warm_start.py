@@ -21,7 +21,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
-from decisioning.policies.store import PolicyStore, finish
+from decisioning.policies.store import PolicyStore, finish_warm_start
 from storage.keys import Keys
 from storage.locks import ARCHIVER_LOCK
 
@@ -47,8 +47,8 @@ class WarmStarter:
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable``; then it is to be done again, as after a False.
         """
-        async with self._store.alone(key) as alone:
-            if not alone or not await self._store.begin(key):
+        async with self._store.lock_warm_start(key) as alone:
+            if not alone or not await self._store.begin_warm_start(key):
                 return False
             positions = await self._archive.positions()
             if await self._reader.without(positions):
@@ -61,18 +61,18 @@ class WarmStarter:
         total = await self._archive.observed(since_ms=spec.learn_since_ms, placements=spec.placements)
         loop = asyncio.get_running_loop()
         told_s = loop.time()
-        await self._store.progress(key, 0, total)
+        await self._store.note_progress(key, 0, total)
 
         async def tell(read: int) -> None:
             nonlocal told_s
             if loop.time() - told_s >= TELL_S:
-                await self._store.progress(key, read, max(total, read))
+                await self._store.note_progress(key, read, max(total, read))
                 told_s = loop.time()
 
         return await fold_archive(self._archive, self._roster, key, positions, tell)
 
     async def _put(self, folded: Folded, positions: Mapping[int, str]) -> bool:
-        async with self._store.held(folded.key, "folding", ARCHIVER_LOCK) as connection:
+        async with self._store.hold_state(folded.key, "folding", ARCHIVER_LOCK) as connection:
             if connection is None:
                 return False
             archived = await self._archive.positions()
@@ -80,5 +80,5 @@ class WarmStarter:
                 return False  # nobody knows whether the streams still hold all that came after
             if not await reset_arms(self._arms, self._archive, self._keys, folded, positions):
                 return False
-            await finish(connection, folded.key, folded.read)
+            await finish_warm_start(connection, folded.key, folded.read)
             return True

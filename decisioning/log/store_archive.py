@@ -14,10 +14,8 @@ from decisioning.log.records import Decided, Identity, Outcome
 from decisioning.log.store_rows import (
     decision_of_row,
     decision_row,
-    ms_of,
     outcome_of_row,
     outcome_row,
-    time_of,
 )
 from decisioning.log.store_sql import (
     DECISION_COLUMNS,
@@ -29,9 +27,10 @@ from decisioning.log.store_sql import (
 )
 from decisioning.log.store_stream import Batch
 from decisioning.model.position import order
+from storage.clock import to_datetime, to_ms
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
-from storage.postgres import transaction
+from storage.postgres import POSTGRES_ERRORS, transaction
 
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
@@ -39,7 +38,6 @@ AT_ONCE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
 NOWHERE: Mapping[int, str] = MappingProxyType({})
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Archiver:
@@ -64,7 +62,7 @@ class Archiver:
         try:
             connection = await self._connected()
             return await _positions(connection)
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
@@ -87,7 +85,7 @@ class Archiver:
                     yield await _positions(connection)
                 else:
                     yield None
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             self._months.clear()
             await self.close()
             raise PostgresUnavailable(f"postgres did not take the batch: {error}") from error
@@ -96,7 +94,7 @@ class Archiver:
         """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
         connection = self._connection
         assert connection is not None
-        for month in {time_of(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
+        for month in {to_datetime(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
             await self._partition(connection, month)
         await self._copy(connection, batch)
         await connection.execute(
@@ -118,7 +116,7 @@ class Archiver:
                 [m[1] for m in moves],
                 [m[2] for m in moves],
             )
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not take the folds: {error}") from error
 
@@ -131,7 +129,7 @@ class Archiver:
                     "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy
                 )
             )
-        except DRIVER_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             await self.close()
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
@@ -210,7 +208,7 @@ class ArchiveReader:
                 ),
                 {"ids": list(decision_ids)},
             )
-            return {(r.decision_id, ms_of(r.decided_at), r.offer_id, r.outcome) for r in rows}
+            return {(r.decision_id, to_ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
 
     async def positions(self) -> dict[int, str]:
         """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
@@ -317,7 +315,7 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
     values: dict[str, Any] = {}
     if since_ms:
         where += " AND decided_at >= :since"
-        values["since"] = time_of(since_ms)
+        values["since"] = to_datetime(since_ms)
     if placements:
         where += " AND placement = ANY(:placements)"
         values["placements"] = [*placements]

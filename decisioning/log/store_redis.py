@@ -21,13 +21,14 @@ from decisioning.log.records import (
 )
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
+from storage.clock import DAY_MS
 from storage.errors import RedisUnavailable
 from storage.keys import Keys, bucket_of_generated
 from storage.redis_pipe import Pipe, RedisReplyError
 
-GRACE_MS = 86_400_000
-WITHDRAWAL_TTL_MS = 86_400_000
-OWNER_TTL_MS = 30 * 86_400_000
+GRACE_MS = DAY_MS
+WITHDRAWAL_TTL_MS = DAY_MS
+OWNER_TTL_MS = 30 * DAY_MS
 
 
 class FunctionFailed(DecisioningError):

@@ -1,7 +1,6 @@
 """Records of the log as rows in Postgres, and back."""
 
 import math
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
@@ -9,16 +8,7 @@ from sqlalchemy import Row
 
 from bandits.policy import NO_FACTS
 from decisioning.log.records import Decided, Outcome, facts_text, group_of, parse_decided
-
-
-def time_of(at_ms: int) -> datetime:
-    """A time in Unix milliseconds, as it is stored."""
-    return datetime.fromtimestamp(at_ms / 1000.0, UTC)
-
-
-def ms_of(at: datetime) -> int:
-    """The inverse of ``time_of``."""
-    return round(at.timestamp() * 1000)
+from storage.clock import to_datetime, to_ms
 
 
 def decision_row(d: Decided) -> tuple[Any, ...]:
@@ -28,7 +18,7 @@ def decision_row(d: Decided) -> tuple[Any, ...]:
     return (
         *(
             d.decision_id,
-            time_of(header["decided_at_ms"]),
+            to_datetime(header["decided_at_ms"]),
             header["customer_id"],
             header["placement"],
             policy,
@@ -47,7 +37,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
             o.decision_id,
             o.offer_id,
             o.outcome,
-            time_of(o.decided_at_ms),
+            to_datetime(o.decided_at_ms),
             o.offer,
             o.value,
             o.at_ms,
@@ -75,7 +65,7 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         bucket=row.bucket,
         position=row.position,
         decision_id=row.decision_id,
-        decided_at_ms=ms_of(row.decided_at),
+        decided_at_ms=to_ms(row.decided_at),
         offer_id=row.offer_id,
         offer=row.offer_no,
         outcome=row.outcome,

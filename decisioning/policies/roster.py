@@ -8,11 +8,11 @@ from bandits.policy import Policy, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_learner
 
-NOTHING: Mapping[str, Policy | str] = MappingProxyType({})
+NO_POLICIES: Mapping[str, Policy | str] = MappingProxyType({})
 
 
-def make(spec: PolicySpec) -> Policy | str:
-    """The policy of a specification, or why it cannot be made here."""
+def build_or_reason(spec: PolicySpec) -> Policy | str:
+    """Build the policy of a specification, or return the reason why it cannot be built here."""
     try:
         return build_policy(spec)
     except BanditsError as error:
@@ -20,10 +20,11 @@ def make(spec: PolicySpec) -> Policy | str:
 
 
 class Roster(Mapping[str, Policy]):
-    """Grows while a process runs. Specifications are immutable, so what is here once stays as it is.
+    """The policies that a process can use; it grows while that runs.
 
-    A specification that cannot be built here (its algorithm is of a package that is not installed) is kept apart, in
-    ``broken``, with the reason: whatever needs it falls back, and says so.
+    Specifications are immutable, so what is here once stays as it is. One that cannot be built here (its algorithm is
+    of a package that is not installed) is kept apart, in ``broken``, with the reason: whatever needs it falls back, and
+    says so.
     """
 
     def __init__(self, specs: Iterable[PolicySpec] = BUILT_IN) -> None:
@@ -44,20 +45,20 @@ class Roster(Mapping[str, Policy]):
         return len(self._policies)
 
     def spec(self, key: str) -> PolicySpec:
-        """The specification of ``name@version``. Raises ``KeyError``."""
+        """Return the specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
 
-    def add(self, specs: Iterable[PolicySpec], made: Mapping[str, Policy | str] = NOTHING) -> list[str]:
+    def add(self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] = NO_POLICIES) -> list[str]:
         """Take in what is not here yet; returns the keys of what is new and usable.
 
-        ``made``: policies that ``make`` has made elsewhere, or why they cannot be.
+        ``built``: results of ``build_or_reason``, for those that were built elsewhere.
         """
         new = []
         for spec in specs:
             if spec.key in self._specs:
                 continue
             self._specs[spec.key] = spec
-            policy = made.get(spec.key) or make(spec)
+            policy = built.get(spec.key) or build_or_reason(spec)
             if isinstance(policy, str):
                 self.broken[spec.key] = policy
             else:
@@ -66,23 +67,23 @@ class Roster(Mapping[str, Policy]):
         self._find_paths()
         return new
 
-    def cannot(self, key: str, reason: str) -> None:
+    def mark_unreadable(self, key: str, reason: str) -> None:
         """Note a policy whose specification cannot even be read here."""
         self.broken.setdefault(key, reason)
 
     def retire(self, keys: Iterable[str]) -> None:
-        """Say which policies learn no more, replacing what was said before. They stay here for replays."""
+        """Set the policies that learn no more, replacing those set before. They stay here for replays."""
         self._retired = frozenset(keys)
         self._find_paths()
 
     def learning(self) -> list[str]:
-        """The keys of the policies that learn, sorted."""
+        """Return the keys of the policies that learn, sorted."""
         return sorted(
             key for key, policy in self._policies.items() if is_learner(policy) and key not in self._retired
         )
 
     def _find_paths(self) -> None:
-        """The facts that have to be logged, since some policy learns from them."""
+        """Find the facts that have to be logged, since some policy learns from them."""
         found: set[str] = set()
         for key, policy in self._policies.items():
             if key not in self._retired:

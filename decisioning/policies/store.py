@@ -16,17 +16,17 @@ from bandits.sequential_policy import is_learner
 from decisioning.errors import Conflict
 from decisioning.model.deciders import NOT_POLICIES
 from decisioning.policies.store_rows import (
-    IS,
+    BY_KEY,
     PolicyState,
-    Registered,
-    find,
-    get,
-    insert,
-    newest,
-    note,
-    parts,
+    RegisteredPolicy,
+    find_newest,
+    find_policies,
+    get_policy,
+    has_specification,
+    insert_policy,
+    key_parameters,
+    note_change,
     placements_of,
-    same,
 )
 from storage.locks import POLICIES_LOCK, WARMING_SPACE
 from storage.postgres import transaction
@@ -50,42 +50,42 @@ class PolicyStore:
         Conflict
             If another specification has this name and version: versions are immutable; or the name is one of ours.
         """
-        has_arms = await _checked(spec)
-        async with self._writing() as connection:
-            return await insert(connection, spec, has_arms, author, reason)
+        has_arms = await _check_new(spec)
+        async with self._exclusive() as connection:
+            return await insert_policy(connection, spec, has_arms, author, reason)
 
     async def register_next(self, spec: PolicySpec, author: str, reason: str = "") -> tuple[PolicySpec, bool]:
         """Register under the next version of the name, unless the newest one says the same. Raises as ``register``."""
-        has_arms = await _checked(spec)
-        async with self._writing() as connection:
-            last = await newest(connection, spec.name)
-            if last is not None and last.state != "retired" and same(last, spec):
+        has_arms = await _check_new(spec)
+        async with self._exclusive() as connection:
+            last = await find_newest(connection, spec.name)
+            if last is not None and last.state != "retired" and has_specification(last, spec):
                 return replace(spec, version=last.version), False
             numbered = replace(spec, version=1 if last is None else last.version + 1)
-            return numbered, await insert(connection, numbered, has_arms, author, reason)
+            return numbered, await insert_policy(connection, numbered, has_arms, author, reason)
 
-    async def all(self) -> list[Registered]:
-        """All policies that were ever registered, by name and version."""
+    async def all(self) -> list[RegisteredPolicy]:
+        """Read all policies that were ever registered, by name and version."""
         async with transaction(self._engine) as connection:
-            return await find(connection, "ORDER BY name, version")
+            return await find_policies(connection, "ORDER BY name, version")
 
-    async def versions(self, name: str) -> list[Registered]:
-        """All versions of a policy, in their order."""
+    async def versions(self, name: str) -> list[RegisteredPolicy]:
+        """Read all versions of a policy, in their order."""
         return [policy for policy in await self.all() if policy.name == name]
 
-    async def get(self, key: str) -> Registered:
-        """The policy ``name@version``. Raises ``NotFound``."""
+    async def get(self, key: str) -> RegisteredPolicy:
+        """Read the policy ``name@version``. Raises ``NotFound``."""
         async with transaction(self._engine) as connection:
-            return await get(connection, key)
+            return await get_policy(connection, key)
 
     async def states(self) -> dict[str, PolicyState]:
-        """The state of each policy, by ``name@version``."""
+        """Read the state of each policy, by ``name@version``."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(text("SELECT name, version, state FROM policies"))
             return {f"{row.name}@{row.version}": row.state for row in rows}
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
-        """The stored specifications of some policies."""
+        """Read the stored specifications of some policies."""
         query = text(
             "SELECT name, version, spec AS body FROM policies WHERE name || '@' || version = ANY(:keys)"
         ).columns(body=JSONB)
@@ -94,7 +94,7 @@ class PolicyStore:
             return {f"{row.name}@{row.version}": row.body for row in rows}
 
     async def learning(self) -> list[str]:
-        """The policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
+        """Find the policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
         async with transaction(self._engine) as connection:
             query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
             return [f"{row.name}@{row.version}" for row in await connection.execute(text(query))]
@@ -110,8 +110,8 @@ class PolicyStore:
             If a placement uses it, or it is built in.
         """
         _not_built_in(key)
-        async with self._writing() as connection:
-            found = await get(connection, key)
+        async with self._exclusive() as connection:
+            found = await get_policy(connection, key)
             if found.state == "retired":
                 return False
             if used := await placements_of(connection, key):
@@ -119,10 +119,12 @@ class PolicyStore:
                     f"{key} is in use in {', '.join(used)}; take it out there first (stage 'retired')"
                 )
             await connection.execute(
-                text(f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {IS}"),
-                parts(key),
+                text(
+                    f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {BY_KEY}"
+                ),
+                key_parameters(key),
             )
-            await note(connection, key, "retired", author, reason)
+            await note_change(connection, key, "retired", author, reason)
             return True
 
     async def revive(self, key: str, author: str, reason: str = "") -> bool:
@@ -136,74 +138,74 @@ class PolicyStore:
             If it is built in.
         """
         _not_built_in(key)
-        async with self._writing() as connection:
-            found = await get(connection, key)
+        async with self._exclusive() as connection:
+            found = await get_policy(connection, key)
             if found.state != "retired":
                 return False
             state = "registered" if is_learner(await asyncio.to_thread(build_policy, found.spec)) else "live"
             await connection.execute(
                 text(
                     "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
-                    f" folded = 0, total = 0 WHERE {IS}"
+                    f" folded = 0, total = 0 WHERE {BY_KEY}"
                 ),
-                {**parts(key), "state": state},
+                {**key_parameters(key), "state": state},
             )
-            await note(connection, key, "revived", author, reason)
+            await note_change(connection, key, "revived", author, reason)
             return True
 
     @asynccontextmanager
-    async def alone(self, key: str) -> AsyncIterator[bool]:
-        """Whether this process alone may warm ``key`` up during the block."""
+    async def lock_warm_start(self, key: str) -> AsyncIterator[bool]:
+        """Try to be the only one who warms ``key`` up during the block. Yields whether that succeeded."""
         async with transaction(self._engine) as connection:
             query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:key))")
             yield bool(await connection.scalar(query, {"space": WARMING_SPACE, "key": key}))
 
     @asynccontextmanager
-    async def held(
+    async def hold_state(
         self, key: str, state: PolicyState, lock: int | None = None
     ) -> AsyncIterator[AsyncConnection | None]:
-        """A transaction during which ``key`` stays in ``state``; ``None`` if it is not in it.
+        """Keep ``key`` in ``state`` during a transaction; ``None`` if it is not in it.
 
         ``lock`` is an advisory lock that is waited for before.
         """
         async with transaction(self._engine) as connection:
             if lock is not None:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-            query = text(f"SELECT state FROM policies WHERE {IS} FOR UPDATE")
-            found = await connection.scalar(query, parts(key))
+            query = text(f"SELECT state FROM policies WHERE {BY_KEY} FOR UPDATE")
+            found = await connection.scalar(query, key_parameters(key))
             yield connection if found == state else None
 
-    async def begin(self, key: str) -> bool:
+    async def begin_warm_start(self, key: str) -> bool:
         """Note that a warm start begins, anew if there was one; False if none is wanted any more."""
         async with transaction(self._engine) as connection:
             begun = await connection.execute(
                 text(
                     "UPDATE policies SET state = 'folding', started_at = now(), finished_at = NULL, folded = 0,"
-                    f" total = 0, error = NULL WHERE {IS} AND state IN ('registered', 'folding', 'failed')"
+                    f" total = 0, error = NULL WHERE {BY_KEY} AND state IN ('registered', 'folding', 'failed')"
                 ),
-                parts(key),
+                key_parameters(key),
             )
             return bool(begun.rowcount)
 
-    async def progress(self, key: str, folded: int, total: int) -> None:
+    async def note_progress(self, key: str, folded: int, total: int) -> None:
         """Note how far a warm start has come."""
         await self._update(key, "folded = :folded, total = :total", folded=folded, total=total)
 
-    async def fail(self, key: str, error: str) -> None:
+    async def fail_warm_start(self, key: str, error: str) -> None:
         """Note why a warm start failed."""
         await self._update(key, "state = 'failed', finished_at = now(), error = :error", error=error[:1000])
 
     async def _update(self, key: str, what: str, **values: Any) -> None:
-        """Change what is known of a policy that is to be warmed up."""
+        """Change the row of a policy that is to be warmed up."""
         async with transaction(self._engine) as connection:
             await connection.execute(
-                text(f"UPDATE policies SET {what} WHERE {IS} AND state IN ('registered', 'folding')"),
-                {**parts(key), **values},
+                text(f"UPDATE policies SET {what} WHERE {BY_KEY} AND state IN ('registered', 'folding')"),
+                {**key_parameters(key), **values},
             )
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction of the only one that registers, retires, or puts policies to use."""
+    async def _exclusive(self) -> AsyncIterator[AsyncConnection]:
+        """Run a transaction as the only one that registers, retires, or puts policies to use."""
         async with transaction(self._engine) as connection:
             await lock_policies(connection)
             yield connection
@@ -214,14 +216,14 @@ async def lock_policies(connection: AsyncConnection) -> None:
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": POLICIES_LOCK})
 
 
-async def finish(connection: AsyncConnection, key: str, folded: int) -> None:
-    """Note that a warm start has ended, in a transaction of ``held``."""
+async def finish_warm_start(connection: AsyncConnection, key: str, folded: int) -> None:
+    """Note that a warm start has ended, in a transaction of ``hold_state``."""
     await connection.execute(
         text(
             "UPDATE policies SET state = 'live', finished_at = now(), folded = :folded, total = :folded"
-            f" WHERE {IS}"
+            f" WHERE {BY_KEY}"
         ),
-        {**parts(key), "folded": folded},
+        {**key_parameters(key), "folded": folded},
     )
 
 
@@ -230,8 +232,8 @@ def _not_built_in(key: str) -> None:
         raise Conflict(f"{key} is built in: it is always there")
 
 
-async def _checked(spec: PolicySpec) -> bool:
-    """Whether the policy learns. Raises as ``PolicyStore.register``."""
+async def _check_new(spec: PolicySpec) -> bool:
+    """Check a new specification. Returns whether the policy learns; raises as ``PolicyStore.register``."""
     if spec.name in ALGORITHMS:
         raise Conflict(
             f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
 from bandits.specification import parse_stored_spec
-from decisioning.policies.roster import Roster, make
+from decisioning.policies.roster import Roster, build_or_reason
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import PolicyState
 
@@ -34,8 +34,10 @@ class RosterFeed:
         new = states.keys() - self._known
         if new:
             bodies = await self.store.bodies(new)
-            specs, made = await asyncio.to_thread(self._make, bodies)  # trying a pipeline out takes its time
-            self._roster.add(specs, made)
+            specs, built = await asyncio.to_thread(
+                self._build, bodies
+            )  # trying a pipeline out takes its time
+            self._roster.add(specs, built)
             for key in new & self._roster.broken.keys():
                 log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
             self._known |= new
@@ -44,26 +46,26 @@ class RosterFeed:
             self.states = states
 
     def live(self) -> list[str]:
-        """The policies that learn and can do so here: those that are built in, and those whose warm start is done."""
+        """Find the policies that learn and can do so here: the built-in ones, and those whose warm start is done."""
         return [key for key in self._roster.learning() if self.states.get(key, "live") == "live"]
 
     async def learning(self) -> list[str]:
-        """All policies behind whose arms nothing may be trimmed, also those that cannot be used here.
+        """Find all policies behind whose arms nothing may be trimmed, also those that cannot be used here.
 
         As Postgres says now. Raises ``PostgresUnavailable``.
         """
         registered = await self.store.learning()
         return sorted({*registered, *(key for key in self._roster.learning() if key not in self._known)})
 
-    def _make(
+    def _build(
         self, bodies: Mapping[str, Mapping[str, object]]
     ) -> tuple[list[PolicySpec], dict[str, Policy | str]]:
         specs = [spec for key, body in bodies.items() for spec in self._read(key, body)]
-        return specs, {spec.key: make(spec) for spec in specs}
+        return specs, {spec.key: build_or_reason(spec) for spec in specs}
 
     def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
         try:
             return [parse_stored_spec(body)]
         except BanditsError as error:
-            self._roster.cannot(key, str(error))
+            self._roster.mark_unreadable(key, str(error))
             return []

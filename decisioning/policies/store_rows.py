@@ -19,21 +19,21 @@ PolicyState = Literal["registered", "folding", "live", "failed", "retired"]
 """``registered``: waits for its warm start; ``folding``: the archived log is being folded into its arms; ``live``: it
 is as warm as can be, and may decide; ``failed``: its warm start failed, and will be tried again; ``retired``: it learns
 no more, and has no arms."""
-Change = Literal["retired", "revived"]
+PolicyChangeKind = Literal["retired", "revived"]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
     """One change of a policy after it was registered."""
 
-    change: Change
+    change: PolicyChangeKind
     author: str
     reason: str
     changed_at: datetime
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredPolicy:
     """A registered policy. ``folded`` of ``total`` archived outcomes have been read by its warm start.
 
     ``changes``: who retired or revived it, the last one first.
@@ -65,8 +65,8 @@ class Registered:
         return parse_stored_spec(self.body)
 
 
-IS = "name = :name AND version = :version"
-"""Picks the row of one policy, by its ``parts``."""
+BY_KEY = "name = :name AND version = :version"
+"""The condition for the row of one policy, by its ``key_parameters``."""
 
 _CHANGES = (
     "(SELECT coalesce(jsonb_agg(jsonb_build_object('change', change, 'author', author, 'reason', reason,"
@@ -79,52 +79,54 @@ _SELECT = (
 )
 
 
-def parts(key: str) -> dict[str, Any]:
-    """Name and version of ``name@version``, as parameters; version 0, which nothing has, if there is none."""
+def key_parameters(key: str) -> dict[str, Any]:
+    """Return name and version of ``name@version``, as parameters; version 0, which nothing has, if there is none."""
     name, _, version = key.rpartition("@")
     return {"name": name, "version": int(version) if version.isascii() and version.isdigit() else 0}
 
 
-async def find(
+async def find_policies(
     connection: AsyncConnection, rest: str, values: Mapping[str, Any] | None = None
-) -> list[Registered]:
-    """The policies that ``rest`` of the query picks, in its order."""
+) -> list[RegisteredPolicy]:
+    """Read the policies that the ``rest`` of the query picks, in its order."""
     query = text(f"{_SELECT} {rest}").columns(body=JSONB, changes=JSONB)
     rows = await connection.execute(query, values)
-    return [Registered(**{**row._mapping, "changes": _changes(row.changes)}) for row in rows]
+    return [RegisteredPolicy(**{**row._mapping, "changes": _changes(row.changes)}) for row in rows]
 
 
 def _changes(found: Iterable[Mapping[str, Any]]) -> tuple[PolicyChange, ...]:
     return tuple(
-        PolicyChange(c["change"], c["author"], c["reason"], _instant(c["changed_at"])) for c in found
+        PolicyChange(c["change"], c["author"], c["reason"], _time_in_json(c["changed_at"])) for c in found
     )
 
 
-def _instant(written: str) -> datetime:
-    """A time as JSON has it, which is in the database's own time zone."""
+def _time_in_json(written: str) -> datetime:
+    """Read a time from JSON, where it is in the database's own time zone."""
     return datetime.fromisoformat(written).astimezone(UTC)
 
 
-async def get(connection: AsyncConnection, key: str) -> Registered:
-    """The policy ``name@version``. Raises ``NotFound``."""
-    found = await find(connection, f"WHERE {IS}", parts(key))
+async def get_policy(connection: AsyncConnection, key: str) -> RegisteredPolicy:
+    """Read the policy ``name@version``. Raises ``NotFound``."""
+    found = await find_policies(connection, f"WHERE {BY_KEY}", key_parameters(key))
     if not found:
         raise NotFound("policy", key)
     return found[0]
 
 
-async def newest(connection: AsyncConnection, name: str) -> Registered | None:
-    """The highest version of a policy, if there is any."""
-    found = await find(connection, "WHERE name = :name ORDER BY version DESC LIMIT 1", {"name": name})
+async def find_newest(connection: AsyncConnection, name: str) -> RegisteredPolicy | None:
+    """Read the highest version of a policy, if there is any."""
+    found = await find_policies(
+        connection, "WHERE name = :name ORDER BY version DESC LIMIT 1", {"name": name}
+    )
     return found[0] if found else None
 
 
-def same(found: Registered, spec: PolicySpec) -> bool:
-    """Whether a policy is specified by ``spec``, apart from its version."""
+def has_specification(found: RegisteredPolicy, spec: PolicySpec) -> bool:
+    """Return whether a policy is specified by ``spec``, apart from its version."""
     return dict(found.body) == spec_to_dict(replace(spec, version=found.version))
 
 
-async def insert(
+async def insert_policy(
     connection: AsyncConnection, spec: PolicySpec, learns: bool, author: str, reason: str
 ) -> bool:
     """Add a policy; False if exactly this one is there. Raises ``Conflict`` if another one has its version."""
@@ -144,26 +146,28 @@ async def insert(
     )
     if inserted.rowcount:
         return True
-    if same(await get(connection, spec.key), spec):
+    if has_specification(await get_policy(connection, spec.key), spec):
         return False
     raise Conflict(
         f"{spec.key} is registered with another specification, and versions never change; take the next"
     )
 
 
-async def note(connection: AsyncConnection, key: str, change: Change, author: str, reason: str) -> None:
+async def note_change(
+    connection: AsyncConnection, key: str, change: PolicyChangeKind, author: str, reason: str
+) -> None:
     """Note who retired or revived a policy, in the transaction that does it."""
     await connection.execute(
         text(
             "INSERT INTO policy_changes (name, version, change, author, reason)"
             " VALUES (:name, :version, :change, :author, :reason)"
         ),
-        {**parts(key), "change": change, "author": author, "reason": reason},
+        {**key_parameters(key), "change": change, "author": author, "reason": reason},
     )
 
 
 async def placements_of(connection: AsyncConnection, key: str) -> list[str]:
-    """The placements in which a policy decides, or is a shadow."""
+    """Find the placements in which a policy decides, or is a shadow."""
     rows = await connection.execute(
         text(
             "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'deployment'"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from bandits.monitoring.change_detection import AcceptanceChangeDetector, Detection, OfferReward
 from decisioning.rollout.results import Result
 
-MOST_OFFERS = 5000
-"""Watched at a time; of more, the one that was shown least recently is forgotten."""
+MAX_OFFERS = 5000
+"""Watched at a time. The one that was shown least recently is forgotten if there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What an offer's acceptance is now: of decisions from ``since_ms`` to ``until_ms`` (Unix ms)."""
+class AcceptanceWindow:
+    """The present acceptance of an offer: of decisions from ``since_ms`` to ``until_ms`` (Unix ms)."""
 
     offer_id: str
     observations: int
@@ -48,7 +48,7 @@ class PlacementDrift:
         self._changed: set[str] = set()
 
     def take(self, result: Result) -> list[Drift]:
-        """Take in the next result, and return what it revealed."""
+        """Take in the next result, and return the changes that it revealed."""
         at_ms = result.made.at_ms
         found: list[Drift] = []
         for offer_id, accepted in result.accepted.items():
@@ -59,21 +59,22 @@ class PlacementDrift:
             self._changed.add(offer_id)
             if detection is not None:
                 found.append(Drift(result.made.decision_id, detection))
+            # After a change the window begins anew, with the next result.
             self._spans[offer_id] = (None if detection else since_ms, at_ms)
-        while len(self._spans) > MOST_OFFERS:
+        while len(self._spans) > MAX_OFFERS:
             forgotten, _ = self._spans.popitem(last=False)
             self._drift.forget(forgotten)
             self._changed.discard(forgotten)
         return found
 
-    def changed(self) -> list[Window]:
-        """The windows that have changed since this was asked last, by offer."""
+    def pop_changed(self) -> list[AcceptanceWindow]:
+        """Return the windows that have changed since the last call, by offer, and note that they were asked for."""
         windows = []
         for offer_id in sorted(self._changed):
             width, rate = self._drift.width(offer_id), self._drift.rate(offer_id)
             since_ms, until_ms = self._spans[offer_id]
             since_ms = until_ms if since_ms is None else since_ms
-            windows.append(Window(offer_id, width, width * (rate or 0.0), since_ms, until_ms))
+            windows.append(AcceptanceWindow(offer_id, width, width * (rate or 0.0), since_ms, until_ms))
         self._changed.clear()
         return windows
 

@@ -1,4 +1,4 @@
-"""When a canary is rolled back by itself, and what is said then. Pure: counts in, verdict out."""
+"""Guardrails: when a canary is rolled back by itself, and the reason given. Pure: counts in, verdict out."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,27 +6,27 @@ from typing import Literal
 
 from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare_canary, evidence_of_worse
 from decisioning.model.deployment import Deployment, Guardrails
-from decisioning.rollout.stages import REMEMBERED
+from decisioning.rollout.stages import MAX_REMEMBERED
 
 Cause = Literal["worse", "failures", "slow"]
 
 FAILURES = frozenset({"policy_failed", "policy_unavailable", "arms_unavailable"})
 SLOW = frozenset({"policy_slow", "over_budget"})
-IN_A_ROW = 2
-"""As what time in a row a policy's decision that took longer than its budget counts as slow.
+MIN_SLOW_IN_A_ROW = 2
+"""A decision that took longer than the policy's budget counts as slow from this one in a row on.
 
 A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
 counted, canaries would be rolled back that are no slower than the champion, only rarer.
 """
 WARMING = frozenset({"policy_unavailable", "arms_unavailable"})
 """Failures that say nothing while processes still take in a policy that is new to them."""
-WARM_MS = 30_000
-"""How long they may take."""
+WARM_UP_MS = 30_000
+"""The time that they may take for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What was counted of a policy since the test began.
+class GroupCounts:
+    """Counts of a policy's group since the test began.
 
     ``observations``: customers, each by the first decision that was made for them (see
     ``decisioning.rollout.results``); ``acceptances``: those who accepted at least one of its offers. ``decisions``:
@@ -42,15 +42,15 @@ class Tally:
 
     @property
     def rate(self) -> float | None:
-        """The share of customers who accepted."""
+        """The share of customers who accepted; ``None`` if there are none."""
         return self.acceptances / self.observations if self.observations else None
 
-    def observed(self, accepted: bool) -> "Tally":
-        """With one customer more."""
+    def add_customer(self, accepted: bool) -> "GroupCounts":
+        """Return the counts with one customer more."""
         return replace(self, observations=self.observations + 1, acceptances=self.acceptances + int(accepted))
 
-    def decided(self, decisions: int, kind: Cause | None) -> "Tally":
-        """With so many decisions more; ``kind``: how it failed in them, if it did."""
+    def add_decisions(self, decisions: int, kind: Cause | None) -> "GroupCounts":
+        """Return the counts with so many decisions more. ``kind``: the way in which it failed in them, if it did."""
         return replace(
             self,
             decisions=self.decisions + decisions,
@@ -60,15 +60,17 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A canary that has to go: why, in a word and in words with the figures."""
+class RollbackVerdict:
+    """The verdict that a canary must be rolled back: the cause, and the reason in words with the figures."""
 
     cause: Cause
     reason: str
 
 
-def judge(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float = 0.0) -> Verdict | None:
-    """Whether a canary has to go; ``None``: not (yet). May be asked as often as one likes.
+def judge(
+    canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails, carried: float = 0.0
+) -> RollbackVerdict | None:
+    """Judge whether a canary must be rolled back; ``None``: not (yet). May be called as often as one likes.
 
     ``carried``: ``log_e`` of the stages before this one, whose counts are not among these. The product of e-values of
     stages that follow each other is an e-value again.
@@ -80,45 +82,45 @@ def judge(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float
         ("failures", canary.failures, champion.failures, "failed in"),
         ("slow", canary.slow, champion.slow, "was slower than its budget in"),
     )
-    for cause, bad, others, what in failing:
+    for cause, bad, others, did in failing:
         share, usual = _share(bad, canary.decisions), _share(others, champion.decisions)
         if bad >= guardrails.min_failures and share - usual > guardrails.max_failure_share:
             reason = (
-                f"it {what} {bad:,} of {canary.decisions:,} decisions ({_percent(share)};"
+                f"it {did} {bad:,} of {canary.decisions:,} decisions ({_percent(share)};"
                 f" the champion {_percent(usual)}); allowed are {_percent(guardrails.max_failure_share)} more"
             )
-            return Verdict("failures" if cause == "failures" else "slow", reason)
+            return RollbackVerdict("failures" if cause == "failures" else "slow", reason)
     found = evidence(canary, champion, guardrails)
     if replace(found, log_e=found.log_e + carried).rejected:
-        return Verdict("worse", _in_words(canary, champion, guardrails, carried))
+        return RollbackVerdict("worse", _in_words(canary, champion, guardrails, carried))
     return None
 
 
-def evidence(canary: Tally, champion: Tally, guardrails: Guardrails) -> Evidence:
-    """The evidence that the canary accepts less than the champion, by more than the margin."""
+def evidence(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails) -> Evidence:
+    """Compute the evidence that the canary is accepted less than the champion, by more than the margin."""
     return evidence_of_worse(
         _counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin
     )
 
 
-def comparison(canary: Tally, champion: Tally, guardrails: Guardrails) -> Comparison:
-    """Both rates, their difference and the evidence, with always-valid intervals. Takes some milliseconds."""
+def comparison(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails) -> Comparison:
+    """Compare both rates, with always-valid intervals and the evidence. Takes some milliseconds."""
     return compare_canary(
         _counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin
     )
 
 
-def rolled_back(deployment: Deployment) -> Deployment:
-    """The deployment without its canary, which is remembered as the last one."""
+def without_canary(deployment: Deployment) -> Deployment:
+    """Return the deployment without its canary, which is remembered as the last one."""
     canary = deployment.canary
     if canary is None:
         return deployment
     before = tuple(key for key in deployment.was if key != canary.policy)
-    return replace(deployment, canary=None, was=(canary.policy, *before)[:REMEMBERED])
+    return replace(deployment, canary=None, was=(canary.policy, *before)[:MAX_REMEMBERED])
 
 
-def failure_kind(reason: str, *, warming: bool) -> Cause | None:
-    """How a decision that a policy could not make counts. ``warming``: it is within ``WARM_MS`` of the start."""
+def classify_failure(reason: str, *, warming: bool) -> Cause | None:
+    """Classify a decision that a policy could not make. ``warming``: it is within ``WARM_MS`` of the start."""
     if reason in SLOW:
         return "slow"
     if reason in FAILURES and not (warming and reason in WARMING):
@@ -126,7 +128,7 @@ def failure_kind(reason: str, *, warming: bool) -> Cause | None:
     return None
 
 
-def _in_words(canary: Tally, champion: Tally, guardrails: Guardrails, carried: float) -> str:
+def _in_words(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails, carried: float) -> str:
     found = comparison(canary, champion, guardrails)
     low, high = found.difference
     before = f" times {math.exp(carried):.3g} from stages before" if carried else ""
@@ -139,20 +141,20 @@ def _in_words(canary: Tally, champion: Tally, guardrails: Guardrails, carried: f
     )
 
 
-def _counts(tally: Tally) -> Counts:
-    return Counts(tally.observations, tally.acceptances)
+def _counts(counts: GroupCounts) -> Counts:
+    return Counts(counts.observations, counts.acceptances)
 
 
-def _rate(tally: Tally) -> float:
-    return tally.rate or 0.0
+def _rate(counts: GroupCounts) -> float:
+    return counts.rate or 0.0
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _accepted(tally: Tally) -> str:
-    return f"{tally.acceptances:,} of {tally.observations:,} customers ({_percent(_rate(tally))})"
+def _accepted(counts: GroupCounts) -> str:
+    return f"{counts.acceptances:,} of {counts.observations:,} customers ({_percent(_rate(counts))})"
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""What became of decisions, known in their order: the ground on which policies are compared and drift is seen.
+"""Results of decisions in the order in which those were made: policies are compared by them, and drift is seen.
 
 Acceptance is told sooner than silence: of the decisions of the last minutes those that are known already are mostly
 accepted ones. To count whatever is known would therefore count too many acceptances, and a test that takes its
@@ -18,8 +18,8 @@ SEEN = frozenset({"presented", "clicked", "accepted", "rejected"})
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A decision, with what has been told of it: ``(offer id, outcome, recorded at)`` in the order of the log.
+class MadeDecision:
+    """A decision, and what has been told of it: ``(offer id, outcome, recorded at)`` in the order of the log.
 
     ``decider`` (``name@version``) is the policy whose turn it was, whether or not it could decide. ``explicit``: only
     offers that were confirmed count as presented. Times are Unix milliseconds.
@@ -37,7 +37,7 @@ class Made:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether its answer could not be delivered: it counts for nothing."""
+        """True if its answer could not be delivered: it counts for nothing."""
         return any(outcome == "withdrawn" for _, outcome, _ in self.told)
 
 
@@ -45,22 +45,22 @@ class Made:
 class Result:
     """A decision whose result is known. ``accepted``: by offer, for those that were presented."""
 
-    made: Made
+    made: MadeDecision
     accepted: Mapping[str, bool]
 
     @property
     def counts(self) -> bool:
-        """Whether somebody saw it. Where being in the answer means being seen, so is an answer without offers."""
+        """True if somebody saw it. Where being in the answer means being seen, so is an answer without offers."""
         return not self.made.withdrawn and (bool(self.accepted) or not self.made.explicit)
 
     @property
     def success(self) -> bool:
-        """Whether at least one offer was accepted."""
+        """True if at least one offer was accepted."""
         return any(self.accepted.values())
 
 
-def result_of(made: Made, horizon_ms: int, now_ms: int) -> Result | None:
-    """The result, if it is known at ``now_ms``; once it is, it does not change any more."""
+def result_of(made: MadeDecision, horizon_ms: int, now_ms: int) -> Result | None:
+    """Find the result, if it is known at ``now_ms``; once it is, it does not change any more."""
     if made.withdrawn:
         return Result(made, {})
     until_ms = min(made.at_ms + horizon_ms, made.until_ms)
@@ -68,7 +68,7 @@ def result_of(made: Made, horizon_ms: int, now_ms: int) -> Result | None:
     seen = set() if made.explicit else set(made.offers)
     for offer_id, outcome, recorded_ms in made.told:
         if recorded_ms > until_ms:
-            continue
+            continue  # else the result would depend on when it is asked for
         if outcome in SEEN:
             seen.add(offer_id)
         if outcome in ANSWERS:
@@ -78,8 +78,8 @@ def result_of(made: Made, horizon_ms: int, now_ms: int) -> Result | None:
     return Result(made, {o: answers.get(o) == "accepted" for o in made.offers if o in seen})
 
 
-def known_in_order(made: Iterable[Made], horizon_ms: int, now_ms: int) -> list[Result]:
-    """The results of decisions, in their order, up to the first that is not known."""
+def results_in_order(made: Iterable[MadeDecision], horizon_ms: int, now_ms: int) -> list[Result]:
+    """Find the results of decisions, in their order, up to the first that is not known."""
     results = []
     for decision in made:
         result = result_of(decision, horizon_ms, now_ms)

@@ -1,4 +1,4 @@
-"""Changing the stages of policies: what is in force is read, changed, and published unless somebody was faster."""
+"""Changes of the stages of policies: the deployment is read, changed, and published unless somebody was faster."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -9,14 +9,14 @@ from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
 from decisioning.model.entities import Placement
 from decisioning.policies.store import ALWAYS, PolicyStore
-from decisioning.policies.store_rows import Registered
-from decisioning.rollout.stages import rolled_back, staged, with_controls
+from decisioning.policies.store_rows import RegisteredPolicy
+from decisioning.rollout.stages import step_back, with_controls, with_stage
 
-Change = Callable[[Placement, Deployment], Deployment]
-TRIES = 5
+DeploymentChange = Callable[[Placement, Deployment], Deployment]
+MAX_ATTEMPTS = 5
 
 
-class Stager:
+class RolloutService:
     """Changes deployments, as ``author`` for a ``reason``, which the audit trail keeps.
 
     All methods return what was published, ``None`` if nothing had to be changed. They raise ``NotFound`` for a
@@ -43,14 +43,14 @@ class Stager:
     async def stage(
         self, placement_id: str, key: str, stage: Stage, *, share: float | None = None, force: bool = False
     ) -> Published | None:
-        """Give a policy a stage. Raises ``Conflict`` and ``Invalid`` as ``staging.staged``, and if it is not warm."""
+        """Give a policy a stage. Raises ``Conflict`` and ``Invalid`` as ``with_stage``, and if it is not warm."""
         if key not in ALWAYS and stage != "retired":
             _check_ready(await self._policies.get(key), stage)
         check_share(share)
         now_ms = self._clock_ms()
         return await self._change(
             placement_id,
-            lambda placement, there: staged(
+            lambda placement, there: with_stage(
                 placement, there, key, stage, share=share, now_ms=now_ms, force=force
             ),
         )
@@ -64,26 +64,26 @@ class Stager:
             return key in ALWAYS or states.get(key) == "live"
 
         return await self._change(
-            placement_id, lambda placement, there: rolled_back(placement, there, now_ms, usable)
+            placement_id, lambda placement, there: step_back(placement, there, now_ms, usable)
         )
 
-    async def controls(self, placement_id: str, controls: Iterable[ControlGroup]) -> Published | None:
+    async def set_controls(self, placement_id: str, controls: Iterable[ControlGroup]) -> Published | None:
         """Set the standing control groups. Raises ``Invalid``."""
         groups = tuple(controls)
         return await self._change(
             placement_id, lambda placement, there: with_controls(placement, there, groups)
         )
 
-    async def apprentice(self, placement_id: str, on: bool) -> Published | None:
-        """Answer the caller's own choice, or no longer."""
+    async def set_apprentice(self, placement_id: str, on: bool) -> Published | None:
+        """Let the caller's own choice be the answer, or no longer."""
         return await self._change(placement_id, lambda _, there: replace(there, apprentice=on))
 
-    async def guardrails(self, placement_id: str, guardrails: Guardrails) -> Published | None:
-        """Say when a canary is rolled back by itself."""
+    async def set_guardrails(self, placement_id: str, guardrails: Guardrails) -> Published | None:
+        """Set when a canary is rolled back by itself."""
         return await self._change(placement_id, lambda _, there: replace(there, guardrails=guardrails))
 
-    async def _change(self, placement_id: str, change: Change) -> Published | None:
-        for left in reversed(range(TRIES)):
+    async def _change(self, placement_id: str, change: DeploymentChange) -> Published | None:
+        for left in reversed(range(MAX_ATTEMPTS)):
             placement, deployment, version = await self._read(placement_id)
             self._check_version(placement_id, version)
             changed = change(placement, deployment)
@@ -95,6 +95,7 @@ class Stager:
                     "deployment", placement_id, body, self._author, self._reason, version
                 )
             except PreconditionFailed:
+                # Somebody was faster. Who named no version wants the change anyhow: it is made of what is there now.
                 if self._expected is not None or not left:
                     raise
         raise AssertionError("unreachable")
@@ -107,7 +108,7 @@ class Stager:
             )
 
     async def _read(self, placement_id: str) -> tuple[Placement, Deployment, int]:
-        """The placement, its deployment, and the deployment's version."""
+        """Read the placement, its deployment, and the deployment's version."""
         _, body = await self._catalogues.newest("placement", placement_id)
         placement = PLACEMENT.load(placement_id, body)
         try:
@@ -117,7 +118,7 @@ class Stager:
         return placement, DEPLOYMENT.load(placement_id, body), version
 
 
-def _check_ready(policy: Registered, stage: Stage) -> None:
+def _check_ready(policy: RegisteredPolicy, stage: Stage) -> None:
     """Raise ``Conflict`` unless a registered policy may have a stage: who decides must be as warm as can be."""
     if policy.state == "retired":
         raise Conflict(f"{policy.key} is retired; revive it first")
@@ -125,8 +126,8 @@ def _check_ready(policy: Registered, stage: Stage) -> None:
         raise Conflict(f"{policy.key} cannot be {stage} yet: {progress_text(policy)}")
 
 
-def progress_text(policy: Registered) -> str:
-    """How far a policy is, in words."""
+def progress_text(policy: RegisteredPolicy) -> str:
+    """Say in words how far a policy's warm start is."""
     if policy.state == "registered":
         return "it waits for its warm start; is a worker running?"
     if policy.state == "folding":
@@ -137,6 +138,6 @@ def progress_text(policy: Registered) -> str:
 
 
 def check_share(share: float | None) -> None:
-    """Raise ``Invalid`` for a share that is none."""
+    """Raise ``Invalid`` unless a share is above 0, and at most 1."""
     if share is not None and not 0.0 < share <= 1.0:
         raise Invalid("share", "must be above 0, and at most 1")

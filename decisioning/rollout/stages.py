@@ -1,4 +1,4 @@
-"""The stages of policies in a placement: what may follow on what. Pure: a deployment in, the next one out."""
+"""The stages of policies in a placement, and the steps between them. Pure: a deployment in, the next one out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -7,9 +7,9 @@ from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of, check_shares
 from decisioning.model.entities import Placement
 
-SHARE = 0.1
-"""Of the customers, for a canary of which nothing else is said."""
-REMEMBERED = 20
+DEFAULT_CANARY_SHARE = 0.1
+"""Of the customers."""
+MAX_REMEMBERED = 20
 """Policies of the past that a deployment names."""
 NEXT: Mapping[Stage, tuple[Stage, ...]] = {
     "registered": ("shadow",),
@@ -18,11 +18,11 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = {
     "champion": (),
     "retired": ("shadow",),
 }
-"""What a policy may become, by what it is. With force, also a canary or the champion at once."""
+"""The stages that may follow on a stage. With force, also a canary or the champion at once."""
 
 
 def stage_of(placement: Placement, deployment: Deployment, key: str) -> Stage:
-    """The stage of a policy in a placement."""
+    """Find the stage of a policy in a placement."""
     if key == champion_of(placement, deployment):
         return "champion"
     if deployment.canary is not None and deployment.canary.policy == key:
@@ -32,7 +32,7 @@ def stage_of(placement: Placement, deployment: Deployment, key: str) -> Stage:
     return "retired" if key in deployment.was else "registered"
 
 
-def staged(
+def with_stage(
     placement: Placement,
     deployment: Deployment,
     key: str,
@@ -42,7 +42,7 @@ def staged(
     now_ms: int,
     force: bool = False,
 ) -> Deployment:
-    """The deployment in which a policy has a stage; the same if it has it already.
+    """Return the deployment in which a policy has a stage; the same if it has it already.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def staged(
     return replace(kept, was=_first(key, kept.was))
 
 
-def rolled_back(
+def step_back(
     placement: Placement, deployment: Deployment, now_ms: int, usable: Callable[[str], bool]
 ) -> Deployment:
-    """One step back: without the canary if there is one, else with the champion before this one.
+    """Return the deployment one step back: without the canary if there is one, else with the champion before this one.
 
     Champions that are not ``usable`` any more are passed over. Raises ``Conflict`` if there is nothing to go back to.
     """
@@ -101,7 +101,10 @@ def rolled_back(
 def with_controls(
     placement: Placement, deployment: Deployment, controls: Iterable[ControlGroup]
 ) -> Deployment:
-    """With other standing control groups. Raises ``Invalid`` if shares are not free, or a kind is there twice."""
+    """Return the deployment with other standing control groups.
+
+    Raises ``Invalid`` if shares are not free, or a kind is there twice.
+    """
     changed = replace(deployment, controls=tuple(controls))
     kinds: set[str] = set()
     for i, control in enumerate(changed.controls):
@@ -125,13 +128,13 @@ def _check_step(key: str, now: Stage, stage: Stage, force: bool) -> None:
 def _with_canary(
     placement: Placement, deployment: Deployment, key: str, share: float | None, now_ms: int
 ) -> Deployment:
-    """With a canary; one that grows or shrinks stays the same canary."""
+    """Return the deployment with a canary; one that grows or shrinks stays the same canary."""
     there = deployment.canary
     if there is not None and there.policy != key:
         raise Conflict(
             f"{there.policy} is the canary here; promote it, roll it back, or make it a shadow before {key}"
         )
-    default = SHARE if there is None else there.share
+    default = DEFAULT_CANARY_SHARE if there is None else there.share
     since_ms = now_ms if there is None else there.since_ms
     canary = Canary(key, default if share is None else share, since_ms)
     changed = replace(deployment, canary=canary, since=_since(deployment, key, since_ms))
@@ -151,10 +154,10 @@ def _with_champion(placement: Placement, deployment: Deployment, key: str, now_m
 
 
 def _since(deployment: Deployment, key: str, now_ms: int) -> Mapping[str, int]:
-    """With a new entry for ``key``; those of policies without a part are left out."""
+    """Return ``since`` with a new entry for ``key``, without those of policies that have no part any more."""
     kept = {k: at_ms for k, at_ms in deployment.since.items() if k in deployment.policies}
     return kept | {key: now_ms}
 
 
 def _first(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
-    return (key, *(k for k in keys if k != key))[:REMEMBERED]
+    return (key, *(k for k in keys if k != key))[:MAX_REMEMBERED]

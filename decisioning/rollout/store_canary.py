@@ -1,4 +1,4 @@
-"""What guardrails have counted of canaries: one test for each stage of a canary, moved with its counts."""
+"""Counts of canaries in Postgres: one test for each stage of a canary, whose position moves with its counts."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -15,17 +15,25 @@ from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.model.deciders import CALLER
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
-from decisioning.rollout.guardrail import IN_A_ROW, WARM_MS, Tally, Verdict, evidence, failure_kind
-from decisioning.rollout.results import Result, known_in_order
-from decisioning.rollout.store_results import Place, made_in_order, moment
+from decisioning.rollout.guardrail import (
+    MIN_SLOW_IN_A_ROW,
+    WARM_UP_MS,
+    GroupCounts,
+    RollbackVerdict,
+    classify_failure,
+    evidence,
+)
+from decisioning.rollout.results import Result, results_in_order
+from decisioning.rollout.store_results import LogPlace, decisions_in_order
+from storage.clock import to_datetime
 from storage.locks import GUARD_LOCK
 from storage.postgres import transaction
 
-PAGE = 500
-USUAL = Placement("", "").policy
+PAGE_SIZE = 500
+DEFAULT_POLICY = Placement("", "").policy
 """The policy of placements that name none."""
-AT_ONCE = timedelta(hours=1)
-"""Of decisions, in one statement that looks for failures."""
+FAILURES_SPAN = timedelta(hours=1)
+"""Decisions of this time are searched for failures in one statement."""
 
 _DEPLOYMENTS = text("""
 SELECT *, (
@@ -40,7 +48,7 @@ SELECT *, (
 _FAILURES = text(f"""
 SELECT {GROUP_OF} AS grp, coalesce(
         d.header -> 'failed' ->> 'reason',
-        CASE WHEN (d.header -> 'over_budget' ->> 'in_a_row')::integer >= {IN_A_ROW} THEN 'over_budget' END
+        CASE WHEN (d.header -> 'over_budget' ->> 'in_a_row')::integer >= {MIN_SLOW_IN_A_ROW} THEN 'over_budget' END
     ) AS reason,
     d.decided_at < cast(:warm AS timestamptz) AS warming, count(*) AS decisions
 FROM decisions AS d
@@ -64,7 +72,7 @@ WHERE test_id = :test
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningCanary:
     """A placement with a canary. ``version``, ``changed_at``: of its deployment's newest entry.
 
     ``champion``: what the canary is compared with; where an apprentice watches, the caller's own choice.
@@ -83,15 +91,9 @@ class Running:
 
     @property
     def stage(self) -> tuple[Any, ...]:
-        """What must stay as it is for counts to be added up."""
-        canary = self.canary
-        return (
-            canary.policy,
-            self.champion,
-            canary.share,
-            self.deployment.guardrails.horizon_s,
-            canary.since_ms,
-        )
+        """All that must stay as it is for counts to be added up."""
+        canary, horizon_s = self.canary, self.deployment.guardrails.horizon_s
+        return (canary.policy, self.champion, canary.share, horizon_s, canary.since_ms)
 
 
 @dataclass(slots=True)
@@ -107,10 +109,10 @@ class CanaryTest:
     since_ms: int
     started_at: datetime
     carried: float
-    seen: Place
+    seen: LogPlace
     failures_at: datetime
-    canary: Tally
-    others: Tally
+    canary: GroupCounts
+    others: GroupCounts
     looked_at: datetime
     ended_at: datetime | None
     cause: str | None
@@ -118,12 +120,12 @@ class CanaryTest:
 
     @property
     def stage(self) -> tuple[Any, ...]:
-        """As ``Running.stage``."""
+        """The same as ``RunningCanary.stage``, of the time when it was begun."""
         return (self.policy, self.champion, self.share, self.horizon_s, self.since_ms)
 
     @property
     def groups(self) -> dict[tuple[str, str], bool]:
-        """Group and policy of the decisions that are compared: whether they are the canary's."""
+        """By group and policy of the decisions that are compared: True if they are the canary's."""
         return {("canary", self.policy): True, (self.others_group, self.champion): False}
 
     @property
@@ -138,22 +140,22 @@ class CanaryStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def running(self) -> list[Running]:
-        """The placements that have a canary, from the newest catalogue."""
+    async def running(self) -> list[RunningCanary]:
+        """Read the placements that have a canary, from the newest catalogue."""
         async with transaction(self._engine) as connection:
-            return [_running(row) for row in await connection.execute(_DEPLOYMENTS)]
+            return [_canary_of_row(row) for row in await connection.execute(_DEPLOYMENTS)]
 
     async def tests(self, placement: str | None = None, limit: int = 50) -> list[CanaryTest]:
-        """Tests, the newest first."""
+        """Read tests, the newest first."""
         where = "" if placement is None else "WHERE placement = :placement"
         query = text(f"SELECT * FROM canary_tests {where} ORDER BY test_id DESC LIMIT :limit")
         values: dict[str, Any] = {"limit": limit} | ({} if placement is None else {"placement": placement})
         async with transaction(self._engine) as connection:
-            return [_test(row) for row in await connection.execute(query, values)]
+            return [_test_of_row(row) for row in await connection.execute(query, values)]
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["CanaryTurn | None"]:
-        """The right to count, of which there is one; ``None`` if somebody else has it. Kept at the end, all or none."""
+        """Hold the only right to count; ``None`` if somebody else has it. Counts are kept at its end, all or none."""
         async with transaction(self._engine) as connection:
             mine = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:l)"), {"l": GUARD_LOCK})
             yield CanaryTurn(connection) if mine else None
@@ -165,29 +167,29 @@ class CanaryStore:
                 "SELECT test_id FROM canary_tests WHERE ended_at IS NULL AND placement <> ALL(:placements)"
             )
             rows = await connection.execute(query, {"placements": list(placements)})
-            await _end(
+            await _end_tests(
                 connection, [row.test_id for row in rows], "changed", "the canary was changed or taken back"
             )
 
 
 class CanaryTurn:
-    """Counting, within one transaction."""
+    """The right to count, within one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def test_of(self, running: Running) -> CanaryTest:
-        """The test of a canary as it is now. A new stage gets a new one, which takes over the evidence so far."""
+    async def current_test(self, running: RunningCanary) -> CanaryTest:
+        """Find the test of a canary as it is now. A new stage gets a new one, which takes over the evidence so far."""
         query = text(
             "SELECT * FROM canary_tests WHERE placement = :placement AND ended_at IS NULL FOR UPDATE"
         )
         row = (await self._connection.execute(query, {"placement": running.placement})).first()
-        known = None if row is None else _test(row)
+        known = None if row is None else _test_of_row(row)
         if known is None:
-            return await self._new(running, 0.0)
+            return await self._begin(running, 0.0)
         if known.stage == running.stage:
             return known
-        await _end(self._connection, [known.test_id], "changed", "the canary's stage was changed")
+        await _end_tests(self._connection, [known.test_id], "changed", "the canary's stage was changed")
         same = (known.policy, known.champion, known.since_ms) == (
             running.canary.policy,
             running.champion,
@@ -195,22 +197,23 @@ class CanaryTurn:
         )
         guardrails = running.deployment.guardrails
         carried = known.carried + evidence(known.canary, known.others, guardrails).log_e if same else 0.0
-        return await self._new(running, carried)
+        return await self._begin(running, carried)
 
     async def count(self, test: CanaryTest, until_ms: int) -> bool:
-        """Count decisions up to ``until_ms`` into ``test``; whether there are more than could be counted at once."""
-        made = await made_in_order(self._connection, test.placement, test.seen, until_ms, PAGE)
-        results = known_in_order(made, test.horizon_s * 1000, until_ms)
+        """Count decisions up to ``until_ms`` into ``test``. Returns whether there are more than one page."""
+        made = await decisions_in_order(self._connection, test.placement, test.seen, until_ms, PAGE_SIZE)
+        results = results_in_order(made, test.horizon_s * 1000, until_ms)
         if results:
-            test.seen = Place.behind(results[-1].made)
+            test.seen = LogPlace.behind(results[-1].made)
             await self._count_results(test, results)
-        await self._count_failures(test, moment(until_ms))
-        await self._keep(test)
-        return len(results) == PAGE or test.failures_at < moment(until_ms)
+        await self._count_failures(test, to_datetime(until_ms))
+        await self._store(test)
+        return len(results) == PAGE_SIZE or test.failures_at < to_datetime(until_ms)
 
     async def _count_results(self, test: CanaryTest, results: Sequence[Result]) -> None:
         first: dict[str, Result] = {}
         for result in results:
+            # Of each customer the first decision counts: who comes back often must not count as many customers.
             if result.counts and (result.made.group, result.made.decider) in test.groups:
                 first.setdefault(result.made.customer_id, result)
         if not first:
@@ -219,35 +222,40 @@ class CanaryTurn:
         for row in await self._connection.execute(_NEW_CUSTOMERS, values):
             result = first[row.customer_id]
             if test.groups[result.made.group, result.made.decider]:
-                test.canary = test.canary.observed(result.success)
+                test.canary = test.canary.add_customer(result.success)
             else:
-                test.others = test.others.observed(result.success)
+                test.others = test.others.add_customer(result.success)
 
     async def _count_failures(self, test: CanaryTest, until: datetime) -> None:
-        to = min(until, test.failures_at + AT_ONCE)
+        to = min(until, test.failures_at + FAILURES_SPAN)
         if to <= test.failures_at:
             return
         values = {
-            **{"placement": test.placement, "from": test.failures_at, "to": to},
-            **{"warm": test.started_at + timedelta(milliseconds=WARM_MS)},
-            **{"policy": test.policy, "others": test.others_group, "champion": test.champion},
+            "placement": test.placement,
+            "from": test.failures_at,
+            "to": to,
+            "warm": test.started_at + timedelta(milliseconds=WARM_UP_MS),
+            "policy": test.policy,
+            "others": test.others_group,
+            "champion": test.champion,
         }
         for row in await self._connection.execute(_FAILURES, values):
-            kind = failure_kind(row.reason or "", warming=row.warming)
+            kind = classify_failure(row.reason or "", warming=row.warming)
             if row.grp == "canary":
-                test.canary = test.canary.decided(row.decisions, kind)
+                test.canary = test.canary.add_decisions(row.decisions, kind)
             else:
-                test.others = test.others.decided(row.decisions, kind)
+                test.others = test.others.add_decisions(row.decisions, kind)
         test.failures_at = to
 
-    async def _new(self, running: Running, carried: float) -> CanaryTest:
+    async def _begin(self, running: RunningCanary, carried: float) -> CanaryTest:
         values: dict[str, Any] = {"placement": running.placement, "policy": running.canary.policy}
         values |= {"since_ms": running.canary.since_ms}
+        # A later stage of the same canary is counted from when the deployment was changed, a first one from its start.
         query = text(
             "SELECT 1 FROM canary_tests WHERE placement = :placement AND policy = :policy AND since_ms = :since_ms"
         )
         later = (await self._connection.execute(query, values)).first() is not None
-        started_at = running.changed_at if later else moment(running.canary.since_ms)
+        started_at = running.changed_at if later else to_datetime(running.canary.since_ms)
         query = text(
             "INSERT INTO canary_tests (placement, policy, champion, share, horizon_s, since_ms, carried, started_at,"
             " seen_at, failures_at) VALUES (:placement, :policy, :champion, :share, :horizon_s, :since_ms, :carried,"
@@ -255,31 +263,40 @@ class CanaryTurn:
         )
         values |= {"champion": running.champion, "share": running.canary.share, "carried": carried}
         values |= {"horizon_s": running.deployment.guardrails.horizon_s, "started_at": started_at}
-        return _test((await self._connection.execute(query, values)).one())
+        return _test_of_row((await self._connection.execute(query, values)).one())
 
-    async def _keep(self, test: CanaryTest) -> None:
+    async def _store(self, test: CanaryTest) -> None:
         canary, others = test.canary, test.others
         await self._connection.execute(
             _COUNTED,
             {
-                **{"test": test.test_id, "seen_at": test.seen.at, "seen_id": test.seen.decision_id},
-                **{"failures_at": test.failures_at, "n": canary.observations, "s": canary.acceptances},
-                **{"d": canary.decisions, "f": canary.failures, "w": canary.slow},
-                **{"cn": others.observations, "cs": others.acceptances},
-                **{"cd": others.decisions, "cf": others.failures, "cw": others.slow},
+                "test": test.test_id,
+                "seen_at": test.seen.at,
+                "seen_id": test.seen.decision_id,
+                "failures_at": test.failures_at,
+                "n": canary.observations,
+                "s": canary.acceptances,
+                "d": canary.decisions,
+                "f": canary.failures,
+                "w": canary.slow,
+                "cn": others.observations,
+                "cs": others.acceptances,
+                "cd": others.decisions,
+                "cf": others.failures,
+                "cw": others.slow,
             },
         )
 
 
-async def note_verdict(connection: AsyncConnection, test_id: int, verdict: Verdict) -> None:
+async def end_with_verdict(connection: AsyncConnection, test_id: int, verdict: RollbackVerdict) -> None:
     """End a test with the reason of its rollback, in the transaction that publishes it.
 
     A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
     """
-    await _end(connection, [test_id], verdict.cause, verdict.reason, over="changed")
+    await _end_tests(connection, [test_id], verdict.cause, verdict.reason, over="changed")
 
 
-async def _end(
+async def _end_tests(
     connection: AsyncConnection, tests: Sequence[int], cause: str, reason: str, *, over: str = ""
 ) -> None:
     """End tests, but for those that have ended; ``over``: a cause that gives way to this one."""
@@ -295,11 +312,11 @@ async def _end(
         )
 
 
-def _running(row: Row[Any]) -> Running:
+def _canary_of_row(row: Row[Any]) -> RunningCanary:
     deployment = DEPLOYMENT.load(row.id, row.body)
     assert deployment.canary is not None
-    champion = deployment.champion or f"{row.usual or USUAL}@1"
-    return Running(
+    champion = deployment.champion or f"{row.usual or DEFAULT_POLICY}@1"
+    return RunningCanary(
         deployment,
         deployment.canary,
         CALLER if deployment.apprentice else champion,
@@ -308,20 +325,26 @@ def _running(row: Row[Any]) -> Running:
     )
 
 
-def _test(row: Row[Any]) -> CanaryTest:
+def _test_of_row(row: Row[Any]) -> CanaryTest:
     return CanaryTest(
-        **{
-            name: getattr(row, name)
-            for name in ("test_id", "placement", "policy", "champion", "share", "horizon_s", "since_ms")
-        },
+        test_id=row.test_id,
+        placement=row.placement,
+        policy=row.policy,
+        champion=row.champion,
+        share=row.share,
+        horizon_s=row.horizon_s,
+        since_ms=row.since_ms,
         started_at=row.started_at,
         carried=row.carried,
-        seen=Place(row.seen_at, row.seen_id),
+        seen=LogPlace(row.seen_at, row.seen_id),
         failures_at=row.failures_at,
-        canary=Tally(row.observations, row.acceptances, row.decisions, row.failures, row.slow),
-        others=Tally(
-            *(row.champion_observations, row.champion_acceptances),
-            *(row.champion_decisions, row.champion_failures, row.champion_slow),
+        canary=GroupCounts(row.observations, row.acceptances, row.decisions, row.failures, row.slow),
+        others=GroupCounts(
+            row.champion_observations,
+            row.champion_acceptances,
+            row.champion_decisions,
+            row.champion_failures,
+            row.champion_slow,
         ),
         looked_at=row.looked_at,
         ended_at=row.ended_at,

@@ -1,22 +1,23 @@
-"""What is known of drift: windows, detections, and how far each placement's decisions have been watched."""
+"""Drift in Postgres: windows, detections, and how far each placement's decisions have been watched."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.rollout.drift import Drift, Window
-from decisioning.rollout.results import Made
-from decisioning.rollout.store_results import Place, made_in_order, moment
+from decisioning.rollout.drift import AcceptanceWindow, Drift
+from decisioning.rollout.results import MadeDecision
+from decisioning.rollout.store_results import LogPlace, decisions_in_order
+from storage.clock import to_datetime, to_ms
 from storage.locks import DRIFT_LOCK
 from storage.postgres import transaction
 
 LEASE_S = 15
 """A watcher that is silent for so long has lost its place to another one."""
-LOOK_BACK = 100_000
+LOOK_BACK_DECISIONS = 100_000
 """Decisions of a placement that are read again when a watch is built anew."""
 
 _LEASE = text(f"""
@@ -54,25 +55,25 @@ ON CONFLICT (placement, offer_id) DO UPDATE SET observations = excluded.observat
 
 
 class DriftStore:
-    """All methods raise ``PostgresUnavailable``."""
+    """Reads and writes drift. All methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator["DriftTurn | None"]:
-        """The right to watch, as long as nobody else has it (then ``None``). What is written is kept at its end."""
+        """Hold the right to watch, unless somebody else has it (then ``None``). What is written is kept at its end."""
         async with transaction(self._engine) as connection:
             free = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:l)"), {"l": DRIFT_LOCK})
             mine = free and await connection.scalar(_LEASE, {"owner": owner})
             yield DriftTurn(connection) if mine else None
 
     async def windows(self, placement: str | None, offer_id: str | None) -> list[Any]:
-        """Rows of ``drift_windows``, by placement and offer."""
+        """Read rows of ``drift_windows``, by placement and offer."""
         return await self._rows("drift_windows", "placement, offer_id", placement, offer_id, 10_000)
 
     async def detections(self, placement: str | None, offer_id: str | None, limit: int) -> list[Any]:
-        """Rows of ``drift_detections``, the newest first."""
+        """Read rows of ``drift_detections``, the newest first."""
         return await self._rows("drift_detections", "detected_at DESC, offer_id", placement, offer_id, limit)
 
     async def _rows(
@@ -91,47 +92,52 @@ class DriftStore:
 
 
 class DriftTurn:
-    """Watching, within one transaction."""
+    """The right to watch, within one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def placements(self) -> Mapping[str, Place | None]:
-        """The placements that there are, and how far each has been watched."""
+    async def placements(self) -> Mapping[str, LogPlace | None]:
+        """Read the placements that there are, and how far each has been watched."""
         rows = await self._connection.execute(text("SELECT * FROM drift_positions"))
-        places = {row.placement: Place(row.seen_at, row.seen_id) for row in rows}
+        places = {row.placement: LogPlace(row.seen_at, row.seen_id) for row in rows}
         return {row.id: places.get(row.id) for row in await self._connection.execute(_PLACEMENTS)}
 
-    async def look_back(self, placement: str, to: datetime) -> Place:
-        """Where a watch begins to read that is to stand at ``to``."""
-        values = {"placement": placement, "at": to, "back": LOOK_BACK}
+    async def look_back(self, placement: str, to: datetime) -> LogPlace:
+        """Find the place at which a watch begins to read that is to stand at ``to``."""
+        values = {"placement": placement, "at": to, "back": LOOK_BACK_DECISIONS}
         row = (await self._connection.execute(_BACK, values)).first()
-        return (
-            Place(datetime.fromtimestamp(0, UTC)) if row is None else Place(row.decided_at, row.decision_id)
-        )
+        return LogPlace(to_datetime(0)) if row is None else LogPlace(row.decided_at, row.decision_id)
 
     async def last_detections(self, placement: str) -> dict[str, tuple[int, str]]:
-        """By offer: time (Unix ms) and id of the decision that revealed its last change."""
+        """Read by offer the time (Unix ms) and id of the decision that revealed its last change."""
         rows = await self._connection.execute(_LAST, {"placement": placement})
-        return {row.offer_id: (round(row.detected_at.timestamp() * 1000), row.decision_id) for row in rows}
+        return {row.offer_id: (to_ms(row.detected_at), row.decision_id) for row in rows}
 
-    async def made(self, placement: str, behind: Place, until_ms: int, limit: int) -> Sequence[Made]:
-        """The next decisions of a placement."""
-        return await made_in_order(self._connection, placement, behind, until_ms, limit)
+    async def next_decisions(
+        self, placement: str, behind: LogPlace, until_ms: int, limit: int
+    ) -> Sequence[MadeDecision]:
+        """Read the next decisions of a placement."""
+        return await decisions_in_order(self._connection, placement, behind, until_ms, limit)
 
-    async def keep(
-        self, placement: str, place: Place, found: Sequence[Drift], windows: Sequence[Window]
+    async def store(
+        self, placement: str, place: LogPlace, found: Sequence[Drift], windows: Sequence[AcceptanceWindow]
     ) -> None:
-        """Move on, with what was found on the way."""
+        """Move the position of a placement, and store what was found on the way."""
         await self._connection.execute(
             _MOVE, {"placement": placement, "at": place.at, "id": place.decision_id}
         )
         detections = [
             {
-                **{"placement": placement, "offer": drift.detection.offer, "id": drift.decision_id},
-                **{"at": _moment(drift.detection.at_s), "since": _moment(drift.detection.since_s)},
-                **{"before": drift.detection.rate_before, "after": drift.detection.rate_after},
-                **{"n_before": drift.detection.width_before, "n_after": drift.detection.width},
+                "placement": placement,
+                "offer": drift.detection.offer,
+                "id": drift.decision_id,
+                "at": _datetime_of_s(drift.detection.at_s),
+                "since": _datetime_of_s(drift.detection.since_s),
+                "before": drift.detection.rate_before,
+                "after": drift.detection.rate_after,
+                "n_before": drift.detection.width_before,
+                "n_after": drift.detection.width,
             }
             for drift in found
         ]
@@ -139,8 +145,12 @@ class DriftTurn:
             await self._connection.execute(_FOUND, detections)
         rows = [
             {
-                **{"placement": placement, "offer": w.offer_id, "n": w.observations, "s": w.acceptances},
-                **{"since": moment(w.since_ms), "until": moment(w.until_ms)},
+                "placement": placement,
+                "offer": w.offer_id,
+                "n": w.observations,
+                "s": w.acceptances,
+                "since": to_datetime(w.since_ms),
+                "until": to_datetime(w.until_ms),
             }
             for w in windows
         ]
@@ -148,5 +158,5 @@ class DriftTurn:
             await self._connection.execute(_WINDOW, rows)
 
 
-def _moment(at_s: float) -> datetime:
-    return moment(round(at_s * 1000))
+def _datetime_of_s(at_s: float) -> datetime:
+    return to_datetime(round(at_s * 1000))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -12,7 +12,8 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import START, order
-from decisioning.rollout.results import Made
+from decisioning.rollout.results import MadeDecision
+from storage.clock import to_datetime, to_ms
 
 SLACK_MS = 2000
 """A decision is written to the log a little after the time that it bears, and clocks are not quite alike."""
@@ -36,26 +37,20 @@ ORDER BY d.decided_at, d.decision_id LIMIT :limit
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Behind a decision, in the order of a placement's decisions."""
+class LogPlace:
+    """A place in a placement's archived decisions: right behind the one at ``at`` with that id."""
 
     at: datetime
     decision_id: str = ""
 
     @classmethod
-    def behind(cls, made: Made) -> "Place":
-        """Behind ``made``."""
-        return cls(moment(made.at_ms), made.decision_id)
-
-
-def moment(at_ms: int) -> datetime:
-    """A time of a clock in Unix milliseconds, exactly."""
-    seconds, ms = divmod(at_ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000)
+    def behind(cls, made: MadeDecision) -> "LogPlace":
+        """Return the place right behind ``made``."""
+        return cls(to_datetime(made.at_ms), made.decision_id)
 
 
 async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: int) -> int:
-    """Decisions of that time or earlier are archived, and so is what had been told by then.
+    """Find the time up to which decisions are archived, and so is what had been told by then.
 
     Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
     """
@@ -69,28 +64,28 @@ async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: i
     return min([now_ms, *behind]) - SLACK_MS
 
 
-async def made_in_order(
-    connection: AsyncConnection, placement: str, behind: Place, until_ms: int, limit: int
-) -> Sequence[Made]:
-    """Decisions behind a place, up to ``until_ms``, at most ``limit``."""
+async def decisions_in_order(
+    connection: AsyncConnection, placement: str, behind: LogPlace, until_ms: int, limit: int
+) -> Sequence[MadeDecision]:
+    """Read the decisions behind a place, up to ``until_ms``, at most ``limit``."""
     rows = await connection.execute(
         _IN_ORDER,
         {
             "placement": placement,
             "at": behind.at,
             "id": behind.decision_id,
-            "until": moment(until_ms),
+            "until": to_datetime(until_ms),
             "limit": limit,
         },
     )
-    return [_made(row) for row in rows]
+    return [_decision_of_row(row) for row in rows]
 
 
-def _made(row: Any) -> Made:
-    return Made(
+def _decision_of_row(row: Any) -> MadeDecision:
+    return MadeDecision(
         decision_id=row.decision_id,
         customer_id=row.customer_id,
-        at_ms=round(row.decided_at.timestamp() * 1000),
+        at_ms=to_ms(row.decided_at),
         until_ms=row.until_ms,
         group=row.grp,
         decider=row.decider,

@@ -1,4 +1,4 @@
-"""What policies learn from; their specifications, and how far they have been folded."""
+"""Facts that policies learn from; specifications of policies, and how far they have been folded."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What shadows would have shown; evaluations that were asked for; the archived decisions in their order."""
+"""Choices of shadows; evaluations that were asked for; the archived decisions in their order."""
 
 from alembic import op
 

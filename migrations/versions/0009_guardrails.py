@@ -144,8 +144,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in (
-        *("drift_detections", "drift_windows", "drift_positions", "drift_watch"),
-        *("canary_customers", "canary_tests"),
+        "drift_detections",
+        "drift_windows",
+        "drift_positions",
+        "drift_watch",
+        "canary_customers",
+        "canary_tests",
     ):
         op.execute(f"DROP TABLE {table}")
     op.execute("DELETE FROM acceptance")

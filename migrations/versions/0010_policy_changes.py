@@ -1,4 +1,4 @@
-"""Who retired or revived a policy, when and why. Only grows, as the catalogue's audit trail does."""
+"""The audit trail of retiring and reviving policies. It only grows, as the catalogue's audit trail does."""
 
 from alembic import op
 

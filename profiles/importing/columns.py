@@ -23,24 +23,24 @@ LIST_SEPARATOR = "|"
 
 
 def value_type(type_: pa.DataType) -> pa.DataType:
-    """The type of a column's values: a dictionary's, or its own."""
+    """Find the type of a column's values: a dictionary's, or its own."""
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 def is_text(type_: pa.DataType) -> bool:
-    """Whether a column holds text."""
+    """Return whether a column holds text."""
     return any(
         is_kind(type_) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     )
 
 
 def is_number(type_: pa.DataType) -> bool:
-    """Whether a column holds numbers."""
+    """Return whether a column holds numbers."""
     return any(is_kind(type_) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
 
 
 def is_text_list(type_: pa.DataType) -> bool:
-    """Whether a column holds lists of text."""
+    """Return whether a column holds lists of text."""
     return (pa.types.is_list(type_) or pa.types.is_large_list(type_)) and is_text(
         value_type(type_.value_type)
     )
@@ -66,14 +66,14 @@ def require_numbers(schema: pa.Schema, field: str) -> None:
 
 
 def as_text(column: pa.Array) -> pa.StringArray:
-    """Text without white space around it; what is absent becomes empty."""
+    """Convert a column to text without white space around it; what is absent becomes empty."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return pc.ascii_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
 
 
 def flags(mask: pa.BooleanArray) -> NDArray[np.bool_]:
-    """A boolean column without nulls as an array."""
+    """Convert a boolean column without nulls to an array."""
     flat: NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
     return flat
 
@@ -88,7 +88,7 @@ def check_text(problems: Problems, field: str, text: pa.StringArray, limit: int 
 
 
 def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    """Ids: text of 1 to 128 characters. Other rows are refused."""
+    """Clean ids: text of 1 to 128 characters. Other rows are refused."""
     text = as_text(column)
     problems.refuse(pc.binary_length(text).to_numpy() == 0, field, EMPTY, text)
     check_text(problems, field, text, MAX_ID_CHARS)
@@ -96,7 +96,7 @@ def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
 
 
 def numbers(problems: Problems, field: str, column: pa.Array) -> NDArray[np.float64]:
-    """Finite numbers, shape (n,); NaN where absent. Rows with anything else are refused."""
+    """Clean finite numbers, shape (n,); NaN where absent. Rows with anything else are refused."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if is_text(column.type):
@@ -132,7 +132,7 @@ def _number(cell: str) -> float | None:
 
 
 def lists(problems: Problems, field: str, column: pa.Array) -> pa.ListArray:
-    """Lists of text from lists, or from text separated by ``|``; empty items are dropped. No nulls."""
+    """Clean lists of text from lists, or from text separated by ``|``; empty items are dropped. No nulls."""
     if not is_text_list(column.type):
         text = as_text(column)
         check_text(problems, field, text)
@@ -161,7 +161,7 @@ def _check_items(
 
 
 def instants(problems: Problems, field: str, column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Instants in Unix microseconds, shape (n,), and which rows have one.
+    """Clean instants in Unix microseconds, shape (n,), and which rows have one.
 
     Text is ISO 8601 (without a zone: UTC) or Unix seconds, numbers are Unix seconds. Other rows are refused.
     """
@@ -184,7 +184,7 @@ def instants(problems: Problems, field: str, column: pa.Array) -> tuple[NDArray[
 
 
 def _microseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Unix seconds as microseconds; what could overflow becomes 0, which is out of range as well."""
+    """Convert Unix seconds to microseconds; what could overflow becomes 0, which is out of range as well."""
     sane = np.abs(seconds) < MAX_SECONDS
     return np.round(np.where(sane, seconds, 0.0) * 1e6).astype(np.int64)
 

@@ -17,7 +17,7 @@ from profiles.importing.problems import MAX_REFUSALS, Refusal, shown
 from profiles.importing.source import Block, Data, check_names
 
 BLOCK_BYTES = 2 << 20
-"""How much is parsed at once; no row can be longer."""
+"""Parsed at once; no row can be longer."""
 
 _FOREIGN = {
     b"PAR1": "it is a Parquet file: name it .parquet, or send it as application/vnd.apache.parquet",
@@ -62,7 +62,7 @@ class CsvSource:
         return rows
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, in order. The last block may hold nothing but misshapen rows."""
+        """Read all rows, in order. The last block may hold nothing but misshapen rows."""
         return self._blocks(_Skipped())
 
     def _blocks(self, skipped: "_Skipped") -> Iterator[Block]:
@@ -146,7 +146,7 @@ class _Skipped:
         self._room = MAX_REFUSALS
 
     def add(self, row: Any) -> str:
-        """Take note of a row; told to the parser as what to do with it."""
+        """Note a row. Returns what the parser is to do with it."""
         self.last_text = row.text
         number = row.number - 1  # the header is the parser's first row
         self._rows.append(number)
@@ -157,7 +157,7 @@ class _Skipped:
         return "skip"
 
     def number(self, next_row: int, count: int) -> NDArray[np.int64]:
-        """The row numbers of a batch of ``count`` rows, the first of which is at ``next_row`` or later."""
+        """Find the row numbers of a batch of ``count`` rows, the first of which is at ``next_row`` or later."""
         kept_before = np.array(self._rows, np.int64) - next_row - np.arange(len(self._rows))
         at = np.arange(count, dtype=np.int64)
         return next_row + at + np.searchsorted(kept_before, at, side="right")

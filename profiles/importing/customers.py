@@ -21,7 +21,7 @@ CLEAN_SCHEMA = pa.schema(
         ("consents", pa.string()),
     ]
 )
-"""What cleaned batches look like. Apart from the id and ``holdings``, columns are JSON objects as text."""
+"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text."""
 
 KINDS = ("attributes", "indicators", "interests", "consents")
 NOT_CHANNELS = "names no channels: write them separated by |, * for all of them, or leave it empty for none"
@@ -48,7 +48,7 @@ class CustomerCleaner:
         self._check_types(schema)
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
-        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
         customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
         objects = {
             "attributes": self._object("attributes", batch, problems, self._attribute),

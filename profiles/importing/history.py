@@ -26,7 +26,7 @@ CLEAN_SCHEMA = pa.schema(
         ("propensity", pa.float32()),
     ]
 )
-"""What cleaned batches look like; the last four columns hold null where nothing was given."""
+"""The schema of cleaned batches; the last four columns hold null where nothing was given."""
 
 OUTCOMES = ("accepted", "rejected", "expired")
 NOT_AN_OUTCOME = "is none of " + ", ".join(OUTCOMES)
@@ -64,7 +64,7 @@ class HistoryCleaner:
                 columns.require_text(schema, field)
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
-        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
         given = {name: batch[name] for name in batch.schema.names}
         absent = pa.nulls(len(batch))
         arrays = {

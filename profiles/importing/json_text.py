@@ -44,7 +44,7 @@ def cells(text: pa.StringArray) -> pa.StringArray:
 
 
 def numbers(column: pa.Array) -> pa.StringArray:
-    """Finite numbers as JSON; floats keep a point or an exponent, so that they are read as floats again."""
+    """Write finite numbers as JSON; floats keep a point or an exponent, so that they are read as floats again."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.string())
     text = column.cast(pa.float32() if pa.types.is_float16(column.type) else column.type).cast(pa.string())
@@ -53,14 +53,14 @@ def numbers(column: pa.Array) -> pa.StringArray:
 
 
 def arrays(lists: pa.ListArray) -> pa.StringArray:
-    """Lists of text as JSON arrays; null where a list is empty."""
+    """Write lists of text as JSON arrays; null where a list is empty."""
     quoted = pa.ListArray.from_arrays(lists.offsets, strings(lists.flatten()))
     joined = pc.binary_join_element_wise("[", pc.binary_join(quoted, ","), "]", "")
     return pc.if_else(pc.greater(pc.list_value_length(lists), 0), joined, pa.scalar(None, pa.string()))
 
 
 def objects(names: Sequence[str], values: Sequence[pa.StringArray], rows: int) -> pa.StringArray:
-    """One JSON object a row, from the JSON texts of its members; null members are left out."""
+    """Write one JSON object a row, from the JSON texts of its members; null members are left out."""
     if not names:
         return pa.array(["{}"] * rows, pa.string())
     # Arrow's join can skip nulls, but loses rows in which all are null: so each member brings its own comma.

@@ -13,7 +13,7 @@ from profiles.importing.source import Block, Data, check_names
 BATCH_ROWS = 1 << 17
 
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
-"""What reading damaged files raises: names that are not text, sizes beyond all bounds."""
+"""Raised when damaged files are read: names that are not text, sizes beyond all bounds."""
 
 
 class ParquetSource:
@@ -46,7 +46,7 @@ class ParquetSource:
         return rows
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, in order."""
+        """Read all rows, in order."""
         next_row = 1
         with self._open() as file:
             try:

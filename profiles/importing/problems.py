@@ -14,7 +14,7 @@ _SHOWN_CHARS = 100
 
 @dataclass(frozen=True, slots=True, order=True)
 class Refusal:
-    """Why a row was not loaded.
+    """The reason why a row was not loaded.
 
     ``row`` counts data rows from 1 (the header and blank lines do not count); ``field`` is the column, or
     ``None`` when the whole row is meant; ``value`` is what the cell holds, cut to 100 characters.
@@ -27,7 +27,7 @@ class Refusal:
 
 
 class Problems:
-    """What is wrong with the rows of one batch; of each row the first problem found counts."""
+    """Problems with the rows of one batch; of each row the first one found counts."""
 
     def __init__(self, rows: NDArray[np.int64], room: int) -> None:
         """``rows``: data row numbers, shape (n,). ``room``: how many refusals may still be described."""
@@ -51,7 +51,7 @@ class Problems:
         ]
 
     def first(self) -> list[Refusal]:
-        """The descriptions, in the order of rows; at most as many as there was room for."""
+        """Return the descriptions, in the order of rows; at most as many as there was room for."""
         return sorted(self._found, key=lambda refusal: refusal.row)[: self._room]
 
 
@@ -63,6 +63,6 @@ def _value(scalar: pa.Scalar) -> object:
 
 
 def shown(value: object) -> str:
-    """A cell's value as it is put into a report: text, cut to a length that fits on a line."""
+    """Write a cell's value for a report: text, cut to a length that fits on a line."""
     text = "" if value is None else str(value)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

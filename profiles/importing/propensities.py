@@ -40,7 +40,7 @@ class PropensityCleaner:
         self._offers = pa.array(sorted(known_offers), pa.string())
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
-        """All rows in ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
         customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
         offer_id = known_offers(problems, batch["offer_id"], self._offers)
         values, present = propensities(problems, batch["propensity"])
@@ -67,7 +67,7 @@ def require_columns(schema: pa.Schema, required: dict[str, str], optional: Colle
 
 
 def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -> pa.StringArray:
-    """Ids of existing offers; other rows are refused."""
+    """Clean ids of existing offers; other rows are refused."""
     offer_id = columns.as_text(column)
     known = columns.flags(pc.is_in(offer_id, value_set=offers))
     if not known.all():
@@ -77,7 +77,7 @@ def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -
 
 
 def propensities(problems: Problems, column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers in 0..1, shape (n,), and which rows have one. Rows with anything else are refused."""
+    """Clean numbers in 0..1, shape (n,), and which rows have one. Rows with anything else are refused."""
     values = columns.numbers(problems, "propensity", column)
     present = ~np.isnan(values)
     outside = present & ((values < 0) | (values > 1))

@@ -19,7 +19,7 @@ from profiles.importing.source import Block, Data, FileFormat, Source, format_of
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did: ``rows`` = ``loaded`` + ``refused``. ``refusals`` describes the first ones."""
+    """The result of an import: ``rows`` = ``loaded`` + ``refused``. ``refusals`` describes the first ones."""
 
     rows: int
     loaded: int
@@ -33,7 +33,7 @@ class Cleaner(Protocol):
     kind: str
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
-        """All rows in a fixed schema; those that ``problems`` refuses hold anything."""
+        """Bring all rows into a fixed schema; those that ``problems`` refuses hold anything."""
         ...
 
 
@@ -57,7 +57,7 @@ class ImportRun:
         self.refusals: list[Refusal] = []
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
+        """Read the rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
         self._reset()
         for block in self._source.blocks():
             kept = self._kept(block)
@@ -66,7 +66,7 @@ class ImportRun:
                 yield kept
 
     def report(self) -> ImportReport:
-        """What was done, once all batches have been loaded."""
+        """Report what was done, once all batches have been loaded."""
         return ImportReport(self.read, self.read - self.refused, self.refused, tuple(self.refusals))
 
     def _kept(self, block: Block) -> pa.RecordBatch:
@@ -80,7 +80,7 @@ class ImportRun:
 
 
 def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
-    """A file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
+    """Open a file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
 
     ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises
     ``ImportFileError``, and does so before anything is yielded.
@@ -92,7 +92,7 @@ def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportR
 def open_propensities(
     data: Data, known_offers: Collection[str], file_format: FileFormat | None = None
 ) -> ImportRun:
-    """A file of precomputed propensities for ``known_offers``; see ``open_customers``."""
+    """Open a file of precomputed propensities for ``known_offers``; see ``open_customers``."""
     source = _open(data, file_format)
     return ImportRun(source, PropensityCleaner(source.schema, known_offers))
 
@@ -100,7 +100,7 @@ def open_propensities(
 def open_history(
     data: Data, known_offers: Collection[str], file_format: FileFormat | None = None
 ) -> ImportRun:
-    """A file of past decisions on ``known_offers``; see ``open_customers``."""
+    """Open a file of past decisions on ``known_offers``; see ``open_customers``."""
     source = _open(data, file_format)
     return ImportRun(source, HistoryCleaner(source.schema, known_offers))
 

@@ -1,4 +1,4 @@
-"""Where rows come from: the common side of CSV and Parquet."""
+"""Sources of rows: the common side of CSV and Parquet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,19 +44,19 @@ class Source(Protocol):
 
     schema: pa.Schema
     typed_cells: bool
-    """Whether text that looks like a number, or like true or false, stands for it, as it must in CSV."""
+    """True if text that looks like a number, or like true or false, stands for it, as it must in CSV."""
 
     def check(self) -> int:
         """Read everything once. Returns the number of data rows; raises ``ImportFileError``."""
         ...
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, in order."""
+        """Read all rows, in order."""
         ...
 
 
 def format_of_path(path: Path) -> FileFormat:
-    """The format that a file's name says. Raises ``ImportFileError``."""
+    """Find the format that a file's name says. Raises ``ImportFileError``."""
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:
@@ -66,7 +66,7 @@ def format_of_path(path: Path) -> FileFormat:
 
 
 def format_of_content_type(content_type: str) -> FileFormat:
-    """The format that a ``Content-Type`` header says; parameters such as a charset are ignored."""
+    """Find the format that a ``Content-Type`` header says; parameters such as a charset are ignored."""
     try:
         return _BY_CONTENT_TYPE[content_type.partition(";")[0].strip().lower()]
     except KeyError:

@@ -11,7 +11,6 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
-from app.state import clock_ms
 from app.worker.drift_watch import PAGE, DriftJob
 from bandits.monitoring.change_detection import Detection, OfferReward, detect_changes
 from decisioning.log.records import Decided
@@ -19,13 +18,14 @@ from decisioning.log.records import Outcome as Told
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.rollout.store_drift import DriftStore
+from storage import clock
 from tests.support.api import Nextbest, problem_of
 from tests.support.canaries import place
 from tests.support.waiting import Deadline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-START_MS = clock_ms() // 1000 * 1000 - 7_200_000
+START_MS = clock.now_ms() // 1000 * 1000 - 7_200_000
 HORIZON_S = 60
 
 
@@ -100,7 +100,7 @@ def job_of(nextbest: Nextbest) -> DriftJob:
     """A watcher, as a worker has one."""
     state = nextbest.api.state
     reader, reading = LogReader(state.redis, state.keys), ArchiveReader(state.engine)
-    return DriftJob(DriftStore(state.engine), reader, reading, clock_ms, 1.0, HORIZON_S)
+    return DriftJob(DriftStore(state.engine), reader, reading, clock.now_ms, 1.0, HORIZON_S)
 
 
 async def until_idle(job: DriftJob) -> None:
@@ -244,7 +244,7 @@ async def test_a_turn_that_was_broken_off_is_done_again(alone: Nextbest, monkeyp
 async def test_silence_is_waited_for(alone: Nextbest) -> None:
     """Decisions of the last minute are not known yet, unless they are accepted; so nothing behind them is watched."""
     await place(alone.api, "fresh")
-    now = (clock_ms() - START_MS) // 2000
+    now = (clock.now_ms() - START_MS) // 2000
     await archive(alone, "fresh", [True] * 50 + [False] + [True] * 10, [True] * 61, now - 50 - 15)
     await until_idle(job_of(alone))
     found = await report(alone, "placement=fresh")
@@ -274,7 +274,7 @@ async def test_a_watch_that_is_built_again_begins_behind_the_last_change(
     await until_idle(job_of(alone))
     before = await report(alone, "placement=rebuilt&offer=gold")
     await vacate(alone)
-    monkeypatch.setattr("decisioning.rollout.store_drift.LOOK_BACK", 530)
+    monkeypatch.setattr("decisioning.rollout.store_drift.LOOK_BACK_DECISIONS", 530)
     await archive(alone, "rebuilt", [True] * 5, [True] * 5, len(GOLD))
     await until_idle(job_of(alone))
     after = await report(alone, "placement=rebuilt&offer=gold")

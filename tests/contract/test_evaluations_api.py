@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
-from app.state import clock_ms
 from app.worker.evaluation_runs import EvaluationJob, in_a_process
 from decisioning.evaluation.store_jobs import EvaluationStore
+from storage import clock
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
 from tests.support.canaries import place
 from tests.support.waiting import eventually
@@ -39,11 +39,11 @@ async def visits(nextbest: Nextbest, placement: str, count: int, seed: int, at_o
                 outcome = "accepted" if rng.random() < RATES[offer["offer_id"]] else "rejected"
                 await tell(api, answer["decision_id"], offer["offer_id"], outcome)
         await nextbest.worker.learn()
-        told_ms = clock_ms()
+        told_ms = clock.now_ms()
 
         async def learned(told_ms: int = told_ms) -> bool:
             epoch = await nextbest.worker.epoch("thompson@1")
-            return api.state.replica.epoch("thompson@1") == epoch and clock_ms() > told_ms
+            return api.state.replica.epoch("thompson@1") == epoch and clock.now_ms() > told_ms
 
         await eventually(learned, "the instance to follow what was learned")
     await nextbest.worker.archive()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.state import clock_ms
+from storage import clock
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell, traces
 from tests.support.waiting import eventually
 
@@ -94,7 +94,7 @@ async def test_an_answer_that_was_taken_back_takes_no_feedback(shop: Nextbest) -
     """Its caller got the defaults instead. Under an id of the caller's own the question may be asked again."""
     decision_id, offer_id = await decided(shop.api, decision_id="too-late")
     decided_at_ms = (await shop.api.ok("GET", f"/v1/decisions/{decision_id}"))["decided_at_ms"]
-    await shop.api.state.decision_log.withdraw("ann", decision_id, decided_at_ms, clock_ms())
+    await shop.api.state.decision_log.withdraw("ann", decision_id, decided_at_ms, clock.now_ms())
     for archived in (False, True):
         response = await shop.api.call("POST", "/v1/feedback", json=item(decision_id, offer_id, "clicked"))
         problem_of(response, 404)

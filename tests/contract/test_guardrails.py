@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from app.state import clock_ms
 from app.worker.guardrail_watch import Guard
 from decisioning.errors import PreconditionFailed
+from storage import clock
 from tests.support.api import Nextbest
 from tests.support.canaries import (
     Crowd,
@@ -83,7 +83,7 @@ async def test_an_equal_canary_stays_and_each_customer_counts_once(shop: Nextbes
     again = Crowd(shop, "equal", 9, thompson=1.0, random=0.0)
     await again.come(60)  # the same customers come back: they have been counted
     await asyncio.gather(guard.round(), guard_of(shop).round())
-    assert (await counted(shop, "equal")).canary == test.canary.decided(
+    assert (await counted(shop, "equal")).canary == test.canary.add_decisions(
         sum(a["policy"]["name"] == "random" for a in again.answers), None
     )
     assert (await deployed(shop, "equal"))[0] == version
@@ -160,7 +160,7 @@ async def test_a_policy_that_no_process_knows_is_given_a_moment(shop: Nextbest) 
     await guard_of(shop).round()
     assert (await counted(shop, "unknown")).canary.failures == 0
     assert (await deployed(shop, "unknown"))[0] == version
-    canary = {"policy": "nobody@1", "share": 0.5, "since_ms": clock_ms() - 60_000}
+    canary = {"policy": "nobody@1", "share": 0.5, "since_ms": clock.now_ms() - 60_000}
     await deploy(shop, "unknown", canary)
     await guard_of(shop).round()
     assert (await deployed(shop, "unknown"))[1]["canary"] is None
@@ -253,7 +253,7 @@ async def test_a_canary_that_is_started_again_begins_a_new_test(shop: Nextbest) 
 
 async def test_evidence_goes_on_when_the_share_grows(shop: Nextbest) -> None:
     await place(shop.api, "growing")
-    since_ms = clock_ms()
+    since_ms = clock.now_ms()
     canary = {"policy": "random@1", "share": 0.5, "since_ms": since_ms}
     await deploy(shop, "growing", canary)
     crowd, guard = Crowd(shop, "growing", 16, thompson=0.9, random=0.5), guard_of(shop)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.state import clock_ms
 from bandits.algorithms.apprentice import ApprenticePolicy
 from bandits.policy import PolicySpec
 from bandits.state import ArmTable
@@ -21,6 +20,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log import store_archive as archive
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
 from tests.support.api import BUCKETS, CSV, Nextbest, decide, tell
 from tests.support.waiting import eventually
 
@@ -157,7 +157,7 @@ async def test_facts_are_learned_from_as_they_were_logged(shop: Nextbest) -> Non
     assert any(np.frombuffer(blob).any() for blob in found.values())
     again = await replay(last, state.archive, state.catalogues, state.roster)
     assert (again.identical, again.policy) == (True, "model@1")
-    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
     await rebuilder.rebuild()
     assert await arms_of(shop, "model@1") == found
 
@@ -208,14 +208,14 @@ async def test_what_the_caller_chose_survives_the_archive(shop: Nextbest) -> Non
     table.put_all(found.items())
     numbers = state.current_catalogue().numbers
     asked = np.array([numbers["gold"], numbers["silver"]], np.uint32)
-    sums = table.read(policy, asked, policy.decay.tick(clock_ms() / 1000))
+    sums = table.read(policy, asked, policy.decay.tick(clock.now_ms() / 1000))
     assert (sums.own[:, 0] > 0.0).all()  # it learned from all outcomes, those of history too
     choices = sums.own[:, policy.learner.width]
     assert choices[0] == 0.0
     assert choices[1] == pytest.approx(9.0, rel=0.1)
     again = await replay(last, state.archive, state.catalogues, state.roster)
     assert (again.identical, again.policy) == (True, "pupil@1")
-    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock_ms)
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
     await rebuilder.rebuild()
     assert await arms_of(shop, "pupil@1") == found
 
@@ -230,7 +230,7 @@ async def test_the_log_is_read_in_parts(shop: Nextbest, monkeypatch: pytest.Monk
 async def test_a_policy_learns_where_and_since_when_it_was_told(shop: Nextbest) -> None:
     await traffic(shop, 2000, 6, "home")
     await shop.worker.archive()
-    since_ms = clock_ms()
+    since_ms = clock.now_ms()
     await traffic(shop, 2010, 6, "home")
     await traffic(shop, 2020, 6, "desk")
     await shop.worker.archive()
@@ -365,7 +365,7 @@ async def test_a_warm_start_that_fails_says_why_and_is_done_again(
 
 async def test_one_at_a_time_warms_a_policy_up(shop: Nextbest) -> None:
     key = await register(shop, "wanted")
-    async with shop.api.state.policies.alone(key) as alone:
+    async with shop.api.state.policies.lock_warm_start(key) as alone:
         assert alone
         await shop.worker.warm()
         assert (await shop.api.state.policies.get(key)).state == "registered"

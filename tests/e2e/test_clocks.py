@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from app.state import clock_ms
 from decisioning.decide.service import DecisionRequest
 from decisioning.log.feedback_service import Feedback
 from decisioning.log.store_redis import GRACE_MS
+from storage import clock
+from storage.clock import HOUR_MS
 from tests.support.inprocess import decision_service, feedback_service, state_of
 from tests.support.installation import Installation, place, publish
 from tests.support.truth import Stores, check_arms, check_roll_ups, stores
 from tests.support.waiting import eventually
 
-HOUR_MS = 3_600_000
 OFFSETS_MS = (-48 * HOUR_MS, -HOUR_MS, 0, HOUR_MS, 48 * HOUR_MS)
 WINDOW_S = 86_400
 
@@ -34,7 +34,7 @@ def prepared(installation: Installation) -> Installation:
 
 def shifted(offset_ms: int) -> Callable[[], int]:
     """A clock that is wrong."""
-    return lambda: clock_ms() + offset_ms
+    return lambda: clock.now_ms() + offset_ms
 
 
 class Jumping:
@@ -44,7 +44,7 @@ class Jumping:
         self._rng = rng
 
     def __call__(self) -> int:
-        return clock_ms() + self._rng.choice(OFFSETS_MS)
+        return clock.now_ms() + self._rng.choice(OFFSETS_MS)
 
 
 async def test_clocks_that_differ_lose_nothing_and_count_nothing_twice(prepared: Installation) -> None:
@@ -83,7 +83,7 @@ async def test_clocks_that_differ_lose_nothing_and_count_nothing_twice(prepared:
 
 async def nothing_due(found: Stores) -> bool:
     """Whether the expirer has closed all that is over by its clock."""
-    return not await found.reader.due(clock_ms(), 10)
+    return not await found.reader.due(clock.now_ms(), 10)
 
 
 async def test_expirers_with_any_clock_close_once_and_feedback_races_with_them(
@@ -95,10 +95,10 @@ async def test_expirers_with_any_clock_close_once_and_feedback_races_with_them(
         decisions = [
             await service.decide(DecisionRequest(f"e{number % 9}", "web", {})) for number in range(60)
         ]
-        teller = feedback_service(state, clock_ms)
+        teller = feedback_service(state, clock.now_ms)
 
         async def expire(offset_ms: int) -> int:
-            now_ms = clock_ms() + offset_ms
+            now_ms = clock.now_ms() + offset_ms
             return await found.reader.expire(await found.reader.due(now_ms, 1000), now_ms, GRACE_MS)
 
         async def tell(number: int) -> str:
@@ -109,7 +109,7 @@ async def test_expirers_with_any_clock_close_once_and_feedback_races_with_them(
             )
 
         ahead_ms = 2 * WINDOW_S * 1000
-        due = await found.reader.due(clock_ms() + ahead_ms, 1000)
+        due = await found.reader.due(clock.now_ms() + ahead_ms, 1000)
         telling = asyncio.gather(*(tell(number) for number in range(60)))
         closed = await asyncio.gather(*(expire(ahead_ms) for _ in range(4)))
         await telling

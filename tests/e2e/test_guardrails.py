@@ -4,8 +4,8 @@ import asyncio
 from random import Random
 from typing import Any
 
-from app.state import clock_ms
 from decisioning.catalog.store import CatalogueStore
+from storage import clock
 from storage.postgres import make_engine
 from tests.support.installation import Api, Installation, place, publish
 from tests.support.waiting import wait_until
@@ -35,7 +35,7 @@ def test_a_bad_canary_is_rolled_back_by_itself(installation: Installation) -> No
     api.wait()
     publish(api, ["gold", "silver"])
     place(api)
-    canary = {"policy": "random@1", "share": 0.5, "since_ms": clock_ms()}
+    canary = {"policy": "random@1", "share": 0.5, "since_ms": clock.now_ms()}
     asyncio.run(deploy(installation, {"champion": "thompson@1", "canary": canary, "guardrails": GUARDRAILS}))
     random, served = Random(3), 0
     rates = {"thompson": 0.8, "random": 0.4}

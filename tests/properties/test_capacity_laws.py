@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.capacity.leasing import TOTAL, granted
+from decisioning.capacity.leasing import TOTAL, grant_units
 from decisioning.capacity.store_pools import Grant, Pools
 from decisioning.model.entities import Capacity
 from storage.functions import load_functions
@@ -40,7 +40,7 @@ class Oracle:
         assert self.cap is not None
         taken = self.settled - self.released + sum(units for units, _ in self.leases.values())
         left = self.cap - taken
-        units = granted(want, left, len(self.leases | {holder: (0, 0)}))
+        units = grant_units(want, left, len(self.leases | {holder: (0, 0)}))
         if ends is not None or units:
             self.leases[holder] = held + units, now + LEASE_MS
         return Grant("ok", units, now + LEASE_MS, max(left - units, 0))
@@ -121,7 +121,7 @@ async def follow(pools: Pools, cap: int, settled: int, steps: list[tuple[Any, ..
                     used=used[holder],
                     want=want,
                     lease_ms=LEASE_MS,
-                    now=now,
+                    now_ms=now,
                 )
                 assert got == oracle.lease(now, cap, version, holder, held, want)
             case "use", holder, units:
@@ -149,7 +149,7 @@ async def follow(pools: Pools, cap: int, settled: int, steps: list[tuple[Any, ..
             case "old cap", old_cap:
                 got = await pools.lease(
                     Capacity("c", "C", old_cap), version - 1, TOTAL, "late", held=0, used=0, want=0,
-                    lease_ms=LEASE_MS, now=now,
+                    lease_ms=LEASE_MS, now_ms=now,
                 )  # fmt: skip
                 assert got == oracle.lease(now, old_cap, version - 1, "late", 0, 0)
         books = await pools.books("c", TOTAL)
@@ -165,8 +165,8 @@ async def test_what_is_not_open_grants_nothing(runner_free_pools: Pools) -> None
     got = await pools.lease(Capacity("d", "D", 5), 1, TOTAL, "a", held=0, used=0, want=1, lease_ms=LEASE_MS)
     assert got == Grant("missing")
     assert await pools.books("d", TOTAL) is None
-    assert not await pools.open("d", TOTAL, 0, 0, before_ms=10, now=10)
-    assert await pools.open("d", TOTAL, 0, 0, before_ms=10, now=9)
+    assert not await pools.open("d", TOTAL, 0, 0, before_ms=10, now_ms=10)
+    assert await pools.open("d", TOTAL, 0, 0, before_ms=10, now_ms=9)
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from decisioning.contact.history import parse_history
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
+from storage.clock import DAY_MS
 from storage.redis import make_redis
 from tests.support import contact_world as world
 from tests.support.contact_oracle import GROUP_OF, Oracle
 
 START_MS = 1_800_000_000_000
-DAY_MS = 86_400_000
 GRACE_MS = 10**9
 STEPS_MS = (0, 1, 2_000, 4_999, 5_000, 8_000, 50_000, 100_000)
 LENGTHS_S = (5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 100, 86_400)

@@ -14,7 +14,7 @@ from app.api.schemas import ProblemOut
 from app.config import Settings
 from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
-from app.state import ApiState, clock_ms
+from app.state import ApiState
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationJob, run_evaluation
 from app.worker.learner import Learner
@@ -33,6 +33,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
 from storage.functions import load_functions
 from storage.keys import Keys
 from storage.postgres import make_engine
@@ -58,7 +59,7 @@ class Worker:
         self._reader = LogReader(self._redis, keys)
         self._arms = ArmStore(self._redis, keys)
         self._rebuilder = Rebuilder(
-            self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock_ms
+            self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock.now_ms
         )
         self._settings = settings
         self.roster = roster
@@ -140,7 +141,7 @@ class Worker:
 
     async def expire(self, ahead_s: int = 0) -> None:
         """Close the reward windows that are over, or will be over in ``ahead_s`` seconds."""
-        now_ms = clock_ms() + ahead_s * 1000
+        now_ms = clock.now_ms() + ahead_s * 1000
         deadline = Deadline("the windows to be closed", timeout_s=MAX_WAIT_S)
         while due := await self._reader.due(now_ms, 200):
             deadline.check(due)

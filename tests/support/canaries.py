@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.state import clock_ms
 from app.worker.guardrail_watch import Guard
 from bandits.algorithms.random import RandomPolicy
 from bandits.policy import Candidates, FloatArray, PolicySpec
@@ -16,6 +15,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_results import SLACK_MS
+from storage import clock
 from tests.support.api import POLICY_BUDGET_MS, Instance, Nextbest
 from tests.support.waiting import eventually
 
@@ -30,7 +30,7 @@ def guard_of(nextbest: Nextbest, ahead_s: float = 0.0) -> Guard:
         CatalogueStore(state.engine),
         LogReader(state.redis, state.keys),
         ArchiveReader(state.engine),
-        lambda: clock_ms() + SLACK_MS + round(ahead_s * 1000),
+        lambda: clock.now_ms() + SLACK_MS + round(ahead_s * 1000),
         1.0,
     )
 
@@ -46,7 +46,7 @@ async def deploy(nextbest: Nextbest, placement: str, canary: str | dict[str, Any
     store = CatalogueStore(nextbest.api.state.engine)
     body: dict[str, Any] = {"champion": "thompson@1", "guardrails": GUARDRAILS}
     if isinstance(canary, str):
-        canary = {"policy": canary, "share": 0.5, "since_ms": clock_ms()}
+        canary = {"policy": canary, "share": 0.5, "since_ms": clock.now_ms()}
     body["canary"] = canary
     published = await store.put("deployment", placement, body | more, "tests")
     await in_force(nextbest.api, published.version)

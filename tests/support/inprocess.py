@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.state import ApiState, clock_ms, open_state
+from app.state import ApiState, open_state
 from decisioning.decide.service import DecisionService
 from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.policies.roster import Roster
+from storage.clock import now_ms
 from tests.support.installation import Installation
 
 __all__ = ["decision_service", "feedback_service", "state_of"]
@@ -26,7 +27,7 @@ def decision_service(
     *,
     decision_log: Any = None,
     roster: Roster | None = None,
-    clock: Callable[[], int] = clock_ms,
+    clock: Callable[[], int] = now_ms,
     entropy: Callable[[], bytes] | None = None,
 ) -> DecisionService:
     """The service of ``state`` with some of its parts replaced."""

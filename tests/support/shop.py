@@ -9,12 +9,13 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import EligibilityInputs, allowed
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute
+from storage.clock import to_datetime
 
 NOW_MS = 1_790_000_000_000
 WEB = (Treatment("t", "web", "en", "Title", ""),)
@@ -65,7 +66,7 @@ def inputs_of(
     """The inputs of eligibility for one request of a customer, who has a propensity of 0.1 for every offer."""
     view = catalogue.view("home")
     person = Customer("c", dict(customer or {}), {}, (), {}, dict(consents or {}))
-    evaluation = evaluate(view.plan, facts_of(person, context or {}, view.placement), instant(NOW_MS))
+    evaluation = evaluate(view.plan, facts_of(person, context or {}, view.placement), to_datetime(NOW_MS))
     profile = Profile(person, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     return EligibilityInputs(
         catalogue, view, profile, history, evaluation, exhausted, NOW_MS, eligibility_only

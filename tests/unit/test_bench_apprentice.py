@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.apprentice import CALLERS, OFFERS, RESULTS, Pupil, Town, lived, tables
+from benchmarks.apprentice import CALLERS, OFFERS, RESULTS, Learner, Town, format_tables, run_life
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 def test_the_docs_have_the_figures_that_were_measured() -> None:
     figures = json.loads(RESULTS.read_text(encoding="utf-8"))
     said = DOCS.read_text(encoding="utf-8")
-    for table in tables(figures["rows"]).split("\n\n"):
+    for table in format_tables(figures["rows"]).split("\n\n"):
         assert table in said
 
 
@@ -26,7 +26,7 @@ def test_callers_are_as_good_as_they_are_called(caller: str) -> None:
         town = Town(caller, seed)
         chances = np.zeros((8, OFFERS))
         for _ in range(600):
-            customer = town.customer()
+            customer = town.draw_customer()
             chances[customer.cell] += customer.chances
         taken += chances[np.arange(8), town.table].sum()
         best += chances.max(axis=1).sum()
@@ -36,7 +36,7 @@ def test_callers_are_as_good_as_they_are_called(caller: str) -> None:
 
 def test_every_policy_meets_the_same_caller() -> None:
     lives = [
-        lived("good", partial(Pupil, name), 3, choices=(5, 20), phases=(10, 30), asked=20)
+        run_life("good", partial(Learner, name), 3, choices=(5, 20), phases=(10, 30), asked=20)
         for name in ("apprentice", "calibrated")
     ]
     assert lives[0].caller == lives[1].caller

@@ -139,7 +139,7 @@ def test_results_survive_saving(tmp_path: Path) -> None:
 
 
 def test_customers_are_the_same_in_every_run() -> None:
-    first, again = list(world.crowds(2500)), list(world.crowds(2500))
+    first, again = list(world.draw_crowds(2500)), list(world.draw_crowds(2500))
     assert [len(crowd.customers) for crowd in first] == [2000, 500]
     assert [c.customers for c in first] == [c.customers for c in again]
     assert all((a.scores == b.scores).all() for a, b in zip(first, again, strict=True))
@@ -148,7 +148,7 @@ def test_customers_are_the_same_in_every_run() -> None:
 
 
 def test_all_offers_but_one_are_where_it_is_measured() -> None:
-    treatments = [body for path, body in world.catalogue() if "/treatments/" in path]
+    treatments = [body for path, body in world.catalogue_requests() if "/treatments/" in path]
     assert sum(body["channel"] == "web" for body in treatments) == OFFERS
     assert len(treatments) == OFFERS + 1
 

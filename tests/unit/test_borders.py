@@ -53,6 +53,8 @@ ONLY_APP = {
 }
 DRIVERS = {"redis", "hiredis", "sqlalchemy", "asyncpg", "alembic"}
 UNPREDICTABLE = {"time", "random", "secrets"}
+THE_CLOCK = "storage.clock.now_ms"
+"""Of ``storage.clock``, pure modules may import the conversions, not this."""
 CLOCKS = {"now", "utcnow", "today"}
 RANDOM_NAMES = {"uuid1", "uuid4", "urandom", "getrandom"}
 SEEDED = {"default_rng", "Generator", "PCG64", "PCG64DXSM", "Philox", "SeedSequence", "SFC64", "BitGenerator"}
@@ -82,7 +84,7 @@ def violations(path: str, source: str) -> list[str]:
         if not is_store:
             found += [f"imports the driver {other}" for other in imported & DRIVERS]
         if not is_store and not is_service:
-            found += [f"imports {other}" for other in imported & UNPREDICTABLE]
+            found += [f"imports {other}" for other in (imported & UNPREDICTABLE) | (modules & {THE_CLOCK})]
             found += list(_impurities(tree))
     return [f"{path}: {what}" for what in found]
 
@@ -136,6 +138,8 @@ def _only_declares(node: ast.AST) -> bool:
 def _impure_call(node: ast.Call) -> Iterator[str]:
     target = ast.unparse(node.func)
     owner, _, name = target.rpartition(".")
+    if target == "now_ms" or target.endswith("clock.now_ms"):
+        yield f"line {node.lineno}: reads the clock with {target}"
     if name in CLOCKS and owner.split(".")[-1] in {"datetime", "date", "dt", "Timestamp", "pd"}:
         yield f"line {node.lineno}: reads the clock with {target}"
     if owner in {"np.random", "numpy.random"} and name not in SEEDED:
@@ -241,6 +245,9 @@ def test_circles_are_found() -> None:
         ("decisioning/decide/ranking.py", "from uuid import uuid4"),
         ("decisioning/decide/ranking.py", "import uuid\nx = uuid.uuid4()"),
         ("decisioning/decide/ranking.py", "import os\nx = os.urandom(8)"),
+        ("decisioning/decide/ranking.py", "from storage.clock import now_ms, to_iso"),
+        ("profiles/x.py", "from storage import clock\nx = clock.now_ms()"),
+        ("profiles/x.py", "import storage.clock\nx = storage.clock.now_ms()"),
         ("bandits/x.py", "import numpy as np\nx = np.random.beta(1, 1)"),
         ("bandits/x.py", "import numpy as np\nx = np.random.default_rng()"),
     ],
@@ -264,6 +271,11 @@ def test_what_crosses_a_border_is_found(path: str, source: str) -> None:
         ("profiles/store_customers.py", "from sqlalchemy import text\nasync def f(): ..."),
         ("decisioning/decide/service.py", "import time\nasync def f(): ..."),
         ("decisioning/log/ports.py", "class Log:\n    async def read(self) -> int: ..."),
+        (
+            "decisioning/decide/ranking.py",
+            "from storage.clock import to_iso\ndef f(now_ms): return to_iso(now_ms)",
+        ),
+        ("decisioning/decide/service.py", "from storage import clock\nx = clock.now_ms()"),
         ("app/cli.py", "def f():\n    from demo.command import demo"),
         ("bandits/registry.py", "from bandits.algorithms.ucb import UcbPolicy"),
         ("bandits/x.py", "import numpy as np\nx = np.random.default_rng(7)"),

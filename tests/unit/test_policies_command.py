@@ -48,7 +48,7 @@ def live(postgres_url: str, key: str) -> None:
 
     async def work() -> None:
         engine = make_engine(postgres_url, pool_size=1)
-        assert await PolicyStore(engine).begin(key)
+        assert await PolicyStore(engine).begin_warm_start(key)
         async with transaction(engine) as connection:
             await connection.execute(text("UPDATE policies SET state = 'live' WHERE state = 'folding'"))
         await engine.dispose()

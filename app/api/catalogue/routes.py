@@ -21,8 +21,8 @@ from app.api.catalogue.schemas import (
 )
 from app.api.deps import Anyone, State, created, problems
 from app.api.schemas import Id
-from app.state import clock_ms
 from decisioning.errors import NotFound
+from storage import clock
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
@@ -56,7 +56,7 @@ async def put_group(group_id: Id, body: GroupBody, edit: Editing) -> GroupPublis
 @router.get("/offers", responses=problems())
 async def read_offers(state: State, key: Anyone) -> list[CatalogueOffer]:
     """All offers, with their treatments."""
-    now_ms = clock_ms()
+    now_ms = clock.now_ms()
     return [CatalogueOffer.of(offer, now_ms) for offer in state.current_catalogue().offers.values()]
 
 
@@ -64,7 +64,7 @@ async def read_offers(state: State, key: Anyone) -> list[CatalogueOffer]:
 async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response) -> CatalogueOffer:
     """One offer, with its treatments."""
     set_etag(state, response, "offer", offer_id)
-    return CatalogueOffer.of(_find(state.current_catalogue().offers, "offer", offer_id), clock_ms())
+    return CatalogueOffer.of(_find(state.current_catalogue().offers, "offer", offer_id), clock.now_ms())
 
 
 @router.put("/offers/{offer_id}", responses=problems(412, body=True) | created(OfferPublished))

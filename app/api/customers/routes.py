@@ -5,10 +5,11 @@ from fastapi import APIRouter
 from app.api.body import JsonRoute
 from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored, SuppressionOut
 from app.api.deps import Ops, Reader, State, problems
-from app.api.schemas import PathCustomerId, from_ms
+from app.api.schemas import PathCustomerId
 from decisioning.errors import Invalid, NotFound
 from profiles.customer import Customer
 from profiles.errors import InvalidCustomer
+from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
 
@@ -54,8 +55,8 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
             SuppressionOut(
                 list_id=s.list_id,
                 reason=s.reason,
-                until=None if s.until_ms is None else from_ms(s.until_ms),
-                added_at=from_ms(s.added_ms),
+                until=None if s.until_ms is None else to_datetime(s.until_ms),
+                added_at=to_datetime(s.added_ms),
             )
             for s in customer.suppressions or ()
         ],

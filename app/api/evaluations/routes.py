@@ -10,15 +10,16 @@ from fastapi import APIRouter, Query
 from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
-from app.api.schemas import Id, from_ms
+from app.api.schemas import Id
 from app.specs import candidate
-from app.state import clock_ms
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.question_service import Asked, as_json, spec_of
 from decisioning.evaluation.service import Question
 from decisioning.evaluation.store_comparison import ComparisonReader, Window
 from decisioning.evaluation.store_jobs import Evaluation, EvaluationStore
 from decisioning.policies.store import PolicyStore
+from storage import clock
+from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1", tags=["policies"], route_class=JsonRoute)
 
@@ -39,7 +40,7 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     asked = Asked(
         question,
         body.policy,
-        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
+        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock.now_ms()),
     )
     await spec_of(asked, PolicyStore(state.engine))
     evaluation_id = f"ev-{secrets.token_hex(8)}"
@@ -61,7 +62,7 @@ async def compare_policies(
     Those that decide: what was accepted, by group. Those in the shadow: what they would have earned, how often they
     agree with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
     """
-    end = query.end or from_ms(clock_ms())
+    end = query.end or to_datetime(clock.now_ms())
     window = Window(placement_id, query.start or end - A_WEEK, end, query.limit, query.slots == "first")
     report = await compare(state.current_catalogue(), window, ComparisonReader(state.engine), state.roster)
     return ComparisonOut.model_validate(report)

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas import Body, DecisionId, Id, Instant, Money, examples, shown, to_ms
+from app.api.schemas import Body, DecisionId, Id, Instant, Money, examples, shown
+from storage.clock import floor_ms
 
 _DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
 
@@ -27,7 +28,7 @@ class FeedbackRequest(Body):
 
     def at_ms(self) -> int | None:
         """``occurred_at`` in Unix milliseconds."""
-        return None if self.occurred_at is None else to_ms(self.occurred_at)
+        return None if self.occurred_at is None else floor_ms(self.occurred_at)
 
 
 class FeedbackAnswer(BaseModel):

@@ -8,17 +8,24 @@ from fastapi import APIRouter, Query
 from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.schemas import Id
-from app.state import ApiState, clock_ms
+from app.state import ApiState
 from bandits.policy import Policy, PolicySpec
 from bandits.sequential_policy import LearnedState, is_learner
 from bandits.state import ArmTable
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import Conflict, NotFound
-from decisioning.learning.arms_report import Arm, Mind, arms_of, mind_of, version_shown
+from decisioning.learning.arms_report import (
+    Arm,
+    ExplorationSummary,
+    report_arms,
+    summarise_exploration,
+    version_shown,
+)
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_selections import selections
 from decisioning.model.entities import effective_status
-from decisioning.rollout.store_results import moment
+from storage import clock
+from storage.clock import to_datetime
 from storage.errors import PostgresUnavailable, RedisUnavailable
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
@@ -36,10 +43,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     """
     policy_key, policy = _find(state, name, query.version)
     spec = state.roster.spec(policy_key)
-    catalogue, now_ms = state.current_catalogue(), clock_ms()
+    catalogue, now_ms = state.current_catalogue(), clock.now_ms()
     view = None if query.placement is None else catalogue.view(query.placement)
     table = await _table(state, policy_key, policy)
-    since = moment(now_ms) - timedelta(hours=LATELY_H)
+    since = to_datetime(now_ms) - timedelta(hours=LATELY_H)
     try:
         selected = await selections(state.engine, policy_key, since, query.placement)
         unknown = None
@@ -51,10 +58,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     else:
         learned = [offer.offer_id for offer in view.offers]
     tick = policy.decay.tick(now_ms / 1000)
-    arms = arms_of(policy, table, tick, catalogue.numbers, {*learned, *selected}, selected)
+    arms = report_arms(policy, table, tick, catalogue.numbers, {*learned, *selected}, selected)
     live = {o for o, offer in catalogue.offers.items() if effective_status(offer, now_ms) == "live"}
     judged = [arm for arm in arms if arm.offer_id in live]
-    mind = mind_of(judged, {} if view is None else _weights(view, spec))
+    summary = summarise_exploration(judged, {} if view is None else _weights(view, spec))
     return ArmsOut(
         policy=name,
         version=policy.version,
@@ -63,10 +70,10 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
         epoch=table.epoch if table else 0,
         learned=bool(arms) and all(arm.believed is not None for arm in arms),
         hours=LATELY_H,
-        entropy=mind.entropy,
-        warning=unknown or _warning(mind),
-        leader=mind.leader,
-        settled=mind.settled,
+        entropy=summary.entropy,
+        warning=unknown or _warning(summary),
+        leader=summary.leader,
+        settled=summary.settled,
         arms=[_arm(arm) for arm in arms],
     )
 
@@ -111,11 +118,11 @@ def _weights(view: PlacementView, spec: PolicySpec) -> dict[str, float]:
     return {offer.offer_id: float(w) for offer, w in zip(view.offers, weight, strict=True)}
 
 
-def _warning(mind: Mind) -> str | None:
-    if not mind.neglected:
+def _warning(summary: ExplorationSummary) -> str | None:
+    if not summary.neglected:
         return None
     return (
-        f"exploration has died too early: {', '.join(mind.neglected)} may be as good as what is selected most,"
+        f"exploration has died too early: {', '.join(summary.neglected)} may be as good as what is selected most,"
         " and hardly selected any more"
     )
 

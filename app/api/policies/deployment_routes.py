@@ -18,16 +18,18 @@ from app.api.policies.schemas import (
     StageRequest,
     StagesOut,
 )
-from app.api.schemas import Id, from_ms
-from app.state import ApiState, clock_ms
+from app.api.schemas import Id
+from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
-from decisioning.policies.store_rows import Registered
-from decisioning.rollout.service import Stager
+from decisioning.policies.store_rows import RegisteredPolicy
+from decisioning.rollout.service import RolloutService
 from decisioning.rollout.stages import stage_of
+from storage import clock
+from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)
 
@@ -45,7 +47,7 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
     A canary that is given another share keeps its customers as it grows. It is in force everywhere within a second.
     """
     key = await _key(body, edit.state)
-    done = await _stager(edit, body.reason).stage(
+    done = await _rollout(edit, body.reason).stage(
         placement_id, key, body.stage, share=body.share, force=body.force
     )
     return await _done(edit, placement_id, done)
@@ -54,20 +56,22 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
 @router.post("/policies/rollback", responses=problems(404, 409, 412, body=True))
 async def roll_back_policy(placement_id: Id, body: RollbackBody, edit: RollingBack) -> StagesOut:
     """End the canary, or, without one, put the champion before this one back."""
-    return await _done(edit, placement_id, await _stager(edit, body.reason).roll_back(placement_id))
+    return await _done(edit, placement_id, await _rollout(edit, body.reason).roll_back(placement_id))
 
 
 @router.put("/controls", responses=problems(404, 412, body=True))
 async def put_controls(placement_id: Id, body: ControlsBody, edit: Staging) -> StagesOut:
     """Set the standing control groups, which show what the rest is worth."""
     groups = [ControlGroup(control.kind, control.share) for control in body.controls]
-    return await _done(edit, placement_id, await _stager(edit, body.reason).controls(placement_id, groups))
+    return await _done(
+        edit, placement_id, await _rollout(edit, body.reason).set_controls(placement_id, groups)
+    )
 
 
 @router.put("/apprentice", responses=problems(404, 412, body=True))
 async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) -> StagesOut:
     """Answer the caller's own choice (`baseline` of a request) while policies only learn from it, or no longer."""
-    done = await _stager(edit, body.reason).apprentice(placement_id, body.on)
+    done = await _rollout(edit, body.reason).set_apprentice(placement_id, body.on)
     return await _done(edit, placement_id, done)
 
 
@@ -75,14 +79,14 @@ async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) 
 async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) -> StagesOut:
     """Say when a canary is rolled back by itself."""
     guardrails = Guardrails(**body.model_dump(exclude={"reason"}))
-    done = await _stager(edit, body.reason).guardrails(placement_id, guardrails)
+    done = await _rollout(edit, body.reason).set_guardrails(placement_id, guardrails)
     return await _done(edit, placement_id, done)
 
 
-def _stager(edit: Edit, reason: str) -> Stager:
+def _rollout(edit: Edit, reason: str) -> RolloutService:
     state = edit.state
-    return Stager(
-        state.catalogues, state.policies, clock_ms, edit.author, reason or edit.reason, edit.expected
+    return RolloutService(
+        state.catalogues, state.policies, clock.now_ms, edit.author, reason or edit.reason, edit.expected
     )
 
 
@@ -127,7 +131,10 @@ _ORDER = ("champion", "canary", "shadow", "retired", "registered")
 
 
 def _policies(
-    catalogue: Catalogue, placement: Placement, deployment: Deployment, registered: dict[str, Registered]
+    catalogue: Catalogue,
+    placement: Placement,
+    deployment: Deployment,
+    registered: dict[str, RegisteredPolicy],
 ) -> list[StagedOut]:
     """Those with a part, those that had one, and those that could have one."""
     here = placement.placement_id
@@ -139,7 +146,7 @@ def _policies(
 
 
 def _staged(
-    key: str, placement: Placement, deployment: Deployment, registered: Registered | None
+    key: str, placement: Placement, deployment: Deployment, registered: RegisteredPolicy | None
 ) -> StagedOut:
     stage = stage_of(placement, deployment, key)
     since_ms = deployment.since.get(key) if key in deployment.policies else None
@@ -147,7 +154,7 @@ def _staged(
         policy=key,
         stage=stage,
         share=deployment.canary.share if stage == "canary" and deployment.canary else None,
-        since=None if since_ms is None else from_ms(since_ms),
+        since=None if since_ms is None else to_datetime(since_ms),
         state="live" if registered is None else registered.state,
         folded=0 if registered is None else registered.folded,
         total=0 if registered is None else registered.total,

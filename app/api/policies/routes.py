@@ -14,13 +14,14 @@ from app.api.deps import Reader, Scientist, State, created, problems
 from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyChangeOut, PolicyName, PolicyOut
 from app.errors import Problem
 from app.specs import spec_of, warnings_of, yaml_values
-from app.state import ApiState, clock_ms
+from app.state import ApiState
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
-from decisioning.policies.store_rows import Registered
+from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.stages import stage_of
+from storage import clock
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Reason = Annotated[str | None, Header(max_length=500, description="why; kept with the policy")]
@@ -84,7 +85,7 @@ async def register_policy(
     Versions are immutable: the same specification again is no change, another one is another version.
     """
     # Trying a pipeline out takes its time.
-    spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock_ms())
+    spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock.now_ms())
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")
     else:
@@ -157,7 +158,7 @@ async def _retire(name: str, version: int, state: ApiState, author: str, reason:
     return _shown(await state.policies.get(policy), state)
 
 
-def _shown(policy: Registered, state: ApiState) -> PolicyOut:
+def _shown(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
     return PolicyOut(
         policy=policy.key,
         name=policy.name,

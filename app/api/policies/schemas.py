@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from app.api.schemas import Body, Id, Text, examples, shown
 from decisioning.model.deployment import ControlKind, Stage
-from decisioning.policies.store_rows import Change, PolicyState
+from decisioning.policies.store_rows import PolicyChangeKind, PolicyState
 
 _SPEC = {
     "name": "spring",
@@ -77,7 +77,7 @@ class PlacedOut(BaseModel):
 class PolicyChangeOut(BaseModel):
     """Who retired or revived a policy, when and why."""
 
-    change: Change
+    change: PolicyChangeKind
     author: str
     reason: str
     changed_at: datetime

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app.api.deps import Reader, State, problems
-from app.state import clock_ms
 from decisioning.capacity.leasing import Usage
-from decisioning.decide.answer import iso
+from storage import clock
+from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/reports", tags=["capacities"])
 
@@ -39,7 +39,7 @@ class UsagesOut(BaseModel):
 @router.get("/capacity", responses=problems())
 async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
     """How much of each capacity is used in its current period."""
-    found = await state.units.usage(clock_ms())
+    found = await state.capacity_leases.usage(clock.now_ms())
     return UsagesOut(
         capacities=[_out(usage) for usage in sorted(found, key=lambda u: u.capacity.capacity_id)]
     )
@@ -52,7 +52,7 @@ def _out(usage: Usage) -> UsageOut:
         name=capacity.name,
         per=capacity.per,
         period=period.period_id,
-        ends_at=None if capacity.per == "total" else datetime.fromisoformat(iso(period.ends_ms)),
+        ends_at=None if capacity.per == "total" else to_datetime(period.ends_ms),
         max=capacity.max,
         used=usage.used,
         leased=usage.leased,

@@ -19,7 +19,7 @@ from app.api.reports.watch_schemas import (
 from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
 from decisioning.model.deployment import Deployment, Guardrails
-from decisioning.rollout.guardrail import Tally, comparison
+from decisioning.rollout.guardrail import GroupCounts, comparison
 from decisioning.rollout.store_canary import CanaryStore, CanaryTest
 from decisioning.rollout.store_drift import DriftStore
 
@@ -82,17 +82,17 @@ def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     )
 
 
-def _side(key: str, tally: Tally, interval: Interval) -> CanarySide:
+def _side(key: str, counts: GroupCounts, interval: Interval) -> CanarySide:
     name, _, version = key.rpartition("@")
     return CanarySide(
         policy=name,
         version=int(version),
-        observations=tally.observations,
-        acceptances=tally.acceptances,
-        rate=tally.rate,
+        observations=counts.observations,
+        acceptances=counts.acceptances,
+        rate=counts.rate,
         low=interval.low,
         high=interval.high,
-        decisions=tally.decisions,
-        failures=tally.failures,
-        slow=tally.slow,
+        decisions=counts.decisions,
+        failures=counts.failures,
+        slow=counts.slow,
     )

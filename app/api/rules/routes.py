@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from app.api.body import JsonRoute
 from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import PreviewAnswer, PreviewRequest, SimulationAnswer, SimulationRequest
-from app.state import ApiState, clock_ms
+from app.state import ApiState
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation import Subject, preview, simulate
 from profiles.customer import Profile
 from profiles.store_sample import sample_profiles
 from rules.errors import RuleError
+from storage import clock
 from storage.errors import RedisUnavailable
 
 router = APIRouter(prefix="/v1", tags=["rules"], route_class=JsonRoute)
@@ -36,7 +37,9 @@ async def preview_rule(body: PreviewRequest, state: State, key: Reader) -> Previ
             "expression", "refers to the offer: a preview is about customers, so leave that part out"
         )
     profiles, total = await sample_profiles(state.engine, catalogue.numbers, body.sample)
-    found = await asyncio.to_thread(preview, expression, catalogue, profiles, total, body.context, clock_ms())
+    found = await asyncio.to_thread(
+        preview, expression, catalogue, profiles, total, body.context, clock.now_ms()
+    )
     return PreviewAnswer.model_validate(found)
 
 
@@ -54,7 +57,7 @@ async def simulate_changes(body: SimulationRequest, state: State, key: Ops) -> S
     subjects = await _subjects(state, profiles, any(view.contact.needed for view in views))
     tables = {key: table for key in state.roster if (table := state.replica.table(key)) is not None}
     found = await asyncio.to_thread(
-        simulate, live, changed, body.placement, subjects, state.roster, tables, body.context, clock_ms()
+        simulate, live, changed, body.placement, subjects, state.roster, tables, body.context, clock.now_ms()
     )
     return SimulationAnswer.model_validate(found)
 

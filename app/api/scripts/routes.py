@@ -8,9 +8,9 @@ from app.api.deps import State, problems
 from app.api.scripts.schemas import FoundText, ScriptQuery, ScriptResults
 from app.keys import ApiKey
 from app.security import Allow
-from app.state import clock_ms
 from decisioning.errors import Invalid
 from decisioning.treatments.store_search import clean_query, search_scripts
+from storage import clock
 
 router = APIRouter(prefix="/v1/scripts", tags=["scripts"])
 
@@ -29,7 +29,7 @@ async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Q
         raise Invalid("q", "is empty: type what the customer said, or what you want to say")
     catalogue = state.current_catalogue()
     channel = None if query.placement is None else catalogue.view(query.placement).placement.channel
-    now_ms = clock_ms()
+    now_ms = clock.now_ms()
     live = {
         offer.offer_id: offer.name
         for offer in catalogue.offers.values()

@@ -23,7 +23,7 @@ from decisioning.errors import (
 )
 from decisioning.evaluation.model_replay_service import ReplayImpossible
 from decisioning.log.store_redis import FunctionFailed
-from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, ProfilesUnavailable
+from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError
 from rules.errors import RuleError
 
 MAPPED = {
@@ -35,7 +35,6 @@ MAPPED = {
     Conflict("was used before"): 409,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
     storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
-    ProfilesUnavailable("secret-host:5432 is gone"): 503,
     Problem(418, "a teapot", "kind"): 418,
 }
 # These do not leave the place where they are raised, or are defects.
@@ -67,8 +66,8 @@ def leaves(kind: type[Exception]) -> set[type[Exception]]:
 
 def test_no_error_is_forgotten() -> None:
     known = {type(error) for error in MAPPED} | INTERNAL
-    found = leaves(decisioning.errors.DecisioningError) | leaves(profiles.errors.ProfilesError)
-    assert found <= known
+    roots = (decisioning.errors.DecisioningError, profiles.errors.ProfilesError, storage.errors.StorageError)
+    assert set().union(*map(leaves, roots)) <= known
 
 
 @pytest.mark.parametrize(("error", "status"), MAPPED.items(), ids=lambda value: type(value).__name__)

@@ -12,8 +12,9 @@ from app.api.body import is_json
 from app.api.catalogue.offer_schemas import OfferBody
 from app.api.customers.schemas import CustomerBody
 from app.api.decisions.schemas import check_context
-from app.api.schemas import Id, Instant, Worth, from_ms, storable, to_ms
+from app.api.schemas import Id, Instant, Worth, storable
 from decisioning.model.entities import FOREVER_MS
+from storage.clock import floor_ms, to_datetime
 
 UTC_INSTANTS = st.datetimes(timezones=st.just(UTC))
 
@@ -35,7 +36,7 @@ def fails(field: str, value: Any) -> str:
 
 @given(UTC_INSTANTS)
 def test_milliseconds_and_back(at: datetime) -> None:
-    assert from_ms(to_ms(at)) == at.replace(microsecond=at.microsecond // 1000 * 1000)
+    assert to_datetime(floor_ms(at)) == at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 @given(UTC_INSTANTS, st.integers(-14 * 60, 14 * 60))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.model.entities import Placement
 from demo import steering
 from demo.customers import customer_table
@@ -16,6 +16,7 @@ from profiles.customer import Customer
 from rules.evaluation import RuleSet, evaluate
 from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
+from storage.clock import to_datetime
 
 TODAY = date(2031, 3, 9)
 Rules = tuple[Checker, RuleSet]
@@ -53,7 +54,7 @@ def audience(rules: Rules, customers: list[Customer], offer_id: str, context: di
     plan = rule_set.plan(conditions)
     found = 0
     for customer in customers:
-        evaluation = evaluate(plan, facts_of(customer, context, Placement("p", "web")), instant(0))
+        evaluation = evaluate(plan, facts_of(customer, context, Placement("p", "web")), to_datetime(0))
         found += all(evaluation.holds(condition) for condition in conditions)
     return found
 

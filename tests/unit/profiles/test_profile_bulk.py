@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.codec import TOMBSTONE, encode
 from profiles.customer import Customer, Profile
-from profiles.errors import ProfilesUnavailable
 from profiles.importing import customers, propensities
 from profiles.importing.run import open_customers, open_propensities
 from profiles.store import ProfileStore
 from profiles.store_bulk import BulkLoader
 from profiles.store_staging import customer_rows, propensity_rows, stage
+from storage.errors import RedisUnavailable
 from tests.support.profile_keys import key_of
 
 OFFERS = [f"o{number}" for number in range(20)]
@@ -139,7 +139,7 @@ async def test_a_load_clears_the_cache_of_those_it_changes(loader: BulkLoader, c
 async def test_nothing_is_loaded_without_redis(engine: AsyncEngine) -> None:
     client = Redis(port=1)
     loader = BulkLoader(engine, ProfileStore(engine, client, key_of).cache)
-    with pytest.raises(ProfilesUnavailable, match="0 of 1 rows are done: import the file again"):
+    with pytest.raises(RedisUnavailable, match="0 of 1 rows are done: import the file again"):
         await loader.load(open_customers(b"customer_id\nlost\n", "csv"))
     assert await query(engine, "SELECT 1 FROM customers") == []
     await client.aclose()

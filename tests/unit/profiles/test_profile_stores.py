@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from profiles.codec import TOMBSTONE, decode, encode
 from profiles.customer import Customer, Profile
-from profiles.errors import InvalidCustomer, ProfilesUnavailable
+from profiles.errors import InvalidCustomer
 from profiles.store import READ_TIMEOUT_S, ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
+from storage.errors import PostgresUnavailable, RedisUnavailable
 from tests.support.profile_keys import key_of
 from tests.support.waiting import eventually
 
@@ -310,7 +311,7 @@ async def test_nothing_is_changed_when_the_cache_cannot_be_cleared(
     async with relay(redis_url) as (client, cut):
         cut_off = ProfileStore(engine, client, key_of)
         cut()
-        with pytest.raises(ProfilesUnavailable, match="clear the profile cache"):
+        with pytest.raises(RedisUnavailable, match="clear the profile cache"):
             await cut_off.upsert_customer(customer("kept", ads=()))
         profile = await cut_off.get("kept", {})  # reads go on without Redis
     assert profile.customer.consents == {"ads": ("email",)}
@@ -327,7 +328,7 @@ async def test_a_change_is_not_acknowledged_when_redis_goes_in_the_middle(
             change = asyncio.create_task(cut_off.upsert_customer(customer("half", ads=())))
             await until_blocked(engine)
             cut()
-        with pytest.raises(ProfilesUnavailable):
+        with pytest.raises(RedisUnavailable):
             await change
     assert await cache.get(key_of("half")) == TOMBSTONE
     assert not (await store.get("half", {})).customer.consents_to("ads", "email")
@@ -347,7 +348,7 @@ async def test_a_locked_table_ends_a_read_in_time(
     monkeypatch.setattr("profiles.store.READ_TIMEOUT_S", 0.1)
     async with engine.begin() as holder:
         await holder.execute(text("LOCK TABLE customers IN ACCESS EXCLUSIVE MODE"))
-        with pytest.raises(ProfilesUnavailable, match="cannot read the profile from Postgres: TimeoutError"):
+        with pytest.raises(PostgresUnavailable, match="cannot read the profile from Postgres: TimeoutError"):
             await store.load("any", {})
     monkeypatch.undo()
     assert await store.load("any", {}) is None
@@ -357,9 +358,9 @@ async def test_an_unreachable_postgres_is_unavailable(cache: Redis) -> None:
     engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
     store = ProfileStore(engine, cache, key_of)
     for call in (store.load("any", {}), store.get("any", {}), store.upsert_customer(customer("any"))):
-        with pytest.raises(ProfilesUnavailable):
+        with pytest.raises(PostgresUnavailable):
             await call
-    with pytest.raises(ProfilesUnavailable):
+    with pytest.raises(PostgresUnavailable):
         await store.offer_numbers()
     await cache.set(key_of("any"), encode(Profile.unknown("any")))
     assert (await store.get("any", {})).customer == Customer.unknown("any")

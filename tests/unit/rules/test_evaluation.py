@@ -1,4 +1,4 @@
-"""What a condition means: above all when something is missing."""
+"""The meaning of conditions, above all when something is missing."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -21,7 +21,7 @@ from bandits.conformance.scenarios import learned_arms, make_observations, make_
 from bandits.features import Feature
 from bandits.policy import BoolArray, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import ALGORITHMS, build_policy
-from benchmarks.apprentice import Pupil, Town, lived, taught
+from benchmarks.apprentice import Learner, Town, run_apprentice_mode, run_life
 from tests.support.bandits_learning_world import asking, learned
 from tests.support.bandits_plain_regression import Seen
 
@@ -251,8 +251,8 @@ def test_imitation_goes_from_chance_to_the_callers_rule() -> None:
     """The table of the simulation has eight cells, whose borders on the age must be found."""
     for seed in (1, 2):
         rng = np.random.default_rng(seed)
-        knows, found = taught(
-            Town("careless", seed), Pupil("apprentice", {"caution": 1e6}), (1, 30, 600), 300, rng
+        knows, found = run_apprentice_mode(
+            Town("careless", seed), Learner("apprentice", {"caution": 1e6}), (1, 30, 600), 300, rng
         )
         assert found[1] < 0.6
         assert found[1] < found[30] < found[600]
@@ -283,7 +283,9 @@ def test_a_choice_between_two_others_is_not_hidden_by_them() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_it_beats_a_caller_who_is_wrong_for_some(seed: int) -> None:
     """Acceptance is what is to be expected of the distributions, so there is no luck of draws in it."""
-    life = lived("wrong for some", partial(Pupil, "apprentice"), seed, choices=(1000,), phases=(300, 3000))
+    life = run_life(
+        "wrong for some", partial(Learner, "apprentice"), seed, choices=(1000,), phases=(300, 3000)
+    )
     lost = 0.01 * life.caller[0] + 0.004  # epsilon, and what mistakes there may be
     assert life.policy[0] > life.caller[0] - lost
     assert life.policy[1] > life.caller[1] + 0.005
@@ -292,7 +294,7 @@ def test_it_beats_a_caller_who_is_wrong_for_some(seed: int) -> None:
 def test_a_good_caller_is_not_left_for_nothing() -> None:
     for seed in (1, 2):
         lives = {
-            name: lived("good", partial(Pupil, name), seed, choices=(1000,), phases=(300,))
+            name: run_life("good", partial(Learner, name), seed, choices=(1000,), phases=(300,))
             for name in ("apprentice", "calibrated")
         }
         gained = {name: life.policy[0] - life.caller[0] for name, life in lives.items()}

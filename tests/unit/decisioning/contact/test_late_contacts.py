@@ -6,11 +6,11 @@ import pytest
 from decisioning.contact.history import Contact, parse_history
 from decisioning.log.feedback_service import Feedback, FeedbackService
 from decisioning.log.records import Decided, Outcome
+from storage.clock import DAY_MS
 from storage.redis import make_redis
 from tests.support import contact_world as world
 
 NOW_MS = 1_800_000_000_000
-DAY_MS = 86_400_000
 
 
 class Archived:

@@ -9,10 +9,10 @@ from decisioning.contact.history import Contact
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import ContactPolicy, Offer
 from profiles.customer import Scalar, Suppression
+from storage.clock import DAY_MS
 from tests.support import contact_world as world
 
 NOW_MS = 1_800_000_000_000
-DAY_MS = 86_400_000
 
 
 def book(offers: dict[str, Offer] | None = None, channel: str = "web", **placement: str) -> PlacementLimits:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from decisioning.contact.quiet_hours import customer_zone, ends_ms, prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid
 from decisioning.model.entities import QuietHours
+from storage.clock import MINUTE_MS
 from tests.support import contact_world as world
 
-MINUTE_MS = 60_000
 ZONES = ("UTC", "Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
 clocks = st.integers(0, 1439).map(lambda m: f"{m // 60:02}:{m % 60:02}")
 

@@ -14,7 +14,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.model.entities import (
     AfterRejection,
@@ -31,6 +31,7 @@ from decisioning.model.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute
+from storage.clock import to_datetime
 from tests.support.bandits_selection import arms
 
 NOW_MS = 1_790_000_000_000
@@ -112,7 +113,7 @@ def situation(
     """A decision as the service makes it, without its stores; and the mask of what was available."""
     view = shop.view("home")
     customer = Customer("c", dict(attributes), {}, (), {}, dict(consents))
-    evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), instant(NOW_MS))
+    evaluation = evaluate(view.plan, facts_of(customer, context, view.placement), to_datetime(NOW_MS))
     profile = Profile(customer, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     weights: Weights = weigh(view, evaluation)
     inputs = EligibilityInputs(shop, view, profile, history, evaluation, exhausted, NOW_MS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kinds import Segment
 from decisioning.decide.answer import TextSource, treatment_of
-from decisioning.decide.facts import facts_of, instant
+from decisioning.decide.facts import facts_of
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.model.entities import (
     Group,
@@ -26,6 +26,7 @@ from decisioning.treatments.treatment import check_treatment, searchable_text
 from profiles.customer import Customer
 from rules.evaluation import evaluate
 from rules.vocabulary import Attribute, Vocabulary
+from storage.clock import to_datetime
 
 ATTRIBUTES = {
     a.path: a
@@ -94,7 +95,7 @@ def said(
     view = catalogue(*treatments, attributes=attributes).view("desk")
     known = Customer("c", dict(customer or {}), {}, (), {}, {}, known=customer is not None)
     facts = facts_of(known, context or {}, view.placement)
-    speech = TextSource(context or {}, known, evaluate(view.plan, facts, instant(0)))
+    speech = TextSource(context or {}, known, evaluate(view.plan, facts, to_datetime(0)))
     return treatment_of(view, 0, speech)
 
 
@@ -115,7 +116,7 @@ def test_a_plain_treatment_is_made_once() -> None:
         "script": None,
     }
     unknown = Customer.unknown("c")
-    evaluation = evaluate(view.plan, facts_of(unknown, {}, view.placement), instant(0))
+    evaluation = evaluate(view.plan, facts_of(unknown, {}, view.placement), to_datetime(0))
     assert treatment_of(view, 0, TextSource({}, unknown, evaluation)) is fixed
 
 

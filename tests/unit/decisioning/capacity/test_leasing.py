@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.capacity.leasing import HOUR_MS, TOTAL, granted, matching, next_want, period_at
+from decisioning.capacity.leasing import TOTAL, grant_units, next_want, period_at
+from decisioning.capacity.matching import match_offers
 from decisioning.errors import Invalid
 from decisioning.model.entities import FOREVER_MS, Capacity, Offer
+from storage.clock import HOUR_MS
 
 ZONES = (
     "UTC",
@@ -111,12 +113,12 @@ OFFER = Offer("loan", 1, "Loan", "credit", 1.0, team="branch")
 )
 def test_an_offer_counts_where_all_that_is_named_agrees(scope: dict[str, Any], counts: bool) -> None:
     cap = Capacity("c", "C", 10, **scope)
-    assert matching([cap], [OFFER], "web") == ({0: (cap,)} if counts else {})
+    assert match_offers([cap], [OFFER], "web") == ({0: (cap,)} if counts else {})
 
 
 @given(st.integers(0, 2000), st.integers(-5, 10_000), st.integers(1, 100))
 def test_a_lease_is_a_part_of_what_is_left(want: int, remaining: int, holders: int) -> None:
-    units = granted(want, remaining, holders)
+    units = grant_units(want, remaining, holders)
     assert 0 <= units <= max(remaining, 0)
     assert units <= want
     assert (units > 0) == (want > 0 and remaining > 0)

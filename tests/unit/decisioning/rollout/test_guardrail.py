@@ -1,4 +1,4 @@
-"""When a canary has to go: the verdict on counts, and its rates over simulated streams (printed with ``-s``)."""
+"""Guardrails: the verdict on counts, and its rates over simulated streams (printed with ``-s``)."""
 
 import numpy as np
 import pytest
@@ -6,38 +6,38 @@ import pytest
 from benchmarks.guardrails import rolled_back_after
 from decisioning.model.deployment import Canary, Deployment, Guardrails
 from decisioning.rollout.guardrail import (
-    IN_A_ROW,
-    Tally,
+    MIN_SLOW_IN_A_ROW,
+    GroupCounts,
+    classify_failure,
     comparison,
     evidence,
-    failure_kind,
     judge,
-    rolled_back,
+    without_canary,
 )
-from decisioning.rollout.results import Made, known_in_order
+from decisioning.rollout.results import MadeDecision, results_in_order
 
 GUARDRAILS = Guardrails(alpha=0.05)
 
 
 def test_nothing_was_seen() -> None:
-    assert judge(Tally(), Tally(), GUARDRAILS) is None
+    assert judge(GroupCounts(), GroupCounts(), GUARDRAILS) is None
 
 
 def test_worse() -> None:
-    canary, champion = Tally(900, 41), Tally(18_000, 1_890)
+    canary, champion = GroupCounts(900, 41), GroupCounts(18_000, 1_890)
     verdict = judge(canary, champion, Guardrails())
     assert verdict is not None
     assert verdict.cause == "worse"
     found = comparison(canary, champion, Guardrails())
     for figure in (
-        *(
-            "41 of 900 customers (4.56 %)",
-            "1,890 of 18,000 customers (10.5 %)",
-            "-5.94 points",
-            "99 % interval",
-        ),
-        *(f"{100 * found.difference.low:+.2f} to {100 * found.difference.high:+.2f}", "alpha 0.01"),
-        *(f"e-value {found.worse.e_value:.3g}", "needed 100"),
+        "41 of 900 customers (4.56 %)",
+        "1,890 of 18,000 customers (10.5 %)",
+        "-5.94 points",
+        "99 % interval",
+        f"{100 * found.difference.low:+.2f} to {100 * found.difference.high:+.2f}",
+        "alpha 0.01",
+        f"e-value {found.worse.e_value:.3g}",
+        "needed 100",
     ):
         assert figure in verdict.reason
     assert judge(champion, canary, Guardrails()) is None
@@ -45,7 +45,7 @@ def test_worse() -> None:
 
 
 def test_evidence_of_stages_before_counts() -> None:
-    canary, champion = Tally(200, 9), Tally(1_000, 110)
+    canary, champion = GroupCounts(200, 9), GroupCounts(1_000, 110)
     alone = evidence(canary, champion, GUARDRAILS).log_e
     assert 0.0 < alone < np.log(20)
     assert judge(canary, champion, GUARDRAILS) is None
@@ -58,17 +58,17 @@ def test_evidence_of_stages_before_counts() -> None:
 @pytest.mark.parametrize(
     ("canary", "champion", "cause"),
     [
-        (Tally(decisions=400, failures=5), Tally(decisions=1000), "failures"),
-        (Tally(decisions=500, failures=5), Tally(decisions=1000), None),
-        (Tally(decisions=100, failures=4), Tally(decisions=1000), None),
-        (Tally(decisions=400, slow=5), Tally(decisions=1000), "slow"),
-        (Tally(decisions=400, slow=4, failures=4), Tally(decisions=1000), None),
-        (Tally(decisions=400, failures=20), Tally(decisions=1000, failures=45), None),
-        (Tally(decisions=400, failures=20), Tally(decisions=1000, failures=35), "failures"),
-        (Tally(decisions=400, failures=20), Tally(), "failures"),
+        (GroupCounts(decisions=400, failures=5), GroupCounts(decisions=1000), "failures"),
+        (GroupCounts(decisions=500, failures=5), GroupCounts(decisions=1000), None),
+        (GroupCounts(decisions=100, failures=4), GroupCounts(decisions=1000), None),
+        (GroupCounts(decisions=400, slow=5), GroupCounts(decisions=1000), "slow"),
+        (GroupCounts(decisions=400, slow=4, failures=4), GroupCounts(decisions=1000), None),
+        (GroupCounts(decisions=400, failures=20), GroupCounts(decisions=1000, failures=45), None),
+        (GroupCounts(decisions=400, failures=20), GroupCounts(decisions=1000, failures=35), "failures"),
+        (GroupCounts(decisions=400, failures=20), GroupCounts(), "failures"),
     ],
 )
-def test_failures(canary: Tally, champion: Tally, cause: str | None) -> None:
+def test_failures(canary: GroupCounts, champion: GroupCounts, cause: str | None) -> None:
     verdict = judge(canary, champion, GUARDRAILS)
     assert (verdict and verdict.cause) == cause
     if verdict is not None:
@@ -90,14 +90,14 @@ def test_failures(canary: Tally, champion: Tally, cause: str | None) -> None:
     ],
 )
 def test_reasons(reason: str, warming: bool, kind: str | None) -> None:
-    assert failure_kind(reason, warming=warming) == kind
+    assert classify_failure(reason, warming=warming) == kind
 
 
 def test_a_deployment_without_its_canary() -> None:
     deployment = Deployment("web", "a@1", Canary("b@2", 0.2, 5), ("c@1",), was=("d@1", "b@2"))
-    after = rolled_back(deployment)
+    after = without_canary(deployment)
     assert after == Deployment("web", "a@1", None, ("c@1",), was=("b@2", "d@1"))
-    assert rolled_back(after) == after
+    assert without_canary(after) == after
 
 
 @pytest.mark.parametrize(("rate", "share", "seed"), [(0.1, 0.2, 1), (0.4, 0.5, 2)])
@@ -114,7 +114,7 @@ def test_canaries_of_half_the_acceptance_go() -> None:
 
 
 def late_canary_goes(rate: float, in_a_row: int, seed: int) -> bool:
-    """Whether a canary for a tenth goes where at random a share of all decisions takes too long, in two processes.
+    """Return whether a canary for a tenth is rolled back where a random share of decisions is late, in two processes.
 
     Counted are those that were late at least so many times in a row, by policy and process.
     """
@@ -122,12 +122,12 @@ def late_canary_goes(rate: float, in_a_row: int, seed: int) -> bool:
     number = 5_000
     canary, late, process = rng.random(number) < 0.1, rng.random(number) < rate, rng.integers(2, size=number)
     rows = np.zeros((2, 2), dtype=int)
-    tallies = [Tally(), Tally()]
+    tallies = [GroupCounts(), GroupCounts()]
     for step in range(number):
         side = int(canary[step])
         at = (side, process[step])
         rows[at] = rows[at] + 1 if late[step] else 0
-        tallies[side] = tallies[side].decided(1, "slow" if rows[at] >= in_a_row else None)
+        tallies[side] = tallies[side].add_decisions(1, "slow" if rows[at] >= in_a_row else None)
         if step % 10 == 9 and judge(tallies[1], tallies[0], Guardrails()) is not None:
             return True
     return False
@@ -136,7 +136,7 @@ def late_canary_goes(rate: float, in_a_row: int, seed: int) -> bool:
 def test_decisions_that_happen_to_be_late_do_not_mislead() -> None:
     """The first in a row does not count: else canaries would go that are late as seldom as the champion."""
     singly = np.mean([late_canary_goes(0.01, 1, seed) for seed in range(100)])
-    in_a_row = np.mean([late_canary_goes(0.01, IN_A_ROW, seed) for seed in range(100)])
+    in_a_row = np.mean([late_canary_goes(0.01, MIN_SLOW_IN_A_ROW, seed) for seed in range(100)])
     print(f"rolled back: {singly:.0%} if each late decision counts, {in_a_row:.0%} as it is")  # noqa: T201
     assert singly > 0.05
     assert in_a_row == 0.0
@@ -145,7 +145,7 @@ def test_decisions_that_happen_to_be_late_do_not_mislead() -> None:
 HORIZON_MS = 50_000
 
 
-def returning(rng: np.random.Generator, customers: int, visits: int) -> list[Made]:
+def returning(rng: np.random.Generator, customers: int, visits: int) -> list[MadeDecision]:
     """A second each, somebody comes: those who like everything, and those who like nothing; some come back.
 
     Acceptance is told after a moment, a no only by silence. Canary or champion makes no difference.
@@ -158,23 +158,25 @@ def returning(rng: np.random.Generator, customers: int, visits: int) -> list[Mad
         told = [("gold", "accepted", at_ms + int(rng.integers(1, 20_000)))] if likes[who] else []
         group, policy = ("canary", "new@1") if canary[who] else ("champion", "old@1")
         until_ms = at_ms + 10 * HORIZON_MS
-        decisions.append(Made(f"{number}", f"{who}", at_ms, until_ms, group, policy, False, ["gold"], told))
+        decisions.append(
+            MadeDecision(f"{number}", f"{who}", at_ms, until_ms, group, policy, False, ["gold"], told)
+        )
     return decisions
 
 
-def was_rolled_back(decisions: list[Made], *, by_customer: bool) -> bool:
-    """Whether it ever was, looked at every 20 s."""
-    tallies = {"canary": Tally(), "champion": Tally()}
+def was_rolled_back(decisions: list[MadeDecision], *, by_customer: bool) -> bool:
+    """Return whether the canary was ever rolled back, looked at every 20 s."""
+    tallies = {"canary": GroupCounts(), "champion": GroupCounts()}
     customers: set[str] = set()
     counted = 0
     for now_ms in range(0, decisions[-1].at_ms + 2 * HORIZON_MS, 20_000):
         told = [d for d in decisions[counted : counted + 100] if d.at_ms <= now_ms]
-        results = known_in_order(told, HORIZON_MS, now_ms)
+        results = results_in_order(told, HORIZON_MS, now_ms)
         counted += len(results)
         for result in results:
             if result.made.customer_id not in customers or not by_customer:
                 customers.add(result.made.customer_id)
-                tallies[result.made.group] = tallies[result.made.group].observed(result.success)
+                tallies[result.made.group] = tallies[result.made.group].add_customer(result.success)
         if results and judge(tallies["canary"], tallies["champion"], GUARDRAILS) is not None:
             return True
     return False

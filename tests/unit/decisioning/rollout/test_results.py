@@ -1,19 +1,19 @@
-"""When the result of a decision is known, and what it is."""
+"""Results of decisions, and when they are known."""
 
 from typing import Any
 
 import pytest
 
-from decisioning.rollout.results import Made, known_in_order, result_of
+from decisioning.rollout.results import MadeDecision, result_of, results_in_order
 
 HORIZON_MS = 600
 
 
-def made(*told: tuple[str, str, int], at_ms: int = 0, **more: Any) -> Made:
+def made(*told: tuple[str, str, int], at_ms: int = 0, **more: Any) -> MadeDecision:
     """A decision with two offers."""
     values: dict[str, Any] = {"decision_id": "d", "customer_id": "ann", "group": "canary", "decider": "new@1"}
     values |= {"explicit": False, "offers": ["gold", "silver"], "until_ms": at_ms + 10_000}
-    return Made(at_ms=at_ms, told=told, **(values | more))
+    return MadeDecision(at_ms=at_ms, told=told, **(values | more))
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_no_horizon_is_longer_than_the_reward_window() -> None:
 def test_counting_stands_still_at_the_first_that_is_not_known() -> None:
     accepted = [("gold", "accepted", 5), ("silver", "rejected", 5)]
     decisions = [made(*accepted, decision_id="a"), made(decision_id="b"), made(*accepted, decision_id="c")]
-    assert [r.made.decision_id for r in known_in_order(decisions, HORIZON_MS, 100)] == ["a"]
-    assert [r.made.decision_id for r in known_in_order(decisions, HORIZON_MS, 601)] == ["a", "b", "c"]
+    assert [r.made.decision_id for r in results_in_order(decisions, HORIZON_MS, 100)] == ["a"]
+    assert [r.made.decision_id for r in results_in_order(decisions, HORIZON_MS, 601)] == ["a", "b", "c"]

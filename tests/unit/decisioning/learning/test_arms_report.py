@@ -1,4 +1,4 @@
-"""What is told of a policy's arms, and of its mind."""
+"""The report on a policy's arms, and the summary of its exploration."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,14 @@ import pytest
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.state import ArmTable
-from decisioning.learning.arms_report import Arm, Mind, Selected, arms_of, mind_of, version_shown
+from decisioning.learning.arms_report import (
+    Arm,
+    ExplorationSummary,
+    SelectionCounts,
+    report_arms,
+    summarise_exploration,
+    version_shown,
+)
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
 
@@ -26,8 +33,8 @@ def test_arms_with_what_was_learned_and_selected() -> None:
     tick = policy.decay.tick(1_700_000_000.0)
     weight = policy.decay.weight(1_700_000_000.0)
     table.add(f"1:{policy.decay.period(1_700_000_000.0)}", np.array([50.0, 20.0, 5.0]) * weight)
-    selected = {"gold": Selected(30, 20, 9), "bronze": Selected(10, 4, 1)}
-    gold, bronze = arms_of(policy, table, tick, NUMBERS, {"bronze", "gold", "gone"}, selected)
+    selected = {"gold": SelectionCounts(30, 20, 9), "bronze": SelectionCounts(10, 4, 1)}
+    gold, bronze = report_arms(policy, table, tick, NUMBERS, {"bronze", "gold", "gone"}, selected)
     assert gold.offer_id == "gold"
     assert (gold.observations, gold.successes) == pytest.approx((50, 20))
     assert gold.observed[0] == pytest.approx(0.4)
@@ -39,27 +46,27 @@ def test_arms_with_what_was_learned_and_selected() -> None:
 
 def test_of_a_policy_that_learns_nothing_selections_are_told() -> None:
     policy = build_policy(PolicySpec("p", 1, "random"))
-    (gold,) = arms_of(policy, None, 0, NUMBERS, {"gold"}, {"gold": Selected(30, 20, 9)})
+    (gold,) = report_arms(policy, None, 0, NUMBERS, {"gold"}, {"gold": SelectionCounts(30, 20, 9)})
     assert (gold.observations, gold.successes, gold.believed) == (20, 9, None)
-    (silver,) = arms_of(policy, None, 0, NUMBERS, {"silver"}, {})
+    (silver,) = report_arms(policy, None, 0, NUMBERS, {"silver"}, {})
     assert (silver.observations, silver.share, silver.observed) == (0, None, (None, 0.0, 1.0))
 
 
 def test_minds() -> None:
-    assert mind_of([], {}) == Mind()
+    assert summarise_exploration([], {}) == ExplorationSummary()
     even = [arm("gold", 500, 50, 10), arm("silver", 500, 49, 10)]
-    assert mind_of(even, {}) == Mind(1.0, (), "gold", False)
+    assert summarise_exploration(even, {}) == ExplorationSummary(1.0, (), "gold", False)
     clear = [arm("gold", 5000, 1500, 99), arm("silver", 5000, 500, 1)]
-    found = mind_of(clear, {})
+    found = summarise_exploration(clear, {})
     assert (found.neglected, found.leader, found.settled) == ((), "gold", True)
     assert found.entropy is not None
     assert 0 < found.entropy < 0.2
-    assert mind_of(clear, {"silver": 10.0}).leader == "silver"
+    assert summarise_exploration(clear, {"silver": 10.0}).leader == "silver"
     early = [arm("gold", 500, 50, 999), arm("silver", 10, 1, 1)]
-    assert mind_of(early, {}).neglected == ("silver",)
+    assert summarise_exploration(early, {}).neglected == ("silver",)
     believed = [arm("gold", 10, 1, 0, (0.1, 0.0, 0.3)), arm("silver", 0, 0, 0, (0.2, 0.0, 0.5))]
-    assert mind_of(believed, {}) == Mind(None, (), "silver", False)
-    assert mind_of([arm("gold", 0, 0, 0), arm("silver", 0, 0, 0)], {}) == Mind()
+    assert summarise_exploration(believed, {}) == ExplorationSummary(None, (), "silver", False)
+    assert summarise_exploration([arm("gold", 0, 0, 0), arm("silver", 0, 0, 0)], {}) == ExplorationSummary()
 
 
 def test_the_version_that_is_shown() -> None:

@@ -9,7 +9,7 @@ from decisioning.decide.assignment import assign
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.model.entities import Placement
-from decisioning.rollout.stages import NEXT, rolled_back, stage_of, staged, with_controls
+from decisioning.rollout.stages import NEXT, stage_of, step_back, with_controls, with_stage
 
 PLACEMENT = Placement("home", "web", policy="thompson", control_share=0.1)
 EMPTY = Deployment("home")
@@ -37,7 +37,7 @@ def move(
     now_ms: int = 7,
     force: bool = False,
 ) -> Deployment:
-    return staged(PLACEMENT, deployment, key, stage, share=share, now_ms=now_ms, force=force)
+    return with_stage(PLACEMENT, deployment, key, stage, share=share, now_ms=now_ms, force=force)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -130,7 +130,7 @@ def test_rolling_back_ends_the_canary_first_and_then_goes_back_champion_by_champ
     deployment = move(deployment, "canary", "winter@1", force=True)
 
     def back(from_: Deployment, usable: bool = True) -> Deployment:
-        return rolled_back(PLACEMENT, from_, 9, lambda key: usable)
+        return step_back(PLACEMENT, from_, 9, lambda key: usable)
 
     deployment = back(deployment)
     assert (deployment.canary, deployment.champion) == (None, OTHER)
@@ -147,6 +147,6 @@ def test_rolling_back_ends_the_canary_first_and_then_goes_back_champion_by_champ
 
 def test_a_champion_that_cannot_be_used_any_more_is_passed_over() -> None:
     deployment = Deployment("home", champion="c@1", before=("b@1", "a@1"))
-    assert rolled_back(PLACEMENT, deployment, 0, lambda key: key == "a@1").champion == "a@1"
+    assert step_back(PLACEMENT, deployment, 0, lambda key: key == "a@1").champion == "a@1"
     with pytest.raises(Conflict, match="nothing"):
-        rolled_back(PLACEMENT, deployment, 0, lambda key: False)
+        step_back(PLACEMENT, deployment, 0, lambda key: False)

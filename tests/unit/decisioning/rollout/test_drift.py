@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from decisioning.rollout import drift as drifting
+from decisioning.rollout import drift as drift_module
 from decisioning.rollout.drift import Drift, PlacementDrift
-from decisioning.rollout.results import Made, Result
+from decisioning.rollout.results import MadeDecision, Result
 
 
 def results(seed: int, *parts: tuple[int, float]) -> list[Result]:
@@ -16,7 +16,9 @@ def results(seed: int, *parts: tuple[int, float]) -> list[Result]:
     for count, rate in parts:
         for _ in range(count):
             number = len(found)
-            made = Made(f"d{number}", "ann", number * 1000, 10**12, "champion", "a@1", False, ["gold"], [])
+            made = MadeDecision(
+                f"d{number}", "ann", number * 1000, 10**12, "champion", "a@1", False, ["gold"], []
+            )
             found.append(Result(made, {"gold": random.random() < rate}))
     return found
 
@@ -46,7 +48,7 @@ def test_built_again_from_the_last_change_it_finds_the_same() -> None:
         found += watch.take(result)
     whole = PlacementDrift()
     assert found == [drift for result in STREAM for drift in whole.take(result)]
-    assert watch.changed() == whole.changed()
+    assert watch.pop_changed() == whole.pop_changed()
 
 
 def test_windows_begin_anew_after_a_change() -> None:
@@ -56,22 +58,22 @@ def test_windows_begin_anew_after_a_change() -> None:
         seen += 1
         if watch.take(result):
             break
-    (window,) = watch.changed()
+    (window,) = watch.pop_changed()
     assert (window.observations, window.acceptances) == (0, 0)
     watch.take(STREAM[seen])
     watch.take(STREAM[seen + 1])
-    (window,) = watch.changed()
+    (window,) = watch.pop_changed()
     assert window.observations == 2
     assert window.acceptances == sum(r.success for r in STREAM[seen : seen + 2])
     assert (window.since_ms, window.until_ms) == (seen * 1000, (seen + 1) * 1000)
-    assert watch.changed() == []
+    assert watch.pop_changed() == []
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drifting, "MOST_OFFERS", 3)
+    monkeypatch.setattr(drift_module, "MAX_OFFERS", 3)
     watch = PlacementDrift()
     for number, offer in enumerate(["a", "b", "c", "a", "d"]):
-        made = Made(f"d{number}", "ann", number, 10**12, "champion", "x@1", False, [offer], [])
+        made = MadeDecision(f"d{number}", "ann", number, 10**12, "champion", "x@1", False, [offer], [])
         watch.take(Result(made, {offer: True}))
-    assert [w.offer_id for w in watch.changed()] == ["a", "c", "d"]
+    assert [w.offer_id for w in watch.pop_changed()] == ["a", "c", "d"]
     assert len(watch._drift) == 3

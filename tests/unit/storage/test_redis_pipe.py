@@ -1,0 +1,83 @@
+"""The pipe to Redis: replies in order, errors to their callers, and lost connections made again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from storage.errors import RedisUnavailable
+from storage.redis_pipe import Pipe, RedisReplyError
+
+
+@asynccontextmanager
+async def connected(url: str, *, stall_ms: int = 500) -> AsyncIterator[Pipe]:
+    """Give a pipe that has been started."""
+    pipe = Pipe(url, stall_ms=stall_ms, retry_ms=10)
+    await pipe.start()
+    try:
+        yield pipe
+    finally:
+        await pipe.stop()
+
+
+async def until_connected(pipe: Pipe) -> None:
+    """Wait for the connection to come back."""
+    async with asyncio.timeout(10):
+        while not pipe.connected:  # noqa: ASYNC110  # it has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_replies_come_in_order_and_an_error_is_its_own_callers(redis_url: str) -> None:
+    async with connected(redis_url) as pipe:
+        sent = [pipe.call("ECHO", str(number)) for number in range(100)]
+        wrong = pipe.call("NO-SUCH-COMMAND")
+        after = pipe.call("ECHO", "after")
+        assert [int(reply) for reply in await asyncio.gather(*sent)] == list(range(100))
+        with pytest.raises(RedisReplyError, match="unknown command"):
+            await wrong
+        assert await after == b"after"
+
+
+async def test_a_caller_that_stops_waiting_does_not_shift_replies(redis_url: str) -> None:
+    async with connected(redis_url) as pipe:
+        given_up, next_one = pipe.call("ECHO", "given up"), pipe.call("ECHO", "next")
+        given_up.cancel()
+        assert await next_one == b"next"
+
+
+async def test_a_lost_connection_fails_who_waits_and_is_made_again(redis_url: str) -> None:
+    async with connected(redis_url) as pipe, connected(redis_url) as other:
+        number = await pipe.call("CLIENT", "ID")
+        waiting = pipe.call("BLPOP", "nothing-comes", 10)
+        await other.call("CLIENT", "KILL", "ID", number)
+        with pytest.raises(RedisUnavailable, match="lost"):
+            await waiting
+        with pytest.raises(RedisUnavailable, match="cannot be reached"):
+            pipe.call("PING")
+        await until_connected(pipe)
+        assert await pipe.call("PING") == b"PONG"
+
+
+async def test_a_server_that_does_not_answer_is_taken_as_gone(redis_url: str) -> None:
+    async with connected(redis_url, stall_ms=50) as pipe:
+        waiting = pipe.call("BLPOP", "nothing-comes", 10)
+        async with asyncio.timeout(5):
+            with pytest.raises(RedisUnavailable):
+                await waiting
+        await until_connected(pipe)
+
+
+async def test_without_a_server_commands_fail_at_once() -> None:
+    async with connected("redis://127.0.0.1:1/0") as pipe:
+        assert not pipe.connected
+        with pytest.raises(RedisUnavailable):
+            pipe.call("PING")
+
+
+async def test_a_stopped_pipe_is_not_connected(redis_url: str) -> None:
+    async with connected(redis_url) as pipe:
+        assert await pipe.call("PING") == b"PONG"
+    assert not pipe.connected
+    with pytest.raises(RedisUnavailable):
+        pipe.call("PING")
