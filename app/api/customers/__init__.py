@@ -1,1 +1,1 @@
-"""HTTP: customers."""
+"""What is known about a customer."""

@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from app.api.body import JsonRoute
-from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored, SuppressionOut
+from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
 from app.api.deps import Ops, Reader, State, problems
 from app.api.schemas import PathCustomerId, from_ms
+from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import Invalid, NotFound
 from profiles.customer import Customer
 from profiles.errors import InvalidCustomer

@@ -1,1 +1,1 @@
-"""HTTP: decisions."""
+"""What is best for a customer here and now, and why."""

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
 from app.api.body import DirectRoute, JsonRoute
+from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
 from app.api.deps import Anyone, Frontend, State, problems
-from app.api.rules.schemas import ExplanationAnswer
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
 from decisioning.decide.service import Request as Question

@@ -1,1 +1,1 @@
-"""HTTP: evaluations."""
+"""What policies would have earned before they decide: offline, and in the shadow."""

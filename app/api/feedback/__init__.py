@@ -1,1 +1,1 @@
-"""HTTP: feedback."""
+"""What happened to the offers of a decision."""

@@ -1,1 +1,1 @@
-"""HTTP: health."""
+"""Whether a process is alive and ready, and what it counts."""

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
-from app.api.reports.schemas import Alive, Readiness
+from app.api.health.schemas import Alive, Readiness
 from app.state import ApiState
 from app.telemetry import MULTIPROC
 from storage.errors import PostgresUnavailable, RedisUnavailable

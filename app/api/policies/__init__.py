@@ -1,1 +1,1 @@
-"""HTTP: policies."""
+"""Which policies there are: registered, warmed up, retired, revived."""

@@ -1,1 +1,1 @@
-"""HTTP: reports."""
+"""How well offers, policies and placements do."""

@@ -1,1 +1,1 @@
-"""HTTP: scripts."""
+"""Search for agents: what to say, and what to answer."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
-from app.api.reports.watch_schemas import (
+from app.api.monitoring.schemas import (
     CanaryQuery,
     CanaryReport,
     CanarySide,

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.api.customers.schemas import ImportAnswer, RefusalOut
 from app.api.deps import Ops, State, problems
+from app.api.imports.schemas import ImportAnswer, RefusalOut
 from app.errors import Problem
 from app.imports import Kind, import_file
 from profiles.errors import ImportFileError

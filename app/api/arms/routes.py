@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.arms.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.deps import Reader, State, problems
-from app.api.reports.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.schemas import Id
 from app.state import ApiState, clock_ms
 from bandits.policy import Policy, PolicySpec

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Edit, RollingBack, Staging
-from app.api.deps import Reader, State, problems
-from app.api.policies.schemas import (
+from app.api.deployments.schemas import (
     ApprenticeBody,
     ControlOut,
     ControlsBody,
@@ -18,6 +17,7 @@ from app.api.policies.schemas import (
     StageRequest,
     StagesOut,
 )
+from app.api.deps import Reader, State, problems
 from app.api.schemas import Id, from_ms
 from app.state import ApiState, clock_ms
 from decisioning.catalog.catalogue import Catalogue

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
-from app.api.customers.schemas import SuppressionBody, SuppressionStored
 from app.api.deps import Ops, State, problems
 from app.api.schemas import Id, PathCustomerId
+from app.api.suppressions.schemas import SuppressionBody, SuppressionStored
 from decisioning.errors import Invalid, NotFound
 from profiles.errors import InvalidCustomer
 from profiles.store_suppressions import SuppressionStore

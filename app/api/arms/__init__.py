@@ -1,0 +1,1 @@
+"""What a policy has learned of each offer, and whether it still explores."""

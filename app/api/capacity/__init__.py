@@ -1,0 +1,1 @@
+"""How much of each capacity is used in its current period."""

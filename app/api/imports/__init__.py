@@ -1,0 +1,1 @@
+"""Files of customers, propensities and history."""
