@@ -11,7 +11,6 @@ from app.state import ApiState
 from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
 from profiles.importing.source import FileFormat
-from profiles.store_bulk import BulkLoader
 
 Kind = Literal["customers", "propensities", "history"]
 Progress = Callable[[int, int], None]
@@ -38,7 +37,7 @@ async def import_file(
     else:
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format)
         return await _history(state, run, on_progress)
-    return await BulkLoader(state.engine, state.profiles.cache).load(run, on_progress), None
+    return await state.bulk_loader.load(run, on_progress), None
 
 
 async def _history(state: ApiState, run: ImportRun, on_progress: Progress | None) -> tuple[ImportReport, int]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,9 +26,14 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.service import DecisionService
 from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.evaluation.simulation_service import SimulationService
+from decisioning.evaluation.store_comparison import ComparisonReader
+from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
+from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.log.records import Header, group_of
 from decisioning.log.store_archive import ArchiveReader
@@ -35,7 +41,13 @@ from decisioning.log.store_redis import RedisLog
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.rollout.service import Stager
+from decisioning.rollout.store_canary import CanaryStore
+from decisioning.rollout.store_drift import DriftStore
 from profiles.store import ProfileStore
+from profiles.store_bulk import BulkLoader
+from profiles.store_sample import sample_profiles
+from profiles.store_suppressions import SuppressionStore
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import load_functions
 from storage.installation import installed_buckets
@@ -92,6 +104,13 @@ class ApiState:
     profiles: ProfileStore
     decision_log: RedisLog
     policies: PolicyStore
+    arms: ArmStore
+    suppressions: SuppressionStore
+    bulk_loader: BulkLoader
+    evaluations: EvaluationStore
+    comparisons: ComparisonReader
+    canaries: CanaryStore
+    drift: DriftStore
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -102,14 +121,14 @@ class ApiState:
     units: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
+    simulations: SimulationService = field(init=False)
+    arms_reports: ArmsService = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
         pools = Pools(self.pipe, self.keys)
         self.feed = RosterFeed(self.policies, self.roster)
-        self.followers = TaskSet(
-            ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
-        )
+        self.followers = TaskSet(ArmFollower(self.arms, self.replica, self._loaded).follow)
         self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
@@ -127,6 +146,21 @@ class ApiState:
             on_decided=_count_decided,
         )
         self.feedback = FeedbackService(self.decision_log, self.archive, clock_ms)
+        self.simulations = SimulationService(
+            partial(sample_profiles, self.engine),
+            self.catalogues,
+            self.decision_log,
+            self.roster,
+            self.replica,
+            clock_ms,
+        )
+        self.arms_reports = ArmsService(
+            self.roster, self.replica, self.arms, partial(selections, self.engine), clock_ms
+        )
+
+    def stager(self, author: str, reason: str, expected: int | None) -> Stager:
+        """Change stages in the name of an author, on top of the version ``expected`` (``None``: any)."""
+        return Stager(self.catalogues, self.policies, clock_ms, author, reason, expected)
 
     def current_catalogue(self) -> Catalogue:
         """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
@@ -188,14 +222,15 @@ class ApiState:
         """Whether a policy is here, and its warm start was done when its state was last read."""
         return key in self.roster and self.feed.states.get(key, "live") == "live"
 
-    def needed(self) -> list[str]:
-        """The policies without whose arms this process is not ready: the built-in ones, and champions."""
+    def cold_policies(self) -> list[str]:
+        """The policies whose arms this process lacks to be ready; built-in ones and champions count."""
         champions = () if self.catalogue is None else self.catalogue.champions
-        return [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
+        needed = [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
+        return [key for key in needed if self.replica.epoch(key) is None]
 
     def _loaded(self) -> None:
         self.arms_read.set()
-        if all(self.replica.epoch(key) is not None for key in self.needed()):
+        if not self.cold_policies():
             self.warm.set()
 
 
@@ -213,6 +248,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
     keys = Keys(settings.buckets)
     roster = Roster()
+    profiles = ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s)
     state = ApiState(
         settings=settings,
         keys=keys,
@@ -224,9 +260,16 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         catalogues=CatalogueStore(engine),
         key_store=KeyStore(engine),
         archive=ArchiveReader(engine),
-        profiles=ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s),
+        profiles=profiles,
         decision_log=RedisLog(pipe, keys),
         policies=PolicyStore(engine),
+        arms=ArmStore(redis, keys),
+        suppressions=SuppressionStore(engine, profiles.cache),
+        bulk_loader=BulkLoader(engine, profiles.cache),
+        evaluations=EvaluationStore(engine),
+        comparisons=ComparisonReader(engine),
+        canaries=CanaryStore(engine),
+        drift=DriftStore(engine),
     )
     try:
         await _start(state)

@@ -23,7 +23,7 @@ from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import Registered
 from decisioning.rollout.service import Stager, check_share, progress_text
-from decisioning.rollout.stages import stage_of
+from decisioning.rollout.stages import parts_of, stage_of
 
 T = TypeVar("T")
 FOLLOW_S = 0.5
@@ -180,12 +180,8 @@ def _who(at: datetime, author: str, reason: str) -> str:
 
 
 def _parts(catalogue: Catalogue, key: str) -> str:
-    """Where a policy has a part, in words."""
-    found = []
-    for placement_id, placement in sorted(catalogue.placements.items()):
-        stage = stage_of(placement, catalogue.deployment(placement_id), key)
-        if stage in ("champion", "canary", "shadow"):
-            found.append(f"{stage} in {placement_id}")
+    """Say in words where a policy has a part."""
+    found = [f"{stage} in {placement_id}" for placement_id, stage in parts_of(catalogue, key)]
     return f"; {', '.join(found)}" if found else ""
 
 

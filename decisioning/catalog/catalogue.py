@@ -26,6 +26,7 @@ from decisioning.model.entities import (
     Placement,
     QuietHours,
     Segment,
+    effective_status,
 )
 from decisioning.treatments.treatment import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
@@ -165,6 +166,10 @@ class Catalogue:
     def deployment(self, placement_id: str) -> Deployment:
         """The policies of a placement; of one where nothing was ever said about them, an empty deployment."""
         return self.deployments.get(placement_id, Deployment(placement_id))
+
+    def live_offers(self, now_ms: int) -> list[Offer]:
+        """The offers that are live at a time."""
+        return [offer for offer in self.offers.values() if effective_status(offer, now_ms) == "live"]
 
     def view(self, placement_id: str) -> PlacementView:
         """The placement and its offers.

@@ -8,14 +8,15 @@ from decisioning.catalog.kinds import CLASSES
 from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
 from decisioning.catalog.yaml_document import normalised
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
+from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store import ALWAYS, PolicyStore
 from decisioning.policies.store_rows import Registered
-from decisioning.rollout.stages import rolled_back, staged, with_controls
+from decisioning.rollout.stages import rolled_back, stage_of, staged, with_controls
 
 Change = Callable[[Placement, Deployment], Deployment]
 TRIES = 5
+_ORDER: tuple[Stage, ...] = ("champion", "canary", "shadow", "retired", "registered")
 
 
 class Stager:
@@ -117,6 +118,20 @@ class Stager:
         except NotFound:
             return placement, Deployment(placement_id), 0
         return placement, _thing("deployment", placement_id, body), version
+
+
+def policies_of(
+    placement: Placement, deployment: Deployment, registered: Mapping[str, Registered]
+) -> list[str]:
+    """List the policies with a part in a placement, those that had one, and those that could have one, by stage."""
+    here = placement.placement_id
+    could = [
+        key
+        for key, policy in registered.items()
+        if policy.state != "retired" and here in (policy.body.get("placements") or [here])
+    ]
+    keys = {champion_of(placement, deployment), *deployment.policies, *deployment.was, *could}
+    return sorted(keys, key=lambda key: (_ORDER.index(stage_of(placement, deployment, key)), key))
 
 
 def _thing(kind: str, name: str, body: Mapping[str, Any]) -> Any:

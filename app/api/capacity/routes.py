@@ -1,14 +1,12 @@
 """Capacity: what of it is used."""
 
-from datetime import datetime
-
 from fastapi import APIRouter
 
 from app.api.capacity.schemas import UsageOut, UsagesOut
 from app.api.deps import Reader, State, problems
+from app.api.schemas import from_ms
 from app.state import clock_ms
 from decisioning.capacity.leasing import Usage
-from decisioning.decide.answer import iso
 
 router = APIRouter(prefix="/v1/reports", tags=["capacities"])
 
@@ -29,7 +27,7 @@ def _out(usage: Usage) -> UsageOut:
         name=capacity.name,
         per=capacity.per,
         period=period.period_id,
-        ends_at=None if capacity.per == "total" else datetime.fromisoformat(iso(period.ends_ms)),
+        ends_at=None if capacity.per == "total" else from_ms(period.ends_ms),
         max=capacity.max,
         used=usage.used,
         leased=usage.leased,

@@ -19,14 +19,13 @@ from app.api.deployments.schemas import (
 )
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id, from_ms
-from app.state import ApiState, clock_ms
-from decisioning.catalog.catalogue import Catalogue
+from app.state import ApiState
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import Registered
-from decisioning.rollout.service import Stager
+from decisioning.rollout.service import Stager, policies_of
 from decisioning.rollout.stages import stage_of
 
 router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)
@@ -80,10 +79,7 @@ async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) 
 
 
 def _stager(edit: Edit, reason: str) -> Stager:
-    state = edit.state
-    return Stager(
-        state.catalogues, state.policies, clock_ms, edit.author, reason or edit.reason, edit.expected
-    )
+    return edit.state.stager(edit.author, reason or edit.reason, edit.expected)
 
 
 async def _done(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
@@ -114,28 +110,16 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
     return StagesOut(
         placement_id=placement_id,
         champion=champion_of(placement, deployment),
-        policies=_policies(catalogue, placement, deployment, registered),
+        policies=[
+            _staged(key, placement, deployment, registered.get(key))
+            for key in policies_of(placement, deployment, registered)
+        ],
         control_share=placement.control_share,
         controls=[ControlOut(**asdict(control)) for control in deployment.controls],
         apprentice=deployment.apprentice,
         guardrails=GuardrailsOut(**asdict(deployment.guardrails)),
         before=list(deployment.before),
     )
-
-
-_ORDER = ("champion", "canary", "shadow", "retired", "registered")
-
-
-def _policies(
-    catalogue: Catalogue, placement: Placement, deployment: Deployment, registered: dict[str, Registered]
-) -> list[StagedOut]:
-    """Those with a part, those that had one, and those that could have one."""
-    here = placement.placement_id
-    could = [k for k, p in registered.items() if here in (p.body.get("placements") or [here])]
-    could = [key for key in could if registered[key].state != "retired"]
-    keys = dict.fromkeys([champion_of(placement, deployment), *deployment.policies, *deployment.was, *could])
-    shown = [_staged(key, placement, deployment, registered.get(key)) for key in keys]
-    return sorted(shown, key=lambda one: (_ORDER.index(one.stage), one.policy))
 
 
 def _staged(

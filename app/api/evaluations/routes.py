@@ -16,13 +16,12 @@ from app.state import clock_ms
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.question_service import Asked, as_json, spec_of
 from decisioning.evaluation.service import Question
-from decisioning.evaluation.store_comparison import ComparisonReader, Window
-from decisioning.evaluation.store_jobs import Evaluation, EvaluationStore
-from decisioning.policies.store import PolicyStore
+from decisioning.evaluation.store_comparison import Window
+from decisioning.evaluation.store_jobs import Evaluation
 
 router = APIRouter(prefix="/v1", tags=["policies"], route_class=JsonRoute)
 
-A_WEEK = timedelta(days=7)
+DEFAULT_WINDOW = timedelta(days=7)
 
 
 @router.post("/evaluations", status_code=201, responses=problems(404, 409, body=True))
@@ -41,15 +40,15 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
         body.policy,
         None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
     )
-    await spec_of(asked, PolicyStore(state.engine))
+    await spec_of(asked, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"
-    return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))
+    return _out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))
 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))
 async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
     """How far an evaluation is, and its result when it is done. Results are kept for 30 days."""
-    return _out(await EvaluationStore(state.engine).get(evaluation_id))
+    return _out(await state.evaluations.get(evaluation_id))
 
 
 @router.get("/placements/{placement_id}/policies/comparison", responses=problems(404))
@@ -62,8 +61,10 @@ async def compare_policies(
     agree with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
     """
     end = query.end or from_ms(clock_ms())
-    window = Window(placement_id, query.start or end - A_WEEK, end, query.limit, query.slots == "first")
-    report = await compare(state.current_catalogue(), window, ComparisonReader(state.engine), state.roster)
+    window = Window(
+        placement_id, query.start or end - DEFAULT_WINDOW, end, query.limit, query.slots == "first"
+    )
+    report = await compare(state.current_catalogue(), window, state.comparisons, state.roster)
     return ComparisonOut.model_validate(report)
 
 

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it count?"""
+"""Liveness, readiness and metrics."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ async def livez() -> Alive:
 )
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
-    cold = [key for key in state.needed() if state.replica.epoch(key) is None]
+    cold = state.cold_policies()
     checks = {
         "postgres": await _postgres(state),
         "redis": await _redis(state),

@@ -20,7 +20,7 @@ from bandits.specification import spec_body
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
 from decisioning.policies.store_rows import Registered
-from decisioning.rollout.stages import stage_of
+from decisioning.rollout.stages import parts_of
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Reason = Annotated[str | None, Header(max_length=500, description="why; kept with the policy")]
@@ -198,11 +198,7 @@ def _built_in(key: str, state: ApiState) -> PolicyOut:
 
 
 def _placed(key: str, state: ApiState) -> list[PlacedOut]:
-    """Where a policy has a part."""
-    catalogue = state.current_catalogue()
-    found = []
-    for placement_id, placement in sorted(catalogue.placements.items()):
-        stage = stage_of(placement, catalogue.deployment(placement_id), key)
-        if stage in ("shadow", "canary", "champion"):
-            found.append(PlacedOut(placement_id=placement_id, stage=stage))
-    return found
+    return [
+        PlacedOut(placement_id=placement_id, stage=stage)
+        for placement_id, stage in parts_of(state.current_catalogue(), key)
+    ]
