@@ -21,7 +21,7 @@ class DemoError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiClient:
     """An API address with a key. `http` is shared by all calls and closed by its owner."""
 
     http: httpx.AsyncClient

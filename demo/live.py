@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.live import Live
 
 from app.supervise import Child
-from demo.client import Api, DemoError, Json
-from demo.load import Prepared
+from demo.client import ApiClient, DemoError, Json
+from demo.load import PreparedDemo
 from demo.names import REWARD_WINDOW_S, WEB
 from demo.report import Figures, write_json
 from demo.screen import live, plain_line, print_end, print_start
@@ -42,7 +42,7 @@ class Session:
     """
 
     figures: Figures
-    prepared: Prepared
+    prepared: PreparedDemo
     child: Child
     log: Path
     report: Path
@@ -55,7 +55,7 @@ class Session:
             raise DemoError(f"the service ended:\n{tail(self.log)}")
 
 
-async def live_visitors(session: Session, api: Api, seconds: float | None) -> None:
+async def live_visitors(session: Session, api: ApiClient, seconds: float | None) -> None:
     """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report.
 
     Raises DemoError if the service ends.
@@ -88,7 +88,7 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
 
 async def _watch(
     session: Session,
-    api: Api,
+    api: ApiClient,
     crowd: asyncio.Task[None],
     stop: asyncio.Event,
     warm: dict[str, float],
@@ -116,7 +116,7 @@ async def _watch(
                 await asyncio.to_thread(write_json, figures, session.report)
 
 
-async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
+async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> None:
     """Ask the API for the figures. While it cannot answer, the former ones stay."""
     figures = session.figures
     now = datetime.now(UTC)
@@ -132,7 +132,7 @@ async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
     figures.learned_observations = sum(max(0.0, growth) for growth in grown)
 
 
-async def explain(api: Api, customers: Sequence[str]) -> Json | None:
+async def explain(api: ApiClient, customers: Sequence[str]) -> Json | None:
     """A decision by the learning policy that shows why and why not.
 
     For the first of the customers who is not in the control group, gets something, and is refused something by a

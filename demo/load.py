@@ -12,15 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from demo import steering
-from demo.client import Api, DemoError, Json
+from demo.client import ApiClient, DemoError, Json
 from demo.customers import write_customers
 from demo.history import HistoryCounts, write_history
 from demo.journey import DATA_END, Journey, load_journey
 from demo.names import CHANNELS, DESK, MAILER, REWARD_WINDOW_S, WEB, customer_ids
-from demo.offers import TYPES, Offer, build_offers
+from demo.offers import TYPES, CampaignOffer, build_offers
 from demo.propensity import Quality, fit_propensity, propensities, quality, write_propensities
 from demo.report import is_history
-from demo.response import World, build_world
+from demo.response import AnswerModel, build_answer_model
 from demo.visitors import Crowd
 
 KINDS = ("customers", "propensities", "history")
@@ -37,16 +37,16 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDemo:
     """Everything computed from the data before anything is served."""
 
-    offers: list[Offer]
+    offers: list[CampaignOffer]
     files: dict[str, Path]
     rows: dict[str, int]
     history: HistoryCounts
     quality: Quality
     crowd: Crowd
-    world: World
+    answers: AnswerModel
 
     def summary(self) -> Json:
         """The counts and the model's measured quality, for the report."""
@@ -54,17 +54,17 @@ class Prepared:
             "rows": self.rows,
             "history": {name: getattr(self.history, name) for name in HistoryCounts.__slots__},
             "propensity_model": self.quality.to_dict(),
-            "odds_factor_of_simulated_answers": round(self.world.odds_factor, 3),
+            "odds_factor_of_simulated_answers": round(self.answers.odds_factor, 3),
         }
 
 
-def prepare(folder: Path, today: date) -> Prepared:
+def prepare(folder: Path, today: date) -> PreparedDemo:
     """Read the data, fit the models and write the import files into `folder`."""
     journey = load_journey()
     fitted = fit_propensity(journey)
     scores = propensities(journey, fitted)
     offers = build_offers(journey, today)
-    world = build_world(journey, _live(journey))
+    answers = build_answer_model(journey, _live(journey))
     files = {kind: folder / f"{kind}.parquet" for kind in KINDS}
     history = write_history(journey, scores, today, files["history"])
     rows = {
@@ -75,17 +75,17 @@ def prepare(folder: Path, today: date) -> Prepared:
     crowd = Crowd(
         customers=customer_ids(journey).tolist(),
         offers={offer.id: column for column, offer in enumerate(offers)},
-        acceptance=world.acceptance,
+        acceptance=answers.acceptance,
         values=[offer.value for offer in offers],
     )
-    return Prepared(
+    return PreparedDemo(
         offers=offers,
         files=files,
         rows=rows,
         history=history,
         quality=quality(journey, fitted, scores),
         crowd=crowd,
-        world=world,
+        answers=answers,
     )
 
 
@@ -94,7 +94,7 @@ def _live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray((journey.campaigns.start <= DATA_END) & (journey.campaigns.end >= DATA_END))
 
 
-def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
+def catalogue(offers: list[CampaignOffer]) -> Iterator[tuple[str, Json]]:
     """Path and body of every PUT, in an order in which each finds what it refers to."""
     yield from steering.before_offers()
     for kind in TYPES:
@@ -138,7 +138,7 @@ def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
     )
 
 
-async def create_catalogue(api: Api, offers: list[Offer], progress: Progress) -> int:
+async def create_catalogue(api: ApiClient, offers: list[CampaignOffer], progress: Progress) -> int:
     """PUT everything; returns how many things there are. Raises DemoError."""
     steps = list(catalogue(offers))
     for done, (path, body) in enumerate(steps, start=1):
@@ -147,7 +147,7 @@ async def create_catalogue(api: Api, offers: list[Offer], progress: Progress) ->
     return len(steps)
 
 
-async def import_file(api: Api, kind: str, path: Path, progress: Progress) -> int:
+async def import_file(api: ApiClient, kind: str, path: Path, progress: Progress) -> int:
     """Upload a file in parts, so that progress can be shown; returns the rows loaded.
 
     Raises DemoError if any row is refused.
@@ -171,7 +171,7 @@ def _part(path: Path, start: int) -> Path:
     return part
 
 
-async def wait_until_learned(api: Api, history_rows: int, progress: Progress) -> list[Json]:
+async def wait_until_learned(api: ApiClient, history_rows: int, progress: Progress) -> list[Json]:
     """Wait until the imported history has reached reports and arms; returns the arms of calibrated.
 
     Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.

@@ -23,7 +23,7 @@ class NotConverged(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Logistic:
+class LogisticModel:
     """Fitted coefficients. `mean` and `spread` (both: features) standardise the columns before they are
     used.
     """
@@ -57,7 +57,7 @@ def fit_logistic(
     standardise: bool = True,
     max_iterations: int = 50,
     tolerance: float = 1e-9,
-) -> Logistic:
+) -> LogisticModel:
     """Maximise `sum(log-likelihood) - 0.5 * sum(penalty * weight**2)`; the intercept is left free.
 
     `rows` is n x features, `accepted` n booleans, `penalty` one number or one per feature, on the
@@ -77,7 +77,7 @@ def fit_logistic(
         curvature = (design * (p * (1 - p))[:, None]).T @ design + np.diag(ridge)
         step = np.linalg.solve(curvature, gradient)
         if float(np.abs(step).max()) < tolerance:
-            return Logistic(float(beta[0]), beta[1:], mean, spread)
+            return LogisticModel(float(beta[0]), beta[1:], mean, spread)
         beta, height = _climb(design, target, ridge, beta, height, step)
     raise NotConverged(f"no stationary point after {max_iterations} Newton steps")
 

@@ -55,7 +55,7 @@ THEMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class Wording:
     """Wording of an offer in one channel."""
 
     id: str
@@ -65,7 +65,7 @@ class Treatment:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CampaignOffer:
     """One campaign, ready to be created. `starts_at` is included in the window, `ends_at` is not."""
 
     id: str
@@ -75,7 +75,7 @@ class Offer:
     value: float
     starts_at: datetime
     ends_at: datetime
-    treatments: tuple[Treatment, ...]
+    treatments: tuple[Wording, ...]
 
     def live_at(self, moment: datetime) -> bool:
         """Whether the moment lies in the window."""
@@ -179,7 +179,7 @@ def _shrunk(total: npt.ArrayLike, number: npt.ArrayLike, towards: npt.ArrayLike)
     return evidence / (np.asarray(number, dtype=np.float64) + PRIOR_WEIGHT)
 
 
-def build_offers(journey: Journey, today: date) -> list[Offer]:
+def build_offers(journey: Journey, today: date) -> list[CampaignOffer]:
     """The 27 offers in order of campaign id, with windows such that the data ends `today`."""
     shift = shift_to(today)
     campaigns = journey.campaigns
@@ -187,7 +187,7 @@ def build_offers(journey: Journey, today: date) -> list[Offer]:
     offers = []
     for position, number in enumerate(campaigns.id.tolist()):
         offers.append(
-            Offer(
+            CampaignOffer(
                 id=offer_id(number),
                 name=f"Campaign {number}: {THEMES[number]}",
                 theme=THEMES[number],
@@ -201,7 +201,7 @@ def build_offers(journey: Journey, today: date) -> list[Offer]:
     return offers
 
 
-def _treatments(offer: str, theme: str) -> tuple[Treatment, ...]:
+def _treatments(offer: str, theme: str) -> tuple[Wording, ...]:
     title = f"Coupons: {theme}"
     wordings = {
         "web": "Load them onto your card and save on your next visit.",
@@ -209,5 +209,5 @@ def _treatments(offer: str, theme: str) -> tuple[Treatment, ...]:
         "mail": "Your coupons are enclosed.",
     }
     return tuple(
-        Treatment(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
+        Wording(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
     )

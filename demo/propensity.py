@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from demo.features import COLUMNS, design, habits_before
 from demo.journey import CUT_OFF, DATA_START, Floats, Journey
-from demo.logistic import Logistic, area_under_curve, fit_logistic, log_loss
+from demo.logistic import LogisticModel, area_under_curve, fit_logistic, log_loss
 from demo.names import customer_ids, offer_id
 
 PENALTY = 10.0
@@ -57,7 +57,7 @@ class Quality:
 class Fitted:
     """The model, whose coefficients belong to the standardised COLUMNS, and what it was fitted on."""
 
-    model: Logistic
+    model: LogisticModel
     rows: int
     accepted: int
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from demo.client import Json
 from demo.names import WEB
-from demo.visitors import Tally
+from demo.visitors import VisitTally
 
 NOTES = {
     "calibrated": "learns from every answer",
@@ -37,7 +37,7 @@ class Figures:
     api_url: str
     api_key: str
     seconds: float = 0.0
-    tally: Tally = field(default_factory=Tally)
+    tally: VisitTally = field(default_factory=VisitTally)
     acceptance: Sequence[Json] = ()
     arms: Sequence[Json] = ()
     learned_observations: float = 0.0

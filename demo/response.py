@@ -35,7 +35,7 @@ REJECTION_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class AnswerModel:
     """P(accept) of every household for every offer (households x campaigns), and the factor applied to the
     odds.
     """
@@ -73,7 +73,7 @@ def true_log_odds(journey: Journey) -> Floats:
     )
 
 
-def build_world(journey: Journey, live: npt.NDArray[np.bool_]) -> World:
+def build_answer_model(journey: Journey, live: npt.NDArray[np.bool_]) -> AnswerModel:
     """Fit and scale the answers. `live` (campaigns) marks the offers whose mean acceptance is the target.
 
     Raises ValueError when no offer is live.
@@ -82,7 +82,7 @@ def build_world(journey: Journey, live: npt.NDArray[np.bool_]) -> World:
         raise ValueError("no offer is live: there is nothing to scale the answers to")
     log_odds = true_log_odds(journey)
     shift = _shift_to_mean(log_odds[:, live], TARGET_ACCEPTANCE)
-    return World(sigmoid(log_odds + shift), float(np.exp(shift)))
+    return AnswerModel(sigmoid(log_odds + shift), float(np.exp(shift)))
 
 
 def _shift_to_mean(log_odds: Floats, target: float) -> float:

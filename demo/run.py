@@ -17,9 +17,17 @@ import migrations
 from app.config import Settings
 from app.interrupts import between_steps
 from app.servers import server_urls
-from demo.client import Api
+from demo.client import ApiClient
 from demo.live import Session, live_visitors
-from demo.load import KINDS, Prepared, Progress, create_catalogue, import_file, prepare, wait_until_learned
+from demo.load import (
+    KINDS,
+    PreparedDemo,
+    Progress,
+    create_catalogue,
+    import_file,
+    prepare,
+    wait_until_learned,
+)
 from demo.place import free_port, fresh_folder, wanted_port
 from demo.report import Figures
 from demo.service import create_key, require_empty, running_service, wait_until_ready
@@ -106,7 +114,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
     async with httpx.AsyncClient(
         base_url=figures.api_url, headers=headers, limits=limits, timeout=10, trust_env=False
     ) as http:
-        api = Api(http)
+        api = ApiClient(http)
         with steps.step("start the API and its worker"):
             await wait_until_ready(api, session.child, session.log, steps.check)
         await _load(api, prepared, steps)
@@ -117,7 +125,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         await live_visitors(session, api, seconds)
 
 
-async def _load(api: Api, prepared: Prepared, steps: Steps) -> None:
+async def _load(api: ApiClient, prepared: PreparedDemo, steps: Steps) -> None:
     with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
         await create_catalogue(api, prepared.offers, progress)
     for kind in KINDS:

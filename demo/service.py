@@ -15,7 +15,7 @@ from redis import Redis
 from app.keys import KeyStore
 from app.server_urls import ServerUrls
 from app.supervise import Child, Command, logged
-from demo.client import Api, DemoError
+from demo.client import ApiClient, DemoError
 from storage.postgres import make_engine
 
 READY_TIMEOUT_S = 60.0
@@ -36,7 +36,7 @@ def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
         yield child
 
 
-async def wait_until_ready(api: Api, child: Child, log: Path, check: Callable[[], None]) -> None:
+async def wait_until_ready(api: ApiClient, child: Child, log: Path, check: Callable[[], None]) -> None:
     """Wait for /readyz, calling `check` meanwhile.
 
     Raises DemoError, with the end of the log, if the service ends or takes too long.

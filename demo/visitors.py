@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from demo.client import Api, Json
+from demo.client import ApiClient, Json
 from demo.journey import Floats
 from demo.names import DESK, WEB
 from demo.response import answer
@@ -45,7 +45,7 @@ class Crowd:
 
 
 @dataclass(slots=True)
-class Tally:
+class VisitTally:
     """What has happened so far. `feedback` counts acknowledged statuses, `errors` failed calls by kind."""
 
     decisions: int = 0
@@ -69,7 +69,7 @@ class Visitors:
 
     def __init__(
         self,
-        api: Api,
+        api: ApiClient,
         crowd: Crowd,
         *,
         seed: int,
@@ -77,7 +77,7 @@ class Visitors:
         concurrency: int = CONCURRENCY,
         thinking_s: float = THINKING_S,
     ) -> None:
-        self.tally = Tally()
+        self.tally = VisitTally()
         self._api = api
         self._crowd = crowd
         self._random = np.random.default_rng(seed)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from demo import steering
-from demo.client import Api, DemoError
+from demo.client import ApiClient, DemoError
 from demo.journey import Journey
 from demo.load import catalogue, create_catalogue
 from demo.offers import build_offers
 from demo.place import free_port, fresh_folder, wanted_port
 from demo.service import tail
 from tests.unit.demo.service import FakeService
-from tests.unit.demo.test_offers_and_history import TODAY
+from tests.unit.demo.test_offers import TODAY
 
 
 def test_what_a_former_demo_left_is_removed(tmp_path: Path) -> None:
@@ -99,7 +99,9 @@ async def test_the_catalogue_is_created_in_an_order_that_works(journey: Journey)
     service = FakeService([])
     seen: list[tuple[int, int]] = []
     async with service.client() as http:
-        count = await create_catalogue(Api(http), offers, lambda done, total: seen.append((done, total)))
+        count = await create_catalogue(
+            ApiClient(http), offers, lambda done, total: seen.append((done, total))
+        )
     steered = len(list(steering.before_offers())) + len(list(steering.after_offers()))
     assert count == len(service.puts) == 3 + 27 * 4 + 3 + steered
     assert seen[-1] == (count, count)
