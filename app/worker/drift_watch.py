@@ -1,4 +1,4 @@
-"""Drift: the job that watches the acceptance of every offer in every placement."""
+"""The watch for drift in the acceptance of every offer in every placement."""
 
 import logging
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from decisioning.rollout.store_results import Place, archived_until_ms, moment
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+BATCH_SIZE = 500
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A placement. ``stored``: how far it has been watched for good; up to there, what is found is known already."""
+    """A placement that is watched. What is found up to the place ``stored`` is known already."""
 
     drift: PlacementDrift
     place: Place
     stored: Place | None
 
     def known(self, made: Made) -> bool:
-        """Whether this decision was watched before, when it is read again."""
+        """Return whether a decision that is read again was watched before."""
         if self.stored is None:
             return False
         if Place.behind(made) == self.stored or moment(made.at_ms) > self.stored.at:
@@ -36,8 +36,8 @@ class _Watched:
         return True
 
 
-class DriftJob:
-    """Of several, one is at work. Its state is a fold of the log: it is built again when another takes over.
+class DriftWatch:
+    """Watch for drift. Of several, one is at work; its state is a fold of the log, built again when another takes over.
 
     Results, positions and detections are written at once, so nothing is found twice, whoever watches.
     """
@@ -61,7 +61,7 @@ class DriftJob:
         self._watched: dict[str, _Watched] = {}
 
     async def round(self) -> float:
-        """Watch what came; returns how long to sleep (0 while there is more).
+        """Watch what came; return how long to sleep (0 while there is more).
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
@@ -79,13 +79,13 @@ class DriftJob:
         except BaseException:
             self._watched.clear()  # what was written is not known: read it again
             raise
-        self._tell(found)
+        self._report(found)
         return 0.0 if more else self._interval_s
 
     async def _watch(
         self, turn: DriftTurn, placement: str, stored: Place | None, until_ms: int
     ) -> tuple[list[Drift], bool]:
-        """Watch the next decisions of a placement: what was found, and whether there may be more."""
+        """Watch the next decisions of a placement; return what was found, and whether there may be more."""
         watched = self._watched.get(placement)
         if watched is None or (stored is not None and stored != (watched.stored or watched.place)):
             watched = _Watched(
@@ -94,7 +94,7 @@ class DriftJob:
                 stored,
             )
             self._watched[placement] = watched
-        made = await turn.made(placement, watched.place, until_ms, PAGE)
+        made = await turn.made(placement, watched.place, until_ms, BATCH_SIZE)
         results = known_in_order(made, self._horizon_ms, until_ms)
         found: list[Drift] = []
         for result in results:
@@ -105,15 +105,18 @@ class DriftJob:
             watched.place = Place.behind(results[-1].made)
             if watched.stored is None:
                 await turn.keep(placement, watched.place, found, watched.drift.changed())
-        return found, len(results) == PAGE
+        return found, len(results) == BATCH_SIZE
 
     @staticmethod
-    def _tell(found: dict[str, list[Drift]]) -> None:
+    def _report(found: dict[str, list[Drift]]) -> None:
         for placement, drifts in found.items():
             for drift in drifts:
-                seen = drift.detection
-                DRIFTS.labels(placement, seen.offer).inc()
+                detection = drift.detection
+                DRIFTS.labels(placement, detection.offer).inc()
                 log.warning(
                     "acceptance of %s in %s changed from %.4f to %.4f",
-                    *(seen.offer, placement, seen.rate_before, seen.rate_after),
+                    detection.offer,
+                    placement,
+                    detection.rate_before,
+                    detection.rate_after,
                 )
