@@ -1,4 +1,4 @@
-"""Entries of the catalogue that come in a file, held to what the API takes."""
+"""The check of catalogue entries in a file: they are held to what the API takes."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -16,9 +16,9 @@ from storage.errors import Unavailable
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "1"
-ERRORS_SHOWN = 20
+MAX_ERRORS = 20
 """Fields that a problem names; a body may have thousands of wrong ones."""
-FIELD_CHARS = 200
+MAX_FIELD_CHARS = 200
 
 TITLES = {
     400: "Bad request",
@@ -45,7 +45,7 @@ class Problem(HTTPException):
 
 
 def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
-    """A problem document; ``errors`` names fields and reasons."""
+    """Build a problem document; ``errors`` names fields and reasons."""
     title = TITLES.get(status, "Error")
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
@@ -57,7 +57,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
 
 
 def install(app: FastAPI) -> None:
-    """Teach the application all mappings."""
+    """Register the handlers of all errors in the application."""
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -93,7 +93,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [_field_error(e) for e in error.errors()[:ERRORS_SHOWN]]
+        errors = [_field_error(e) for e in error.errors()[:MAX_ERRORS]]
         return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
 
     @app.exception_handler(HTTPException)
@@ -109,6 +109,6 @@ def install(app: FastAPI) -> None:
 
 
 def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    """``field`` is the path inside of the body, or the parameter's name; ``body`` is the body as a whole."""
+    """Describe an error: ``field`` is the path inside of the body or a parameter's name, ``body`` the whole body."""
     field = ".".join(str(part) for part in error["loc"][1:]) or "body"
-    return {"field": field[:FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}
+    return {"field": field[:MAX_FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}

@@ -1,4 +1,4 @@
-"""What a process of the API holds: stores, services, and what it keeps fresh."""
+"""The state of a process of the API: stores, services, and the catalogue and keys that it keeps fresh."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings, modules_of
+from app.config import ConfigError, Settings, factory_modules
 from app.keys import ApiKey, KeyStore
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
@@ -83,7 +83,7 @@ def _count_decided(header: Header) -> None:
 
 
 def clock_ms() -> int:
-    """Now, in Unix milliseconds."""
+    """Return the time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -94,7 +94,7 @@ class ApiState:
     settings: Settings
     keys: Keys
     engine: AsyncEngine
-    redis: "Redis"
+    redis: Redis
     pipe: Pipe
     roster: Roster
     replica: ArmReplica
@@ -113,7 +113,7 @@ class ApiState:
     drift: DriftStore
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
-    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)
     followers: TaskSet = field(init=False)
@@ -163,13 +163,13 @@ class ApiState:
         return Stager(self.catalogues, self.policies, clock_ms, author, reason, expected)
 
     def current_catalogue(self) -> Catalogue:
-        """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
+        """Return the catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
         if self.catalogue is None:
             raise PostgresUnavailable("the catalogue has not been read yet")
         return self.catalogue
 
     def numbers(self) -> Mapping[str, int]:
-        """Offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
+        """Map offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
         return self.current_catalogue().numbers
 
     async def refresh(self) -> None:
@@ -179,29 +179,30 @@ class ApiState:
         """
         if self.catalogue is None:
             await check_buckets(self.engine, self.settings)
+        # Before the catalogue, which may name policies that have just been registered.
         await self.refresh_policies()
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
             await self.adopt(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
 
     async def refresh_policies(self) -> None:
-        """Know the policies that are registered by now, and follow those that are live."""
+        """Read the registered policies again, and follow the arms of those that are live."""
         await self.feed.refresh()
         self.followers.want(self.feed.live())
 
     async def adopt(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in force here, unless a newer one is; waits a little for the arms that it needs."""
+        """Put a catalogue in force here, unless a newer one is; wait a little for the arms that it needs."""
         deployed = catalogue.deployed
         if not all(self._known_live(key) for key in deployed):
-            with contextlib.suppress(
-                PostgresUnavailable
-            ):  # they are known by the next round, and fall back till then
+            # If not now, they are known by the next round, and fall back till then.
+            with contextlib.suppress(PostgresUnavailable):
                 await self.refresh_policies()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ARMS_TIMEOUT_S):
                 while any(self.replica.epoch(key) is None for key in deployed & self.followers.keys):
                     self.arms_read.clear()
                     await self.arms_read.wait()
+        # Only now: while it waited, another task may have put a newer one in force.
         if self.catalogue is None or catalogue.version > self.catalogue.version:
             self.catalogue = catalogue
 
@@ -219,11 +220,11 @@ class ApiState:
                 log.exception("a defect: catalogue and keys are as of before")
 
     def _known_live(self, key: str) -> bool:
-        """Whether a policy is here, and its warm start was done when its state was last read."""
+        """Return whether a policy is here, and its warm start was done when its state was last read."""
         return key in self.roster and self.feed.states.get(key, "live") == "live"
 
     def cold_policies(self) -> list[str]:
-        """The policies whose arms this process lacks to be ready; built-in ones and champions count."""
+        """List the policies whose arms this process lacks to be ready: of built-in ones and champions."""
         champions = () if self.catalogue is None else self.catalogue.champions
         needed = [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
         return [key for key in needed if self.replica.epoch(key) is None]
@@ -242,7 +243,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
-    allow_factories(modules_of(settings))
+    allow_factories(factory_modules(settings))
     engine = make_engine(settings.postgres_url)
     redis = make_redis(settings.redis_url)
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
@@ -275,6 +276,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         await _start(state)
         yield state
     finally:
+        # First all that uses the stores, then the connections.
         for task in state.tasks:
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ __all__ = ["TaskSet", "cancelled"]
 
 
 class TaskSet:
-    """One running task for each key that is wanted."""
+    """Running tasks, one for each key that is wanted."""
 
     def __init__(self, start: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self._start = start

@@ -24,9 +24,7 @@ class NotConverged(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class LogisticModel:
-    """Fitted coefficients. `mean` and `spread` (both: features) standardise the columns before they are
-    used.
-    """
+    """Fitted coefficients. `mean` and `spread` (both: features) standardise columns before their use."""
 
     intercept: float
     weights: Floats
@@ -34,18 +32,18 @@ class LogisticModel:
     spread: Floats
 
     def log_odds(self, rows: Floats) -> Floats:
-        """Linear predictor of `rows` (n x features). Shape: n."""
+        """Compute the linear predictor of `rows` (n x features). Shape: n."""
         return np.asarray(
             self.intercept + ((rows - self.mean) / self.spread) @ self.weights, dtype=np.float64
         )
 
     def probability(self, rows: Floats) -> Floats:
-        """P(y = 1) of `rows` (n x features). Shape: n."""
+        """Compute P(y = 1) of `rows` (n x features). Shape: n."""
         return sigmoid(self.log_odds(rows))
 
 
 def sigmoid(log_odds: Floats) -> Floats:
-    """The logistic function, without overflow for large arguments."""
+    """Apply the logistic function, without overflow for large arguments."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)), dtype=np.float64)
 
 
@@ -101,13 +99,13 @@ def _objective(design: Floats, target: Floats, ridge: Floats, beta: Floats) -> f
 
 
 def log_loss(probability: Floats, accepted: Bools) -> float:
-    """Mean negative log-likelihood in nats. Probabilities are kept 1e-12 away from 0 and 1."""
+    """Compute the mean negative log-likelihood in nats. Probabilities are kept 1e-12 away from 0 and 1."""
     p = np.clip(probability, 1e-12, 1 - 1e-12)
     return float(-np.mean(np.where(accepted, np.log(p), np.log1p(-p))))
 
 
 def area_under_curve(probability: Floats, accepted: Bools) -> float:
-    """Chance that an accepted row is ranked above one that is not, ties counted half.
+    """Compute the chance that an accepted row is ranked above one that is not, ties counted half.
 
     This is the Mann-Whitney statistic. Raises ValueError unless both outcomes occur.
     """

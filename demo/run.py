@@ -28,13 +28,13 @@ from demo.load import (
     prepare,
     wait_until_learned,
 )
-from demo.place import free_port, fresh_folder, wanted_port
+from demo.place import choose_port, find_free_port, fresh_folder
 from demo.report import Figures
 from demo.service import create_key, require_empty, running_service, wait_until_ready
 
 
 class Steps:
-    """Prints each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
+    """Print each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
 
     `check` is called before and after each, and whenever one gets on: it raises if the user wants to stop.
     """
@@ -65,11 +65,11 @@ class Steps:
 
 
 def run_demo(settings: Settings, seconds: float | None, console: Console) -> bool:
-    """Run the demo; the answer is whether decisions were served and learned from.
+    """Run the demo; return whether decisions were served and learned from.
 
     Without `seconds` it runs until SIGINT or SIGTERM. Raises DemoError, JourneyMissing, ConfigError.
     """
-    wanted = wanted_port(settings.port)
+    wanted = choose_port(settings.port)
     with ExitStack() as stack:
         steps = Steps(console, stack.enter_context(between_steps()))
         folder = stack.enter_context(fresh_folder(settings.data_dir))
@@ -82,7 +82,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
                 asyncio.run(require_empty(urls))
             migrations.upgrade(urls.postgres_url)
             key = asyncio.run(create_key(urls.postgres_url))
-        port = free_port(settings.host, wanted)
+        port = find_free_port(settings.host, wanted)
         if port != wanted:
             console.print(f"Port {wanted} is taken, so the API is on {port}.", highlight=False)
         log = folder / "service.log"
@@ -117,7 +117,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         api = ApiClient(http)
         with steps.step("start the API and its worker"):
             await wait_until_ready(api, session.child, session.log, steps.check)
-        await _load(api, prepared, steps)
+        await _load_catalogue_and_files(api, prepared, steps)
         with steps.step("wait until reports and arms have the history") as progress:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
         total = sum(taken for _, taken in steps.taken)
@@ -125,7 +125,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         await live_visitors(session, api, seconds)
 
 
-async def _load(api: ApiClient, prepared: PreparedDemo, steps: Steps) -> None:
+async def _load_catalogue_and_files(api: ApiClient, prepared: PreparedDemo, steps: Steps) -> None:
     with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
         await create_catalogue(api, prepared.offers, progress)
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""How the demo's figures look in a terminal."""
+"""The demo's figures in a terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from rich.text import Text
 
 from demo.client import Json
 from demo.names import REWARD_WINDOW_S
-from demo.report import NOTES, SIMULATED, Figures, is_history, note
+from demo.report import NOTES, SIMULATED, Figures, is_history, note_of
 
-SHOWN_ALIKE = 2
+MAX_SHOWN_ALIKE = 2
 
 
 def print_start(console: Console, figures: Figures) -> None:
-    """Addresses, the key of this run, a line to paste (not wrapped, so that it can be), one explained
-    decision.
-    """
+    """Print addresses, the key of this run, a line to paste (so it is not wrapped), one explained decision."""
     lines = [f"{name:<14} {url}" for name, url in figures.addresses().items()]
     lines += [f"{'API key':<14} {figures.api_key}", "", "Ask for a decision:", figures.curl_line()]
     console.print(Text("\n" + "\n".join(lines) + "\n"), soft_wrap=True)
@@ -27,13 +25,13 @@ def print_start(console: Console, figures: Figures) -> None:
         console.print(explained_panel(figures.explained, figures.offer_names))
 
 
-def live(figures: Figures) -> RenderableType:
-    """What is refreshed while visitors come."""
+def live_view(figures: Figures) -> RenderableType:
+    """Build the part that is refreshed while visitors come."""
     return Group(*_results(figures), Text("Ctrl-C stops the demo.", "dim"))
 
 
 def print_end(console: Console, figures: Figures) -> None:
-    """What stays when the demo is over."""
+    """Print the part that stays when the demo is over."""
     if figures.explained is not None:
         console.print(explained_panel(figures.explained, figures.offer_names))
     console.print(*_results(figures), sep="\n")
@@ -45,7 +43,7 @@ def print_end(console: Console, figures: Figures) -> None:
 
 
 def plain_line(figures: Figures) -> str:
-    """One line of progress, for output that is not a terminal."""
+    """Write a line of progress, for output that is not a terminal."""
     rates = [
         f"{row['policy']} {row['rate']:.1%} of {row['observed']:,}"
         for row in _ordered(figures.acceptance)
@@ -82,7 +80,7 @@ def _traffic(figures: Figures) -> str:
 
 
 def acceptance_table(rows: Sequence[Json]) -> Table:
-    """Acceptance by policy with 95 % Wilson intervals; history last."""
+    """Show acceptance by policy with 95 % Wilson intervals; history last."""
     table = Table(
         title=f"Acceptance by policy. Live answers are simulated; silence is known after {REWARD_WINDOW_S} s",
         title_justify="left",
@@ -100,7 +98,7 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
             f"{row['accepted']:,}",
             f"{row['rate']:.1%}" if known else "-",
             f"{row['low']:.1%} - {row['high']:.1%}" if known else "-",
-            note(row),
+            note_of(row),
         )
     return table
 
@@ -111,7 +109,7 @@ def _ordered(rows: Sequence[Json]) -> list[Json]:
 
 
 def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
-    """What the policy has learned of the live offers, from history and from visitors."""
+    """Show what the policy has learned of the live offers, from history and from visitors."""
     table = Table(title="What calibrated has learned of the live offers", title_justify="left")
     table.add_column("offer")
     for heading in ("observations", "acceptances", "mean", "95 % interval"):
@@ -128,7 +126,7 @@ def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
 
 
 def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
-    """One decision, taken apart: each ranked offer with its factors and the chance it was drawn with."""
+    """Take one decision apart: each ranked offer with its factors and the chance it was drawn with."""
     table = Table(box=None)
     for heading in ("rank", "offer", "P", "C", "V", "L", "score", "probability"):
         table.add_column(heading, justify="left" if heading == "offer" else "right")
@@ -152,25 +150,25 @@ def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
     )
     parts: list[RenderableType] = [Text(heading), table, Text(meaning, "dim")]
     if explained.get("explanation"):
-        parts += [Text(), _why_not(explained["explanation"], names)]
+        parts += [Text(), _results_table(explained["explanation"], names)]
     return Panel(Group(*parts), title="One decision, explained")
 
 
-def _why_not(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
-    """What became of each offer of the catalogue; those that were stopped alike share a row."""
+def _results_table(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
+    """Show what became of each offer of the catalogue; those that were stopped alike share a row."""
     rows: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         rows.setdefault(_fate(candidate), []).append(candidate["offer_id"])
     table = Table("what became of all offers", "why", "offers", box=None)
     for (result, why), offers in rows.items():
-        shown = "; ".join(names.get(offer, offer) for offer in offers[:SHOWN_ALIKE])
-        more = len(offers) - SHOWN_ALIKE
+        shown = "; ".join(names.get(offer, offer) for offer in offers[:MAX_SHOWN_ALIKE])
+        more = len(offers) - MAX_SHOWN_ALIKE
         table.add_row(result, why, shown + (f" and {more} more" if more > 0 else ""))
     return table
 
 
 def _fate(candidate: Json) -> tuple[str, str]:
-    """A candidate's result, and what stopped it."""
+    """Describe a candidate's result, and what stopped it."""
     if candidate["result"] == "chosen":
         return "chosen", f"rank {candidate['rank']}"
     if candidate["result"] == "ready":

@@ -1,4 +1,4 @@
-"""What `nextbest catalog` does: the catalogue to and from a file, its history, and the way back."""
+"""The commands of `nextbest catalog`: the catalogue to and from a file, its history, and the way back."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 import typer
 
 from app.catalog_check import check_entry
-from app.commands.terminal import author, fail, on_database, read
+from app.commands.terminal import author, fail, on_database, read_file
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kinds import Entry
 from decisioning.catalog.store import CatalogueStore, Trail
@@ -37,8 +37,8 @@ def export(file: Path | None) -> None:
 
 def diff(file: Path) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    wanted = read(file, _entries, MAX_BYTES)
-    _, _, found = _with_store(lambda store: _compare(store, wanted))
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    _, _, found = _with_store(lambda store: _compare(store, target))
     _show(found)
     if found:
         raise typer.Exit(1)
@@ -46,8 +46,8 @@ def diff(file: Path) -> None:
 
 def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
-    wanted = read(file, _entries, MAX_BYTES)
-    version, changes, found = _with_store(lambda store: _compare(store, wanted))
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    version, changes, found = _with_store(lambda store: _compare(store, target))
     _show(found)
     if dry_run or not changes:
         return
@@ -86,15 +86,15 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
     return on_database(lambda engine: work(CatalogueStore(engine)))
 
 
-async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
-    """The version, the changes that make it what is wanted, and how they differ. Checks the result as a whole."""
+async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
+    """Return the version, the changes that lead to ``target``, and the differences. Check the result as a whole."""
     version, current = await store.entries()
-    changes = changes_between(current, wanted)
+    changes = changes_between(current, target)
     await store.changed(version, changes)
-    return version, changes, differences(current, wanted)
+    return version, changes, differences(current, target)
 
 
-def _entries(document: str) -> list[Entry]:
+def _parse_entries(document: str) -> list[Entry]:
     return from_yaml(document, check_entry)
 
 

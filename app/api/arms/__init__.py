@@ -1,1 +1,1 @@
-"""What a policy has learned of each offer, and whether it still explores."""
+"""The arms of policies: what was learned of each offer, and whether exploration goes on."""

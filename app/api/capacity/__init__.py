@@ -1,1 +1,1 @@
-"""How much of each capacity is used in its current period."""
+"""The usage of capacities in their current periods."""

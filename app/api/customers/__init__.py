@@ -1,1 +1,1 @@
-"""What is known about a customer."""
+"""Customers: their records, propensities and suppressions."""

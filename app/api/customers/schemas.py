@@ -15,11 +15,11 @@ _CUSTOMER = {
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
 }
-_TEXT_CHARS = 1000
+_MAX_TEXT_CHARS = 1000
 
 
-def _scalar(value: Any) -> bool | float | str:
-    """Text, a number or true or false. Raises ``ValueError`` for anything else."""
+def _check_scalar(value: Any) -> bool | float | str:
+    """Check that a value is text, a number, true or false. Raises ``ValueError`` for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -32,16 +32,16 @@ def _scalar(value: Any) -> bool | float | str:
         return number
     if not isinstance(value, str):
         raise ValueError("must be text, a number, true or false")
-    if problem := text_problem(value, _TEXT_CHARS):
+    if problem := text_problem(value, _MAX_TEXT_CHARS):
         raise ValueError(problem)
     return value
 
 
 Scalar = Annotated[
     Any,
-    AfterValidator(_scalar),
+    AfterValidator(_check_scalar),
     WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _TEXT_CHARS}]}
+        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _MAX_TEXT_CHARS}]}
     ),
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]

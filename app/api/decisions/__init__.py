@@ -1,1 +1,1 @@
-"""What is best for a customer here and now, and why."""
+"""Decisions: the best offers for a customer here and now, read again and explained."""

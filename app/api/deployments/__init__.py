@@ -1,1 +1,1 @@
-"""Which policies decide in a placement, for whom, and how that is changed."""
+"""The policies of a placement: their stages, control groups, apprenticeship and guardrails."""

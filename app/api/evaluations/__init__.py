@@ -1,1 +1,1 @@
-"""What policies would have earned before they decide: offline, and in the shadow."""
+"""Policies before they decide: the result they would have had, offline and in the shadow."""

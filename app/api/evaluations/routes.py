@@ -11,7 +11,7 @@ from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
 from app.api.schemas import Id, from_ms
-from app.specs import candidate
+from app.specs import candidate_body
 from app.state import clock_ms
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.question_service import Asked, as_json, spec_of
@@ -38,7 +38,7 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     asked = Asked(
         question,
         body.policy,
-        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
+        None if body.spec is None else await asyncio.to_thread(candidate_body, body.spec, clock_ms()),
     )
     await spec_of(asked, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"

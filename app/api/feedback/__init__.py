@@ -1,1 +1,1 @@
-"""What happened to the offers of a decision."""
+"""Feedback: the outcomes of decided offers."""

@@ -22,7 +22,8 @@ from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
 
-AT_ONCE = 64
+MAX_CONCURRENT_ITEMS = 64
+"""Of one batch, so that a large one does not crowd out other requests."""
 
 
 def _feedback(body: FeedbackRequest) -> Feedback:
@@ -52,7 +53,7 @@ router.add_api_route(
 @router.post("/batch", responses=problems(body=True))
 async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
     """Tell many outcomes at once; each is answered for itself, in the order of the items."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(MAX_CONCURRENT_ITEMS)
 
     async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
         async with gate:

@@ -1,1 +1,1 @@
-"""Whether a process is alive and ready, and what it counts."""
+"""Liveness, readiness and metrics of the service."""

@@ -1,1 +1,1 @@
-"""Files of customers, propensities and history."""
+"""Bulk imports of customers, propensities and history."""

@@ -1,1 +1,1 @@
-"""Which policies there are: registered, warmed up, retired, revived."""
+"""The policies there are: registered, warmed up, retired, revived."""

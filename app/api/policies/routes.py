@@ -41,7 +41,7 @@ class SpecRoute(JsonRoute):
     """A route that takes YAML as well: what it says is passed on as JSON."""
 
     def get_route_handler(self) -> Handler:
-        """What answers requests to this route."""
+        """Build the handler of requests to this route."""
         answer = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
@@ -51,7 +51,7 @@ class SpecRoute(JsonRoute):
                 document = (await request.body()).decode()
             except UnicodeDecodeError:
                 raise Problem(422, "the document is not UTF-8", "body") from None
-            return await answer(_as_json(request, yaml_values(document)))
+            return await answer(_with_json_body(request, yaml_values(document)))
 
         return handler
 
@@ -61,7 +61,7 @@ def _is_yaml(content_type: str) -> bool:
     return media_type in ("application/yaml", "application/x-yaml", "text/yaml")
 
 
-def _as_json(request: Request, values: Any) -> Request:
+def _with_json_body(request: Request, values: Any) -> Request:
     others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
     body = to_json(values, inf_nan_mode="constants")
 
@@ -83,7 +83,7 @@ async def register_policy(
 
     Versions are immutable: the same specification again is no change, another one is another version.
     """
-    # Trying a pipeline out takes its time.
+    # In a thread: building a pipeline, to try it out, takes its time.
     spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock_ms())
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")
@@ -91,21 +91,23 @@ async def register_policy(
         spec, new = await state.policies.register_next(spec, key.name, x_reason or "")
     await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
-    return _shown(await state.policies.get(spec.key), state)
+    return _registered_out(await state.policies.get(spec.key), state)
 
 
 @router.get("", responses=problems())
 async def read_policies(state: State, key: Reader) -> list[PolicyOut]:
     """All policies: those that are built in, and those that were registered."""
-    registered = [_shown(policy, state) for policy in await state.policies.all()]
-    return [_built_in(policy, state) for policy in sorted(ALWAYS)] + registered
+    registered = [_registered_out(policy, state) for policy in await state.policies.all()]
+    return [_built_in_out(policy, state) for policy in sorted(ALWAYS)] + registered
 
 
 @router.get("/{name}", responses=problems(404))
 async def read_versions(name: PolicyName, state: State, key: Reader) -> list[PolicyOut]:
     """All versions of a policy."""
-    built_in = [_built_in(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name]
-    found = built_in + [_shown(policy, state) for policy in await state.policies.versions(name)]
+    built_in = [
+        _built_in_out(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name
+    ]
+    found = built_in + [_registered_out(policy, state) for policy in await state.policies.versions(name)]
     if not found:
         raise NotFound("policy", name)
     return found
@@ -116,8 +118,8 @@ async def read_policy(name: PolicyName, version: Version, state: State, key: Rea
     """One version of a policy, with the progress of its warm start."""
     policy = f"{name}@{version}"
     if policy in ALWAYS:
-        return _built_in(policy, state)
-    return _shown(await state.policies.get(policy), state)
+        return _built_in_out(policy, state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
 @router.post("/{name}/{version:int}/retire", responses=problems(404, 409))
@@ -147,17 +149,17 @@ async def revive_policy(
     policy = f"{name}@{version}"
     await state.policies.revive(policy, key.name, x_reason or "")
     await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
 async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
     policy = f"{name}@{version}"
     await state.policies.retire(policy, author, reason or "")
     await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
-def _shown(policy: Registered, state: ApiState) -> PolicyOut:
+def _registered_out(policy: Registered, state: ApiState) -> PolicyOut:
     return PolicyOut(
         policy=policy.key,
         name=policy.name,
@@ -184,7 +186,7 @@ def _shown(policy: Registered, state: ApiState) -> PolicyOut:
 _SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_body(spec) for spec in BUILT_IN}
 
 
-def _built_in(key: str, state: ApiState) -> PolicyOut:
+def _built_in_out(key: str, state: ApiState) -> PolicyOut:
     name, _, version = key.rpartition("@")
     return PolicyOut(
         policy=key,

@@ -1,1 +1,1 @@
-"""How well offers, policies and placements do."""
+"""The acceptance of offers, by policy, placement, group and time."""

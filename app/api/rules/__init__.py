@@ -1,1 +1,1 @@
-"""What a rule, or a changed catalogue, would do before it goes live."""
+"""Rules and catalogues before they go live: previews and simulations."""

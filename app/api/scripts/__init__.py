@@ -1,1 +1,1 @@
-"""Search for agents: what to say, and what to answer."""
+"""Search for agents, over scripts and answers to objections."""

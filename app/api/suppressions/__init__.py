@@ -1,1 +1,1 @@
-"""Who must not be contacted, why and until when."""
+"""Suppression lists: the customers who must not be contacted."""

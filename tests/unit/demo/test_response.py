@@ -10,8 +10,8 @@ from demo.response import (
     REJECTION_SHARE,
     TARGET_ACCEPTANCE,
     AnswerModel,
-    answer,
     build_answer_model,
+    draw_answer,
     true_log_odds,
 )
 
@@ -58,8 +58,8 @@ def test_no_live_offer_is_an_error(journey: Journey) -> None:
 def test_answers_split_the_unit_interval() -> None:
     acceptance = 0.2
     silence_from = acceptance + (1 - acceptance) * REJECTION_SHARE
-    assert answer(acceptance, 0.0) == answer(acceptance, 0.1999) == "accepted"
-    assert answer(acceptance, 0.2) == answer(acceptance, silence_from - 1e-9) == "rejected"
-    assert answer(acceptance, silence_from) is answer(acceptance, 0.9999) is None
-    kinds = [answer(acceptance, draw) for draw in np.linspace(0, 0.9999, 500)]
+    assert draw_answer(acceptance, 0.0) == draw_answer(acceptance, 0.1999) == "accepted"
+    assert draw_answer(acceptance, 0.2) == draw_answer(acceptance, silence_from - 1e-9) == "rejected"
+    assert draw_answer(acceptance, silence_from) is draw_answer(acceptance, 0.9999) is None
+    kinds = [draw_answer(acceptance, draw) for draw in np.linspace(0, 0.9999, 500)]
     assert sum(one != other for one, other in pairwise(kinds)) == 2

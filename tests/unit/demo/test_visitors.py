@@ -9,7 +9,7 @@ import pytest
 
 from demo import visitors as visitors_module
 from demo.client import ApiClient, DemoError
-from demo.live import explain
+from demo.live import explain_decision
 from demo.names import DESK, WEB
 from demo.visitors import Crowd, Visitors, VisitTally
 from tests.unit.demo.service import FakeService
@@ -84,7 +84,7 @@ async def test_arrivals_are_spaced_by_their_rate(monkeypatch: pytest.MonkeyPatch
         if len(asked_to_wait) == 5:
             stop.set()
 
-    monkeypatch.setattr(visitors_module, "_wait", note)
+    monkeypatch.setattr(visitors_module, "_wait_or_stop", note)
     # A thousand seconds apart: what the machine does meanwhile cannot matter.
     await visit(FakeService(["never"]), visits=1000, rate_per_s=0.001)
     assert [round(seconds / 1000) for seconds in asked_to_wait] == [1, 2, 3, 4, 5]
@@ -150,7 +150,7 @@ async def test_the_explained_decision_is_not_one_of_the_control_group() -> None:
     service = FakeService(["sure", "never"])
     service.control = {"a"}
     async with service.client() as http:
-        explained = await explain(ApiClient(http), ["a", "b"])
+        explained = await explain_decision(ApiClient(http), ["a", "b"])
     assert explained is not None
     assert explained["customer_id"] == "b"
     assert len(explained["offers"]) == 2
