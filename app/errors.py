@@ -52,6 +52,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
         body["errors"] = list(errors)
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     if status == 401:
+        # RFC 9110 asks for it in every 401.
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
@@ -88,6 +89,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     @app.exception_handler(ProfilesUnavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+        # The reason may name hosts and users, so it is for the log alone.
         log.warning("unavailable: %s", error)
         return problem(503, "a store that this needs does not answer; try again")
 

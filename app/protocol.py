@@ -22,6 +22,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse data; count them if they lie in the midst of a head."""
+        # Data that end a head, or hold several short ones, prove that the sender gets on: they do not count.
         before = self._requests if self._in_head else None
         super().data_received(data)
         if self._in_head and self._requests == before:

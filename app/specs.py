@@ -42,6 +42,7 @@ def spec_of(
         found["learn_since_ms"] = _since_ms(found.pop("learn_since"), now_ms)
     numbered = "version" in found
     try:
+        # Without a version the store gives the next one; 1 stands in for it until then.
         return parse_spec({"version": 1, **found}, builder=builder), numbered
     except PolicyParameterError as error:
         raise Invalid(error.field or "body", str(error)) from None
@@ -75,6 +76,7 @@ def _since_ms(value: Any, now_ms: int) -> int:
     """Convert to Unix ms a date and time, or ``{"days": 90}`` before now."""
     if isinstance(value, Mapping):
         days = value.get("days", 0)
+        # Not isinstance: True is an int as well.
         if set(value) != {"days"} or type(days) is not int or not 1 <= days <= MAX_DAYS:
             raise Invalid("learn_since.days", f"must be a whole number from 1 to {MAX_DAYS}")
         return max(now_ms - days * DAY_MS, 0)

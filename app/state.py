@@ -295,6 +295,7 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(RedisUnavailable, TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
+    # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
     state.units.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]

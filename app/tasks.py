@@ -27,6 +27,7 @@ class TaskSet:
         for key in self._running.keys() - set(keys):
             task = self._running.pop(key)
             task.cancel()
+            # The event loop holds tasks weakly: one that is still ending must be held until it has.
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
         for key in keys:

@@ -53,6 +53,7 @@ class Api(FastAPI):
 
 def roles_of(route: APIRoute) -> tuple[str, ...]:
     """Find the roles whose keys may use a route, ``admin`` included."""
+    # Dependencies may have dependencies: `Editing` checks the role in one of its own.
     waiting = [*route.dependant.dependencies]
     while waiting:
         dependency = waiting.pop()

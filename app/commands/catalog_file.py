@@ -55,6 +55,7 @@ def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
         if not _can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
         typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
+    # On top of the version that was compared: a change that came meanwhile is not overwritten.
     catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
 

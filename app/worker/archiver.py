@@ -55,6 +55,7 @@ class ArchiverJob:
             return self._interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
+        # Positions begin with Redis's time of the entry.
         newest_ms = max(order(position)[0] for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)

@@ -54,7 +54,7 @@ async def run_in_process(evaluation_id: str) -> int:
     except TimeoutError:
         process.kill()
         return await process.wait()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError:  # the worker stops: nothing of it may go on
         process.kill()
         raise
 

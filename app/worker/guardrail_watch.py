@@ -58,6 +58,7 @@ class GuardrailWatch:
                 return False  # another watch is at it
             test = await turn.test_of(canary)
             more = await turn.count(test, until_ms)
+        # Outside of the turn: judging takes its time, and a rollback writes in a transaction of its own.
         self._set_gauges(test, canary)
         verdict = judge(test.canary, test.others, canary.deployment.guardrails, test.carried)
         if verdict is None:

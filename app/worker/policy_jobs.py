@@ -66,4 +66,5 @@ class WarmStartJob:
             self._failed_s[key] = asyncio.get_running_loop().time()
             if key in self._roster:
                 log.exception("the warm start of %s failed", key)
+            # Kept with the policy, where those who registered it look.
             await self._feed.store.fail(key, str(error) or type(error).__name__)

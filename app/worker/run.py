@@ -6,7 +6,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -56,13 +56,13 @@ class _Connections:
 
     engine: AsyncEngine
     patient: AsyncEngine
-    redis: "Redis"
-    blocking: "Redis"
+    redis: Redis
+    blocking: Redis
     pipe: Pipe
     archiver: Archiver
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "_Connections":
+    def from_settings(cls, settings: Settings) -> Self:
         """Make those of the configuration; nothing is connected yet."""
         if settings.postgres_url is None or settings.redis_url is None:
             raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
@@ -70,6 +70,7 @@ class _Connections:
             make_engine(settings.postgres_url),
             make_engine(settings.postgres_url, statement_s=PATIENT_S),
             make_redis(settings.redis_url),
+            # Reads of streams block their connection: others must not wait behind them.
             make_redis(settings.redis_url),
             Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms),
             Archiver(settings.postgres_url),
@@ -108,6 +109,7 @@ async def run_worker(settings: Settings) -> None:
         "guard": restore_redis,
     }
     try:
+        # No job may run on a Redis that has lost something: what it writes could hide the loss.
         await _wait_until_ready(to.engine, settings, rebuilder, to.redis)
         await to.pipe.start()
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
@@ -115,6 +117,7 @@ async def run_worker(settings: Settings) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # After their supervisor, which would start them again.
         await learners.close()
         await shadows.close()
     finally:
@@ -157,7 +160,7 @@ def _make_log_jobs(
 
 
 async def _wait_until_ready(
-    engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: "Redis"
+    engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: Redis
 ) -> None:
     """Load functions and restore what Redis lost; wait for stores that are not there yet."""
     while True:

@@ -77,6 +77,7 @@ class ShadowRunner:
         async with self._store.turn() as turn:
             if turn is None:
                 return INTERVAL_S  # another worker is at it
+            # The position moves on without shadows as well: one that comes later begins with what is decided then.
             if not shadows:
                 if turn.newest > turn.position:
                     await turn.write((), turn.newest)
@@ -125,6 +126,7 @@ class ShadowRunner:
             SHADOW_FAILURES.labels(key, "error").inc()
             log.warning("shadow %s failed: %s", key, error)
         took_us = (time.perf_counter_ns() - started_ns) // 1000
+        # A single slow turn may be a pause of the process; only several in a row are the policy's own.
         health.slow = health.slow + 1 if took_us > SLOW_MS * 1000 else 0
         if health.slow >= MAX_SLOW_IN_A_ROW:
             health.slow, health.paused_until_s = 0, now_s + PAUSE_S

@@ -41,6 +41,7 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
     if profile is None:
         raise NotFound("customer", customer_id)
     customer = profile.customer
+    # Propensities of offers that are no longer in the catalogue are left out.
     names = {number: offer_id for offer_id, number in state.numbers().items()}
     propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
     return CustomerOut(

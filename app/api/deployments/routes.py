@@ -83,6 +83,7 @@ def _stager(edit: Edit, reason: str) -> Stager:
 
 
 async def _done(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
+    # This process shows its own change at once; the others see it when they look.
     if published is not None:
         await edit.state.adopt(published.catalogue)
     return await _answer(edit.state, placement_id, edit.response)

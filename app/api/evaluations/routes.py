@@ -40,6 +40,7 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
         body.policy,
         None if body.spec is None else await asyncio.to_thread(candidate_body, body.spec, clock_ms()),
     )
+    # For its errors: what cannot be run is refused now, not later in the background.
     await spec_of(asked, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"
     return _out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))

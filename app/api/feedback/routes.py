@@ -56,6 +56,7 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
     gate = asyncio.Semaphore(MAX_CONCURRENT_ITEMS)
 
     async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
+        # Each item is answered for itself: one that is refused must not lose the others.
         async with gate:
             answer = await _answer(state, item)
         FEEDBACK.labels(item.outcome, answer.status).inc()

@@ -74,6 +74,7 @@ async def _redis(state: ApiState) -> str:
 async def metrics() -> Response:
     """Prometheus metrics of all processes of this installation on this machine."""
     registry = REGISTRY
+    # The registry of this process knows nothing of the worker and of other API processes.
     if MULTIPROC in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -39,6 +39,7 @@ async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> I
         file_format = format_of_content_type(request.headers.get("content-type", ""))
     except ImportFileError as error:
         raise Problem(415, str(error), "Content-Type") from None
+    # To disk first: files may be larger than what should be in memory, and Parquet is read from its end.
     with tempfile.TemporaryDirectory(prefix="nextbest-") as folder:
         path = Path(folder) / f"upload.{file_format}"
         with path.open("wb") as file:

@@ -85,6 +85,7 @@ async def register_policy(
     """
     # In a thread: building a pipeline, to try it out, takes its time.
     spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock_ms())
+    # Without a version the store gives the next one, in one step with the registration.
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")
     else:
