@@ -57,7 +57,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all errors in the application."""
 
     @app.exception_handler(Problem)

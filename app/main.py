@@ -26,7 +26,7 @@ from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
 from app.config import Settings, get_settings
-from app.errors import install
+from app.errors import install_error_handlers
 from app.keys import ApiKey
 from app.security import KeyCheck
 from app.state import ApiState, open_state
@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         redirect_slashes=False,
     )
-    install(app)
+    install_error_handlers(app)
 
     def keys() -> Mapping[bytes, ApiKey] | None:
         state: ApiState | None = getattr(app.state, "nextbest", None)

@@ -128,7 +128,7 @@ class ApiState:
         cached = CachedProfiles(self.profiles, self.numbers)
         pools = Pools(self.pipe, self.keys)
         self.feed = RosterFeed(self.policies, self.roster)
-        self.followers = TaskSet(ArmFollower(self.arms, self.replica, self._loaded).follow)
+        self.followers = TaskSet(ArmFollower(self.arms, self.replica, self._note_arms_loaded).follow)
         self.units = LeaseHolder(pools, CapacityLog(self.engine), self.current_catalogue, clock_ms)
         self.decisions = DecisionService(
             catalogue=self.current_catalogue,
@@ -229,7 +229,7 @@ class ApiState:
         needed = [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
         return [key for key in needed if self.replica.epoch(key) is None]
 
-    def _loaded(self) -> None:
+    def _note_arms_loaded(self) -> None:
         self.arms_read.set()
         if not self.cold_policies():
             self.warm.set()

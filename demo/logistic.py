@@ -76,11 +76,11 @@ def fit_logistic(
         step = np.linalg.solve(curvature, gradient)
         if float(np.abs(step).max()) < tolerance:
             return LogisticModel(float(beta[0]), beta[1:], mean, spread)
-        beta, height = _climb(design, target, ridge, beta, height, step)
+        beta, height = _take_step(design, target, ridge, beta, height, step)
     raise NotConverged(f"no stationary point after {max_iterations} Newton steps")
 
 
-def _climb(
+def _take_step(
     design: Floats, target: Floats, ridge: Floats, beta: Floats, height: float, step: Floats
 ) -> tuple[Floats, float]:
     """Take the Newton step, halved until it does not lower the objective."""

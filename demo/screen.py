@@ -27,14 +27,14 @@ def print_start(console: Console, figures: Figures) -> None:
 
 def live_view(figures: Figures) -> RenderableType:
     """Build the part that is refreshed while visitors come."""
-    return Group(*_results(figures), Text("Ctrl-C stops the demo.", "dim"))
+    return Group(*_result_parts(figures), Text("Ctrl-C stops the demo.", "dim"))
 
 
 def print_end(console: Console, figures: Figures) -> None:
     """Print the part that stays when the demo is over."""
     if figures.explained is not None:
         console.print(explained_panel(figures.explained, figures.offer_names))
-    console.print(*_results(figures), sep="\n")
+    console.print(*_result_parts(figures), sep="\n")
     if figures.learned:
         grown = f"{figures.learned_observations:,.0f}"
         console.print(f"Learned: live feedback added {grown} observations to the arms.", style="green")
@@ -46,14 +46,14 @@ def plain_line(figures: Figures) -> str:
     """Write a line of progress, for output that is not a terminal."""
     rates = [
         f"{row['policy']} {row['rate']:.1%} of {row['observed']:,}"
-        for row in _ordered(figures.acceptance)
+        for row in _history_last(figures.acceptance)
         if row["observed"] and not is_history(row)
     ]
-    return f"{_traffic(figures)}; accepted (simulated): {', '.join(rates) or 'nothing known yet'}"
+    return f"{_traffic_line(figures)}; accepted (simulated): {', '.join(rates) or 'nothing known yet'}"
 
 
-def _results(figures: Figures) -> list[RenderableType]:
-    parts: list[RenderableType] = [_traffic(figures)]
+def _result_parts(figures: Figures) -> list[RenderableType]:
+    parts: list[RenderableType] = [_traffic_line(figures)]
     tally = figures.tally
     if tally.errors:
         parts.append(Text("errors: " + ", ".join(f"{kind} x {n}" for kind, n in tally.errors.items()), "red"))
@@ -64,7 +64,7 @@ def _results(figures: Figures) -> list[RenderableType]:
     return [*parts, arms_table(figures.arms, figures.offer_names)]
 
 
-def _traffic(figures: Figures) -> str:
+def _traffic_line(figures: Figures) -> str:
     tally = figures.tally
     rate = tally.decisions / figures.seconds if figures.seconds else 0.0
     parts = [
@@ -89,7 +89,7 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
     for heading in ("decided", "outcome known", "accepted", "rate", "95 % interval"):
         table.add_column(heading, justify="right")
     table.add_column("what it is")
-    for row in _ordered(rows):
+    for row in _history_last(rows):
         known = row["observed"] > 0
         table.add_row(
             row["policy"],
@@ -103,7 +103,7 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
     return table
 
 
-def _ordered(rows: Sequence[Json]) -> list[Json]:
+def _history_last(rows: Sequence[Json]) -> list[Json]:
     order = list(NOTES)
     return sorted(rows, key=lambda row: len(order) if is_history(row) else order.index(row["policy"]))
 
@@ -135,9 +135,9 @@ def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
         table.add_row(
             str(offer["rank"]),
             names.get(offer["offer_id"], offer["offer_id"]),
-            *(_number(factors.get(factor)) for factor in "PCVL"),
-            _number(offer["score"]),
-            _number(offer["probability"]),
+            *(_format_number(factors.get(factor)) for factor in "PCVL"),
+            _format_number(offer["score"]),
+            _format_number(offer["probability"]),
         )
     policy = explained["policy"]
     heading = (
@@ -158,7 +158,7 @@ def _results_table(candidates: Sequence[Json], names: Mapping[str, str]) -> Tabl
     """Show what became of each offer of the catalogue; those that were stopped alike share a row."""
     rows: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
-        rows.setdefault(_fate(candidate), []).append(candidate["offer_id"])
+        rows.setdefault(_describe_result(candidate), []).append(candidate["offer_id"])
     table = Table("what became of all offers", "why", "offers", box=None)
     for (result, why), offers in rows.items():
         shown = "; ".join(names.get(offer, offer) for offer in offers[:MAX_SHOWN_ALIKE])
@@ -167,7 +167,7 @@ def _results_table(candidates: Sequence[Json], names: Mapping[str, str]) -> Tabl
     return table
 
 
-def _fate(candidate: Json) -> tuple[str, str]:
+def _describe_result(candidate: Json) -> tuple[str, str]:
     """Describe a candidate's result, and what stopped it."""
     if candidate["result"] == "chosen":
         return "chosen", f"rank {candidate['rank']}"
@@ -181,5 +181,5 @@ def _fate(candidate: Json) -> tuple[str, str]:
     return "stopped", f"{stop['stage']}, {stop['name']}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"

@@ -31,7 +31,7 @@ def export(file: Path | None) -> None:
     if file is None:
         typer.echo(document, nl=False)
         return
-    _write(file, document)
+    _write_file(file, document)
     typer.echo(f"{file}: the catalogue at version {version}")
 
 
@@ -39,7 +39,7 @@ def diff(file: Path) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
     target = read_file(file, _parse_entries, MAX_BYTES)
     _, _, found = _with_store(lambda store: _compare(store, target))
-    _show(found)
+    _print_differences(found)
     if found:
         raise typer.Exit(1)
 
@@ -48,7 +48,7 @@ def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
     target = read_file(file, _parse_entries, MAX_BYTES)
     version, changes, found = _with_store(lambda store: _compare(store, target))
-    _show(found)
+    _print_differences(found)
     if dry_run or not changes:
         return
     if not yes:
@@ -65,7 +65,7 @@ def history(limit: int) -> None:
     for entry in _with_store(lambda store: store.trail(limit=limit)):
         why = f": {entry.reason}" if entry.reason else ""
         typer.echo(f"{entry.version}  {entry.changed_at:%Y-%m-%d %H:%M:%S%z}  {entry.author}{why}")
-        for difference in _changed(entry):
+        for difference in _differences_of(entry):
             typer.echo(f"    {difference}")
 
 
@@ -79,7 +79,7 @@ def rollback(version: int, reason: str) -> None:
         return catalogue.version, differences(before, after)
 
     newest, found = _with_store(work)
-    _show(found)
+    _print_differences(found)
     typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
 
 
@@ -99,21 +99,21 @@ def _parse_entries(document: str) -> list[Entry]:
     return from_yaml(document, check_entry)
 
 
-def _write(file: Path, document: str) -> None:
+def _write_file(file: Path, document: str) -> None:
     try:
         file.write_text(document, encoding="utf-8")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
 
 
-def _show(found: list[Difference]) -> None:
+def _print_differences(found: list[Difference]) -> None:
     for difference in found:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
     typer.echo(f"{len(found)} changes" if found else "no changes")
 
 
-def _changed(entry: Trail) -> list[Difference]:
+def _differences_of(entry: Trail) -> list[Difference]:
     return differences([(entry.kind, entry.name, entry.before)], [(entry.kind, entry.name, entry.after)])
 
 

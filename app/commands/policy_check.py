@@ -33,8 +33,8 @@ _MIN_RUNS, _MAX_RUNS = 5, 300
 
 def check(target: str, spec_file: Path | None) -> None:
     """Check and measure a policy. Raises ``typer.Exit``: 1 if a law is broken, 2 if it could not be made at all."""
-    build_it = _builder(target)
-    spec = _spec(target, spec_file, build_it)
+    build_it = _find_builder(target)
+    spec = _read_spec(target, spec_file, build_it)
     try:
         policy = build_it(spec)
     except BanditsError as error:
@@ -130,7 +130,7 @@ def _median_us(run: Callable[[], None]) -> float:
     return median(found) / 1000.0
 
 
-def _builder(target: str) -> Callable[[PolicySpec], Policy]:
+def _find_builder(target: str) -> Callable[[PolicySpec], Policy]:
     """Find what makes the policy: a class, imported here and now, or the name of an algorithm."""
     module, colon, path = target.partition(":")
     if not colon:
@@ -148,7 +148,7 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
     return lambda spec: make(found, spec)
 
 
-def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
+def _read_spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
     """Read the specification of the file, which need not say all that it must have; without a file, make one."""
     usual = {"name": "checked", "algorithm": target.rpartition(":")[2]}
 

@@ -28,7 +28,7 @@ def run(policy: str | None, spec: Path | None, question: Question, as_json: bool
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
     asked = Asked(question, policy, None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES))
-    result = on_database(lambda engine: _evaluate(engine, asked), pool_size=2, statement_s=PATIENT_S)
+    result = on_database(lambda engine: _evaluate_policy(engine, asked), pool_size=2, statement_s=PATIENT_S)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(result_lines(result)))
 
 
@@ -49,7 +49,7 @@ def _parse(document: str) -> dict[str, Any]:
     return candidate_body(yaml_values(document), clock_ms())
 
 
-async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
+async def _evaluate_policy(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     spec = await spec_of(asked, PolicyStore(engine))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -88,7 +88,7 @@ def show(name: str) -> None:
         fail(str(NotFound("policy", name)))
     for spec in built_in:
         typer.echo(f"# {spec.key}, built in")
-        typer.echo(_yaml(spec_body(spec)), nl=False)
+        typer.echo(_to_yaml(spec_body(spec)), nl=False)
     for policy in found:
         typer.echo(
             f"# {policy.key}, {_state_text(policy)}; {_change_text(policy.created_at, policy.author, policy.reason)}"
@@ -97,7 +97,7 @@ def show(name: str) -> None:
             typer.echo(f"# {one.change}: {_change_text(one.changed_at, one.author, one.reason)}")
         for warning in warnings_of(policy.body, catalogue.placements):
             typer.echo(f"# warning: {warning}")
-        typer.echo(_yaml(policy.body), nl=False)
+        typer.echo(_to_yaml(policy.body), nl=False)
 
 
 def stage(policy: str, stage: str, placement: str, share: float | None, force: bool, reason: str) -> None:
@@ -187,7 +187,7 @@ def _parts_text(catalogue: Catalogue, key: str) -> str:
     return f"; {', '.join(found)}" if found else ""
 
 
-def _yaml(body: Mapping[str, Any]) -> str:
+def _to_yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
 
 

@@ -162,19 +162,21 @@ class PostgresServer:
         shutil.rmtree(new, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
         sync = () if self.fsync else ("--no-sync",)
-        self._run(
+        self._run_program(
             "initdb", "-D", str(new), "-U", "postgres", "--auth=trust", "--no-instructions", *locale, *sync
         )
         with (new / "postgresql.conf").open("a") as settings:
             settings.write(f"include '../{CONFIGURATION}'\n")
         self._configure()
-        self._run("postgres", "--single", "-D", str(new), "postgres", stdin=f"CREATE DATABASE {DATABASE}\n")
+        self._run_program(
+            "postgres", "--single", "-D", str(new), "postgres", stdin=f"CREATE DATABASE {DATABASE}\n"
+        )
         new.rename(self.pgdata)
 
     def _check_version(self) -> None:
         """Refuse, with words, data that another major version of PostgreSQL wrote."""
         theirs = (self.pgdata / "PG_VERSION").read_text().strip()
-        ours = self._run("postgres", "--version").split()[-1].split(".")[0]
+        ours = self._run_program("postgres", "--version").split()[-1].split(".")[0]
         if theirs != ours:
             raise EmbeddedServersError(
                 f"{self.pgdata} was made by PostgreSQL {theirs}, installed is {ours}: "
@@ -203,12 +205,14 @@ class PostgresServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         """Run `pg_ctl` and wait. What it starts is nobody's child, so that any user's process can stop it."""
         try:
-            self._run("pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT_OPTIONS, *options)
+            self._run_program(
+                "pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT_OPTIONS, *options
+            )
         except EmbeddedServersError as error:
             raise EmbeddedServersError(f"PostgreSQL: {action} failed\n{tail(self.log)}") from error
         self._last_pid = self.pid
 
-    def _run(self, program: str, *options: str, stdin: str = "") -> str:
+    def _run_program(self, program: str, *options: str, stdin: str = "") -> str:
         """Run one of PostgreSQL's programs as the server's user and return what it printed.
 
         Output goes through a file: a server started by the program would keep a pipe open for ever.
@@ -224,7 +228,7 @@ class PostgresServer:
                 cwd="/",
                 env=environment,
                 check=False,
-                **self._identity(),
+                **self._user_arguments(),
             )
             output.seek(0)
             text = output.read()
@@ -232,7 +236,7 @@ class PostgresServer:
             raise EmbeddedServersError(f"{program} failed with {done.returncode}:\n{text.strip()}")
         return text
 
-    def _identity(self) -> dict[str, Any]:
+    def _user_arguments(self) -> dict[str, Any]:
         if self._user is None:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}

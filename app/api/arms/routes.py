@@ -34,11 +34,11 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
         warning=report.warning,
         leader=report.mind.leader,
         settled=report.mind.settled,
-        arms=[_arm(arm) for arm in report.arms],
+        arms=[_arm_out(arm) for arm in report.arms],
     )
 
 
-def _arm(arm: Arm) -> ArmOut:
+def _arm_out(arm: Arm) -> ArmOut:
     rate, low, high = arm.observed
     mean, lowest, highest = arm.believed or (None, None, None)
     return ArmOut(

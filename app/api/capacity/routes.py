@@ -16,11 +16,11 @@ async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
     """How much of each capacity is used in its current period."""
     found = await state.units.usage(clock_ms())
     return UsagesOut(
-        capacities=[_out(usage) for usage in sorted(found, key=lambda u: u.capacity.capacity_id)]
+        capacities=[_usage_out(usage) for usage in sorted(found, key=lambda u: u.capacity.capacity_id)]
     )
 
 
-def _out(usage: Usage) -> UsageOut:
+def _usage_out(usage: Usage) -> UsageOut:
     capacity, period = usage.capacity, usage.period
     return UsageOut(
         capacity_id=capacity.capacity_id,

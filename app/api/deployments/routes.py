@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], ro
 @router.get("/policies", responses=problems(404))
 async def read_stages(placement_id: Id, state: State, key: Reader, response: Response) -> StagesOut:
     """Which policies decide here, for whom, since when; and which others could."""
-    return await _answer(state, placement_id, response)
+    return await _stages_out(state, placement_id, response)
 
 
 @router.post("/policies", responses=problems(404, 409, 412, body=True))
@@ -43,53 +43,57 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
 
     A canary that is given another share keeps its customers as it grows. It is in force everywhere within a second.
     """
-    key = await _key(body, edit.state)
-    done = await _stager(edit, body.reason).stage(
+    key = await _policy_key(body, edit.state)
+    done = await _stager_for(edit, body.reason).stage(
         placement_id, key, body.stage, share=body.share, force=body.force
     )
-    return await _done(edit, placement_id, done)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
 @router.post("/policies/rollback", responses=problems(404, 409, 412, body=True))
 async def roll_back_policy(placement_id: Id, body: RollbackBody, edit: RollingBack) -> StagesOut:
     """End the canary, or, without one, put the champion before this one back."""
-    return await _done(edit, placement_id, await _stager(edit, body.reason).roll_back(placement_id))
+    return await _adopt_and_answer(
+        edit, placement_id, await _stager_for(edit, body.reason).roll_back(placement_id)
+    )
 
 
 @router.put("/controls", responses=problems(404, 412, body=True))
 async def put_controls(placement_id: Id, body: ControlsBody, edit: Staging) -> StagesOut:
     """Set the standing control groups, which show what the rest is worth."""
     groups = [ControlGroup(control.kind, control.share) for control in body.controls]
-    return await _done(edit, placement_id, await _stager(edit, body.reason).controls(placement_id, groups))
+    return await _adopt_and_answer(
+        edit, placement_id, await _stager_for(edit, body.reason).controls(placement_id, groups)
+    )
 
 
 @router.put("/apprentice", responses=problems(404, 412, body=True))
 async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) -> StagesOut:
     """Answer the caller's own choice (`baseline` of a request) while policies only learn from it, or no longer."""
-    done = await _stager(edit, body.reason).apprentice(placement_id, body.on)
-    return await _done(edit, placement_id, done)
+    done = await _stager_for(edit, body.reason).apprentice(placement_id, body.on)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
 @router.put("/guardrails", responses=problems(404, 412, body=True))
 async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) -> StagesOut:
     """Say when a canary is rolled back by itself."""
     guardrails = Guardrails(**body.model_dump(exclude={"reason"}))
-    done = await _stager(edit, body.reason).guardrails(placement_id, guardrails)
-    return await _done(edit, placement_id, done)
+    done = await _stager_for(edit, body.reason).guardrails(placement_id, guardrails)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
-def _stager(edit: Edit, reason: str) -> Stager:
+def _stager_for(edit: Edit, reason: str) -> Stager:
     return edit.state.stager(edit.author, reason or edit.reason, edit.expected)
 
 
-async def _done(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
+async def _adopt_and_answer(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
     # This process shows its own change at once; the others see it when they look.
     if published is not None:
         await edit.state.adopt(published.catalogue)
-    return await _answer(edit.state, placement_id, edit.response)
+    return await _stages_out(edit.state, placement_id, edit.response)
 
 
-async def _key(body: StageRequest, state: ApiState) -> str:
+async def _policy_key(body: StageRequest, state: ApiState) -> str:
     """The policy that is meant, as ``name@version``. Raises ``Invalid``."""
     name, _, version = body.policy.partition("@")
     if version:
@@ -102,7 +106,7 @@ async def _key(body: StageRequest, state: ApiState) -> str:
     return f"{name}@{body.version}"
 
 
-async def _answer(state: ApiState, placement_id: str, response: Response) -> StagesOut:
+async def _stages_out(state: ApiState, placement_id: str, response: Response) -> StagesOut:
     catalogue = state.current_catalogue()
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
@@ -112,7 +116,7 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
         placement_id=placement_id,
         champion=champion_of(placement, deployment),
         policies=[
-            _staged(key, placement, deployment, registered.get(key))
+            _staged_out(key, placement, deployment, registered.get(key))
             for key in policies_of(placement, deployment, registered)
         ],
         control_share=placement.control_share,
@@ -123,7 +127,7 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
     )
 
 
-def _staged(
+def _staged_out(
     key: str, placement: Placement, deployment: Deployment, registered: Registered | None
 ) -> StagedOut:
     stage = stage_of(placement, deployment, key)

@@ -43,13 +43,13 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     # For its errors: what cannot be run is refused now, not later in the background.
     await spec_of(asked, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"
-    return _out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))
+    return _evaluation_out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))
 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))
 async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
     """How far an evaluation is, and its result when it is done. Results are kept for 30 days."""
-    return _out(await state.evaluations.get(evaluation_id))
+    return _evaluation_out(await state.evaluations.get(evaluation_id))
 
 
 @router.get("/placements/{placement_id}/policies/comparison", responses=problems(404))
@@ -69,7 +69,7 @@ async def compare_policies(
     return ComparisonOut.model_validate(report)
 
 
-def _out(found: Evaluation) -> EvaluationOut:
+def _evaluation_out(found: Evaluation) -> EvaluationOut:
     request: dict[str, Any] = dict(found.request)
     return EvaluationOut.model_validate(
         {

@@ -40,8 +40,8 @@ async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
     cold = state.cold_policies()
     checks = {
-        "postgres": await _postgres(state),
-        "redis": await _redis(state),
+        "postgres": await _check_postgres(state),
+        "redis": await _check_redis(state),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -52,7 +52,7 @@ async def readyz(state: State) -> Response:
 
 
 # What exactly is wrong is in the log: it may name hosts and users, and this needs no key.
-async def _postgres(state: ApiState) -> str:
+async def _check_postgres(state: ApiState) -> str:
     try:
         await state.catalogues.version()
     except PostgresUnavailable as error:
@@ -61,7 +61,7 @@ async def _postgres(state: ApiState) -> str:
     return "ok"
 
 
-async def _redis(state: ApiState) -> str:
+async def _check_redis(state: ApiState) -> str:
     try:
         await state.pipe.call("PING")
     except RedisUnavailable as error:

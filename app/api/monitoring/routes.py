@@ -32,13 +32,13 @@ async def read_drift(state: State, key: Reader, query: Annotated[DriftQuery, Que
     Watched with ADWIN in the order of decisions. What is not accepted within `NEXTBEST_DRIFT_HORIZON_S` counts as not
     accepted, so a rate here is lower than in the acceptance report where answers take longer.
     """
-    windows = [_window(row) for row in await state.drift.windows(query.placement, query.offer)]
+    windows = [_window_out(row) for row in await state.drift.windows(query.placement, query.offer)]
     found = await state.drift.detections(query.placement, query.offer, query.limit)
     detections = [DriftDetection.model_validate(row, from_attributes=True) for row in found]
     return DriftReport(windows=windows, detections=detections)
 
 
-def _window(row: Any) -> DriftWindow:
+def _window_out(row: Any) -> DriftWindow:
     rate, low, high = wilson(row.acceptances, row.observations)
     return DriftWindow(
         placement=row.placement,
@@ -60,10 +60,10 @@ async def read_canaries(state: State, key: Reader, query: Annotated[CanaryQuery,
     """
     deployments = state.current_catalogue().deployments
     tests = await state.canaries.tests(query.placement, query.limit)
-    return CanaryReport(stages=[_stage(test, deployments.get(test.placement)) for test in tests])
+    return CanaryReport(stages=[_stage_out(test, deployments.get(test.placement)) for test in tests])
 
 
-def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
+def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     guardrails = Guardrails() if deployment is None else deployment.guardrails
     found = comparison(test.canary, test.others, guardrails)
     return CanaryStage(
@@ -74,8 +74,8 @@ def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
         ended_at=test.ended_at,
         cause=test.cause,
         reason=test.reason,
-        canary=_side(test.policy, test.canary, found.canary),
-        champion=_side(test.champion, test.others, found.champion),
+        canary=_side_out(test.policy, test.canary, found.canary),
+        champion=_side_out(test.champion, test.others, found.champion),
         difference_low=found.difference.low,
         difference_high=found.difference.high,
         e_value=replace(found.worse, log_e=found.worse.log_e + test.carried).e_value,
@@ -83,7 +83,7 @@ def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     )
 
 
-def _side(key: str, tally: Tally, interval: Interval) -> CanarySide:
+def _side_out(key: str, tally: Tally, interval: Interval) -> CanarySide:
     name, _, version = key.rpartition("@")
     return CanarySide(
         policy=name,

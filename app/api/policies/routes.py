@@ -178,7 +178,7 @@ def _registered_out(policy: Registered, state: ApiState) -> PolicyOut:
         finished_at=policy.finished_at,
         error=policy.error,
         unusable=state.roster.broken.get(policy.key),
-        placements=_placed(policy.key, state),
+        placements=_placed_out(policy.key, state),
         changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
         warnings=warnings_of(policy.body, state.current_catalogue().placements),
     )
@@ -196,11 +196,11 @@ def _built_in_out(key: str, state: ApiState) -> PolicyOut:
         state="live",
         built_in=True,
         spec=_SPECS[key],
-        placements=_placed(key, state),
+        placements=_placed_out(key, state),
     )
 
 
-def _placed(key: str, state: ApiState) -> list[PlacedOut]:
+def _placed_out(key: str, state: ApiState) -> list[PlacedOut]:
     return [
         PlacedOut(placement_id=placement_id, stage=stage)
         for placement_id, stage in parts_of(state.current_catalogue(), key)

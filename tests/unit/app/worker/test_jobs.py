@@ -26,7 +26,7 @@ async def test_rounds_go_on_after_unavailable_stores_and_defects(
             done.set()
         await sleep(60 if done.is_set() else 0)
 
-    monkeypatch.setattr(jobs.asyncio, "sleep", note_pause)
+    monkeypatch.setattr(asyncio, "sleep", note_pause)
     task = asyncio.create_task(jobs.repeat("tester", work))
     await done.wait()
     task.cancel()
@@ -50,7 +50,7 @@ async def test_pauses_between_failures_are_bounded(monkeypatch: pytest.MonkeyPat
             done.set()
         await sleep(0)
 
-    monkeypatch.setattr(jobs.asyncio, "sleep", note_pause)
+    monkeypatch.setattr(asyncio, "sleep", note_pause)
     task = asyncio.create_task(jobs.repeat("tester", fail))
     await done.wait()
     task.cancel()
