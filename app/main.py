@@ -42,25 +42,9 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions,
-    feedback,
-    catalog,
-    catalog_life,
-    capacity,
-    catalog_kinds,
-    customers,
-    suppressions,
-    imports,
-    reports,
-    monitoring,
-    arms,
-    policies,
-    deployments,
-    evaluations,
-    rules,
-    scripts,
-    health,
-)
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports,
+    reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+)  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},

@@ -4,10 +4,6 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from storage.tasks import cancelled
-
-__all__ = ["TaskSet", "cancelled"]
-
 
 class TaskSet:
     """Running tasks, one for each key that is wanted."""

@@ -1,7 +1,5 @@
 """The demo as a client: the few calls that it makes, over HTTP like anybody else's."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Households as customers: the bulk import file that `nextbest import customers` would take."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

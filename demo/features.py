@@ -4,8 +4,6 @@ Every function takes the day (`as_of`) and looks at nothing on or after it, so a
 columns cannot see its own outcome, and a customer loaded with them knows nothing after the cut-off.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -23,8 +23,6 @@ Transaction timestamps in the files are UTC, while redemption dates are local. R
 of the 2,102 redemptions falls on a day on which its household shopped; read as they stand, 233 do not.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +61,7 @@ class Transactions:
     sales_value: Floats
     day: Days
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Transactions:
+    def where(self, keep: npt.NDArray[np.bool_]) -> "Transactions":
         """Return the lines for which `keep` (a boolean array of the same length) is true."""
         return Transactions(
             self.household[keep],
@@ -73,7 +71,7 @@ class Transactions:
             self.day[keep],
         )
 
-    def before(self, day: np.datetime64) -> Transactions:
+    def before(self, day: np.datetime64) -> "Transactions":
         """Return the lines strictly before the given day."""
         return self.where(self.day < day)
 
@@ -87,7 +85,7 @@ class Redemptions:
     coupon: Ints
     day: Days
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Redemptions:
+    def where(self, keep: npt.NDArray[np.bool_]) -> "Redemptions":
         """Return the rows for which `keep` (a boolean array of the same length) is true."""
         return Redemptions(self.household[keep], self.campaign[keep], self.coupon[keep], self.day[keep])
 
@@ -140,11 +138,11 @@ class Journey:
     coupons: Coupons
     redemptions: Redemptions
 
-    def with_transactions(self, transactions: Transactions) -> Journey:
+    def with_transactions(self, transactions: Transactions) -> "Journey":
         """Return the same panel with other purchases."""
         return replace(self, transactions=transactions)
 
-    def with_redemptions(self, redemptions: Redemptions) -> Journey:
+    def with_redemptions(self, redemptions: Redemptions) -> "Journey":
         """Return the same panel with other redemptions; the exposures' outcomes follow."""
         accepted = first_redemptions(self.exposures.household, self.exposures.campaign, redemptions)
         exposures = replace(self.exposures, accepted=accepted)

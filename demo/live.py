@@ -1,7 +1,5 @@
 """The live part of the demo: visitors, a screen that is refreshed, and a last look when they have gone."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time
@@ -17,7 +15,7 @@ from rich.live import Live
 
 from app.supervise import Child
 from demo.client import ApiClient, DemoError, Json
-from demo.load import PreparedDemo
+from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
 from demo.report import Figures, write_json
 from demo.screen import live_view, plain_line, print_end, print_start
@@ -42,7 +40,7 @@ class Session:
     """
 
     figures: Figures
-    prepared: PreparedDemo
+    prepared: DemoData
     child: Child
     log: Path
     report: Path

@@ -1,7 +1,5 @@
 """The set-up of the service over HTTP: the catalogue, then the files, through the imports that anybody uses."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedDemo:
+class DemoData:
     """Everything computed from the data before anything is served."""
 
     offers: list[CampaignOffer]
@@ -58,7 +56,7 @@ class PreparedDemo:
         }
 
 
-def prepare(folder: Path, today: date) -> PreparedDemo:
+def prepare(folder: Path, today: date) -> DemoData:
     """Read the data, fit the models and write the import files into `folder`."""
     journey = load_journey()
     fitted = fit_propensity(journey)
@@ -78,7 +76,7 @@ def prepare(folder: Path, today: date) -> PreparedDemo:
         acceptance=answers.acceptance,
         values=[offer.value for offer in offers],
     )
-    return PreparedDemo(
+    return DemoData(
         offers=offers,
         files=files,
         rows=rows,

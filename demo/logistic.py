@@ -5,8 +5,6 @@ Tibshirani and Friedman, *The Elements of Statistical Learning*, section 4.4.1).
 concave, so the answer is unique and needs no seed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The ids that the demo gives to households, campaigns and placements."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

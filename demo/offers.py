@@ -7,8 +7,6 @@ A campaign's mean is shrunk towards its type's mean, and that towards the overal
 of `PRIOR_WEIGHT` acceptances; campaigns without redemptions before the cut-off get their type's mean.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,5 @@
 """The place of a demo: a data folder of its own, one demo at a time, and a port that is free."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

@@ -13,8 +13,6 @@ did on the exposures that came later. Campaigns that ran beyond the end of the d
 redeemers as refusals.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The report of the demo, as values and as a JSON file; `screen` shows the same."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

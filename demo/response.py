@@ -15,8 +15,6 @@ random live offer accepts as often as the average exposure in the data did: 792 
 those who do not accept, a fixed share says no and the others say nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`nextbest demo`, from an empty folder to live visitors and back."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Iterator
@@ -19,15 +17,7 @@ from app.interrupts import between_steps
 from app.servers import server_urls
 from demo.client import ApiClient
 from demo.live import Session, live_visitors
-from demo.load import (
-    KINDS,
-    PreparedDemo,
-    Progress,
-    create_catalogue,
-    import_file,
-    prepare,
-    wait_until_learned,
-)
+from demo.load import KINDS, DemoData, Progress, create_catalogue, import_file, prepare, wait_until_learned
 from demo.place import choose_port, find_free_port, fresh_folder
 from demo.report import Figures
 from demo.service import create_key, require_empty, running_service, wait_until_ready
@@ -117,7 +107,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         api = ApiClient(http)
         with steps.step("start the API and its worker"):
             await wait_until_ready(api, session.child, session.log, steps.check)
-        await _load_catalogue_and_files(api, prepared, steps)
+        await _load_data(api, prepared, steps)
         with steps.step("wait until reports and arms have the history") as progress:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
         total = sum(taken for _, taken in steps.taken)
@@ -125,7 +115,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         await live_visitors(session, api, seconds)
 
 
-async def _load_catalogue_and_files(api: ApiClient, prepared: PreparedDemo, steps: Steps) -> None:
+async def _load_data(api: ApiClient, prepared: DemoData, steps: Steps) -> None:
     with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
         await create_catalogue(api, prepared.offers, progress)
     for kind in KINDS:

@@ -1,7 +1,5 @@
 """The demo's figures in a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType

@@ -1,7 +1,5 @@
 """The service under demonstration: `nextbest up` in a process of its own, with its output in a file."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

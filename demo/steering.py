@@ -4,8 +4,6 @@ The rules are made up. They look at what is known of households at the cut-off, 
 leave each live offer an audience; a household of which nothing is known only gets what needs no knowledge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from demo.client import Json

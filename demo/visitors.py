@@ -1,7 +1,5 @@
 """Simulated visitors: real households that ask for offers over HTTP and answer as the world says."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence

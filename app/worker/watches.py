@@ -20,20 +20,7 @@ def watch_jobs(
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Return the rounds of these jobs by name."""
     archive = ArchiveReader(engine)
-    guard = GuardrailWatch(
-        CanaryStore(engine),
-        CatalogueStore(engine),
-        reader,
-        archive,
-        clock_ms,
-        settings.guard_interval_ms / 1000,
-    )
-    drift = DriftWatch(
-        DriftStore(engine),
-        reader,
-        archive,
-        clock_ms,
-        settings.drift_interval_ms / 1000,
-        settings.drift_horizon_s,
-    )
+    guard_s, drift_s = settings.guard_interval_ms / 1000, settings.drift_interval_ms / 1000
+    guard = GuardrailWatch(CanaryStore(engine), CatalogueStore(engine), reader, archive, clock_ms, guard_s)
+    drift = DriftWatch(DriftStore(engine), reader, archive, clock_ms, drift_s, settings.drift_horizon_s)
     return {"guardrails": guard.round, "drift": drift.round}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
@@ -22,24 +23,16 @@ Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]
 HISTORY_BATCH_SIZE = 200
 
 
+@dataclass(frozen=True, slots=True)
 class SimulationService:
     """Tries rules and changed catalogues out on customers. Nothing is reserved, logged or learned."""
 
-    def __init__(
-        self,
-        sample: Sample,
-        catalogues: CatalogueStore,
-        decision_log: DecisionLog,
-        roster: Roster,
-        replica: ArmReplica,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        self._sample = sample
-        self._catalogues = catalogues
-        self._decision_log = decision_log
-        self._roster = roster
-        self._replica = replica
-        self._clock_ms = clock_ms
+    sample: Sample
+    catalogues: CatalogueStore
+    decision_log: DecisionLog
+    roster: Roster
+    replica: ArmReplica
+    clock_ms: Callable[[], int]
 
     async def preview_rule(
         self, catalogue: Catalogue, source: str, context: Mapping[str, Any], size: int
@@ -56,10 +49,10 @@ class SimulationService:
             raise Invalid(
                 "expression", "refers to the offer: a preview is about customers, so leave that part out"
             )
-        profiles, total = await self._sample(catalogue.numbers, size)
+        profiles, total = await self.sample(catalogue.numbers, size)
         # In a thread: other requests must not wait until all customers have been looked at.
         return await asyncio.to_thread(
-            preview, expression, catalogue, profiles, total, context, self._clock_ms()
+            preview, expression, catalogue, profiles, total, context, self.clock_ms()
         )
 
     async def simulate_changes(
@@ -74,16 +67,16 @@ class SimulationService:
 
         Raises ``Invalid`` if the changed catalogue is not valid, ``NotFound`` if either lacks the placement.
         """
-        changed = await self._catalogues.changed(live.version, changes)
-        profiles, _ = await self._sample(changed.numbers, size)
+        changed = await self.catalogues.changed(live.version, changes)
+        profiles, _ = await self.sample(changed.numbers, size)
         views = live.view(placement_id), changed.view(placement_id)
         if any(view.contact.needed for view in views):
             subjects = await self._with_histories(profiles)
         else:
             subjects = [Subject(profile, ()) for profile in profiles]
-        tables = {key: table for key in self._roster if (table := self._replica.table(key)) is not None}
+        tables = {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
         return await asyncio.to_thread(
-            simulate, live, changed, placement_id, subjects, self._roster, tables, context, self._clock_ms()
+            simulate, live, changed, placement_id, subjects, self.roster, tables, context, self.clock_ms()
         )
 
     async def _with_histories(self, profiles: Sequence[Profile]) -> list[Subject]:
@@ -92,7 +85,7 @@ class SimulationService:
         for start in range(0, len(profiles), HISTORY_BATCH_SIZE):
             part = profiles[start : start + HISTORY_BATCH_SIZE]
             replies = await asyncio.gather(
-                *(self._decision_log.read(p.customer.customer_id, True, None) for p in part),
+                *(self.decision_log.read(p.customer.customer_id, True, None) for p in part),
                 return_exceptions=True,
             )
             for profile, reply in zip(part, replies, strict=True):

@@ -19,7 +19,7 @@ from storage.errors import PostgresUnavailable, RedisUnavailable
 Selections = Callable[[str, datetime, str | None], Awaitable[dict[str, Selected]]]
 """Gives what a policy selected since a time (at a placement). Raises ``PostgresUnavailable``."""
 
-LATELY = timedelta(hours=24)
+LATELY_H = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,45 +40,32 @@ class ArmsReport:
     arms: Sequence[Arm]
 
 
+@dataclass(frozen=True, slots=True)
 class ArmsService:
     """Reports on what policies have learned."""
 
-    def __init__(
-        self,
-        roster: Roster,
-        replica: ArmReplica,
-        arms: ArmStore,
-        selections: Selections,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        self._roster = roster
-        self._replica = replica
-        self._arms = arms
-        self._selections = selections
-        self._clock_ms = clock_ms
+    roster: Roster
+    replica: ArmReplica
+    arms: ArmStore
+    selections: Selections
+    clock_ms: Callable[[], int]
 
     async def report(
         self, catalogue: Catalogue, name: str, version: int | None, placement_id: str | None
     ) -> ArmsReport:
         """Report on a policy; without a version, on the newest that decides anywhere, else the newest.
 
-        Raises
-        ------
-        NotFound
-            If there is no such policy or placement.
-        Conflict
-            If the policy cannot be used in this process.
-        RedisUnavailable
-            If its arms are not known here yet.
+        Raises ``NotFound`` if there is no such policy or placement, ``Conflict`` if the policy cannot be used in this
+        process, ``RedisUnavailable`` if its arms are not known here yet.
         """
         key, policy = self._find(catalogue, name, version)
-        spec, now_ms = self._roster.spec(key), self._clock_ms()
+        spec, now_ms = self.roster.spec(key), self.clock_ms()
         view = None if placement_id is None else catalogue.view(placement_id)
         table = await self._table(key, policy)
         unknown = None
         try:
-            since = _EPOCH + timedelta(milliseconds=now_ms) - LATELY
-            selected = await self._selections(key, since, placement_id)
+            since = _EPOCH + timedelta(milliseconds=now_ms) - timedelta(hours=LATELY_H)
+            selected = await self.selections(key, since, placement_id)
         except PostgresUnavailable:  # what was learned is worth showing without it
             selected, unknown = {}, "what was selected lately cannot be read now"
         if view is None:
@@ -103,7 +90,7 @@ class ArmsService:
         )
 
     def _find(self, catalogue: Catalogue, name: str, version: int | None) -> tuple[str, Policy]:
-        roster = self._roster
+        roster = self.roster
         if version is None:
             known = (*roster, *roster.broken)
             version = version_shown(name, known, catalogue.placements, catalogue.deployments)
@@ -121,12 +108,12 @@ class ArmsService:
         """Find the arms in memory; those of a policy that learns no more are read as they were left."""
         if not learns(policy):
             return None
-        table = self._replica.table(key)
+        table = self.replica.table(key)
         if table is not None:
             return table
-        if key in self._roster.learning():
+        if key in self.roster.learning():
             raise RedisUnavailable("the arms have not been loaded yet")
-        stored = await self._arms.load(key) if policy.width else None
+        stored = await self.arms.load(key) if policy.width else None
         if stored is None:
             return None
         table = ArmTable(policy.width, stored.epoch)

@@ -8,7 +8,7 @@ from app.api.arms.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id
 from decisioning.learning.arms_report import Arm
-from decisioning.learning.arms_service import LATELY
+from decisioning.learning.arms_service import LATELY_H
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
@@ -29,7 +29,7 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
         placement=query.placement,
         epoch=report.epoch,
         learned=report.learned,
-        hours=round(LATELY.total_seconds() / 3600),
+        hours=LATELY_H,
         entropy=report.mind.entropy,
         warning=report.warning,
         leader=report.mind.leader,
