@@ -53,7 +53,7 @@ THEMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class OfferWording:
     """Wording of an offer in one channel."""
 
     id: str
@@ -73,7 +73,7 @@ class CampaignOffer:
     value: float
     starts_at: datetime
     ends_at: datetime
-    treatments: tuple[Wording, ...]
+    treatments: tuple[OfferWording, ...]
 
     def live_at(self, moment: datetime) -> bool:
         """Return whether the moment lies in the window."""
@@ -195,7 +195,7 @@ def build_offers(journey: Journey, today: date) -> list[CampaignOffer]:
     return offers
 
 
-def _treatments(offer: str, theme: str) -> tuple[Wording, ...]:
+def _treatments(offer: str, theme: str) -> tuple[OfferWording, ...]:
     title = f"Coupons: {theme}"
     wordings = {
         "web": "Load them onto your card and save on your next visit.",
@@ -203,5 +203,5 @@ def _treatments(offer: str, theme: str) -> tuple[Wording, ...]:
         "mail": "Your coupons are enclosed.",
     }
     return tuple(
-        Wording(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
+        OfferWording(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
     )
