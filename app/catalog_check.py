@@ -1,4 +1,4 @@
-"""Checks entries of the catalogue that come in a file against the schemas of the API."""
+"""The check of catalogue entries in a file: they are held to what the API takes."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -67,8 +67,8 @@ class Settings(BaseSettings):
         return self
 
 
-def modules_of(settings: Settings) -> list[str]:
-    """The modules that factories of river pipelines may come from, by configuration."""
+def factory_modules(settings: Settings) -> list[str]:
+    """List the modules that factories of river pipelines may come from."""
     return [name.strip() for name in settings.river_factories.split(",") if name.strip()]
 
 
@@ -84,23 +84,23 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = (_in_words(problem["loc"], problem["msg"]) for problem in error.errors())
+        problems = (_describe(problem["loc"], problem["msg"]) for problem in error.errors())
         raise ConfigError("\n".join(problems)) from None
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that has the prefix but is no setting, with what may have been meant."""
+    """Write a sentence for each variable that has the prefix but is no setting, with the likely one."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     found = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    return [f"{name} is not a setting{_guess(name, known)}" for name in found]
+    return [f"{name} is not a setting{_suggest(name, known)}" for name in found]
 
 
-def _guess(name: str, known: Iterable[str]) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _in_words(loc: tuple[int | str, ...], message: str) -> str:
+def _describe(loc: tuple[int | str, ...], message: str) -> str:
     field = ".".join(str(part) for part in loc)
     message = message.removeprefix("Value error, ")
     return f"{PREFIX}{field.upper().removeprefix(PREFIX)}: {message}" if field else message

@@ -15,9 +15,9 @@ from storage.errors import Unavailable
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "1"
-ERRORS_SHOWN = 20
+MAX_ERRORS = 20
 """Fields that a problem names; a body may have thousands of wrong ones."""
-FIELD_CHARS = 200
+MAX_FIELD_CHARS = 200
 
 TITLES = {
     400: "Bad request",
@@ -44,19 +44,20 @@ class Problem(HTTPException):
 
 
 def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
-    """A problem document; ``errors`` names fields and reasons."""
+    """Build a problem document; ``errors`` names fields and reasons."""
     title = TITLES.get(status, "Error")
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = list(errors)
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     if status == 401:
+        # RFC 9110 asks for it in every 401.
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def install(app: FastAPI) -> None:
-    """Teach the application all mappings."""
+def install_error_handlers(app: FastAPI) -> None:
+    """Register the handlers of all errors in the application."""
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -86,12 +87,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+        # The reason may name hosts and users, so it is for the log alone.
         log.warning("unavailable: %s", error)
         return problem(503, "a store that this needs does not answer; try again")
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [_field_error(e) for e in error.errors()[:ERRORS_SHOWN]]
+        errors = [_field_error(e) for e in error.errors()[:MAX_ERRORS]]
         return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
 
     @app.exception_handler(HTTPException)
@@ -107,6 +109,6 @@ def install(app: FastAPI) -> None:
 
 
 def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    """``field`` is the path inside of the body, or the parameter's name; ``body`` is the body as a whole."""
+    """Describe an error: ``field`` is the path inside of the body or a parameter's name, ``body`` the whole body."""
     field = ".".join(str(part) for part in error["loc"][1:]) or "body"
-    return {"field": field[:FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}
+    return {"field": field[:MAX_FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}

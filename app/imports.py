@@ -11,7 +11,6 @@ from app.state import ApiState
 from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
 from profiles.importing.source import FileFormat
-from profiles.store_bulk import BulkLoader
 from storage.clock import to_ms
 
 Kind = Literal["customers", "propensities", "history"]
@@ -38,29 +37,31 @@ async def import_file(
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     else:
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format)
-        return await _history(state, run, on_progress)
-    return await BulkLoader(state.engine, state.profiles.cache).load(run, on_progress), None
+        return await _import_history(state, run, on_progress)
+    return await state.bulk_loader.load(run, on_progress), None
 
 
-async def _history(state: ApiState, run: ImportRun, on_progress: Progress | None) -> tuple[ImportReport, int]:
+async def _import_history(
+    state: ApiState, run: ImportRun, on_progress: Progress | None
+) -> tuple[ImportReport, int]:
     importer = HistoryImporter(
         state.decision_log, state.archive, state.keys, state.numbers(), state.current_catalogue().version
     )
     new = 0
     batches = run.batches()
     while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-        new += await importer.append(_past(batch))
+        new += await importer.append(_past_decisions(batch))
         if on_progress:
             on_progress(run.read, run.rows_total)
     return run.report(), new
 
 
-def _past(batch: pa.RecordBatch) -> list[PastDecision]:
-    return [_row(row) for row in batch.to_pylist()]
+def _past_decisions(batch: pa.RecordBatch) -> list[PastDecision]:
+    return [_past_decision(row) for row in batch.to_pylist()]
 
 
-def _row(row: dict[str, Any]) -> PastDecision:
-    decided_ms = to_ms(row["decided_at"])
+def _past_decision(row: dict[str, Any]) -> PastDecision:
+    decided_ms = round(row["decided_at"].timestamp() * 1000)
     occurred = row["occurred_at"]
     propensity = row["propensity"]
     return PastDecision(

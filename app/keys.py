@@ -20,15 +20,15 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Who a key belongs to. The key itself is known to its owner only."""
+    """The owner of a key and the role. The key itself is known to its owner only."""
 
     key_id: str
     name: str
     role: Role
 
 
-def digest(key: str) -> bytes:
-    """What is stored of a key."""
+def hash_key(key: str) -> bytes:
+    """Hash a key to the form that is stored."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -39,17 +39,17 @@ class KeyStore:
         self._engine = engine
 
     async def create(self, role: Role, name: str) -> str:
-        """Make a key; it is returned this once."""
+        """Make a key. It is returned this once: only its hash is stored."""
         key = f"nb_{role}_{secrets.token_urlsafe(32)}"
         async with transaction(self._engine) as connection:
             await connection.execute(
                 text("INSERT INTO api_keys (key_id, name, role, hash) VALUES (:id, :name, :role, :hash)"),
-                {"id": secrets.token_hex(8), "name": name, "role": role, "hash": digest(key)},
+                {"id": secrets.token_hex(8), "name": name, "role": role, "hash": hash_key(key)},
             )
         return key
 
     async def revoke(self, key_id: str) -> bool:
-        """Make a key worthless. False if there is no such key in force."""
+        """Make a key worthless. Return False if there is no such key in force."""
         async with transaction(self._engine) as connection:
             result = await connection.execute(
                 text("UPDATE api_keys SET revoked_at = now() WHERE key_id = :id AND revoked_at IS NULL"),
@@ -58,7 +58,7 @@ class KeyStore:
             return result.rowcount == 1
 
     async def load(self) -> Mapping[bytes, ApiKey]:
-        """All keys in force, by their hash."""
+        """Load all keys in force, by their hash."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(
                 text("SELECT key_id, name, role, hash FROM api_keys WHERE revoked_at IS NULL")

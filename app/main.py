@@ -6,27 +6,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app.api.arms import routes as arms
+from app.api.capacity import routes as capacity
 from app.api.catalogue import history_routes as catalog_life
 from app.api.catalogue import kind_routes as catalog_kinds
 from app.api.catalogue import routes as catalog
-from app.api.customers import import_routes as imports
 from app.api.customers import routes as customers
-from app.api.customers import suppression_routes as suppressions
 from app.api.decisions import routes as decisions
+from app.api.deployments import routes as deployments
 from app.api.evaluations import routes as evaluations
 from app.api.feedback import routes as feedback
 from app.api.health import routes as health
+from app.api.imports import routes as imports
+from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
-from app.api.policies import arm_routes as policies
-from app.api.policies import deployment_routes as deployments
-from app.api.policies import routes as policy_life
-from app.api.reports import capacity_routes as capacities
+from app.api.policies import routes as policies
 from app.api.reports import routes as reports
-from app.api.reports import watch_routes as watch
 from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
+from app.api.suppressions import routes as suppressions
 from app.config import Settings, get_settings
-from app.errors import install
+from app.errors import install_error_handlers
 from app.keys import ApiKey
 from app.security import KeyCheck
 from app.state import ApiState, open_state
@@ -40,10 +40,11 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
-ROUTERS = (
-    *(decisions, feedback, catalog, catalog_life, capacities, catalog_kinds, customers, suppressions),
-    *(imports, reports, watch, policies, policy_life, deployments, evaluations, rules, scripts, health),
-)
+# The order is that of the documentation. Of two routes that match a path, the first one answers.
+AREAS = (
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports,
+    reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+)  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
@@ -60,7 +61,7 @@ TAGS = [
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Settings come from the environment unless they are given."""
+    """Build the application. Settings come from the environment unless they are given."""
     settings = settings or get_settings()
     configure_logs(settings.log_level)
 
@@ -74,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield {"nextbest": state}
 
     app = Api(
-        *(module.router for module in ROUTERS),
+        *(area.router for area in AREAS),
         title="nextbest",
         version="1",
         description=DESCRIPTION,
@@ -82,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         redirect_slashes=False,
     )
-    install(app)
+    install_error_handlers(app)
 
     def keys() -> Mapping[bytes, ApiKey] | None:
         state: ApiState | None = getattr(app.state, "nextbest", None)

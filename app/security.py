@@ -1,4 +1,4 @@
-"""Who may do what: keys are checked before anything of the body is read."""
+"""API keys and roles: a key is checked before anything of the body is read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem, problem
-from app.keys import ApiKey, Role, digest
+from app.keys import ApiKey, Role, hash_key
 
 PROTECTED = "/v1/"
-_OF_FILES = ("/v1/imports/", "/v1/catalog/")
-_LENGTH_DIGITS = 18
+_FILE_PATHS = ("/v1/imports/", "/v1/catalog/")
+_MAX_LENGTH_DIGITS = 18
 
 
 class KeyCheck:
@@ -43,17 +43,19 @@ class KeyCheck:
         if keys is None:
             await problem(503, "not ready yet")(scope, receive, send)
             return
-        key = keys.get(digest(_presented(found)))
+        key = keys.get(hash_key(_presented_key(found)))
         if key is None:
             detail = "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             await problem(401, detail)(scope, receive, send)
             return
+        # For the routes, and without a second look-up: `Allow` finds it here.
         scope["api_key"] = key
-        limit = self._import_bytes if scope["path"].startswith(_OF_FILES) else self._body_bytes
+        limit = self._import_bytes if scope["path"].startswith(_FILE_PATHS) else self._body_bytes
         length = found.get(b"content-length")
+        # A length that is missing or odd says nothing: what comes is counted.
         if length is None or not length.isdigit():
-            receive = _limited(receive, limit)
-        elif len(length) > _LENGTH_DIGITS or int(length) > limit:
+            receive = _limit_body(receive, limit)
+        elif len(length) > _MAX_LENGTH_DIGITS or int(length) > limit:
             await problem(413, f"the body is longer than the {limit} bytes that are taken")(
                 scope, receive, send
             )
@@ -61,14 +63,14 @@ class KeyCheck:
         await self._app(scope, receive, send)
 
 
-def _presented(headers: Mapping[bytes, bytes]) -> str:
+def _presented_key(headers: Mapping[bytes, bytes]) -> str:
     authorization = headers.get(b"authorization", b"")
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1")
     return headers.get(b"x-api-key", b"").decode("latin-1")
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limit_body(receive: Receive, limit: int) -> Receive:
     taken = 0
 
     async def limited() -> Message:
@@ -89,7 +91,7 @@ class Allow:
         self.roles = roles
 
     async def __call__(self, request: Request) -> ApiKey:
-        """The key of the request. Raises ``Problem`` (403)."""
+        """Return the key of the request. Raises ``Problem`` (403)."""
         key: Any = request.scope["api_key"]
         assert isinstance(key, ApiKey)
         if key.role != "admin" and key.role not in self.roles:

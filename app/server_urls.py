@@ -1,11 +1,11 @@
-"""Where the servers are."""
+"""The addresses of the servers."""
 
 import os
 from typing import NamedTuple
 
 
 class ServerUrls(NamedTuple):
-    """Where the servers are: `postgresql://...` and `redis://...`."""
+    """The addresses of PostgreSQL (`postgresql://...`) and Redis (`redis://...`)."""
 
     postgres_url: str
     redis_url: str

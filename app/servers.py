@@ -1,4 +1,4 @@
-"""Which servers a process works with: the ones that are configured, or embedded ones."""
+"""The servers that a process works with: those that are configured, or embedded ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from app.server_urls import ServerUrls
 
 @contextmanager
 def server_urls(settings: Settings) -> Iterator[ServerUrls]:
-    """The configured servers' URLs, or else embedded servers of `data_dir` for as long as the block lasts.
+    """Yield the configured servers' URLs, or else embedded servers of `data_dir` for as long as the block lasts.
 
     Embedded servers that another process has started there are shared with it.
 
@@ -22,11 +22,12 @@ def server_urls(settings: Settings) -> Iterator[ServerUrls]:
 
 @contextmanager
 def watched_servers(settings: Settings) -> Iterator[tuple[ServerUrls, Callable[[], None]]]:
-    """Like `server_urls`, with a function beside the URLs that starts embedded servers again if they have died."""
+    """Yield as `server_urls` does, with a function that starts embedded servers again if they have died."""
     if settings.postgres_url is not None and settings.redis_url is not None:
         yield ServerUrls(settings.postgres_url, settings.redis_url), lambda: None
         return
     try:
+        # Here, since the extra `embedded` need not be installed where servers are configured.
         from app.embedded import EmbeddedServers, EmbeddedServersError
     except ModuleNotFoundError as error:
         raise ConfigError(

@@ -16,21 +16,20 @@ from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
 from storage.clock import DAY_MS, floor_ms
 
-LARGEST_SPEC = 1_000_000
-"""Bytes of a file with a specification."""
-MOST_DAYS = 3660
+MAX_SPEC_BYTES = 1_000_000
+MAX_DAYS = 3660
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 
 def yaml_values(document: str) -> Any:
-    """What a YAML document says, as JSON has it. Raises ``DocumentError``."""
-    return _json(parse(document)[0])
+    """Parse a YAML document to values as JSON has them. Raises ``DocumentError``."""
+    return _plain(parse(document)[0])
 
 
 def spec_of(
     values: Any, now_ms: int, builder: Callable[[PolicySpec], Any] = build_policy
 ) -> tuple[PolicySpec, bool]:
-    """The specification, and whether it says its version. Raises ``Invalid``, whose field says where.
+    """Parse a specification; also return whether it says its version. Raises ``Invalid``, whose field says where.
 
     ``builder``: what makes the policy, to try it out.
     """
@@ -43,6 +42,7 @@ def spec_of(
         found["learn_since_ms"] = _since_ms(found.pop("learn_since"), now_ms)
     numbered = "version" in found
     try:
+        # Without a version the store gives the next one; 1 stands in for it until then.
         return parse_spec({"version": 1, **found}, builder=builder), numbered
     except PolicyParameterError as error:
         raise Invalid(error.field or "body", str(error)) from None
@@ -51,7 +51,7 @@ def spec_of(
 
 
 def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]:
-    """What is not wrong in a specification as it is kept, but may not be meant. ``placements``: those that there are.
+    """List what is not wrong in a specification as it is kept, but may not be meant. ``placements``: those there are.
 
     A placement may be made later than a policy that learns from it, so one that is not there is no mistake.
     """
@@ -63,8 +63,8 @@ def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]
     ]
 
 
-def candidate(values: Any, now_ms: int) -> dict[str, Any]:
-    """A specification that need not be registered (nor named), as it is kept. Raises ``Invalid``: ``spec.<field>``."""
+def candidate_body(values: Any, now_ms: int) -> dict[str, Any]:
+    """Parse one that need not be registered, nor named, to what is kept. Raises ``Invalid`` (``spec.<field>``)."""
     try:
         named = {"name": "candidate", **values} if isinstance(values, Mapping) else values
         return spec_to_dict(spec_of(named, now_ms)[0])
@@ -73,11 +73,12 @@ def candidate(values: Any, now_ms: int) -> dict[str, Any]:
 
 
 def _since_ms(value: Any, now_ms: int) -> int:
-    """Unix ms of a date and time, or of ``{"days": 90}`` before now."""
+    """Convert to Unix ms a date and time, or ``{"days": 90}`` before now."""
     if isinstance(value, Mapping):
         days = value.get("days", 0)
-        if set(value) != {"days"} or type(days) is not int or not 1 <= days <= MOST_DAYS:
-            raise Invalid("learn_since.days", f"must be a whole number from 1 to {MOST_DAYS}")
+        # Not isinstance: True is an int as well.
+        if set(value) != {"days"} or type(days) is not int or not 1 <= days <= MAX_DAYS:
+            raise Invalid("learn_since.days", f"must be a whole number from 1 to {MAX_DAYS}")
         return max(now_ms - days * DAY_MS, 0)
     try:
         return max(floor_ms(_INSTANT.validate_python(value)), 0)
@@ -86,11 +87,11 @@ def _since_ms(value: Any, now_ms: int) -> int:
         raise Invalid("learn_since", reason) from None
 
 
-def _json(value: Any) -> Any:
-    """Plain values: times as text, as they would come in JSON."""
+def _plain(value: Any) -> Any:
+    """Convert to plain values: times as text, as they would come in JSON."""
     if isinstance(value, date):
         at = value if isinstance(value, datetime) else datetime.combine(value, time())
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, Mapping):
-        return {str(name): _json(each) for name, each in value.items()}
-    return [_json(each) for each in value] if isinstance(value, list) else value
+        return {str(name): _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a process of the API holds: stores, services, and what it keeps fresh."""
+"""The state of a process of the API: stores, services, and the catalogue and keys that it keeps fresh."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,13 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings, modules_of
+from app.config import ConfigError, Settings, factory_modules
 from app.keys import ApiKey, KeyStore
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
@@ -24,9 +25,14 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.service import DecisionService
 from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.evaluation.simulation_service import SimulationService
+from decisioning.evaluation.store_comparison import ComparisonReader
+from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
+from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.log.records import Header, group_of
 from decisioning.log.store_archive import ArchiveReader
@@ -34,7 +40,13 @@ from decisioning.log.store_redis import RedisLog
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.rollout.service import RolloutService
+from decisioning.rollout.store_canary import CanaryStore
+from decisioning.rollout.store_drift import DriftStore
 from profiles.store import ProfileStore
+from profiles.store_bulk import BulkLoader
+from profiles.store_sample import sample_profiles
+from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import load_functions
@@ -77,7 +89,7 @@ class ApiState:
     settings: Settings
     keys: Keys
     engine: AsyncEngine
-    redis: "Redis"
+    redis: Redis
     pipe: Pipe
     roster: Roster
     replica: ArmReplica
@@ -87,9 +99,16 @@ class ApiState:
     profiles: ProfileStore
     decision_log: RedisLog
     policies: PolicyStore
+    arms: ArmStore
+    suppressions: SuppressionStore
+    bulk_loader: BulkLoader
+    evaluations: EvaluationStore
+    comparisons: ComparisonReader
+    canaries: CanaryStore
+    drift: DriftStore
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
-    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)
     followers: TaskSet = field(init=False)
@@ -97,14 +116,14 @@ class ApiState:
     capacity_leases: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
+    simulations: SimulationService = field(init=False)
+    arms_reports: ArmsService = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
         pools = Pools(self.pipe, self.keys)
         self.feed = RosterFeed(self.policies, self.roster)
-        self.followers = TaskSet(
-            ArmFollower(ArmStore(self.redis, self.keys), self.replica, self._loaded).follow
-        )
+        self.followers = TaskSet(ArmFollower(self.arms, self.replica, self._note_arms_loaded).follow)
         self.capacity_leases = LeaseHolder(
             pools, CapacityLog(self.engine), self.current_catalogue, clock.now_ms
         )
@@ -124,15 +143,30 @@ class ApiState:
             on_decided=_count_decided,
         )
         self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms)
+        self.simulations = SimulationService(
+            partial(sample_profiles, self.engine),
+            self.catalogues,
+            self.decision_log,
+            self.roster,
+            self.replica,
+            clock.now_ms,
+        )
+        self.arms_reports = ArmsService(
+            self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms
+        )
+
+    def stager(self, author: str, reason: str, expected: int | None) -> RolloutService:
+        """Change stages in the name of an author, on top of the version ``expected`` (``None``: any)."""
+        return RolloutService(self.catalogues, self.policies, clock.now_ms, author, reason, expected)
 
     def current_catalogue(self) -> Catalogue:
-        """The catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
+        """Return the catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
         if self.catalogue is None:
             raise PostgresUnavailable("the catalogue has not been read yet")
         return self.catalogue
 
     def numbers(self) -> Mapping[str, int]:
-        """Offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
+        """Map offer ids to their numbers. Raises ``PostgresUnavailable`` while no catalogue has been read."""
         return self.current_catalogue().numbers
 
     async def refresh(self) -> None:
@@ -142,29 +176,30 @@ class ApiState:
         """
         if self.catalogue is None:
             await check_buckets(self.engine, self.settings)
+        # Before the catalogue, which may name policies that have just been registered.
         await self.refresh_policies()
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
             await self.adopt(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
 
     async def refresh_policies(self) -> None:
-        """Know the policies that are registered by now, and follow those that are live."""
+        """Read the registered policies again, and follow the arms of those that are live."""
         await self.feed.refresh()
         self.followers.want(self.feed.live())
 
     async def adopt(self, catalogue: Catalogue) -> None:
-        """Put a catalogue in force here, unless a newer one is; waits a little for the arms that it needs."""
+        """Put a catalogue in force here, unless a newer one is; wait a little for the arms that it needs."""
         deployed = catalogue.deployed
         if not all(self._known_live(key) for key in deployed):
-            with contextlib.suppress(
-                PostgresUnavailable
-            ):  # they are known by the next round, and fall back till then
+            # If not now, they are known by the next round, and fall back till then.
+            with contextlib.suppress(PostgresUnavailable):
                 await self.refresh_policies()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ARMS_TIMEOUT_S):
                 while any(self.replica.epoch(key) is None for key in deployed & self.followers.keys):
                     self.arms_read.clear()
                     await self.arms_read.wait()
+        # Only now: while it waited, another task may have put a newer one in force.
         if self.catalogue is None or catalogue.version > self.catalogue.version:
             self.catalogue = catalogue
 
@@ -182,17 +217,18 @@ class ApiState:
                 log.exception("a defect: catalogue and keys are as of before")
 
     def _known_live(self, key: str) -> bool:
-        """Whether a policy is here, and its warm start was done when its state was last read."""
+        """Return whether a policy is here, and its warm start was done when its state was last read."""
         return key in self.roster and self.feed.states.get(key, "live") == "live"
 
-    def needed(self) -> list[str]:
-        """The policies without whose arms this process is not ready: the built-in ones, and champions."""
+    def cold_policies(self) -> list[str]:
+        """List the policies whose arms this process lacks to be ready: of built-in ones and champions."""
         champions = () if self.catalogue is None else self.catalogue.champions
-        return [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
+        needed = [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
+        return [key for key in needed if self.replica.epoch(key) is None]
 
-    def _loaded(self) -> None:
+    def _note_arms_loaded(self) -> None:
         self.arms_read.set()
-        if all(self.replica.epoch(key) is not None for key in self.needed()):
+        if not self.cold_policies():
             self.warm.set()
 
 
@@ -204,12 +240,13 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
-    allow_factories(modules_of(settings))
+    allow_factories(factory_modules(settings))
     engine = make_engine(settings.postgres_url)
     redis = make_redis(settings.redis_url)
     pipe = Pipe(settings.redis_url, stall_ms=settings.redis_stall_ms)
     keys = Keys(settings.buckets)
     roster = Roster()
+    profiles = ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s)
     state = ApiState(
         settings=settings,
         keys=keys,
@@ -221,14 +258,22 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         catalogues=CatalogueStore(engine),
         key_store=KeyStore(engine),
         archive=ArchiveReader(engine),
-        profiles=ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s),
+        profiles=profiles,
         decision_log=RedisLog(pipe, keys),
         policies=PolicyStore(engine),
+        arms=ArmStore(redis, keys),
+        suppressions=SuppressionStore(engine, profiles.cache),
+        bulk_loader=BulkLoader(engine, profiles.cache),
+        evaluations=EvaluationStore(engine),
+        comparisons=ComparisonReader(engine),
+        canaries=CanaryStore(engine),
+        drift=DriftStore(engine),
     )
     try:
         await _start(state)
         yield state
     finally:
+        # First all that uses the stores, then the connections.
         for task in state.tasks:
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
@@ -247,6 +292,7 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(RedisUnavailable, TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
+    # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
     state.capacity_leases.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]

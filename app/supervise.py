@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -31,18 +31,18 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How the supervisor treats its processes; all times in seconds.
+class RestartLimits:
+    """Delays and limits of the supervisor; all times in seconds.
 
-    A process that ends is started again after `first_delay_s`, doubled each time up to `longest_delay_s`. One
-    that has run for `steady_s` is trusted anew. After `attempts` failures in a row, none steady, all is
+    A process that ends is started again after `first_delay_s`, doubled each time up to `max_delay_s`. One
+    that has run for `steady_s` is trusted anew. After `max_attempts` failures in a row, none steady, all is
     stopped. `grace_s` is how long a process may take to stop when asked.
     """
 
     first_delay_s: float = 0.2
-    longest_delay_s: float = 10.0
+    max_delay_s: float = 10.0
     steady_s: float = 10.0
-    attempts: int = 8
+    max_attempts: int = 8
     grace_s: float = 20.0
 
 
@@ -54,7 +54,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
-    failures: int = field(default=0)
+    failures: int = 0
 
     def start(self) -> None:
         """Start the process, in a session of its own: a terminal's Ctrl-C reaches it only through us."""
@@ -69,7 +69,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process is alive."""
+        """True while the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     def signal(self, number: int) -> None:
@@ -98,7 +98,7 @@ def stop(children: Sequence[Child], number: int, grace_s: float) -> None:
 
 @contextmanager
 def logged(command: Command, log: Path, grace_s: float) -> Iterator[Child]:
-    """A process with its output appended to a file, until the block ends."""
+    """Run a process with its output appended to a file, until the block ends."""
     into_log = ("/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1', str(log))
     child = Child(replace(command, argv=(*into_log, *command.argv)))
     child.start()
@@ -113,19 +113,19 @@ class Supervisor:
 
     Args:
         commands: what to keep running.
-        patience: delays and limits.
+        limits: delays and limits.
         watch: called about every second; what it raises is logged.
     """
 
     def __init__(
         self,
         commands: Sequence[Command],
-        patience: Patience | None = None,
+        limits: RestartLimits | None = None,
         *,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._children = [Child(command) for command in commands]
-        self._patience = patience or Patience()
+        self._limits = limits or RestartLimits()
         self._watch = watch
         self._watch_at = 0.0
         self._received: int | None = None
@@ -147,7 +147,7 @@ class Supervisor:
                     time.sleep(POLL_S)
                 return 0
             finally:
-                stop(self._children, self._received or signal.SIGTERM, self._patience.grace_s)
+                stop(self._children, self._received or signal.SIGTERM, self._limits.grace_s)
 
     def _call_watch(self) -> None:
         if time.monotonic() < self._watch_at:
@@ -159,7 +159,7 @@ class Supervisor:
         self._watch_at = time.monotonic() + WATCH_S
 
     def _look_after(self, child: Child) -> int | None:
-        """Start, or start again, what should run; an exit status means that the command is given up."""
+        """Start, or start again, what should run; return an exit status if the command is given up."""
         now = time.monotonic()
         if child.process is None:
             if now >= child.start_at:
@@ -168,14 +168,14 @@ class Supervisor:
         status = child.process.poll()
         if status is None:
             return None
-        child.sweep()
+        child.sweep()  # children of a process that crashed may still hold its port
         child.process = None
-        child.failures = 1 if now - child.started_at >= self._patience.steady_s else child.failures + 1
-        if child.failures >= self._patience.attempts:
+        child.failures = 1 if now - child.started_at >= self._limits.steady_s else child.failures + 1
+        if child.failures >= self._limits.max_attempts:
             log.error("process.given_up", name=child.command.name, status=status, attempts=child.failures)
             return status if status > 0 else 1
-        doubled = self._patience.first_delay_s * 2 ** (child.failures - 1)
-        delay_s = min(doubled, self._patience.longest_delay_s)
+        doubled = self._limits.first_delay_s * 2 ** (child.failures - 1)
+        delay_s = min(doubled, self._limits.max_delay_s)
         log.warning("process.ended", name=child.command.name, status=status, restart_in_s=delay_s)
         child.start_at = now + delay_s
         return None
@@ -195,7 +195,7 @@ class Supervisor:
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """What a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
+    """Make what a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

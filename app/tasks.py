@@ -4,13 +4,9 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from storage.tasks import cancelled
-
-__all__ = ["TaskSet", "cancelled"]
-
 
 class TaskSet:
-    """One running task for each key that is wanted."""
+    """Running tasks, one for each key that is wanted."""
 
     def __init__(self, start: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self._start = start
@@ -27,6 +23,7 @@ class TaskSet:
         for key in self._running.keys() - set(keys):
             task = self._running.pop(key)
             task.cancel()
+            # The event loop holds tasks weakly: one that is still ending must be held until it has.
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
         for key in keys:

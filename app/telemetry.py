@@ -23,6 +23,7 @@ def prepare_metrics(data_dir: Path) -> None:
     else:
         folder = data_dir / "metrics" / str(os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
+        # A process that had this number before may have left its counters.
         for old in folder.glob("*.db"):
             old.unlink()
         os.environ[MULTIPROC] = str(folder)
@@ -46,6 +47,7 @@ def configure_logs(level: str) -> None:
         )
     )
     root = logging.getLogger()
+    # In place of all others, so that libraries do not write lines of another form.
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in ("uvicorn.access", "alembic"):
@@ -56,6 +58,7 @@ class Metrics:
     """ASGI middleware: requests by route, status and time."""
 
     def __init__(self, app: ASGIApp) -> None:
+        # Here, since metrics must not be made before `prepare_metrics` has said where they are kept.
         from app.metrics import REQUEST_SECONDS, REQUESTS
 
         self._app = app

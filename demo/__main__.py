@@ -1,4 +1,4 @@
-"""`python -m demo`: what the demo's propensity model and its offers' values are, measured anew."""
+"""`python -m demo`: the quality of the demo's propensity model and its offers' values, measured anew."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,7 +1,5 @@
 """The demo as a client: the few calls that it makes, over HTTP like anybody else's."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import httpx
 
 Json = dict[str, Any]
 
-RETRIES = 5
+MAX_ATTEMPTS = 5
 _CONTENT_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv"}
 
 
@@ -21,14 +19,14 @@ class DemoError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiClient:
     """An API address with a key. `http` is shared by all calls and closed by its owner."""
 
     http: httpx.AsyncClient
 
     async def put(self, path: str, body: Json) -> None:
         """Create or replace something in the catalogue. Raises DemoError when it is refused."""
-        self._checked(await self.http.put(path, json=body))
+        self._check(await self.http.put(path, json=body))
 
     async def decide(self, body: Json) -> Json:
         """Ask for a decision. Raises httpx.HTTPError."""
@@ -37,7 +35,7 @@ class Api:
         return _object(response)
 
     async def decision(self, decision_id: str) -> Json:
-        """The record of a decision. Raises httpx.HTTPError."""
+        """Read the record of a decision. Raises httpx.HTTPError."""
         response = await self.http.get(f"/v1/decisions/{quote(decision_id, safe='')}")
         response.raise_for_status()
         return _object(response)
@@ -45,17 +43,17 @@ class Api:
     async def feedback(self, item: Json) -> str:
         """Send one outcome; the answer is `recorded`, `duplicate` or `late`. Raises httpx.HTTPError.
 
-        Until it is acknowledged it is sent again, up to `RETRIES` times: the service counts it once.
+        Until it is acknowledged it is sent again, up to `MAX_ATTEMPTS` times: the service counts it once.
         """
         return str((await self._send("/v1/feedback", item))["status"])
 
     async def feedback_batch(self, items: list[Json]) -> list[str]:
         """Send many outcomes; one status for each, in no certain order. Raises httpx.HTTPError.
 
-        Items that could not be stored just now are sent again; `refused` is what remains after `RETRIES`.
+        Items that could not be stored just now are sent again; `refused` is what remains after `MAX_ATTEMPTS`.
         """
         statuses: list[str] = []
-        for attempt in range(RETRIES):
+        for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.1 * 2**attempt)
             answers = (await self._send("/v1/feedback/batch", {"items": items}))["items"]
@@ -67,14 +65,14 @@ class Api:
         return statuses + ["refused"] * len(items)
 
     async def acceptance(self, by: str = "policy") -> list[Json]:
-        """The rows of the acceptance report. Raises httpx.HTTPError."""
+        """Read the rows of the acceptance report. Raises httpx.HTTPError."""
         response = await self.http.get("/v1/reports/acceptance", params={"by": by})
         response.raise_for_status()
         rows: list[Json] = _object(response)["rows"]
         return rows
 
     async def arms(self, policy: str) -> list[Json]:
-        """The arms of a policy, as they are now. Raises httpx.HTTPError."""
+        """Read the arms of a policy, as they are now. Raises httpx.HTTPError."""
         response = await self.http.get(f"/v1/policies/{policy}/arms")
         response.raise_for_status()
         arms: list[Json] = _object(response)["arms"]
@@ -88,18 +86,18 @@ class Api:
         headers = {"Content-Type": _CONTENT_TYPES[path.suffix]}
         content = await asyncio.to_thread(path.read_bytes)
         response = await self.http.post(f"/v1/imports/{kind}", content=content, headers=headers, timeout=120)
-        return _object(self._checked(response))
+        return _object(self._check(response))
 
     async def ready(self) -> bool:
-        """Whether the service says that it can work."""
+        """Return whether the service says that it can work."""
         try:
             return (await self.http.get("/readyz")).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
     async def _send(self, path: str, body: Json) -> Json:
-        for attempt in range(RETRIES):
-            last = attempt == RETRIES - 1
+        for attempt in range(MAX_ATTEMPTS):
+            last = attempt == MAX_ATTEMPTS - 1
             try:
                 response = await self.http.post(path, json=body)
             except httpx.TransportError:
@@ -112,7 +110,7 @@ class Api:
             await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _checked(self, response: httpx.Response) -> httpx.Response:
+    def _check(self, response: httpx.Response) -> httpx.Response:
         if response.is_error:
             request = response.request
             raise DemoError(f"{request.method} {request.url.path}: {response.status_code} {response.text}")

@@ -1,7 +1,5 @@
 """Households as customers: the bulk import file that `nextbest import customers` would take."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ DEMOGRAPHICS = (
 
 
 def customer_table(journey: Journey) -> pa.Table:
-    """One row per household, as known at the cut-off.
+    """Build one row per household, as known at the cut-off.
 
     Demographics are attributes (known for 801 of 2,469 households, absent otherwise). Recency in days,
     baskets and dollars a week over the twelve weeks before the cut-off are indicators; the departments'
@@ -36,12 +34,12 @@ def customer_table(journey: Journey) -> pa.Table:
     columns: dict[str, pa.Array] = {"customer_id": pa.array(customer_ids(journey))}
     for name in DEMOGRAPHICS:
         columns[f"attributes.{name}"] = pa.array([person.get(name) for person in people], pa.string())
-    columns["indicators.recency_days"] = _numbers(habits.recency_days, 0)
-    columns["indicators.frequency_per_week"] = _numbers(habits.frequency, 3)
-    columns["indicators.spend_per_week"] = _numbers(habits.spend, 2)
+    columns["indicators.recency_days"] = _rounded(habits.recency_days, 0)
+    columns["indicators.frequency_per_week"] = _rounded(habits.frequency, 3)
+    columns["indicators.spend_per_week"] = _rounded(habits.spend, 2)
     for position, department in enumerate(DEPARTMENTS):
         share = habits.shares[:, position]
-        columns[f"interests.{slug(department)}"] = _numbers(np.where(share != 0, share, np.nan), 4)
+        columns[f"interests.{slug(department)}"] = _rounded(np.where(share != 0, share, np.nan), 4)
     return pa.table(columns)
 
 
@@ -53,10 +51,10 @@ def write_customers(journey: Journey, path: Path) -> int:
 
 
 def slug(department: str) -> str:
-    """A department's name as a key: lower case, words joined by underscores."""
+    """Make a key of a department's name: lower case, words joined by underscores."""
     return department.lower().replace("-", "_").replace(" ", "_")
 
 
-def _numbers(values: Floats, decimals: int) -> pa.Array:
-    """Rounded numbers; NaN becomes absent."""
+def _rounded(values: Floats, decimals: int) -> pa.Array:
+    """Round numbers; NaN becomes absent."""
     return pa.array(np.round(values, decimals), from_pandas=True)

@@ -1,10 +1,8 @@
-"""What is known about a household, and about a household facing a campaign, strictly before a given day.
+"""Features of a household, and of a household facing a campaign, as known strictly before a given day.
 
 Every function takes the day (`as_of`) and looks at nothing on or after it, so a model fitted with these
 columns cannot see its own outcome, and a customer loaded with them knows nothing after the cut-off.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -64,7 +62,7 @@ class Habits:
 
 
 def department_groups(journey: Journey) -> Ints:
-    """Position in DEPARTMENTS of every product."""
+    """Find the position in DEPARTMENTS of every product."""
     index = {name: position for position, name in enumerate(DEPARTMENTS)}
     other = index[OTHER]
     groups = np.array([index.get(name, other) for name in journey.departments], dtype=np.int64)
@@ -72,7 +70,7 @@ def department_groups(journey: Journey) -> Ints:
 
 
 def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WINDOW_DAYS) -> Habits:
-    """Habits of all households from transactions strictly before `as_of`.
+    """Compute the habits of all households from transactions strictly before `as_of`.
 
     Raises ValueError when `as_of` is not after the first day of the data.
     """
@@ -104,7 +102,7 @@ def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WIN
 
 
 def campaign_mix(journey: Journey) -> Floats:
-    """For each campaign the departments' parts of its coupons' products (campaigns x DEPARTMENTS, rows sum
+    """Compute for each campaign the departments' parts of its coupons' products (campaigns x DEPARTMENTS, rows sum
     to 1).
     """
     mix = np.zeros((len(journey.campaigns), len(DEPARTMENTS)))
@@ -113,7 +111,7 @@ def campaign_mix(journey: Journey) -> Floats:
 
 
 def coupon_spend(journey: Journey, habits: Habits, campaign: int) -> Floats:
-    """Dollars a week that each household spent on products of the campaign's coupons. Shape: households."""
+    """Sum each household's dollars a week on products of the campaign's coupons. Shape: households."""
     covered = np.zeros(len(journey.department), dtype=np.bool_)
     covered[journey.coupons.product[journey.coupons.campaign == campaign]] = True
     hits = covered[habits.lines.product]
@@ -124,16 +122,14 @@ def coupon_spend(journey: Journey, habits: Habits, campaign: int) -> Floats:
 
 
 def past_redemptions(journey: Journey, as_of: np.datetime64) -> Floats:
-    """Number of campaigns from which each household had redeemed strictly before the day. Shape:
-    households.
-    """
+    """Count the campaigns of which each household had redeemed strictly before the day. Shape: households."""
     accepted = journey.exposures.accepted < as_of  # NaT compares false
     counts = np.bincount(journey.exposures.household[accepted], minlength=len(journey.households))
     return counts.astype(np.float64)
 
 
-def design(journey: Journey, habits: Habits, as_of: np.datetime64, campaign: int) -> Floats:
-    """Every household facing one campaign, as known before `as_of` (households x COLUMNS).
+def design_matrix(journey: Journey, habits: Habits, as_of: np.datetime64, campaign: int) -> Floats:
+    """Describe every household facing one campaign, as known before `as_of` (households x COLUMNS).
 
     `habits` are those of the same day. A household never seen counts as having shopped before the data
     begins.

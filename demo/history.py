@@ -11,8 +11,6 @@ of all acceptances have come in, so the four older campaigns that still ran at t
 about a quarter.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path

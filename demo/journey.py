@@ -23,8 +23,6 @@ Transaction timestamps in the files are UTC, while redemption dates are local. R
 of the 2,102 redemptions falls on a day on which its household shopped; read as they stand, 233 do not.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +61,8 @@ class Transactions:
     sales_value: Floats
     day: Days
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Transactions:
-        """The lines for which `keep` (a boolean array of the same length) is true."""
+    def where(self, keep: npt.NDArray[np.bool_]) -> "Transactions":
+        """Return the lines for which `keep` (a boolean array of the same length) is true."""
         return Transactions(
             self.household[keep],
             self.basket[keep],
@@ -73,24 +71,22 @@ class Transactions:
             self.day[keep],
         )
 
-    def before(self, day: np.datetime64) -> Transactions:
-        """The lines strictly before the given day."""
+    def before(self, day: np.datetime64) -> "Transactions":
+        """Return the lines strictly before the given day."""
         return self.where(self.day < day)
 
 
 @dataclass(frozen=True, slots=True)
 class Redemptions:
-    """Redeemed coupons, one per row. `household` and `campaign` are positions, `coupon` is the coupon's own
-    id.
-    """
+    """Redeemed coupons, one per row. `household` and `campaign` are positions, `coupon` is an id."""
 
     household: Ints
     campaign: Ints
     coupon: Ints
     day: Days
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Redemptions:
-        """The rows for which `keep` (a boolean array of the same length) is true."""
+    def where(self, keep: npt.NDArray[np.bool_]) -> "Redemptions":
+        """Return the rows for which `keep` (a boolean array of the same length) is true."""
         return Redemptions(self.household[keep], self.campaign[keep], self.coupon[keep], self.day[keep])
 
 
@@ -121,7 +117,7 @@ class Campaigns:
 
 @dataclass(frozen=True, slots=True)
 class Coupons:
-    """Which products a coupon of a campaign is good for. `campaign` and `product` are positions."""
+    """The products that a coupon of a campaign is good for. `campaign` and `product` are positions."""
 
     coupon: Ints
     product: Ints
@@ -142,19 +138,19 @@ class Journey:
     coupons: Coupons
     redemptions: Redemptions
 
-    def with_transactions(self, transactions: Transactions) -> Journey:
-        """The same panel with other purchases."""
+    def with_transactions(self, transactions: Transactions) -> "Journey":
+        """Return the same panel with other purchases."""
         return replace(self, transactions=transactions)
 
-    def with_redemptions(self, redemptions: Redemptions) -> Journey:
-        """The same panel with other redemptions; the exposures' outcomes follow."""
+    def with_redemptions(self, redemptions: Redemptions) -> "Journey":
+        """Return the same panel with other redemptions; the exposures' outcomes follow."""
         accepted = first_redemptions(self.exposures.household, self.exposures.campaign, redemptions)
         exposures = replace(self.exposures, accepted=accepted)
         return replace(self, redemptions=redemptions, exposures=exposures)
 
 
 def data_folder() -> Path:
-    """Where the installed package keeps its Parquet files.
+    """Find the installed package's Parquet files.
 
     The package is found but not imported, which would load pandas for nothing. Raises JourneyMissing when
     it is not installed.
@@ -166,7 +162,7 @@ def data_folder() -> Path:
 
 
 def local_day(utc: npt.NDArray[np.datetime64]) -> Days:
-    """The New York calendar day of UTC instants of 2017."""
+    """Convert UTC instants of 2017 to New York calendar days."""
     seconds = utc.astype("datetime64[s]")
     summer = (seconds >= _DST_START) & (seconds < _DST_END)
     hours = np.where(summer, -4, -5).astype("timedelta64[h]")
@@ -174,9 +170,8 @@ def local_day(utc: npt.NDArray[np.datetime64]) -> Days:
 
 
 def first_redemptions(household: Ints, campaign: Ints, redemptions: Redemptions) -> Days:
-    """For each exposure the day of its first redeemed coupon, NaT when none was redeemed. Shape: the
-    exposures'.
-    """
+    """Find for each exposure the day of its first redeemed coupon, NaT if none. Shape: the exposures'."""
+    # In Python: there are two thousand redemptions, and a pair may have several.
     first: dict[tuple[int, int], np.datetime64] = {}
     rows = zip(redemptions.household.tolist(), redemptions.campaign.tolist(), redemptions.day, strict=True)
     for who, what, day in rows:

@@ -1,7 +1,5 @@
 """The live part of the demo: visitors, a screen that is refreshed, and a last look when they have gone."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time
@@ -16,11 +14,11 @@ from rich.console import Console
 from rich.live import Live
 
 from app.supervise import Child
-from demo.client import Api, DemoError, Json
-from demo.load import Prepared
+from demo.client import ApiClient, DemoError, Json
+from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
 from demo.report import Figures, write_json
-from demo.screen import live, plain_line, print_end, print_start
+from demo.screen import live_view, plain_line, print_end, print_start
 from demo.service import tail
 from demo.visitors import Visitors
 
@@ -28,7 +26,7 @@ SEED = 2017
 REFRESH_S = 1.0
 PLAIN_LINE_S = 5.0
 WRITE_S = 5.0
-TRIED = 50
+MAX_TRIED_CUSTOMERS = 50
 TIERS = ("eligibility", "applicability", "suitability")
 # Silence counts once the reward window has closed; then the worker needs a moment.
 SETTLE_S = REWARD_WINDOW_S + 2.0
@@ -42,7 +40,7 @@ class Session:
     """
 
     figures: Figures
-    prepared: Prepared
+    prepared: DemoData
     child: Child
     log: Path
     report: Path
@@ -55,7 +53,7 @@ class Session:
             raise DemoError(f"the service ended:\n{tail(self.log)}")
 
 
-async def live_visitors(session: Session, api: Api, seconds: float | None) -> None:
+async def live_visitors(session: Session, api: ApiClient, seconds: float | None) -> None:
     """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report.
 
     Raises DemoError if the service ends.
@@ -63,7 +61,7 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
     figures, console = session.figures, session.console
     customers = session.prepared.crowd.customers
     warm = {arm["offer_id"]: float(arm["observations"]) for arm in figures.arms}
-    figures.explained = await explain(api, customers)
+    figures.explained = await explain_decision(api, customers)
     print_start(console, figures)
     visitors = Visitors(api, session.prepared.crowd, seed=SEED)
     figures.tally = visitors.tally
@@ -75,11 +73,11 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
             await _watch(session, api, crowd, stop, warm, seconds)
         finally:
             stop.set()
-            await crowd
+            await crowd  # visitors who are inside still answer, so that all decisions have their outcomes
         console.print(f"The visitors have gone. {SETTLE_S:.0f} s more, until the last silence counts.")
         with suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), SETTLE_S)
-        figures.explained = await explain(api, customers)
+        figures.explained = await explain_decision(api, customers)
         await refresh(session, api, warm)
         print_end(console, figures)
         await asyncio.to_thread(write_json, figures, session.report)
@@ -88,7 +86,7 @@ async def live_visitors(session: Session, api: Api, seconds: float | None) -> No
 
 async def _watch(
     session: Session,
-    api: Api,
+    api: ApiClient,
     crowd: asyncio.Task[None],
     stop: asyncio.Event,
     warm: dict[str, float],
@@ -107,7 +105,7 @@ async def _watch(
             figures.seconds = now - started
             await refresh(session, api, warm)
             if console.is_terminal:
-                display.update(live(figures), refresh=True)
+                display.update(live_view(figures), refresh=True)
             elif now - lined >= PLAIN_LINE_S:
                 lined = now
                 console.print(plain_line(figures), highlight=False, soft_wrap=True)
@@ -116,7 +114,7 @@ async def _watch(
                 await asyncio.to_thread(write_json, figures, session.report)
 
 
-async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
+async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> None:
     """Ask the API for the figures. While it cannot answer, the former ones stay."""
     figures = session.figures
     now = datetime.now(UTC)
@@ -132,24 +130,24 @@ async def refresh(session: Session, api: Api, warm: dict[str, float]) -> None:
     figures.learned_observations = sum(max(0.0, growth) for growth in grown)
 
 
-async def explain(api: Api, customers: Sequence[str]) -> Json | None:
-    """A decision by the learning policy that shows why and why not.
+async def explain_decision(api: ApiClient, customers: Sequence[str]) -> Json | None:
+    """Find a decision by the learning policy that shows why and why not.
 
     For the first of the customers who is not in the control group, gets something, and is refused something by a
     rule; for the first who gets something if there is none.
     """
     with suppress(httpx.HTTPError):
         chosen = None
-        for customer_id in customers[:TRIED]:
+        for customer_id in customers[:MAX_TRIED_CUSTOMERS]:
             question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
             question |= {"explain": True}
             tried = await api.decide(question | {"dry_run": True})
             if tried["control"] or not tried["offers"]:
                 continue
-            has_slot_rules = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
-            if chosen is None or has_slot_rules:
+            rule_stopped_some = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
+            if chosen is None or rule_stopped_some:
                 chosen = question
-            if has_slot_rules:
+            if rule_stopped_some:
                 break
         if chosen is not None:
             answer = await api.decide(chosen)
@@ -160,9 +158,7 @@ async def explain(api: Api, customers: Sequence[str]) -> Json | None:
 
 @contextmanager
 def _stopping(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`, and when it is set already `hurry`; afterwards they do what they did
-    before.
-    """
+    """Let SIGINT and SIGTERM set `stop`, or `hurry` if it is set already, until the block ends."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -1,6 +1,4 @@
-"""Sets the service up over HTTP: the catalogue, then the files, through the imports that anybody uses."""
-
-from __future__ import annotations
+"""The set-up of the service over HTTP: the catalogue, then the files, through the imports that anybody uses."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,15 +10,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from demo import steering
-from demo.client import Api, DemoError, Json
+from demo.client import ApiClient, DemoError, Json
 from demo.customers import write_customers
 from demo.history import HistoryCounts, write_history
 from demo.journey import DATA_END, Journey, load_journey
 from demo.names import CHANNELS, DESK, MAILER, REWARD_WINDOW_S, WEB, customer_ids
-from demo.offers import TYPES, Offer, build_offers
+from demo.offers import TYPES, CampaignOffer, build_offers
 from demo.propensity import Quality, fit_propensity, propensities, quality, write_propensities
 from demo.report import is_history
-from demo.response import World, build_world
+from demo.response import AnswerModel, build_answer_model
 from demo.visitors import Crowd
 
 KINDS = ("customers", "propensities", "history")
@@ -28,7 +26,7 @@ KINDS = ("customers", "propensities", "history")
 MAILER_WINDOW_S = 180 * 86_400
 CONTROL_SHARE = 0.2
 CONTACT_LIMIT = {"max": 3, "window_s": 60}
-UPLOAD_ROWS = 8_100
+UPLOAD_BATCH_SIZE = 8_100
 DRAIN_TIMEOUT_S = 60.0
 POLL_S = 0.2
 STEADY_POLLS = 2
@@ -37,34 +35,34 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DemoData:
     """Everything computed from the data before anything is served."""
 
-    offers: list[Offer]
+    offers: list[CampaignOffer]
     files: dict[str, Path]
     rows: dict[str, int]
     history: HistoryCounts
     quality: Quality
     crowd: Crowd
-    world: World
+    answers: AnswerModel
 
     def summary(self) -> Json:
-        """The counts and the model's measured quality, for the report."""
+        """Collect the counts and the model's measured quality, for the report."""
         return {
             "rows": self.rows,
             "history": {name: getattr(self.history, name) for name in HistoryCounts.__slots__},
             "propensity_model": self.quality.to_dict(),
-            "odds_factor_of_simulated_answers": round(self.world.odds_factor, 3),
+            "odds_factor_of_simulated_answers": round(self.answers.odds_factor, 3),
         }
 
 
-def prepare(folder: Path, today: date) -> Prepared:
+def prepare(folder: Path, today: date) -> DemoData:
     """Read the data, fit the models and write the import files into `folder`."""
     journey = load_journey()
     fitted = fit_propensity(journey)
     scores = propensities(journey, fitted)
     offers = build_offers(journey, today)
-    world = build_world(journey, _live(journey))
+    answers = build_answer_model(journey, _is_live(journey))
     files = {kind: folder / f"{kind}.parquet" for kind in KINDS}
     history = write_history(journey, scores, today, files["history"])
     rows = {
@@ -75,27 +73,27 @@ def prepare(folder: Path, today: date) -> Prepared:
     crowd = Crowd(
         customers=customer_ids(journey).tolist(),
         offers={offer.id: column for column, offer in enumerate(offers)},
-        acceptance=world.acceptance,
+        acceptance=answers.acceptance,
         values=[offer.value for offer in offers],
     )
-    return Prepared(
+    return DemoData(
         offers=offers,
         files=files,
         rows=rows,
         history=history,
         quality=quality(journey, fitted, scores),
         crowd=crowd,
-        world=world,
+        answers=answers,
     )
 
 
-def _live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Campaigns whose window holds the last day of the data."""
+def _is_live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Mark the campaigns whose window holds the last day of the data."""
     return np.asarray((journey.campaigns.start <= DATA_END) & (journey.campaigns.end >= DATA_END))
 
 
-def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
-    """Path and body of every PUT, in an order in which each finds what it refers to."""
+def catalogue_requests(offers: list[CampaignOffer]) -> Iterator[tuple[str, Json]]:
+    """Yield path and body of every PUT, in an order in which each finds what it refers to."""
     yield from steering.before_offers()
     for kind in TYPES:
         # The data does not say what the types were meant to achieve; they are all taken as growth.
@@ -138,40 +136,40 @@ def catalogue(offers: list[Offer]) -> Iterator[tuple[str, Json]]:
     )
 
 
-async def create_catalogue(api: Api, offers: list[Offer], progress: Progress) -> int:
-    """PUT everything; returns how many things there are. Raises DemoError."""
-    steps = list(catalogue(offers))
+async def create_catalogue(api: ApiClient, offers: list[CampaignOffer], progress: Progress) -> int:
+    """PUT everything; return the number of things. Raises DemoError."""
+    steps = list(catalogue_requests(offers))
     for done, (path, body) in enumerate(steps, start=1):
         await api.put(path, body)
         progress(done, len(steps))
     return len(steps)
 
 
-async def import_file(api: Api, kind: str, path: Path, progress: Progress) -> int:
+async def import_file(api: ApiClient, kind: str, path: Path, progress: Progress) -> int:
     """Upload a file in parts, so that progress can be shown; returns the rows loaded.
 
     Raises DemoError if any row is refused.
     """
     total = await asyncio.to_thread(lambda: int(pq.read_metadata(path).num_rows))
     loaded = 0
-    for start in range(0, total, UPLOAD_ROWS):
-        part = await asyncio.to_thread(_part, path, start)
+    for start in range(0, total, UPLOAD_BATCH_SIZE):
+        part = await asyncio.to_thread(_write_part, path, start)
         answer = await api.upload(kind, part)
         if answer["refused"]:
             raise DemoError(f"import of {kind} refused {answer['refused']} rows: {answer['refusals'][:3]}")
         loaded += int(answer["loaded"])
-        progress(min(start + UPLOAD_ROWS, total), total)
+        progress(min(start + UPLOAD_BATCH_SIZE, total), total)
     return loaded
 
 
-def _part(path: Path, start: int) -> Path:
-    """Rows `start` to `start + UPLOAD_ROWS` as a file. Parts end between customers (27 propensities each)."""
+def _write_part(path: Path, start: int) -> Path:
+    """Write `UPLOAD_BATCH_SIZE` rows from `start` on to a file. Parts end between customers (27 propensities each)."""
     part = path.with_name(f"{path.stem}.part.parquet")
-    pq.write_table(pq.read_table(path).slice(start, UPLOAD_ROWS), part)
+    pq.write_table(pq.read_table(path).slice(start, UPLOAD_BATCH_SIZE), part)
     return part
 
 
-async def wait_until_learned(api: Api, history_rows: int, progress: Progress) -> list[Json]:
+async def wait_until_learned(api: ApiClient, history_rows: int, progress: Progress) -> list[Json]:
     """Wait until the imported history has reached reports and arms; returns the arms of calibrated.
 
     Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.
@@ -185,6 +183,7 @@ async def wait_until_learned(api: Api, history_rows: int, progress: Progress) ->
         arms = await api.arms("calibrated")
         seen = sum(arm["observations"] for arm in arms)
         progress(min(archived, history_rows), history_rows)
+        # Steady: nothing was learned since the last look, but for rounding.
         steady = steady + 1 if 0 < seen <= before * 1.000001 else 0
         if archived >= history_rows and steady >= STEADY_POLLS:
             return arms

@@ -5,8 +5,6 @@ Tibshirani and Friedman, *The Elements of Statistical Learning*, section 4.4.1).
 concave, so the answer is unique and needs no seed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +21,8 @@ class NotConverged(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Logistic:
-    """Fitted coefficients. `mean` and `spread` (both: features) standardise the columns before they are
-    used.
-    """
+class LogisticModel:
+    """Fitted coefficients. `mean` and `spread` (both: features) standardise columns before their use."""
 
     intercept: float
     weights: Floats
@@ -34,18 +30,18 @@ class Logistic:
     spread: Floats
 
     def log_odds(self, rows: Floats) -> Floats:
-        """Linear predictor of `rows` (n x features). Shape: n."""
+        """Compute the linear predictor of `rows` (n x features). Shape: n."""
         return np.asarray(
             self.intercept + ((rows - self.mean) / self.spread) @ self.weights, dtype=np.float64
         )
 
     def probability(self, rows: Floats) -> Floats:
-        """P(y = 1) of `rows` (n x features). Shape: n."""
+        """Compute P(y = 1) of `rows` (n x features). Shape: n."""
         return sigmoid(self.log_odds(rows))
 
 
 def sigmoid(log_odds: Floats) -> Floats:
-    """The logistic function, without overflow for large arguments."""
+    """Apply the logistic function, without overflow for large arguments."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)), dtype=np.float64)
 
 
@@ -57,7 +53,7 @@ def fit_logistic(
     standardise: bool = True,
     max_iterations: int = 50,
     tolerance: float = 1e-9,
-) -> Logistic:
+) -> LogisticModel:
     """Maximise `sum(log-likelihood) - 0.5 * sum(penalty * weight**2)`; the intercept is left free.
 
     `rows` is n x features, `accepted` n booleans, `penalty` one number or one per feature, on the
@@ -77,12 +73,12 @@ def fit_logistic(
         curvature = (design * (p * (1 - p))[:, None]).T @ design + np.diag(ridge)
         step = np.linalg.solve(curvature, gradient)
         if float(np.abs(step).max()) < tolerance:
-            return Logistic(float(beta[0]), beta[1:], mean, spread)
-        beta, height = _climb(design, target, ridge, beta, height, step)
+            return LogisticModel(float(beta[0]), beta[1:], mean, spread)
+        beta, height = _take_step(design, target, ridge, beta, height, step)
     raise NotConverged(f"no stationary point after {max_iterations} Newton steps")
 
 
-def _climb(
+def _take_step(
     design: Floats, target: Floats, ridge: Floats, beta: Floats, height: float, step: Floats
 ) -> tuple[Floats, float]:
     """Take the Newton step, halved until it does not lower the objective."""
@@ -101,13 +97,13 @@ def _objective(design: Floats, target: Floats, ridge: Floats, beta: Floats) -> f
 
 
 def log_loss(probability: Floats, accepted: Bools) -> float:
-    """Mean negative log-likelihood in nats. Probabilities are kept 1e-12 away from 0 and 1."""
+    """Compute the mean negative log-likelihood in nats. Probabilities are kept 1e-12 away from 0 and 1."""
     p = np.clip(probability, 1e-12, 1 - 1e-12)
     return float(-np.mean(np.where(accepted, np.log(p), np.log1p(-p))))
 
 
 def area_under_curve(probability: Floats, accepted: Bools) -> float:
-    """Chance that an accepted row is ranked above one that is not, ties counted half.
+    """Compute the chance that an accepted row is ranked above one that is not, ties counted half.
 
     This is the Mann-Whitney statistic. Raises ValueError unless both outcomes occur.
     """

@@ -1,7 +1,5 @@
 """The ids that the demo gives to households, campaigns and placements."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,15 +15,15 @@ CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail"}
 
 
 def customer_id(household: int | np.int64) -> str:
-    """The customer id of a household number of the data."""
+    """Make the customer id of a household number of the data."""
     return f"household-{int(household)}"
 
 
 def customer_ids(journey: Journey) -> npt.NDArray[np.str_]:
-    """The customer ids of all households, in their order."""
+    """Make the customer ids of all households, in their order."""
     return np.array([customer_id(household) for household in journey.households])
 
 
 def offer_id(campaign: int | np.int64) -> str:
-    """The offer id of a campaign number of the data."""
+    """Make the offer id of a campaign number of the data."""
     return f"campaign-{int(campaign):02d}"

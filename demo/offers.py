@@ -7,8 +7,6 @@ A campaign's mean is shrunk towards its type's mean, and that towards the overal
 of `PRIOR_WEIGHT` acceptances; campaigns without redemptions before the cut-off get their type's mean.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -55,7 +53,7 @@ THEMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class OfferWording:
     """Wording of an offer in one channel."""
 
     id: str
@@ -65,7 +63,7 @@ class Treatment:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CampaignOffer:
     """One campaign, ready to be created. `starts_at` is included in the window, `ends_at` is not."""
 
     id: str
@@ -75,27 +73,27 @@ class Offer:
     value: float
     starts_at: datetime
     ends_at: datetime
-    treatments: tuple[Treatment, ...]
+    treatments: tuple[OfferWording, ...]
 
     def live_at(self, moment: datetime) -> bool:
-        """Whether the moment lies in the window."""
+        """Return whether the moment lies in the window."""
         return self.starts_at <= moment < self.ends_at
 
 
 def shift_to(today: date) -> timedelta:
-    """How far all dates move so that the data's last day becomes `today`: a whole number of days."""
+    """Compute the shift of all dates by which the data's last day becomes `today`: a whole number of days."""
     last: date = DATA_END.astype(object)
     return today - last
 
 
 def moved(day: np.datetime64, shift: timedelta) -> datetime:
-    """Midnight UTC at the start of a day of the data, moved by `shift`."""
+    """Return midnight UTC at the start of a day of the data, moved by `shift`."""
     original: date = day.astype(object)
     return datetime(original.year, original.month, original.day, tzinfo=UTC) + shift
 
 
 def acceptance_sales(journey: Journey, redemptions: Redemptions) -> dict[tuple[int, int], float]:
-    """Dollars of the redeemed coupons' products that each accepted exposure brought on its redemption days.
+    """Sum the dollars of the redeemed coupons' products that each accepted exposure brought on its redemption days.
 
     Keys are (household, campaign) positions. A purchase line counts once, however many coupons cover it.
     Acceptances whose products do not appear in that day's purchases (one in eight coupons) are left out.
@@ -133,7 +131,7 @@ def acceptance_sales(journey: Journey, redemptions: Redemptions) -> dict[tuple[i
 def _lines_by_household_day(
     journey: Journey, redemptions: Redemptions
 ) -> dict[tuple[int, int], list[tuple[int, float]]]:
-    """Purchase lines (product, dollars) of the households and days on which a coupon was redeemed."""
+    """Find the purchase lines (product, dollars) of the households and days on which a coupon was redeemed."""
     lines = journey.transactions
     key = lines.household * 100_000 + lines.day.astype(np.int64)
     wanted = np.isin(key, redemptions.household * 100_000 + redemptions.day.astype(np.int64))
@@ -151,9 +149,7 @@ def _lines_by_household_day(
 
 
 def offer_values(journey: Journey) -> Floats:
-    """Value of each campaign in dollars an acceptance, from what was known at the cut-off. Shape:
-    campaigns.
-    """
+    """Value each campaign in dollars an acceptance, by what was known at the cut-off. Shape: campaigns."""
     early = journey.redemptions.where(journey.redemptions.day < CUT_OFF)
     known = journey.with_transactions(journey.transactions.before(CUT_OFF))
     count = len(journey.campaigns)
@@ -166,28 +162,26 @@ def offer_values(journey: Journey) -> Floats:
     values = np.zeros(count)
     for kind in TYPES:
         own = kinds == kind
-        of_type = _shrunk(total[own].sum(), number[own].sum(), overall)
-        values[own] = _shrunk(total[own], number[own], of_type)
+        of_type = _shrink(total[own].sum(), number[own].sum(), overall)
+        values[own] = _shrink(total[own], number[own], of_type)
     return values
 
 
-def _shrunk(total: npt.ArrayLike, number: npt.ArrayLike, towards: npt.ArrayLike) -> Floats:
-    """Mean of `number` amounts summing to `total`, pulled towards a prior mean with PRIOR_WEIGHT amounts'
-    weight.
-    """
+def _shrink(total: npt.ArrayLike, number: npt.ArrayLike, towards: npt.ArrayLike) -> Floats:
+    """Shrink the mean of `number` amounts towards a prior mean with the weight of PRIOR_WEIGHT amounts."""
     evidence = np.asarray(total, dtype=np.float64) + PRIOR_WEIGHT * np.asarray(towards, dtype=np.float64)
     return evidence / (np.asarray(number, dtype=np.float64) + PRIOR_WEIGHT)
 
 
-def build_offers(journey: Journey, today: date) -> list[Offer]:
-    """The 27 offers in order of campaign id, with windows such that the data ends `today`."""
+def build_offers(journey: Journey, today: date) -> list[CampaignOffer]:
+    """Build the 27 offers in order of campaign id, with windows such that the data ends `today`."""
     shift = shift_to(today)
     campaigns = journey.campaigns
     values = offer_values(journey)
     offers = []
     for position, number in enumerate(campaigns.id.tolist()):
         offers.append(
-            Offer(
+            CampaignOffer(
                 id=offer_id(number),
                 name=f"Campaign {number}: {THEMES[number]}",
                 theme=THEMES[number],
@@ -201,7 +195,7 @@ def build_offers(journey: Journey, today: date) -> list[Offer]:
     return offers
 
 
-def _treatments(offer: str, theme: str) -> tuple[Treatment, ...]:
+def _treatments(offer: str, theme: str) -> tuple[OfferWording, ...]:
     title = f"Coupons: {theme}"
     wordings = {
         "web": "Load them onto your card and save on your next visit.",
@@ -209,5 +203,5 @@ def _treatments(offer: str, theme: str) -> tuple[Treatment, ...]:
         "mail": "Your coupons are enclosed.",
     }
     return tuple(
-        Treatment(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
+        OfferWording(f"{offer}-{channel}", channel, title, message) for channel, message in wordings.items()
     )

@@ -1,6 +1,4 @@
-"""Where the demo lives: a data folder of its own, one demo at a time, and a port that is free."""
-
-from __future__ import annotations
+"""The place of a demo: a data folder of its own, one demo at a time, and a port that is free."""
 
 import fcntl
 import os
@@ -17,7 +15,7 @@ MARK = ".nextbest-demo"
 
 @contextmanager
 def fresh_folder(data_dir: Path) -> Iterator[Path]:
-    """An empty folder `demo` in `data_dir`, held by this process alone for as long as the block lasts.
+    """Make an empty folder `demo` in `data_dir`, held by this process alone for as long as the block lasts.
 
     What a former demo left is removed; a folder that no demo made is left alone. Raises DemoError when
     another demo runs there, or when the folder is somebody else's.
@@ -51,10 +49,8 @@ def _stop_servers(folder: Path) -> None:
             pass
 
 
-def wanted_port(configured: int) -> int:
-    """The port to serve on: `NEXTBEST_PORT` (which `configured` holds) goes before `PORT`. Raises
-    DemoError.
-    """
+def choose_port(configured: int) -> int:
+    """Choose the port: `NEXTBEST_PORT` (`configured`) goes before `PORT`. Raises DemoError."""
     given = os.environ.get("PORT")
     if given is None or "NEXTBEST_PORT" in os.environ:
         return configured
@@ -63,9 +59,9 @@ def wanted_port(configured: int) -> int:
     return int(given)
 
 
-def free_port(host: str, wanted: int) -> int:
-    """`wanted` if nothing listens there, else some free port."""
-    for port in (wanted, 0):
+def find_free_port(host: str, wanted: int) -> int:
+    """Return `wanted` if nothing listens there, else some free port."""
+    for port in (wanted, 0):  # 0: the kernel chooses
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -13,8 +13,6 @@ did on the exposures that came later. Campaigns that ran beyond the end of the d
 redeemers as refusals.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +21,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from demo.features import COLUMNS, design, habits_before
+from demo.features import COLUMNS, design_matrix, habits_before
 from demo.journey import CUT_OFF, DATA_START, Floats, Journey
-from demo.logistic import Logistic, area_under_curve, fit_logistic, log_loss
+from demo.logistic import LogisticModel, area_under_curve, fit_logistic, log_loss
 from demo.names import customer_ids, offer_id
 
 PENALTY = 10.0
@@ -33,9 +31,7 @@ PENALTY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How the propensities did on exposures after the cut-off; `base_*` is a constant at the fitted rows'
-    rate.
-    """
+    """The quality of the propensities on exposures after the cut-off; `base_*`: of the fitted rows' rate."""
 
     fitted_on: int
     fitted_accepted: int
@@ -49,7 +45,7 @@ class Quality:
     acceptance: float
 
     def to_dict(self) -> dict[str, object]:
-        """The same figures as plain values, for a report."""
+        """Return the same figures as plain values, for a report."""
         return asdict(self)
 
 
@@ -57,24 +53,24 @@ class Quality:
 class Fitted:
     """The model, whose coefficients belong to the standardised COLUMNS, and what it was fitted on."""
 
-    model: Logistic
+    model: LogisticModel
     rows: int
     accepted: int
 
     def coefficients(self) -> dict[str, float]:
-        """The weight of each standardised column."""
+        """Map each standardised column to its weight."""
         return dict(zip(COLUMNS, self.model.weights.tolist(), strict=True))
 
 
 def training_rows(journey: Journey) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Exposures over by the cut-off, each as of the day its campaign began: (n x COLUMNS, n outcomes)."""
+    """Collect the exposures over by the cut-off, each as of the day its campaign began: (n x COLUMNS, n outcomes)."""
     rows, outcomes = [], []
     for campaign in range(len(journey.campaigns)):
         start, end = journey.campaigns.start[campaign], journey.campaigns.end[campaign]
         if start <= DATA_START or end >= CUT_OFF:
             continue
         here = journey.exposures.campaign == campaign
-        facing = design(journey, habits_before(journey, start), start, campaign)
+        facing = design_matrix(journey, habits_before(journey, start), start, campaign)
         rows.append(facing[journey.exposures.household[here]])
         outcomes.append(journey.exposures.accepted[here] < CUT_OFF)
     return np.vstack(rows), np.concatenate(outcomes)
@@ -87,19 +83,17 @@ def fit_propensity(journey: Journey) -> Fitted:
 
 
 def propensities(journey: Journey, fitted: Fitted) -> Floats:
-    """P(accept) of every household for every campaign, as of the cut-off. Shape: households x campaigns."""
+    """Score P(accept) of every household for every campaign, as of the cut-off. Shape: households x campaigns."""
     habits = habits_before(journey, CUT_OFF)
     scores = [
-        fitted.model.probability(design(journey, habits, CUT_OFF, campaign))
+        fitted.model.probability(design_matrix(journey, habits, CUT_OFF, campaign))
         for campaign in range(len(journey.campaigns))
     ]
     return np.column_stack(scores)
 
 
 def quality(journey: Journey, fitted: Fitted, scores: Floats) -> Quality:
-    """Judge `scores` (households x campaigns) on the exposures of campaigns that began on or after the cut-
-    off.
-    """
+    """Judge `scores` (households x campaigns) on campaigns that began on or after the cut-off."""
     exposures, campaigns = journey.exposures, journey.campaigns
     later = campaigns.start[exposures.campaign] >= CUT_OFF
     score = scores[exposures.household[later], exposures.campaign[later]]
@@ -121,9 +115,7 @@ def quality(journey: Journey, fitted: Fitted, scores: Floats) -> Quality:
 
 
 def write_propensities(journey: Journey, scores: Floats, path: Path) -> int:
-    """Write the bulk import file (customer_id, offer_id, propensity), ordered by customer. Returns the row
-    count.
-    """
+    """Write the bulk import file (customer_id, offer_id, propensity) by customer; return the row count."""
     households, campaigns = scores.shape
     offers = [offer_id(number) for number in journey.campaigns.id]
     table = pa.table(

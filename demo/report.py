@@ -1,6 +1,4 @@
-"""What the demo has to report, as values and as a JSON file; `screen` shows the same."""
-
-from __future__ import annotations
+"""The report of the demo, as values and as a JSON file; `screen` shows the same."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +7,7 @@ from pathlib import Path
 
 from demo.client import Json
 from demo.names import WEB
-from demo.visitors import Tally
+from demo.visitors import VisitTally
 
 NOTES = {
     "calibrated": "learns from every answer",
@@ -37,7 +35,7 @@ class Figures:
     api_url: str
     api_key: str
     seconds: float = 0.0
-    tally: Tally = field(default_factory=Tally)
+    tally: VisitTally = field(default_factory=VisitTally)
     acceptance: Sequence[Json] = ()
     arms: Sequence[Json] = ()
     learned_observations: float = 0.0
@@ -49,21 +47,21 @@ class Figures:
 
     @property
     def learned(self) -> bool:
-        """Whether live feedback has changed the arms."""
+        """True if live feedback has changed the arms."""
         return self.learned_observations >= 1.0
 
     @property
     def succeeded(self) -> bool:
-        """Whether decisions were served and learned from."""
+        """True if decisions were served and learned from."""
         return self.tally.decisions > 0 and self.tally.feedback["recorded"] > 0 and self.learned
 
     def addresses(self) -> dict[str, str]:
-        """Where to look, by name."""
+        """List the addresses of the service, by name."""
         paths = {"API": "", "documentation": "/docs", "metrics": "/metrics", "readiness": "/readyz"}
         return {name: self.api_url + path for name, path in paths.items()}
 
     def curl_line(self) -> str:
-        """A line to paste into a shell: it asks for a decision."""
+        """Write a line to paste into a shell: it asks for a decision."""
         body = {"customer_id": self.example_customer, "placement": WEB, "context": {"page": "home"}}
         return (
             f"curl -s {self.api_url}/v1/decisions -H 'Authorization: Bearer {self.api_key}' "
@@ -72,17 +70,17 @@ class Figures:
 
 
 def is_history(row: Json) -> bool:
-    """Whether a row of the acceptance report counts imported decisions, which no policy of ours made."""
+    """Return whether a row of the acceptance report counts imported decisions, which no policy of ours made."""
     return row["policy"] not in NOTES
 
 
-def note(row: Json) -> str:
-    """What to know about a row of the acceptance report."""
+def note_of(row: Json) -> str:
+    """Explain a row of the acceptance report."""
     return HISTORY_NOTE if is_history(row) else NOTES[row["policy"]]
 
 
 def to_json(figures: Figures) -> Json:
-    """The figures as plain values. The API key is not among them."""
+    """Convert the figures to plain values, without the API key."""
     tally = figures.tally
     return {
         "decisions": tally.decisions,
@@ -97,7 +95,7 @@ def to_json(figures: Figures) -> Json:
         "seconds": round(figures.seconds, 2),
         "learned": figures.learned,
         "learned_observations": round(figures.learned_observations, 3),
-        "acceptance": [row | {"note": note(row)} for row in figures.acceptance],
+        "acceptance": [row | {"note": note_of(row)} for row in figures.acceptance],
         "arms": list(figures.arms),
         "explained": figures.explained,
         "addresses": figures.addresses(),

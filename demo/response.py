@@ -1,4 +1,4 @@
-"""How the demo's simulated households answer: the world that the live visitors live in.
+"""The answers of the demo's simulated households: the world that the live visitors live in.
 
 This is not the propensity model and shares no fit with it. It is the truth of a simulated world, so it may
 use the whole year: every exposure, every redemption, and habits over all transactions. It is a ridge
@@ -15,14 +15,12 @@ random live offer accepts as often as the average exposure in the data did: 792 
 those who do not accept, a fixed share says no and the others say nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from demo.features import COLUMNS, design, habits_before
+from demo.features import COLUMNS, design_matrix, habits_before
 from demo.journey import DATA_END, DATA_START, Floats, Journey
 from demo.logistic import fit_logistic, sigmoid
 
@@ -35,21 +33,19 @@ REJECTION_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """P(accept) of every household for every offer (households x campaigns), and the factor applied to the
-    odds.
-    """
+class AnswerModel:
+    """P(accept) of every household for every offer (households x campaigns), after `odds_factor`."""
 
     acceptance: Floats
     odds_factor: float
 
 
 def true_log_odds(journey: Journey) -> Floats:
-    """Log odds of accepting as fitted on all exposures, before scaling. Shape: households x campaigns."""
+    """Compute the log odds of accepting as fitted on all exposures, before scaling. Shape: households x campaigns."""
     end = DATA_END + np.timedelta64(1, "D")
     habits = habits_before(journey, end, window_days=int((end - DATA_START).astype(np.int64)))
     exposures, count = journey.exposures, len(journey.campaigns)
-    facing = [design(journey, habits, end, campaign) for campaign in range(count)]
+    facing = [design_matrix(journey, habits, end, campaign) for campaign in range(count)]
     fitted = np.stack(facing, axis=1)[exposures.household, exposures.campaign]
     slopes = [COLUMNS.index(name) for name in SLOPES]
     mean, spread = fitted.mean(axis=0), fitted.std(axis=0)
@@ -73,7 +69,7 @@ def true_log_odds(journey: Journey) -> Floats:
     )
 
 
-def build_world(journey: Journey, live: npt.NDArray[np.bool_]) -> World:
+def build_answer_model(journey: Journey, live: npt.NDArray[np.bool_]) -> AnswerModel:
     """Fit and scale the answers. `live` (campaigns) marks the offers whose mean acceptance is the target.
 
     Raises ValueError when no offer is live.
@@ -82,11 +78,11 @@ def build_world(journey: Journey, live: npt.NDArray[np.bool_]) -> World:
         raise ValueError("no offer is live: there is nothing to scale the answers to")
     log_odds = true_log_odds(journey)
     shift = _shift_to_mean(log_odds[:, live], TARGET_ACCEPTANCE)
-    return World(sigmoid(log_odds + shift), float(np.exp(shift)))
+    return AnswerModel(sigmoid(log_odds + shift), float(np.exp(shift)))
 
 
 def _shift_to_mean(log_odds: Floats, target: float) -> float:
-    """The constant to add to `log_odds` for their mean probability to be `target`, by bisection."""
+    """Find the constant to add to `log_odds` for their mean probability to be `target`, by bisection."""
     low, high = -20.0, 20.0
     for _ in range(80):
         middle = (low + high) / 2
@@ -97,8 +93,8 @@ def _shift_to_mean(log_odds: Floats, target: float) -> float:
     return (low + high) / 2
 
 
-def answer(acceptance: float, draw: float) -> str | None:
-    """`accepted`, `rejected`, or None for silence, given P(accept) and a uniform draw in [0, 1)."""
+def draw_answer(acceptance: float, draw: float) -> str | None:
+    """Return `accepted`, `rejected`, or None for silence, given P(accept) and a uniform draw in [0, 1)."""
     if draw < acceptance:
         return "accepted"
     if draw < acceptance + (1 - acceptance) * REJECTION_SHARE:

@@ -1,7 +1,5 @@
 """`nextbest demo`, from an empty folder to live visitors and back."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Iterator
@@ -17,16 +15,16 @@ import migrations
 from app.config import Settings
 from app.interrupts import between_steps
 from app.servers import server_urls
-from demo.client import Api
+from demo.client import ApiClient
 from demo.live import Session, live_visitors
-from demo.load import KINDS, Prepared, Progress, create_catalogue, import_file, prepare, wait_until_learned
-from demo.place import free_port, fresh_folder, wanted_port
+from demo.load import KINDS, DemoData, Progress, create_catalogue, import_file, prepare, wait_until_learned
+from demo.place import choose_port, find_free_port, fresh_folder
 from demo.report import Figures
 from demo.service import create_key, require_empty, running_service, wait_until_ready
 
 
 class Steps:
-    """Prints each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
+    """Print each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
 
     `check` is called before and after each, and whenever one gets on: it raises if the user wants to stop.
     """
@@ -57,11 +55,11 @@ class Steps:
 
 
 def run_demo(settings: Settings, seconds: float | None, console: Console) -> bool:
-    """Run the demo; the answer is whether decisions were served and learned from.
+    """Run the demo; return whether decisions were served and learned from.
 
     Without `seconds` it runs until SIGINT or SIGTERM. Raises DemoError, JourneyMissing, ConfigError.
     """
-    wanted = wanted_port(settings.port)
+    wanted = choose_port(settings.port)
     with ExitStack() as stack:
         steps = Steps(console, stack.enter_context(between_steps()))
         folder = stack.enter_context(fresh_folder(settings.data_dir))
@@ -74,7 +72,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
                 asyncio.run(require_empty(urls))
             migrations.upgrade(urls.postgres_url)
             key = asyncio.run(create_key(urls.postgres_url))
-        port = free_port(settings.host, wanted)
+        port = find_free_port(settings.host, wanted)
         if port != wanted:
             console.print(f"Port {wanted} is taken, so the API is on {port}.", highlight=False)
         log = folder / "service.log"
@@ -106,10 +104,10 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
     async with httpx.AsyncClient(
         base_url=figures.api_url, headers=headers, limits=limits, timeout=10, trust_env=False
     ) as http:
-        api = Api(http)
+        api = ApiClient(http)
         with steps.step("start the API and its worker"):
             await wait_until_ready(api, session.child, session.log, steps.check)
-        await _load(api, prepared, steps)
+        await _load_data(api, prepared, steps)
         with steps.step("wait until reports and arms have the history") as progress:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
         total = sum(taken for _, taken in steps.taken)
@@ -117,7 +115,7 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         await live_visitors(session, api, seconds)
 
 
-async def _load(api: Api, prepared: Prepared, steps: Steps) -> None:
+async def _load_data(api: ApiClient, prepared: DemoData, steps: Steps) -> None:
     with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
         await create_catalogue(api, prepared.offers, progress)
     for kind in KINDS:

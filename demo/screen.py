@@ -1,6 +1,4 @@
-"""How the demo's figures look in a terminal."""
-
-from __future__ import annotations
+"""The demo's figures in a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,15 +9,13 @@ from rich.text import Text
 
 from demo.client import Json
 from demo.names import REWARD_WINDOW_S
-from demo.report import NOTES, SIMULATED, Figures, is_history, note
+from demo.report import NOTES, SIMULATED, Figures, is_history, note_of
 
-SHOWN_ALIKE = 2
+MAX_SHOWN_ALIKE = 2
 
 
 def print_start(console: Console, figures: Figures) -> None:
-    """Addresses, the key of this run, a line to paste (not wrapped, so that it can be), one explained
-    decision.
-    """
+    """Print addresses, the key of this run, a line to paste (so it is not wrapped), one explained decision."""
     lines = [f"{name:<14} {url}" for name, url in figures.addresses().items()]
     lines += [f"{'API key':<14} {figures.api_key}", "", "Ask for a decision:", figures.curl_line()]
     console.print(Text("\n" + "\n".join(lines) + "\n"), soft_wrap=True)
@@ -27,16 +23,16 @@ def print_start(console: Console, figures: Figures) -> None:
         console.print(explained_panel(figures.explained, figures.offer_names))
 
 
-def live(figures: Figures) -> RenderableType:
-    """What is refreshed while visitors come."""
-    return Group(*_results(figures), Text("Ctrl-C stops the demo.", "dim"))
+def live_view(figures: Figures) -> RenderableType:
+    """Build the part that is refreshed while visitors come."""
+    return Group(*_result_parts(figures), Text("Ctrl-C stops the demo.", "dim"))
 
 
 def print_end(console: Console, figures: Figures) -> None:
-    """What stays when the demo is over."""
+    """Print the part that stays when the demo is over."""
     if figures.explained is not None:
         console.print(explained_panel(figures.explained, figures.offer_names))
-    console.print(*_results(figures), sep="\n")
+    console.print(*_result_parts(figures), sep="\n")
     if figures.learned:
         grown = f"{figures.learned_observations:,.0f}"
         console.print(f"Learned: live feedback added {grown} observations to the arms.", style="green")
@@ -45,17 +41,17 @@ def print_end(console: Console, figures: Figures) -> None:
 
 
 def plain_line(figures: Figures) -> str:
-    """One line of progress, for output that is not a terminal."""
+    """Write a line of progress, for output that is not a terminal."""
     rates = [
         f"{row['policy']} {row['rate']:.1%} of {row['observed']:,}"
-        for row in _ordered(figures.acceptance)
+        for row in _history_last(figures.acceptance)
         if row["observed"] and not is_history(row)
     ]
-    return f"{_traffic(figures)}; accepted (simulated): {', '.join(rates) or 'nothing known yet'}"
+    return f"{_traffic_line(figures)}; accepted (simulated): {', '.join(rates) or 'nothing known yet'}"
 
 
-def _results(figures: Figures) -> list[RenderableType]:
-    parts: list[RenderableType] = [_traffic(figures)]
+def _result_parts(figures: Figures) -> list[RenderableType]:
+    parts: list[RenderableType] = [_traffic_line(figures)]
     tally = figures.tally
     if tally.errors:
         parts.append(Text("errors: " + ", ".join(f"{kind} x {n}" for kind, n in tally.errors.items()), "red"))
@@ -66,7 +62,7 @@ def _results(figures: Figures) -> list[RenderableType]:
     return [*parts, arms_table(figures.arms, figures.offer_names)]
 
 
-def _traffic(figures: Figures) -> str:
+def _traffic_line(figures: Figures) -> str:
     tally = figures.tally
     rate = tally.decisions / figures.seconds if figures.seconds else 0.0
     parts = [
@@ -82,7 +78,7 @@ def _traffic(figures: Figures) -> str:
 
 
 def acceptance_table(rows: Sequence[Json]) -> Table:
-    """Acceptance by policy with 95 % Wilson intervals; history last."""
+    """Show acceptance by policy with 95 % Wilson intervals; history last."""
     table = Table(
         title=f"Acceptance by policy. Live answers are simulated; silence is known after {REWARD_WINDOW_S} s",
         title_justify="left",
@@ -91,7 +87,7 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
     for heading in ("decided", "outcome known", "accepted", "rate", "95 % interval"):
         table.add_column(heading, justify="right")
     table.add_column("what it is")
-    for row in _ordered(rows):
+    for row in _history_last(rows):
         known = row["observed"] > 0
         table.add_row(
             row["policy"],
@@ -100,18 +96,18 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
             f"{row['accepted']:,}",
             f"{row['rate']:.1%}" if known else "-",
             f"{row['low']:.1%} - {row['high']:.1%}" if known else "-",
-            note(row),
+            note_of(row),
         )
     return table
 
 
-def _ordered(rows: Sequence[Json]) -> list[Json]:
+def _history_last(rows: Sequence[Json]) -> list[Json]:
     order = list(NOTES)
     return sorted(rows, key=lambda row: len(order) if is_history(row) else order.index(row["policy"]))
 
 
 def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
-    """What the policy has learned of the live offers, from history and from visitors."""
+    """Show what the policy has learned of the live offers, from history and from visitors."""
     table = Table(title="What calibrated has learned of the live offers", title_justify="left")
     table.add_column("offer")
     for heading in ("observations", "acceptances", "mean", "95 % interval"):
@@ -128,7 +124,7 @@ def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
 
 
 def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
-    """One decision, taken apart: each ranked offer with its factors and the chance it was drawn with."""
+    """Take one decision apart: each ranked offer with its factors and the chance it was drawn with."""
     table = Table(box=None)
     for heading in ("rank", "offer", "P", "C", "V", "L", "score", "probability"):
         table.add_column(heading, justify="left" if heading == "offer" else "right")
@@ -137,9 +133,9 @@ def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
         table.add_row(
             str(offer["rank"]),
             names.get(offer["offer_id"], offer["offer_id"]),
-            *(_number(factors.get(factor)) for factor in "PCVL"),
-            _number(offer["score"]),
-            _number(offer["probability"]),
+            *(_format_number(factors.get(factor)) for factor in "PCVL"),
+            _format_number(offer["score"]),
+            _format_number(offer["probability"]),
         )
     policy = explained["policy"]
     heading = (
@@ -152,25 +148,25 @@ def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
     )
     parts: list[RenderableType] = [Text(heading), table, Text(meaning, "dim")]
     if explained.get("explanation"):
-        parts += [Text(), _why_not(explained["explanation"], names)]
+        parts += [Text(), _results_table(explained["explanation"], names)]
     return Panel(Group(*parts), title="One decision, explained")
 
 
-def _why_not(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
-    """What became of each offer of the catalogue; those that were stopped alike share a row."""
+def _results_table(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
+    """Show what became of each offer of the catalogue; those that were stopped alike share a row."""
     rows: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
-        rows.setdefault(_fate(candidate), []).append(candidate["offer_id"])
+        rows.setdefault(_describe_result(candidate), []).append(candidate["offer_id"])
     table = Table("what became of all offers", "why", "offers", box=None)
     for (result, why), offers in rows.items():
-        shown = "; ".join(names.get(offer, offer) for offer in offers[:SHOWN_ALIKE])
-        more = len(offers) - SHOWN_ALIKE
+        shown = "; ".join(names.get(offer, offer) for offer in offers[:MAX_SHOWN_ALIKE])
+        more = len(offers) - MAX_SHOWN_ALIKE
         table.add_row(result, why, shown + (f" and {more} more" if more > 0 else ""))
     return table
 
 
-def _fate(candidate: Json) -> tuple[str, str]:
-    """A candidate's result, and what stopped it."""
+def _describe_result(candidate: Json) -> tuple[str, str]:
+    """Describe a candidate's result, and what stopped it."""
     if candidate["result"] == "chosen":
         return "chosen", f"rank {candidate['rank']}"
     if candidate["result"] == "ready":
@@ -183,5 +179,5 @@ def _fate(candidate: Json) -> tuple[str, str]:
     return "stopped", f"{stop['stage']}, {stop['name']}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"

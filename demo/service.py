@@ -1,7 +1,5 @@
 """The service under demonstration: `nextbest up` in a process of its own, with its output in a file."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys
@@ -15,18 +13,18 @@ from redis import Redis
 from app.keys import KeyStore
 from app.server_urls import ServerUrls
 from app.supervise import Child, Command, logged
-from demo.client import Api, DemoError
+from demo.client import ApiClient, DemoError
 from storage.postgres import make_engine
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-LOG_LINES_SHOWN = 10
-LOG_COLUMNS_SHOWN = 300
+MAX_LOG_LINES = 10
+MAX_LOG_COLUMNS = 300
 
 
 @contextmanager
 def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
-    """API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too.
+    """Run API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too.
 
     They share the embedded servers of `data_dir` with this process, unless others are configured.
     """
@@ -36,7 +34,7 @@ def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
         yield child
 
 
-async def wait_until_ready(api: Api, child: Child, log: Path, check: Callable[[], None]) -> None:
+async def wait_until_ready(api: ApiClient, child: Child, log: Path, check: Callable[[], None]) -> None:
     """Wait for /readyz, calling `check` meanwhile.
 
     Raises DemoError, with the end of the log, if the service ends or takes too long.
@@ -53,11 +51,11 @@ async def wait_until_ready(api: Api, child: Child, log: Path, check: Callable[[]
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log file, cut to a width that can be read."""
+    """Return the last lines of a log file, cut to a width that can be read."""
     if not log.exists():
         return ""
-    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-    return "\n".join(line[:LOG_COLUMNS_SHOWN] for line in [*lines, f"(all of it: {log})"])
+    lines = log.read_text(errors="replace").splitlines()[-MAX_LOG_LINES:]
+    return "\n".join(line[:MAX_LOG_COLUMNS] for line in [*lines, f"(all of it: {log})"])
 
 
 async def create_key(postgres_url: str) -> str:
@@ -70,9 +68,7 @@ async def create_key(postgres_url: str) -> str:
 
 
 async def require_empty(urls: ServerUrls) -> None:
-    """Raise DemoError unless the configured servers hold nothing: the demo does not write among real
-    customers.
-    """
+    """Raise DemoError unless the configured servers are empty: a demo does not write among real customers."""
     connection = await asyncpg.connect(urls.postgres_url)
     try:
         used = False

@@ -1,10 +1,8 @@
-"""Who may get what in the demo: the vocabulary of the households' attributes, segments, rules, limits, and a script.
+"""The rules of the demo: the vocabulary of the households' attributes, segments, rules, limits, and a script.
 
 The rules are made up. They look at what is known of households at the cut-off, as anybody's rules would, and
 leave each live offer an audience; a household of which nothing is known only gets what needs no knowledge.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
@@ -64,7 +62,7 @@ RULES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 
 
 def before_offers() -> Iterator[tuple[str, Json]]:
-    """Path and body of what offers refer to: the vocabulary, then the segments."""
+    """Yield path and body of what offers refer to: the vocabulary, then the segments."""
     for path, kind, unit, values, description in VOCABULARY:
         body = {"type": kind, "unit": unit, "values": list(values), "description": description}
         yield f"/v1/attributes/{path}", body
@@ -79,13 +77,13 @@ def before_offers() -> Iterator[tuple[str, Json]]:
 
 
 def rules_of(offer_id: str) -> list[Json]:
-    """The rules of an offer, as they are sent."""
+    """List the rules of an offer, as they are sent."""
     found = (*RULES.get(offer_id, ()), *FOR_ALL)
     return [{"name": name, "tier": tier, "when": when} for name, tier, when in found]
 
 
 def after_offers() -> Iterator[tuple[str, Json]]:
-    """Path and body of what refers to offers and groups: a contact policy, a capacity, a context weight."""
+    """Yield path and body of what refers to offers and groups: a contact policy, a capacity, a context weight."""
     policy = {"name": "four of one type a minute", "max": 4, "window_s": 60, "scope": "group"}
     yield "/v1/contact-policies/types", policy
     capacity = {"name": "party vouchers", "max": DAILY_CAP, "per": "day", "offer": CAPPED}
@@ -95,7 +93,7 @@ def after_offers() -> Iterator[tuple[str, Json]]:
 
 
 def script(theme: str) -> Json:
-    """What the agent at the desk says, and answers to what customers object."""
+    """Write what the agent at the desk says, and the answers to objections."""
     return {
         "steps": [
             {"step_id": "missed", "when": "segment.lapsing", "text": "We have missed you. Welcome back."},

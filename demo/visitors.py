@@ -1,7 +1,5 @@
 """Simulated visitors: real households that ask for offers over HTTP and answer as the world says."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -10,10 +8,10 @@ from dataclasses import dataclass, field
 import httpx
 import numpy as np
 
-from demo.client import Api, Json
+from demo.client import ApiClient, Json
 from demo.journey import Floats
 from demo.names import DESK, WEB
-from demo.response import answer
+from demo.response import draw_answer
 
 VISITS_PER_S = 60.0
 CONCURRENCY = 64
@@ -24,7 +22,7 @@ BATCH_SHARE = 0.2
 BATCH_SIZE = 4
 REPEAT_SHARE = 0.03
 THINKING_S = 0.5
-LATENCIES_KEPT = 20_000
+MAX_LATENCIES = 20_000
 CONTEXTS: Mapping[str, tuple[Json, ...]] = {
     WEB: ({"page": "home"}, {"page": "search"}, {"page": "weekly-ad"}, {"page": "cart", "items": 4}),
     DESK: ({"reason": "question"}, {"reason": "return"}, {"reason": "complaint", "mood": "annoyed"}),
@@ -33,7 +31,7 @@ CONTEXTS: Mapping[str, tuple[Json, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who visits and how they answer.
+    """The visitors and their answers.
 
     `acceptance` is customers x offers; `offers` maps offer ids to its columns, `values` has their dollars.
     """
@@ -45,8 +43,8 @@ class Crowd:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has happened so far. `feedback` counts acknowledged statuses, `errors` failed calls by kind."""
+class VisitTally:
+    """Counts of what has happened so far. `feedback` counts acknowledged statuses, `errors` failed calls by kind."""
 
     decisions: int = 0
     empty: int = 0
@@ -54,22 +52,22 @@ class Tally:
     answers: Counter[str] = field(default_factory=Counter)
     feedback: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LATENCIES))
 
     def latency_ms(self, quantile: float) -> float | None:
-        """Quantile of the time that recent decisions took, as visitors see it; None before the first."""
+        """Compute a quantile of the time that recent decisions took, as visitors see it; None before the first."""
         return float(np.quantile(self.latencies_ms, quantile)) if self.latencies_ms else None
 
 
 class Visitors:
-    """Open-loop arrivals at `rate_per_s`, at most `concurrency` at a time, until `stop` is set.
+    """Visitors who arrive, in an open loop, at `rate_per_s`, at most `concurrency` at a time, until `stop` is set.
 
     All draws come from one generator seeded with `seed`.
     """
 
     def __init__(
         self,
-        api: Api,
+        api: ApiClient,
         crowd: Crowd,
         *,
         seed: int,
@@ -77,7 +75,7 @@ class Visitors:
         concurrency: int = CONCURRENCY,
         thinking_s: float = THINKING_S,
     ) -> None:
-        self.tally = Tally()
+        self.tally = VisitTally()
         self._api = api
         self._crowd = crowd
         self._random = np.random.default_rng(seed)
@@ -95,8 +93,9 @@ class Visitors:
             while not stop.is_set():
                 await inside.acquire()
                 visits.create_task(self._visit()).add_done_callback(lambda _: inside.release())
+                # At most a second is made up for: after a stall there is no flood of visitors.
                 next_arrival = max(next_arrival + 1 / self._rate_per_s, clock() - 1.0)
-                await _wait(stop, next_arrival - clock())
+                await _wait_or_stop(stop, next_arrival - clock())
         await self._flush()
 
     async def _visit(self) -> None:
@@ -115,7 +114,7 @@ class Visitors:
         try:
             decision = await self._api.decide(request)
         except httpx.HTTPError as error:
-            self.tally.errors[_kind(error)] += 1
+            self.tally.errors[_error_kind(error)] += 1
             return
         self.tally.latencies_ms.append((clock() - started) * 1000)
         self.tally.decisions += 1
@@ -133,17 +132,17 @@ class Visitors:
             if self._random.random() < NOT_READ_OUT_SHARE:
                 self.tally.answers["not read out"] += 1
                 return
-            await self._send(item | {"outcome": "presented"})
+            await self._send_feedback(item | {"outcome": "presented"})
         column = self._crowd.offers[offer_id]
-        outcome = answer(float(self._crowd.acceptance[customer, column]), float(self._random.random()))
+        outcome = draw_answer(float(self._crowd.acceptance[customer, column]), float(self._random.random()))
         self.tally.answers[outcome or "silent"] += 1
         if outcome == "accepted":
-            await self._send(item | {"outcome": outcome, "value": self._crowd.values[column]})
+            await self._send_feedback(item | {"outcome": outcome, "value": self._crowd.values[column]})
         elif outcome is not None:
-            await self._send(item | {"outcome": outcome})
+            await self._send_feedback(item | {"outcome": outcome})
 
-    async def _send(self, item: Json) -> None:
-        """One at a time mostly, sometimes in a batch, sometimes twice, like a caller who is not sure."""
+    async def _send_feedback(self, item: Json) -> None:
+        """Send an outcome: alone mostly, sometimes in a batch, sometimes twice, like a caller who is not sure."""
         if item["outcome"] != "presented" and self._random.random() < BATCH_SHARE:
             self._batch.append(item)
             if len(self._batch) >= BATCH_SIZE:
@@ -153,7 +152,7 @@ class Visitors:
             try:
                 self.tally.feedback[await self._api.feedback(item)] += 1
             except httpx.HTTPError as error:
-                self.tally.errors[_kind(error)] += 1
+                self.tally.errors[_error_kind(error)] += 1
 
     async def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -162,10 +161,10 @@ class Visitors:
         try:
             self.tally.feedback.update(await self._api.feedback_batch(batch))
         except httpx.HTTPError as error:
-            self.tally.errors[_kind(error)] += len(batch)
+            self.tally.errors[_error_kind(error)] += len(batch)
 
 
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
+async def _wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
     """Sleep, but no longer than until `stop`."""
     if seconds > 0:
         try:
@@ -176,7 +175,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-def _kind(error: httpx.HTTPError) -> str:
+def _error_kind(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"{error.request.url.path.split('/')[2]} {error.response.status_code}"
     return type(error).__name__

@@ -1,1 +1,1 @@
-"""HTTP: one thin router a resource."""
+"""The HTTP API: an area a folder, each with thin `routes` and the `schemas` of what travels."""

@@ -1,4 +1,4 @@
-"""How request bodies are read: JSON that says that it is JSON, and nothing that JSON does not have (NaN, Infinity)."""
+"""Request bodies: JSON that says that it is JSON, without what JSON does not have (NaN, Infinity)."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -20,7 +20,7 @@ class JsonRequest(Request):
     """A request whose body is read as JSON, strictly."""
 
     async def json(self) -> Any:
-        """The parsed body; of a repeated name the last value counts. Raises ``Problem`` (422)."""
+        """Parse the body; of a repeated name the last value counts. Raises ``Problem`` (422)."""
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
@@ -31,7 +31,7 @@ class JsonRoute(APIRoute):
     """A route that takes JSON only: other content types get a 415 that says what to send."""
 
     def get_route_handler(self) -> Handler:
-        """What answers requests to this route."""
+        """Build the handler of requests to this route."""
         answer = super().get_route_handler()
         if self.body_field is None:
             return answer
@@ -51,7 +51,7 @@ class DirectRoute(JsonRoute):
     """
 
     def get_route_handler(self) -> Handler:
-        """What answers requests to this route."""
+        """Build the handler of requests to this route."""
         field = self.body_field
         if field is None:
             raise TypeError("a direct route takes a body")
@@ -72,6 +72,7 @@ class DirectRoute(JsonRoute):
                 raise RequestValidationError(
                     [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False)], body=values
                 ) from None
+            # Nothing is validated on the way out: the endpoint builds the response itself.
             answer: Response = await endpoint(body, request.state.nextbest, key)
             return answer
 
@@ -89,7 +90,7 @@ def check_json(request: Request) -> None:
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a ``Content-Type`` header says JSON. JSON is UTF-8: a charset does not matter."""
+    """Return whether a ``Content-Type`` header says JSON. JSON is UTF-8: a charset does not matter."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")

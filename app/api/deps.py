@@ -1,4 +1,4 @@
-"""What routers share."""
+"""Dependencies and documented answers that routes share."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -40,11 +40,11 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(*statuses: int, body: bool = False) -> Responses:
-    """The documented error answers of a route; those that every route has, or every route with a body, are added."""
+    """Document the error answers of a route; those that every route has, or every route with a body, are added."""
     found = {401, 403, 422, 503, *statuses, *(_OF_BODIES if body else ())}
     return {status: {"description": _REASONS[status], "content": _PROBLEM} for status in sorted(found)}
 
 
 def created(model: type[Any]) -> Responses:
-    """The documented answer to a PUT of something new."""
+    """Document the answer to a PUT of something new."""
     return {201: {"description": "Created", "model": model}}

@@ -35,7 +35,7 @@ class Api(FastAPI):
             self.include_router(router)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document; made at the first call."""
+        """Return the OpenAPI document; it is made at the first call."""
         if self.openapi_schema is None:
             document = super().openapi()
             components = document.setdefault("components", {})
@@ -52,7 +52,8 @@ class Api(FastAPI):
 
 
 def roles_of(route: APIRoute) -> tuple[str, ...]:
-    """The roles whose keys may use a route, ``admin`` included."""
+    """Find the roles whose keys may use a route, ``admin`` included."""
+    # Dependencies may have dependencies: `Editing` checks the role in one of its own.
     waiting = [*route.dependant.dependencies]
     while waiting:
         dependency = waiting.pop()
@@ -63,7 +64,7 @@ def roles_of(route: APIRoute) -> tuple[str, ...]:
 
 
 def _secure(operation: dict[str, Any], roles: tuple[str, ...]) -> None:
-    """Say which keys an operation takes. In OpenAPI 3.1 the roles stand where OAuth has scopes."""
+    """Document the keys that an operation takes. In OpenAPI 3.1 the roles stand where OAuth has scopes."""
     operation["security"] = [{scheme: list(roles)} for scheme in _SCHEMES]
     description = operation.get("description", "")
     operation["description"] = f"{description}\n\nRoles: {', '.join(f'`{role}`' for role in roles)}.".strip()

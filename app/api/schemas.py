@@ -1,4 +1,4 @@
-"""What the schemas share. Ids are short and plain, times ISO 8601 with a zone, money in the company's own unit."""
+"""Types that the schemas share. Ids are short and plain, times ISO 8601 with a zone, money in the company's unit."""
 
 import re
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from decisioning.model.entities import FOREVER_MS
 from storage.clock import floor_ms, to_datetime
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-LARGEST_VALUE = 1e15
-"""Of sums of money, so that they can be added up for ever."""
+MAX_MONEY = 1e15
+"""A bound of every sum of money, so that they can be added up for ever."""
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", re.ASCII)
 
 
 def storable(value: str) -> str:
-    """The text itself. Raises ``ValueError`` if Postgres or UTF-8 could not hold it."""
+    """Return the text itself. Raises ``ValueError`` if Postgres or UTF-8 could not hold it."""
     if "\x00" in value:
         raise ValueError("must not contain NUL characters")
     try:
@@ -64,8 +64,8 @@ DecisionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Money = Annotated[float, Field(ge=-LARGEST_VALUE, le=LARGEST_VALUE, allow_inf_nan=False)]
-Worth = Annotated[float, Field(ge=0, le=LARGEST_VALUE, allow_inf_nan=False)]
+Money = Annotated[float, Field(ge=-MAX_MONEY, le=MAX_MONEY, allow_inf_nan=False)]
+Worth = Annotated[float, Field(ge=0, le=MAX_MONEY, allow_inf_nan=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), BeforeValidator(_as_text)]
 
 
@@ -76,17 +76,17 @@ class Body(BaseModel):
 
 
 def examples(*values: Mapping[str, Any]) -> ConfigDict:
-    """The configuration of a body, with examples for the documentation."""
+    """Configure the model of a body, with examples for the documentation."""
     return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [dict(v) for v in values]})
 
 
 def shown(*values: Mapping[str, Any]) -> ConfigDict:
-    """The configuration of an answer, with examples for the documentation."""
+    """Configure the model of an answer, with examples for the documentation."""
     return ConfigDict(json_schema_extra={"examples": [dict(v) for v in values]})
 
 
 def in_order(value: datetime | None, info: ValidationInfo, start: str, called: str) -> datetime | None:
-    """An end, which must lie after the field ``start`` (as callers know it: ``called``). Raises ``ValueError``."""
+    """Check that an end lies after the field ``start`` (as callers know it: ``called``). Raises ``ValueError``."""
     before = info.data.get(start)
     if value is not None and before is not None and value <= before:
         raise ValueError(f"must lie after {called}")
@@ -105,7 +105,7 @@ class DatedBody(Body):
         return in_order(value, info, "starts_at", "starts_at")
 
     def stored(self) -> dict[str, Any]:
-        """The form that is kept in the catalogue."""
+        """Return the form that is kept in the catalogue."""
         times = stored_times(self.starts_at, self.ends_at)
         return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
@@ -141,7 +141,7 @@ class ProblemOut(BaseModel):
 
 
 def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[str, int]:
-    """A beginning and an end, as the catalogue keeps them; open ones are 0 and for ever."""
+    """Convert a beginning and an end to the form that the catalogue keeps; open ones are 0 and for ever."""
     return {
         "starts_ms": 0 if starts_at is None else max(floor_ms(starts_at), 0),
         "ends_ms": FOREVER_MS if ends_at is None else floor_ms(ends_at),
@@ -149,7 +149,7 @@ def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[s
 
 
 def shown_times(starts_ms: int, ends_ms: int) -> dict[str, datetime | None]:
-    """The inverse of ``stored_times``."""
+    """Convert back what ``stored_times`` made."""
     return {
         "starts_at": None if starts_ms == 0 else to_datetime(starts_ms),
         "ends_at": None if ends_ms == FOREVER_MS else to_datetime(ends_ms),

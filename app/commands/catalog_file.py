@@ -1,4 +1,4 @@
-"""The work of `nextbest catalog`: the catalogue to and from a file, its history, and rollback."""
+"""The commands of `nextbest catalog`: the catalogue to and from a file, its history, and the way back."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 import typer
 
 from app.catalog_check import check_entry
-from app.commands.terminal import author, fail, on_database, read
+from app.commands.terminal import author, fail, on_database, read_file
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore, Trail
@@ -31,30 +31,31 @@ def export(file: Path | None) -> None:
     if file is None:
         typer.echo(document, nl=False)
         return
-    _write(file, document)
+    _write_file(file, document)
     typer.echo(f"{file}: the catalogue at version {version}")
 
 
 def diff(file: Path) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    wanted = read(file, _entries, MAX_BYTES)
-    _, _, found = _with_store(lambda store: _compare(store, wanted))
-    _show(found)
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    _, _, found = _with_store(lambda store: _compare(store, target))
+    _print_differences(found)
     if found:
         raise typer.Exit(1)
 
 
 def apply(file: Path, yes: bool, dry_run: bool, reason: str) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
-    wanted = read(file, _entries, MAX_BYTES)
-    version, changes, found = _with_store(lambda store: _compare(store, wanted))
-    _show(found)
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    version, changes, found = _with_store(lambda store: _compare(store, target))
+    _print_differences(found)
     if dry_run or not changes:
         return
     if not yes:
         if not _can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
         typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
+    # On top of the version that was compared: a change that came meanwhile is not overwritten.
     catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
 
@@ -64,7 +65,7 @@ def history(limit: int) -> None:
     for entry in _with_store(lambda store: store.trail(limit=limit)):
         why = f": {entry.reason}" if entry.reason else ""
         typer.echo(f"{entry.version}  {entry.changed_at:%Y-%m-%d %H:%M:%S%z}  {entry.author}{why}")
-        for difference in _changed(entry):
+        for difference in _differences_of(entry):
             typer.echo(f"    {difference}")
 
 
@@ -78,7 +79,7 @@ def rollback(version: int, reason: str) -> None:
         return catalogue.version, differences(before, after)
 
     newest, found = _with_store(work)
-    _show(found)
+    _print_differences(found)
     typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
 
 
@@ -86,33 +87,33 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
     return on_database(lambda engine: work(CatalogueStore(engine)))
 
 
-async def _compare(store: CatalogueStore, wanted: list[Entry]) -> Compared:
-    """Return the version, the changes that lead to ``wanted``, and the differences. Checks the result as a whole."""
+async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
+    """Return the version, the changes that lead to ``target``, and the differences. Check the result as a whole."""
     version, current = await store.entries()
-    changes = changes_between(current, wanted)
+    changes = changes_between(current, target)
     await store.changed(version, changes)
-    return version, changes, differences(current, wanted)
+    return version, changes, differences(current, target)
 
 
-def _entries(document: str) -> list[Entry]:
+def _parse_entries(document: str) -> list[Entry]:
     return from_yaml(document, check_entry)
 
 
-def _write(file: Path, document: str) -> None:
+def _write_file(file: Path, document: str) -> None:
     try:
         file.write_text(document, encoding="utf-8")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
 
 
-def _show(found: list[Difference]) -> None:
+def _print_differences(found: list[Difference]) -> None:
     for difference in found:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
     typer.echo(f"{len(found)} changes" if found else "no changes")
 
 
-def _changed(entry: Trail) -> list[Difference]:
+def _differences_of(entry: Trail) -> list[Difference]:
     return differences([(entry.kind, entry.name, entry.before)], [(entry.kind, entry.name, entry.after)])
 
 

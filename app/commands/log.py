@@ -37,6 +37,7 @@ def _with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
             return await work(state)
 
     with server_urls(get_settings()) as urls:
+        # Embedded servers are not in the settings: those that are read next have their addresses.
         urls.export()
         try:
             return asyncio.run(run())

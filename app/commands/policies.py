@@ -14,13 +14,13 @@ Start = Literal["cold", "warm"]
 _KEY = typer.Argument(..., metavar="NAME@VERSION", help="the policy")
 _PLACEMENT = typer.Option(..., "--placement", help="the placement")
 _REASON = typer.Option("", help="why; kept in the audit trail")
-_KEPT_REASON = typer.Option("", help="why; kept with the policy")
+_POLICY_REASON = typer.Option("", help="why; kept with the policy")
 
 
 @app.command()
 def register(
     file: Path = typer.Argument(..., help="a specification (YAML or JSON); - is the standard input"),
-    reason: str = _KEPT_REASON,
+    reason: str = _POLICY_REASON,
 ) -> None:
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
     from app.commands.policy_life import register as run
@@ -68,7 +68,7 @@ def rollback(placement: str = _PLACEMENT, reason: str = _REASON) -> None:
 
 
 @app.command()
-def retire(policy: str = _KEY, reason: str = _KEPT_REASON) -> None:
+def retire(policy: str = _KEY, reason: str = _POLICY_REASON) -> None:
     """Let a policy that no placement uses learn no more. Decisions that it made can still be replayed."""
     from app.commands.policy_life import retire as run
 
@@ -76,7 +76,7 @@ def retire(policy: str = _KEY, reason: str = _KEPT_REASON) -> None:
 
 
 @app.command()
-def revive(policy: str = _KEY, reason: str = _KEPT_REASON) -> None:
+def revive(policy: str = _KEY, reason: str = _POLICY_REASON) -> None:
     """Take a retired policy back; it starts warm again."""
     from app.commands.policy_life import revive as run
 
@@ -120,8 +120,8 @@ def evaluate(
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
 ) -> None:
     """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
-    from app.commands.policy_evaluate import instant, run
+    from app.commands.policy_evaluate import parse_time, run
     from decisioning.evaluation.service import Question
 
-    times = instant(since, "--from"), instant(until, "--to")
+    times = parse_time(since, "--from"), parse_time(until, "--to")
     run(policy, spec, Question(placement, *times, limit, slots, reward, start), as_json)

@@ -1,4 +1,4 @@
-"""What `nextbest policies check` does: the laws one by one, then the time that a decision and an update take."""
+"""`nextbest policies check`: the laws one by one, then the time that a decision and an update take."""
 
 import gc
 import importlib
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import typer
 
-from app.commands.terminal import fail, read, said
+from app.commands.terminal import describe_error, fail, read_file
 from app.config import get_settings
-from app.specs import LARGEST_SPEC, spec_of, yaml_values
+from app.specs import MAX_SPEC_BYTES, spec_of, yaml_values
 from bandits.conformance.checks import checks_for
 from bandits.conformance.scenarios import NOW_MS, make_observations, make_scenario
 from bandits.errors import BanditsError, ConformanceError
@@ -24,17 +24,17 @@ from bandits.sequential_policy import is_sequential
 from decisioning.errors import Invalid
 from storage import clock
 
-OFFERS = (10, 200, 2500)
+OFFER_COUNTS = (10, 200, 2500)
 NOT_MADE = 2
 """The exit status when there is no policy to check."""
-_BUSY_NS = 100_000_000
-_FEWEST, _MOST = 5, 300
+_MIN_NS = 100_000_000
+_MIN_RUNS, _MAX_RUNS = 5, 300
 
 
 def check(target: str, spec_file: Path | None) -> None:
     """Check and measure a policy. Raises ``typer.Exit``: 1 if a law is broken, 2 if it could not be made at all."""
-    build_it = _builder(target)
-    spec = _spec(target, spec_file, build_it)
+    build_it = _find_builder(target)
+    spec = _read_spec(target, spec_file, build_it)
     try:
         policy = build_it(spec)
     except BanditsError as error:
@@ -44,7 +44,7 @@ def check(target: str, spec_file: Path | None) -> None:
     if broken:
         typer.secho(f"{broken} broken; a policy is ready for use when none is", fg=typer.colors.RED)
         raise typer.Exit(1)
-    run_clock(policy, get_settings().policy_budget_ms)
+    measure_times(policy, get_settings().policy_budget_ms)
 
 
 def run_laws(policy: Policy) -> int:
@@ -63,13 +63,13 @@ def run_laws(policy: Policy) -> int:
     return broken
 
 
-def run_clock(policy: Policy, budget_ms: float) -> None:
+def measure_times(policy: Policy, budget_ms: float) -> None:
     """Print how long a decision and an update take, beside ``thompson`` on this machine, and against the budget."""
     yardstick = build_policy(PolicySpec("thompson", 1, "thompson"))
     typer.echo(f"{'offers':>8}{'decision':>14}{'thompson':>14}{'update':>14}{'thompson':>14}  (µs, median)")
     slow = []
-    for offers in OFFERS:
-        ours, theirs = times(policy, offers), times(yardstick, offers)
+    for offers in OFFER_COUNTS:
+        ours, theirs = median_times(policy, offers), median_times(yardstick, offers)
         columns = (ours[0], theirs[0], ours[1], theirs[1])
         typer.echo(f"{offers:>8}" + "".join(f"{value:>14,.0f}" for value in columns))
         if max(ours) > 1000.0 * budget_ms:
@@ -86,14 +86,14 @@ def run_clock(policy: Policy, budget_ms: float) -> None:
     )
 
 
-def times(policy: Policy, offers: int) -> tuple[float, float]:
-    """The median time of a decision (features encoded, one slot drawn from) and of an update, in microseconds."""
+def median_times(policy: Policy, offers: int) -> tuple[float, float]:
+    """Measure a decision (features encoded, one slot drawn from) and an update: median times in microseconds."""
     w = make_scenario(policy, offers, seed=21)
     prepared = policy.prepare(w.sums)
     available = np.ones(offers, dtype=bool)
     (seen,) = make_observations(policy, w.offers, 1, seed=22)
     rows = np.flatnonzero(w.offers == seen[0].offer).astype(np.intp)
-    learn = _lesson(policy, *seen)
+    learn = _learning_step(policy, *seen)
 
     def decide() -> None:
         x = policy.encoder.encode(w.candidates.facts, NOW_MS)
@@ -109,7 +109,7 @@ def times(policy: Policy, offers: int) -> tuple[float, float]:
     return _median_us(decide), _median_us(update)
 
 
-def _lesson(policy: Policy, seen: Observation, at_s: float) -> Callable[[], Any]:
+def _learning_step(policy: Policy, seen: Observation, at_s: float) -> Callable[[], Any]:
     if not is_sequential(policy):
         return lambda: policy.learn(seen)
     model = policy.fresh()
@@ -121,7 +121,7 @@ def _median_us(run: Callable[[], None]) -> float:
     found: list[int] = []
     gc.disable()
     try:
-        while len(found) < _FEWEST or (sum(found) < _BUSY_NS and len(found) < _MOST):
+        while len(found) < _MIN_RUNS or (sum(found) < _MIN_NS and len(found) < _MAX_RUNS):
             start = perf_counter_ns()
             run()
             found.append(perf_counter_ns() - start)
@@ -130,8 +130,8 @@ def _median_us(run: Callable[[], None]) -> float:
     return median(found) / 1000.0
 
 
-def _builder(target: str) -> Callable[[PolicySpec], Policy]:
-    """How to make the policy: with a class, imported here and now, or by the name of an algorithm."""
+def _find_builder(target: str) -> Callable[[PolicySpec], Policy]:
+    """Find what makes the policy: a class, imported here and now, or the name of an algorithm."""
     module, colon, path = target.partition(":")
     if not colon:
         return build_policy
@@ -148,18 +148,18 @@ def _builder(target: str) -> Callable[[PolicySpec], Policy]:
     return lambda spec: build_plugin_policy(found, spec)
 
 
-def _spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
-    """The specification of the file, or one without parameters. It need not give a name, a version, an algorithm."""
+def _read_spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
+    """Read the specification of the file, which need not say all that it must have; without a file, make one."""
     usual = {"name": "checked", "algorithm": target.rpartition(":")[2]}
 
-    def parsed(document: str) -> PolicySpec:
+    def parse(document: str) -> PolicySpec:
         values = yaml_values(document)
         named = {**usual, **values} if isinstance(values, Mapping) else values
         return spec_of(named, clock.now_ms(), build_it)[0]
 
     if file is not None:
-        return read(file, parsed, LARGEST_SPEC, NOT_MADE)
+        return read_file(file, parse, MAX_SPEC_BYTES, NOT_MADE)
     try:
         return spec_of(usual, clock.now_ms(), build_it)[0]
     except Invalid as error:
-        fail(said(error), NOT_MADE)
+        fail(describe_error(error), NOT_MADE)

@@ -1,4 +1,4 @@
-"""What `nextbest policies evaluate` does: a policy on its way through the archived log of a placement."""
+"""`nextbest policies evaluate`: a policy on its way through the archived log of a placement."""
 
 import json
 import time
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.terminal import on_database, read
-from app.specs import LARGEST_SPEC, candidate, yaml_values
+from app.commands.terminal import on_database, read_file
+from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.question_service import Asked, spec_of
 from decisioning.evaluation.service import Question, evaluate
@@ -27,13 +27,13 @@ def run(policy: str | None, spec: Path | None, question: Question, as_json: bool
     """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
-    asked = Asked(question, policy, None if spec is None else read(spec, _parsed, LARGEST_SPEC))
-    result = on_database(lambda engine: _evaluate(engine, asked), pool_size=2, statement_s=PATIENT_S)
-    typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(lines(result)))
+    asked = Asked(question, policy, None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES))
+    result = on_database(lambda engine: _evaluate_policy(engine, asked), pool_size=2, statement_s=PATIENT_S)
+    typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(result_lines(result)))
 
 
-def instant(text: str | None, option: str) -> datetime | None:
-    """A time as it is written on the command line; without a zone it is UTC."""
+def parse_time(text: str | None, option: str) -> datetime | None:
+    """Parse a time as it is written on the command line; without a zone it is UTC."""
     if text is None:
         return None
     try:
@@ -45,11 +45,11 @@ def instant(text: str | None, option: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _parsed(document: str) -> dict[str, Any]:
-    return candidate(yaml_values(document), clock.now_ms())
+def _parse(document: str) -> dict[str, Any]:
+    return candidate_body(yaml_values(document), clock.now_ms())
 
 
-async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
+async def _evaluate_policy(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     spec = await spec_of(asked, PolicyStore(engine))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -64,10 +64,10 @@ async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
         )
 
 
-def lines(result: Mapping[str, Any]) -> list[str]:
-    """A result in words and figures."""
+def result_lines(result: Mapping[str, Any]) -> list[str]:
+    """Put a result in words and figures."""
     unit = "a slot" if result["slots"] == "all" else "a first slot"
-    said = [
+    text = [
         f"{result['policy']}@{result['version']} in {result['placement']}, {result['start']} start, "
         f"{result['reward']} {unit}",
         f"{result['decisions']} decisions from {result['from']} to {result['to']}; "
@@ -75,10 +75,10 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     ]
     found = result["estimates"]
     if found is not None:
-        said += [
+        text += [
             "",
             *(
-                f"  {name:<28} {_interval(found[key])}"
+                f"  {name:<28} {_interval_text(found[key])}"
                 for name, key in (
                     ("was earned", "earned"),
                     ("would have earned, DR", "dr"),
@@ -92,20 +92,20 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             f"agrees with {found['agreement']:.1%} of what was shown",
         ]
     if result["logged"]:
-        said += ["", "What the logging policies earned in the same slots:"]
-        said += [
-            f"  {row['group']:<16} {row['policy']:<20} {row['slots']:>8} slots  {_interval(row['earned'])}"
+        text += ["", "What the logging policies earned in the same slots:"]
+        text += [
+            f"  {row['group']:<16} {row['policy']:<20} {row['slots']:>8} slots  {_interval_text(row['earned'])}"
             for row in result["logged"]
         ]
     if result["left_out"]:
-        said += ["", "Left out:"]
-        said += [f"  {row['slots']:>8}  {row['reason']}: {row['meaning']}" for row in result["left_out"]]
+        text += ["", "Left out:"]
+        text += [f"  {row['slots']:>8}  {row['reason']}: {row['meaning']}" for row in result["left_out"]]
     if result["us_per_decision"] is not None:
-        said += ["", f"{result['us_per_decision']:.0f} µs a decision"]
-    return said + [f"! {warning}" for warning in result["warnings"]]
+        text += ["", f"{result['us_per_decision']:.0f} µs a decision"]
+    return text + [f"! {warning}" for warning in result["warnings"]]
 
 
-def _interval(found: Mapping[str, float | None]) -> str:
+def _interval_text(found: Mapping[str, float | None]) -> str:
     value, low, high = (found[name] for name in ("value", "low", "high"))
     if value is None:
         return "nothing"

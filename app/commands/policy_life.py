@@ -1,4 +1,4 @@
-"""What `nextbest policies` does: the life of a policy, straight on the database."""
+"""The commands of `nextbest policies`: the life of a policy, straight on the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args
 import typer
 import yaml
 
-from app.commands.terminal import author, fail, on_database, read
-from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
+from app.commands.terminal import author, fail, on_database, read_file
+from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
@@ -22,29 +22,29 @@ from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, check_share, progress_text
-from decisioning.rollout.stages import stage_of
+from decisioning.rollout.stages import parts_of, stage_of
 from storage import clock
 
 T = TypeVar("T")
-FOLLOW_S = 0.5
-WAITING = ("registered", "folding", "failed")
+POLL_S = 0.5
+UNFINISHED_STATES = ("registered", "folding", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What the commands work on."""
+    """The stores that the commands work on."""
 
     policies: PolicyStore
     catalogues: CatalogueStore
 
-    def rollout(self, reason: str) -> RolloutService:
-        """Changes stages in the name of who types."""
+    def stager(self, reason: str) -> RolloutService:
+        """Change stages in the name of the user who types."""
         return RolloutService(self.catalogues, self.policies, clock.now_ms, author(), reason)
 
 
 def register(file: Path, reason: str) -> None:
     """Register the policy of a file, under the next version if it says none."""
-    spec, numbered = read(file, _parsed, LARGEST_SPEC)
+    spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
 
     async def work(stores: Stores) -> tuple[str, bool, Catalogue]:
         made = spec
@@ -68,9 +68,9 @@ def list_policies() -> None:
 
     policies, catalogue = _with_stores(work)
     for spec in BUILT_IN:
-        typer.echo(f"{spec.key}  built in{_parts(catalogue, spec.key)}")
+        typer.echo(f"{spec.key}  built in{_parts_text(catalogue, spec.key)}")
     for policy in policies:
-        typer.echo(f"{policy.key}  {_state(policy)}{_parts(catalogue, policy.key)}")
+        typer.echo(f"{policy.key}  {_state_text(policy)}{_parts_text(catalogue, policy.key)}")
 
 
 def show(name: str) -> None:
@@ -88,16 +88,16 @@ def show(name: str) -> None:
         fail(str(NotFound("policy", name)))
     for spec in built_in:
         typer.echo(f"# {spec.key}, built in")
-        typer.echo(_yaml(spec_to_dict(spec)), nl=False)
+        typer.echo(_to_yaml(spec_to_dict(spec)), nl=False)
     for policy in found:
         typer.echo(
-            f"# {policy.key}, {_state(policy)}; {_who(policy.created_at, policy.author, policy.reason)}"
+            f"# {policy.key}, {_state_text(policy)}; {_change_text(policy.created_at, policy.author, policy.reason)}"
         )
         for one in policy.changes:
-            typer.echo(f"# {one.change}: {_who(one.changed_at, one.author, one.reason)}")
+            typer.echo(f"# {one.change}: {_change_text(one.changed_at, one.author, one.reason)}")
         for warning in warnings_of(policy.body, catalogue.placements):
             typer.echo(f"# warning: {warning}")
-        typer.echo(_yaml(policy.body), nl=False)
+        typer.echo(_to_yaml(policy.body), nl=False)
 
 
 def stage(policy: str, stage: str, placement: str, share: float | None, force: bool, reason: str) -> None:
@@ -107,11 +107,11 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
     if found is None:
         known = ", ".join(one for one in stages if one != "registered")
         raise typer.BadParameter(f"{stage!r} is not a stage; there are {known}", param_hint="STAGE")
-    wanted = found
+    target = found
 
     async def work(stores: Stores) -> Published | None:
         check_share(share)
-        return await stores.rollout(reason).stage(placement, policy, wanted, share=share, force=force)
+        return await stores.stager(reason).stage(placement, policy, target, share=share, force=force)
 
     _with_stores(work)
     _show_stages(placement)
@@ -119,7 +119,7 @@ def stage(policy: str, stage: str, placement: str, share: float | None, force: b
 
 def rollback(placement: str, reason: str) -> None:
     """End the canary of a placement, or put the champion before this one back."""
-    _with_stores(lambda stores: stores.rollout(reason).roll_back(placement))
+    _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
     _show_stages(placement)
 
 
@@ -139,19 +139,21 @@ def progress(follow: bool) -> None:
     """Show the warm starts that are not done yet; with ``follow`` until they are."""
 
     async def work(stores: Stores) -> None:
-        told: dict[str, str] = {}
+        shown: dict[str, str] = {}
         while True:
-            waiting = {p.key: progress_text(p) for p in await stores.policies.all() if p.state in WAITING}
+            waiting = {
+                p.key: progress_text(p) for p in await stores.policies.all() if p.state in UNFINISHED_STATES
+            }
             for key, said in waiting.items():
-                if told.get(key) != said:
+                if shown.get(key) != said:
                     typer.echo(f"{key}: {said}")
-            for key in told.keys() - waiting.keys():
+            for key in shown.keys() - waiting.keys():
                 typer.echo(f"{key}: done")
-            told = waiting
+            shown = waiting
             if not waiting or not follow:
                 break
-            await asyncio.sleep(FOLLOW_S)
-        if not told:
+            await asyncio.sleep(POLL_S)
+        if not shown:
             typer.echo("no warm starts are waiting")
 
     _with_stores(work)
@@ -171,29 +173,25 @@ def _show_stages(placement: str) -> None:
         typer.echo(f"{placement}: {key} is {stage_of(found, deployment, key)}{share}")
 
 
-def _state(policy: RegisteredPolicy) -> str:
+def _state_text(policy: RegisteredPolicy) -> str:
     return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
 
 
-def _who(at: datetime, author: str, reason: str) -> str:
+def _change_text(at: datetime, author: str, reason: str) -> str:
     return f"{at:%Y-%m-%d %H:%M}, {author}" + (f": {reason}" if reason else "")
 
 
-def _parts(catalogue: Catalogue, key: str) -> str:
-    """Where a policy has a part, in words."""
-    found = []
-    for placement_id, placement in sorted(catalogue.placements.items()):
-        stage = stage_of(placement, catalogue.deployment(placement_id), key)
-        if stage in ("champion", "canary", "shadow"):
-            found.append(f"{stage} in {placement_id}")
+def _parts_text(catalogue: Catalogue, key: str) -> str:
+    """Say in words where a policy has a part."""
+    found = [f"{stage} in {placement_id}" for placement_id, stage in parts_of(catalogue, key)]
     return f"; {', '.join(found)}" if found else ""
 
 
-def _yaml(body: Mapping[str, Any]) -> str:
+def _to_yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
 
 
-def _parsed(document: str) -> tuple[PolicySpec, bool]:
+def _parse(document: str) -> tuple[PolicySpec, bool]:
     return spec_of(yaml_values(document), clock.now_ms())
 
 

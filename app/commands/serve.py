@@ -22,6 +22,7 @@ def serve() -> None:
             loop="uvloop",
             http="app.protocol:Protocol",
             ws="none",
+            # Requests are counted in metrics; logs have our own form.
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=10,

@@ -1,4 +1,4 @@
-"""What the commands share: files that are read, stores that are opened, and mistakes that are said in a line."""
+"""Helpers of the commands: files are read, stores opened, and mistakes said in a line."""
 
 import asyncio
 import getpass
@@ -26,35 +26,35 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def said(error: Exception) -> str:
-    """An error in words, with the field at fault if it names one."""
+def describe_error(error: Exception) -> str:
+    """Describe an error, with the field at fault if it names one."""
     return f"{error.field}: {error}" if isinstance(error, Invalid) else str(error)
 
 
 def author() -> str:
-    """Who types, for the audit trail."""
+    """Name the user who types, for the audit trail."""
     try:
         return f"{getpass.getuser()} (command line)"
     except (OSError, KeyError):
         return "command line"
 
 
-def read(file: Path, parse: Callable[[str], T], most_bytes: int, status: int = 1) -> T:
-    """What ``parse`` makes of a file (``-``: the standard input); what is wrong with it is said with its name.
+def read_file(file: Path, parse: Callable[[str], T], max_bytes: int, status: int = 1) -> T:
+    """Read a file (``-``: the standard input) and parse it; what is wrong with it is said with its name.
 
     Ends with ``status`` then.
     """
     try:
-        data = sys.stdin.buffer.read(most_bytes + 1) if str(file) == "-" else file.read_bytes()
-        if len(data) > most_bytes:
-            fail(f"{file}: has more than {most_bytes} bytes", status)
+        data = sys.stdin.buffer.read(max_bytes + 1) if str(file) == "-" else file.read_bytes()
+        if len(data) > max_bytes:
+            fail(f"{file}: has more than {max_bytes} bytes", status)
         return parse(data.decode())
     except OSError as error:
         fail(f"{file}: {error.strerror}", status)
     except UnicodeDecodeError:
         fail(f"{file}: is not UTF-8", status)
     except (DecisioningError, StorageError) as error:
-        fail(f"{file}: {said(error)}", status)
+        fail(f"{file}: {describe_error(error)}", status)
 
 
 def on_database(
@@ -73,4 +73,4 @@ def on_database(
         try:
             return asyncio.run(run(urls.postgres_url))
         except (BanditsError, DecisioningError, StorageError) as error:
-            fail(said(error))
+            fail(describe_error(error))

@@ -27,12 +27,12 @@ def up() -> None:
         typer.echo(
             f"nextbest: http://{settings.host}:{settings.port} (API documentation: /docs). Ctrl-C stops it."
         )
-        status = Supervisor(commands(settings, urls), watch=revive).run()
+        status = Supervisor(service_commands(settings, urls), watch=revive).run()
     raise typer.Exit(status)
 
 
-def commands(settings: Settings, urls: ServerUrls) -> list[Command]:
-    """The processes of one installation, told by their environment which servers to use."""
+def service_commands(settings: Settings, urls: ServerUrls) -> list[Command]:
+    """Describe the processes of one installation, told by their environment which servers to use."""
     env = {
         **os.environ,
         "NEXTBEST_POSTGRES_URL": urls.postgres_url,
@@ -43,7 +43,7 @@ def commands(settings: Settings, urls: ServerUrls) -> list[Command]:
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Say in words, before anything is started, that the API could not listen there.
+    """Check, before anything is started, that the API can listen there.
 
     Raises:
         ConfigError: the address is not ours, or something listens on the port.

@@ -14,6 +14,7 @@ def work() -> None:
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()
+        # Only now: the worker's modules make their metrics when they are imported.
         from app.worker.run import run_worker
 
         uvloop.run(run_worker(get_settings()))

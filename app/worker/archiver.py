@@ -1,4 +1,4 @@
-"""The archiver: copies the log into Postgres, and trims the streams behind what is durable."""
+"""The archiver: it copies the log into Postgres, and trims the streams behind what is durable."""
 
 import logging
 
@@ -12,13 +12,14 @@ from storage import clock
 
 log = logging.getLogger(__name__)
 
-ENTRIES = 1000
-CHANGES = 5000
-CHANGES_KEPT = 2000
+ENTRIES_BATCH_SIZE = 1000
+CHANGES_BATCH_SIZE = 5000
+CHANGES_RETENTION = 2000
+"""Changes of arms that stay in their stream, for followers that were away for a moment."""
 
 
 class ArchiverJob:
-    """Archives all buckets in batches. Of several, one is at work at a time; positions move with the data."""
+    """Archive all buckets in batches. Of several, one is at work at a time; positions move with the data."""
 
     def __init__(
         self,
@@ -33,18 +34,20 @@ class ArchiverJob:
         self._arms = arms
         self._feed = feed
         self._interval_s = interval_s
-        self._gone: set[str] = set()
+        self._forgotten: set[str] = set()
 
     async def round(self) -> float:
-        """Archive one batch of entries and folds; returns how long to sleep (0 while there is a backlog).
+        """Archive one batch of entries and folds; return how long to sleep (0 while there is a backlog).
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
-        self._gone &= {key for key, state in self._feed.states.items() if state == "retired"}
+        self._forgotten &= {key for key, state in self._feed.states.items() if state == "retired"}
         async with self._archiver.turn() as positions:
             if positions is None:
                 return self._interval_s  # another archiver is at it
-            batch = await self._reader.read(positions, count=ENTRIES, block_ms=None, decisions=True)
+            batch = await self._reader.read(
+                positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True
+            )
             if batch.last:
                 await self._archiver.write(batch)
         if not batch.last:
@@ -52,19 +55,17 @@ class ArchiverJob:
             return self._interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
+        # Positions begin with Redis's time of the entry.
         newest_ms = max(order(position)[0] for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
-        return 0.0 if len(batch) > ENTRIES else self._interval_s
+        return 0.0 if len(batch) > ENTRIES_BATCH_SIZE else self._interval_s
 
     async def _trim(self, batch: Batch) -> None:
-        """Forget what is archived and folded into every policy's arms.
-
-        Which policies there are is asked after the batch was archived: a policy that begins to be warmed up later folds
-        what is archived now.
-        """
+        """Trim the streams behind what is archived and folded into every policy's arms."""
         durable = dict(batch.last)
+        # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
         for key in await self._feed.learning():
             arms = await self._arms.load_positions(key)
             for bucket, position in durable.items():
@@ -75,25 +76,26 @@ class ArchiverJob:
         for key in self._feed.live():
             await self._archive_folds_of(key)
         for key, state in self._feed.states.items():
-            if state == "retired" and key not in self._gone:
-                await self._let_go(key)
+            if state == "retired" and key not in self._forgotten:
+                await self._forget_arms(key)
 
     async def _archive_folds_of(self, key: str) -> int:
-        """Archive what was folded into a policy's arms; returns the newest epoch that is archived."""
+        """Archive what was folded into a policy's arms; return the newest epoch that is archived."""
         last = await self._archiver.last_fold(key)
-        changes = await self._arms.changes(key, last, count=CHANGES, block_ms=None)
+        changes = await self._arms.changes(key, last, count=CHANGES_BATCH_SIZE, block_ms=None)
         if not changes:
             return last
         moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
         await self._archiver.write_folds(key, moves)
-        await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_KEPT)
+        await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_RETENTION)
         return changes[-1].epoch
 
-    async def _let_go(self, key: str) -> None:
+    async def _forget_arms(self, key: str) -> None:
         """Delete the arms of a retired policy, once everything is archived that a replay needs."""
         async with self._feed.store.hold_state(key, "retired") as held:
             epoch = None if held is None else await self._arms.load_epoch(key)
+            # A replay needs the position of every fold, so arms go only once the last of them is archived.
             if epoch is None or (
                 await self._archive_folds_of(key) >= epoch and await self._arms.forget(key, epoch)
             ):
-                self._gone.add(key)
+                self._forgotten.add(key)

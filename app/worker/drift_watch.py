@@ -1,4 +1,4 @@
-"""Drift: the job that watches the acceptance of every offer in every placement."""
+"""The watch for drift in the acceptance of every offer in every placement."""
 
 import logging
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from storage.clock import to_datetime
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+BATCH_SIZE = 500
 
 
 @dataclass(slots=True)
-class _WatchedPlacement:
-    """A placement. ``stored``: how far it has been watched for good; up to there, what is found is known already."""
+class _Watched:
+    """A placement that is watched. What is found up to the place ``stored`` is known already."""
 
     drift: PlacementDrift
     place: LogPlace
     stored: LogPlace | None
 
     def known(self, made: MadeDecision) -> bool:
-        """Whether this decision was watched before, when it is read again."""
+        """Return whether a decision that is read again was watched before."""
         if self.stored is None:
             return False
         if LogPlace.behind(made) == self.stored or to_datetime(made.at_ms) > self.stored.at:
@@ -37,8 +37,8 @@ class _WatchedPlacement:
         return True
 
 
-class DriftJob:
-    """Of several, one is at work. Its state is a fold of the log: it is built again when another takes over.
+class DriftWatch:
+    """Watch for drift. Of several, one is at work; its state is a fold of the log, built again when another takes over.
 
     Results, positions and detections are written at once, so nothing is found twice, whoever watches.
     """
@@ -59,10 +59,10 @@ class DriftJob:
         self._interval_s = interval_s
         self._horizon_ms = horizon_s * 1000
         self._owner = token_hex(8)
-        self._watched: dict[str, _WatchedPlacement] = {}
+        self._watched: dict[str, _Watched] = {}
 
     async def round(self) -> float:
-        """Watch what came; returns how long to sleep (0 while there is more).
+        """Watch what came; return how long to sleep (0 while there is more).
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
@@ -80,22 +80,22 @@ class DriftJob:
         except BaseException:
             self._watched.clear()  # what was written is not known: read it again
             raise
-        self._tell(found)
+        self._report(found)
         return 0.0 if more else self._interval_s
 
     async def _watch(
         self, turn: DriftTurn, placement: str, stored: LogPlace | None, until_ms: int
     ) -> tuple[list[Drift], bool]:
-        """Watch the next decisions of a placement: what was found, and whether there may be more."""
+        """Watch the next decisions of a placement; return what was found, and whether there may be more."""
         watched = self._watched.get(placement)
         if watched is None or (stored is not None and stored != (watched.stored or watched.place)):
-            watched = _WatchedPlacement(
+            watched = _Watched(
                 PlacementDrift(await turn.last_detections(placement)),
                 await turn.look_back(placement, to_datetime(until_ms) if stored is None else stored.at),
                 stored,
             )
             self._watched[placement] = watched
-        made = await turn.next_decisions(placement, watched.place, until_ms, PAGE)
+        made = await turn.next_decisions(placement, watched.place, until_ms, BATCH_SIZE)
         results = results_in_order(made, self._horizon_ms, until_ms)
         found: list[Drift] = []
         for result in results:
@@ -106,15 +106,18 @@ class DriftJob:
             watched.place = LogPlace.behind(results[-1].made)
             if watched.stored is None:
                 await turn.store(placement, watched.place, found, watched.drift.pop_changed())
-        return found, len(results) == PAGE
+        return found, len(results) == BATCH_SIZE
 
     @staticmethod
-    def _tell(found: dict[str, list[Drift]]) -> None:
+    def _report(found: dict[str, list[Drift]]) -> None:
         for placement, drifts in found.items():
             for drift in drifts:
-                seen = drift.detection
-                DRIFTS.labels(placement, seen.offer).inc()
+                detection = drift.detection
+                DRIFTS.labels(placement, detection.offer).inc()
                 log.warning(
                     "acceptance of %s in %s changed from %.4f to %.4f",
-                    *(seen.offer, placement, seen.rate_before, seen.rate_after),
+                    detection.offer,
+                    placement,
+                    detection.rate_before,
+                    detection.rate_after,
                 )

@@ -21,19 +21,19 @@ from storage.errors import StorageError
 from storage.postgres import PATIENT_S, make_engine
 
 INTERVAL_S = 0.5
-LONGEST_S = 3600.0
-PROGRESS_S = 1.0
+TIMEOUT_S = 3600.0
+PROGRESS_INTERVAL_S = 1.0
 
 
-class EvaluationJob:
-    """Runs what was asked for, one at a time in each worker. ``run`` does it, and returns 0 if it came to an end."""
+class EvaluationRunner:
+    """Run what was asked for, one at a time. ``run`` does it, and returns 0 if it came to an end."""
 
     def __init__(self, store: EvaluationStore, run: Callable[[str], Awaitable[int]]) -> None:
         self._store = store
         self._run = run
 
     async def round(self) -> float:
-        """Run the next evaluation; returns how long to sleep. Raises ``PostgresUnavailable``."""
+        """Run the next evaluation; return how long to sleep. Raises ``PostgresUnavailable``."""
         taken = await self._store.take()
         if taken is None:
             return INTERVAL_S
@@ -43,18 +43,18 @@ class EvaluationJob:
         return 0.0
 
 
-async def in_a_process(evaluation_id: str) -> int:
-    """Run an evaluation in a process of its own, with the environment of this one; returns its exit status."""
+async def run_in_process(evaluation_id: str) -> int:
+    """Run an evaluation in a process of its own, with the environment of this one; return its exit status."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id, stdin=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await process.wait()
     except TimeoutError:
         process.kill()
         return await process.wait()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError:  # the worker stops: nothing of it may go on
         process.kill()
         raise
 
@@ -65,14 +65,18 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
     engine = make_engine(settings.postgres_url, pool_size=2, statement_s=PATIENT_S)
     store = EvaluationStore(engine)
-    told: list[tuple[int, int]] = [(0, 0)]
+    done = total = 0
 
-    async def tell() -> None:
+    def note_progress(done_now: int, total_now: int) -> None:
+        nonlocal done, total
+        done, total = done_now, total_now
+
+    async def report_progress() -> None:
         while True:
-            await store.progress(evaluation_id, *told[-1])
-            await asyncio.sleep(PROGRESS_S)
+            await store.progress(evaluation_id, done, total)
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
 
-    teller = asyncio.create_task(tell())
+    reporter = asyncio.create_task(report_progress())
     try:
         asked = from_json((await store.get(evaluation_id)).request)
         spec = await spec_of(asked, PolicyStore(engine))
@@ -82,14 +86,14 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
             HindsightReader(engine),
             CatalogueStore(engine),
             time.perf_counter,
-            lambda done, total: told.__setitem__(0, (done, total)),
+            note_progress,
         )
         await store.done(evaluation_id, result)
     except (DecisioningError, BanditsError, StorageError) as error:
         await store.fail(evaluation_id, str(error))
     finally:
-        teller.cancel()
-        await asyncio.gather(teller, return_exceptions=True)
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
         await engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""The guard: looks at every canary, again and again, and rolls it back when its guardrails say so."""
+"""The watch over canaries: each is judged again and again, and rolled back when its guardrails say so."""
 
 import logging
 from collections.abc import Callable
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 AUTHOR = "guardrails"
 
 
-class Guard:
-    """Any number of them may run: what is counted moves with its position, and a change is made of what was read."""
+class GuardrailWatch:
+    """Judge canaries. Any number may run: counts move with their position, and only what was read is changed."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Guard:
         self._interval_s = interval_s
 
     async def round(self) -> float:
-        """Look at all canaries; returns how long to sleep (0 while there is more to count).
+        """Look at all canaries; return how long to sleep (0 while there is more to count).
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
@@ -47,18 +47,19 @@ class Guard:
         if running:
             until_ms = await archived_until_ms(self._reader, self._archive, self._clock_ms())
             for canary in running:
-                more |= await self._look(canary, until_ms)
+                more |= await self._watch(canary, until_ms)
         await self._canaries.end_others([canary.placement for canary in running])
         return 0.0 if more else self._interval_s
 
-    async def _look(self, canary: RunningCanary, until_ms: int) -> bool:
-        """Count and judge one canary; whether there is more to count."""
+    async def _watch(self, canary: RunningCanary, until_ms: int) -> bool:
+        """Count and judge one canary; return whether there is more to count."""
         async with self._canaries.turn() as turn:
             if turn is None:
-                return False  # another guard is at it
+                return False  # another watch is at it
             test = await turn.current_test(canary)
             more = await turn.count(test, until_ms)
-        self._show(test, canary)
+        # Outside of the turn: judging takes its time, and a rollback writes in a transaction of its own.
+        self._set_gauges(test, canary)
         verdict = judge(test.canary, test.others, canary.deployment.guardrails, test.carried)
         if verdict is None:
             return more
@@ -71,7 +72,12 @@ class Guard:
         reason = f"canary {test.policy} rolled back: {verdict.reason}"
         try:
             await self._catalogues.put(
-                *("deployment", test.placement, body, AUTHOR, reason, canary.version),
+                "deployment",
+                test.placement,
+                body,
+                AUTHOR,
+                reason,
+                canary.version,
                 also=lambda connection: end_with_verdict(connection, test.test_id, verdict),
             )
         except PreconditionFailed:
@@ -83,7 +89,7 @@ class Guard:
         CANARY_OBSERVATIONS.labels(test.placement).set(0)
 
     @staticmethod
-    def _show(test: CanaryTest, canary: RunningCanary) -> None:
+    def _set_gauges(test: CanaryTest, canary: RunningCanary) -> None:
         found = evidence(test.canary, test.others, canary.deployment.guardrails)
         CANARY_EVIDENCE.labels(test.placement).set(found.log_e + test.carried)
         CANARY_OBSERVATIONS.labels(test.placement).set(test.canary.observations)

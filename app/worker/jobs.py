@@ -1,4 +1,4 @@
-"""What every job shares: rounds that are repeated for ever, and survive stores that come and go."""
+"""Rounds of background jobs: repeated for ever, whatever stores come and go."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from storage.tasks import cancelled
 log = logging.getLogger(__name__)
 
 BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 2.0
+MAX_BACKOFF_S = 2.0
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
@@ -34,4 +34,4 @@ async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
             continue
         failures += 1
         JOB_FAILURES.labels(name).inc()
-        await asyncio.sleep(min(BACKOFF_S * 2**failures, LONGEST_BACKOFF_S))
+        await asyncio.sleep(min(BACKOFF_S * 2**failures, MAX_BACKOFF_S))

@@ -1,4 +1,4 @@
-"""The learner: folds outcomes from the log into the arms of one policy, within milliseconds."""
+"""The learner: it folds outcomes from the log into the arms of one policy, within milliseconds."""
 
 import logging
 
@@ -12,14 +12,14 @@ from decisioning.recovery.store_rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 
-ENTRIES = 500
+ENTRIES_BATCH_SIZE = 500
 BLOCK_MS = 1000
-FIELDS_AT_ONCE = 1000
+MAX_FIELDS_PER_FOLD = 1000
 """Fields of arms in one fold; a server-side function cannot handle more than a few thousand."""
 
 
 class Learner:
-    """Folds one policy's arms. It holds nothing but a copy of the positions, which the arms own.
+    """Fold one policy's arms. It holds nothing but a copy of the positions, which the arms own.
 
     Two learners of the same policy do not harm each other: of two that read the same entries, one moves the position
     and the other finds it moved, and goes on from there.
@@ -37,7 +37,7 @@ class Learner:
         self._generation = 0
 
     async def round(self) -> float:
-        """Read what came, fold it; returns at once so that the next round reads on.
+        """Read what came, fold it; return at once so that the next round reads on.
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
         """
@@ -49,7 +49,7 @@ class Learner:
             self._positions, self._generation = arms.positions, arms.generation
         try:
             batch = await self._reader.read(
-                self._positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
+                self._positions, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
             )
             if batch.last:
                 await self._fold(batch)
@@ -61,7 +61,7 @@ class Learner:
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None
         deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy)
-        if len(deltas) > FIELDS_AT_ONCE and len(parts := _parts(batch)) > 1:
+        if len(deltas) > MAX_FIELDS_PER_FOLD and len(parts := _divide(batch)) > 1:
             for part in parts:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)
@@ -74,14 +74,15 @@ class Learner:
             self._positions = None
 
 
-def _parts(batch: Batch) -> list[Batch]:
-    """A batch in smaller ones that can be folded one after the other; one if it cannot be divided."""
+def _divide(batch: Batch) -> list[Batch]:
+    """Divide a batch into smaller ones to be folded one after the other; into one if it cannot be divided."""
     if len(batch.last) > 1:
         return [
             Batch({bucket: last}, [], [o for o in batch.outcomes if o.bucket == bucket])
             for bucket, last in batch.last.items()
         ]
     ((bucket, last),) = batch.last.items()
+    # All outcomes of one log entry share its position: an entry is folded as a whole, or not at all.
     middle = batch.outcomes[(len(batch.outcomes) - 1) // 2].position
     before = [o for o in batch.outcomes if order(o.position) <= order(middle)]
     behind = batch.outcomes[len(before) :]

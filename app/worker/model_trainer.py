@@ -1,4 +1,4 @@
-"""The teacher: what the learner is for sequential policies. One owner at a time teaches the model, in a thread."""
+"""The trainer of sequential policies' models, which have one owner at a time; it works in a thread."""
 
 import asyncio
 import contextlib
@@ -22,21 +22,22 @@ from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-ENTRIES = 500
+ENTRIES_BATCH_SIZE = 500
 BLOCK_MS = 500
 LEASE_MS = 5_000
-WAIT_S = 1.0
-"""How often those who are not the owner ask whether they can be."""
+OWNERSHIP_POLL_S = 1.0
+"""The time between two attempts of a trainer without the lease to get it."""
 PAUSE_S = 0.05
-PACK_SHARE = 2.0
-"""Between two folds it rests for so many times as long as packing took, so that most time goes into teaching."""
-LESSON_S = 0.25
-"""About how long one lesson takes: between two the lease is renewed, and the model stored."""
-LEAST, MOST = 50, 20_000
+REST_PER_PACKING = 2.0
+"""Between two folds it rests for so many times as long as packing took, so that most time goes into training."""
+TRAINING_SLICE_S = 0.25
+"""About the time of training in one round: between two the lease is renewed, and the model stored."""
+MIN_BATCH_SIZE, MAX_BATCH_SIZE = 50, 20_000
+"""Outcomes in one round."""
 
 
 @dataclass(slots=True)
-class _Held:
+class _LoadedModel:
     """The model in memory, as it is stored at ``epoch``."""
 
     model: Any
@@ -45,7 +46,7 @@ class _Held:
 
 
 class ModelTrainer:
-    """Teaches one policy's model. Any number of them may run: the one that holds the lease does the work.
+    """Train one policy's model. Any number of them may run: the one that holds the lease does the work.
 
     Whatever is not known to be stored is forgotten, and read from the store again.
     """
@@ -69,33 +70,33 @@ class ModelTrainer:
         self._models = models
         self._rebuilder = rebuilder
         self._lease_ms = lease_ms
-        self._held: _Held | None = None
-        self._at_once = LEAST
+        self._loaded: _LoadedModel | None = None
+        self._batch_size = MIN_BATCH_SIZE
 
     async def round(self) -> float:
-        """Own the model, read what came, teach it, store; returns how long to sleep.
+        """Own the model, read what came, train on it, store; return how long to sleep.
 
         Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer, ``StateCodecError`` if the
         model cannot be stored or read.
         """
         token = await self._models.own(self.key, self.name, self._lease_ms)
         if token is None:
-            self._held = None
-            return WAIT_S
-        if self._held is None and not await self._load():
+            self._loaded = None
+            return OWNERSHIP_POLL_S
+        if self._loaded is None and not await self._load():
             await self._rebuilder.restore_if_lost()
             return PAUSE_S
-        assert self._held is not None
+        assert self._loaded is not None
         try:
             batch = await self._reader.read(
-                self._held.positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
+                self._loaded.positions, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
             )
             if not batch.last:
                 return PAUSE_S
-            part = first_part(batch, self._at_once)
-            rest_s = await self._teach(token, self._held, part)
+            part = first_part(batch, self._batch_size)
+            rest_s = await self._train(token, self._loaded, part)
         except BaseException:
-            self._held = None  # what is stored is not known any more
+            self._loaded = None  # what is stored is not known any more
             raise
         return 0.0 if len(part) < len(batch) else rest_s
 
@@ -109,54 +110,54 @@ class ModelTrainer:
             return False
         blob = arms.fields.get(MODEL_FIELD)
         model = self._policy.fresh() if blob is None else await asyncio.to_thread(self._policy.unpack, blob)
-        self._held = _Held(model, arms.epoch, arms.positions)
+        self._loaded = _LoadedModel(model, arms.epoch, arms.positions)
         return True
 
-    async def _teach(self, token: str, held: _Held, batch: Batch) -> float:
+    async def _train(self, token: str, loaded: _LoadedModel, batch: Batch) -> float:
         started_s = time.monotonic()
-        taught, failures = await asyncio.to_thread(
-            teach_outcomes, in_order(batch.outcomes), self._spec, self._policy, held.model
+        learned, failures = await asyncio.to_thread(
+            teach_outcomes, in_order(batch.outcomes), self._spec, self._policy, loaded.model
         )
-        taught_s = time.monotonic()
-        blob = await asyncio.to_thread(self._policy.pack, held.model) if taught else None
+        trained_s = time.monotonic()
+        blob = await asyncio.to_thread(self._policy.pack, loaded.model) if learned else None
         packed_s = time.monotonic()
         if failures:
             log.warning("%s failed on %d outcomes: %r", self.key, len(failures), failures[0])
-        moves = [(b, held.positions.get(b, START), last) for b, last in batch.last.items()]
-        epoch = await self._models.replace(self.key, token, held.epoch, moves, blob)
+        moves = [(b, loaded.positions.get(b, START), last) for b, last in batch.last.items()]
+        epoch = await self._models.replace(self.key, token, loaded.epoch, moves, blob)
         if epoch is None:
-            self._held = None
+            self._loaded = None
             return 0.0
-        held.epoch = epoch
-        held.positions.update(batch.last)
-        FOLDED.labels(self.key).inc(taught)
-        self._pace(taught, taught_s - started_s, packed_s - taught_s)
-        return max(PAUSE_S, PACK_SHARE * (packed_s - taught_s))
+        loaded.epoch = epoch
+        loaded.positions.update(batch.last)
+        FOLDED.labels(self.key).inc(learned)
+        self._adjust_batch_size(learned, trained_s - started_s, packed_s - trained_s)
+        return max(PAUSE_S, REST_PER_PACKING * (packed_s - trained_s))
 
-    def _pace(self, taught: int, teaching_s: float, packing_s: float) -> None:
-        """Take as many outcomes at once as fill a lesson, or what packing takes, if that is longer."""
-        if taught >= LEAST // 2 and teaching_s > 0:
-            fitting = taught / teaching_s * max(LESSON_S, PACK_SHARE * packing_s)
-            self._at_once = int(min(max(fitting, LEAST), MOST))
+    def _adjust_batch_size(self, learned: int, training_s: float, packing_s: float) -> None:
+        """Take as many outcomes in a round as fill a slice of training, or the rest after packing if it is longer."""
+        if learned >= MIN_BATCH_SIZE // 2 and training_s > 0:
+            fitting = learned / training_s * max(TRAINING_SLICE_S, REST_PER_PACKING * packing_s)
+            self._batch_size = int(min(max(fitting, MIN_BATCH_SIZE), MAX_BATCH_SIZE))
 
 
-async def teaching(teacher: ModelTrainer) -> None:
-    """Teach until this task is cancelled; then let somebody else go on at once."""
+async def train_until_cancelled(trainer: ModelTrainer) -> None:
+    """Train until this task is cancelled; then let somebody else go on at once."""
     try:
-        await repeat(f"learner of {teacher.key}", teacher.round)
+        await repeat(f"learner of {trainer.key}", trainer.round)
     finally:
         with contextlib.suppress(Unavailable):
-            await teacher.close()
+            await trainer.close()
 
 
-def first_part(batch: Batch, most: int) -> Batch:
-    """About the first ``most`` outcomes of a batch, and how far each bucket has then been read.
+def first_part(batch: Batch, max_outcomes: int) -> Batch:
+    """Take about the first ``max_outcomes`` of a batch, and say how far each bucket has then been read.
 
     No entry is divided, and what is taken of a bucket is all of it up to its position.
     """
-    if len(batch.outcomes) <= most:
+    if len(batch.outcomes) <= max_outcomes:
         return batch
     ordered = sorted(batch.outcomes, key=lambda o: (order(o.position), o.bucket))
-    end = (order(ordered[most - 1].position), ordered[most - 1].bucket)
+    end = (order(ordered[max_outcomes - 1].position), ordered[max_outcomes - 1].bucket)
     taken = [o for o in ordered if (order(o.position), o.bucket) <= end]
     return Batch({o.bucket: o.position for o in taken}, [], taken)

@@ -1,4 +1,4 @@
-"""Policies in a worker: learners for those that are live, warm starts for those that are new."""
+"""The policies of a worker: learners for those that are live, warm starts for those that are new."""
 
 import asyncio
 import logging
@@ -13,26 +13,26 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.2
 RETRY_S = 5.0
-"""How long a warm start that failed is left alone."""
-TO_WARM = ("registered", "folding", "failed")
+"""The time after which a warm start that failed is tried again."""
+COLD_STATES = ("registered", "folding", "failed")
 
 
 class PolicySupervisor:
-    """Keeps the learners of a worker in step with the policies that are registered."""
+    """Keep the learners of a worker in step with the policies that are registered."""
 
     def __init__(self, feed: RosterFeed, learners: TaskSet) -> None:
         self._feed = feed
         self._learners = learners
 
     async def round(self) -> float:
-        """Start and end learners; returns how long to sleep. Raises ``PostgresUnavailable``."""
+        """Start and end learners; return how long to sleep. Raises ``PostgresUnavailable``."""
         await self._feed.refresh()
         self._learners.want(self._feed.live())
         return INTERVAL_S
 
 
-class Warmer:
-    """Warms up one policy after the other. Several workers share them out."""
+class WarmStartJob:
+    """Warm up one policy after the other. Several workers share them out."""
 
     def __init__(
         self, feed: RosterFeed, starter: WarmStarter, roster: Roster, retry_s: float = RETRY_S
@@ -44,10 +44,10 @@ class Warmer:
         self._failed_s: dict[str, float] = {}
 
     async def round(self) -> float:
-        """Warm up what is to be; returns how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
+        """Warm up what is to be; return how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
         await self._feed.refresh()
         for key, state in self._feed.states.items():
-            if state in TO_WARM and self._is_due(key):
+            if state in COLD_STATES and self._is_due(key):
                 await self._warm(key)
         return INTERVAL_S
 
@@ -66,4 +66,5 @@ class Warmer:
             self._failed_s[key] = asyncio.get_running_loop().time()
             if key in self._roster:
                 log.exception("the warm start of %s failed", key)
+            # Kept with the policy, where those who registered it look.
             await self._feed.store.fail_warm_start(key, str(error) or type(error).__name__)

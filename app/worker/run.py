@@ -6,23 +6,23 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import ConfigError, Settings, modules_of
+from app.config import ConfigError, Settings, factory_modules
 from app.state import check_buckets
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
-from app.worker.evaluation_runs import EvaluationJob, in_a_process
+from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
-from app.worker.model_trainer import ModelTrainer, teaching
-from app.worker.policy_jobs import PolicySupervisor, Warmer
-from app.worker.shadow_runs import ShadowJob
-from app.worker.watches import watches
+from app.worker.model_trainer import ModelTrainer, train_until_cancelled
+from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
+from app.worker.shadow_runs import ShadowRunner
+from app.worker.watches import watch_jobs
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
 from decisioning.capacity.store_pools import Pools
@@ -53,24 +53,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Connections:
-    """What a worker is connected to. ``patient`` may take long over a statement; ``blocking`` waits for streams."""
+    """The connections of a worker. ``patient`` may take long over a statement; ``blocking`` waits for streams."""
 
     engine: AsyncEngine
     patient: AsyncEngine
-    redis: "Redis"
-    blocking: "Redis"
+    redis: Redis
+    blocking: Redis
     pipe: Pipe
     archiver: Archiver
 
     @classmethod
-    def of(cls, settings: Settings) -> "_Connections":
-        """Those of the configuration; nothing is connected yet."""
+    def from_settings(cls, settings: Settings) -> Self:
+        """Make those of the configuration; nothing is connected yet."""
         if settings.postgres_url is None or settings.redis_url is None:
             raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
         return cls(
             make_engine(settings.postgres_url),
             make_engine(settings.postgres_url, statement_s=PATIENT_S),
             make_redis(settings.redis_url),
+            # Reads of streams block their connection: others must not wait behind them.
             make_redis(settings.redis_url),
             Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms),
             Archiver(settings.postgres_url),
@@ -88,58 +89,62 @@ class _Connections:
 
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
-    to = _Connections.of(settings)
-    allow_factories(modules_of(settings))
+    to = _Connections.from_settings(settings)
+    allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
-    learners = _learners(to, keys, roster, rebuilder)
-    shadows = ShadowJob(
+    learners = _make_learners(to, keys, roster, rebuilder)
+    shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
 
-    async def guard() -> float:
+    async def restore_redis() -> float:
         await load_functions(to.redis, only_if_missing=True)
         await rebuilder.restore_if_lost()
         return 1.0
 
     jobs = {
-        **_log_jobs(settings, to, keys, roster, learners),
+        **_make_log_jobs(settings, to, keys, roster, learners),
         "shadows": shadows.round,
-        "evaluations": EvaluationJob(EvaluationStore(to.engine), in_a_process).round,
-        "guard": guard,
+        "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
+        "guard": restore_redis,
     }
     try:
-        await _until_ready(to.engine, settings, rebuilder, to.redis)
+        # No job may run on a Redis that has lost something: what it writes could hide the loss.
+        await _wait_until_ready(to.engine, settings, rebuilder, to.redis)
         await to.pipe.start()
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
-        await _stopped()
+        await _wait_for_signal()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # After their supervisor, which would start them again.
         await learners.close()
         await shadows.close()
     finally:
         await to.close()
 
 
-def _learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebuilder) -> TaskSet:
-    """The tasks that teach policies, one for each."""
+def _make_learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebuilder) -> TaskSet:
+    """Make the tasks in which policies learn, one for each."""
     arms = ArmStore(to.redis, keys)
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
         policy, log_reader = roster[key], LogReader(to.blocking, keys)
         if is_sequential(policy):
             models = ModelStore(to.redis, keys)
-            return teaching(ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder))
+            return train_until_cancelled(
+                ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder)
+            )
         return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
 
     return TaskSet(learn)
 
 
-def _log_jobs(
+def _make_log_jobs(
     settings: Settings, to: _Connections, keys: Keys, roster: Roster, learners: TaskSet
 ) -> dict[str, Callable[[], Awaitable[float]]]:
-    """The jobs that read and close the log, and keep the policies that learn from it."""
+    """Make the jobs that read and close the log, and keep the policies that learn from it."""
     reader, arms = LogReader(to.redis, keys), ArmStore(to.redis, keys)
     feed = RosterFeed(PolicyStore(to.engine), roster)
     pools = Pools(to.pipe, keys)
@@ -148,15 +153,17 @@ def _log_jobs(
     return {
         "archiver": archiver.round,
         "policies": PolicySupervisor(feed, learners).round,
-        "warm starts": Warmer(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
+        "warm starts": WarmStartJob(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
-        **watches(settings, to.engine, reader),
+        **watch_jobs(settings, to.engine, reader),
     }
 
 
-async def _until_ready(engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: "Redis") -> None:
-    """Functions loaded, and nothing of Redis lost; waits for stores that are not there yet."""
+async def _wait_until_ready(
+    engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: Redis
+) -> None:
+    """Load functions and restore what Redis lost; wait for stores that are not there yet."""
     while True:
         with contextlib.suppress(Unavailable):
             await check_buckets(engine, settings)
@@ -167,7 +174,7 @@ async def _until_ready(engine: AsyncEngine, settings: Settings, rebuilder: Rebui
         await asyncio.sleep(0.5)
 
 
-async def _stopped() -> None:
+async def _wait_for_signal() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

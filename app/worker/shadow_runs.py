@@ -1,4 +1,4 @@
-"""Shadows: policies that are asked what they would have shown, behind the archive, off the path of any answer."""
+"""The runs of shadows: policies that say what they would have shown, off the path of any answer."""
 
 import asyncio
 import logging
@@ -26,31 +26,31 @@ from storage import clock
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 200
+BATCH_SIZE = 200
 INTERVAL_S = 0.3
 IDLE_S = 2.0
-MOST_BEHIND = 50_000
+MAX_BEHIND = 50_000
 """Decisions; when shadows are further behind, they go on with the newest ones."""
-PATIENCE_S = 5.0
-"""How long the arms of a shadow are waited for."""
-SLOW_MS, SLOW_TURNS, PAUSE_S = 100.0, 3, 60.0
+ARMS_TIMEOUT_S = 5.0
+"""The time after which shadows are run without those whose arms have not come."""
+SLOW_MS, MAX_SLOW_IN_A_ROW, PAUSE_S = 100.0, 3, 60.0
 """A shadow that is so slow so many times in a row is not asked for a while: others share its process."""
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 FORGET_EVERY_S = 600.0
-FORGET_AT_ONCE = 20_000
+FORGET_BATCH_SIZE = 20_000
 
 
 @dataclass(slots=True)
-class _Conduct:
-    """How a shadow has behaved lately, in the event loop's seconds."""
+class _Health:
+    """The recent slowness of a shadow. Times are the event loop's seconds."""
 
     wanted_s: float
     slow: int = 0
     paused_until_s: float = 0.0
 
 
-class ShadowJob:
-    """Judges archived decisions with the shadows of their placement, each once, at the arms as they are now."""
+class ShadowRunner:
+    """Judge archived decisions with the shadows of their placement, each once, at the arms as they are now."""
 
     def __init__(
         self, store: ShadowStore, catalogues: CatalogueStore, roster: Roster, arms: ArmStore
@@ -60,61 +60,62 @@ class ShadowJob:
         self._roster = roster
         self._replica = ArmReplica(roster)
         self._followers = TaskSet(ArmFollower(arms, self._replica).follow)
-        self._contests = LoggedContexts(catalogues)
+        self._contexts = LoggedContexts(catalogues)
         self._catalogue: Catalogue | None = None
-        self._conduct: dict[str, _Conduct] = {}
-        self._forget_s = 0.0
+        self._health: dict[str, _Health] = {}
+        self._next_forget_s = 0.0
 
     async def close(self) -> None:
         """End what follows the arms."""
         await self._followers.close()
 
     async def round(self) -> float:
-        """Judge a batch; returns how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
-        shadows = await self._shadows()
-        if asyncio.get_running_loop().time() >= self._forget_s:
+        """Judge a batch; return how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
+        shadows = await self._refresh_shadows()
+        if asyncio.get_running_loop().time() >= self._next_forget_s:
             await self.forget()
         async with self._store.turn() as turn:
             if turn is None:
                 return INTERVAL_S  # another worker is at it
+            # The position moves on without shadows as well: one that comes later begins with what is decided then.
             if not shadows:
                 if turn.newest > turn.position:
                     await turn.write((), turn.newest)
                 return IDLE_S
-            if not self._ready():
+            if not self._has_arms():
                 return 0.05
-            return await self._judge(turn, shadows)
+            return await self._judge_batch(turn, shadows)
 
-    async def _judge(self, turn: Turn, shadows: Mapping[str, tuple[str, ...]]) -> float:
-        if turn.newest - turn.position > MOST_BEHIND:
+    async def _judge_batch(self, turn: Turn, shadows: Mapping[str, tuple[str, ...]]) -> float:
+        if turn.newest - turn.position > MAX_BEHIND:
             SHADOW_SKIPPED.inc(turn.newest - turn.position)
             await turn.write((), turn.newest)
             return 0.0
-        batch = await turn.after(AT_ONCE)
+        batch = await turn.after(BATCH_SIZE)
         rows: list[dict[str, Any]] = []
         for _, decided in batch:
             keys = shadows.get(decided.header["placement"], ())
             if keys and decided.header["source"] == "live" and decided.header["numbers"]:
                 for key in keys:
-                    rows += await self._ask(key, decided)
+                    rows += await self._run_shadow(key, decided)
                 await asyncio.sleep(0)  # learners share this process
         if batch:
             await turn.write(rows, batch[-1][0])
             newest_ms = batch[-1][1].header["decided_at_ms"]
             SHADOW_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
-        return 0.0 if len(batch) == AT_ONCE else INTERVAL_S
+        return 0.0 if len(batch) == BATCH_SIZE else INTERVAL_S
 
-    async def _ask(self, key: str, decided: Decided) -> list[dict[str, Any]]:
-        """What one shadow would have shown, or the error that it raised. Nothing it does goes further than here."""
+    async def _run_shadow(self, key: str, decided: Decided) -> list[dict[str, Any]]:
+        """Record what one shadow would have shown, or the error that it raised."""
         now_s = asyncio.get_running_loop().time()
-        conduct = self._conduct[key]
-        if key not in self._roster or self._replica.epoch(key) is None or now_s < conduct.paused_until_s:
-            reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
+        health = self._health[key]
+        if key not in self._roster or self._replica.epoch(key) is None or now_s < health.paused_until_s:
+            reason = "slow" if now_s < health.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
             return (
                 [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock.now_ms(), reason)
             )
-        selection_context = await self._contests.of(decided)
+        selection_context = await self._contexts.of(decided)
         if selection_context is None:
             return shadow_rows(decided, key, None, 0, clock.now_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
@@ -122,40 +123,41 @@ class ShadowJob:
         try:
             prepared = self._replica.prepared(key, selection_context.view, decided.header["decided_at_ms"])
             judged = judge(selection_context, decided, self._roster.spec(key), self._roster[key], prepared)
-        except Exception as raised:
+        except Exception as raised:  # whatever a shadow does wrong must not stop the others
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
             log.warning("shadow %s failed: %s", key, error)
         took_us = (time.perf_counter_ns() - started_ns) // 1000
-        conduct.slow = conduct.slow + 1 if took_us > SLOW_MS * 1000 else 0
-        if conduct.slow >= SLOW_TURNS:
-            conduct.slow, conduct.paused_until_s = 0, now_s + PAUSE_S
+        # A single slow turn may be a pause of the process; only several in a row are the policy's own.
+        health.slow = health.slow + 1 if took_us > SLOW_MS * 1000 else 0
+        if health.slow >= MAX_SLOW_IN_A_ROW:
+            health.slow, health.paused_until_s = 0, now_s + PAUSE_S
             log.warning("shadow %s is slow, and not asked for %.0f s", key, PAUSE_S)
         SHADOW_CHOICES.labels(key).inc()
         return shadow_rows(decided, key, judged, took_us, clock.now_ms(), error)
 
-    async def _shadows(self) -> dict[str, tuple[str, ...]]:
-        """The shadows of each placement; their arms are followed."""
+    async def _refresh_shadows(self) -> dict[str, tuple[str, ...]]:
+        """Find the shadows of each placement, and follow their arms."""
         if self._catalogue is None or await self._catalogues.version() > self._catalogue.version:
             self._catalogue = await self._catalogues.load()
         shadows = shadows_of(self._catalogue)
         wanted = {key for keys in shadows.values() for key in keys}
         now_s = asyncio.get_running_loop().time()
-        self._conduct = {key: self._conduct.get(key) or _Conduct(now_s) for key in wanted}
+        self._health = {key: self._health.get(key) or _Health(now_s) for key in wanted}
         self._followers.want([key for key in wanted if key in self._roster and is_learner(self._roster[key])])
         return shadows
 
-    def _ready(self) -> bool:
-        """Whether all arms are here, or have been waited for long enough."""
+    def _has_arms(self) -> bool:
+        """Return whether all arms are here, or have been waited for long enough."""
         now_s = asyncio.get_running_loop().time()
         return all(
-            now_s - conduct.wanted_s > PATIENCE_S
+            now_s - health.wanted_s > ARMS_TIMEOUT_S
             or (key in self._roster and self._replica.epoch(key) is not None)
-            for key, conduct in self._conduct.items()
+            for key, health in self._health.items()
         )
 
     async def forget(self) -> None:
         """Delete what is old. Raises ``PostgresUnavailable``."""
-        before = clock.to_datetime(clock.now_ms()) - KEPT
-        if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
-            self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S
+        before = clock.to_datetime(clock.now_ms()) - RETENTION
+        if await self._store.forget(before, FORGET_BATCH_SIZE) < FORGET_BATCH_SIZE:
+            self._next_forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

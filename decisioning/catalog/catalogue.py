@@ -36,6 +36,7 @@ from decisioning.model.entities import (
     Placement,
     QuietHours,
     Treatment,
+    effective_status,
 )
 from decisioning.treatments.treatment import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
@@ -184,6 +185,10 @@ class Catalogue:
     def deployment(self, placement_id: str) -> Deployment:
         """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))
+
+    def live_offers(self, now_ms: int) -> list[Offer]:
+        """The offers that are live at a time."""
+        return [offer for offer in self.offers.values() if effective_status(offer, now_ms) == "live"]
 
     def view(self, placement_id: str) -> PlacementView:
         """Return the view of a placement and its offers.

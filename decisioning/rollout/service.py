@@ -1,19 +1,20 @@
 """Changes of the stages of policies: the deployment is read, changed, and published unless somebody was faster."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from decisioning.catalog.kinds import DEPLOYMENT, PLACEMENT
 from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage
+from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store import ALWAYS, PolicyStore
 from decisioning.policies.store_rows import RegisteredPolicy
-from decisioning.rollout.stages import step_back, with_controls, with_stage
+from decisioning.rollout.stages import stage_of, step_back, with_controls, with_stage
 
 DeploymentChange = Callable[[Placement, Deployment], Deployment]
 MAX_ATTEMPTS = 5
+_ORDER: tuple[Stage, ...] = ("champion", "canary", "shadow", "retired", "registered")
 
 
 class RolloutService:
@@ -116,6 +117,20 @@ class RolloutService:
         except NotFound:
             return placement, Deployment(placement_id), 0
         return placement, DEPLOYMENT.load(placement_id, body), version
+
+
+def policies_of(
+    placement: Placement, deployment: Deployment, registered: Mapping[str, RegisteredPolicy]
+) -> list[str]:
+    """List the policies with a part in a placement, those that had one, and those that could have one, by stage."""
+    here = placement.placement_id
+    could = [
+        key
+        for key, policy in registered.items()
+        if policy.state != "retired" and here in (policy.body.get("placements") or [here])
+    ]
+    keys = {champion_of(placement, deployment), *deployment.policies, *deployment.was, *could}
+    return sorted(keys, key=lambda key: (_ORDER.index(stage_of(placement, deployment, key)), key))
 
 
 def _check_ready(policy: RegisteredPolicy, stage: Stage) -> None:

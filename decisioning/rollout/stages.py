@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of, check_shares
 from decisioning.model.entities import Placement
@@ -21,6 +22,9 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = {
 """The stages that may follow on a stage. With force, also a canary or the champion at once."""
 
 
+PARTS: tuple[Stage, ...] = ("shadow", "canary", "champion")
+
+
 def stage_of(placement: Placement, deployment: Deployment, key: str) -> Stage:
     """Find the stage of a policy in a placement."""
     if key == champion_of(placement, deployment):
@@ -30,6 +34,15 @@ def stage_of(placement: Placement, deployment: Deployment, key: str) -> Stage:
     if key in deployment.shadows:
         return "shadow"
     return "retired" if key in deployment.was else "registered"
+
+
+def parts_of(catalogue: Catalogue, key: str) -> list[tuple[str, Stage]]:
+    """List the placements in which a policy has a part, with its stage there."""
+    stages = (
+        (placement_id, stage_of(placement, catalogue.deployment(placement_id), key))
+        for placement_id, placement in sorted(catalogue.placements.items())
+    )
+    return [(placement_id, stage) for placement_id, stage in stages if stage in PARTS]
 
 
 def with_stage(

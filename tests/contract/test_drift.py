@@ -11,7 +11,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
-from app.worker.drift_watch import PAGE, DriftJob
+from app.worker.drift_watch import BATCH_SIZE, DriftWatch
 from bandits.monitoring.change_detection import Detection, OfferReward, detect_changes
 from decisioning.log.records import Decided
 from decisioning.log.records import Outcome as Told
@@ -96,14 +96,14 @@ async def archive(
         await archiver.close()
 
 
-def job_of(nextbest: Nextbest) -> DriftJob:
+def job_of(nextbest: Nextbest) -> DriftWatch:
     """A watcher, as a worker has one."""
     state = nextbest.api.state
     reader, reading = LogReader(state.redis, state.keys), ArchiveReader(state.engine)
-    return DriftJob(DriftStore(state.engine), reader, reading, clock.now_ms, 1.0, HORIZON_S)
+    return DriftWatch(DriftStore(state.engine), reader, reading, clock.now_ms, 1.0, HORIZON_S)
 
 
-async def until_idle(job: DriftJob) -> None:
+async def until_idle(job: DriftWatch) -> None:
     """Watch all that there is."""
     deadline = Deadline("the drift to be watched to its end")
     while await job.round() == 0.0:
@@ -223,7 +223,7 @@ async def test_a_turn_that_was_broken_off_is_done_again(alone: Nextbest, monkeyp
     await place(alone.api, "broken-off")
     await archive(alone, "broken-off", GOLD, SILVER, 0)
     job = job_of(alone)
-    assert len(GOLD) > 2 * PAGE
+    assert len(GOLD) > 2 * BATCH_SIZE
     assert await job.round() == 0.0
     keep = DriftStore.turn
 

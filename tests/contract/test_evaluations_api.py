@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
-from app.worker.evaluation_runs import EvaluationJob, in_a_process
+from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from decisioning.evaluation.store_jobs import EvaluationStore
 from storage import clock
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
@@ -242,7 +242,7 @@ async def test_workers_run_it_in_a_process_of_its_own(log: Nextbest) -> None:
     asked = await log.api.ok("POST", "/v1/evaluations", json=body)
     store = EvaluationStore(log.api.state.engine)
     assert await store.take() == asked["evaluation_id"]
-    assert await in_a_process(asked["evaluation_id"]) == 0
+    assert await run_in_process(asked["evaluation_id"]) == 0
     found = await log.api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
     assert (found["state"], found["result"]["decisions"]) == ("done", 60)
 
@@ -255,7 +255,7 @@ async def test_a_process_that_dies_leaves_a_failed_evaluation(log: Nextbest) -> 
         assert evaluation_id == asked["evaluation_id"]
         return -9
 
-    await EvaluationJob(EvaluationStore(log.api.state.engine), dies).round()
+    await EvaluationRunner(EvaluationStore(log.api.state.engine), dies).round()
     found = await log.api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
     assert (found["state"], found["error"]) == ("failed", "its process ended with -9")
 

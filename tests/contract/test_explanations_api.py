@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.api.rules.schemas import CandidateExplained, ExplanationAnswer
+from app.api.decisions.explanation_schemas import CandidateExplained, ExplanationAnswer
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
-from app.api.rules.schemas import CandidateExplained
+from app.api.decisions.explanation_schemas import CandidateExplained
 from decisioning.catalog.store import CatalogueStore
 from tests.support.api import Nextbest, decide
 from tests.support.waiting import eventually

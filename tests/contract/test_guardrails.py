@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from app.worker.guardrail_watch import Guard
+from app.worker.guardrail_watch import GuardrailWatch
 from decisioning.errors import PreconditionFailed
 from storage import clock
 from tests.support.api import Nextbest
@@ -191,7 +191,7 @@ async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
         await put("deployment", "race", {}, "tests", expected=1)
 
 
-async def failing_canary(shop: Nextbest, placement: str) -> Guard:
+async def failing_canary(shop: Nextbest, placement: str) -> GuardrailWatch:
     """A guard that will roll back a canary that raises."""
     await add_bad_policy(shop, "broken", raises)
     await place(shop.api, placement)

@@ -3,7 +3,7 @@
 import json
 import re
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.support.api import Instance, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULES = [import_module(f"app.api.{found.name}") for found in iter_modules(app.api.__path__)]
+MODULES = [import_module(found.name) for found in walk_packages(app.api.__path__, "app.api.")]
 MODELS = {
     name: model
     for module in MODULES

@@ -16,10 +16,10 @@ from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
 from app.state import ApiState
 from app.worker.archiver import ArchiverJob
-from app.worker.evaluation_runs import EvaluationJob, run_evaluation
+from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
 from app.worker.learner import Learner
-from app.worker.policy_jobs import Warmer
-from app.worker.shadow_runs import ShadowJob
+from app.worker.policy_jobs import WarmStartJob
+from app.worker.shadow_runs import ShadowRunner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
@@ -64,14 +64,14 @@ class Worker:
         self._settings = settings
         self.roster = roster
         self.shadow_store = ShadowStore(self._engine)
-        self._shadows = ShadowJob(
+        self._shadows = ShadowRunner(
             self.shadow_store, CatalogueStore(self._engine), roster, ArmStore(self._redis, keys)
         )
         self._feed = RosterFeed(PolicyStore(self._engine), roster)
         self._learners: dict[str, Learner] = {}
         self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0)
         starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
-        self._warmer = Warmer(self._feed, starter, roster, retry_s=0.0)
+        self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)
 
     async def start(self) -> None:
         """What a worker does before its first round."""
@@ -134,7 +134,7 @@ class Worker:
             await run_evaluation(self._settings, evaluation_id)
             return 0
 
-        job = EvaluationJob(EvaluationStore(self._engine), run)
+        job = EvaluationRunner(EvaluationStore(self._engine), run)
         deadline = Deadline("the evaluations to be done", timeout_s=MAX_WAIT_S)
         while await job.round() == 0.0:
             deadline.check()

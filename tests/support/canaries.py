@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.worker.guardrail_watch import Guard
+from app.worker.guardrail_watch import GuardrailWatch
 from bandits.algorithms.random import RandomPolicy
 from bandits.policy import Candidates, FloatArray, PolicySpec
 from decisioning.catalog.store import CatalogueStore
@@ -22,10 +22,10 @@ from tests.support.waiting import eventually
 GUARDRAILS = {"alpha": 0.05, "horizon_s": 60}
 
 
-def guard_of(nextbest: Nextbest, ahead_s: float = 0.0) -> Guard:
+def guard_of(nextbest: Nextbest, ahead_s: float = 0.0) -> GuardrailWatch:
     """A guard whose clock is ``ahead_s`` (and a little) ahead, so that it does not have to wait."""
     state = nextbest.api.state
-    return Guard(
+    return GuardrailWatch(
         CanaryStore(state.engine),
         CatalogueStore(state.engine),
         LogReader(state.redis, state.keys),

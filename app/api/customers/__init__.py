@@ -1,1 +1,1 @@
-"""HTTP: customers."""
+"""Customers: their records, propensities and suppressions."""

@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from app.api.body import JsonRoute
-from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored, SuppressionOut
+from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
 from app.api.deps import Ops, Reader, State, problems
 from app.api.schemas import PathCustomerId
+from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import Invalid, NotFound
 from profiles.customer import Customer
 from profiles.errors import InvalidCustomer
@@ -41,6 +42,7 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
     if profile is None:
         raise NotFound("customer", customer_id)
     customer = profile.customer
+    # Propensities of offers that are no longer in the catalogue are left out.
     names = {number: offer_id for offer_id, number in state.numbers().items()}
     propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
     return CustomerOut(

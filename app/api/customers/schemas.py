@@ -1,11 +1,11 @@
-"""Customers and imports, as they travel."""
+"""Customers, as they travel."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.api.schemas import Body, Instant, Name, Number, examples, shown, storable
+from app.api.schemas import Body, Number, examples, shown, storable
+from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 from profiles.limits import MAX_ID_CHARS, text_problem
 
 _CUSTOMER = {
@@ -15,17 +15,11 @@ _CUSTOMER = {
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
 }
-_SUPPRESSION = {
-    "list_id": "complaints",
-    "reason": "an open complaint",
-    "until": "2026-12-31T23:00:00Z",
-    "added_at": "2026-11-20T09:30:00Z",
-}
-_TEXT_CHARS = 1000
+_MAX_TEXT_CHARS = 1000
 
 
-def _scalar(value: Any) -> bool | float | str:
-    """Text, a number or true or false. Raises ``ValueError`` for anything else."""
+def _check_scalar(value: Any) -> bool | float | str:
+    """Check that a value is text, a number, true or false. Raises ``ValueError`` for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -38,16 +32,16 @@ def _scalar(value: Any) -> bool | float | str:
         return number
     if not isinstance(value, str):
         raise ValueError("must be text, a number, true or false")
-    if problem := text_problem(value, _TEXT_CHARS):
+    if problem := text_problem(value, _MAX_TEXT_CHARS):
         raise ValueError(problem)
     return value
 
 
 Scalar = Annotated[
     Any,
-    AfterValidator(_scalar),
+    AfterValidator(_check_scalar),
     WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _TEXT_CHARS}]}
+        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _MAX_TEXT_CHARS}]}
     ),
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
@@ -69,37 +63,6 @@ class CustomerBody(Body):
     )
 
 
-class SuppressionBody(Body):
-    """Why a customer must not be contacted, and until when."""
-
-    model_config = examples({"reason": "an open complaint", "until": "2026-12-31T23:00:00Z"})
-
-    reason: Name
-    until: Instant | None = Field(
-        None, description="when it ends (exclusive); null if it does not end by itself"
-    )
-
-
-class SuppressionOut(BaseModel):
-    """A customer's entry in a suppression list."""
-
-    model_config = shown(_SUPPRESSION)
-
-    list_id: str
-    reason: str
-    until: datetime | None
-    added_at: datetime
-
-
-class SuppressionStored(BaseModel):
-    """The entry is in force."""
-
-    model_config = shown({"list_id": "complaints", "customer_id": "1025"})
-
-    list_id: str
-    customer_id: str
-
-
 class CustomerStored(BaseModel):
     """The customer's record is in force."""
 
@@ -112,7 +75,9 @@ class CustomerOut(BaseModel):
     """A customer with the precomputed propensities, by offer."""
 
     model_config = shown(
-        {"customer_id": "1025"} | _CUSTOMER | {"propensities": {"gold": 0.12}, "suppressions": [_SUPPRESSION]}
+        {"customer_id": "1025"}
+        | _CUSTOMER
+        | {"propensities": {"gold": 0.12}, "suppressions": [SUPPRESSION_EXAMPLE]}
     )
 
     customer_id: str
@@ -123,34 +88,3 @@ class CustomerOut(BaseModel):
     consents: dict[str, list[str]]
     propensities: dict[str, float]
     suppressions: list[SuppressionOut] = Field(description="entries in suppression lists, ended ones too")
-
-
-class RefusalOut(BaseModel):
-    """Why a row was not loaded. Data rows are counted from 1."""
-
-    row: int
-    field: str | None
-    reason: str
-    value: str
-
-
-class ImportAnswer(BaseModel):
-    """What an import did: ``rows = loaded + refused``. ``refusals`` describes the first 1,000."""
-
-    model_config = shown(
-        {
-            "rows": 2,
-            "loaded": 1,
-            "refused": 1,
-            "refusals": [
-                {"row": 2, "field": "propensity", "reason": "lies outside of 0 to 1", "value": "1.7"}
-            ],
-            "new": None,
-        }
-    )
-
-    rows: int
-    loaded: int
-    refused: int
-    refusals: list[RefusalOut]
-    new: int | None = Field(None, description="for history: how many rows had not been imported before")

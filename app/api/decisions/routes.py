@@ -4,9 +4,9 @@ from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
 from app.api.body import DirectRoute, JsonRoute
+from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
 from app.api.deps import Anyone, Frontend, State, problems
-from app.api.rules.schemas import ExplanationAnswer
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
 from decisioning.decide.service import DecisionRequest as Question
@@ -27,6 +27,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
     if body.context:
         try:
             size = len(to_json(body.context))
+            # The size is that of the form in which it is logged, whatever the spaces in the request.
             check_context(body.context, state.settings.context_bytes, size)
         except ValueError as error:
             raise Invalid("context", str(error)) from None
@@ -48,6 +49,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
     return Response(to_json(answer), media_type="application/json")
 
 
+# The busiest route: its answer is documented by the model, but not validated against it.
 router.add_api_route(
     "",
     decide,

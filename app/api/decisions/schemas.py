@@ -15,7 +15,7 @@ from app.api.schemas import (
     storable,
 )
 
-CONTEXT_DEPTH = 16
+MAX_CONTEXT_DEPTH = 16
 
 _OFFER = {
     "offer_id": "gold",
@@ -258,21 +258,21 @@ def check_context(context: Mapping[str, Any], limit: int, size: int) -> None:
     """Raise ``ValueError`` for what cannot be logged: too large, too deep, not finite, NUL characters."""
     if size > limit:
         raise ValueError(f"has {size} bytes; at most {limit} are taken")
-    _walk(context, 0)
+    _check_value(context, 0)
 
 
-def _walk(value: Any, depth: int) -> None:
-    if depth > CONTEXT_DEPTH:
-        raise ValueError(f"is nested more than {CONTEXT_DEPTH} levels deep")
+def _check_value(value: Any, depth: int) -> None:
+    if depth > MAX_CONTEXT_DEPTH:
+        raise ValueError(f"is nested more than {MAX_CONTEXT_DEPTH} levels deep")
     if isinstance(value, str):
         storable(value)
     elif isinstance(value, float):
-        if value - value != 0:
+        if value - value != 0:  # NaN for infinities and NaN
             raise ValueError("numbers must be finite")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             storable(key)
-            _walk(item, depth + 1)
+            _check_value(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            _walk(item, depth + 1)
+            _check_value(item, depth + 1)

@@ -11,19 +11,18 @@ from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
 from app.api.schemas import Id
-from app.specs import candidate
+from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.question_service import Asked, as_json, spec_of
 from decisioning.evaluation.service import Question
-from decisioning.evaluation.store_comparison import ComparisonReader, Window
-from decisioning.evaluation.store_jobs import Evaluation, EvaluationStore
-from decisioning.policies.store import PolicyStore
+from decisioning.evaluation.store_comparison import Window
+from decisioning.evaluation.store_jobs import Evaluation
 from storage import clock
 from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1", tags=["policies"], route_class=JsonRoute)
 
-A_WEEK = timedelta(days=7)
+DEFAULT_WINDOW = timedelta(days=7)
 
 
 @router.post("/evaluations", status_code=201, responses=problems(404, 409, body=True))
@@ -40,17 +39,18 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     asked = Asked(
         question,
         body.policy,
-        None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock.now_ms()),
+        None if body.spec is None else await asyncio.to_thread(candidate_body, body.spec, clock.now_ms()),
     )
-    await spec_of(asked, PolicyStore(state.engine))
+    # For its errors: what cannot be run is refused now, not later in the background.
+    await spec_of(asked, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"
-    return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))
+    return _evaluation_out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))
 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))
 async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
     """How far an evaluation is, and its result when it is done. Results are kept for 30 days."""
-    return _out(await EvaluationStore(state.engine).get(evaluation_id))
+    return _evaluation_out(await state.evaluations.get(evaluation_id))
 
 
 @router.get("/placements/{placement_id}/policies/comparison", responses=problems(404))
@@ -63,12 +63,14 @@ async def compare_policies(
     agree with what was shown, their errors and times. In apprentice mode also how well the caller is imitated.
     """
     end = query.end or to_datetime(clock.now_ms())
-    window = Window(placement_id, query.start or end - A_WEEK, end, query.limit, query.slots == "first")
-    report = await compare(state.current_catalogue(), window, ComparisonReader(state.engine), state.roster)
+    window = Window(
+        placement_id, query.start or end - DEFAULT_WINDOW, end, query.limit, query.slots == "first"
+    )
+    report = await compare(state.current_catalogue(), window, state.comparisons, state.roster)
     return ComparisonOut.model_validate(report)
 
 
-def _out(found: Evaluation) -> EvaluationOut:
+def _evaluation_out(found: Evaluation) -> EvaluationOut:
     request: dict[str, Any] = dict(found.request)
     return EvaluationOut.model_validate(
         {

@@ -17,7 +17,7 @@ from app.api.schemas import Body, Id, Instant, examples, in_order, shown
 
 PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$")]
 Slots = Literal["first", "all"]
-MOST_DECISIONS = 200_000
+MAX_DECISIONS = 200_000
 
 _INTERVAL = {"value": 0.12, "low": 0.10, "high": 0.14}
 _ESTIMATES = {
@@ -100,7 +100,7 @@ class EvaluationBody(Body):
     placement: Id
     since: Instant | None = Field(None, alias="from", description="decisions from then on")
     until: Instant | None = Field(None, alias="to", description="decisions before then")
-    limit: int = Field(20_000, ge=1, le=MOST_DECISIONS, description="the newest so many decisions")
+    limit: int = Field(20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions")
     slots: Slots = Field(
         "first", description="`all`: later slots as well, each given what the earlier ones took"
     )
@@ -224,7 +224,7 @@ class ComparisonQuery(BaseModel):
     start: Instant | None = Field(None, alias="from", description="a week before `to` if left out")
     end: Instant | None = Field(None, alias="to", description="now if left out")
     slots: Slots = "first"
-    limit: int = Field(20_000, ge=1, le=MOST_DECISIONS, description="the newest so many decisions")
+    limit: int = Field(20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions")
 
     @field_validator("end")
     @classmethod

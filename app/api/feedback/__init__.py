@@ -1,1 +1,1 @@
-"""HTTP: feedback."""
+"""Feedback: the outcomes of decided offers."""

@@ -22,10 +22,11 @@ from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
 
-AT_ONCE = 64
+MAX_CONCURRENT_ITEMS = 64
+"""Of one batch, so that a large one does not crowd out other requests."""
 
 
-def _feedback(body: FeedbackRequest) -> Feedback:
+def _to_feedback(body: FeedbackRequest) -> Feedback:
     return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms())
 
 
@@ -34,7 +35,7 @@ async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) ->
 
     When this answers, the outcome is in the log, and the next decision of every process knows it within milliseconds.
     """
-    status = await state.feedback.record(_feedback(body))
+    status = await state.feedback.record(_to_feedback(body))
     FEEDBACK.labels(body.outcome, status).inc()
     return Response(to_json({"status": status}), media_type="application/json")
 
@@ -52,20 +53,21 @@ router.add_api_route(
 @router.post("/batch", responses=problems(body=True))
 async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
     """Tell many outcomes at once; each is answered for itself, in the order of the items."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(MAX_CONCURRENT_ITEMS)
 
     async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
+        # Each item is answered for itself: one that is refused must not lose the others.
         async with gate:
-            answer = await _answer(state, item)
+            answer = await _record_item(state, item)
         FEEDBACK.labels(item.outcome, answer.status).inc()
         return answer
 
     return FeedbackBatchAnswer(items=list(await asyncio.gather(*(one(item) for item in body.items))))
 
 
-async def _answer(state: ApiState, item: FeedbackRequest) -> FeedbackItemAnswer:
+async def _record_item(state: ApiState, item: FeedbackRequest) -> FeedbackItemAnswer:
     try:
-        return FeedbackItemAnswer(status=await state.feedback.record(_feedback(item)), code=200)
+        return FeedbackItemAnswer(status=await state.feedback.record(_to_feedback(item)), code=200)
     except Invalid as error:
         return FeedbackItemAnswer(status="refused", code=422, reason=f"{error.field}: {error}")
     except NotFound as error:

@@ -1,1 +1,1 @@
-"""HTTP: health."""
+"""Liveness, readiness and metrics of the service."""

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it count?"""
+"""Liveness, readiness and metrics."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
-from app.api.reports.schemas import Alive, Readiness
+from app.api.health.schemas import Alive, Readiness
 from app.state import ApiState
 from app.telemetry import MULTIPROC
 from storage.errors import PostgresUnavailable, RedisUnavailable
@@ -38,10 +38,10 @@ async def livez() -> Alive:
 )
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
-    cold = [key for key in state.needed() if state.replica.epoch(key) is None]
+    cold = state.cold_policies()
     checks = {
-        "postgres": await _postgres(state),
-        "redis": await _redis(state),
+        "postgres": await _check_postgres(state),
+        "redis": await _check_redis(state),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -52,7 +52,7 @@ async def readyz(state: State) -> Response:
 
 
 # What exactly is wrong is in the log: it may name hosts and users, and this needs no key.
-async def _postgres(state: ApiState) -> str:
+async def _check_postgres(state: ApiState) -> str:
     try:
         await state.catalogues.version()
     except PostgresUnavailable as error:
@@ -61,7 +61,7 @@ async def _postgres(state: ApiState) -> str:
     return "ok"
 
 
-async def _redis(state: ApiState) -> str:
+async def _check_redis(state: ApiState) -> str:
     try:
         await state.pipe.call("PING")
     except RedisUnavailable as error:
@@ -74,6 +74,7 @@ async def _redis(state: ApiState) -> str:
 async def metrics() -> Response:
     """Prometheus metrics of all processes of this installation on this machine."""
     registry = REGISTRY
+    # The registry of this process knows nothing of the worker and of other API processes.
     if MULTIPROC in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

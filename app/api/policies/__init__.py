@@ -1,1 +1,1 @@
-"""HTTP: policies."""
+"""The policies there are: registered, warmed up, retired, revived."""

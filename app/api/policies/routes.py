@@ -20,7 +20,7 @@ from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
 from decisioning.policies.store_rows import RegisteredPolicy
-from decisioning.rollout.stages import stage_of
+from decisioning.rollout.stages import parts_of
 from storage import clock
 
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
@@ -42,7 +42,7 @@ class SpecRoute(JsonRoute):
     """A route that takes YAML as well: what it says is passed on as JSON."""
 
     def get_route_handler(self) -> Handler:
-        """What answers requests to this route."""
+        """Build the handler of requests to this route."""
         answer = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
@@ -52,7 +52,7 @@ class SpecRoute(JsonRoute):
                 document = (await request.body()).decode()
             except UnicodeDecodeError:
                 raise Problem(422, "the document is not UTF-8", "body") from None
-            return await answer(_as_json(request, yaml_values(document)))
+            return await answer(_with_json_body(request, yaml_values(document)))
 
         return handler
 
@@ -62,7 +62,7 @@ def _is_yaml(content_type: str) -> bool:
     return media_type in ("application/yaml", "application/x-yaml", "text/yaml")
 
 
-def _as_json(request: Request, values: Any) -> Request:
+def _with_json_body(request: Request, values: Any) -> Request:
     others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
     body = to_json(values, inf_nan_mode="constants")
 
@@ -84,29 +84,32 @@ async def register_policy(
 
     Versions are immutable: the same specification again is no change, another one is another version.
     """
-    # Trying a pipeline out takes its time.
+    # In a thread: building a pipeline, to try it out, takes its time.
     spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock.now_ms())
+    # Without a version the store gives the next one, in one step with the registration.
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")
     else:
         spec, new = await state.policies.register_next(spec, key.name, x_reason or "")
     await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
-    return _shown(await state.policies.get(spec.key), state)
+    return _registered_out(await state.policies.get(spec.key), state)
 
 
 @router.get("", responses=problems())
 async def read_policies(state: State, key: Reader) -> list[PolicyOut]:
     """All policies: those that are built in, and those that were registered."""
-    registered = [_shown(policy, state) for policy in await state.policies.all()]
-    return [_built_in(policy, state) for policy in sorted(ALWAYS)] + registered
+    registered = [_registered_out(policy, state) for policy in await state.policies.all()]
+    return [_built_in_out(policy, state) for policy in sorted(ALWAYS)] + registered
 
 
 @router.get("/{name}", responses=problems(404))
 async def read_versions(name: PolicyName, state: State, key: Reader) -> list[PolicyOut]:
     """All versions of a policy."""
-    built_in = [_built_in(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name]
-    found = built_in + [_shown(policy, state) for policy in await state.policies.versions(name)]
+    built_in = [
+        _built_in_out(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name
+    ]
+    found = built_in + [_registered_out(policy, state) for policy in await state.policies.versions(name)]
     if not found:
         raise NotFound("policy", name)
     return found
@@ -117,8 +120,8 @@ async def read_policy(name: PolicyName, version: Version, state: State, key: Rea
     """One version of a policy, with the progress of its warm start."""
     policy = f"{name}@{version}"
     if policy in ALWAYS:
-        return _built_in(policy, state)
-    return _shown(await state.policies.get(policy), state)
+        return _built_in_out(policy, state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
 @router.post("/{name}/{version:int}/retire", responses=problems(404, 409))
@@ -148,17 +151,17 @@ async def revive_policy(
     policy = f"{name}@{version}"
     await state.policies.revive(policy, key.name, x_reason or "")
     await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
 async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
     policy = f"{name}@{version}"
     await state.policies.retire(policy, author, reason or "")
     await state.refresh_policies()
-    return _shown(await state.policies.get(policy), state)
+    return _registered_out(await state.policies.get(policy), state)
 
 
-def _shown(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
+def _registered_out(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
     return PolicyOut(
         policy=policy.key,
         name=policy.name,
@@ -176,7 +179,7 @@ def _shown(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
         finished_at=policy.finished_at,
         error=policy.error,
         unusable=state.roster.broken.get(policy.key),
-        placements=_placed(policy.key, state),
+        placements=_placed_out(policy.key, state),
         changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
         warnings=warnings_of(policy.body, state.current_catalogue().placements),
     )
@@ -185,7 +188,7 @@ def _shown(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
 _SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_to_dict(spec) for spec in BUILT_IN}
 
 
-def _built_in(key: str, state: ApiState) -> PolicyOut:
+def _built_in_out(key: str, state: ApiState) -> PolicyOut:
     name, _, version = key.rpartition("@")
     return PolicyOut(
         policy=key,
@@ -194,16 +197,12 @@ def _built_in(key: str, state: ApiState) -> PolicyOut:
         state="live",
         built_in=True,
         spec=_SPECS[key],
-        placements=_placed(key, state),
+        placements=_placed_out(key, state),
     )
 
 
-def _placed(key: str, state: ApiState) -> list[PlacedOut]:
-    """Where a policy has a part."""
-    catalogue = state.current_catalogue()
-    found = []
-    for placement_id, placement in sorted(catalogue.placements.items()):
-        stage = stage_of(placement, catalogue.deployment(placement_id), key)
-        if stage in ("shadow", "canary", "champion"):
-            found.append(PlacedOut(placement_id=placement_id, stage=stage))
-    return found
+def _placed_out(key: str, state: ApiState) -> list[PlacedOut]:
+    return [
+        PlacedOut(placement_id=placement_id, stage=stage)
+        for placement_id, stage in parts_of(state.current_catalogue(), key)
+    ]

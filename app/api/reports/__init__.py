@@ -1,1 +1,1 @@
-"""HTTP: reports."""
+"""The acceptance of offers, by policy, placement, group and time."""

@@ -1,12 +1,12 @@
-"""Reports."""
+"""The acceptance report."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import AcceptanceQuery, AcceptanceReport, AcceptanceRow
-from bandits.intervals import newcombe_interval, wilson_interval
+from decisioning.evaluation.acceptance_report import add_rates
 from decisioning.evaluation.store_reports import acceptance
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -26,29 +26,5 @@ async def read_acceptance(
     """
     by = list(dict.fromkeys(query.by))
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
-    for row in rows:
-        observed = row["accepted"] + row["rejected"] + row["ignored"]
-        rate, low, high = wilson_interval(row["accepted"], observed)
-        row |= {"observed": observed, "rate": rate, "low": low, "high": high}
-        if "policy" in row:
-            name, _, version = row["policy"].rpartition("@")
-            row |= {"policy": name, "version": int(version)}
-    if "group" in by:
-        _compare(rows, [d for d in by if d not in ("group", "policy")])
+    add_rates(rows, by)
     return AcceptanceReport(by=by, rows=[AcceptanceRow(**row) for row in rows])
-
-
-def _compare(rows: list[dict[str, Any]], alike: list[str]) -> None:
-    """Add to each row how it differs from the champion's rows that have the same ``alike``."""
-    names = ["offer_id" if dimension == "offer" else dimension for dimension in alike]
-    champions: dict[tuple[Any, ...], tuple[int, int]] = {}
-    for row in rows:
-        if row["group"] == "champion":
-            key = tuple(row[name] for name in names)
-            accepted, observed = champions.get(key, (0, 0))
-            champions[key] = (accepted + row["accepted"], observed + row["observed"])
-    for row in rows:
-        accepted, observed = champions.get(tuple(row[name] for name in names), (0, 0))
-        difference, low, high = newcombe_interval(row["accepted"], row["observed"], accepted, observed)
-        lift = None if difference is None or not accepted else difference / (accepted / observed)
-        row |= {"lift": lift, "difference": difference, "difference_low": low, "difference_high": high}

@@ -1,1 +1,1 @@
-"""HTTP: rules."""
+"""Rules and catalogues before they go live: previews and simulations."""

@@ -1,1 +1,1 @@
-"""HTTP: scripts."""
+"""Search for agents, over scripts and answers to objections."""

@@ -29,12 +29,7 @@ async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Q
         raise Invalid("q", "is empty: type what the customer said, or what you want to say")
     catalogue = state.current_catalogue()
     channel = None if query.placement is None else catalogue.view(query.placement).placement.channel
-    now_ms = clock.now_ms()
-    live = {
-        offer.offer_id: offer.name
-        for offer in catalogue.offers.values()
-        if offer.status in ("live", "scheduled") and offer.starts_ms <= now_ms < offer.ends_ms
-    }
+    live = {offer.offer_id: offer.name for offer in catalogue.live_offers(clock.now_ms())}
     found = await search_scripts(state.engine, words, list(live), channel, query.language, query.limit)
     return ScriptResults(
         results=[

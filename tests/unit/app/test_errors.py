@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 import decisioning.errors
 import profiles.errors
 import storage.errors
-from app.errors import Problem, install
+from app.errors import Problem, install_error_handlers
 from decisioning.capacity.store_pools import BrokenPool
 from decisioning.catalog.yaml_document import DocumentError
 from decisioning.errors import (
@@ -47,7 +47,7 @@ INTERNAL = {
 async def answer_to(error: Exception) -> httpx.Response:
     """What an application answers in which everything raises ``error``."""
     app = FastAPI()
-    install(app)
+    install_error_handlers(app)
 
     @app.get("/")
     async def fail() -> None:

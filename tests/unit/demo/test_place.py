@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from demo import steering
-from demo.client import Api, DemoError
+from demo.client import ApiClient, DemoError
 from demo.journey import Journey
-from demo.load import catalogue, create_catalogue
+from demo.load import catalogue_requests, create_catalogue
 from demo.offers import build_offers
-from demo.place import free_port, fresh_folder, wanted_port
+from demo.place import choose_port, find_free_port, fresh_folder
 from demo.service import tail
 from tests.support.demo_service import TODAY, FakeService
 
@@ -64,23 +64,23 @@ def test_a_taken_port_is_replaced() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        other = free_port("127.0.0.1", port)
+        other = find_free_port("127.0.0.1", port)
         assert other != port
-        assert free_port("127.0.0.1", other) == other
+        assert find_free_port("127.0.0.1", other) == other
 
 
 def test_which_port_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEXTBEST_PORT", raising=False)
     monkeypatch.delenv("PORT", raising=False)
-    assert wanted_port(8000) == 8000
+    assert choose_port(8000) == 8000
     monkeypatch.setenv("PORT", "9000")
-    assert wanted_port(8000) == 9000
+    assert choose_port(8000) == 9000
     monkeypatch.setenv("NEXTBEST_PORT", "9100")
-    assert wanted_port(9100) == 9100
+    assert choose_port(9100) == 9100
     monkeypatch.delenv("NEXTBEST_PORT")
     monkeypatch.setenv("PORT", "http")
     with pytest.raises(DemoError, match="PORT='http' is not a port"):
-        wanted_port(8000)
+        choose_port(8000)
 
 
 def test_only_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
@@ -98,7 +98,9 @@ async def test_the_catalogue_is_created_in_an_order_that_works(journey: Journey)
     service = FakeService([])
     seen: list[tuple[int, int]] = []
     async with service.client() as http:
-        count = await create_catalogue(Api(http), offers, lambda done, total: seen.append((done, total)))
+        count = await create_catalogue(
+            ApiClient(http), offers, lambda done, total: seen.append((done, total))
+        )
     steered = len(list(steering.before_offers())) + len(list(steering.after_offers()))
     assert count == len(service.puts) == 3 + 27 * 4 + 3 + steered
     assert seen[-1] == (count, count)
@@ -112,5 +114,5 @@ async def test_the_catalogue_is_created_in_an_order_that_works(journey: Journey)
         if parts[-2] == "treatments":
             assert parts[2] in known
         known.add(parts[-1])
-    channels = {body["channel"] for path, body in catalogue(offers) if "/placements/" in path}
+    channels = {body["channel"] for path, body in catalogue_requests(offers) if "/placements/" in path}
     assert channels == {"web", "agent", "mail"}

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from demo.features import COLUMNS, DEPARTMENTS, campaign_mix, design, habits_before
+from demo.features import COLUMNS, DEPARTMENTS, campaign_mix, design_matrix, habits_before
 from demo.journey import CUT_OFF, Floats, Journey
 from demo.propensity import Fitted, quality, write_propensities
 
@@ -46,7 +46,7 @@ def test_columns_of_one_household_by_hand(journey: Journey) -> None:
     mine = (lines.household == who) & (lines.day < CUT_OFF)
     recent = mine & (lines.day >= CUT_OFF - np.timedelta64(84, "D"))
     habits = habits_before(journey, CUT_OFF)
-    row = dict(zip(COLUMNS, design(journey, habits, CUT_OFF, campaign)[who].tolist(), strict=True))
+    row = dict(zip(COLUMNS, design_matrix(journey, habits, CUT_OFF, campaign)[who].tolist(), strict=True))
     last = int((CUT_OFF - lines.day[mine].max()).astype(int))
     assert row["log_recency"] == pytest.approx(np.log1p(last))
     assert row["log_frequency"] == pytest.approx(np.log1p(len(np.unique(lines.basket[recent])) / 12))

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from demo.report import Figures, to_json, write_json
-from demo.screen import live, plain_line, print_end, print_start
+from demo.screen import live_view, plain_line, print_end, print_start
 
 KEY = "nb_admin_secret"
 
@@ -80,7 +80,7 @@ def figures() -> Figures:
 def shown(figures: Figures, width: int = 140) -> str:
     console = Console(file=io.StringIO(), width=width)
     print_start(console, figures)
-    console.print(live(figures))
+    console.print(live_view(figures))
     print_end(console, figures)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

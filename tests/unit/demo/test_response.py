@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from demo.journey import DATA_END, Floats, Journey
-from demo.response import REJECTION_SHARE, TARGET_ACCEPTANCE, World, answer, build_world, true_log_odds
+from demo.response import (
+    REJECTION_SHARE,
+    TARGET_ACCEPTANCE,
+    AnswerModel,
+    build_answer_model,
+    draw_answer,
+    true_log_odds,
+)
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +22,12 @@ def live(journey: Journey) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def world(journey: Journey, live: np.ndarray) -> World:
-    return build_world(journey, live)
+def world(journey: Journey, live: np.ndarray) -> AnswerModel:
+    return build_answer_model(journey, live)
 
 
 def test_a_random_live_offer_is_accepted_as_often_as_the_average_exposure_was(
-    world: World, live: np.ndarray
+    world: AnswerModel, live: np.ndarray
 ) -> None:
     assert world.acceptance.shape == (2469, 27)
     assert world.acceptance[:, live].mean() == pytest.approx(TARGET_ACCEPTANCE, abs=1e-9)
@@ -34,7 +41,7 @@ def test_the_fit_matches_the_exposures_it_was_made_from(journey: Journey) -> Non
     assert (1 / (1 + np.exp(-log_odds))).sum() == pytest.approx(792, abs=0.01)
 
 
-def test_there_is_something_to_learn(world: World, live: np.ndarray, scores: Floats) -> None:
+def test_there_is_something_to_learn(world: AnswerModel, live: np.ndarray, scores: Floats) -> None:
     truth, known = world.acceptance[:, live], scores[:, live]
     everyone = np.arange(len(truth))
     by_propensity = truth[everyone, known.argmax(axis=1)].mean()
@@ -45,14 +52,14 @@ def test_there_is_something_to_learn(world: World, live: np.ndarray, scores: Flo
 
 def test_no_live_offer_is_an_error(journey: Journey) -> None:
     with pytest.raises(ValueError, match="no offer is live"):
-        build_world(journey, np.zeros(27, dtype=bool))
+        build_answer_model(journey, np.zeros(27, dtype=bool))
 
 
 def test_answers_split_the_unit_interval() -> None:
     acceptance = 0.2
     silence_from = acceptance + (1 - acceptance) * REJECTION_SHARE
-    assert answer(acceptance, 0.0) == answer(acceptance, 0.1999) == "accepted"
-    assert answer(acceptance, 0.2) == answer(acceptance, silence_from - 1e-9) == "rejected"
-    assert answer(acceptance, silence_from) is answer(acceptance, 0.9999) is None
-    kinds = [answer(acceptance, draw) for draw in np.linspace(0, 0.9999, 500)]
+    assert draw_answer(acceptance, 0.0) == draw_answer(acceptance, 0.1999) == "accepted"
+    assert draw_answer(acceptance, 0.2) == draw_answer(acceptance, silence_from - 1e-9) == "rejected"
+    assert draw_answer(acceptance, silence_from) is draw_answer(acceptance, 0.9999) is None
+    kinds = [draw_answer(acceptance, draw) for draw in np.linspace(0, 0.9999, 500)]
     assert sum(one != other for one, other in pairwise(kinds)) == 2

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from demo import visitors as visitors_module
-from demo.client import Api, DemoError
-from demo.live import explain
+from demo.client import ApiClient, DemoError
+from demo.live import explain_decision
 from demo.names import DESK, WEB
-from demo.visitors import Crowd, Tally, Visitors
+from demo.visitors import Crowd, Visitors, VisitTally
 from tests.support.demo_service import FakeService
 
 CROWD = Crowd(
@@ -22,9 +22,9 @@ CROWD = Crowd(
 )
 
 
-async def visit(service: FakeService, *, visits: int, rate_per_s: float = 2000) -> Tally:
+async def visit(service: FakeService, *, visits: int, rate_per_s: float = 2000) -> VisitTally:
     async with service.client() as http:
-        visitors = Visitors(Api(http), CROWD, seed=1, rate_per_s=rate_per_s, thinking_s=0.0)
+        visitors = Visitors(ApiClient(http), CROWD, seed=1, rate_per_s=rate_per_s, thinking_s=0.0)
         service.enough_after = visits
         await visitors.run(service.enough)
         return visitors.tally
@@ -84,7 +84,7 @@ async def test_arrivals_are_spaced_by_their_rate(monkeypatch: pytest.MonkeyPatch
         if len(asked_to_wait) == 5:
             stop.set()
 
-    monkeypatch.setattr(visitors_module, "_wait", note)
+    monkeypatch.setattr(visitors_module, "_wait_or_stop", note)
     # A thousand seconds apart: what the machine does meanwhile cannot matter.
     await visit(FakeService(["never"]), visits=1000, rate_per_s=0.001)
     assert [round(seconds / 1000) for seconds in asked_to_wait] == [1, 2, 3, 4, 5]
@@ -105,7 +105,7 @@ async def test_no_more_visitors_than_allowed_at_a_time() -> None:
         return httpx.Response(500)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(slow), base_url="http://demo.test") as http:
-        await Visitors(Api(http), CROWD, seed=1, rate_per_s=10_000, concurrency=4).run(stop)
+        await Visitors(ApiClient(http), CROWD, seed=1, rate_per_s=10_000, concurrency=4).run(stop)
     assert most == 4
 
 
@@ -113,9 +113,9 @@ async def test_feedback_is_sent_again_until_it_is_acknowledged() -> None:
     service = FakeService([], failures=2)
     async with service.client() as http:
         item = {"decision_id": "d", "offer_id": "o", "outcome": "accepted"}
-        assert await Api(http).feedback(item) == "recorded"
+        assert await ApiClient(http).feedback(item) == "recorded"
         service.failures = 1
-        assert await Api(http).feedback_batch([item, item | {"outcome": "clicked"}]) == [
+        assert await ApiClient(http).feedback_batch([item, item | {"outcome": "clicked"}]) == [
             "duplicate",
             "recorded",
         ]
@@ -132,7 +132,7 @@ async def test_batch_items_that_could_not_be_stored_are_sent_again() -> None:
         return httpx.Response(200, json={"items": [*answers, {"status": "recorded", "code": code}]})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url="http://demo.test") as http:
-        statuses = await Api(http).feedback_batch([{"decision_id": str(number)} for number in range(3)])
+        statuses = await ApiClient(http).feedback_batch([{"decision_id": str(number)} for number in range(3)])
     assert calls == [3, 1]
     assert statuses == ["recorded"] * 3
 
@@ -143,14 +143,14 @@ async def test_a_refused_put_is_told_in_words() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://demo.test") as http:
         with pytest.raises(DemoError, match=r"PUT /v1/offers/x: 422 .*must be positive"):
-            await Api(http).put("/v1/offers/x", {})
+            await ApiClient(http).put("/v1/offers/x", {})
 
 
 async def test_the_explained_decision_is_not_one_of_the_control_group() -> None:
     service = FakeService(["sure", "never"])
     service.control = {"a"}
     async with service.client() as http:
-        explained = await explain(Api(http), ["a", "b"])
+        explained = await explain_decision(ApiClient(http), ["a", "b"])
     assert explained is not None
     assert explained["customer_id"] == "b"
     assert len(explained["offers"]) == 2
@@ -158,7 +158,7 @@ async def test_the_explained_decision_is_not_one_of_the_control_group() -> None:
 
 
 def test_latency_is_unknown_before_the_first_decision() -> None:
-    tally = Tally()
+    tally = VisitTally()
     assert tally.latency_ms(0.5) is None
     tally.latencies_ms.extend([1.0, 3.0])
     assert tally.latency_ms(0.5) == 2.0

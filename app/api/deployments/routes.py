@@ -6,8 +6,7 @@ from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Edit, RollingBack, Staging
-from app.api.deps import Reader, State, problems
-from app.api.policies.schemas import (
+from app.api.deployments.schemas import (
     ApprenticeBody,
     ControlOut,
     ControlsBody,
@@ -18,17 +17,16 @@ from app.api.policies.schemas import (
     StageRequest,
     StagesOut,
 )
+from app.api.deps import Reader, State, problems
 from app.api.schemas import Id
 from app.state import ApiState
-from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import RegisteredPolicy
-from decisioning.rollout.service import RolloutService
+from decisioning.rollout.service import RolloutService, policies_of
 from decisioning.rollout.stages import stage_of
-from storage import clock
 from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], route_class=JsonRoute)
@@ -37,7 +35,7 @@ router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], ro
 @router.get("/policies", responses=problems(404))
 async def read_stages(placement_id: Id, state: State, key: Reader, response: Response) -> StagesOut:
     """Which policies decide here, for whom, since when; and which others could."""
-    return await _answer(state, placement_id, response)
+    return await _stages_out(state, placement_id, response)
 
 
 @router.post("/policies", responses=problems(404, 409, 412, body=True))
@@ -46,57 +44,57 @@ async def change_stage(placement_id: Id, body: StageRequest, edit: Staging) -> S
 
     A canary that is given another share keeps its customers as it grows. It is in force everywhere within a second.
     """
-    key = await _key(body, edit.state)
-    done = await _rollout(edit, body.reason).stage(
+    key = await _policy_key(body, edit.state)
+    done = await _stager_for(edit, body.reason).stage(
         placement_id, key, body.stage, share=body.share, force=body.force
     )
-    return await _done(edit, placement_id, done)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
 @router.post("/policies/rollback", responses=problems(404, 409, 412, body=True))
 async def roll_back_policy(placement_id: Id, body: RollbackBody, edit: RollingBack) -> StagesOut:
     """End the canary, or, without one, put the champion before this one back."""
-    return await _done(edit, placement_id, await _rollout(edit, body.reason).roll_back(placement_id))
+    return await _adopt_and_answer(
+        edit, placement_id, await _stager_for(edit, body.reason).roll_back(placement_id)
+    )
 
 
 @router.put("/controls", responses=problems(404, 412, body=True))
 async def put_controls(placement_id: Id, body: ControlsBody, edit: Staging) -> StagesOut:
     """Set the standing control groups, which show what the rest is worth."""
     groups = [ControlGroup(control.kind, control.share) for control in body.controls]
-    return await _done(
-        edit, placement_id, await _rollout(edit, body.reason).set_controls(placement_id, groups)
+    return await _adopt_and_answer(
+        edit, placement_id, await _stager_for(edit, body.reason).set_controls(placement_id, groups)
     )
 
 
 @router.put("/apprentice", responses=problems(404, 412, body=True))
 async def put_apprentice(placement_id: Id, body: ApprenticeBody, edit: Staging) -> StagesOut:
     """Answer the caller's own choice (`baseline` of a request) while policies only learn from it, or no longer."""
-    done = await _rollout(edit, body.reason).set_apprentice(placement_id, body.on)
-    return await _done(edit, placement_id, done)
+    done = await _stager_for(edit, body.reason).set_apprentice(placement_id, body.on)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
 @router.put("/guardrails", responses=problems(404, 412, body=True))
 async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) -> StagesOut:
     """Say when a canary is rolled back by itself."""
     guardrails = Guardrails(**body.model_dump(exclude={"reason"}))
-    done = await _rollout(edit, body.reason).set_guardrails(placement_id, guardrails)
-    return await _done(edit, placement_id, done)
+    done = await _stager_for(edit, body.reason).set_guardrails(placement_id, guardrails)
+    return await _adopt_and_answer(edit, placement_id, done)
 
 
-def _rollout(edit: Edit, reason: str) -> RolloutService:
-    state = edit.state
-    return RolloutService(
-        state.catalogues, state.policies, clock.now_ms, edit.author, reason or edit.reason, edit.expected
-    )
+def _stager_for(edit: Edit, reason: str) -> RolloutService:
+    return edit.state.stager(edit.author, reason or edit.reason, edit.expected)
 
 
-async def _done(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
+async def _adopt_and_answer(edit: Edit, placement_id: str, published: Published | None) -> StagesOut:
+    # This process shows its own change at once; the others see it when they look.
     if published is not None:
         await edit.state.adopt(published.catalogue)
-    return await _answer(edit.state, placement_id, edit.response)
+    return await _stages_out(edit.state, placement_id, edit.response)
 
 
-async def _key(body: StageRequest, state: ApiState) -> str:
+async def _policy_key(body: StageRequest, state: ApiState) -> str:
     """The policy that is meant, as ``name@version``. Raises ``Invalid``."""
     name, _, version = body.policy.partition("@")
     if version:
@@ -109,7 +107,7 @@ async def _key(body: StageRequest, state: ApiState) -> str:
     return f"{name}@{body.version}"
 
 
-async def _answer(state: ApiState, placement_id: str, response: Response) -> StagesOut:
+async def _stages_out(state: ApiState, placement_id: str, response: Response) -> StagesOut:
     catalogue = state.current_catalogue()
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
@@ -118,7 +116,10 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
     return StagesOut(
         placement_id=placement_id,
         champion=champion_of(placement, deployment),
-        policies=_policies(catalogue, placement, deployment, registered),
+        policies=[
+            _staged_out(key, placement, deployment, registered.get(key))
+            for key in policies_of(placement, deployment, registered)
+        ],
         control_share=placement.control_share,
         controls=[ControlOut(**asdict(control)) for control in deployment.controls],
         apprentice=deployment.apprentice,
@@ -127,25 +128,7 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
     )
 
 
-_ORDER = ("champion", "canary", "shadow", "retired", "registered")
-
-
-def _policies(
-    catalogue: Catalogue,
-    placement: Placement,
-    deployment: Deployment,
-    registered: dict[str, RegisteredPolicy],
-) -> list[StagedOut]:
-    """Those with a part, those that had one, and those that could have one."""
-    here = placement.placement_id
-    could = [k for k, p in registered.items() if here in (p.body.get("placements") or [here])]
-    could = [key for key in could if registered[key].state != "retired"]
-    keys = dict.fromkeys([champion_of(placement, deployment), *deployment.policies, *deployment.was, *could])
-    shown = [_staged(key, placement, deployment, registered.get(key)) for key in keys]
-    return sorted(shown, key=lambda one: (_ORDER.index(one.stage), one.policy))
-
-
-def _staged(
+def _staged_out(
     key: str, placement: Placement, deployment: Deployment, registered: RegisteredPolicy | None
 ) -> StagedOut:
     stage = stage_of(placement, deployment, key)

@@ -1,12 +1,12 @@
 """Reports on what is watched: drift, and canaries beside their champions."""
 
-import math
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
-from app.api.reports.watch_schemas import (
+from app.api.monitoring.schemas import (
     CanaryQuery,
     CanaryReport,
     CanarySide,
@@ -20,12 +20,9 @@ from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.guardrail import GroupCounts, comparison
-from decisioning.rollout.store_canary import CanaryStore, CanaryTest
-from decisioning.rollout.store_drift import DriftStore
+from decisioning.rollout.store_canary import CanaryTest
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
-
-LARGEST_LOG = 700.0
 
 
 @router.get("/drift", responses=problems())
@@ -35,20 +32,24 @@ async def read_drift(state: State, key: Reader, query: Annotated[DriftQuery, Que
     Watched with ADWIN in the order of decisions. What is not accepted within `NEXTBEST_DRIFT_HORIZON_S` counts as not
     accepted, so a rate here is lower than in the acceptance report where answers take longer.
     """
-    store = DriftStore(state.engine)
-    windows = []
-    for row in await store.windows(query.placement, query.offer):
-        rate, low, high = wilson_interval(row.acceptances, row.observations)
-        windows.append(
-            DriftWindow(
-                **{"placement": row.placement, "offer_id": row.offer_id, "observations": row.observations},
-                **{"rate": rate, "low": low, "high": high, "since": row.since, "until": row.until},
-            )
-        )
-    found = await store.detections(query.placement, query.offer, query.limit)
-    fields = DriftDetection.model_fields
-    detections = [DriftDetection(**{name: getattr(row, name) for name in fields}) for row in found]
+    windows = [_window_out(row) for row in await state.drift.windows(query.placement, query.offer)]
+    found = await state.drift.detections(query.placement, query.offer, query.limit)
+    detections = [DriftDetection.model_validate(row, from_attributes=True) for row in found]
     return DriftReport(windows=windows, detections=detections)
+
+
+def _window_out(row: Any) -> DriftWindow:
+    rate, low, high = wilson_interval(row.acceptances, row.observations)
+    return DriftWindow(
+        placement=row.placement,
+        offer_id=row.offer_id,
+        observations=row.observations,
+        rate=rate,
+        low=low,
+        high=high,
+        since=row.since,
+        until=row.until,
+    )
 
 
 @router.get("/canaries", responses=problems())
@@ -58,11 +59,11 @@ async def read_canaries(state: State, key: Reader, query: Annotated[CanaryQuery,
     A customer counts once in a stage, by the first decision; intervals hold at all times together.
     """
     deployments = state.current_catalogue().deployments
-    tests = await CanaryStore(state.engine).tests(query.placement, query.limit)
-    return CanaryReport(stages=[_stage(test, deployments.get(test.placement)) for test in tests])
+    tests = await state.canaries.tests(query.placement, query.limit)
+    return CanaryReport(stages=[_stage_out(test, deployments.get(test.placement)) for test in tests])
 
 
-def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
+def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     guardrails = Guardrails() if deployment is None else deployment.guardrails
     found = comparison(test.canary, test.others, guardrails)
     return CanaryStage(
@@ -73,16 +74,16 @@ def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
         ended_at=test.ended_at,
         cause=test.cause,
         reason=test.reason,
-        canary=_side(test.policy, test.canary, found.canary),
-        champion=_side(test.champion, test.others, found.champion),
+        canary=_side_out(test.policy, test.canary, found.canary),
+        champion=_side_out(test.champion, test.others, found.champion),
         difference_low=found.difference.low,
         difference_high=found.difference.high,
-        e_value=math.exp(min(found.worse.log_e + test.carried, LARGEST_LOG)),
+        e_value=replace(found.worse, log_e=found.worse.log_e + test.carried).e_value,
         needed=1.0 / guardrails.alpha,
     )
 
 
-def _side(key: str, counts: GroupCounts, interval: Interval) -> CanarySide:
+def _side_out(key: str, counts: GroupCounts, interval: Interval) -> CanarySide:
     name, _, version = key.rpartition("@")
     return CanarySide(
         policy=name,

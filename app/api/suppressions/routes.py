@@ -3,12 +3,11 @@
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
-from app.api.customers.schemas import SuppressionBody, SuppressionStored
 from app.api.deps import Ops, State, problems
 from app.api.schemas import Id, PathCustomerId
+from app.api.suppressions.schemas import SuppressionBody, SuppressionStored
 from decisioning.errors import Invalid, NotFound
 from profiles.errors import InvalidCustomer
-from profiles.store_suppressions import SuppressionStore
 
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
 
@@ -22,9 +21,8 @@ async def put_suppression(
     While it is in force the customer gets transactional offers on the basis of a contract or a legal obligation, and
     nothing else. When this answers, no decision is made without it.
     """
-    store = SuppressionStore(state.engine, state.profiles.cache)
     try:
-        await store.put(list_id, customer_id, body.reason, body.until)
+        await state.suppressions.put(list_id, customer_id, body.reason, body.until)
     except InvalidCustomer as error:
         raise Invalid(error.field, error.reason) from None
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
@@ -33,6 +31,6 @@ async def put_suppression(
 @router.delete("/{list_id}/{customer_id:path}", status_code=204, responses=problems(404))
 async def delete_suppression(list_id: Id, customer_id: PathCustomerId, state: State, key: Ops) -> Response:
     """Take a customer off a list."""
-    if not await SuppressionStore(state.engine, state.profiles.cache).delete(list_id, customer_id):
+    if not await state.suppressions.delete(list_id, customer_id):
         raise NotFound("suppression", f"{list_id}/{customer_id}")
     return Response(status_code=204)

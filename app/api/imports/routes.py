@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.api.customers.schemas import ImportAnswer, RefusalOut
 from app.api.deps import Ops, State, problems
+from app.api.imports.schemas import ImportAnswer, RefusalOut
 from app.errors import Problem
 from app.imports import Kind, import_file
 from profiles.errors import ImportFileError
@@ -39,6 +39,7 @@ async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> I
         file_format = format_of_content_type(request.headers.get("content-type", ""))
     except ImportFileError as error:
         raise Problem(415, str(error), "Content-Type") from None
+    # To disk first: files may be larger than what should be in memory, and Parquet is read from its end.
     with tempfile.TemporaryDirectory(prefix="nextbest-") as folder:
         path = Path(folder) / f"upload.{file_format}"
         with path.open("wb") as file:

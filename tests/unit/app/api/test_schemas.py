@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from app.api.body import is_json
 from app.api.catalogue.offer_schemas import OfferBody
 from app.api.customers.schemas import CustomerBody
 from app.api.decisions.schemas import check_context
@@ -126,14 +125,3 @@ def test_contexts_that_are_too_large_or_too_deep() -> None:
     check_context(deep, 10, 10)
     with pytest.raises(ValueError, match="16 levels"):
         check_context({"a": deep}, 10, 10)
-
-
-@pytest.mark.parametrize(
-    ("content_type", "expected"),
-    [
-        *((name, True) for name in ("application/json", "Application/JSON ;charset=x", "application/a+json")),
-        *((name, False) for name in ("", "text/json", "application/jsonx", "json", "x/y+json", "*/*")),
-    ],
-)
-def test_content_types(content_type: str, expected: bool) -> None:
-    assert is_json(content_type) == expected

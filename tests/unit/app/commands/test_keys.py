@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from app.cli import app, main
 from app.embedded import EmbeddedServers
-from app.keys import ROLES, digest
+from app.keys import ROLES, hash_key
 from tests.support.databases import database_url
 
 
@@ -56,6 +56,6 @@ def test_databases_that_are_of_no_use(
 
 
 def test_a_digest_is_not_the_key() -> None:
-    assert len(digest("nb_admin_x")) == 32
-    assert digest("a") != digest("b")
-    assert b"nb_admin" not in digest("nb_admin_x")
+    assert len(hash_key("nb_admin_x")) == 32
+    assert hash_key("a") != hash_key("b")
+    assert b"nb_admin" not in hash_key("nb_admin_x")

@@ -1,4 +1,4 @@
-"""What guardrails and drift have seen, as it travels."""
+"""Findings on drift and canaries, as they travel."""
 
 from datetime import datetime
 

@@ -22,8 +22,8 @@ BROKEN = "tests.support.bandits_broken"
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is measured: what the times are does not matter here."""
-    monkeypatch.setattr(policy_check, "OFFERS", (10, 20))
-    monkeypatch.setattr(policy_check, "_MOST", 5)
+    monkeypatch.setattr(policy_check, "OFFER_COUNTS", (10, 20))
+    monkeypatch.setattr(policy_check, "_MAX_RUNS", 5)
 
 
 def run(*arguments: str) -> Result:
@@ -165,5 +165,5 @@ def test_every_decision_that_is_timed_is_a_request_of_its_own(monkeypatch: pytes
 
     monkeypatch.setattr(Design, "columns", counted)
     monkeypatch.setattr(policy_check, "_median_us", repeated)
-    policy_check.times(build_policy(PolicySpec("p", 1, "calibrated")), 20)
+    policy_check.median_times(build_policy(PolicySpec("p", 1, "calibrated")), 20)
     assert len(made) == runs

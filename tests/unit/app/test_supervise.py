@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.up import commands, require_free_port
+from app.commands.up import require_free_port, service_commands
 from app.config import ConfigError, Settings
 from app.embedded.process import find_process
 from app.server_urls import ServerUrls
-from app.supervise import Command, Patience, Supervisor
+from app.supervise import Command, RestartLimits, Supervisor
 from tests.support.waiting import DEADLINE_S, wait_until
 
-QUICK = Patience(first_delay_s=0.01, longest_delay_s=0.02, steady_s=60, attempts=3, grace_s=60)
+QUICK = RestartLimits(first_delay_s=0.01, max_delay_s=0.02, steady_s=60, max_attempts=3, grace_s=60)
 
 # Runs a supervisor over the Python programs given as arguments, as `nextbest up` does.
 SUPERVISOR = """
 import sys
-from app.supervise import Command, Patience, Supervisor
-patience = Patience(first_delay_s=0.01, longest_delay_s=0.02, attempts=1000, grace_s=float(sys.argv[1]))
+from app.supervise import Command, RestartLimits, Supervisor
+limits = RestartLimits(first_delay_s=0.01, max_delay_s=0.02, max_attempts=1000, grace_s=float(sys.argv[1]))
 commands = [Command(f"c{n}", (sys.executable, "-c", code)) for n, code in enumerate(sys.argv[2:])]
-sys.exit(Supervisor(commands, patience).run())
+sys.exit(Supervisor(commands, limits).run())
 """
 
 # Notes its start, and the signal that ends it.
@@ -153,7 +153,7 @@ def test_signal_handlers_are_put_back() -> None:
 
 def test_up_runs_the_api_and_the_worker_on_the_servers_it_was_given(tmp_path: Path) -> None:
     urls = ServerUrls("postgresql://p/n", "redis://r/0")
-    found = commands(Settings(data_dir=tmp_path), urls)
+    found = service_commands(Settings(data_dir=tmp_path), urls)
     assert [command.argv[-3:] for command in found] == [("-m", "app.cli", "serve"), ("-m", "app.cli", "work")]
     for command in found:
         assert command.env is not None

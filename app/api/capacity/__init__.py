@@ -1,0 +1,1 @@
+"""The usage of capacities in their current periods."""

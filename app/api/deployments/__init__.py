@@ -1,0 +1,1 @@
+"""The policies of a placement: their stages, control groups, apprenticeship and guardrails."""

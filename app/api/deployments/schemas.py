@@ -1,0 +1,141 @@
+"""The stages of policies in a placement, as they travel."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.api.schemas import Body, Text, examples, shown
+from decisioning.model.deployment import ControlKind, Stage
+from decisioning.policies.store_rows import PolicyState
+
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}(@[1-9][0-9]{0,6})?$")]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class StageRequest(Body):
+    """What a policy becomes in a placement, and why."""
+
+    model_config = examples({"policy": "random@1", "stage": "shadow", "reason": "a floor to compare with"})
+
+    policy: Key = Field(description="`name@version`, or a name with `version` beside it")
+    version: int | None = Field(None, ge=1, le=1_000_000)
+    stage: Literal["shadow", "canary", "champion", "retired"]
+    share: Share | None = Field(None, description="of a canary: its part of the customers; 0.1 if left out")
+    force: bool = Field(False, description="skip the stages before")
+    reason: Text = ""
+
+
+class RollbackBody(Body):
+    """Why it goes one step back."""
+
+    model_config = examples({"reason": "complaints from the branches"})
+
+    reason: Text = ""
+
+
+class ControlBody(Body):
+    """A standing control group and its share of the customers."""
+
+    kind: ControlKind
+    share: Share
+
+
+class ControlsBody(Body):
+    """All standing control groups of a placement."""
+
+    model_config = examples(
+        {"controls": [{"kind": "no_levers", "share": 0.01}], "reason": "what levers cost"}
+    )
+
+    controls: list[ControlBody] = Field(max_length=4)
+    reason: Text = ""
+
+
+class ApprenticeBody(Body):
+    """Whether the caller's own choice is answered, while policies only learn from it."""
+
+    model_config = examples({"on": False})
+
+    on: bool
+    reason: Text = ""
+
+
+class GuardrailsBody(Body):
+    """When a canary is rolled back by itself."""
+
+    model_config = examples({"alpha": 0.01, "margin": 0.0})
+
+    alpha: float = Field(0.01, gt=0, lt=0.5, description="level of the always-valid test")
+    margin: float = Field(0.0, ge=0, lt=1, description="how much worse, in acceptance, is still let pass")
+    max_failure_share: float = Field(0.01, ge=0, le=1)
+    min_failures: int = Field(5, ge=1, le=1_000_000)
+    horizon_s: int = Field(
+        600, ge=1, le=31_536_000, description="what is not accepted by then counts as not accepted"
+    )
+    reason: Text = ""
+
+
+class StagedOut(BaseModel):
+    """A policy with its stage in a placement: since when, and how far its warm start is."""
+
+    policy: str
+    stage: Stage
+    share: float | None = None
+    since: datetime | None = None
+    state: PolicyState
+    folded: int = 0
+    total: int = 0
+    error: str | None = None
+
+
+class ControlOut(BaseModel):
+    """A standing control group."""
+
+    kind: ControlKind
+    share: float
+
+
+class GuardrailsOut(BaseModel):
+    """When a canary is rolled back by itself."""
+
+    alpha: float
+    margin: float
+    max_failure_share: float
+    min_failures: int
+    horizon_s: int
+
+
+class StagesOut(BaseModel):
+    """The policies of a placement. `before`: the champions that a rollback goes back to, the last one first."""
+
+    model_config = shown(
+        {
+            "placement_id": "home",
+            "champion": "calibrated@1",
+            "policies": [
+                {"policy": "calibrated@1", "stage": "champion", "state": "live"},
+                {"policy": "spring@2", "stage": "canary", "share": 0.1, "state": "live"},
+            ],
+            "control_share": 0.1,
+            "controls": [{"kind": "no_levers", "share": 0.01}],
+            "apprentice": False,
+            "guardrails": {
+                "alpha": 0.01,
+                "margin": 0.0,
+                "max_failure_share": 0.01,
+                "min_failures": 5,
+                "horizon_s": 600,
+            },
+            "before": ["thompson@1"],
+        }
+    )
+
+    placement_id: str
+    champion: str
+    policies: list[StagedOut]
+    control_share: float
+    controls: list[ControlOut]
+    apprentice: bool
+    guardrails: GuardrailsOut
+    before: list[str]

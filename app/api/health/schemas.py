@@ -1,0 +1,27 @@
+"""The state of the service, as it travels."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from app.api.schemas import shown
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Each dependency with its state, ``ok`` or what is wrong with it."""
+
+    model_config = shown(
+        {
+            "status": "ok",
+            "checks": {"postgres": "ok", "redis": "ok", "catalogue": "ok", "keys": "ok", "arms": "ok"},
+        }
+    )
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]

@@ -1,0 +1,1 @@
+"""Drift of acceptance, and canaries beside their champions."""

@@ -1,0 +1,1 @@
+"""Suppression lists: the customers who must not be contacted."""

@@ -1,0 +1,95 @@
+"""Previews and simulations on a sample of the customers, with what decisions would read of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.store import CatalogueStore
+from decisioning.errors import Invalid, InvalidRule
+from decisioning.evaluation.simulation import Subject, preview, simulate
+from decisioning.learning.replica import ArmReplica
+from decisioning.log.ports import DecisionLog
+from decisioning.policies.roster import Roster
+from profiles.customer import Profile
+from rules.errors import RuleError
+from storage.errors import RedisUnavailable
+
+Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]]
+"""Gives about so many customers, and how many there are. Raises ``ProfilesUnavailable``."""
+
+HISTORY_BATCH_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationService:
+    """Tries rules and changed catalogues out on customers. Nothing is reserved, logged or learned."""
+
+    sample: Sample
+    catalogues: CatalogueStore
+    decision_log: DecisionLog
+    roster: Roster
+    replica: ArmReplica
+    clock_ms: Callable[[], int]
+
+    async def preview_rule(
+        self, catalogue: Catalogue, source: str, context: Mapping[str, Any], size: int
+    ) -> dict[str, Any]:
+        """Count the customers who meet a condition, among ``size`` of them at most.
+
+        Raises ``InvalidRule`` for a mistake in it, ``Invalid`` if it refers to the offer.
+        """
+        try:
+            expression = catalogue.checker.check(source)
+        except RuleError as error:
+            raise InvalidRule("expression", error) from None
+        if "offer" in expression.roots:
+            raise Invalid(
+                "expression", "refers to the offer: a preview is about customers, so leave that part out"
+            )
+        profiles, total = await self.sample(catalogue.numbers, size)
+        # In a thread: other requests must not wait until all customers have been looked at.
+        return await asyncio.to_thread(
+            preview, expression, catalogue, profiles, total, context, self.clock_ms()
+        )
+
+    async def simulate_changes(
+        self,
+        live: Catalogue,
+        placement_id: str,
+        changes: Iterable[Entry],
+        context: Mapping[str, Any],
+        size: int,
+    ) -> dict[str, Any]:
+        """Run a sample through the catalogue with ``changes`` beside the ``live`` one.
+
+        Raises ``Invalid`` if the changed catalogue is not valid, ``NotFound`` if either lacks the placement.
+        """
+        changed = await self.catalogues.changed(live.version, changes)
+        profiles, _ = await self.sample(changed.numbers, size)
+        views = live.view(placement_id), changed.view(placement_id)
+        if any(view.contact.needed for view in views):
+            subjects = await self._with_histories(profiles)
+        else:
+            subjects = [Subject(profile, ()) for profile in profiles]
+        tables = {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
+        return await asyncio.to_thread(
+            simulate, live, changed, placement_id, subjects, self.roster, tables, context, self.clock_ms()
+        )
+
+    async def _with_histories(self, profiles: Sequence[Profile]) -> list[Subject]:
+        """Read the contact histories that decisions would read (none while Redis cannot be read)."""
+        subjects: list[Subject] = []
+        for start in range(0, len(profiles), HISTORY_BATCH_SIZE):
+            part = profiles[start : start + HISTORY_BATCH_SIZE]
+            replies = await asyncio.gather(
+                *(self.decision_log.read(p.customer.customer_id, True, None) for p in part),
+                return_exceptions=True,
+            )
+            for profile, reply in zip(part, replies, strict=True):
+                if isinstance(reply, BaseException) and not isinstance(reply, RedisUnavailable):
+                    raise reply
+                subjects.append(Subject(profile, () if isinstance(reply, BaseException) else reply.history))
+        return subjects
