@@ -107,7 +107,7 @@ class Pupil:
         if not isinstance(self.policy, ApprenticePolicy):
             return None
         x = self.policy.encoder.encode(customer.facts, int(NOW_S * 1000))
-        return int(np.argmax(self.policy.imitation.scores(self._prepared.likeness, x)))
+        return int(np.argmax(self.policy.caller_model.scores(self._prepared.caller_choice, x)))
 
     def asked(self, customer: Customer) -> tuple[FloatArray, FloatArray]:
         """Its distribution over the offers, and what it expects of them."""
