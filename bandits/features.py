@@ -90,9 +90,8 @@ class Encoder:
         self.propensity = len(made) < len(features)
         starts = np.cumsum([0, *(len(each.columns) for each in made)]).tolist()
         self.width: int = starts[-1]
-        total = (
-            self.width + 2 * self.propensity
-        )  # models add the log odds, and an indicator that there is none
+        # Models add two columns for the propensity: its log odds, and an indicator that there is none.
+        total = self.width + 2 * self.propensity
         if total > MAX_COLUMNS:
             raise PolicyParameterError(
                 f"these features make {total} columns, and {MAX_COLUMNS} are the most: use fewer values or buckets",

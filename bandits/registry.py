@@ -43,20 +43,8 @@ BUILT_IN: tuple[PolicySpec, ...] = tuple(
 )
 
 
-_POLICY_ATTRIBUTES = (
-    "name",
-    "version",
-    "width",
-    "shared",
-    "epsilon",
-    "decay",
-    "encoder",
-    "learn",
-    "prepare",
-    "refresh",
-    "propensities",
-    "selector",
-)
+_ATTRIBUTES = ("name", "version", "width", "shared", "epsilon", "decay", "encoder")
+_METHODS = ("learn", "prepare", "refresh", "propensities", "selector")
 
 
 def list_algorithms() -> Mapping[str, str]:
@@ -108,7 +96,7 @@ def build_plugin_policy(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec
         raise PolicyParameterError(
             f"{spec.algorithm} cannot be made of this: {error!r}; its package may say why", "parameters"
         ) from error
-    missing = [name for name in _POLICY_ATTRIBUTES if not hasattr(policy, name)]
+    missing = [name for name in _ATTRIBUTES + _METHODS if not hasattr(policy, name)]
     if missing:
         raise PluginError(f"{spec.algorithm} is no policy: it has no {', '.join(missing)}")
     # Arms and log records are stored under this name: another one would mix two policies' arms.

@@ -84,11 +84,9 @@ def draw_slots(
     chosen: list[tuple[int, float]] = []
     while len(chosen) < slots and left.any():
         probabilities, certain = _slot_distribution(distribution, left, rules)
-        index = (
-            certain
-            if certain is not None
-            else sample_index(probabilities, uniform_draw(f"{seed}/{n}/{len(chosen)}"))
-        )
+        index = certain
+        if index is None:
+            index = sample_index(probabilities, uniform_draw(f"{seed}/{n}/{len(chosen)}"))
         chosen.append((index, float(probabilities[index])))
         left[index] = False
         rules.exclude_after(index, left)
@@ -145,9 +143,8 @@ def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
     """
     normal = NormalDist()
     strata = np.array([normal.inv_cdf((k + 0.5) / count) for k in range(count)])
-    strata /= np.sqrt(
-        np.mean(strata**2)
-    )  # medians of slices vary less than the normal; this restores variance 1
+    # The middles of slices vary less than the normal distribution does; this restores the variance of 1.
+    strata /= np.sqrt(np.mean(strata**2))
     draws = np.empty((count, len(offers)), dtype=np.float32)
     for column, offer in enumerate(offers.tolist()):
         # Seeded by the offer alone, so that a decision can be replayed, and no candidate changes another's draws.

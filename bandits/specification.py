@@ -147,12 +147,8 @@ def _parse_parameters(parameters: Any) -> Mapping[str, Any]:
     _require(isinstance(parameters, Mapping), "parameters", "parameters is an object", parameters)
     for name, value in parameters.items():
         _require(_is_storable(name), "parameters", "the name of a parameter is a text", name)
-        _require(
-            _is_plain_json(value),
-            f"parameters.{name}",
-            "a parameter is plain JSON with finite numbers",
-            value,
-        )
+        rule = "a parameter is plain JSON with finite numbers"
+        _require(_is_plain_json(value), f"parameters.{name}", rule, value)
     return dict(parameters)
 
 

@@ -74,11 +74,8 @@ class ApprenticePolicy:
     imitates = True
 
     def __init__(self, spec: PolicySpec) -> None:
-        known = {
-            **CalibratedPolicy.common_parameters,
-            **CalibratedPolicy.own_parameters,
-            "caution": DEFAULT_CAUTION,
-        }
+        learned = {**CalibratedPolicy.common_parameters, **CalibratedPolicy.own_parameters}
+        known = {**learned, "caution": DEFAULT_CAUTION}
         known_parameters(self.algorithm, spec.parameters, tuple(known))
         given = dict(spec.parameters)
         self.caution = in_range("caution", given.pop("caution", DEFAULT_CAUTION), 0.0, 1e6)
@@ -136,10 +133,8 @@ class ApprenticePolicy:
             known = available & chosen
             if not known.any():  # nothing to imitate among what is left
                 return free()(available)
-            theirs, best = (
-                row_of_highest(similarity, offers, known),
-                row_of_highest(expected, offers, available),
-            )
+            theirs = row_of_highest(similarity, offers, known)
+            best = row_of_highest(expected, offers, available)
             stays = with_floor(1.0 * (np.arange(len(offers)) == theirs), available, self.epsilon)
             if not expected[best] > expected[theirs]:
                 return stays

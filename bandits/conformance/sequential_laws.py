@@ -34,9 +34,8 @@ def _all_answers(policy: SequentialPolicy, model: Any, w: Scenario) -> tuple[Any
     prepared = policy.prepare(ModelState(model).read(policy, w.offers, 0))
     estimates = policy.propensities(prepared, w.candidates)
     distribution = policy.selector(prepared, w.candidates)
-    return fingerprint(
-        [estimates, *(distribution(mask) for mask in availability_masks(len(w.offers)))]
-    ), estimates
+    chances = [distribution(mask) for mask in availability_masks(len(w.offers))]
+    return fingerprint([estimates, *chances]), estimates
 
 
 def keeps_no_sums(policy: SequentialPolicy) -> None:

@@ -122,11 +122,9 @@ class RegressionPolicy(ABC):
 
     def _prior(self) -> Prior:
         share = cast(Share, one_of("share", self.parameters["share"], ("none", "shrink", "all")))
-        ridge, shrinkage = (
-            self.number_in_range("ridge", 1e-3, 1e4),
-            self.number_in_range("shrinkage", 1e-3, 1e4),
-        )
-        return Prior(self.prior_mean(), self.prior_precision(ridge), self.prior_precision(shrinkage), share)
+        precision = self.prior_precision(self.number_in_range("ridge", 1e-3, 1e4))
+        deviation = self.prior_precision(self.number_in_range("shrinkage", 1e-3, 1e4))
+        return Prior(self.prior_mean(), precision, deviation, share)
 
     def learn(self, observation: Observation) -> FloatArray:
         """Return the amounts to add to the regression's sums, linearised at the propensity that was expected."""

@@ -136,7 +136,9 @@ def test_without_the_callers_choices_it_is_calibrated_bit_for_bit() -> None:
 
 
 def decided(policy: ApprenticePolicy, prepared: Any, request: Candidates) -> tuple[int, int, float]:
-    """What the caller would do, what looks best, and the chance that it is better, pair of medians by pair."""
+    """Return the caller's likely choice, the best-looking offer, and the chance that it is better, by pairs of
+    medians.
+    """
     mean, deviation = policy.learner.predict(prepared.learner, request)
     z = norm.ppf((np.arange(500) + 0.5) / 500)
     score = 1 / (1 + np.exp(-(mean + np.outer(z, deviation)))) * request.weight
@@ -229,7 +231,7 @@ def test_it_says_that_it_imitates() -> None:
         assert imitates_caller(build_policy(PolicySpec("p", 1, name, parameters))) == (name == "apprentice")
 
 
-def test_beliefs_are_those_of_the_learner() -> None:
+def test_its_posterior_is_that_of_the_learner() -> None:
     policy = apprentice()
     sums = learned(policy, history(policy, 200), OFFERS)
     found = policy.posterior_summary(sums)
@@ -300,6 +302,6 @@ def test_a_good_caller_is_not_left_for_nothing() -> None:
         assert gained["apprentice"] > gained["calibrated"]
 
 
-def test_worlds_have_choices_of_the_caller() -> None:
+def test_scenarios_have_choices_of_the_caller() -> None:
     policy = apprentice()
     assert policy.prepare(make_scenario(policy, 20, seed=1).sums).caller_choice.chosen.any()

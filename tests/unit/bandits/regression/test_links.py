@@ -1,4 +1,4 @@
-"""What observations add to linear and logistic regressions, and what linear predictors mean."""
+"""The contributions of observations to linear and logistic regressions, and the meaning of linear predictors."""
 
 import math
 
