@@ -1,1 +1,1 @@
-"""Policies: how propensities are estimated, how a choice is made from them, and what is learned from outcomes."""
+"""Policies: estimating propensities, choosing from them, and learning from outcomes."""

@@ -1,4 +1,4 @@
-"""Forward decay: forgetting that still adds.
+"""Forward decay: forgetting that keeps sums additive.
 
 Instead of shrinking old sums, new observations weigh more: an observation at time ``t`` has the weight
 ``2 ** ((t - landmark) / half_life)``, and sums are divided by the weight of the present when they are read
@@ -45,26 +45,28 @@ class ForwardDecay:
             )
 
     def period(self, t_s: float) -> int:
-        """The number of the landmark period that the time ``t_s`` (Unix seconds) belongs to."""
+        """Return the number of the landmark period that the time ``t_s`` (Unix seconds) belongs to."""
         if self.half_life_s is None:
             return 0
         return math.floor(t_s / (PERIOD_HALF_LIVES * self.half_life_s))
 
     def tick(self, now_s: float) -> int:
-        """The step of time at which states are normalised: 32 a half-life, so that reading is reproducible."""
+        """Return the time step at which states are normalised: 32 a half-life, so that reading is reproducible."""
         if self.half_life_s is None:
             return 0
         return math.floor(now_s / self.half_life_s * TICKS_PER_HALF_LIFE)
 
     def weight(self, t_s: float) -> float:
-        """The weight of an observation at ``t_s`` (not before 1970) relative to its period's landmark: in [1, 256)."""
+        """Return the weight of an observation at ``t_s`` (not before 1970), relative to its period's landmark: in [1,
+        256).
+        """
         if self.half_life_s is None:
             return 1.0
         half_lives = t_s / self.half_life_s  # rounded as in `period`: the difference below is exact
         return float(2.0 ** (half_lives - self.period(t_s) * PERIOD_HALF_LIVES))
 
     def scale(self, period: int, tick: int) -> float:
-        """What a sum of ``period`` is multiplied with when it is read at ``tick``; 0 once it is forgotten.
+        """Return the factor of a sum of ``period`` when it is read at ``tick``; 0 once it is forgotten.
 
         A period that has not begun (a clock elsewhere is ahead) is read as if it began now: a time that
         is wrong must not make one observation outweigh all others.
@@ -72,7 +74,7 @@ class ForwardDecay:
         if self.half_life_s is None:
             return 1.0
         half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
-        if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:
+        if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:  # at most 2 ** -24 of it would be left
             return 0.0
         return float(2.0 ** -max(half_lives, 0.0))
 
@@ -82,5 +84,5 @@ def quantise(contribution: NDArray[np.float64]) -> NDArray[np.float64]:
     rounded = contribution / QUANTUM
     np.rint(rounded, out=rounded)
     rounded *= QUANTUM
-    rounded += 0.0
+    rounded += 0.0  # -0.0 + 0.0 is 0.0: two zeros would be stored as different bytes
     return rounded

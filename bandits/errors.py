@@ -1,8 +1,8 @@
-"""The one error root of this package."""
+"""The errors of this package, all below one root."""
 
 
 class BanditsError(Exception):
-    """Anything that can go wrong in ``bandits``."""
+    """The root of all errors of ``bandits``."""
 
 
 class UnknownPolicy(BanditsError):

@@ -1,4 +1,4 @@
-"""How each kind of feature turns facts into columns. All are pure, and bounded by 4 whatever the facts are.
+"""The kinds of features, and the columns that each makes of facts. All are pure, and bounded by 4.
 
 Each has ``columns``, the names of what it fills, ``paths``, the facts that it reads, and ``fill``, which writes into
 ``x`` from its own first column on. ``x`` is given as zeros.
@@ -26,31 +26,32 @@ class FeatureColumns(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of the columns."""
         ...
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The facts that are read."""
+        """The paths of the facts that are read."""
         ...
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write into ``x[start : start + len(columns)]``."""
+        """Write the values into ``x[start : start + len(columns)]``."""
         ...
 
 
 def hash_bucket(name: str, value: str, buckets: int) -> int:
-    """The bucket of a value, which depends on the feature's name, the value and the number of buckets alone.
+    """Return the bucket of a value, which depends on the feature's name, the value and the number of buckets alone.
 
     Different values may share a bucket (Weinberger et al., *Feature hashing for large scale multitask learning*,
     ICML 2009); another name hashes into other collisions.
     """
+    # Not hash(): it differs from process to process. A NUL keeps ("ab", "c") and ("a", "bc") apart.
     digest = blake2b(f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % buckets
 
 
 def finite_number(value: Any) -> float | None:
-    """A finite number (a truth value counts as 0 or 1), else ``None``."""
+    """Return a finite number (a truth value counts as 0 or 1), else ``None``."""
     if not isinstance(value, int | float):
         return None
     try:
@@ -61,10 +62,10 @@ def finite_number(value: Any) -> float | None:
 
 
 def category_text(value: Any) -> str | None:
-    """A text, truth value or number as the text that it is compared by (``1`` and ``1.0`` are equal), else ``None``."""
+    """Return a text, truth value or number as the text it is compared by (``1`` equals ``1.0``), else ``None``."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before int, of which bool is a subclass
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value) if abs(value) < 2**63 else None
@@ -74,7 +75,7 @@ def category_text(value: Any) -> str | None:
 
 
 def category_texts(value: Any) -> list[str] | None:
-    """The texts of a value or of a list of values; ``None`` if there is none that can be read."""
+    """Return the texts of a value or of a list of values; ``None`` if none of them can be read."""
     one = category_text(value)
     if one is not None:
         return [one]
@@ -99,16 +100,16 @@ class Numeric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The value, and whether it is missing."""
+        """The value, and unless there is a default the indicator that it is missing."""
         return (self.name,) if self.default is not None else (self.name, f"{self.name}?")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """One."""
+        """The one fact that is read."""
         return (self.path,)
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write the value or the indicator."""
+        """Write the scaled value, or the indicator."""
         value = finite_number(facts.get(self.path))
         if value is None:
             value = self.default
@@ -132,21 +133,22 @@ class OneHot:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the values, of others, and of the indicator."""
-        return (*(f"{self.name}={value}" for value in self.places), f"{self.name}=other", f"{self.name}?")
+        """One for each value, one for all others, and the indicator."""
+        known = [f"{self.name}={value}" for value in self.places]
+        return (*known, f"{self.name}=other", f"{self.name}?")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """One."""
+        """The one fact that is read."""
         return (self.path,)
 
     def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
-        """The values as they are told apart: all unknown ones are one (an empty text stands for it)."""
+        """Return the values as a cross tells them apart: all unknown ones are one level, the empty text."""
         found = category_texts(facts.get(self.path))
         return None if found is None else [f"={text}" if text in self.places else "" for text in found]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write ones."""
+        """Write 1 for each value, or the indicator."""
         found = category_texts(facts.get(self.path))
         if found is None:
             x[start + len(self.places) + 1] = 1.0
@@ -165,21 +167,21 @@ class Hashed:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the buckets, and of the indicator."""
+        """One for each bucket, and the indicator."""
         return (*_bucket_names(self.name, self.buckets), f"{self.name}?")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """One."""
+        """The one fact that is read."""
         return (self.path,)
 
     def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
-        """The values themselves."""
+        """Return the values as a cross tells them apart: each is a level of its own."""
         found = category_texts(facts.get(self.path))
         return None if found is None else [f"={text}" for text in found]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write ones."""
+        """Write 1 in the bucket of each value, or the indicator."""
         found = category_texts(facts.get(self.path))
         if found is None:
             x[start + self.buckets] = 1.0
@@ -198,16 +200,16 @@ class Crossed:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the buckets."""
+        """One for each bucket."""
         return _bucket_names(self.name, self.buckets)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Those of the two."""
+        """The facts of both categories."""
         return (*self.of[0].paths, *self.of[1].paths)
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write ones."""
+        """Write 1 in the bucket of each pair."""
         first, second = self.of[0].levels(facts), self.of[1].levels(facts)
         for one in (first or ())[:_MAX_CROSSED_VALUES]:
             for other in (second or ())[:_MAX_CROSSED_VALUES]:
@@ -231,7 +233,7 @@ class TimeOfDay:
         return tuple(f"{self.name}.{kind}" for kind in kinds)
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write them all."""
+        """Write sine and cosine of each harmonic."""
         t = _local_time(at_ms, self.zone)
         seconds = t.hour * 3600 + t.minute * 60 + t.second + t.microsecond * 1e-6
         for harmonic in range(self.harmonics):
@@ -254,13 +256,13 @@ class Weekday:
         return tuple(f"{self.name}={day}" for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun"))
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write a one."""
+        """Write 1 in the column of the day."""
         x[start + _local_time(at_ms, self.zone).weekday()] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Interests:
-    """How strong a customer's interests are, between -1 and 1: by known topic, or added up in hashed buckets."""
+    """Strengths of a customer's interests, between -1 and 1: by known topic, or added up in hashed buckets."""
 
     name: str
     path: str
@@ -269,17 +271,17 @@ class Interests:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the topics or buckets, and of the indicator that nothing is known."""
-        known = (*(f"{self.name}.{topic}" for topic in self.places), *_bucket_names(self.name, self.buckets))
-        return (*known, f"{self.name}?")
+        """One for each topic or bucket, and the indicator that nothing is known."""
+        known = [f"{self.name}.{topic}" for topic in self.places]
+        return (*known, *_bucket_names(self.name, self.buckets), f"{self.name}?")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """One."""
+        """The one fact that is read."""
         return (self.path,)
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write the strengths."""
+        """Write the strengths, or the indicator."""
         interests = facts.get(self.path)
         if not isinstance(interests, Mapping):
             x[start + len(self.places) + self.buckets] = 1.0
@@ -294,7 +296,7 @@ class Interests:
 
 
 def column_positions(values: Sequence[str]) -> dict[str, int]:
-    """Where each value's column is."""
+    """Map each value to the position of its column."""
     return {value: place for place, value in enumerate(values)}
 
 

@@ -1,4 +1,4 @@
-"""Features: how the facts of a request become the numbers that a model learns from."""
+"""Features: encoding the facts of a request as the numbers that a model learns from."""
 
 import math
 import re
@@ -90,6 +90,7 @@ class Encoder:
         self.propensity = len(made) < len(features)
         starts = np.cumsum([0, *(len(each.columns) for each in made)]).tolist()
         self.width: int = starts[-1]
+        # Models add two columns for the propensity: its log odds, and an indicator that there is none.
         total = self.width + 2 * self.propensity
         if total > MAX_COLUMNS:
             raise PolicyParameterError(
@@ -106,7 +107,7 @@ class Encoder:
         )
 
     def encode(self, facts: Mapping[str, Any], at_ms: int) -> NDArray[np.float64]:
-        """The columns of ``facts`` at a time (Unix ms): shape ``(width,)``."""
+        """Encode ``facts`` at a time (Unix ms) as the values of all columns: shape ``(width,)``."""
         x = np.zeros(self.width)
         for columns, start in self._made:
             columns.fill(x, start, facts, at_ms)
@@ -139,7 +140,7 @@ def _make_columns(feature: Feature, categories: Mapping[str, OneHot | Hashed]) -
 
 
 def _check_features(features: tuple[Feature, ...]) -> None:
-    """Raise ``PolicyParameterError`` for the first thing that cannot be."""
+    """Raise ``PolicyParameterError`` for the first feature that is not valid."""
     names: set[str] = set()
     categories = {feature.name for feature in features if feature.kind == "category"}
     for i, feature in enumerate(features):
@@ -172,7 +173,7 @@ def _check_feature(feature: Feature, categories: set[str]) -> None:
         f"a feature is one of {', '.join(kinds)}, not {kind!r}{did_you_mean(kind, kinds)}",
     )
     for field in fields(feature)[2:]:
-        if getattr(feature, field.name) != field.default:
+        if getattr(feature, field.name) != field.default:  # an option was given: its kind must have it
             have = ", ".join(OPTIONS[kind]) or "nothing but a name"
             _require(field.name in OPTIONS[kind], field.name, f"a {kind} feature takes {have}")
     if "path" in OPTIONS[kind]:

@@ -1,4 +1,4 @@
-"""Intervals for proportions."""
+"""Confidence intervals for proportions and their differences."""
 
 import math
 
@@ -6,7 +6,7 @@ Z95 = 1.959963984540054
 
 
 def wilson_interval(successes: float, trials: float, z: float = Z95) -> tuple[float | None, float, float]:
-    """The observed proportion and its score interval: ``(rate, low, high)``; without trials ``(None, 0, 1)``.
+    """Return an observed proportion and its score interval: ``(rate, low, high)``; without trials ``(None, 0, 1)``.
 
     Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 22 (1927).
     Its coverage is near nominal for small counts and rates near 0, where the normal interval is not.
@@ -22,7 +22,7 @@ def wilson_interval(successes: float, trials: float, z: float = Z95) -> tuple[fl
 def newcombe_interval(
     successes: float, trials: float, other_successes: float, other_trials: float, z: float = Z95
 ) -> tuple[float | None, float, float]:
-    """The difference of two observed proportions and its interval: ``(difference, low, high)``.
+    """Return the difference of two observed proportions and its interval: ``(difference, low, high)``.
 
     Newcombe, *Interval estimation for the difference between independent proportions: comparison of eleven methods*,
     Statistics in Medicine 17 (1998), method 10: made of the score intervals of both. Without trials of one of them

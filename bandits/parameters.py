@@ -1,4 +1,4 @@
-"""Checks on the parameters of a policy's specification."""
+"""Checks of the parameters in a policy's specification."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 def usable_plugins(taken: Collection[str]) -> Mapping[str, str]:
-    """The usable entry points by name, each with what it stands for and the package it is of; nothing is imported."""
+    """Map the name of each usable entry point to its target and its package; nothing is imported."""
     return {
         name: _describe(points)
         for name, points in _entry_points().items()
@@ -26,12 +26,12 @@ def usable_plugins(taken: Collection[str]) -> Mapping[str, str]:
 
 
 def refused_plugins(taken: Collection[str]) -> Mapping[str, str]:
-    """The entry points that cannot be used because of their names, each with the reason; nothing is imported."""
+    """Map the name of each entry point that cannot be used because of its name to the reason; nothing is imported."""
     return {name: why for name in _entry_points() if (why := refusal_reason(name, taken))}
 
 
 def refusal_reason(name: str, taken: Collection[str]) -> str | None:
-    """Why the entry point ``name`` cannot be used, if there is a reason. ``taken``: names that it must not have."""
+    """Return why the entry point ``name`` cannot be used, or ``None``. ``taken``: names that it must not have."""
     points = _entry_points()[name]
     if not NAME.fullmatch(name):
         return f"{_describe(points)} is called {name!r}; a name is small letters, digits, _ and -"
@@ -43,7 +43,7 @@ def refusal_reason(name: str, taken: Collection[str]) -> str | None:
 
 
 def load_plugin(name: str, taken: Collection[str]) -> Callable[..., Any] | None:
-    """What the entry point ``name`` stands for, imported now; ``None`` if there is no such entry point.
+    """Import the target of the entry point ``name``; ``None`` if there is no such entry point.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def clear_plugin_cache() -> None:
     _entry_points.cache_clear()
 
 
-@cache
+@cache  # reading the metadata of all packages takes milliseconds, and policies are built often
 def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    """All entry points of the group, by name. The same one found twice on the path counts once."""
+    """Return all entry points of the group, by name. The same one found twice on the path counts once."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, {}).setdefault(f"{point.value} {_package_name(point)}", point)

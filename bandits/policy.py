@@ -73,7 +73,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What is known of offers, decayed to the present.
+    """The sums of offers' arms, decayed to the present.
 
     ``offers``: their numbers, shape ``(n,)``. ``own``: the sums of their arms, shape ``(n, width)``. ``shared``:
     the sums over all offers that were ever observed, shape ``(width,)``; zeros if the policy does not share.
@@ -104,7 +104,7 @@ class Policy(Protocol):
     encoder: Encoder
 
     def learn(self, observation: Observation) -> FloatArray:
-        """What this observation adds to its arm's state, before the weight of forward decay: shape ``(width,)``."""
+        """Return what to add to the arm's state, shape ``(width,)``, before the weight of decay."""
         ...
 
     def prepare(self, sums: Sums) -> Any:
@@ -119,14 +119,14 @@ class Policy(Protocol):
         ...
 
     def propensities(self, prepared: Any, candidates: Candidates) -> FloatArray:
-        """The estimated chance that each candidate is accepted: shape ``(n,)``, in [0, 1].
+        """Return the estimated probability that each candidate is accepted: shape ``(n,)``, in [0, 1].
 
         An offer's estimate does not depend on the other candidates.
         """
         ...
 
     def selector(self, prepared: Any, candidates: Candidates) -> Distribution:
-        """The distribution that a slot is drawn from, as a function of what is still available.
+        """Return the distribution that a slot is drawn from, as a function of what is still available.
 
         The function returns shape ``(n,)``: it sums to one over ``available`` (at least one is) and is exactly
         zero elsewhere. Masking a candidate equals leaving it out.
@@ -136,7 +136,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What makes a policy: algorithm, parameters and features under a name and version. Immutable once live.
+    """The specification of a policy under a name and version. Immutable once live.
 
     ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an
     answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn

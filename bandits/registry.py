@@ -1,4 +1,4 @@
-"""The algorithms by name, and the policies that every installation has."""
+"""The algorithms by name, and the built-in policies of every installation."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -43,19 +43,17 @@ BUILT_IN: tuple[PolicySpec, ...] = tuple(
 )
 
 
-_POLICY_ATTRIBUTES = (
-    *("name", "version", "width", "shared", "epsilon", "decay", "encoder"),
-    *("learn", "prepare", "refresh", "propensities", "selector"),
-)
+_ATTRIBUTES = ("name", "version", "width", "shared", "epsilon", "decay", "encoder")
+_METHODS = ("learn", "prepare", "refresh", "propensities", "selector")
 
 
 def list_algorithms() -> Mapping[str, str]:
-    """All algorithms that there are by name, with where each is from; those of other packages are not imported."""
+    """Map the name of each algorithm to its origin; those of other packages are not imported."""
     return {**dict.fromkeys(ALGORITHMS, "nextbest"), **plugins.usable_plugins(ALGORITHMS)}
 
 
 def build_policy(spec: PolicySpec) -> Policy:
-    """Make the policy of a specification.
+    """Build the policy of a specification.
 
     Raises
     ------
@@ -66,6 +64,7 @@ def build_policy(spec: PolicySpec) -> Policy:
     PolicyParameterError
         If a parameter or a feature cannot be.
     """
+    # Built-in names come first, so that no package can put itself in the place of an algorithm of nextbest.
     algorithm = ALGORITHMS.get(spec.algorithm)
     if algorithm is not None:
         return algorithm(spec)
@@ -80,7 +79,7 @@ def build_policy(spec: PolicySpec) -> Policy:
 
 
 def build_plugin_policy(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
-    """The policy that somebody else's ``algorithm`` makes of a specification.
+    """Build the policy of a specification with another package's ``algorithm``.
 
     Raises
     ------
@@ -97,9 +96,10 @@ def build_plugin_policy(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec
         raise PolicyParameterError(
             f"{spec.algorithm} cannot be made of this: {error!r}; its package may say why", "parameters"
         ) from error
-    missing = [name for name in _POLICY_ATTRIBUTES if not hasattr(policy, name)]
+    missing = [name for name in _ATTRIBUTES + _METHODS if not hasattr(policy, name)]
     if missing:
         raise PluginError(f"{spec.algorithm} is no policy: it has no {', '.join(missing)}")
+    # Arms and log records are stored under this name: another one would mix two policies' arms.
     if (policy.name, policy.version) != (spec.name, spec.version):
         raise PluginError(f"{spec.algorithm} has to take name and version from its specification")
     return policy

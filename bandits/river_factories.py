@@ -1,9 +1,9 @@
-"""The river pipelines that come with nextbest, as examples of factories and as something to begin with.
+"""The river pipelines that come with nextbest, as examples of factories and as a start.
 
 A factory is a function that returns a new, untrained river model: a classifier of acceptance (it is taught ``True`` and
-``False``), or a regressor of the reward. It is given the policy's ``arguments`` by name. What the model sees of a
-candidate is a flat dictionary (``river_inputs``): numbers as ``float``, all else as ``str``, among them ``offer`` (its
-number, as text) and ``propensity`` (the precomputed one, where there is one).
+``False``), or a regressor of the reward. It is given the policy's ``arguments`` by name. The model's input for
+a candidate is a flat dictionary (``river.model_inputs``): numbers as ``float``, all else as ``str``, among them
+``offer`` (its number, as text) and ``propensity`` (the precomputed one, where there is one).
 """
 
 from math import log
@@ -15,10 +15,10 @@ _TINY = 1e-6
 
 
 class LogOdds(base.Transformer):
-    """Puts the log odds of ``propensity`` in its place, the scale on which linear models can use it."""
+    """Replaces ``propensity`` by its log odds, the scale on which linear models can use it."""
 
     def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
-        """The same, with ``propensity`` as log odds."""
+        """Return the inputs with ``propensity`` as log odds."""
         propensity = x.get("propensity")
         if propensity is None:
             return x
@@ -27,13 +27,13 @@ class LogOdds(base.Transformer):
 
 
 class OfferInteractions(base.Transformer):
-    """Gives each offer a weight of its own for everything, beside one that all offers share.
+    """Gives each offer its own weight for every input, beside one that all offers share.
 
     Text becomes indicators; numbers stay. Nothing is remembered, so it is the same in every process.
     """
 
     def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
-        """Numbers and indicators, each once for all offers and once for this offer."""
+        """Return numbers and indicators, each once for all offers and once for this offer."""
         offer = x["offer"]
         shared = {
             key if isinstance(value, float) else f"{key}={value}": value if isinstance(value, float) else 1.0

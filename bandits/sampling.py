@@ -17,7 +17,7 @@ from bandits.policy import BoolArray, Distribution, FloatArray, IntArray
 
 
 def uniform_draw(seed: str) -> float:
-    """A number in [0, 1) that depends on ``seed`` alone, on every machine and with every library version."""
+    """Return a number in [0, 1) that depends on ``seed`` alone, on every machine and with every library version."""
     return (int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11) * 2.0**-53
 
 
@@ -35,35 +35,36 @@ def with_floor(wins: FloatArray, available: BoolArray, epsilon: float) -> FloatA
 
 
 def sample_index(probabilities: FloatArray, u: float) -> int:
-    """The index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
+    """Return the index whose slice of [0, 1) holds ``u``: chosen with exactly its probability if ``u`` is uniform."""
     cumulative = probabilities.cumsum()
     index = int(cumulative.searchsorted(u * cumulative[-1], side="right"))
+    # Rounding can push ``u`` past the end; then the last candidate that has a chance is meant.
     if index >= len(probabilities) or probabilities[index] <= 0.0:
         index = int(np.flatnonzero(probabilities)[-1])
     return index
 
 
 class SlotRules(Protocol):
-    """What else decides who runs for a slot, apart from the policy."""
+    """The rules of filling slots, apart from the policy."""
 
     def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
-        """Who runs for the next slot, out of ``left``; and whether the first of them takes it without a draw."""
+        """Return which of ``left`` compete for the next slot, and whether the first of them takes it without a draw."""
         ...
 
     def exclude_after(self, index: int, left: BoolArray) -> None:
-        """Candidate ``index`` took a slot: take whoever must not follow out of ``left``."""
+        """Remove from ``left`` whatever must not follow candidate ``index``, which took a slot."""
         ...
 
 
 class NoSlotRules:
-    """Everybody who is left runs, and nobody drops out."""
+    """Every candidate that is left competes, and none is excluded."""
 
     def contenders(self, left: BoolArray) -> tuple[BoolArray, bool]:
-        """All of them."""
+        """Return all that are left."""
         return left, False
 
     def exclude_after(self, index: int, left: BoolArray) -> None:
-        """Nothing follows from it."""
+        """Exclude nothing."""
 
 
 def draw_slots(
@@ -83,11 +84,9 @@ def draw_slots(
     chosen: list[tuple[int, float]] = []
     while len(chosen) < slots and left.any():
         probabilities, certain = _slot_distribution(distribution, left, rules)
-        index = (
-            certain
-            if certain is not None
-            else sample_index(probabilities, uniform_draw(f"{seed}/{n}/{len(chosen)}"))
-        )
+        index = certain
+        if index is None:
+            index = sample_index(probabilities, uniform_draw(f"{seed}/{n}/{len(chosen)}"))
         chosen.append((index, float(probabilities[index])))
         left[index] = False
         rules.exclude_after(index, left)
@@ -97,7 +96,7 @@ def draw_slots(
 def slot_distributions(
     distribution: Distribution, available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
 ) -> Iterator[FloatArray]:
-    """What each slot would have been drawn from (shape ``(n,)``), if the slots before it took what is in ``taken``.
+    """Yield the distribution of each slot (shape ``(n,)``), given the slots ``taken`` before it.
 
     Yields as many as ``taken`` has; all zeros where nothing is left. ``available`` is not changed. For what
     ``draw_slots`` drew, the number at each index taken is the probability that it told, bit for bit.
@@ -113,7 +112,7 @@ def slot_distributions(
 def slot_contenders(
     available: BoolArray, taken: Sequence[int], rules: SlotRules | None = None
 ) -> Iterator[BoolArray]:
-    """Who ran for each slot (shape ``(n,)``, a fresh array), if the slots before it took what is in ``taken``."""
+    """Yield who competed for each slot (shape ``(n,)``, a fresh array), given the slots ``taken`` before it."""
     rules = rules or NoSlotRules()
     left = available.copy()
     for index in taken:
@@ -125,10 +124,11 @@ def slot_contenders(
 def _slot_distribution(
     distribution: Distribution, left: BoolArray, rules: SlotRules
 ) -> tuple[FloatArray, int | None]:
-    """What the next slot is drawn from, and the index that takes it without a draw, if one does."""
+    """Return the next slot's distribution, and the index that takes it without a draw, if one does."""
     running, certain = rules.contenders(left)
     if not certain:
         return distribution(running), None
+    # Rules decide alone: the slot has no draw, so its logged probability is 1.
     first = int(np.argmax(running))
     probabilities = np.zeros(len(left))
     probabilities[first] = 1.0
@@ -136,30 +136,32 @@ def _slot_distribution(
 
 
 def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
-    """``count`` standard normal draws for each offer, which depend on its number alone: ``(count, n)``, float32.
+    """Return ``count`` standard normal draws for each offer, fixed by its number: ``(count, n)``, float32.
 
     Every offer has the same numbers, one from the middle of each of ``count`` slices of equal probability, in an order
     of its own (Latin hypercube: McKay, Beckman and Conover, *Technometrics* 21, 1979).
     """
     normal = NormalDist()
     strata = np.array([normal.inv_cdf((k + 0.5) / count) for k in range(count)])
+    # The middles of slices vary less than the normal distribution does; this restores the variance of 1.
     strata /= np.sqrt(np.mean(strata**2))
     draws = np.empty((count, len(offers)), dtype=np.float32)
     for column, offer in enumerate(offers.tolist()):
+        # Seeded by the offer alone, so that a decision can be replayed, and no candidate changes another's draws.
         draws[:, column] = np.random.Generator(np.random.PCG64(offer)).permutation(strata)
     return draws
 
 
 def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) -> Distribution:
-    """How often each candidate's ``score x weight`` is the best of a joint draw; ``scores``: ``(K, n)``, positive."""
+    """Give each candidate its share of draws in which ``score x weight`` is the best; ``scores``: ``(K, n)``."""
     exact = weight.astype(scores.dtype)  # tiny weights may vanish here
     return win_frequencies_of_scores(scores * exact, exact, epsilon)
 
 
 def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
-    """The same, where the weights, ``(n,)``, are in the ``drawn`` already, ``(K, n)``."""
+    """As ``win_frequencies``, where ``drawn``, ``(K, n)``, holds the weights, ``(n,)``, already."""
     weighty = weight > 0.0
-    zero = drawn.dtype.type(0.0)
+    zero = drawn.dtype.type(0.0)  # of the draws' type: float64 would double the work below
 
     def distribution(available: BoolArray) -> FloatArray:
         if not (weighty & available).any():  # every draw is a tie
@@ -172,7 +174,7 @@ def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon
 
 
 def best_score(scores: FloatArray, epsilon: float) -> Distribution:
-    """All on the best score that is available; equals share."""
+    """Give everything but the floor to the best score that is available; equals share."""
 
     def distribution(available: BoolArray) -> FloatArray:
         left = np.where(available, scores, -np.inf)
@@ -182,7 +184,7 @@ def best_score(scores: FloatArray, epsilon: float) -> Distribution:
 
 
 def inverse_gaps(scores: FloatArray, gamma: float, epsilon: float) -> Distribution:
-    r"""Inverse gap weighting: with ``K`` available, of which ``b`` has the best score,
+    r"""Weigh by inverse gaps. With ``K`` available, of which ``b`` has the best score,
 
     .. math::  p_a = \frac{1}{K + \gamma (s_b - s_a) / s_b}, \qquad p_b = 1 - \sum_{a \ne b} p_a
 

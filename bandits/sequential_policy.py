@@ -27,7 +27,7 @@ class SequentialPolicy(Policy, Protocol):
     sequential: bool
 
     def fresh(self) -> Any:
-        """A model that has learned nothing: the same one every time."""
+        """Make a model that has learned nothing: the same one every time."""
         ...
 
     def observe(self, model: Any, observation: Observation, at_s: float) -> None:
@@ -35,27 +35,27 @@ class SequentialPolicy(Policy, Protocol):
         ...
 
     def pack(self, model: Any) -> bytes:
-        """The stored form of a model, by a versioned codec. Raises ``StateCodecError`` if it has none."""
+        """Encode a model by a versioned codec. Raises ``StateCodecError`` if it has no stored form."""
         ...
 
     def unpack(self, blob: bytes) -> Any:
-        """A model that goes on exactly as the packed one would have. Raises ``StateCodecError``."""
+        """Decode a model that goes on exactly as the packed one would have. Raises ``StateCodecError``."""
         ...
 
 
 def is_sequential(policy: Policy) -> TypeGuard[SequentialPolicy]:
-    """Whether a policy is taught in one order. Others need not say that they are not."""
+    """Return whether a policy is taught in one order. Other policies need not say that they are not."""
     return bool(getattr(policy, "sequential", False))
 
 
 def is_learner(policy: Policy) -> bool:
-    """Whether a policy learns anything at all."""
+    """Return whether a policy learns anything at all."""
     return policy.width > 0 or is_sequential(policy)
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedModel(Sums):
-    """What a sequential policy prepares from, in the place of sums (which are empty)."""
+    """The model that a sequential policy prepares from, in the place of sums (which are empty)."""
 
     model: Any
 
@@ -74,13 +74,13 @@ class ModelState:
         self.width = 0
 
     def offers(self) -> list[int]:
-        """No offer has sums of its own."""
+        """Return nothing: no offer has sums of its own."""
         return []
 
     def read(
         self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
     ) -> LearnedModel:
-        """The model, to be prepared for ``offers``."""
+        """Return the model, to be prepared for ``offers``."""
         return LearnedModel(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)
 
 
@@ -97,11 +97,13 @@ def teach_model(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Obser
 def teach_skipping_failures(
     policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]
 ) -> list[Exception]:
-    """Teach a model, leaving out what it fails on, and return the failures: nobody waits for a poisoned outcome."""
+    """Teach a model, skip the outcomes that it fails on, and return the failures."""
     failures = []
     for observation, at_s in seen:
         try:
             policy.observe(model, observation, at_s)
-        except Exception as error:  # a pipeline's own code
+        except (
+            Exception
+        ) as error:  # a pipeline's own code can raise anything; the log cannot be held up by it
             failures.append(error)
     return failures

@@ -34,7 +34,7 @@ def parse_spec(
     *,
     builder: Callable[[PolicySpec], Any] = build_policy,
 ) -> PolicySpec:
-    """Read a specification, and try it out: its policy is made once.
+    """Parse a specification, and build its policy once to check it.
 
     ``name`` and ``version``: what it is to be called; if the mapping says so too, it must say the same.
     ``builder``: what makes the policy; the registry by default.
@@ -65,15 +65,16 @@ def parse_spec(
 
 
 def parse_stored_spec(body: Mapping[str, Any]) -> PolicySpec:
-    """Read a specification that was accepted once: what must be said only since then is as it was by default.
+    """Parse a specification that was accepted once; fields that became required since then have their former default.
 
     Raises ``PolicyParameterError``.
     """
+    # A default of its own: what was accepted before a field was required must stay readable for ever.
     return parse_spec({"value_scale": 1.0, **body})
 
 
 def spec_to_dict(spec: PolicySpec) -> dict[str, Any]:
-    """The inverse of ``parse_spec``: an object of plain JSON; what is as by default is left out."""
+    """Return a specification as plain JSON, the inverse of ``parse_spec``; defaults are left out."""
     body = _changed_fields(spec)
     if spec.learn_from == "value":
         body["value_scale"] = spec.value_scale
@@ -87,7 +88,7 @@ def spec_to_dict(spec: PolicySpec) -> dict[str, Any]:
 
 
 def _changed_fields(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults; tuples as lists."""
+    """Return the fields of a dataclass that differ from their defaults; tuples as lists."""
     found = {}
     for field in fields(value):
         said = getattr(value, field.name)
@@ -146,12 +147,8 @@ def _parse_parameters(parameters: Any) -> Mapping[str, Any]:
     _require(isinstance(parameters, Mapping), "parameters", "parameters is an object", parameters)
     for name, value in parameters.items():
         _require(_is_storable(name), "parameters", "the name of a parameter is a text", name)
-        _require(
-            _is_plain_json(value),
-            f"parameters.{name}",
-            "a parameter is plain JSON with finite numbers",
-            value,
-        )
+        rule = "a parameter is plain JSON with finite numbers"
+        _require(_is_plain_json(value), f"parameters.{name}", rule, value)
     return dict(parameters)
 
 
@@ -168,7 +165,8 @@ def _is_plain_json(value: Any, depth: int = 0) -> bool:
 
 
 def _is_storable(value: Any) -> bool:
-    """A text that every database can hold."""
+    """Return whether a value is a text that every database can hold."""
+    # Postgres refuses NUL in text, and neither it nor JSON in UTF-8 can hold a lone surrogate.
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 

@@ -16,12 +16,12 @@ from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Su
 
 
 def encode_state(state: FloatArray) -> bytes:
-    """The wire form of one arm's sums: little-endian float64, nothing else (the width belongs to the policy)."""
+    """Encode one arm's sums as little-endian float64, nothing else (the width belongs to the policy)."""
     return state.astype("<f8").tobytes()
 
 
 def decode_state(blob: bytes, width: int) -> FloatArray:
-    """Read one arm's sums.
+    """Decode one arm's sums.
 
     Raises
     ------
@@ -36,7 +36,8 @@ def decode_state(blob: bytes, width: int) -> FloatArray:
 def arm_contributions(
     policy: Policy, observation: Observation, at_s: float
 ) -> tuple[tuple[str, ...], FloatArray]:
-    """The fields that ``observation``, made at ``at_s`` (Unix seconds), changes, and by which exact amount each."""
+    """Return the fields that ``observation``, made at ``at_s`` (Unix seconds), changes, and the amount to add."""
+    # Rounded after weighing: what is added up must be a multiple of the quantum, or folds would not commute.
     delta = quantise(policy.learn(observation) * policy.decay.weight(at_s))
     period = policy.decay.period(at_s)
     own = f"{observation.offer}:{period}"
@@ -77,6 +78,7 @@ class ArmTable:
             raise StateCodecError(f"an arm of width {self.width} cannot take a change of shape {delta.shape}")
         periods = self._by_offer.setdefault(offer, {})
         old = periods.get(period)
+        # Never in place: the caller keeps ``delta``, and others may hold the old array.
         periods[period] = delta if old is None else old + delta
 
     def put(self, field: str, blob: bytes) -> int:
@@ -99,23 +101,24 @@ class ArmTable:
         StateCodecError
             If a field or a blob is not one of this policy's; then nothing has changed.
         """
+        # All are decoded before the first is stored, so that a damaged one leaves the table as it was.
         read = [(_parse_field(field), decode_state(blob, self.width)) for field, blob in fields]
         for (offer, period), state in read:
             self._by_offer.setdefault(offer, {})[period] = state
         return {offer for (offer, _), _ in read}
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
-        """All fields in their stored form, sorted by offer and period."""
+        """Yield all fields in their stored form, sorted by offer and period."""
         for offer in sorted(self._by_offer):
             for period in sorted(self._by_offer[offer]):
                 yield f"{offer}:{period}", encode_state(self._by_offer[offer][period])
 
     def offers(self) -> list[int]:
-        """The numbers of the offers that have been observed, sorted."""
+        """Return the numbers of the offers that have been observed, sorted."""
         return sorted(self._by_offer.keys() - {SHARED})
 
     def read(self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None) -> Sums:
-        """The sums of ``offers`` decayed to ``tick``, zeros for cold arms; only those of ``rows`` if given."""
+        """Return the sums of ``offers`` decayed to ``tick``, zeros for cold arms; only those of ``rows`` if given."""
         own = np.zeros((len(offers), self.width))
         for row in range(len(offers)) if rows is None else rows.tolist():
             own[row] = self._decayed(policy, int(offers[row]), tick)
@@ -124,7 +127,7 @@ class ArmTable:
     def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
         total = np.zeros(self.width)
         periods = self._by_offer.get(offer, {})
-        for period in sorted(periods):
+        for period in sorted(periods):  # sums of floats depend on the order
             total += periods[period] * policy.decay.scale(period, tick)
         return total
 

@@ -107,7 +107,7 @@ class Learner:
         if not isinstance(self.policy, ApprenticePolicy):
             return None
         x = self.policy.encoder.encode(customer.facts, int(NOW_S * 1000))
-        return int(np.argmax(self.policy.imitation.scores(self._prepared.likeness, x)))
+        return int(np.argmax(self.policy.caller_model.scores(self._prepared.caller_choice, x)))
 
     def choose(self, customer: Customer) -> tuple[FloatArray, FloatArray]:
         """Compute the distribution over the offers, and the expected acceptance of each."""

@@ -1,1 +1,1 @@
-"""The algorithms: one a module."""
+"""The policy algorithms, one in each module."""

@@ -1,4 +1,4 @@
-"""``apprentice``: does what the caller would do, until the evidence says that something else is better.
+"""``apprentice``: imitates the caller's own choices until the evidence says that another offer is better.
 
 Staying with a known baseline where evidence is thin is safe policy improvement; the idea is that of Laroche, Trichelair
 and Tachet des Combes, *Safe policy improvement with baseline bootstrapping*, ICML 2019.
@@ -36,14 +36,14 @@ QUANTILE_COUNT = 256
 
 @dataclass(frozen=True, slots=True)
 class PreparedApprentice:
-    """``learner``: what ``calibrated`` prepared; ``likeness``: what is needed to tell the caller's choice."""
+    """Both prepared models: ``learner`` is that of ``calibrated``, ``caller_choice`` that of the imitation."""
 
     learner: Any
-    likeness: PreparedCallerChoice
+    caller_choice: PreparedCallerChoice
 
 
 class ApprenticePolicy:
-    r"""Imitates the caller, then beats it.
+    r"""Stays with the caller's choice, and departs from it as the evidence grows that another offer is better.
 
     Two models side by side. ``calibrated`` learns from rewards how likely each offer is to be accepted, and
     ``bandits.algorithms.imitation`` from the caller's own choices (``Observation.by_caller``) what the caller does
@@ -74,20 +74,17 @@ class ApprenticePolicy:
     imitates = True
 
     def __init__(self, spec: PolicySpec) -> None:
-        known = {
-            **CalibratedPolicy.common_parameters,
-            **CalibratedPolicy.own_parameters,
-            "caution": DEFAULT_CAUTION,
-        }
+        learned = {**CalibratedPolicy.common_parameters, **CalibratedPolicy.own_parameters}
+        known = {**learned, "caution": DEFAULT_CAUTION}
         known_parameters(self.algorithm, spec.parameters, tuple(known))
         given = dict(spec.parameters)
         self.caution = in_range("caution", given.pop("caution", DEFAULT_CAUTION), 0.0, 1e6)
         self.learner = CalibratedPolicy(replace(spec, parameters=given))
-        self.imitation = CallerChoiceModel(self.learner.encoder.width)
+        self.caller_model = CallerChoiceModel(self.learner.encoder.width)
         self.parameters = {**self.learner.parameters, "caution": self.caution}
         self.name = spec.name
         self.version = spec.version
-        self.width = self.learner.width + self.imitation.width
+        self.width = self.learner.width + self.caller_model.width
         self.epsilon = self.learner.epsilon
         self.decay = self.learner.decay
         self.encoder = self.learner.encoder
@@ -95,34 +92,35 @@ class ApprenticePolicy:
         self._medians = np.array([normal.inv_cdf((k + 0.5) / QUANTILE_COUNT) for k in range(QUANTILE_COUNT)])
 
     def learn(self, observation: Observation) -> FloatArray:
-        """What ``calibrated`` learns from it, and, if the caller chose the offer, for which request it did."""
-        chosen = np.zeros(self.imitation.width)
+        """Return the contributions to both models; that to the imitation is 0 unless the caller chose."""
+        chosen = np.zeros(self.caller_model.width)
         if observation.by_caller:
-            chosen = self.imitation.contribution(observation.x)
+            chosen = self.caller_model.contribution(observation.x)
         return np.concatenate((self.learner.learn(observation), chosen))
 
     def prepare(self, sums: Sums) -> PreparedApprentice:
-        """Both models."""
+        """Prepare both models."""
         learner = self.learner.prepare(self._of_rewards(sums))
-        return PreparedApprentice(learner, self.imitation.prepare(*self._of_choices(sums)))
+        return PreparedApprentice(learner, self.caller_model.prepare(*self._of_choices(sums)))
 
     def refresh(self, prepared: PreparedApprentice, sums: Sums, rows: NDArray[np.intp]) -> PreparedApprentice:
-        """``rows`` anew in both; all of them only when the scale of a column changed."""
+        """Prepare ``rows`` anew in both models; all rows only where the scale of a column changed."""
         learner = self.learner.refresh(prepared.learner, self._of_rewards(sums), rows)
-        likeness = self.imitation.refresh(prepared.likeness, *self._of_choices(sums), rows)
-        return PreparedApprentice(learner, likeness)
+        caller_choice = self.caller_model.refresh(prepared.caller_choice, *self._of_choices(sums), rows)
+        return PreparedApprentice(learner, caller_choice)
 
     def propensities(self, prepared: PreparedApprentice, candidates: Candidates) -> FloatArray:
-        """What ``calibrated`` expects of each, whoever would choose it."""
+        """Return the propensities of ``calibrated``; the caller's choice does not change them."""
         return self.learner.propensities(prepared.learner, candidates)
 
     def selector(self, prepared: PreparedApprentice, candidates: Candidates) -> Distribution:
-        """The caller's choice as far as nothing is known to be better, else that of ``calibrated``."""
+        """Mix the caller's likely choice with ``calibrated``, by the evidence for departing from it."""
+        # Only where the evidence allows departing is the choice of ``calibrated`` needed, and it costs the most.
         free = cache(lambda: self.learner.selector(prepared.learner, candidates))
-        chosen = prepared.likeness.chosen
+        chosen = prepared.caller_choice.chosen
         if not chosen.any():
             return free()
-        alike = self.imitation.scores(prepared.likeness, candidates.x)
+        similarity = self.caller_model.scores(prepared.caller_choice, candidates.x)
         mean, deviation = self.learner.predict(prepared.learner, candidates)
         score, weight, offers = self.learner.link.score, candidates.weight, candidates.offers
         expected = score(mean) * weight
@@ -133,9 +131,10 @@ class ApprenticePolicy:
 
         def distribution(available: BoolArray) -> FloatArray:
             known = available & chosen
-            if not known.any():
+            if not known.any():  # nothing to imitate among what is left
                 return free()(available)
-            theirs, best = row_of_highest(alike, offers, known), row_of_highest(expected, offers, available)
+            theirs = row_of_highest(similarity, offers, known)
+            best = row_of_highest(expected, offers, available)
             stays = with_floor(1.0 * (np.arange(len(offers)) == theirs), available, self.epsilon)
             if not expected[best] > expected[theirs]:
                 return stays
@@ -145,32 +144,32 @@ class ApprenticePolicy:
         return distribution
 
     def posterior_summary(self, sums: Sums) -> PosteriorSummary | None:
-        """What ``calibrated`` believes."""
+        """Summarise the posterior of ``calibrated``."""
         return summarise_posterior(self.learner, self._of_rewards(sums))
 
     def _of_rewards(self, sums: Sums) -> Sums:
-        """The part of ``calibrated``."""
+        """Return the part of the sums that ``calibrated`` learned."""
         width = self.learner.width
         return Sums(sums.offers, sums.own[:, :width], sums.shared[:width])
 
     def _of_choices(self, sums: Sums) -> tuple[FloatArray, FloatArray]:
-        """The part of the imitation: sums of each offer, and of all."""
+        """Return the part of the sums that the imitation learned: of each offer, and of all offers."""
         width = self.learner.width
         return sums.own[:, width:], sums.shared[width:]
 
 
 def imitates_caller(policy: Policy) -> bool:
-    """Whether a policy learns to do what the caller does. One from elsewhere that does so says ``imitates = True``."""
+    """Return whether a policy learns to imitate the caller. A plugin that does so says ``imitates = True``."""
     return getattr(policy, "imitates", False) is True
 
 
 def row_of_highest(values: FloatArray, offers: IntArray, among: BoolArray) -> int:
-    """The row of the highest value among some; of equals that of the offer with the lowest number."""
+    """Return the row of the highest value among some rows; on a tie, that of the lowest offer number."""
     rows = np.flatnonzero(among)
     highest = rows[values[rows] == values[rows].max()]
     return int(highest[np.argmin(offers[highest])])
 
 
 def share_of_pairs_above(one: FloatArray, other: FloatArray) -> float:
-    """The share of all pairs in which a number of ``one`` lies above a number of ``other``; both are sorted."""
+    """Return the share of all pairs in which the number of ``one`` is above that of ``other``; both are sorted."""
     return float(np.searchsorted(other, one, side="left").sum()) / (len(one) * len(other))

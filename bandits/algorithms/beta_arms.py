@@ -1,4 +1,4 @@
-"""Beta-Bernoulli arms personalised by precomputed propensities: what the policies on them have in common."""
+"""Beta-Bernoulli arms personalised by precomputed propensities: the base of the policies on them."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ MIN_CHANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class BetaPosterior:
-    """``alpha``, ``beta`` of each arm's level; ``expected_odds``: those of the mean propensity. Shapes ``(n,)``."""
+    """The ``alpha``, ``beta`` of each arm's level, and the odds of its mean propensity. Shapes ``(n,)``."""
 
     alpha: FloatArray
     beta: FloatArray
@@ -29,7 +29,7 @@ class BetaPosterior:
 
 
 class BetaArmsPolicy:
-    r"""One Beta arm an offer; the precomputed propensity is the prior of a customer's estimate.
+    r"""Keeps one Beta arm for each offer; the precomputed propensity is the prior of a customer's estimate.
 
     An arm keeps three decayed sums: ``n`` observations, ``s`` acceptances, and ``e``, the acceptances that the
     precomputed propensities *expected* of those same observations (``q0`` where there was none). With the prior
@@ -85,23 +85,23 @@ class BetaArmsPolicy:
         self.name = spec.name
         self.version = spec.version
         self.parameters: dict[str, Any] = {**known, **spec.parameters}
-        self.strength = self.number("strength", 0.1, 1e6)
-        self.default = self.number("default_propensity", 1e-4, 0.9999)
-        half_life_days = self.number("half_life_days", 0.0, 36_500.0)
+        self.strength = self.number_in_range("strength", 0.1, 1e6)
+        self.default = self.number_in_range("default_propensity", 1e-4, 0.9999)
+        half_life_days = self.number_in_range("half_life_days", 0.0, 36_500.0)
         self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
-        self.epsilon = self.number("epsilon", 1e-4, 1.0)
+        self.epsilon = self.number_in_range("epsilon", 1e-4, 1.0)
 
-    def number(self, name: str, low: float, high: float) -> float:
-        """A parameter, if it is in its range."""
+    def number_in_range(self, name: str, low: float, high: float) -> float:
+        """Return a parameter. Raises ``PolicyParameterError`` if it is out of its range."""
         return in_range(name, self.parameters[name], low, high)
 
     def learn(self, observation: Observation) -> FloatArray:
-        """``(n, s, e)`` of one observation: one, its reward, and what had been expected of it."""
+        """Return ``(n, s, e)`` of one observation: 1, its reward, and the acceptance that was expected."""
         expected = self.default if np.isnan(observation.base_propensity) else observation.base_propensity
         return np.array([1.0, observation.reward, expected])
 
     def posterior(self, own: FloatArray) -> BetaPosterior:
-        """The posteriors of arms with these sums, shape ``(n, 3)``. Impossible sums count as the nearest possible."""
+        """Return the posteriors of sums of shape ``(n, 3)``. Impossible sums count as the nearest possible."""
         n, s, e = np.maximum(own, 0.0).T
         s = np.minimum(s, n)
         expected = np.clip(
@@ -112,7 +112,7 @@ class BetaArmsPolicy:
         return BetaPosterior(alpha, beta, expected / (1.0 - expected))
 
     def odds(self, candidates: Candidates) -> FloatArray:
-        """The odds of the precomputed propensities; of the default where there is none."""
+        """Return the odds of the precomputed propensities; those of the default where there is none."""
         base_propensity = candidates.base_propensity.astype(np.float64)
         base_propensity = np.where(
             np.isnan(base_propensity), self.default, np.clip(base_propensity, MIN_CHANCE, 1 - MIN_CHANCE)
@@ -122,5 +122,5 @@ class BetaArmsPolicy:
 
 
 def odds_to_probability(odds: FloatArray) -> FloatArray:
-    """``odds / (1 + odds)``."""
+    """Return ``odds / (1 + odds)``."""
     return odds / (1.0 + odds)

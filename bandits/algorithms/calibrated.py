@@ -47,22 +47,23 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     algorithm = "calibrated"
     own_parameters: ClassVar[dict[str, Any]] = {**LogisticThompsonPolicy.own_parameters, "trust": 10.0}
 
-    def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
-        """What was declared, and the propensity."""
+    def used_features(self, spec: PolicySpec) -> tuple[Feature, ...]:
+        """Return the declared features and the propensity."""
         declared = any(feature.kind == "propensity" for feature in spec.features)
         return spec.features if declared else (*spec.features, PROPENSITY_FEATURE)
 
     def prior_mean(self) -> FloatArray:
-        """1 for the logit of the propensity; the default's log odds where there is none."""
+        """Return 1 for the logit of the propensity, and the default's log odds where there is none."""
         mean = np.zeros(self.design.width)
         mean[self.design.common] = LOGIT_SCALE
         mean[self.design.common + 1] = self.link.predictor(self.default)
         return mean
 
-    def precision(self, slope: float) -> FloatArray:
-        """``trust`` for the propensity; that all are off by as much, or that there is none, are offsets."""
-        precision = super().precision(slope)
+    def prior_precision(self, slope: float) -> FloatArray:
+        """Return ``trust`` for the propensity's slope, and the fixed precisions of the two offsets."""
+        precision = super().prior_precision(slope)
+        # Offsets do not share the precision of slopes, which grows with the number of features.
         precision[0] = OFFSET_PRECISION
         precision[self.design.common + 1] = MISSING_PRECISION
-        precision[self.design.common] = self.number("trust", 1e-3, 1e4)
+        precision[self.design.common] = self.number_in_range("trust", 1e-3, 1e4)
         return precision

@@ -1,4 +1,4 @@
-"""``epsilon_greedy``: the best offer so far, and now and then any other.
+"""``epsilon_greedy``: the best offer so far, and with probability epsilon any of them.
 
 Watkins, *Learning from delayed rewards*, PhD thesis, Cambridge 1989; Sutton and Barto, *Reinforcement Learning*, 2018,
 section 2.2. The simplest policy that others can be evaluated on.
@@ -36,18 +36,18 @@ class EpsilonGreedyPolicy(BetaArmsPolicy):
     own_parameters: ClassVar[dict[str, Any]] = {"epsilon": 0.1}
 
     def prepare(self, sums: Sums) -> Ratios:
-        """The posterior means of all arms."""
+        """Compute the posterior means of all arms."""
         return Ratios(self.posterior(sums.own).ratio)
 
     def refresh(self, prepared: Ratios, sums: Sums, rows: NDArray[np.intp]) -> Ratios:
-        """Those of ``rows`` only, in place."""
+        """Compute those of ``rows`` anew, in place."""
         prepared.ratio[rows] = self.posterior(sums.own[rows]).ratio
         return prepared
 
     def propensities(self, prepared: Ratios, candidates: Candidates) -> FloatArray:
-        """The customer's propensities at the arms' posterior means."""
+        """Return the customer's propensities at the arms' posterior means."""
         return odds_to_probability(self.odds(candidates) * prepared.ratio)
 
     def selector(self, prepared: Ratios, candidates: Candidates) -> Distribution:
-        """All on the best, apart from the floor."""
+        """Give everything but the floor to the best score."""
         return best_score(self.propensities(prepared, candidates) * candidates.weight, self.epsilon)

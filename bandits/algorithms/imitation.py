@@ -1,4 +1,4 @@
-r"""What the caller would choose: a classifier of the caller's own choices that is made of exact sums.
+r"""A classifier of the caller's own choices by the features of a request, made of exact additive sums.
 
 Regularised discriminant analysis (Friedman, *Regularized discriminant analysis*, JASA 84, 1989): the requests for
 which the caller chose the offer ``a`` are taken to be normal around their mean, with a covariance of their own that is
@@ -38,7 +38,7 @@ _MIN_VARIANCE = 2.0**-8
 
 @dataclass(frozen=True, slots=True)
 class PreparedCallerChoice:
-    """What is needed to score ``n`` offers.
+    """The scoring terms of ``n`` offers.
 
     ``own``: the sums that it follows from, ``(n, width)``. ``spread``: ``D``, ``(d,)``. ``terms``: what each element of
     the upper triangle of ``z z'`` adds to an offer's score, ``(width, n)``. ``chosen``: which offers the caller ever
@@ -52,7 +52,7 @@ class PreparedCallerChoice:
 
 
 class CallerChoiceModel:
-    """The model, for ``columns`` columns of a request's features.
+    """The classifier, for ``columns`` columns of a request's features.
 
     ``width``: how many numbers an arm keeps, the upper triangle of ``z z'``; so does the arm for all offers. ``upper``:
     rows and columns of it; ``square``: where in it each element of ``z z'`` is, ``(d + 1, d + 1)``.
@@ -69,34 +69,34 @@ class CallerChoiceModel:
         self.square[rows, places] = self.square[places, rows] = np.arange(self.width)
 
     def contribution(self, x: FloatArray) -> FloatArray:
-        """What a choice for a request with these features adds to the offer that was chosen: shape ``(width,)``."""
+        """Return the amounts, shape ``(width,)``, that a choice for these features adds to the chosen offer."""
         z = np.concatenate(([1.0], x))
         rows, columns = self.upper
         product: FloatArray = z[rows] * z[columns]
         return product
 
     def prepare(self, own: FloatArray, shared: FloatArray) -> PreparedCallerChoice:
-        """Everything from the sums of offers, ``(n, width)``, and of all of the caller's choices, ``(width,)``."""
+        """Compute all terms from the sums of offers, ``(n, width)``, and of all choices, ``(width,)``."""
         n = len(own)
-        likeness = PreparedCallerChoice(
+        prepared = PreparedCallerChoice(
             own.copy(), self._spread(shared), np.zeros((self.width, n)), np.zeros(n, dtype=np.bool_)
         )
-        self._fill(likeness, np.arange(n))
-        return likeness
+        self._fill(prepared, np.arange(n))
+        return prepared
 
     def refresh(
-        self, likeness: PreparedCallerChoice, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
+        self, prepared: PreparedCallerChoice, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
     ) -> PreparedCallerChoice:
-        """The same, given that only ``rows`` and the shared sums changed; arrays are reused."""
+        """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
         spread = self._spread(shared)
-        likeness.own[rows] = own[rows]
-        changed = PreparedCallerChoice(likeness.own, spread, likeness.terms, likeness.chosen)
-        same = np.array_equal(spread, likeness.spread)
-        self._fill(changed, rows if same else np.arange(len(likeness.own)))
+        prepared.own[rows] = own[rows]
+        changed = PreparedCallerChoice(prepared.own, spread, prepared.terms, prepared.chosen)
+        same = np.array_equal(spread, prepared.spread)
+        self._fill(changed, rows if same else np.arange(len(prepared.own)))
         return changed
 
-    def scores(self, likeness: PreparedCallerChoice, x: FloatArray) -> FloatArray:
-        """How much each offer is what the caller would choose: shape ``(n,)``; minus infinity if it never did.
+    def scores(self, prepared: PreparedCallerChoice, x: FloatArray) -> FloatArray:
+        """Return each offer's score as the caller's choice: shape ``(n,)``; minus infinity if it was never chosen.
 
         An offer's score depends on its own sums and on those of all choices, not on the other candidates.
         """
@@ -104,14 +104,14 @@ class CallerChoiceModel:
         some = np.flatnonzero(z)  # most columns are indicators
         rows, columns = np.triu_indices(len(some))
         rows, columns = some[rows], some[columns]
-        terms = likeness.terms[self.square[rows, columns]]
+        terms = prepared.terms[self.square[rows, columns]]
         if terms.shape[1] == 1:
             terms = np.repeat(terms, 2, axis=1)  # with a single offer numpy would add up in another order
         scores = np.einsum("kn,k->n", terms, z[rows] * z[columns], optimize=False)
-        return np.where(likeness.chosen, scores[: len(likeness.chosen)], -np.inf)
+        return np.where(prepared.chosen, scores[: len(prepared.chosen)], -np.inf)
 
     def _spread(self, shared: FloatArray) -> FloatArray:
-        """``D``: variances, of which 1/64 counts as seen once, rounded to powers of two.
+        """Return ``D``: variances, of which 1/64 counts as seen once, rounded to powers of two.
 
         They are rounded so that they change rarely: a change costs new terms for every offer.
         """
@@ -122,15 +122,15 @@ class CallerChoiceModel:
         spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _MIN_VARIANCE))))
         return spread
 
-    def _fill(self, likeness: PreparedCallerChoice, rows: NDArray[np.intp]) -> None:
-        likeness.chosen[rows] = likeness.own[rows, 0] > 0.0
-        likeness.terms[:, rows] = 0.0
-        rows = rows[likeness.chosen[rows]]
+    def _fill(self, prepared: PreparedCallerChoice, rows: NDArray[np.intp]) -> None:
+        prepared.chosen[rows] = prepared.own[rows, 0] > 0.0
+        prepared.terms[:, rows] = 0.0
+        rows = rows[prepared.chosen[rows]]
         if len(rows):
-            likeness.terms[:, rows] = self._terms(likeness.own[rows], likeness.spread).T
+            prepared.terms[:, rows] = self._terms(prepared.own[rows], prepared.spread).T
 
     def _terms(self, own: FloatArray, spread: FloatArray) -> FloatArray:
-        """What ``z_i z_j`` adds to the score, for offers with choices: shape ``(m, width)``."""
+        """Return the coefficient of each ``z_i z_j`` in the score, for offers with choices: shape ``(m, width)``."""
         a = own[:, self.square]
         n = a[:, 0, 0]
         mean = a[:, 0, 1:] / n[:, None]

@@ -12,7 +12,7 @@ from bandits.sampling import best_score
 
 
 class LinUCBPolicy(RegressionPolicy):
-    r"""Takes what could well be best: the largest ``(estimate + alpha x standard error) x weight``.
+    r"""Takes the highest upper confidence bound, ``(estimate + alpha x standard error) x weight``.
 
     With ``share: none`` each offer has a ridge regression of its own: the paper's algorithm 1 (*disjoint*), for
     ``exploration`` as its :math:`\alpha`, except that the bound is in units of the estimated noise of rewards.
@@ -32,14 +32,14 @@ class LinUCBPolicy(RegressionPolicy):
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
-        self.alpha = self.number("alpha", 0.0, 100.0)
+        self.alpha = self.number_in_range("alpha", 0.0, 100.0)
 
     def choose_link(self) -> Link:
-        """Rewards themselves."""
+        """Return the linear link."""
         return LINKS["linear"]
 
     def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
-        """All but the floor on the best upper bound that is available."""
+        """Give everything but the floor to the best upper bound that is available."""
         mean, deviation = self.predict(prepared, candidates)
         bound = self.link.score(mean + self.alpha * deviation)
         return best_score(bound * candidates.weight, self.epsilon)

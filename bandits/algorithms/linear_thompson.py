@@ -8,7 +8,7 @@ from bandits.regression.thompson_regression import ThompsonRegressionPolicy
 
 
 class LinearThompsonPolicy(ThompsonRegressionPolicy):
-    r"""Rewards are linear in the features, with a normal posterior for each offer's parameters.
+    r"""Models rewards as linear in the features, with a normal posterior for each offer's parameters.
 
     The paper draws one parameter vector for all offers from :math:`N(\hat\theta, v^2 S)` with a constant ``v``. Here
     each offer has its own, and the variance of the noise is estimated from the sums that arms keep anyway
@@ -21,5 +21,5 @@ class LinearThompsonPolicy(ThompsonRegressionPolicy):
     algorithm = "linear_thompson"
 
     def choose_link(self) -> Link:
-        """Rewards themselves."""
+        """Return the linear link."""
         return LINKS["linear"]

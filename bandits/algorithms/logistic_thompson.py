@@ -8,7 +8,7 @@ from bandits.regression.thompson_regression import ThompsonRegressionPolicy
 
 
 class LogisticThompsonPolicy(ThompsonRegressionPolicy):
-    r"""Log odds are linear in the features, with a normal posterior for each offer's parameters.
+    r"""Models log odds as linear in the features, with a normal posterior for each offer's parameters.
 
     Chapelle and Li update a diagonal posterior with the Laplace approximation after each batch. Here each
     observation is approximated by itself, where it was decided (``bandits.regression.links.Logistic`` says how, and
@@ -27,5 +27,5 @@ class LogisticThompsonPolicy(ThompsonRegressionPolicy):
     algorithm = "logistic_thompson"
 
     def choose_link(self) -> Link:
-        """Log odds."""
+        """Return the logistic link."""
         return LINKS["logistic"]

@@ -1,4 +1,4 @@
-"""What a policy believes of offers: the mean and a 95 % interval of what it expects of each, for looking at.
+"""Summaries of a policy's posterior for reports: the mean and a 95 % interval of each offer's estimate.
 
 For the policies on Beta arms it is the posterior of an offer's level. For those on a regression it is the posterior of
 what is expected of a *typical* request: the mean of what the offer was shown to (of all requests, where it never was).
@@ -21,7 +21,7 @@ TAIL_PROBABILITY = 0.025
 
 @dataclass(frozen=True, slots=True)
 class PosteriorSummary:
-    """Of ``n`` offers: shapes ``(n,)``. ``observations`` and ``rewards`` are decayed sums of what was learned from."""
+    """Estimates of ``n`` offers, and the decayed sums that they rest on: shapes ``(n,)``."""
 
     observations: FloatArray
     rewards: FloatArray
@@ -31,7 +31,7 @@ class PosteriorSummary:
 
 
 def summarise_posterior(policy: Policy, sums: Sums) -> PosteriorSummary | None:
-    """What ``policy`` believes, given its arms; ``None`` if that cannot be told of a policy of this kind."""
+    """Summarise the posterior of ``policy``, given its arms; ``None`` for a kind of policy that has no summary."""
     if isinstance(policy, BetaArmsPolicy):
         return _summarise_levels(policy, sums)
     if isinstance(policy, RegressionPolicy):
@@ -70,7 +70,7 @@ def _summarise_typical_requests(policy: RegressionPolicy, sums: Sums) -> Posteri
 
 
 def _mean_columns(policy: RegressionPolicy, sums: Sums) -> CandidateColumns:
-    """The mean columns of the requests that each offer was shown to."""
+    """Return the mean columns of the requests that each offer was shown to."""
     layout, design = policy.regression.layout, policy.design
     unknown = design.row(np.zeros(design.common - 1), float("nan"))
     shared = _mean_or_default(layout.read(sums.shared)[0][0], unknown)
@@ -80,5 +80,5 @@ def _mean_columns(policy: RegressionPolicy, sums: Sums) -> CandidateColumns:
 
 
 def _mean_or_default(first: FloatArray, otherwise: FloatArray) -> FloatArray:
-    """The mean of columns, from the first row of the sum of ``w z z'``, where anything was observed."""
+    """Return the mean of columns, from the first row of the sum of ``w z z'``; ``otherwise`` without observations."""
     return first / first[0] if first[0] > 0.0 else otherwise

@@ -1,4 +1,4 @@
-"""``propensity``: the best precomputed score, always. What is left when the policy cannot be used."""
+"""``propensity``: always the best precomputed score. The fallback when a policy cannot be used."""
 
 import numpy as np
 
@@ -15,11 +15,12 @@ class PropensityPolicy(StaticPolicy):
     epsilon = 0.0
 
     def selector(self, prepared: None, candidates: Candidates) -> Distribution:
-        """All on the best score that is available."""
+        """Give everything to the best score that is available."""
         scores = self.propensities(None, candidates) * candidates.weight
 
         def distribution(available: BoolArray) -> FloatArray:
             probabilities = np.zeros(len(scores))
+            # Scores are never negative, so -1 keeps a masked candidate below all available ones.
             probabilities[int(np.argmax(np.where(available, scores, -1.0)))] = 1.0
             return probabilities
 

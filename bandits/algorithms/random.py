@@ -7,12 +7,12 @@ from bandits.policy import BoolArray, Candidates, Distribution, FloatArray
 
 
 class RandomPolicy(StaticPolicy):
-    """Uniform over what is available; propensities are the precomputed ones, for information only."""
+    """Chooses uniformly among what is available; propensities are the precomputed ones, for information only."""
 
     epsilon = 1.0
 
     def selector(self, prepared: None, candidates: Candidates) -> Distribution:
-        """One over the number available."""
+        """Give each available candidate the same probability."""
 
         def distribution(available: BoolArray) -> FloatArray:
             return available / np.count_nonzero(available)

@@ -14,7 +14,7 @@ from bandits.sampling import inverse_gaps
 
 
 class SquareCBPolicy(RegressionPolicy):
-    r"""The less a candidate falls short of the best, the likelier it is taken; probabilities follow from a formula.
+    r"""Chooses a candidate with a probability that falls with its gap to the best score.
 
     With ``K`` candidates, scores ``s = estimate x weight``, and ``N`` observations behind the model,
 
@@ -43,15 +43,15 @@ class SquareCBPolicy(RegressionPolicy):
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
-        self.gamma_scale = self.number("gamma_scale", 1e-3, 1e6)
-        self.gamma_exponent = self.number("gamma_exponent", 0.0, 2.0)
+        self.gamma_scale = self.number_in_range("gamma_scale", 1e-3, 1e6)
+        self.gamma_exponent = self.number_in_range("gamma_exponent", 0.0, 2.0)
 
     def choose_link(self) -> Link:
-        """What the parameter says."""
+        """Return the link that the parameter ``model`` names."""
         return LINKS[one_of("model", self.parameters["model"], tuple(LINKS))]
 
     def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
-        """Inverse gap weighting over what is available, mixed with the floor."""
+        """Weigh what is available by inverse gaps, and mix it with the floor."""
         gamma = self.gamma_scale * prepared.total**self.gamma_exponent
         scores = self.link.score(self.predict(prepared, candidates)[0]) * candidates.weight
         return inverse_gaps(scores, gamma, self.epsilon)

@@ -1,4 +1,4 @@
-"""What policies that learn nothing have in common: no arms, no features, no parameters."""
+"""The base of policies that learn nothing: no arms, no features, no parameters."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
 
 
 class StaticPolicy:
-    """Expects what the precomputed propensities say, whatever is accepted. How to choose is left to others."""
+    """Takes the precomputed propensities as they are, whatever is accepted. Subclasses add the choice."""
 
     width = 0
     shared = False
@@ -24,15 +24,15 @@ class StaticPolicy:
         self.version = spec.version
 
     def learn(self, observation: Observation) -> FloatArray:
-        """Nothing is learned."""
+        """Learn nothing."""
         return np.zeros(0)
 
     def prepare(self, sums: Sums) -> None:
-        """Nothing to prepare."""
+        """Prepare nothing."""
 
     def refresh(self, prepared: None, sums: Sums, rows: NDArray[np.intp]) -> None:
-        """Nothing to refresh."""
+        """Refresh nothing."""
 
     def propensities(self, prepared: None, candidates: Candidates) -> FloatArray:
-        """The precomputed propensities; 0 where there is none."""
+        """Return the precomputed propensities; 0 where there is none."""
         return np.nan_to_num(candidates.base_propensity.astype(np.float64), nan=0.0)

@@ -28,10 +28,10 @@ class PreparedArms:
 
 
 class ThompsonPolicy(BetaArmsPolicy):
-    """Chooses by how often each candidate wins when the levels of all arms are drawn from their posteriors.
+    """Chooses by the frequency of winning when the levels of all arms are drawn from their posteriors.
 
-    The model is that of ``BetaArmsPolicy``. In ``draws`` joint draws, how often does each candidate's ``p x weight``
-    win? Those frequencies, mixed with a floor, *are* the distribution (see ``exploration.with_floor``).
+    The model is that of ``BetaArmsPolicy``. The frequencies with which each candidate's ``p x weight`` wins in
+    ``draws`` joint draws, mixed with a floor, *are* the distribution (see ``sampling.with_floor``).
 
     Parameters
     ----------
@@ -65,22 +65,23 @@ class ThompsonPolicy(BetaArmsPolicy):
         posterior = self.posterior(own[rows])
         prepared.ratio[rows] = posterior.ratio
         for k, row in enumerate(rows.tolist()):
+            # Seeded by number and sums: every process and every replay draws the same for the same arm.
             generator = np.random.Generator(np.random.PCG64(_seed(int(offers[row]), own[row])))
             theta = generator.beta(posterior.alpha[k], posterior.beta[k], size=self.draws)
             theta = np.clip(theta, MIN_CHANCE, 1 - MIN_CHANCE)
             prepared.draws[:, row] = theta / (1.0 - theta) / posterior.expected_odds[k]
 
     def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
-        """The customer's propensities at the arms' posterior means."""
+        """Return the customer's propensities at the arms' posterior means."""
         return odds_to_probability(self.odds(candidates) * prepared.ratio)
 
     def selector(self, prepared: PreparedArms, candidates: Candidates) -> Distribution:
-        """How often each available candidate's ``p x weight`` wins over the joint draws, mixed with the floor."""
+        """Count the draws that each available candidate's ``p x weight`` wins, and mix in the floor."""
         scores = prepared.draws * self.odds(candidates).astype(np.float32)
         scores /= scores + np.float32(1.0)
         return win_frequencies(scores, candidates.weight, self.epsilon)
 
 
 def _seed(offer: int, state: FloatArray) -> int:
-    """Fresh draws whenever the sums change, the same draws for the same sums."""
+    """Return a seed that changes with the sums, and is the same for the same sums."""
     return int.from_bytes(offer.to_bytes(4, "little") + state.astype("<f8").tobytes(), "little")

@@ -1,4 +1,4 @@
-"""``ucb``: optimism about offers that little is known of, by the KL-UCB index.
+"""``ucb``: optimism about offers with little evidence, by the KL-UCB index.
 
 Garivier and Cappé, *The KL-UCB algorithm for bounded stochastic bandits and beyond*, COLT 2011 (with ``c = 0``, as they
 recommend for use); with forgetting, in the manner of the discounted UCB of Garivier and Moulines, *On upper-confidence
@@ -21,8 +21,11 @@ _MAX_NEWTON_STEPS = 16
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of each arm, shapes ``(n,)``: ``mean``, ``count``: its level and what that rests on, in observations, prior
-    included; ``expected_odds``; and ``upper``, the highest plausible level. ``level``: what counts as plausible."""
+    """The bounds of ``n`` arms, shapes ``(n,)``.
+
+    ``mean``: the mean level; ``count``: the observations it rests on, prior included; ``expected_odds``: those of the
+    mean propensity; ``upper``: the highest plausible level. ``level``: the entropy that counts as plausible.
+    """
 
     mean: FloatArray
     count: FloatArray
@@ -59,17 +62,19 @@ class UCBPolicy(BetaArmsPolicy):
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
-        self.exploration = self.number("exploration", 0.0, 10.0)
+        self.exploration = self.number_in_range("exploration", 0.0, 10.0)
 
     def prepare(self, sums: Sums) -> Bounds:
-        """The bounds of all arms."""
+        """Compute the bounds of all arms."""
         n = len(sums.offers)
-        empty = Bounds(np.empty(n), np.empty(n), np.empty(n), np.empty(n), self._level(sums.shared))
+        empty = Bounds(
+            np.empty(n), np.empty(n), np.empty(n), np.empty(n), self._plausible_entropy(sums.shared)
+        )
         return self._fill(empty, sums.own, np.arange(n))
 
     def refresh(self, prepared: Bounds, sums: Sums, rows: NDArray[np.intp]) -> Bounds:
-        """The bounds of ``rows``, in place; of all arms if what counts as plausible changed."""
-        level = self._level(sums.shared)
+        """Compute the bounds of ``rows`` anew, in place; those of all arms if the plausible level changed."""
+        level = self._plausible_entropy(sums.shared)
         if level != prepared.level:
             prepared = replace(prepared, level=level)
             prepared.upper[:] = upper_bound(prepared.mean, level / prepared.count)
@@ -84,26 +89,27 @@ class UCBPolicy(BetaArmsPolicy):
         bounds.upper[rows] = upper_bound(bounds.mean[rows], bounds.level / count)
         return bounds
 
-    def _level(self, shared: FloatArray) -> float:
+    def _plausible_entropy(self, shared: FloatArray) -> float:
         t = max(float(shared[0]), 0.0)
         return self.exploration * math.ceil(4.0 * math.log2(1.0 + t)) / 4.0 * math.log(2.0)
 
     def propensities(self, prepared: Bounds, candidates: Candidates) -> FloatArray:
-        """The customer's propensities at the arms' mean levels."""
-        return self._shifted(prepared.mean, prepared, candidates)
+        """Return the customer's propensities at the arms' mean levels."""
+        return self._shift_odds(prepared.mean, prepared, candidates)
 
     def selector(self, prepared: Bounds, candidates: Candidates) -> Distribution:
-        """All on the best upper bound, apart from the floor."""
+        """Give everything but the floor to the best upper bound."""
         return best_score(
-            self._shifted(prepared.upper, prepared, candidates) * candidates.weight, self.epsilon
+            self._shift_odds(prepared.upper, prepared, candidates) * candidates.weight, self.epsilon
         )
 
-    def _shifted(self, level: FloatArray, prepared: Bounds, candidates: Candidates) -> FloatArray:
+    def _shift_odds(self, level: FloatArray, prepared: Bounds, candidates: Candidates) -> FloatArray:
         return odds_to_probability(self.odds(candidates) * (level / (1.0 - level) / prepared.expected_odds))
 
 
 def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
-    """The largest ``v`` whose relative entropy to ``mean`` is at most ``entropy``; at most 1 - 1e-6. Shapes ``(n,)``.
+    """Return the largest ``v <= 1 - 1e-6`` whose relative entropy to ``mean`` is at most ``entropy``; shapes
+    ``(n,)``.
 
     Newton's method: relative entropy is convex in ``v``, so from above the root every step ends above it.
     """

@@ -1,1 +1,1 @@
-"""The laws that every policy keeps, and the small worlds in which they are checked."""
+"""The laws that every policy keeps, and the scenarios in which they are checked."""

@@ -1,4 +1,4 @@
-"""What the laws are stated with: conditions, equality bit for bit, and all that a policy says or does."""
+"""Helpers that laws are stated with: conditions, equality bit for bit, and a policy's answers as a fingerprint."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SUM_TOLERANCE = 1e-12
 
 
 class LawViolation(Exception):
-    """What exactly went against a law."""
+    """A law is broken; the message says by what."""
 
 
 def require(holds: Any, what: str) -> None:
@@ -21,24 +21,24 @@ def require(holds: Any, what: str) -> None:
 
 
 def require_equal(a: FloatArray, b: FloatArray, what: str) -> None:
-    """Equal bit for bit."""
+    """Raise ``LawViolation`` unless both are equal bit for bit."""
     require(fingerprint(np.asarray(a)) == fingerprint(np.asarray(b)), what)
 
 
 def with_other_facts(facts: Facts) -> Facts:
-    """The same facts in another order, among others that are nobody's feature."""
+    """Return the same facts in another order, with facts added that no feature reads."""
     return {"context.nobody_asked": 7.0, **dict(reversed(list(facts.items()))), "customer.nobody_asked": "x"}
 
 
 def all_answers(policy: Policy, prepared: Any, candidates: Candidates) -> Any:
-    """Everything that a policy says about candidates, as a fingerprint."""
+    """Return a fingerprint of everything that a policy says about candidates."""
     distribution = policy.selector(prepared, candidates)
     chances = [distribution(available) for available in availability_masks(len(candidates))]
     return fingerprint([policy.propensities(prepared, candidates), *chances])
 
 
 def exercise_policy(policy: Policy, w: Scenario) -> None:
-    """Let the policy do all that it does."""
+    """Call every method of a policy once."""
     prepared = policy.prepare(w.sums)
     prepared = policy.refresh(prepared, w.sums, np.arange(1, dtype=np.intp))
     all_answers(policy, prepared, w.candidates)

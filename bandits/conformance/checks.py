@@ -21,7 +21,7 @@ Check = Callable[[Policy], None]
 
 
 def checks_for(policy: Policy) -> Iterator[Check]:
-    """The checks that apply to ``policy``, each a function of a policy that is named after its law.
+    """Yield the checks that apply to ``policy``, each a function of a policy that is named after its law.
 
     Each raises ``ConformanceError`` if the law is broken. They do not depend on each other.
     """
@@ -29,6 +29,7 @@ def checks_for(policy: Policy) -> Iterator[Check]:
         yield from (law for law in _LAWS if law.__name__ in _LAWS_OF_ANY_STATE)
         yield from _SEQUENTIAL_LAWS
     else:
+        # Without arms there is nothing that learning could change.
         yield from (law for law in _LAWS if policy.width or law.__name__ not in _LEARNER_LAWS)
 
 
@@ -45,7 +46,7 @@ def check(policy: Policy) -> None:
 
 
 def _as_check(body: Callable[[Any], None]) -> Check:
-    """A check that says whose law was broken, and how."""
+    """Wrap a law so that its errors name the policy and the law."""
 
     @wraps(body)
     def law(policy: Policy) -> None:

@@ -30,7 +30,7 @@ def choosing_is_pure(policy: Policy) -> None:
             probabilities = distribution(available)
             require((available == kept).all(), "the mask was modified")
             expected = probabilities.copy()
-            probabilities[:] = -1.0
+            probabilities[:] = -1.0  # a caller may write into what it was given
             require_equal(distribution(available), expected, "the result is not the caller's own")
 
 
@@ -42,6 +42,7 @@ def refreshing_equals_preparing(policy: Policy) -> None:
         rows = np.sort(rng.choice(40, count, replace=False)).astype(np.intp)
         own = old.sums.own.copy()
         own[rows] = new.sums.own[rows]
+        # NaN where nothing changed: a policy that reads those rows gives itself away.
         changed = Sums(old.offers, np.full_like(own, np.nan), new.sums.shared)
         changed.own[rows] = own[rows]
         given = fingerprint(changed)

@@ -1,4 +1,4 @@
-"""The laws of describing oneself, of features, and of what is learned and stored (see ``checks``)."""
+"""The laws of a policy's description, its features, its learning and its stored state (see ``checks``)."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Small worlds to try policies in: arms that have learned from made-up outcomes, and customers to choose for.
+"""Small synthetic scenarios: arms that have learned from made-up outcomes, and customers to choose for.
 
 States are always folds of observations, never arbitrary numbers, so that they are possible ones for any policy.
 """
@@ -33,7 +33,7 @@ class Scenario:
         return self.sums.offers
 
     def rows(self, rows: Any) -> "Scenario":
-        """The same world with these rows only, in this order (an index array or a mask)."""
+        """Return the same scenario with these rows only, in this order (an index array or a mask)."""
         c, s = self.candidates, self.sums
         return Scenario(
             self.name,
@@ -43,7 +43,7 @@ class Scenario:
 
 
 def make_facts(encoder: Encoder, rng: np.random.Generator) -> dict[str, Any]:
-    """Facts of a made-up request under the paths that an encoder reads: as expected, unexpected, and missing ones."""
+    """Make up the facts of a request under the paths that an encoder reads: expected, unexpected and missing ones."""
     facts = {}
     for path in sorted(encoder.paths):
         feature = next((each for each in encoder.features if each.path == path), Feature(path, "numeric"))
@@ -69,7 +69,7 @@ def _expected_value(feature: Feature, rng: np.random.Generator) -> Any:
 def make_observations(
     policy: Policy, offers: IntArray, count: int, seed: int
 ) -> list[tuple[Observation, float]]:
-    """Made-up outcomes and their times (Unix seconds): rewards 0, 1 and between, priors of all kinds and none.
+    """Make up outcomes and their times (Unix seconds), with all kinds of rewards and propensities.
 
     Every third is of the caller's own choice. Their times reach back over several landmark periods of the decay.
     """
@@ -98,13 +98,13 @@ def make_observation(
     facts: Facts,
     by_caller: bool = False,
 ) -> Observation:
-    """An observation of a request with these facts."""
+    """Make an observation of a request with these facts."""
     x = policy.encoder.encode(facts, NOW_MS)
     return Observation(offer, reward, base_propensity, x, estimate, facts, by_caller)
 
 
 def learned_arms(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable:
-    """The arms of a policy that has learned from ``seen``."""
+    """Return the arms of a policy that has learned from ``seen``."""
     table = ArmTable(policy.width)
     for field, delta in fold_observations(policy, seen).items():
         table.add(field, delta)
@@ -112,7 +112,7 @@ def learned_arms(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTa
 
 
 def learned_state(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmTable | ModelState:
-    """What a policy keeps that has learned from ``seen``: arms, or a model that was taught in this order."""
+    """Return the arms, or the sequential model, of a policy that has learned from ``seen`` in this order."""
     if not is_sequential(policy):
         return learned_arms(policy, seen)
     model = policy.fresh()
@@ -123,8 +123,9 @@ def learned_state(policy: Policy, seen: list[tuple[Observation, float]]) -> ArmT
 def make_scenario(
     policy: Policy, n: int, *, seed: int = 0, name: str = "typical", seen: int | None = None
 ) -> Scenario:
-    """``n`` candidates with distinct scores; about half of the arms are cold unless ``seen`` outcomes are asked for."""
+    """Make ``n`` candidates with distinct scores; half of the arms are cold unless ``seen`` outcomes are asked for."""
     rng = np.random.default_rng([n, seed])
+    # Numbers from 1 on: 0 is the shared arm.
     offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
     warm = offers[: (n + 1) // 2] if seen is None else offers
     table = learned_state(policy, make_observations(policy, warm, 3 * n if seen is None else seen, seed))
@@ -136,7 +137,7 @@ def make_scenario(
 
 
 def make_scenarios(policy: Policy) -> Iterator[Scenario]:
-    """Typical worlds of several sizes, and those at the borders of what is allowed."""
+    """Yield typical scenarios of several sizes, and those at the borders of what is allowed."""
     for n in (1, 2, 7, 200, 2500):
         yield make_scenario(policy, n, name=f"{n} candidates")
     yield make_scenario(policy, 20, seen=5000, name="much evidence")
@@ -161,7 +162,7 @@ def make_scenarios(policy: Policy) -> Iterator[Scenario]:
 
 
 def availability_masks(n: int) -> Iterator[BoolArray]:
-    """Masks of ``n`` candidates with at least one available: all, single ones, and random ones."""
+    """Yield masks of ``n`` candidates with at least one available: all, single ones, and random ones."""
     yield np.ones(n, dtype=bool)
     rng = np.random.default_rng(n)
     for row in {0, n // 2, n - 1}:
@@ -173,7 +174,7 @@ def availability_masks(n: int) -> Iterator[BoolArray]:
 
 
 def fingerprint(value: Any) -> Any:
-    """Something that is equal for two values only if they are equal bit for bit, however they are nested."""
+    """Return a value that is equal for two arguments only if they are equal bit for bit, however they are nested."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if value is None or isinstance(value, str | bytes | bool | int | float | np.generic):

@@ -1,4 +1,4 @@
-"""The laws that a policy which is taught in one order keeps beside those of all policies (see ``checks``).
+"""The laws of policies that are taught in one order, beside those of all policies (see ``checks``).
 
 What the rest of the system relies on: the owner may change with every outcome, so a stored model goes on exactly as the
 one in memory would have; replay teaches the same outcomes again; choosing happens elsewhere, and changes nothing.
@@ -30,13 +30,12 @@ def _observations(policy: SequentialPolicy, count: int = OUTCOMES, seed: int = 3
 
 
 def _all_answers(policy: SequentialPolicy, model: Any, w: Scenario) -> tuple[Any, FloatArray]:
-    """Everything that the policy says about the candidates of a world, as a fingerprint; and the estimates."""
+    """Return a fingerprint of everything that the policy says about a scenario's candidates, and the estimates."""
     prepared = policy.prepare(ModelState(model).read(policy, w.offers, 0))
     estimates = policy.propensities(prepared, w.candidates)
     distribution = policy.selector(prepared, w.candidates)
-    return fingerprint(
-        [estimates, *(distribution(mask) for mask in availability_masks(len(w.offers)))]
-    ), estimates
+    chances = [distribution(mask) for mask in availability_masks(len(w.offers))]
+    return fingerprint([estimates, *chances]), estimates
 
 
 def keeps_no_sums(policy: SequentialPolicy) -> None:
@@ -87,7 +86,7 @@ def stored_models_go_on(policy: SequentialPolicy) -> None:
 
 
 def damaged_models_are_refused(policy: SequentialPolicy) -> None:
-    """What is not a stored model is refused as such."""
+    """Bytes that are not a stored model are refused as such."""
     blob = policy.pack(policy.fresh())
     for damaged in (b"", b"x", blob[: len(blob) // 2], blob + b"x", blob[::-1]):
         try:

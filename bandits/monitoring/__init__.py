@@ -1,1 +1,1 @@
-"""Watching policies: exploration, drift of acceptance, canaries that are worse."""
+"""Monitoring of policies: exploration, changes of acceptance, and tests of canaries."""

@@ -1,4 +1,4 @@
-"""Has the acceptance of an offer changed? Watched for each offer by itself, with river's ADWIN.
+"""Detection of changes in the acceptance of each offer, with river's ADWIN.
 
 ADWIN (Bifet and Gavalda, *Learning from time-changing data with adaptive windowing*, SDM 2007) keeps a window of the
 latest rewards, as sums over stretches that double in length. When two parts of the window have means that differ by
@@ -8,7 +8,7 @@ logarithm of the window.
 ADWIN says *that* there was a change. Its own cut only moves forward as far as it must, so the part that it keeps is
 often mostly from before. *When* it was, and from what to what, is estimated here as the cut of the window into two
 parts that explains most of the variance: the least squares estimate of a single change (Bai, *Least squares estimation
-of a shift in linear processes*, Journal of Time Series Analysis 15, 1994), on at most ``BLOCKS`` blocks of outcomes.
+of a shift in linear processes*, Journal of Time Series Analysis 15, 1994), on ``MAX_BLOCKS`` blocks of outcomes.
 """
 
 import math
@@ -27,7 +27,7 @@ MAX_BLOCKS = 128
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The acceptance of ``offer`` changed: it was seen with the outcome at ``at_s`` (Unix seconds).
+    """A change of ``offer``'s acceptance, detected with the outcome at ``at_s`` (Unix seconds).
 
     ``since_s`` is the estimated time of the change. ``rate_before`` and ``rate_after`` are the mean rewards before and
     from then on, ``width_before`` and ``width`` the numbers of outcomes that they rest on.
@@ -52,7 +52,7 @@ class OfferReward:
 
 
 class AcceptanceChangeDetector:
-    """Watches the acceptance of each offer. Deterministic: a fold of outcomes, in the order in which they came.
+    """Watches the acceptance of each offer. Deterministic: a fold of outcomes in the order in which they came.
 
     After a detection the offer's window starts anew. An offer's memory is bounded, whatever the number of its
     outcomes; ``forget`` what is no longer offered.
@@ -61,9 +61,11 @@ class AcceptanceChangeDetector:
     ----------
     delta
         ADWIN's confidence, in (0, 1). Smaller: fewer false alarms, later detections. Measured by
-        ``pytest -s tests/unit/bandits/monitoring/test_change_detection.py``: at the default, 1 of 80 unchanged
-        streams of 10,000 outcomes raised an alarm. The bound is cautious: where few accept, small changes take many
-        thousand outcomes. grace_period Outcomes of an offer before anything is reported, at least 1.
+        ``pytest -s tests/unit/bandits/monitoring/test_change_detection.py``: at the default, 1 of 80 unchanged streams
+        of 10,000 outcomes raised an alarm. The bound is cautious: where few accept, small changes take many thousand
+        outcomes.
+    grace_period
+        Outcomes of an offer before anything is reported, at least 1.
 
     Raises
     ------
@@ -85,7 +87,7 @@ class AcceptanceChangeDetector:
         return len(self._windows)
 
     def observe(self, outcome: OfferReward) -> Detection | None:
-        """Take in the next outcome, and return what it revealed. Outcomes of one offer must come in order."""
+        """Add the next outcome (in order, for each offer), and return the change that it revealed, if any."""
         reward = outcome.reward
         if not 0.0 <= reward <= 1.0:
             raise EvaluationError(f"reward must be in [0, 1], not {reward!r}")
@@ -97,6 +99,7 @@ class AcceptanceChangeDetector:
             self._windows[outcome.offer] = window
         if not window.add(outcome.at_s, reward):
             return None
+        # The window starts anew: it spans the change, and would report it again and again.
         del self._windows[outcome.offer]
         before, after = window.cut()
         return Detection(
@@ -110,12 +113,12 @@ class AcceptanceChangeDetector:
         )
 
     def width(self, offer: str) -> int:
-        """How many outcomes of ``offer`` its current rate rests on: 0 if none came since the last detection."""
+        """Return the number of outcomes that ``rate`` rests on: 0 if none came since the last detection."""
         window = self._windows.get(offer)
         return window.whole().n if window else 0
 
     def rate(self, offer: str) -> float | None:
-        """The mean reward of ``offer`` since the last detection; ``None`` without outcomes."""
+        """Return the mean reward of ``offer`` since the last detection; ``None`` without outcomes."""
         window = self._windows.get(offer)
         return window.whole().mean if window else None
 
@@ -127,7 +130,7 @@ class AcceptanceChangeDetector:
 def detect_changes(
     outcomes: Iterable[OfferReward], delta: float = 0.02, grace_period: int = 100
 ) -> Iterator[Detection]:
-    """What ``AcceptanceDrift`` finds in ``outcomes``, in their order."""
+    """Yield the changes that ``AcceptanceChangeDetector`` finds in ``outcomes``, in their order."""
     watch = AcceptanceChangeDetector(delta, grace_period)
     for outcome in outcomes:
         found = watch.observe(outcome)
@@ -159,12 +162,14 @@ class _Window:
         self._length = 1
 
     def add(self, at_s: float, reward: float) -> bool:
-        """Whether this reveals a change."""
+        """Add an outcome; returns whether it reveals a change."""
         latest, blocks = _Block(at_s, 1, reward), self._blocks
         if blocks and blocks[-1].n < self._length:
             blocks[-1] = blocks[-1].joined(latest)
         else:
-            if len(blocks) == MAX_BLOCKS:
+            if (
+                len(blocks) == MAX_BLOCKS
+            ):  # bounded memory: neighbours are merged, so blocks stay of equal length
                 blocks[:] = [a.joined(b) for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
                 self._length *= 2
             blocks.append(latest)
@@ -175,7 +180,7 @@ class _Window:
         return reduce(_Block.joined, self._blocks)
 
     def cut(self) -> tuple[_Block, _Block]:
-        """The two parts whose means explain most of the variance."""
+        """Return the two parts of the window whose means explain most of the variance."""
         before = list(accumulate(self._blocks[:-1], _Block.joined))
         after = list(accumulate(self._blocks[:0:-1], lambda later, block: block.joined(later)))[::-1]
         return max(

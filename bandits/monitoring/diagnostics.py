@@ -1,9 +1,9 @@
-"""Is a policy still exploring, and has it made up its mind? Plain functions over parallel arrays, one entry an arm.
+"""Diagnostics of a policy's exploration: plain functions over parallel arrays, one entry for each arm.
 
 ``mean``, ``low``, ``high``
     the posterior mean of what the policy ranks by, and an interval around it (95 %, say), with ``low <= high``;
 ``observations``
-    how many outcomes the arm has learned from; decayed counts are fine;
+    the number of outcomes that the arm has learned from; decayed counts are fine;
 ``share``
     the chance with which the policy selects the arm, or what is proportional to it; not all zero.
 
@@ -27,10 +27,10 @@ NEGLIGIBLE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ExplorationDiagnosis:
-    """How far a policy still explores.
+    """The state of a policy's exploration.
 
-    ``entropy``: see ``entropy``. ``favourite``: the position of the arm with the largest share, ``None`` without arms.
-    ``neglected``: positions of the arms for which exploration died too early, see ``exploration``.
+    ``entropy``: see ``normalised_entropy``. ``favourite``: the position of the arm with the largest share, ``None``
+    without arms. ``neglected``: positions of the arms for which exploration died early, see ``diagnose_exploration``.
     """
 
     entropy: float
@@ -39,12 +39,12 @@ class ExplorationDiagnosis:
 
     @property
     def died_early(self) -> bool:
-        """Whether any arm was given up before it was known to be worse."""
+        """True if any arm was given up before it was known to be worse."""
         return bool(self.neglected)
 
 
 def normalised_entropy(share: ArrayLike) -> float:
-    """Entropy of the distribution of choices, divided by ``log n``: 0 if one arm has all, 1 if all have the same.
+    """Return the entropy of the distribution of choices over ``log n``: 0 if one arm has all, 1 if all have the same.
 
     With fewer than two arms it is 1: the choices are as even as they can be, and nothing is left unexplored.
     """
@@ -56,7 +56,7 @@ def normalised_entropy(share: ArrayLike) -> float:
 
 
 def leading_arm(mean: ArrayLike) -> int | None:
-    """The position of the highest mean, of equals the first; ``None`` without arms."""
+    """Return the position of the highest mean, the first on a tie; ``None`` without arms."""
     m = _finite_array("mean", mean)
     return int(np.argmax(m)) if len(m) else None
 
@@ -72,7 +72,7 @@ def diagnose_exploration(
     few: float = FEW_OBSERVATIONS,
     hardly: float = NEGLIGIBLE_SHARE,
 ) -> ExplorationDiagnosis:
-    """Whether exploration has died too early: arms that may be the best are hardly selected any more.
+    """Find the arms that may be the best and yet are hardly selected any more: there exploration died too early.
 
     An arm is *neglected* if all of this holds:
 
@@ -94,7 +94,9 @@ def diagnose_exploration(
         return ExplorationDiagnosis(normalised_entropy(p), 0 if len(p) else None, ())
     favourite = int(np.argmax(p))
     neglected = (upper >= m[favourite]) & (p < min(0.01, hardly / len(p)))
-    if p[favourite] < concentrated:
+    if (
+        p[favourite] < concentrated
+    ):  # choices are still spread: only arms with little evidence count as given up
         neglected &= seen < few
     neglected[favourite] = False
     return ExplorationDiagnosis(
@@ -103,7 +105,7 @@ def diagnose_exploration(
 
 
 def is_settled(mean: ArrayLike, low: ArrayLike, high: ArrayLike, best: ArrayLike | None = None) -> bool:
-    """Whether it is settled that the leader, the arm with the highest mean, is the best.
+    """Return whether it is settled that the leader, the arm with the highest mean, is the best.
 
     It is if the leader's ``low`` lies above the ``high`` of every other arm, or if its probability of being the best
     is at least 0.95. ``best``: these probabilities, if they are known. A single arm is settled, none is not; equal
@@ -134,7 +136,7 @@ def _checked_intervals(
 
 
 def _normalised_shares(share: ArrayLike) -> FloatArray:
-    """Shares that sum to one."""
+    """Return the shares, divided by their sum."""
     p = _finite_array("share", share)
     if (p < 0.0).any():
         raise EvaluationError("share must not be negative")

@@ -1,4 +1,4 @@
-"""Is a canary worse than its champion? An answer that stays valid however often one looks.
+"""A test of whether a canary is worse than its champion that stays valid however often one looks.
 
 Two streams of accepts and rejects are compared by an *e-process*: a number that starts at 1 and, as long as the null
 hypothesis holds, reaches ``1 / alpha`` at *any* time with a chance of at most ``alpha`` (Ville's inequality). So it
@@ -46,14 +46,14 @@ _BISECTION_STEPS = 45
 
 
 class Counts(NamedTuple):
-    """What was seen of one arm: whole numbers, ``0 <= acceptances <= observations``."""
+    """The outcomes of one arm: whole numbers, ``0 <= acceptances <= observations``."""
 
     observations: int
     acceptances: int
 
 
 class Interval(NamedTuple):
-    """Both ends belong to it."""
+    """A closed interval."""
 
     low: float
     high: float
@@ -81,13 +81,13 @@ class Evidence:
 
     @property
     def rejected(self) -> bool:
-        """Whether the null is rejected with high probability: ``e >= 1 / alpha``."""
+        """True if the null is rejected with high probability: ``e >= 1 / alpha``."""
         return self.log_e >= -math.log(self.alpha)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A canary against its champion.
+    """The comparison of a canary with its champion.
 
     ``worse`` is evidence against "the canary accepts at least the champion's rate minus ``margin``", ``better``
     against "at most the champion's rate plus ``margin``". ``canary`` and ``champion`` are confidence sequences of the
@@ -112,7 +112,7 @@ def compare_canary(
     margin: float = 0.0,
     prior: tuple[float, float] = PRIOR,
 ) -> Comparison:
-    """Compare the arms in both directions, with intervals. Takes some milliseconds; see ``worse`` for the test alone.
+    """Compare the arms in both directions, with intervals. Slower (milliseconds) than ``evidence_of_worse``.
 
     Parameters
     ----------
@@ -160,14 +160,14 @@ def evidence_of_worse(
     margin: float = 0.0,
     prior: tuple[float, float] = PRIOR,
 ) -> Evidence:
-    """Evidence that the canary's rate is below the champion's by more than ``margin``. As ``compare``, and quick.
+    """Return the evidence that the canary's rate is below the champion's by more than ``margin``.
 
-    Measured by ``pytest -s tests/unit/bandits/monitoring/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after
-    each of 3,000 observations, 5 of 4,000 equal canaries with 5 % of the traffic were rolled back, 7 with a share
-    that grew from 1 % to 50 %, and 6 with a share that favoured canaries while they looked bad. A canary with 5 % of
-    the traffic and half the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within
-    1,325 and 3,150 observations of both arms if the champion's acceptance is 0.4, 9,000 and 17,850 if 0.1, 61,500 and
-    106,500 if 0.02.
+    Parameters, errors: as ``compare_canary``. Measured by ``pytest -s
+    tests/unit/bandits/monitoring/test_sequential_rates.py`` at ``alpha`` 0.05. Looking after each of 3,000
+    observations, 5 of 4,000 equal canaries with 5 % of the traffic were rolled back, 7 with a share that grew from 1 %
+    to 50 %, and 6 with a share that favoured canaries while they looked bad. A canary with 5 % of the traffic and half
+    the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within 1,325 and 3,150
+    observations of both arms if the champion's acceptance is 0.4, 9,000 and 17,850 if 0.1, 61,500 and 106,500 if 0.02.
     """
     if not 0.0 < alpha < 1.0:
         raise EvaluationError(f"alpha must be in (0, 1), not {alpha!r}")
@@ -196,7 +196,7 @@ class _ArmMartingale:
         self.regret = min(_log_beta(a + s, b + (n - s)) - _log_beta(a, b) - highest, 0.0)
 
     def log_e(self, p: float) -> float:
-        """``log E(p)``; infinite where the likelihood of ``p`` is zero."""
+        """Return ``log E(p)``; infinite where the likelihood of ``p`` is zero."""
         if not self.n:
             return 0.0
         divergence = 0.0
@@ -206,12 +206,12 @@ class _ArmMartingale:
         return self.regret + self.n * max(divergence, 0.0)
 
     def slope(self, p: float) -> float:
-        """The derivative of ``log_e`` at ``p`` in (0, 1)."""
+        """Return the derivative of ``log_e`` at ``p`` in (0, 1)."""
         return self.n * (p - self.rate) / (p * (1.0 - p)) if self.n else 0.0
 
 
 def _least_log_e(first: _ArmMartingale, second: _ArmMartingale, shift: float) -> float:
-    """``log`` of the least average E over the null ``first >= second + shift``.
+    """Return ``log`` of the least average E over the null ``first >= second + shift``.
 
     E is convex in the pair of rates: unless the observed rates are in the null, the least is on its border.
     """
@@ -231,20 +231,20 @@ def _least_log_e(first: _ArmMartingale, second: _ArmMartingale, shift: float) ->
 
 
 def _is_observed_in_null(first: _ArmMartingale, second: _ArmMartingale, shift: float) -> bool:
-    """Whether the likeliest pair of rates is in the null. An arm without observations has any rate."""
+    """Return whether the likeliest pair of rates is in the null. An arm without observations has any rate."""
     return (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0) >= shift
 
 
 def _log_average(x: float, y: float) -> float:
-    """``log((exp(x) + exp(y) + exp(x + y)) / 3)``."""
-    top = max(x, y, x + y)
+    """Return ``log((exp(x) + exp(y) + exp(x + y)) / 3)``."""
+    top = max(x, y, x + y)  # taken out, so that no exponential overflows
     if top == math.inf:
         return math.inf
     return top + math.log((math.exp(x - top) + math.exp(y - top) + math.exp(x + y - top)) / 3.0)
 
 
 def _average_slope(first: _ArmMartingale, second: _ArmMartingale, p: float, q: float) -> float:
-    """A number with the sign of the derivative of the average along the border."""
+    """Return a number with the sign of the derivative of the average along the border."""
     x, y = first.log_e(p), second.log_e(q)
     top = max(x, y, x + y)
     both = math.exp(x + y - top)
@@ -262,13 +262,13 @@ def _rate_interval(arm: _ArmMartingale, limit: float) -> Interval:
 
 
 def _highest_difference(first: _ArmMartingale, second: _ArmMartingale, limit: float) -> float:
-    """The highest ``first - second`` that is not rejected."""
+    """Return the highest ``first - second`` that is not rejected."""
     observed = (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0)
     return _interval_end(lambda shift: _least_log_e(first, second, shift) < limit, observed, 1.0)
 
 
 def _interval_end(inside: Callable[[float], bool], start: float, end: float) -> float:
-    """Where an interval that holds ``start`` ends on the way to ``end``: the first point found outside, or ``end``."""
+    """Return where an interval that holds ``start`` ends: the first point outside towards ``end``, or ``end``."""
     if inside(end):
         return end
     for _ in range(_BISECTION_STEPS):

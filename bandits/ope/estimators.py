@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what another policy would have brought, estimated from what was logged.
+"""Off-policy evaluation: the reward that another policy would have brought, estimated from logged choices.
 
 Every estimator takes three parallel arrays of shape ``(n,)``, one entry a logged choice:
 
@@ -125,7 +125,7 @@ def doubly_robust(
     units: ArrayLike | None = None,
     clip: float = math.inf,
 ) -> PolicyValueEstimate:
-    """What a reward model says of the target, corrected by how wrong it was about what was logged.
+    """Estimate the target's reward by a reward model, corrected by the model's error on what was logged.
 
     The mean of ``direct + weight x (reward - expected)``. Unbiased if the logged probabilities are right *or* the model
     is, and more precise than weighting alone as far as the model predicts rewards. Dudík, Langford and Li, *Doubly
@@ -157,22 +157,22 @@ def doubly_robust(
     if not clip > 0:
         raise EvaluationError(f"clip must be positive, not {clip}")
     rows = _usable_rows(reward, probability, target, unknown, units)
-    q, dm = rows.more(expected, "expected"), rows.more(direct, "direct")
+    q, dm = rows.checked(expected, "expected"), rows.checked(direct, "direct")
     terms = dm + np.minimum(rows.weight, clip) * (rows.reward - q)
     return _with_interval(float(terms.mean()), terms - terms.mean(), len(terms), rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _UsableRows:
-    """The rows that can be used: shape ``(n,)`` each. ``known`` tells which ones of all they are."""
+    """The rows that can be used: shape ``(n,)`` each. ``known``: a mask of them among all rows."""
 
     reward: FloatArray
     weight: FloatArray
     known: BoolArray
     units: NDArray[np.int64] | None
 
-    def more(self, values: ArrayLike, name: str) -> FloatArray:
-        """Another column of these rows."""
+    def checked(self, values: ArrayLike, name: str) -> FloatArray:
+        """Return another column of these rows. Raises ``EvaluationError`` if it does not fit."""
         found = np.asarray(values, dtype=np.float64)
         if found.shape != self.known.shape:
             raise EvaluationError(
@@ -186,8 +186,8 @@ class _UsableRows:
 def _with_interval(
     value: float, residuals: FloatArray, total: float, rows: _UsableRows
 ) -> PolicyValueEstimate:
-    """``value`` with the interval of a mean (or ratio) whose residuals add up to 0; ``total`` divides their sum."""
-    if rows.units is not None:
+    """Return ``value`` with its interval, from residuals that add up to 0; ``total`` divides their sum."""
+    if rows.units is not None:  # rows of one unit vary together: their sum is one observation
         sums = np.zeros(len(rows.units))
         np.add.at(sums, np.unique(rows.units, return_inverse=True)[1], residuals)
         residuals = sums[: len(np.unique(rows.units))]
@@ -203,7 +203,7 @@ def _with_interval(
 def _usable_rows(
     reward: ArrayLike, probability: ArrayLike, target: ArrayLike, unknown: Unknown, units: ArrayLike | None
 ) -> _UsableRows:
-    """Rewards and weights of the rows whose probability is known."""
+    """Return the rewards and weights of the rows whose probability is known."""
     r, p, q = (np.asarray(values, dtype=np.float64) for values in (reward, probability, target))
     if r.ndim != 1 or r.shape != p.shape or r.shape != q.shape:
         raise EvaluationError(
@@ -226,6 +226,6 @@ def _usable_rows(
     if not ((q >= 0.0) & (q <= 1.0)).all():
         raise EvaluationError("a target probability is not in [0, 1]")
     weights: FloatArray = q / p
-    if not weights.any():
+    if not weights.any():  # no overlap: every estimate would be 0 / 0, or a 0 that says nothing
         raise EvaluationError("the target would have chosen nothing of what was logged")
     return _UsableRows(r, weights, known, None if groups is None else groups[known])

@@ -1,1 +1,1 @@
-"""Regression models on additive sums, and the policies' common ground on them."""
+"""Regression models on additive sums, and the base of the policies on them."""

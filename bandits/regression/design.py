@@ -1,4 +1,4 @@
-"""The columns that a regression model sees of a request and an offer, and how they are put on one scale.
+"""The design matrix of regression policies: the columns of a request and an offer, and their common scale.
 
 A candidate's columns are ``z = [1, x, l, none]``: one for the intercept, the request's features as they were encoded,
 and, if the precomputed propensity ``q`` is a feature, ``l = logit(q) / 4`` and an indicator that there is none.
@@ -24,14 +24,14 @@ _OFFSET = -1.2
 
 
 def logit(p: ArrayLike) -> FloatArray:
-    """``log(p / (1 - p))`` of chances, of which those below 1e-6 and above 1 - 1e-6 count as such."""
+    """Return ``log(p / (1 - p))``, with ``p`` clipped to [1e-6, 1 - 1e-6]."""
     within = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), _MIN_CHANCE), 1.0 - _MIN_CHANCE)
     logits: FloatArray = np.log(within / (1.0 - within))
     return logits
 
 
 def sigmoid(s: NDArray[Any]) -> NDArray[Any]:
-    """``1 / (1 + exp(-s))``; beyond 30 either way nothing changes any more. Keeps the type of its argument."""
+    """Return ``1 / (1 + exp(-s))``, with ``s`` clipped to [-30, 30]. Keeps the type of its argument."""
     e: NDArray[Any] = np.exp(-np.minimum(np.maximum(s, -30.0), 30.0))  # np.clip is slow on small arrays
     e += 1.0
     return 1.0 / e
@@ -39,7 +39,7 @@ def sigmoid(s: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Design:
-    """Which columns there are.
+    """The layout of the columns.
 
     ``width``: how many. ``common``: how many of them are the same for all candidates (the first ones). ``numeric`` and
     ``missing``: the columns that are put on one scale, and for each the column that is 1 where its value is missing
@@ -53,7 +53,7 @@ class Design:
 
     @classmethod
     def of(cls, encoder: Encoder) -> "Design":
-        """The design for the features of an encoder."""
+        """Make the design for the features of an encoder."""
         common = 1 + encoder.width
         pairs = [(1 + value, 0 if none is None else 1 + none) for value, none in encoder.scaled]
         if encoder.propensity:
@@ -67,22 +67,22 @@ class Design:
 
     @property
     def propensity(self) -> bool:
-        """Whether there are columns that differ from candidate to candidate."""
+        """True if there are columns that differ from candidate to candidate."""
         return self.width > self.common
 
     def row(self, x: FloatArray, base_propensity: float) -> FloatArray:
-        """The columns of one offer: shape ``(width,)``."""
+        """Return the columns of one offer: shape ``(width,)``."""
         z = np.empty(self.width)
         z[0] = 1.0
         z[1 : self.common] = x
         if self.propensity:
-            known = base_propensity == base_propensity
+            known = base_propensity == base_propensity  # NaN: there is none
             z[self.common] = float(logit(base_propensity)) / LOGIT_SCALE if known else 0.0
             z[self.common + 1] = 0.0 if known else 1.0
         return z
 
     def scale(self, moments: FloatArray) -> "Scale":
-        r"""The scale of numeric columns: means and deviations over all that was ever observed.
+        r"""Compute the scale of numeric columns: means and deviations over all that was ever observed.
 
         ``moments``: the sum of ``w z z'``, shape ``(width, width)``: its first row and its diagonal tell.
 
@@ -107,7 +107,7 @@ class Design:
         return Scale(np.rint(mean / step) * step + 0.0, deviation)  # + 0.0: zero is never negative
 
     def unscaling(self, scale: "Scale") -> FloatArray:
-        """The matrix that gives columns back as they were from scaled ones: shape ``(width, width)``.
+        """Return the matrix that turns scaled columns back into unscaled ones: shape ``(width, width)``.
 
         A scaled numeric column is ``(value - mean) / deviation``, and 0 (the mean) where the value is missing.
         """
@@ -120,7 +120,7 @@ class Design:
         return unscaling
 
     def columns(self, x: FloatArray, base_propensity: ArrayLike) -> "CandidateColumns":
-        """The columns of ``n`` candidates.
+        """Return the columns of ``n`` candidates.
 
         What is in a candidate's column depends on that candidate alone, bit for bit.
         """
@@ -145,8 +145,8 @@ class Scale:
     mean: FloatArray
     deviation: FloatArray
 
-    def same(self, other: "Scale") -> bool:
-        """Whether both are the same, bit for bit."""
+    def is_same(self, other: "Scale") -> bool:
+        """Return whether both are the same, bit for bit."""
         return (
             self.mean.tobytes() == other.mean.tobytes()
             and self.deviation.tobytes() == other.deviation.tobytes()
@@ -155,8 +155,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class CandidateColumns:
-    """``common``: the columns that all candidates share, which come first. ``own``: the others, ``(..., n)``, or
-    ``None`` if there are none."""
+    """The columns of ``n`` candidates.
+
+    ``common``: the columns that all candidates share, which come first. ``own``: the others, ``(..., n)``, or ``None``.
+    """
 
     common: FloatArray
     own: FloatArray | None

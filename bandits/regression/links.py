@@ -1,4 +1,4 @@
-"""How rewards relate to a linear predictor: directly (linear regression), or through the logistic function.
+"""Links between rewards and a linear predictor: the identity (linear regression), and the logistic function.
 
 A link says what an observation adds to the sums of a regression, and what a linear predictor means.
 """
@@ -21,32 +21,32 @@ _NOISE_PRIOR_WEIGHT = 10.0
 
 
 class Link(Protocol):
-    """What a regression policy needs to know of its link."""
+    """The link of a regression policy."""
 
     def predictor(self, p: float) -> float:
-        """The linear predictor of the chance ``p``."""
+        """Return the linear predictor of the chance ``p``."""
         ...
 
-    def observe(self, reward: float, expected: float) -> tuple[float, float]:
-        """The weight of an observation, and its response times that weight; ``expected`` was its propensity."""
+    def linearise(self, reward: float, expected: float) -> tuple[float, float]:
+        """Return the weight of an observation, and its response times that weight; ``expected`` was its propensity."""
         ...
 
     def propensity(self, predictor: FloatArray) -> FloatArray:
-        """The expected reward, in [0, 1]."""
+        """Return the expected reward, in [0, 1]."""
         ...
 
     def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
-        """A positive number that rises with the predictor, and is the expected reward where that is sensible."""
+        """Return a positive number that rises with the predictor, and is the expected reward where that is sensible."""
         ...
 
-    def weighted_scores(
+    def weighted_draws(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
-        """``weight x score(mean + spread x draws)``: shape ``(K, n)`` like the draws, and of their type."""
+        """Return ``weight x score(mean + spread x draws)``: shape ``(K, n)`` like the draws, and of their type."""
         ...
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
-        """The variance that an observation of weight 1 has: shape ``(n,)``, of sums ``(n, width)``, ``(width,)``."""
+        """Return the variance of an observation of weight 1, shape ``(n,)``, from own and shared sums."""
         ...
 
 
@@ -54,19 +54,19 @@ class LinearLink:
     """Rewards are linear in the columns. Weights are 1, responses are the rewards."""
 
     def predictor(self, p: float) -> float:
-        """The chance itself."""
+        """Return the chance itself."""
         return p
 
-    def observe(self, reward: float, expected: float) -> tuple[float, float]:
-        """``(1, r)``."""
+    def linearise(self, reward: float, expected: float) -> tuple[float, float]:
+        """Return ``(1, r)``."""
         return 1.0, reward
 
     def propensity(self, predictor: FloatArray) -> FloatArray:
-        """The predictor, as far as it is a chance."""
+        """Return the predictor, clipped to [0, 1]."""
         return np.clip(predictor, 0.0, 1.0)
 
     def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
-        """The predictor; below ``e`` = 0.01 a smooth continuation, ``e^2 / (2 e - s)``, which stays positive.
+        """Return the predictor; below ``e`` = 0.01 a smooth continuation, ``e^2 / (2 e - s)``, which stays positive.
 
         Scores are multiplied with weights: of two candidates that nothing good is expected of, the one with the
         smaller weight must not win because a negative number was made smaller.
@@ -76,20 +76,20 @@ class LinearLink:
         score: NDArray[Any] = np.maximum(predictor, e) * (e / (2 * e - np.minimum(predictor, e)))
         return score
 
-    def weighted_scores(
+    def weighted_draws(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
-        """Predictors, their scores, times the weights."""
+        """Return the scores of the drawn predictors, times the weights."""
         drawn: NDArray[Any] = draws * spread.astype(draws.dtype)
         drawn += mean.astype(draws.dtype)
         scores: NDArray[Any] = self.score(drawn) * weight
         return scores
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
-        """The variance of an offer's rewards, to which that of all offers counts as ten observations."""
+        """Return the variance of an offer's rewards, to which that of all offers counts as ten observations."""
         n, total, squares = np.maximum(shared[:3], 0.0)
         everywhere = max(squares - total * total / max(n, 1.0), 0.0)
-        everywhere = (everywhere + 0.05) / (n + 1.0)
+        everywhere = (everywhere + 0.05) / (n + 1.0)  # never 0, or nothing would be explored any more
         n, total, squares = np.maximum(own[:, :3], 0.0).T
         here = np.maximum(squares - total * total / np.maximum(n, 1.0), 0.0)
         noise: FloatArray = (here + _NOISE_PRIOR_WEIGHT * everywhere) / (n + _NOISE_PRIOR_WEIGHT)
@@ -121,11 +121,11 @@ class LogisticLink:
     """
 
     def predictor(self, p: float) -> float:
-        """The log odds."""
+        """Return the log odds."""
         return math.log(p / (1.0 - p))
 
-    def observe(self, reward: float, expected: float) -> tuple[float, float]:
-        """``(w, w s0 + g)``; log odds beyond 8 either way count as 8."""
+    def linearise(self, reward: float, expected: float) -> tuple[float, float]:
+        """Return ``(w, w s0 + g)``; log odds beyond 8 either way count as 8."""
         s0 = min(max(self.predictor(expected), -_MAX_LOG_ODDS), _MAX_LOG_ODDS)
         p = 1.0 / (1.0 + math.exp(-s0))
         gradient = reward - p
@@ -133,17 +133,17 @@ class LogisticLink:
         return weight, weight * s0 + gradient
 
     def propensity(self, predictor: FloatArray) -> FloatArray:
-        """The chance of these log odds."""
+        """Return the chance of these log odds."""
         return sigmoid(predictor)
 
     def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
-        """The chance of these log odds."""
+        """Return the chance of these log odds."""
         return sigmoid(predictor)
 
-    def weighted_scores(
+    def weighted_draws(
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
-        """``weight / (1 + exp(-s))``, in as few passes as there can be: this is where the time of a decision goes."""
+        """Return ``weight / (1 + exp(-s))`` of the drawn log odds, in as few passes as possible."""
         # Bounded here, where there are few numbers, so that no draw overflows.
         e: NDArray[Any] = draws * np.maximum(-spread, -10.0).astype(draws.dtype)
         e -= np.minimum(np.maximum(mean, -30.0), 30.0).astype(draws.dtype)
@@ -153,7 +153,7 @@ class LogisticLink:
         return e
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:
-        """1: weights are in units of the noise already."""
+        """Return 1: weights are in units of the noise already."""
         return np.ones(len(own))
 
 

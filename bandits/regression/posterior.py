@@ -1,4 +1,4 @@
-r"""Bayesian regression on additive sums: what an arm keeps, and the posterior that follows from it.
+r"""Bayesian regression on additive sums: the state of an arm, and the posterior that follows from it.
 
 An arm's state is ``[n, sum r, sum r^2, A, b]`` with ``A = sum w z z'`` (its upper triangle) and ``b = sum w y z``,
 where ``z`` are the columns of an observation (see ``bandits.regression.design``), ``w`` its weight and ``y`` its
@@ -42,7 +42,7 @@ HOLDING_PRECISION = 1e6
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in the state of an arm with ``columns`` columns."""
+    """The layout of an arm's state with ``columns`` columns."""
 
     columns: int
 
@@ -54,7 +54,7 @@ class Layout:
 
     @cached_property
     def square(self) -> NDArray[np.intp]:
-        """Where each element of ``A`` is: shape ``(D, D)``."""
+        """The position of each element of ``A`` in a state: shape ``(D, D)``."""
         rows, columns = self.upper
         places = np.empty((self.columns, self.columns), dtype=np.intp)
         places[rows, columns] = places[columns, rows] = 3 + np.arange(len(rows))
@@ -62,25 +62,25 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """How many numbers there are."""
+        """The number of float64 in a state."""
         return 3 + self.columns * (self.columns + 3) // 2
 
     def contribution(
         self, z: FloatArray, weight: float, weighted_response: float, reward: float
     ) -> FloatArray:
-        """What one observation adds: ``(1, r, r^2, w z z', w y z)``."""
+        """Return the amounts that one observation adds: ``(1, r, r^2, w z z', w y z)``."""
         rows, columns = self.upper
         return np.concatenate(
             ([1.0, reward, reward * reward], weight * z[rows] * z[columns], weighted_response * z)
         )
 
     def read(self, sums: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``A`` and ``b`` of states of shape ``(..., width)``: shapes ``(..., D, D)`` and ``(..., D)``."""
+        """Return ``A`` and ``b`` of states of shape ``(..., width)``: shapes ``(..., D, D)`` and ``(..., D)``."""
         a: FloatArray = sums.take(self.square, axis=-1)
         return a, sums[..., -self.columns :]
 
-    def positive(self, a: FloatArray, count: FloatArray | np.float64) -> None:
-        """Make up for the rounding of contributions in matrices of shape ``(..., D, D)``, which are changed.
+    def offset_rounding(self, a: FloatArray, count: FloatArray | np.float64) -> None:
+        """Make up for the rounding of contributions in matrices of shape ``(..., D, D)``, in place.
 
         Each of ``count`` contributions is off by half a ``QUANTUM`` an element at most, and so what is never negative
         may become so where a column hardly varies. The largest such error is added to the diagonal.
@@ -91,7 +91,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is believed before anything is observed.
+    """The prior of parameters, before anything is observed.
 
     ``mean``: parameters of the columns, shape ``(D,)``. ``precision``: of parameters of scaled columns around it.
     ``deviation``: precision of an offer's parameters around the shared ones, for scaled columns.
@@ -105,7 +105,7 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class ScaledPrior:
-    """The prior on a scale: precision matrices for columns as they are, shape ``(D, D)``.
+    """The prior on a scale: precision matrices for unscaled columns, shape ``(D, D)``.
 
     ``shared``: of the shared parameters around the prior's mean; ``pull``: that matrix times the mean. ``own``: of an
     offer's parameters around what they are centred at.
@@ -133,7 +133,7 @@ class Posterior:
     response: FloatArray
 
     def project(self, z: CandidateColumns) -> FloatArray:
-        """``S z``: shape ``(D, n)``."""
+        """Return ``S z``: shape ``(D, n)``."""
         # Plain einsum adds up element by element along the offers: no result depends on how many there are.
         k = len(z.common)
         projected: FloatArray = np.einsum("jin,j->in", self.covariance[:k], z.common)
@@ -142,11 +142,11 @@ class Posterior:
         return projected
 
     def mean(self, projected: FloatArray) -> FloatArray:
-        """The expected linear predictor: shape ``(n,)``."""
+        """Return the expected linear predictor: shape ``(n,)``."""
         return _dot_by_offer(projected, self.response + self.pull[:, None])
 
     def variance(self, projected: FloatArray, z: CandidateColumns) -> FloatArray:
-        """The variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
+        """Return the variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
         k = len(z.common)
         variance = _dot_by_offer(projected[:k], z.common)
         if z.own is not None:
@@ -155,7 +155,7 @@ class Posterior:
 
 
 class Regression:
-    """Posteriors from sums, for a design and a prior.
+    """Computes posteriors from sums, for a design and a prior.
 
     Columns enter as they are. That parameters of *scaled* columns have the prior ``N(c, diag(tau)^-1)`` is said by its
     precision matrix for the others, ``M^-1 diag(tau) M^-T`` where ``M`` scales: so neither sums nor candidates are ever
@@ -171,7 +171,7 @@ class Regression:
         self._tau = own[prior.share]
 
     def prepare(self, sums: Sums) -> Posterior:
-        """The posteriors of all offers of ``sums``."""
+        """Compute the posteriors of all offers of ``sums``."""
         scaled, pull = self._shared(sums.shared, None)
         d, n = self.design.width, len(sums.offers)
         posterior = Posterior(sums.own.copy(), scaled, pull, np.empty((d, d, n)), np.empty((d, n)))
@@ -179,28 +179,29 @@ class Regression:
         return posterior
 
     def refresh(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
-        """The same, given that only ``rows`` and the shared sums changed; arrays are reused."""
+        """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
         scaled, pull = self._shared(sums.shared, posterior.scaled)
         posterior.own[rows] = sums.own[rows]
         changed = Posterior(posterior.own, scaled, pull, posterior.covariance, posterior.response)
+        # A new scale changes the prior of every offer; the shared centre enters by ``pull`` and needs no new inverse.
         self._fill(changed, rows if scaled is posterior.scaled else np.arange(len(sums.offers)))
         return changed
 
     def _fill(self, posterior: Posterior, rows: NDArray[np.intp]) -> None:
         a, b = self.layout.read(posterior.own[rows])
-        a += posterior.scaled.own
-        self.layout.positive(a, posterior.own[rows, 0])
+        a += posterior.scaled.own  # ``read`` copies: the sums stay as they are
+        self.layout.offset_rounding(a, posterior.own[rows, 0])
         posterior.covariance[:, :, rows] = np.linalg.inv(a).transpose(1, 2, 0)
         posterior.response[:, rows] = b.T
 
     def _shared(self, shared: FloatArray, before: ScaledPrior | None) -> tuple[ScaledPrior, FloatArray]:
-        """The prior on the present scale, ``before`` if that has not changed; and ``T c``."""
+        """Return the prior on the present scale (``before`` if that has not changed), and ``T c``."""
         a, b = self.layout.read(shared)
         scaled = self._scaled(a, before)
         centre = self.prior.mean
         if self.prior.share != "none":
             a += scaled.shared
-            self.layout.positive(a, shared[0])
+            self.layout.offset_rounding(a, shared[0])
             centre = _solve_positive_definite(a, b + scaled.pull)
         return scaled, scaled.own @ centre
 
@@ -208,7 +209,7 @@ class Regression:
         if before is not None and not self.design.numeric:
             return before
         scale = self.design.scale(moments)
-        if before is not None and scale.same(before.scale):
+        if before is not None and scale.is_same(before.scale):
             return before
         unscaling = self.design.unscaling(scale)
         shared = unscaling * self.prior.precision @ unscaling.T
@@ -216,7 +217,7 @@ class Regression:
 
 
 def _solve_positive_definite(a: FloatArray, b: FloatArray) -> FloatArray:
-    """``a^-1 b`` for a positive definite matrix, which is overwritten."""
+    """Return ``a^-1 b`` for a positive definite matrix, which is overwritten."""
     _, solution, info = dposv(a.T, b, overwrite_a=True)  # LAPACK takes columns first; the matrix is symmetric
     if info:
         raise np.linalg.LinAlgError(f"not positive definite: leading minor {info}")
@@ -224,7 +225,7 @@ def _solve_positive_definite(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _dot_by_offer(a: FloatArray, b: FloatArray) -> FloatArray:
-    """``sum_i a[i] b[i]`` along the first axis, each offer for itself; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
+    """Return ``sum_i a[i] b[i]`` along the first axis for each offer; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
     if a.shape[1] != 1:
         total: FloatArray = np.einsum("in,i->n" if b.ndim == 1 else "in,in->n", a, b)
         return total

@@ -1,4 +1,4 @@
-"""What all policies on a regression model have in common: parameters, learning, and the expected propensities."""
+"""The base of all policies on a regression model: parameters, learning, and expected propensities."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,8 +21,11 @@ INTERCEPT_PRECISION = 2.0
 
 @dataclass(frozen=True, slots=True)
 class PreparedRegression:
-    """``posterior`` of all offers; ``noise``: the variance of an observation of each, ``(n,)``; ``total``: how much
-    was observed of all offers together; ``extra``: what else an algorithm keeps for choosing."""
+    """Offers that are ready to be chosen from.
+
+    ``posterior``: of all offers. ``noise``: the variance of an observation of each, ``(n,)``. ``total``: the decayed
+    number of observations of all offers together. ``extra``: data of the algorithm for choosing.
+    """
 
     posterior: Posterior
     noise: FloatArray
@@ -74,84 +77,88 @@ class RegressionPolicy(ABC):
         self.name = spec.name
         self.version = spec.version
         self.parameters: dict[str, Any] = {**known, **spec.parameters}
-        self.default = self.number("default_propensity", 1e-4, 0.9999)
-        half_life_days = self.number("half_life_days", 0.0, 36_500.0)
+        self.default = self.number_in_range("default_propensity", 1e-4, 0.9999)
+        half_life_days = self.number_in_range("half_life_days", 0.0, 36_500.0)
         self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
-        self.epsilon = self.number("epsilon", 1e-4, 1.0)
+        self.epsilon = self.number_in_range("epsilon", 1e-4, 1.0)
         self.link = self.choose_link()
-        self.encoder = Encoder(self.features(spec))
+        self.encoder = Encoder(self.used_features(spec))
         self.design = Design.of(self.encoder)
         self.regression = Regression(self.design, self._prior())
         self.width = self.regression.layout.width
         self._latest: tuple[PreparedRegression, Candidates, Prediction] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what was predicted last, which is nothing that the policy knows."""
+        """Leave out the last prediction, which is a cache and no state of the policy."""
         return {**self.__dict__, "_latest": None}
 
-    def number(self, name: str, low: float, high: float) -> float:
-        """A parameter, if it is in its range."""
+    def number_in_range(self, name: str, low: float, high: float) -> float:
+        """Return a parameter. Raises ``PolicyParameterError`` if it is out of its range."""
         return in_range(name, self.parameters[name], low, high)
 
     @abstractmethod
     def choose_link(self) -> Link:
-        """The link of this algorithm."""
+        """Return the link of this algorithm."""
 
-    def features(self, spec: PolicySpec) -> tuple[Feature, ...]:
-        """The features that are used."""
+    def used_features(self, spec: PolicySpec) -> tuple[Feature, ...]:
+        """Return the features that the model uses."""
         return spec.features
 
     def prior_mean(self) -> FloatArray:
-        """What is expected before anything is observed, as parameters of columns that are not scaled."""
+        """Return the prior mean of the parameters of unscaled columns."""
         mean = np.zeros(self.design.width)
         mean[0] = self.link.predictor(self.default)
         return mean
 
-    def declared(self) -> int:
-        """The number of features, but for the propensity."""
+    def count_declared(self) -> int:
+        """Return the number of features, not counting the propensity."""
         return sum(feature.kind != "propensity" for feature in self.encoder.features)
 
-    def precision(self, slope: float) -> FloatArray:
-        """Prior precisions of parameters, where ``slope`` is that of a slope for each declared feature."""
-        precision = np.full(self.design.width, slope * max(1, self.declared()))
+    def prior_precision(self, slope: float) -> FloatArray:
+        """Return the prior precisions of parameters; ``slope`` is that of a slope for each declared feature."""
+        precision = np.full(self.design.width, slope * max(1, self.count_declared()))
         precision[0] = INTERCEPT_PRECISION
         return precision
 
     def _prior(self) -> Prior:
         share = cast(Share, one_of("share", self.parameters["share"], ("none", "shrink", "all")))
-        ridge, shrinkage = self.number("ridge", 1e-3, 1e4), self.number("shrinkage", 1e-3, 1e4)
-        return Prior(self.prior_mean(), self.precision(ridge), self.precision(shrinkage), share)
+        precision = self.prior_precision(self.number_in_range("ridge", 1e-3, 1e4))
+        deviation = self.prior_precision(self.number_in_range("shrinkage", 1e-3, 1e4))
+        return Prior(self.prior_mean(), precision, deviation, share)
 
     def learn(self, observation: Observation) -> FloatArray:
-        """What the observation adds to the sums of a regression, linearised at what was expected of it."""
+        """Return the amounts to add to the regression's sums, linearised at the propensity that was expected."""
+        # Linearised at the estimate as it was logged, not at today's: so contributions commute. NaN fails both tests.
         expected = observation.estimate
         if not 0.0 < expected < 1.0:
             expected = observation.base_propensity
         if not 0.0 < expected < 1.0:
             expected = self.default
-        weight, response = self.link.observe(observation.reward, expected)
+        weight, response = self.link.linearise(observation.reward, expected)
         z = self.design.row(observation.x, observation.base_propensity)
         return self.regression.layout.contribution(z, weight, response, observation.reward)
 
     def prepare(self, sums: Sums) -> PreparedRegression:
-        """The posteriors of all offers."""
-        return self._prepared(self.regression.prepare(sums), sums, self.extra(sums))
+        """Compute the posteriors of all offers."""
+        return self._prepared(self.regression.prepare(sums), sums, self.prepare_extra(sums))
 
     def refresh(self, prepared: PreparedRegression, sums: Sums, rows: NDArray[np.intp]) -> PreparedRegression:
-        """The posteriors of ``rows`` anew; of all only when the scale of a column changed."""
+        """Compute the posteriors of ``rows`` anew; those of all only when the scale of a column changed."""
         return self._prepared(self.regression.refresh(prepared.posterior, sums, rows), sums, prepared.extra)
 
     def _prepared(self, posterior: Posterior, sums: Sums, extra: Any) -> PreparedRegression:
+        # From the posterior's own sums: after a refresh ``sums.own`` is filled in the changed rows alone.
         noise = self.link.noise(posterior.own, sums.shared)
         return PreparedRegression(posterior, noise, float(max(sums.shared[0], 0.0)), extra)
 
-    def extra(self, sums: Sums) -> Any:
-        """What else is needed for choosing; it must depend on the offers' numbers alone."""
+    def prepare_extra(self, sums: Sums) -> Any:
+        """Return what else choosing needs; it must depend on the offers' numbers alone."""
         return None
 
     def predict(self, prepared: PreparedRegression, candidates: Candidates) -> Prediction:
-        """What is predicted for candidates; made once a decision, which asks for propensities, then for a choice."""
+        """Predict candidates. Computed once a decision, which asks for propensities, then for a choice."""
         latest = self._latest
+        # By identity: equal candidates of another decision must not share the arrays.
         if latest is not None and latest[0] is prepared and latest[1] is candidates:
             return latest[2]
         posterior = prepared.posterior
@@ -163,9 +170,9 @@ class RegressionPolicy(ABC):
         return prediction
 
     def propensities(self, prepared: PreparedRegression, candidates: Candidates) -> FloatArray:
-        """The expected rewards at the posterior means."""
+        """Return the expected rewards at the posterior means."""
         return self.link.propensity(self.predict(prepared, candidates)[0])
 
     @abstractmethod
     def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
-        """How to choose is what subclasses differ in."""
+        """Return the distribution of this algorithm."""

@@ -1,4 +1,4 @@
-"""What Thompson sampling on a regression model adds to it: the choice."""
+"""The base of Thompson sampling on a regression model: choosing by posterior draws."""
 
 import math
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ DEFAULT_EXPLORATION = 0.35
 
 
 class ThompsonRegressionPolicy(RegressionPolicy):
-    """Chooses by how often a candidate wins when linear predictors are drawn from their posteriors.
+    """Chooses by the frequency of winning when linear predictors are drawn from their posteriors.
 
     Parameters
     ----------
@@ -33,18 +33,18 @@ class ThompsonRegressionPolicy(RegressionPolicy):
         super().__init__(spec)
         if self.parameters["exploration"] is None:
             self.parameters["exploration"] = round(
-                DEFAULT_EXPLORATION / math.sqrt(1.0 + self.declared() / 4.0), 3
+                DEFAULT_EXPLORATION / math.sqrt(1.0 + self.count_declared() / 4.0), 3
             )
-        self.exploration = self.number("exploration", 0.0, 10.0)
+        self.exploration = self.number_in_range("exploration", 0.0, 10.0)
         self.draws = whole_in_range("draws", self.parameters["draws"], 8, 4096)
 
-    def extra(self, sums: Sums) -> NDArray[np.float32]:
-        """Standard normal draws of each offer."""
+    def prepare_extra(self, sums: Sums) -> NDArray[np.float32]:
+        """Return standard normal draws of each offer."""
         return normal_draws(sums.offers, self.draws)
 
     def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
-        """How often each available candidate's ``score x weight`` wins over the draws, mixed with the floor."""
+        """Count the draws that each available candidate's ``score x weight`` wins, and mix in the floor."""
         mean, deviation = self.predict(prepared, candidates)
         weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
-        drawn = self.link.weighted_scores(mean, self.exploration * deviation, prepared.extra, weight)
+        drawn = self.link.weighted_draws(mean, self.exploration * deviation, prepared.extra, weight)
         return win_frequencies_of_scores(drawn, weight, self.epsilon)

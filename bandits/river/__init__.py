@@ -1,1 +1,1 @@
-"""Policies that are river pipelines: their inputs, their stored form, and the trial before they are used."""
+"""Policies that are river pipelines: their inputs, their stored form, and the check before they are used."""

@@ -1,4 +1,4 @@
-"""Which classes and functions a stored river pipeline may name, and nothing else.
+"""The list of classes and functions that a stored river pipeline may name.
 
 A stored model is data that a process reads back, so what it may bring to life is a list: the classes and functions of
 river, those of the modules that factories were allowed from, and a few plain containers.
@@ -24,7 +24,7 @@ CONTAINERS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def is_within(module: str, prefixes: Iterable[str]) -> bool:
-    """Whether ``module`` is one of ``prefixes``, or inside of one."""
+    """Return whether ``module`` is one of ``prefixes``, or inside of one."""
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
 
@@ -36,7 +36,7 @@ class AllowedNames:
         self._found: dict[tuple[str, str], Any] = {}
 
     def name(self, thing: Any) -> tuple[str, str]:
-        """The module and qualified name of a class or function.
+        """Return the module and qualified name of a class or function.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class AllowedNames:
         return module, qualname
 
     def find(self, module: str, qualname: str) -> Any:
-        """The class or function of that name.
+        """Return the class or function of that name.
 
         Raises
         ------

@@ -5,8 +5,8 @@ The first line is a header: version of the codec and of river, and the root. Eac
 object, so that what was shared stays shared, cycles are kept, and nothing in it is ever deeply nested. Objects are
 listed after those that they hold (except in a cycle). Floats are written so that they come back bit for bit.
 
-Reading runs no code that the stored bytes choose: classes are found on a list (``river_names``) and made without their
-``__init__``; a function is only ever a value. Packing is canonical: ``pack(unpack(blob)) == blob``.
+Reading runs no code that the stored bytes choose: classes are found on a list (``allowed_names``) and made without
+their ``__init__``; a function is only ever a value. Packing is canonical: ``pack(unpack(blob)) == blob``.
 
 A generator of random numbers in an object whose ``seed`` is ``None`` is not state: it is stored as a mark, and read
 back as a fixed one, so that two models that learned the same are stored the same.
@@ -39,7 +39,7 @@ _Visit = Generator[Any, Any, Any]
 
 
 def pack_model(model: Any, names: AllowedNames, river: str) -> bytes:
-    """The stored form of a model of ``river`` (its version).
+    """Encode a model of ``river`` (its version) in its stored form.
 
     Raises
     ------
@@ -63,7 +63,7 @@ class _ModelWriter:
         self.lines: list[str] = []
 
     def write(self, root: Any) -> Any:
-        """Write an object after all that it holds, depth first and without recursion; returns how it is named."""
+        """Write an object after all that it holds, depth first and without recursion; returns its reference."""
         stack: list[_Visit] = [self._value(root)]
         answer: Any = None
         while stack:
@@ -141,7 +141,8 @@ class _ModelWriter:
             raise StateCodecError(f"{'.'.join(name)} has no stored form")
         state, items, entries = (*rest, None, None, None)[:3]
         return [
-            *("object", *name),
+            "object",
+            *name,
             (yield from _write_all(arguments[1:])),
             (yield from _write_state(state)),
             (yield from _write_all(items or ())),
@@ -157,7 +158,7 @@ def _write_all(values: Iterable[Any]) -> _Visit:
 
 
 def _orderable_members(values: Iterable[Any]) -> Iterable[Any]:
-    """Members of a set, which have an order of their own."""
+    """Yield the members of a set. Raises ``StateCodecError`` for those that cannot be ordered."""
     for value in values:
         if not isinstance(value, (*SCALARS, tuple, np.generic)):
             raise StateCodecError(f"a set of {type(value).__qualname__} objects has no order to be stored in")
@@ -173,7 +174,7 @@ def _write_pairs(mapping: Any) -> _Visit:
 
 
 def _write_state(state: Any) -> _Visit:
-    """Attributes, in their order; in slots as well; or whatever the class calls its state."""
+    """Write attributes, in their order; those in slots as well; or any other state that a class has."""
     if type(state) is dict:
         return ["attributes", *(yield from _write_attributes(state))]
     if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:

@@ -1,4 +1,4 @@
-"""What a river model sees of a candidate: a flat dictionary of declared facts, the offer, and its propensity."""
+"""The input of a river model for a candidate: a flat dictionary of declared facts, the offer, and its propensity."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ RESERVED_NAMES = ("offer", "propensity")
 
 
 class ModelInputs:
-    """Makes the same dictionary of the same request, now and when its facts are read from the log again.
+    """Makes the same dictionary of the same request, at the decision and when its facts are read from the log.
 
     Under the name of a numeric feature stands its fact as ``float``, held within the declared range; under that of a
     category its text, or ``(other)`` if values are declared and it is none of them; under ``name.topic`` each
@@ -37,7 +37,7 @@ class ModelInputs:
         self._encoded = () if inputs == "facts" else tuple(f"x.{name}" for name in self.encoder.columns)
 
     def request(self, facts: Facts, x: FloatArray) -> dict[str, Any]:
-        """What is the same for all candidates. ``x``: the encoded features."""
+        """Return the part that is the same for all candidates. ``x``: the encoded features."""
         seen: dict[str, Any] = {}
         for feature in self._raw:
             if feature.path is not None and (value := facts.get(feature.path)) is not None:
@@ -48,7 +48,7 @@ class ModelInputs:
 
     @staticmethod
     def candidate(seen: Mapping[str, Any], offer: int, base_propensity: float) -> dict[str, Any]:
-        """The same with the offer's number, as text, and the precomputed propensity where there is one."""
+        """Add the offer's number, as text, and the precomputed propensity where there is one."""
         if base_propensity == base_propensity:
             return {**seen, "offer": str(offer), "propensity": base_propensity}
         return {**seen, "offer": str(offer)}
@@ -80,7 +80,7 @@ def _finite_number(value: Any) -> float | None:
 
 
 def _category_text(value: Any, known: tuple[str, ...]) -> str:
-    """Text; of several values all of them, in order."""
+    """Return the text of a value; of several values all of them, in order."""
     if isinstance(value, list | tuple | set | frozenset):
         members = sorted({_category_text(member, known) for member in value})
         return "|".join(members)[:MAX_TEXT_LENGTH]

@@ -1,4 +1,4 @@
-"""Reading what ``river_codec`` wrote: only what is on the list comes to life, and no ``__init__`` is run."""
+"""Reads what ``model_codec`` wrote: only listed classes are instantiated, and no ``__init__`` is run."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ _EMPTY_CONTAINERS: dict[str, Callable[[], Any]] = {
 
 
 def unpack_model(blob: bytes, names: AllowedNames, river: str) -> Any:
-    """A model from its stored form.
+    """Decode a model from its stored form.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def unpack_model(blob: bytes, names: AllowedNames, river: str) -> Any:
         raise
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # extension modules report damage as they please
+    except BaseException as error:  # extension modules report damage as they please, even by panics
         raise StateCodecError(f"a stored model cannot be read: {error!r}") from error
 
 
@@ -93,12 +93,13 @@ class _ModelReader:
         self._unfinished: list[int] = []
 
     def read(self, lines: list[bytes], root: Any) -> Any:
-        """All objects, made first and filled afterwards, so that cycles close."""
+        """Make all objects first and fill them afterwards, so that cycles close."""
         for line in lines:
             number, *parts = json.loads(line)
             if type(number) is not int or number in self._lines:
                 raise StateCodecError(f"object {number!r} is stored twice, or has no number")
             self._lines[number] = parts
+        # Immutable objects need their parts at once and recurse; all others are filled when everything exists.
         for number in self._lines:
             self._get(number)
         for number, parts in self._lines.items():
@@ -156,11 +157,11 @@ class _ModelReader:
         return self._atom(kind, rest)
 
     def _method(self, owner: Any, name: str) -> Any:
-        """A method of an object, if it is one that its class on the list has defined."""
+        """Return a bound method, if the object's class is on the list and defines it."""
         function = getattr(type(owner), name, None)
         if not isinstance(function, FunctionType):
             raise StateCodecError(f"{type(owner).__qualname__} has no method {name!r}")
-        self._names.find(function.__module__, function.__qualname__)
+        self._names.find(function.__module__, function.__qualname__)  # raises if it is not on the list
         return MethodType(function, owner)
 
     def _atom(self, kind: Any, rest: list[Any]) -> Any:
@@ -211,7 +212,7 @@ class _ModelReader:
 
     def _restore(self, made: Any, state: list[Any], items: list[Any], entries: list[Any]) -> None:
         for item in items:
-            list.append(made, self._value(item))
+            list.append(made, self._value(item))  # not the class's own method: no code of it may run
         put = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
         for key, value in self._pairs(entries):
             put(made, key, value)

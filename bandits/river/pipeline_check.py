@@ -1,4 +1,4 @@
-"""Trying a river pipeline out before it is used, so that what cannot be used is refused where it is registered."""
+"""A check of river pipelines when they are registered, so that unusable ones are refused there."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ OBSERVATION_COUNT = 60
 
 
 def check_pipeline(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
-    """Teach two fresh models the same, and store one of them in between.
+    """Teach two fresh models the same outcomes, store one of them in between, and compare them.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def _run_checks(policy: SequentialPolicy, seed: int) -> None:
             policy.observe(halves, observation, 0.0)
         if policy.pack(whole) != policy.pack(halves):
             raise PolicyParameterError("it learns differently every time; set the seeds of all its parts")
-        halves = policy.unpack(policy.pack(halves))
+        halves = policy.unpack(policy.pack(halves))  # as when the lease of the model changes hands
     _choose_once(policy, whole, seen[:5])
     for observation in seen[:5]:
         policy.observe(whole, observation, 0.0)

@@ -37,7 +37,7 @@ _checked_pipelines: set[tuple[Callable[..., Any], str]] = set()
 
 
 def allow_factories(modules: Iterable[str]) -> None:
-    """Say which modules (with all inside of them) factories may come from, beside those installed for it.
+    """Set the modules (with all inside of them) that factories may come from, beside those installed for it.
 
     Part of starting a process: what its operator has configured. Replaces what was said before.
     """
@@ -46,7 +46,7 @@ def allow_factories(modules: Iterable[str]) -> None:
 
 
 def find_factory(name: Any) -> Callable[..., Any]:
-    """The factory of that name: an entry point of the group ``nextbest.river``, or an allowed ``module:function``.
+    """Find a factory by name: an entry point of the group ``nextbest.river``, or an allowed ``module:function``.
 
     Raises
     ------
@@ -79,21 +79,21 @@ def _factory_error(message: str) -> PolicyParameterError:
 
 @dataclass(slots=True)
 class PreparedModel:
-    """A model, ready to choose with, and what it said last: who asks for a distribution has asked for estimates."""
+    """A model ready to choose with, and its last estimates: a distribution is asked for after the estimates."""
 
     model: Any
     last: tuple[Candidates, FloatArray] | None = field(default=None, repr=False, compare=False)
 
 
 class RiverPolicy:
-    r"""One river model for all offers, asked for each candidate.
+    r"""One river model for all offers, which estimates each candidate.
 
-    What the model sees of a candidate: see ``river_inputs``. A classifier estimates the chance of acceptance, and is
-    taught whether the reward was at least one half; a regressor estimates the reward itself. What it estimates is the
+    ``model_inputs`` makes the model's input for a candidate. A classifier estimates the chance of acceptance, and is
+    taught whether the reward was at least one half; a regressor estimates the reward itself. The estimate is the
     propensity.
 
     Exploration: ``epsilon_greedy`` takes the best score (estimate x weight); ``inverse_gap`` gives each candidate
-    ``1 / (K + gamma (1 - s / s_best))`` and the rest to the best (see ``choosing.inverse_gaps``). Both are mixed with
+    ``1 / (K + gamma (1 - s / s_best))`` and the rest to the best (see ``sampling.inverse_gaps``). Both are mixed with
     the floor, and both are the exact distribution that is drawn from.
 
     Parameters
@@ -154,7 +154,7 @@ class RiverPolicy:
         return version("river")
 
     def fresh(self) -> Any:
-        """What the factory makes."""
+        """Call the factory."""
         try:
             return self._factory(**self.arguments)
         except Exception as error:
@@ -163,37 +163,38 @@ class RiverPolicy:
             ) from error
 
     def learn(self, observation: Observation) -> FloatArray:
-        """Nothing is added to sums: ``observe`` teaches the model."""
+        """Add nothing to sums: ``observe`` teaches the model."""
         return np.zeros(0)
 
     def observe(self, model: Any, observation: Observation, at_s: float) -> None:
-        """``learn_one`` of what the model would have seen of the offer."""
+        """Call ``learn_one`` with the inputs that the model would have had for the offer."""
         seen = self.inputs.request(observation.facts, observation.x)
         x = self.inputs.candidate(seen, observation.offer, float(observation.base_propensity))
         model.learn_one(x, observation.reward >= 0.5 if self._classifies else float(observation.reward))
 
     def pack(self, model: Any) -> bytes:
-        """See ``river_codec``."""
+        """Encode a model; see ``model_codec``."""
         from bandits.river.model_codec import pack_model
 
         return pack_model(model, self._names, self._river)
 
     def unpack(self, blob: bytes) -> Any:
-        """See ``river_reading``."""
+        """Decode a model; see ``model_reader``."""
         from bandits.river.model_reader import unpack_model
 
         return unpack_model(blob, self._names, self._river)
 
     def prepare(self, sums: Sums) -> PreparedModel:
-        """The model as it is."""
+        """Wrap the model."""
         return PreparedModel(sums.model if isinstance(sums, LearnedModel) else self.fresh())
 
     def refresh(self, prepared: PreparedModel, sums: Sums, rows: NDArray[np.intp]) -> PreparedModel:
-        """The model as it is now."""
+        """Wrap the present model."""
         return self.prepare(sums)
 
     def propensities(self, prepared: PreparedModel, candidates: Candidates) -> FloatArray:
-        """The model's estimate for each candidate, one after the other; clipped to [0, 1]."""
+        """Return the model's estimate for each candidate, one after the other; clipped to [0, 1]."""
+        # Models are slow, and a decision asks twice: for propensities, then by ``selector``.
         if prepared.last is not None and prepared.last[0] is candidates:
             return prepared.last[1].copy()
         seen = self.inputs.request(candidates.facts, candidates.x)
@@ -207,7 +208,7 @@ class RiverPolicy:
         return prepared.last[1].copy()
 
     def selector(self, prepared: PreparedModel, candidates: Candidates) -> Distribution:
-        """The exploration over ``estimate x weight``."""
+        """Return the exploration over ``estimate x weight``."""
         scores = self.propensities(prepared, candidates) * candidates.weight
         if self.explore == "inverse_gap":
             return inverse_gaps(scores, self.gamma, self.epsilon)
@@ -219,6 +220,7 @@ class RiverPolicy:
         else:
             chances = model.predict_proba_one(x)
             if not chances:
+                # NaN differs from itself: there is no precomputed propensity.
                 return self.default if base_propensity != base_propensity else base_propensity
             estimate = float(chances.get(True, 0.0))
         return estimate if estimate == estimate else self.default
@@ -233,7 +235,7 @@ def _checked_mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _is_classifier(model: Any, learn_from: str) -> bool:
-    """Whether a model is a classifier; it, or a regressor, can be used."""
+    """Return whether a model is a classifier. Raises ``PolicyParameterError`` if it is no regressor either."""
     base: Any = import_module("river.base")
     last = model
     while not isinstance(last, base.Classifier | base.Regressor):

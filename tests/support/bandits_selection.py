@@ -1,4 +1,4 @@
-"""What the tests of policies share: views to choose from, and statistics with a known error rate."""
+"""Shared by the tests of policies: views to choose from, and statistics with a known error rate."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ def binomial_bounds(trials: int, chance: float, score: float = 4.0) -> tuple[flo
 
 
 def counts(values: Iterable[Any], keys: Iterable[Any]) -> Mapping[Any, int]:
-    """How often each of `keys` occurs; every value must be one of them."""
+    """Count each of `keys`; every value must be one of them."""
     found = dict.fromkeys(keys, 0)
     for value in values:
         found[value] += 1

@@ -1,4 +1,4 @@
-"""What each kind of feature makes of facts."""
+"""The columns that each kind of feature makes of facts."""
 
 import math
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The pipelines that come with nextbest: what their transformers make of a candidate, and that all of them learn."""
+"""The pipelines that come with nextbest: the inputs that their transformers make, and that all of them learn."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""From scores to a distribution, and from a distribution to a choice."""
+"""From scores to a distribution, and from a distribution to a choice; worked out by hand and by counting."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Policies that are taught in one order: how they are told apart, and what becomes of outcomes that they fail on."""
+"""Policies that are taught in one order: telling them apart, and skipping outcomes that they fail on."""
 
 from typing import Any
 

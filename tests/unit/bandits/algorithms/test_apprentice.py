@@ -93,10 +93,10 @@ def test_scores_are_those_of_a_plain_model(count: int, half_life_days: float) ->
     others = history(policy, 100, seed=1, by_caller=False)  # of policies: they are no examples
     prepared = policy.prepare(learned(policy, [*seen, *others], OFFERS))
     chosen = {s.observation.offer for s in seen}
-    assert prepared.likeness.chosen.tolist() == [offer in chosen for offer in OFFERS]
+    assert prepared.caller_choice.chosen.tolist() == [offer in chosen for offer in OFFERS]
     for age, region in ((10.0, "north"), (70.0, "south"), (45.0, "west")):
         x = encoded(policy, age, region)
-        found = policy.imitation.scores(prepared.likeness, x)
+        found = policy.caller_model.scores(prepared.caller_choice, x)
         for k, offer in enumerate(OFFERS):
             expected = plain_score(seen, offer, x) if offer in chosen else -math.inf
             assert found[k] == pytest.approx(expected, rel=1e-3, abs=2e-2)
@@ -106,7 +106,7 @@ def test_without_features_it_is_what_the_caller_chooses_most() -> None:
     policy = apprentice(features=())
     seen = [Seen(1.0, Observation(o, 0.0, NONE, by_caller=True)) for o in (1, 2, 2, 3, 3, 3)]
     prepared = policy.prepare(learned(policy, seen, OFFERS))
-    found = policy.imitation.scores(prepared.likeness, np.zeros(0))
+    found = policy.caller_model.scores(prepared.caller_choice, np.zeros(0))
     assert found == pytest.approx([0.0, math.log(2), math.log(3), -math.inf])
 
 
@@ -136,12 +136,14 @@ def test_without_the_callers_choices_it_is_calibrated_bit_for_bit() -> None:
 
 
 def decided(policy: ApprenticePolicy, prepared: Any, request: Candidates) -> tuple[int, int, float]:
-    """What the caller would do, what looks best, and the chance that it is better, pair of medians by pair."""
+    """Return the caller's likely choice, the best-looking offer, and the chance that it is better, by pairs of
+    medians.
+    """
     mean, deviation = policy.learner.predict(prepared.learner, request)
     z = norm.ppf((np.arange(500) + 0.5) / 500)
     score = 1 / (1 + np.exp(-(mean + np.outer(z, deviation)))) * request.weight
     best = int(np.argmax(1 / (1 + np.exp(-mean)) * request.weight))
-    theirs = int(np.argmax(policy.imitation.scores(prepared.likeness, request.x)))
+    theirs = int(np.argmax(policy.caller_model.scores(prepared.caller_choice, request.x)))
     return theirs, best, float(np.mean(score[:, best][:, None] > score[:, theirs][None, :]))
 
 
@@ -229,7 +231,7 @@ def test_it_says_that_it_imitates() -> None:
         assert imitates_caller(build_policy(PolicySpec("p", 1, name, parameters))) == (name == "apprentice")
 
 
-def test_beliefs_are_those_of_the_learner() -> None:
+def test_its_posterior_is_that_of_the_learner() -> None:
     policy = apprentice()
     sums = learned(policy, history(policy, 200), OFFERS)
     found = policy.posterior_summary(sums)
@@ -302,6 +304,6 @@ def test_a_good_caller_is_not_left_for_nothing() -> None:
         assert gained["apprentice"] > gained["calibrated"]
 
 
-def test_worlds_have_choices_of_the_caller() -> None:
+def test_scenarios_have_choices_of_the_caller() -> None:
     policy = apprentice()
-    assert policy.prepare(make_scenario(policy, 20, seed=1).sums).likeness.chosen.any()
+    assert policy.prepare(make_scenario(policy, 20, seed=1).sums).caller_choice.chosen.any()

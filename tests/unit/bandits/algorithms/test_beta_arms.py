@@ -1,4 +1,4 @@
-"""What the policies on Beta arms share: what an outcome adds, the posterior of a level, and the odds of a customer."""
+"""The base of the policies on Beta arms: contributions, the posterior of a level, and a customer's odds."""
 
 import math
 

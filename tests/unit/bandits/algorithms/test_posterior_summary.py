@@ -1,4 +1,4 @@
-"""What policies believe of offers, against plain calculations."""
+"""Summaries of posteriors, against plain calculations."""
 
 from typing import Any
 

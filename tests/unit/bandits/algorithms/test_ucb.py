@@ -1,4 +1,4 @@
-"""The maths of ``ucb`` and ``epsilon_greedy`` against the same in plain Python; how ``thompson`` is in its own file."""
+"""The maths of ``ucb`` and ``epsilon_greedy`` against the same in plain Python."""
 
 import math
 from typing import Any

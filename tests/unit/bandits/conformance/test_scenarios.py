@@ -1,4 +1,4 @@
-"""The scenarios that policies are checked in: what they cover, and that fingerprints tell all differences."""
+"""The scenarios that policies are checked in: the cases they cover, and fingerprints that tell all differences."""
 
 from dataclasses import replace
 

@@ -182,7 +182,7 @@ def _targets(random: bool) -> tuple[FloatArray, float]:
 
 @lru_cache
 def _log(decisions: int, slots: int, epsilon: float) -> list[list[tuple[int, float, float]]]:
-    """What thompson did and what came of it: (offer number, logged probability, reward) by slot."""
+    """Return thompson's choices and their outcomes: (offer number, logged probability, reward) by slot."""
     view, policy = view_of(NUMBERS), build_policy(specification("thompson", epsilon=epsilon))
     prepared = policy.prepare(arms(view.numbers, make_scenario(policy, 4, seed=5).sums.own))
     available = np.ones(4, dtype=bool)

@@ -1,4 +1,4 @@
-"""How policies on regression models choose, against loops over the estimates of a plain solution."""
+"""Choices of policies on regression models, against loops over the estimates of a plain solution."""
 
 import math
 from typing import Any, cast

@@ -51,7 +51,7 @@ def test_scales_change_seldom(spread: float) -> None:
         z = np.array([1.0, rng.normal(0.7, spread), 0.0 if missing else rng.exponential(), float(missing)])
         moments += 0.15 * np.outer(z, z)
         scale = NUMBERS.scale(moments)
-        if not scale.same(before):
+        if not scale.is_same(before):
             changes.append(k)
         before = scale
     assert 0 < len(changes) < 60

@@ -1,4 +1,4 @@
-"""What observations add to linear and logistic regressions, and what linear predictors mean."""
+"""The contributions of observations to linear and logistic regressions, and the meaning of linear predictors."""
 
 import math
 
@@ -14,14 +14,14 @@ GRID = [k / 2 for k in range(-14, 15)]
 def settled(s0: float, truth: float) -> float:
     """The log odds estimated from very many outcomes of chance ``truth``, all of them linearised at ``s0``."""
     p, link = plain_sigmoid(truth), LogisticLink()
-    accepted, rejected = link.observe(1.0, plain_sigmoid(s0)), link.observe(0.0, plain_sigmoid(s0))
+    accepted, rejected = link.linearise(1.0, plain_sigmoid(s0)), link.linearise(0.0, plain_sigmoid(s0))
     weight = p * accepted[0] + (1 - p) * rejected[0]
     return (p * accepted[1] + (1 - p) * rejected[1]) / weight
 
 
 def test_a_logistic_observation_is_a_newton_step_where_that_is_short() -> None:
     s0, p = -1.0, plain_sigmoid(-1.0)
-    weight, response = LogisticLink().observe(1.0, p)
+    weight, response = LogisticLink().linearise(1.0, p)
     assert weight == pytest.approx(p * (1 - p))
     assert response == pytest.approx(p * (1 - p) * s0 + 1 - p)
 
@@ -29,7 +29,7 @@ def test_a_logistic_observation_is_a_newton_step_where_that_is_short() -> None:
 @pytest.mark.parametrize("reward", [0.0, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("s0", GRID)
 def test_a_response_is_never_far_from_where_it_was_linearised(s0: float, reward: float) -> None:
-    weight, response = LogisticLink().observe(reward, plain_sigmoid(s0))
+    weight, response = LogisticLink().linearise(reward, plain_sigmoid(s0))
     assert weight > 0
     assert abs(response / weight - s0) <= MAX_RESPONSE_SHIFT + 1e-9
 
@@ -62,14 +62,14 @@ def test_expecting_again_what_was_estimated_finds_the_truth() -> None:
 
 
 def test_log_odds_beyond_eight_count_as_eight() -> None:
-    assert LogisticLink().observe(0.0, 1e-9) == LogisticLink().observe(0.0, plain_sigmoid(-8.0))
-    assert LogisticLink().observe(1.0, 1 - 1e-9) == pytest.approx(
-        LogisticLink().observe(1.0, plain_sigmoid(8.0))
+    assert LogisticLink().linearise(0.0, 1e-9) == LogisticLink().linearise(0.0, plain_sigmoid(-8.0))
+    assert LogisticLink().linearise(1.0, 1 - 1e-9) == pytest.approx(
+        LogisticLink().linearise(1.0, plain_sigmoid(8.0))
     )
 
 
 def test_a_linear_observation_is_its_reward() -> None:
-    assert LinearLink().observe(0.25, 0.9) == (1.0, 0.25)
+    assert LinearLink().linearise(0.25, 0.9) == (1.0, 0.25)
     assert LinearLink().predictor(0.3) == 0.3
     assert LinearLink().propensity(np.array([-0.2, 0.4, 1.3])).tolist() == [0.0, 0.4, 1.0]
 
@@ -114,7 +114,7 @@ def test_a_contest_is_scores_of_draws_times_weights(name: str) -> None:
     draws = np.random.default_rng(2).normal(size=(64, 5)).astype(np.float32)
     mean, spread = np.array([-3.0, 0.02, 0.3, 0.9, 6.0]), np.array([0.5, 0.1, 0.0, 2.0, 0.3])
     weight = np.array([1.0, 0.0, 20.0, 0.5, 1e-6], dtype=np.float32)
-    drawn = link.weighted_scores(mean, spread, draws, weight)
+    drawn = link.weighted_draws(mean, spread, draws, weight)
     assert drawn.dtype == np.float32
     for k, row in enumerate(draws.tolist()):
         plain = weight * link.score(mean + spread * np.array(row))
@@ -124,7 +124,7 @@ def test_a_contest_is_scores_of_draws_times_weights(name: str) -> None:
 @pytest.mark.parametrize("name", LINKS)
 def test_no_predictor_is_too_large_for_a_contest(name: str) -> None:
     draws = np.array([[-3.7, 3.7, 3.7, -3.7]], dtype=np.float32)
-    far = LINKS[name].weighted_scores(
+    far = LINKS[name].weighted_draws(
         np.array([-1e6, 1e6, -1e6, 1e6]), np.full(4, 1e6), draws, np.ones(4, dtype=np.float32)
     )
     assert np.isfinite(far).all()

@@ -1,4 +1,4 @@
-"""What users of regression policies may rely on: units do not matter, missing values do no harm, the past fades."""
+"""Guarantees of regression policies: units do not matter, missing values do no harm, the past fades."""
 
 from typing import Any
 
@@ -112,7 +112,7 @@ def test_evidence_fades_to_the_prior() -> None:
 @pytest.mark.parametrize("share", ["none", "shrink", "all"])
 @pytest.mark.parametrize("count", [1, 1000, 10_000_000])
 def test_columns_that_never_vary_do_no_harm(share: str, count: int) -> None:
-    """What is added up is rounded, and the same rounding a million times over must not look like evidence."""
+    """Sums are of rounded numbers, and the same rounding a million times over must not look like evidence."""
     policy = build_policy(PolicySpec("p", 1, "calibrated", {"share": share, "half_life_days": 0}))
     taught = [policy.learn(Observation(1, float(k == 0), 0.3, NO_FEATURES, 0.3)) for k in range(3)]
     total = quantise(np.array(taught)).sum(axis=0) * count

@@ -12,7 +12,7 @@ from bandits.errors import PolicyParameterError
 from bandits.features import Feature
 from bandits.policy import Candidates, Observation, PolicySpec
 from bandits.registry import build_policy
-from bandits.river import pipeline_policy as river_policy
+from bandits.river import pipeline_policy
 from bandits.river.pipeline_policy import RiverPolicy, allow_factories
 from bandits.sampling import draw_slots
 from bandits.sequential_policy import ModelState, teach_model
@@ -249,7 +249,7 @@ def test_installed_factories_are_found_by_their_names(monkeypatch: pytest.Monkey
     class Point:
         name, value = "ours", f"{HERE}:plain"
 
-    monkeypatch.setattr(river_policy, "entry_points", lambda group: [Point] * (group == "nextbest.river"))
+    monkeypatch.setattr(pipeline_policy, "entry_points", lambda group: [Point] * (group == "nextbest.river"))
     assert river("ours").factory == "ours"
     with pytest.raises(PolicyParameterError, match="ours"):
         river(f"{HERE}:unseeded")

@@ -8,7 +8,7 @@ import yaml
 
 from bandits import river_factories
 from bandits.registry import build_policy
-from bandits.river import pipeline_policy as river_policy
+from bandits.river import pipeline_policy
 from bandits.river.model_codec import MAX_OBJECTS, MAX_STORED_BYTES
 from bandits.specification import parse_spec
 from decisioning.evaluation.model_replay_service import MAX_OUTCOMES
@@ -30,7 +30,7 @@ def test_all_factories_are_told_and_measured() -> None:
 def test_limits_are_those_of_the_code() -> None:
     assert f"beyond {MAX_STORED_BYTES // 2**20} MB stored or {MAX_OBJECTS:,} objects" in TEXT
     assert f"beyond {MAX_OUTCOMES:,} outcomes" in TEXT
-    assert f'"{river_policy.GROUP}"' in TEXT
+    assert f'"{pipeline_policy.GROUP}"' in TEXT
 
 
 def test_the_specification_can_be_used() -> None:
@@ -38,5 +38,5 @@ def test_the_specification_can_be_used() -> None:
     body = yaml.safe_load(written)
     body["parameters"]["factory"] = "bandits.river_factories:logistic"
     policy = build_policy(parse_spec({"version": 1, **body}))
-    assert isinstance(policy, river_policy.RiverPolicy)
+    assert isinstance(policy, pipeline_policy.RiverPolicy)
     assert (policy.epsilon, policy.explore, policy.gamma) == (0.05, "inverse_gap", 100.0)
