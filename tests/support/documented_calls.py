@@ -17,6 +17,7 @@ from app.config import Settings
 from app.keys import Role
 from app.main import create_app
 from tests.support.api import Worker, make_keys
+from tests.support.installation import START_S
 from tests.support.waiting import DEADLINE_S
 
 STAND_IN = Path(__file__).with_name("curl.py")
@@ -36,7 +37,7 @@ def run_script(script: str, environment: dict[str, str]) -> list[Any]:
     """Run a block as its reader would; returns the documents that it printed."""
     command = ["bash", "-eu", "-o", "pipefail", "-c", script]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        command, env=environment, capture_output=True, text=True, timeout=START_S, check=False
     )
     assert done.returncode == 0, script + done.stderr
     return parse_documents(done.stdout)

@@ -74,7 +74,7 @@ class Served:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=DEADLINE_S,
+            timeout=START_S,
             check=False,
         )
 
