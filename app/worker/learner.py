@@ -6,15 +6,15 @@ from app.metrics import FOLDED
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 
-ENTRIES = 500
+BATCH_SIZE = 500
 BLOCK_MS = 1000
-FIELDS_AT_ONCE = 1000
+MAX_FIELDS = 1000
 """Fields of arms in one fold; a server-side function cannot handle more than a few thousand."""
 
 
@@ -33,7 +33,7 @@ class Learner:
         self._reader = reader
         self._arms = arms
         self._rebuilder = rebuilder
-        self._positions: dict[int, str] | None = None
+        self._positions: dict[int, StreamPosition] | None = None
         self._generation = 0
 
     async def round(self) -> float:
@@ -49,7 +49,7 @@ class Learner:
             self._positions, self._generation = arms.positions, arms.generation
         try:
             batch = await self._reader.read(
-                self._positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
+                self._positions, count=BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
             )
             if batch.last:
                 await self._fold(batch)
@@ -61,12 +61,12 @@ class Learner:
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None
         deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy)
-        if len(deltas) > FIELDS_AT_ONCE and len(parts := _parts(batch)) > 1:
+        if len(deltas) > MAX_FIELDS and len(parts := _parts(batch)) > 1:
             for part in parts:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)
             return
-        moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
+        moves = [(b, self._positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
         if await self._arms.fold(self.key, self._generation, moves, deltas):
             self._positions.update(batch.last)
             FOLDED.labels(self.key).inc(count)
@@ -83,6 +83,6 @@ def _parts(batch: Batch) -> list[Batch]:
         ]
     ((bucket, last),) = batch.last.items()
     middle = batch.outcomes[(len(batch.outcomes) - 1) // 2].position
-    before = [o for o in batch.outcomes if order(o.position) <= order(middle)]
+    before = [o for o in batch.outcomes if o.position <= middle]
     behind = batch.outcomes[len(before) :]
     return [Batch({bucket: middle}, [], before), Batch({bucket: last}, [], behind)] if behind else [batch]

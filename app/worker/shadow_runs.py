@@ -21,12 +21,12 @@ from decisioning.evaluation.store_shadows import ShadowStore, Turn
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
-from decisioning.log.records import Decided
+from decisioning.model.decision import LoggedDecision
 from decisioning.policies.roster import Roster
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 200
+BATCH_SIZE = 200
 INTERVAL_S = 0.3
 IDLE_S = 2.0
 MOST_BEHIND = 50_000
@@ -37,7 +37,7 @@ SLOW_MS, SLOW_TURNS, PAUSE_S = 100.0, 3, 60.0
 """A shadow that is so slow so many times in a row is not asked for a while: others share its process."""
 KEPT = timedelta(days=30)
 FORGET_EVERY_S = 600.0
-FORGET_AT_ONCE = 20_000
+FORGET_BATCH_SIZE = 20_000
 
 
 @dataclass(slots=True)
@@ -90,36 +90,37 @@ class ShadowJob:
             SHADOW_SKIPPED.inc(turn.newest - turn.position)
             await turn.write((), turn.newest)
             return 0.0
-        batch = await turn.after(AT_ONCE)
+        batch = await turn.after(BATCH_SIZE)
         rows: list[dict[str, Any]] = []
-        for _, decided in batch:
-            keys = shadows.get(decided.header["placement"], ())
-            if keys and decided.header["source"] == "live" and decided.header["numbers"]:
+        for _, logged in batch:
+            decision = logged.decision
+            keys = shadows.get(decision.placement, ())
+            if keys and decision.source == "live" and decision.numbers:
                 for key in keys:
-                    rows += await self._ask(key, decided)
+                    rows += await self._ask(key, logged)
                 await asyncio.sleep(0)  # learners share this process
         if batch:
             await turn.write(rows, batch[-1][0])
-            newest_ms = batch[-1][1].header["decided_at_ms"]
+            newest_ms = batch[-1][1].decision.decided_at_ms
             SHADOW_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
-        return 0.0 if len(batch) == AT_ONCE else INTERVAL_S
+        return 0.0 if len(batch) == BATCH_SIZE else INTERVAL_S
 
-    async def _ask(self, key: str, decided: Decided) -> list[dict[str, Any]]:
+    async def _ask(self, key: str, logged: LoggedDecision) -> list[dict[str, Any]]:
         """What one shadow would have shown, or the error that it raised. Nothing it does goes further than here."""
         now_s = asyncio.get_running_loop().time()
         conduct = self._conduct[key]
         if key not in self._roster or self._replica.epoch(key) is None or now_s < conduct.paused_until_s:
             reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
-            return [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock_ms(), reason)
-        selection_context = await self._contests.of(decided)
+            return [] if reason == "unavailable" else shadow_rows(logged, key, None, 0, clock_ms(), reason)
+        selection_context = await self._contests.of(logged)
         if selection_context is None:
-            return shadow_rows(decided, key, None, 0, clock_ms(), "catalogue")
+            return shadow_rows(logged, key, None, 0, clock_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
         judged, error = None, None
         try:
-            prepared = self._replica.prepared(key, selection_context.view, decided.header["decided_at_ms"])
-            judged = judge(selection_context, decided, self._roster.spec(key), self._roster[key], prepared)
+            prepared = self._replica.prepared(key, selection_context.view, logged.decision.decided_at_ms)
+            judged = judge(selection_context, logged, self._roster.spec(key), self._roster[key], prepared)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
@@ -130,7 +131,7 @@ class ShadowJob:
             conduct.slow, conduct.paused_until_s = 0, now_s + PAUSE_S
             log.warning("shadow %s is slow, and not asked for %.0f s", key, PAUSE_S)
         SHADOW_CHOICES.labels(key).inc()
-        return shadow_rows(decided, key, judged, took_us, clock_ms(), error)
+        return shadow_rows(logged, key, judged, took_us, clock_ms(), error)
 
     async def _shadows(self) -> dict[str, tuple[str, ...]]:
         """The shadows of each placement; their arms are followed."""
@@ -155,5 +156,5 @@ class ShadowJob:
     async def forget(self) -> None:
         """Delete what is old. Raises ``PostgresUnavailable``."""
         before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - KEPT
-        if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
+        if await self._store.forget(before, FORGET_BATCH_SIZE) < FORGET_BATCH_SIZE:
             self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

@@ -18,6 +18,7 @@ from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import DecisioningError
+from decisioning.model.decision import CapacityUnit
 from decisioning.model.entities import Capacity
 from decisioning.model.selection import Choice
 from storage.errors import RedisUnavailable, StorageError, Unavailable
@@ -72,21 +73,15 @@ class Reservation:
         return min((lease.ends_ms for lease, _ in self.units), default=None)
 
     @property
-    def logged(self) -> Mapping[str, Any]:
-        """What the decision's header must say of them."""
-        if not self.units:
-            return {}
-        return {
-            "capacity": [
-                {
-                    "capacity_id": lease.capacity.capacity_id,
-                    "period": lease.period.period_id,
-                    "holder": lease.holder,
-                    "offer_id": offer_id,
-                }
+    def logged(self) -> tuple[CapacityUnit, ...] | None:
+        """What the decision must say of them; ``None`` if there are none."""
+        return (
+            tuple(
+                CapacityUnit(lease.capacity.capacity_id, lease.period.period_id, lease.holder, offer_id)
                 for lease, offer_id in self.units
-            ]
-        }
+            )
+            or None
+        )
 
 
 NOTHING = Reservation()

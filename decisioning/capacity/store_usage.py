@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import Period
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.model.position import StreamPosition
 from storage.postgres import transaction
 
 _UNITS = """
@@ -61,7 +62,7 @@ class CapacityLog:
         async with transaction(self.engine) as connection:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
 
-    async def archived(self) -> dict[int, str]:
+    async def archived(self) -> dict[int, StreamPosition]:
         """How far each bucket's log has been archived."""
         return await ArchiveReader(self.engine).positions()
 

@@ -7,7 +7,9 @@ have capital letters: they do not use up limits.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from decisioning.model.decision import Decision
+from decisioning.model.position import StreamPosition
 
 KINDS: Mapping[str, str] = {
     "decided": "d",
@@ -65,7 +67,7 @@ class Told:
     outcome: str
     at_ms: int
     recorded_ms: int
-    position: tuple[int, int]
+    position: StreamPosition
 
     @property
     def contact_ms(self) -> int:
@@ -82,26 +84,18 @@ class Kept:
     reserved: bool = False
 
 
-def contact_facts(header: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Group and goal of each decided offer, and whether limits count it. Early records do not tell the first two."""
-    logged = header.get("contact")
-    if logged is None:
-        return [("", "", True) for _ in header["offers"]]
-    return [(group, goal, counts) for group, goal, counts in logged["offers"]]
-
-
-def contacts_of(header: Mapping[str, Any], told: Iterable[Told]) -> Iterator[Kept]:
+def contacts_of(decision: Decision, told: Iterable[Told]) -> Iterator[Kept]:
     """The contacts of a decision that was not withdrawn, given everything that was told of it."""
-    in_order = sorted(told, key=lambda t: t.position)
-    offers = zip(header["offers"], header["numbers"], contact_facts(header), strict=True)
-    for offer, number, (group, goal, counts) in offers:
-        offer_id = offer["offer_id"]
+    in_order = sorted(told, key=lambda t: t.position.parts)
+    channel = decision.channel or ""
+    offers = zip(decision.offers, decision.numbers, decision.offer_contacts(), strict=True)
+    for offer, number, contact in offers:
+        offer_id, group, goal, counts = offer.offer_id, contact.group, contact.goal, contact.counts
         mine = [t for t in in_order if t.offer_id == offer_id]
         answers = [t for t in mine if t.outcome in KINDS]
-        channel = header["channel"] or ""
         if counts:
             if not any(t.outcome == "released" for t in mine):
-                at_ms = header["decided_at_ms"]
+                at_ms = decision.decided_at_ms
                 yield Kept(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
             elif answers:  # presented after all
                 yield Kept(offer_id, Contact(number, answers[0].contact_ms, group, goal, "d", channel))

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from decisioning.contact.limits import (
     rejection_check,
 )
 from decisioning.contact.quiet_hours import MINUTE_MS, Quiet, customer_zone, ends_ms, quiet_of, wall_clock
+from decisioning.model.decision import DecisionContacts, OfferContact
 from decisioning.model.entities import AfterRejection, ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
@@ -96,19 +96,14 @@ class ContactBook:
         """Whether an offer has limits that must be reserved."""
         return bool(self._limited[row] or (self._counted[row] and preference_checks(customer)))
 
-    def remembered(self, rows: Sequence[int], now_ms: int, until_ms: int) -> dict[str, Any]:
+    def remembered(self, rows: Sequence[int], now_ms: int, until_ms: int) -> DecisionContacts:
         """What the log keeps of the contacts of a decision for ``rows``, so that their history can be rebuilt.
 
-        ``offers``: group, goal, and whether limits count it. ``keep_ms``: how long contacts matter.
-        ``confirm_until_ms``: when reservations are given back if nobody says that the offers were presented; not
-        after the end of the reward window, ``until_ms``.
+        Reservations are given back not after the end of the reward window, ``until_ms``.
         """
         confirm_ms = None if self._confirm_ms is None else min(now_ms + self._confirm_ms, until_ms)
-        return {
-            "keep_ms": self.history_ms,
-            "confirm_until_ms": confirm_ms,
-            "offers": [(self._offers[r].group, self._goals[r], bool(self._counted[r])) for r in rows],
-        }
+        offers = (OfferContact(self._offers[r].group, self._goals[r], bool(self._counted[r])) for r in rows)
+        return DecisionContacts(self.history_ms, confirm_ms, tuple(offers))
 
     def checks(self, row: int, customer: Customer) -> str:
         """The binding checks of an offer as ``nb_decide`` takes them, separated by ``;``."""

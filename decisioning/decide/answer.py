@@ -1,7 +1,7 @@
 """Headers of decisions and the answers made of them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,9 @@ from decisioning.decide.arbitration import offer_facts
 from decisioning.decide.facts import facts_of
 from decisioning.decide.policy_runner import PolicyResult
 from decisioning.decide.request import Work
-from decisioning.decide.snapshot import seen
-from decisioning.log.records import Header, policy_of
+from decisioning.decide.snapshot import customer_snapshot
 from decisioning.model.deciders import CALLER
+from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors, PolicyRef, RenderedTreatment
 from decisioning.model.selection import Choice
 from decisioning.treatments.treatment import in_language, offer_texts, say
 from profiles.customer import Customer
@@ -39,32 +39,25 @@ class Speech:
         return [language for language in wanted if isinstance(language, str)]
 
 
-def chosen(choice: Choice, view: PlacementView, speech: Speech) -> dict[str, Any]:
+def chosen(choice: Choice, view: PlacementView, speech: Speech) -> DecidedOffer:
     """An offer in its slot."""
     factors = choice.factors
-    return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-        "probability": choice.probability,
-        "treatment": treatment_of(view, choice.row, speech),
-    }
+    return DecidedOffer(
+        choice.offer.offer_id,
+        choice.rank,
+        factors.score,
+        LoggedFactors(factors.P, factors.C, factors.V, factors.L),
+        choice.probability,
+        treatment_of(view, choice.row, speech),
+    )
 
 
-def default(view: PlacementView, row: int, rank: int, speech: Speech) -> dict[str, Any]:
+def default(view: PlacementView, row: int, rank: int, speech: Speech) -> DecidedOffer:
     """A default is not selected by a policy: it has no score, and its probability is not known."""
-    return {
-        "offer_id": view.offers[row].offer_id,
-        "rank": rank,
-        "score": None,
-        "factors": None,
-        "probability": None,
-        "treatment": treatment_of(view, row, speech),
-    }
+    return DecidedOffer(view.offers[row].offer_id, rank, treatment=treatment_of(view, row, speech))
 
 
-def treatment_of(view: PlacementView, row: int, speech: Speech) -> Mapping[str, Any]:
+def treatment_of(view: PlacementView, row: int, speech: Speech) -> RenderedTreatment:
     """How the offer of a row is put to this customer: in the wanted language, with all variables filled in."""
     wording = in_language(view.wordings[row], speech.languages)
     if wording.fixed is not None:
@@ -95,57 +88,56 @@ def iso(at_ms: int) -> str:
     )
 
 
-def header_of(work: Work, made: PolicyResult) -> Header:
+def decision_of(work: Work, made: PolicyResult) -> Decision:
     """Everything that is logged of a decision, of which the answer is a part."""
     placement = work.view.placement
-    scored_by = policy_of(made.key)
+    scored_by, wanted = PolicyRef.of(made.key), made.wanted
     until_ms = work.now_ms + placement.reward_window_s * 1000
     choices = made.selection.choices
     speech = speech_of(work)
-    header = {
-        "decision_id": work.decision_id,
-        "customer_id": work.request.customer_id,
-        "placement": placement.placement_id,
-        "channel": placement.channel,
-        "presentation": placement.presentation,
-        "policy": scored_by if made.wanted is None else policy_of(CALLER),
-        "control": work.role.control,
-        "group": work.role.group,
-        "catalog_version": work.catalogue.version,
-        "epoch": made.epoch,
-        "decided_at_ms": work.now_ms,
-        "until_ms": until_ms,
-        "context": work.request.context,
-        "limit": work.request.limit,
-        "slots": work.slots,
-        "offers": [chosen(choice, work.view, speech) for choice in choices],
-        "numbers": [choice.offer.number for choice in choices],
-        "expected": [choice.expected for choice in choices],
-        "facts": work.facts,
-        "nothing_right_now": not choices,
-        "segments": work.evaluation.segments,
-        "degraded": work.degraded,
-        "feedback_until": iso(until_ms),
-        "source": "live",
-        "contact": work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
-        "seen": seen(work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely),
-    }
-    if made.wanted is not None:
-        header |= {"scored_by": scored_by, "wanted": [work.view.offers[row].number for row in made.wanted]}
-    if made.over_budget is not None:
-        header["over_budget"] = asdict(made.over_budget)
-    if made.failed is not None:
-        header["failed"] = {"policy": made.failed[0], "reason": made.failed[1]}
-    return header
+    return Decision(
+        decision_id=work.decision_id,
+        customer_id=work.request.customer_id,
+        placement=placement.placement_id,
+        channel=placement.channel,
+        presentation=placement.presentation,
+        policy=scored_by if wanted is None else PolicyRef.of(CALLER),
+        control=work.role.control,
+        logged_group=work.role.group,
+        catalog_version=work.catalogue.version,
+        epoch=made.epoch,
+        decided_at_ms=work.now_ms,
+        until_ms=until_ms,
+        context=dict(work.request.context),
+        limit=work.request.limit,
+        slots=work.slots,
+        offers=tuple(chosen(choice, work.view, speech) for choice in choices),
+        numbers=tuple(choice.offer.number for choice in choices),
+        expected=tuple(choice.expected for choice in choices),
+        facts=work.facts,
+        nothing_right_now=not choices,
+        segments=tuple(work.evaluation.segments),
+        degraded=tuple(work.degraded),
+        feedback_until=iso(until_ms),
+        source="live",
+        contacts=work.view.contact.remembered([choice.row for choice in choices], work.now_ms, until_ms),
+        customer_snapshot=customer_snapshot(
+            work.view, work.profile.customer, work.history, work.exhausted, made.selection.unlikely
+        ),
+        scored_by=None if wanted is None else scored_by,
+        caller_choice=None if wanted is None else tuple(work.view.offers[row].number for row in wanted),
+        overrun=made.over_budget,
+        failure=made.failed,
+    )
 
 
-def defaults_of(work: Work, available: BoolArray) -> list[dict[str, Any]]:
+def defaults_of(work: Work, available: BoolArray) -> tuple[DecidedOffer, ...]:
     """The placement's default offers that are ``available`` (shape ``(n,)``), as many as there are slots."""
     view = work.view
     by_id = {o.offer_id: row for row, o in enumerate(view.offers) if available[row]}
     rows = [by_id[o] for o in view.placement.default_offers if o in by_id]
     speech = speech_of(work)
-    return [default(view, row, rank, speech) for rank, row in enumerate(rows[: work.slots], start=1)]
+    return tuple(default(view, row, rank, speech) for rank, row in enumerate(rows[: work.slots], start=1))
 
 
 def speech_of(work: Work) -> Speech:

@@ -3,31 +3,22 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.decide.request import Work
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.records import Header
+from decisioning.model.deciders import NOBODY
+from decisioning.model.decision import Decision, Overrun, PolicyFailure
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 
 log = logging.getLogger(__name__)
 
-NOBODY = "default"
-"""What is logged as the policy of a decision that none has made."""
 SLOW_TURNS = 3
 SLOW_PAUSE_MS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Overrun:
-    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in this process."""
-
-    took_ms: float
-    budget_ms: float
-    in_a_row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class PolicyResult:
     key: str
     epoch: int
     wanted: tuple[int, ...] | None = None
-    failed: tuple[str, str] | None = None
+    failed: PolicyFailure | None = None
     over_budget: Overrun | None = None
 
 
@@ -90,11 +81,13 @@ class PolicyRunner:
         self._choose(work, selection_context, fallback)
         assert work.selection is not None
         epoch = self._replica.epoch(fallback) or 0
-        return PolicyResult(work.selection, fallback, epoch, selection_context.wanted, (key, failed))
+        return PolicyResult(
+            work.selection, fallback, epoch, selection_context.wanted, PolicyFailure(key, failed)
+        )
 
-    def explain(self, work: Work, header: Header) -> Header:
+    def explain(self, work: Work, decision: Decision) -> dict[str, Any]:
         """Why and why not, if it was asked for and this is a decision that was made now by a policy."""
-        if not work.request.explain or work.selection is None or header["policy"]["name"] == NOBODY:
+        if not work.request.explain or work.selection is None or decision.policy.key == NOBODY:
             return {}
         expected = work.selection.propensities
         situation = Situation(

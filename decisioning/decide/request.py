@@ -11,7 +11,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.assignment import Assignment
 from decisioning.decide.ranking import SelectionContext
-from decisioning.log.records import Header
+from decisioning.model.decision import Decision
 from decisioning.model.selection import Selection
 from decisioning.model.weights import Weights
 from profiles.customer import Profile
@@ -52,7 +52,7 @@ class Work:
     history: Sequence[Contact] | None = None
     exhausted: frozenset[int] = frozenset()
     degraded: list[str] = field(default_factory=list)
-    writing: "tuple[asyncio.Task[Any], Header] | None" = None
+    writing: "tuple[asyncio.Task[Any], Decision] | None" = None
 
     @property
     def slots(self) -> int:

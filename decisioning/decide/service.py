@@ -7,27 +7,30 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from bandits.policy import BoolArray
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
-from decisioning.decide.answer import defaults_of, header_of
+from decisioning.decide.answer import decision_of, defaults_of
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import assign
 from decisioning.decide.eligibility import allowed, eligible_defaults
 from decisioning.decide.facts import facts_of, instant, learnable
-from decisioning.decide.policy_runner import NOBODY, PolicyResult, PolicyRunner
+from decisioning.decide.policy_runner import PolicyResult, PolicyRunner
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import SelectionContext
 from decisioning.decide.request import Request, Work
 from decisioning.decide.rule_cache import RuleResultCache
 from decisioning.errors import Conflict, Invalid
 from decisioning.learning.replica import ArmReplica
+from decisioning.log.codec import answer_of
 from decisioning.log.lookup_service import archived_answer
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.records import Header, answer
 from decisioning.log.store_redis import ReadReply
+from decisioning.model.deciders import NOBODY
+from decisioning.model.decision import Decision
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
@@ -61,7 +64,7 @@ class DecisionService:
         units: CapacityReservations | None = None,
         policy_budget_ms: float = 20.0,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
-        on_decided: Callable[[Header], None] | None = None,
+        on_decided: Callable[[Decision], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._roster = roster
@@ -78,8 +81,8 @@ class DecisionService:
         self._remembered = RuleResultCache()
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def decide(self, request: Request) -> Header:
-        """The answer to a request (the keys of ``records.ANSWER_KEYS``).
+    async def decide(self, request: Request) -> dict[str, Any]:
+        """The answer to a request (as ``codec.answer_of`` gives it, and ``explanation`` if it was asked for).
 
         Raises
         ------
@@ -102,14 +105,14 @@ class DecisionService:
         deadline_ms = request.deadline_ms or view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
-                header = await self._decide(work)
-                explanation = self._chooser.explain(work, header)
+                decision = await self._decide(work)
+                explanation = self._chooser.explain(work, decision)
         except TimeoutError:
             self._take_back(work)
-            header, explanation = self._defaults(work, "deadline_exceeded"), {}
+            decision, explanation = self._defaults(work, "deadline_exceeded"), {}
         if self._on_decided is not None:
-            self._on_decided(header)
-        return answer(header) | explanation
+            self._on_decided(decision)
+        return answer_of(decision) | explanation
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""
@@ -119,7 +122,7 @@ class DecisionService:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _decide(self, work: Work) -> Header:
+    async def _decide(self, work: Work) -> Decision:
         request = work.request
         own_id = None if request.dry_run else request.decision_id
         reply: ReadReply | None
@@ -139,10 +142,10 @@ class DecisionService:
         self._evaluate(work)
         work.weights = weigh(work.view, work.evaluation)
         available = self._allowed(work, None if reply is None else reply.history)
-        header = await self._choose(work, available, log_it=reply is not None and not request.dry_run)
+        decision = await self._choose(work, available, log_it=reply is not None and not request.dry_run)
         if self._on_missing is not None and work.evaluation.missing:
             self._on_missing(work.evaluation.missing)
-        return header
+        return decision
 
     def _evaluate(self, work: Work) -> None:
         facts = facts_of(work.profile.customer, work.request.context, work.view.placement)
@@ -175,7 +178,7 @@ class DecisionService:
             work.view, work.profile, work.history, work.evaluation, work.now_ms
         )
 
-    async def _earlier(self, work: Work, reply: ReadReply) -> Header | None:
+    async def _earlier(self, work: Work, reply: ReadReply) -> Decision | None:
         """What was answered under the caller's own id before; it leaves Redis a day after its reward window."""
         request, earlier = work.request, reply.earlier
         if reply.owner is not None and reply.owner.split(" ", 1)[1] != request.customer_id:
@@ -185,7 +188,7 @@ class DecisionService:
                 earlier = await archived_answer(work.decision_id, self._archive)
             except PostgresUnavailable:
                 work.degrade("earlier_answer_unavailable")
-        if earlier is not None and earlier["placement"] != request.placement:
+        if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another placement")
         return earlier
 
@@ -204,30 +207,31 @@ class DecisionService:
             work.degrade("profile_unavailable")
             return Profile.unreadable(customer_id)
 
-    async def _choose(self, work: Work, available: BoolArray, *, log_it: bool) -> Header:
+    async def _choose(self, work: Work, available: BoolArray, *, log_it: bool) -> Decision:
         while True:
-            selection, header = self._select(work, available)
+            selection, decision = self._select(work, available)
             if not selection.choices:
-                header["defaults"] = defaults_of(work, self._standing(work))
+                decision = replace(decision, default_offers=defaults_of(work, self._standing(work)))
             if not log_it:
-                return header | {"feedback_until": None}
+                return replace(decision, feedback_until=None)
             taken = await self._units.take(work.view, selection.choices, work.now_ms)
             if taken.lacking is not None:
                 available[taken.lacking] = False
                 work.exhausted |= {work.view.offers[taken.lacking].number}
                 continue
-            header |= taken.logged
-            task = self._log.decide(header, selection, work.view, work.profile.customer, taken.before_ms)
+            if taken.units:
+                decision = replace(decision, capacity=taken.logged)
+            task = self._log.decide(decision, selection, work.view, work.profile.customer, taken.before_ms)
             task.add_done_callback(partial(self._units.done, taken))
-            work.writing = (task, header)
+            work.writing = (task, decision)
             try:
                 reply = await asyncio.shield(task)
             except RedisUnavailable:
                 work.writing = None
-                return self._unlogged(work, header, selection, withhold=bool(taken.units))
+                return self._unlogged(work, decision, selection, withhold=bool(taken.units))
             work.writing = None
             if reply.written:
-                return header
+                return decision
             if reply.earlier is not None:
                 return reply.earlier
             if reply.lost:
@@ -239,7 +243,7 @@ class DecisionService:
                 ):
                     available[row] = False
 
-    def _unlogged(self, work: Work, header: Header, selection: Selection, *, withhold: bool) -> Header:
+    def _unlogged(self, work: Work, decision: Decision, selection: Selection, *, withhold: bool) -> Decision:
         """Redis was lost while writing, so it is not known whether it was written.
 
         The answer stands if no limit had to be reserved, nor a unit of capacity. Otherwise it is chosen anew
@@ -247,16 +251,17 @@ class DecisionService:
         either case nobody will send feedback, so what was written is taken back, lest silence be learned from.
         """
         work.degrade("contact_history_unavailable")
-        self._in_background(self._withdraw(header))
+        self._in_background(self._withdraw(decision))
         view = work.view
         limited = any(view.contact.limited(choice.row, work.profile.customer) for choice in selection.choices)
         if withhold or (limited and view.placement.without_history == "withhold"):
             if work.request.decision_id is None:
                 work.decision_id = generated_id(self._keys.bucket(work.request.customer_id), self._entropy())
-            _, header = self._select(work, self._allowed(work, None))
-        return header | {"feedback_until": None}
+            _, decision = self._select(work, self._allowed(work, None))
+        # What was degraded is told also where the answer itself stands.
+        return replace(decision, feedback_until=None, degraded=tuple(work.degraded))
 
-    def _select(self, work: Work, available: BoolArray) -> tuple[Selection, Header]:
+    def _select(self, work: Work, available: BoolArray) -> tuple[Selection, Decision]:
         selection_context = SelectionContext(
             view=work.view,
             available=available,
@@ -269,24 +274,24 @@ class DecisionService:
             wanted=_wanted(work),
         )
         made = self._chooser.choose(work, selection_context)
-        return made.selection, header_of(work, made)
+        return made.selection, decision_of(work, made)
 
-    def _defaults(self, work: Work, reason: str) -> Header:
+    def _defaults(self, work: Work, reason: str) -> Decision:
         """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         work.degrade(reason)
         work.profile = Profile.unreadable(work.request.customer_id)
         self._evaluate(work)
         view = work.view
         nothing = Selection((), view.numbers[:0], np.zeros(0, np.float32))
-        header = header_of(work, PolicyResult(nothing, f"{NOBODY}@1", 0))
-        header["offers"] = defaults_of(work, self._allowed(work, None))
-        return header | {"nothing_right_now": False, "feedback_until": None}
+        decision = decision_of(work, PolicyResult(nothing, NOBODY, 0))
+        offers = defaults_of(work, self._allowed(work, None))
+        return replace(decision, offers=offers, nothing_right_now=False, feedback_until=None)
 
     def _take_back(self, work: Work) -> None:
         """The answer came too late to be given: undo what was reserved and logged, once it is known."""
         if work.writing is None:
             return
-        write, header = work.writing
+        write, decision = work.writing
 
         async def undo() -> None:
             try:
@@ -294,17 +299,17 @@ class DecisionService:
             except RedisUnavailable:
                 written = True  # perhaps; then withdrawing does nothing
             if written:
-                await self._withdraw(header)
+                await self._withdraw(decision)
 
         self._in_background(undo())
 
-    async def _withdraw(self, header: Header) -> None:
+    async def _withdraw(self, decision: Decision) -> None:
         """Take a decision back as soon as Redis answers, if that is not too long."""
-        decision_id = header["decision_id"]
+        decision_id = decision.decision_id
         for _ in range(WITHDRAW_TRIES):
             try:
                 await self._log.withdraw(
-                    header["customer_id"], decision_id, header["decided_at_ms"], self._clock_ms()
+                    decision.customer_id, decision_id, decision.decided_at_ms, self._clock_ms()
                 )
             except RedisUnavailable:
                 await asyncio.sleep(WITHDRAW_PAUSE_S)

@@ -5,9 +5,10 @@ from typing import Any
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, instant
-from decisioning.decide.snapshot import Seen, customer_of, history_of
+from decisioning.decide.snapshot import customer_of, history_of
 from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
-from decisioning.log.records import group_of
+from decisioning.log.codec import as_json
+from decisioning.model.decision import CustomerSnapshot
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
@@ -29,35 +30,35 @@ async def explain_logged(
     remade = await replay_decision(decision_id, log, catalogues, roster)
     return {
         "decision_id": decision_id,
-        "policy": remade.decided.header["policy"],
+        "policy": as_json(remade.logged.decision.policy),
         "candidates": explain(_situation(remade)),
     }
 
 
 def _situation(remade: ReplayedDecision) -> Situation:
     """The decision as it was when it was made: what was known of the customer, and what that came to."""
-    decided, view = remade.decided, remade.selection_context.view
-    header = decided.header
-    seen, now_ms = header["seen"], header["decided_at_ms"]
-    customer = customer_of(header["customer_id"], seen)
-    facts = facts_of(customer, header["context"], view.placement)
+    logged, view = remade.logged, remade.selection_context.view
+    decision, now_ms = logged.decision, logged.decision.decided_at_ms
+    snapshot = decision.customer_snapshot or CustomerSnapshot()
+    customer = customer_of(decision.customer_id, snapshot)
+    facts = facts_of(customer, decision.context, view.placement)
     return Situation(
         catalogue=remade.catalogue,
         view=view,
-        profile=Profile(customer, decided.candidates, decided.base_propensities),
-        history=history_of(seen),
+        profile=Profile(customer, logged.candidates, logged.base_propensities),
+        history=history_of(snapshot),
         evaluation=evaluate(view.plan, facts, instant(now_ms)),
         weights=remade.selection_context.weights,
-        exhausted=frozenset(seen.get("exhausted", ())),
+        exhausted=frozenset(snapshot.exhausted),
         now_ms=now_ms,
-        propensities=_propensities(view, remade.selection, seen),
+        propensities=_propensities(view, remade.selection, snapshot),
         selection=remade.selection,
-        eligibility_only=group_of(header) == "eligibility_only",
+        eligibility_only=decision.group == "eligibility_only",
     )
 
 
-def _propensities(view: PlacementView, selection: Selection, seen: Seen) -> list[float]:
+def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
     """What was expected of all rows: for candidates as chosen again, for those below their minimum as logged."""
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
-    unlikely = dict(seen.get("unlikely", ()))
+    unlikely = dict(snapshot.unlikely)
     return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

@@ -18,7 +18,9 @@ from decisioning.errors import NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
-from decisioning.log.records import Decided, Header, Outcome, group_of
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 
@@ -29,9 +31,11 @@ KEPT = 8
 class Log(ModelReplayLog, Protocol):
     """The archived log. Methods raise ``PostgresUnavailable``."""
 
-    async def decision(self, decision_id: str) -> Decided | None: ...
+    async def decision(self, decision_id: str) -> LoggedDecision | None: ...
 
-    def observations(self, up_to: Mapping[int, str] | None = None) -> AsyncIterator[list[Outcome]]: ...
+    def observations(
+        self, up_to: Mapping[int, StreamPosition] | None = None
+    ) -> AsyncIterator[list[Outcome]]: ...
 
 
 class Catalogues(Protocol):
@@ -48,7 +52,7 @@ class ReplayedDecision:
     group.
     """
 
-    decided: Decided
+    logged: LoggedDecision
     key: str
     catalogue: Catalogue
     selection_context: SelectionContext
@@ -67,31 +71,24 @@ async def replay_decision(
     ReplayImpossible
         If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
     """
-    decided = await log.decision(decision_id)
-    if decided is None:
+    logged = await log.decision(decision_id)
+    if logged is None:
         raise NotFound("archived decision", decision_id)
-    header = decided.header
-    key = scored_by(header)
-    if header["source"] != "live" or key not in roster:
+    decision, key = logged.decision, logged.decision.scorer
+    if decision.source != "live" or key not in roster:
         raise ReplayImpossible(
             f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing here to make it again from"
         )
-    catalogue = await catalogues.load(header["catalog_version"])
-    view = catalogue.view(header["placement"])
-    arms = await arms_at(log, key, roster, header["epoch"])
-    prepared = prepare(roster[key], arms, view, header["decided_at_ms"])
+    catalogue = await catalogues.load(decision.catalog_version)
+    view = catalogue.view(decision.placement)
+    arms = await arms_at(log, key, roster, decision.epoch)
+    prepared = prepare(roster[key], arms, view, decision.decided_at_ms)
     selection_context = adjust_weights_for_group(
-        logged_context(view, decided), group_of(header), roster.spec(key)
+        logged_context(view, logged), decision.group, roster.spec(key)
     )
     return ReplayedDecision(
-        decided, key, catalogue, selection_context, select(selection_context, roster[key], prepared)
+        logged, key, catalogue, selection_context, select(selection_context, roster[key], prepared)
     )
-
-
-def scored_by(header: Header) -> str:
-    """The policy that scored a decision, as ``name@version``: also where the caller's own choice was answered."""
-    policy = header.get("scored_by") or header["policy"]
-    return f"{policy['name']}@{policy['version']}"
 
 
 async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
@@ -111,31 +108,31 @@ async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> Table:
     return table
 
 
-def logged_context(view: PlacementView, decided: Decided) -> SelectionContext:
+def logged_context(view: PlacementView, logged: LoggedDecision) -> SelectionContext:
     """The contest as it was: the same candidates, with what the request made of them as it was logged."""
-    header = decided.header
+    decision = logged.decision
     row_of = {number: row for row, number in enumerate(view.numbers.tolist())}
     try:
-        rows = [row_of[number] for number in decided.candidates.tolist()]
+        rows = [row_of[number] for number in logged.candidates.tolist()]
     except KeyError:
         raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision") from None
     available = np.zeros(len(view.numbers), dtype=bool)
     available[rows] = True
     base_propensities = np.full(len(view.numbers), np.nan, dtype=np.float32)
-    base_propensities[rows] = decided.base_propensities
-    wanted = header.get("wanted")
+    base_propensities[rows] = logged.base_propensities
+    wanted = decision.caller_choice
     c, v = np.ones(len(view.numbers)), view.value.copy()
-    if decided.factors is not None:
-        c[rows], v[rows] = decided.factors
+    if logged.factors is not None:
+        c[rows], v[rows] = logged.factors
     return SelectionContext(
         view=view,
         available=available,
         base_propensities=base_propensities,
         weights=switched(view, c, v),
-        now_ms=header["decided_at_ms"],
-        slots=header["slots"],
-        decision_id=header["decision_id"],
-        facts=header.get("facts", NO_FACTS),
+        now_ms=decision.decided_at_ms,
+        slots=decision.slots,
+        decision_id=decision.decision_id,
+        facts=decision.facts or NO_FACTS,
         wanted=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
     )
 
@@ -147,17 +144,17 @@ class LoggedContexts:
         self._catalogues = catalogues
         self._known: dict[int, Catalogue] = {}
 
-    async def of(self, decided: Decided) -> SelectionContext | None:
+    async def of(self, logged: LoggedDecision) -> SelectionContext | None:
         """The contest as it was; ``None`` if it was not decided here, or the catalogue does not tell."""
-        header = decided.header
-        if header["source"] != "live":
+        decision = logged.decision
+        if decision.source != "live":
             return None
-        version = header["catalog_version"]
+        version = decision.catalog_version
         catalogue = self._known.pop(version, None) or await self._catalogues.load(version)
         self._known[version] = catalogue  # the last one used is the last to be let go
         if len(self._known) > KEPT:
             del self._known[next(iter(self._known))]
         try:
-            return logged_context(catalogue.view(header["placement"]), decided)
+            return logged_context(catalogue.view(decision.placement), logged)
         except (NotFound, ReplayImpossible):
             return None

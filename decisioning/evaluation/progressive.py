@@ -21,7 +21,8 @@ from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.counterfactual import Judged, Reward, Slot, judge
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.records import Decided, Header, Outcome
+from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.outcome import Outcome
 
 Slots = Literal["first", "all"]
 Key = tuple[str, int, int]
@@ -159,46 +160,46 @@ class Progressive:
         if due:
             self.learned += self._mind.learn(due)
 
-    def meet(self, decided: Decided, selection_context: SelectionContext | None) -> None:
+    def meet(self, logged: LoggedDecision, selection_context: SelectionContext | None) -> None:
         """Judge the next decision.
 
         ``selection_context`` is ``None`` where the catalogue of that time cannot tell what was possible.
         """
-        seen, at_ms = self.seen, decided.header["decided_at_ms"]
+        seen, decision, at_ms = self.seen, logged.decision, logged.decision.decided_at_ms
         self.learn_until(at_ms)
         seen.decisions += 1
-        seen.facts |= decided.header.get("facts", NO_FACTS).keys()
-        shown = 1 if self._slots == "first" else len(decided.header["numbers"])
-        if not decided.header["numbers"]:
+        seen.facts |= (decision.facts or NO_FACTS).keys()
+        shown = 1 if self._slots == "first" else len(decision.numbers)
+        if not decision.numbers:
             seen.left_out["nothing"] += 1
             return
-        if (decided.decision_id, at_ms) in self.told.withdrawn:
+        if (decision.decision_id, at_ms) in self.told.withdrawn:
             seen.left_out["withdrawn"] += shown
             return
         if selection_context is None:
-            reason = "imported" if decided.header["source"] != "live" else "catalogue"
+            reason = "imported" if decision.source != "live" else "catalogue"
             seen.left_out[reason] += shown
             return
         started = self._timer()
         try:
             prepared = self._mind.prepared(selection_context.view, at_ms)
-            judged = judge(selection_context, decided, self._spec, self._policy, prepared, most=shown)
+            judged = judge(selection_context, logged, self._spec, self._policy, prepared, most=shown)
         except Exception:  # the target's own code: what it would have done is then the fallback's business
             seen.failed += 1
             seen.left_out["failed"] += shown
             return
         seen.seconds += self._timer() - started
-        self._take(decided, judged, shown)
+        self._take(decision, judged)
 
-    def _take(self, decided: Decided, judged: Judged, shown: int) -> None:
-        seen, header = self.seen, decided.header
+    def _take(self, decision: Decision, judged: Judged) -> None:
+        seen = self.seen
         seen.narrowed += judged.narrowed
         for slot in judged.slots:
-            reason = slot.unusable or self._unobserved(header, slot)
+            reason = slot.unusable or self._unobserved(decision, slot)
             if reason is not None:
                 seen.left_out[reason] += 1
                 continue
-            reward, value = self.told.rewards[decided.decision_id, header["decided_at_ms"], slot.offer]
+            reward, value = self.told.rewards[decision.decision_id, decision.decided_at_ms, slot.offer]
             if self._reward == "value":
                 assert value is not None
                 reward = value
@@ -209,11 +210,10 @@ class Progressive:
             seen.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
             seen.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
             seen.agrees.append(slot.agrees)
-            policy = header["policy"]
-            seen.group.append((header.get("group", "champion"), f"{policy['name']}@{policy['version']}"))
+            seen.group.append((decision.logged_group or "champion", decision.policy.key))
 
-    def _unobserved(self, header: Header, slot: Slot) -> str | None:
-        told = self.told.rewards.get((header["decision_id"], header["decided_at_ms"], slot.offer))
+    def _unobserved(self, decision: Decision, slot: Slot) -> str | None:
+        told = self.told.rewards.get((decision.decision_id, decision.decided_at_ms, slot.offer))
         if told is None:
             return "unobserved"
         return "unpriced" if self._reward == "value" and told[1] is None else None

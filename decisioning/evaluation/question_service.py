@@ -40,7 +40,7 @@ async def spec_of(asked: Asked, registry: Registry) -> PolicySpec:
     if asked.spec is not None:
         return stored_spec(asked.spec)
     assert asked.policy is not None
-    known = {spec.key: spec for spec in BUILT_IN}
+    known: dict[str, PolicySpec] = {spec.key: spec for spec in BUILT_IN}
     if asked.policy in known:
         return known[asked.policy]
     try:

@@ -1,13 +1,13 @@
 """Replay: a decision made again from the log alone, and compared bit for bit."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from msgspec.structs import replace
 
 from decisioning.evaluation.logged_service import Catalogues, Log, replay_decision
+from decisioning.model.decision import DecidedOffer, LoggedFactors
 from decisioning.model.selection import Choice
 from decisioning.policies.roster import Roster
-
-_COMPARED = ("offer_id", "rank", "probability", "score", "factors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Replayed:
     policy: str
     epoch: int
     catalog_version: int
-    logged: list[dict[str, Any]]
-    replayed: list[dict[str, Any]]
+    logged: list[DecidedOffer]
+    replayed: list[DecidedOffer]
 
     @property
     def identical(self) -> bool:
@@ -38,24 +38,19 @@ async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Ros
         If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
     """
     remade = await replay_decision(decision_id, log, catalogues, roster)
-    header = remade.decided.header
+    decision = remade.logged.decision
     return Replayed(
         decision_id=decision_id,
         policy=remade.key,
-        epoch=header["epoch"],
-        catalog_version=header["catalog_version"],
-        logged=[{name: offer[name] for name in _COMPARED} for offer in header["offers"]],
+        epoch=decision.epoch,
+        catalog_version=decision.catalog_version,
+        logged=[replace(offer, treatment=None) for offer in decision.offers],
         replayed=[_compared(choice) for choice in remade.selection.choices],
     )
 
 
-def _compared(choice: Choice) -> dict[str, Any]:
-    """A choice, as the log would hold it."""
-    factors = choice.factors
-    return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "probability": choice.probability,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-    }
+def _compared(choice: Choice) -> DecidedOffer:
+    """Make a choice as the log would hold it, without its treatment."""
+    f = choice.factors
+    factors = LoggedFactors(f.P, f.C, f.V, f.L)
+    return DecidedOffer(choice.offer.offer_id, choice.rank, f.score, factors, choice.probability)

@@ -19,7 +19,7 @@ from decisioning.evaluation.estimates import Judgement, as_numbers, estimate, no
 from decisioning.evaluation.logged_service import Catalogues, LoggedContexts
 from decisioning.evaluation.progressive import Progressive, Seen, Slots
 from decisioning.evaluation.store_pages import Page, Span
-from decisioning.log.records import Outcome
+from decisioning.model.outcome import Outcome
 
 MEANINGS = REASONS | {
     "nothing": "nothing was shown",
@@ -94,8 +94,8 @@ async def evaluate(
     logged_contexts = LoggedContexts(catalogues)
     async for page in log.pages(span, spec.placements):
         target.hear(page.outcomes)
-        for decided in page.decided:
-            target.meet(decided, await logged_contexts.of(decided))
+        for logged in page.decided:
+            target.meet(logged, await logged_contexts.of(logged))
         on_progress(target.seen.decisions, span.decisions)
         target.told.clear()
         await asyncio.sleep(0)

@@ -1,8 +1,12 @@
 """Names that stand in the log where a policy would."""
 
-CALLER = "caller@1"
+from bandits.policy import PolicyKey
+
+CALLER = PolicyKey("caller@1")
 """What is logged as the policy where the caller's own choice is answered."""
-HISTORY = "history@1"
+HISTORY = PolicyKey("history@1")
 """What is logged as the policy of decisions that were made elsewhere and imported."""
-NOT_POLICIES = frozenset(key.partition("@")[0] for key in (CALLER, HISTORY))
+NOBODY = PolicyKey("default@1")
+"""What is logged as the policy of a decision that none has made."""
+NOT_POLICIES = frozenset(key.name for key in (CALLER, HISTORY))
 """Names that no policy may have: its decisions would be taken for those of somebody else."""

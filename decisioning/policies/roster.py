@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from bandits.errors import BanditsError
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN, build
 from bandits.sequential_policy import learns
 
@@ -47,7 +47,7 @@ class Roster(Mapping[str, Policy]):
         """The specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
 
-    def add(self, specs: Iterable[PolicySpec], made: Mapping[str, Policy | str] = NOTHING) -> list[str]:
+    def add(self, specs: Iterable[PolicySpec], made: Mapping[str, Policy | str] = NOTHING) -> list[PolicyKey]:
         """Take in what is not here yet; returns the keys of what is new and usable.
 
         ``made``: policies that ``make`` has made elsewhere, or why they cannot be.

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.errors import Invalid, InvalidRule
+from decisioning.model.decision import RenderedObjection, RenderedScript, RenderedStep, RenderedTreatment
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
 from decisioning.treatments.template import Lookup, Text, Use, plain, read_text
 from rules.errors import RuleError
@@ -142,7 +143,7 @@ class Wording:
     message: Text
     steps: tuple[Step, ...]
     objections: tuple[tuple[Text, Text], ...]
-    fixed: Mapping[str, Any] | None
+    fixed: RenderedTreatment | None
 
     @property
     def conditions(self) -> tuple[Expression, ...]:
@@ -178,39 +179,39 @@ def prepare(treatment: Treatment, checker: Checker) -> Wording:
     return Wording(treatment, wording.title, wording.message, wording.steps, wording.objections, fixed)
 
 
-def say(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> Mapping[str, Any]:
+def say(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> RenderedTreatment:
     """The treatment of an answer: texts with values, or their fallbacks; of a script the steps that hold.
 
-    ``lookup`` gives the value of a path, ``holds`` the truth of a condition. Treat the result as read-only.
+    ``lookup`` gives the value of a path, ``holds`` the truth of a condition.
     """
     return wording.fixed if wording.fixed is not None else _said(wording, lookup, holds)
 
 
-def _said(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> dict[str, Any]:
+def _said(wording: Wording, lookup: Lookup, holds: Callable[[Expression], bool]) -> RenderedTreatment:
     treatment = wording.treatment
     fallbacks = treatment.fallbacks
     script = None
     if treatment.script is not None:
-        script = {
-            "steps": [
-                {"step_id": step.step_id, "text": step.text.render(lookup, fallbacks)}
+        script = RenderedScript(
+            tuple(
+                RenderedStep(step.step_id, step.text.render(lookup, fallbacks))
                 for step in wording.steps
                 if step.when is None or holds(step.when)
-            ],
-            "objections": [
-                {"objection": objection.render(lookup, fallbacks), "answer": answer.render(lookup, fallbacks)}
+            ),
+            tuple(
+                RenderedObjection(objection.render(lookup, fallbacks), answer.render(lookup, fallbacks))
                 for objection, answer in wording.objections
-            ],
-        }
-    return {
-        "treatment_id": treatment.treatment_id,
-        "channel": treatment.channel,
-        "language": treatment.language,
-        "title": wording.title.render(lookup, fallbacks),
-        "message": wording.message.render(lookup, fallbacks),
-        "image": treatment.image,
-        "script": script,
-    }
+            ),
+        )
+    return RenderedTreatment(
+        treatment_id=treatment.treatment_id,
+        channel=treatment.channel,
+        language=treatment.language,
+        title=wording.title.render(lookup, fallbacks),
+        message=wording.message.render(lookup, fallbacks),
+        image=treatment.image,
+        script=script,
+    )
 
 
 def in_language(wordings: Sequence[Wording], languages: Iterable[str]) -> Wording:

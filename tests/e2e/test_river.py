@@ -18,7 +18,7 @@ from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import GENERATION
 from decisioning.learning.store_models import ModelStore
 from decisioning.model.deployment import Canary, Deployment
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
@@ -195,7 +195,7 @@ async def finish(work: ModelTrainer, found: Stores) -> None:
     ends = await found.reader.last_positions()
     while True:
         taught = await found.arms.load_positions(SPEC.key)
-        if all(order(taught.get(bucket, START)) >= order(end) for bucket, end in ends.items()):
+        if all(taught.get(bucket, StreamPosition.START) >= end for bucket, end in ends.items()):
             return
         await work.round()
 
@@ -247,7 +247,7 @@ async def test_only_what_was_expected_is_replaced(api: Api, installation: Instal
         bucket, position = next(iter(before.positions.items()))
 
         def replacing(token: str, epoch: int, at: str) -> Coroutine[Any, Any, int | None]:
-            return models.replace(key, token, epoch, [(bucket, at, position)], b"other")
+            return models.replace(key, token, epoch, [(bucket, StreamPosition(at), position)], b"other")
 
         assert await replacing(str(int(token) - 1), before.epoch, position) is None
         assert await replacing(token, before.epoch - 1, position) is None

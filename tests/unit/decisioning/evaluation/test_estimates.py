@@ -1,0 +1,128 @@
+"""Estimates side by side, with warnings when they are not to be trusted."""
+
+import numpy as np
+import pytest
+
+from bandits.ope.estimators import doubly_robust, inverse_propensity
+from decisioning.evaluation.estimates import (
+    Earned,
+    Judgement,
+    as_numbers,
+    estimate,
+    notes_on,
+    shares,
+    summary,
+)
+
+ROWS = 2000
+LOGGING = np.array([0.5, 0.3, 0.2])
+RATE = np.array([0.1, 0.3, 0.6])
+
+
+def judged(target: np.ndarray, logging: np.ndarray = LOGGING, says: np.ndarray = LOGGING) -> Judgement:
+    """Choices of a policy, with what it ``says`` to have logged, as a target sees them that knows the rates."""
+    rng = np.random.default_rng(4)
+    chosen = rng.choice(3, ROWS, p=logging)
+    reward = (rng.random(ROWS) < RATE[chosen]).astype(float)
+    direct = np.full(ROWS, float(target @ RATE))
+    agrees = chosen == np.argmax(target)
+    return Judgement(range(ROWS), reward, says[chosen], target[chosen], RATE[chosen], direct, agrees)
+
+
+def known(found: Earned | None) -> Earned:
+    assert found is not None
+    return found
+
+
+def test_all_estimates_are_of_the_same_rows() -> None:
+    columns = judged(np.array([0.2, 0.2, 0.6]))
+    earned, warnings = estimate(columns)
+    found = known(earned)
+    assert warnings == []
+    assert found.rows == ROWS
+    r, p, q = columns.reward, columns.probability, columns.chance
+    assert found.earned.value == pytest.approx(np.mean(np.asarray(r)))
+    assert found.ips == inverse_propensity(r, p, q)
+    assert found.dr == doubly_robust(r, p, q, columns.estimate, columns.direct)
+    assert found.lift.value == pytest.approx(found.dr.value - found.earned.value)
+    assert found.lift.low > 0.1
+    assert found.agreement == pytest.approx(0.2, abs=0.04)
+    assert found.same == pytest.approx(np.mean(np.asarray(q)))
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
+    found = known(estimate(judged(LOGGING))[0])
+    assert found.lift.high - found.lift.low < 0.8 * (
+        found.dr.high - found.dr.low + found.earned.high - found.earned.low
+    )
+
+
+def test_slots_of_one_answer_are_not_independent() -> None:
+    columns = judged(np.array([0.2, 0.2, 0.6]))
+    twice = Judgement(*(np.repeat(np.asarray(getattr(columns, name)), 2) for name in Judgement.__slots__))
+    once, doubled = known(estimate(columns)[0]), known(estimate(twice)[0])
+    assert doubled.rows == 2 * once.rows
+    for name in ("earned", "ips", "snips", "dr", "lift"):
+        assert as_numbers(getattr(doubled, name)) == pytest.approx(as_numbers(getattr(once, name)))
+
+
+def test_few_effective_rows_are_warned_of() -> None:
+    lopsided = np.array([0.98, 0.018, 0.002])
+    found, warnings = estimate(judged(np.array([0.0, 0.0, 1.0]), lopsided, lopsided))
+    assert known(found).effective_rows < 100
+    assert "Few rows carry most of the weight" in warnings[0]
+
+
+def test_choices_that_had_no_chance_are_warned_of() -> None:
+    never = np.array([0.6, 0.4, 0.0])
+    found, warnings = estimate(judged(np.array([0.3, 0.2, 0.5]), never, never))
+    assert known(found).weight == pytest.approx(0.5, abs=0.03)
+    assert "had no chance" in warnings[0]
+    assert "50" in warnings[0] or "49" in warnings[0] or "51" in warnings[0]
+
+
+def test_probabilities_that_cannot_be_right_are_warned_of() -> None:
+    found, warnings = estimate(judged(LOGGING, LOGGING, np.array([0.3, 0.15, 0.15])))
+    assert known(found).weight > 1.2
+    assert "cannot all be right" in warnings[0]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_where_nothing_can_be_estimated_it_is_said_why(rows: int) -> None:
+    columns = [[float(name in ("reward", "probability"))] * rows for name in Judgement.__slots__]
+    found, warnings = estimate(Judgement(*columns))
+    assert found is None
+    assert summary(found) is None
+    assert len(warnings) == 1
+    assert ("would have chosen nothing" in warnings[0]) == bool(rows)
+
+
+def test_what_is_infinite_is_not_known() -> None:
+    found = known(estimate(Judgement([0], [1.0], [0.5], [0.5], [0.5], [0.5], [True]))[0])
+    assert as_numbers(found.ips) == {"value": 1.0, "low": None, "high": None}
+    assert summary(found) == {
+        "rows": 1,
+        "effective_rows": 1.0,
+        **{name: {"value": 1.0, "low": None, "high": None} for name in ("earned", "ips", "snips", "dr")},
+        "lift": {"value": 0.0, "low": None, "high": None},
+        "mean_weight": 1.0,
+        "largest_weight": 1.0,
+        "agreement": 1.0,
+        "same_choice": 0.5,
+    }
+
+
+def test_notes_say_what_else_matters() -> None:
+    assert notes_on(0.1, False, 0, 10, 100) == []
+    said = notes_on(0.0, True, 3, 30, 100)
+    assert [
+        word in text
+        for word, text in zip(("explore", "learned", "3 decisions", "30 of 130"), said, strict=True)
+    ] == [True] * 4
+
+
+def test_rates_have_wilson_intervals() -> None:
+    assert shares(0, 0) == {"value": None, "low": 0.0, "high": 1.0}
+    found = shares(10, 100)
+    assert found["value"] == 0.1
+    assert found["low"] == pytest.approx(0.0552, abs=1e-4)
