@@ -13,7 +13,7 @@ import yaml
 from app.commands.terminal import author, fail, on_database, read
 from app.specs import LARGEST_SPEC, spec_of, warnings_of, yaml_values
 from app.state import clock_ms
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_body
 from decisioning.catalog.catalogue import Catalogue
@@ -139,7 +139,7 @@ def progress(follow: bool) -> None:
     """Show the warm starts that are not done yet; with ``follow`` until they are."""
 
     async def work(stores: Stores) -> None:
-        told: dict[str, str] = {}
+        told: dict[PolicyKey, str] = {}
         while True:
             waiting = {p.key: progress_text(p) for p in await stores.policies.all() if p.state in WAITING}
             for key, said in waiting.items():

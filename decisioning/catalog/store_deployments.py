@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bandits.policy import PolicyKey
 from decisioning.catalog.kinds import CLASSES, Entry
 from decisioning.errors import Conflict, NotFound
 from decisioning.model.deployment import Deployment
@@ -30,7 +31,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
         return
     await lock_policies(connection)
     rows = await connection.execute(text("SELECT name, version, state FROM policies"))
-    states = {f"{row.name}@{row.version}": row.state for row in rows}
+    states: dict[str, str] = {PolicyKey.of(row.name, row.version): row.state for row in rows}
     for key in sorted(wanted - ALWAYS):
         if key not in states:
             raise NotFound("policy", key)

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from bandits.policy import PolicyKey
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.ranking import SelectionContext, select
@@ -12,6 +13,7 @@ from decisioning.decide.request import Work
 from decisioning.learning.replica import ArmReplica
 from decisioning.model.deciders import NOBODY
 from decisioning.model.decision import Decision, Overrun, PolicyFailure
+from decisioning.model.degraded import DegradedReason
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 
@@ -63,8 +65,8 @@ class PolicyRunner:
         """
         key = work.role.policy
         if work.role.group == "caller" and selection_context.wanted is None:
-            failed: str | None = "baseline_missing"
-            work.degrade("baseline_missing")
+            failed: DegradedReason | None = DegradedReason.BASELINE_MISSING
+            work.degrade(DegradedReason.BASELINE_MISSING)
         else:
             failed = self._tried(work, selection_context, key)
         if failed is None:
@@ -77,7 +79,7 @@ class PolicyRunner:
                 selection_context.wanted,
                 over_budget=latest,
             )
-        fallback = f"{work.view.placement.fallback_policy}@1"
+        fallback = PolicyKey.of(work.view.placement.fallback_policy, 1)
         self._choose(work, selection_context, fallback)
         assert work.selection is not None
         epoch = self._replica.epoch(fallback) or 0
@@ -105,23 +107,23 @@ class PolicyRunner:
         )
         return {"explanation": explain(situation)}
 
-    def _tried(self, work: Work, selection_context: SelectionContext, key: str) -> str | None:
+    def _tried(self, work: Work, selection_context: SelectionContext, key: str) -> DegradedReason | None:
         """Choose with a policy; returns why it cannot or should not be used now, if so, which is noted as well."""
         turns = self._turns.setdefault(key, _Turns())
-        reason: str | None = None
+        reason: DegradedReason | None = None
         if key not in self._roster:
-            reason = "policy_unavailable"
+            reason = DegradedReason.POLICY_UNAVAILABLE
         elif self._replica.epoch(key) is None:
-            reason = "arms_unavailable"
+            reason = DegradedReason.ARMS_UNAVAILABLE
         elif work.now_ms < turns.paused_until_ms:
-            reason = "policy_slow"
+            reason = DegradedReason.POLICY_SLOW
         else:
             started = asyncio.get_running_loop().time()
             try:
                 self._choose(work, selection_context, key)
             except Exception:
                 log.exception("policy %s failed", key)
-                reason = "policy_failed"
+                reason = DegradedReason.POLICY_FAILED
             else:
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000
                 self._keep_time(turns, work.now_ms, took_ms)

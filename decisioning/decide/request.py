@@ -12,6 +12,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.assignment import Assignment
 from decisioning.decide.ranking import SelectionContext
 from decisioning.model.decision import Decision
+from decisioning.model.degraded import DegradedReason
 from decisioning.model.selection import Selection
 from decisioning.model.weights import Weights
 from profiles.customer import Profile
@@ -51,7 +52,7 @@ class Work:
     selection: Selection | None = None
     history: Sequence[Contact] | None = None
     exhausted: frozenset[int] = frozenset()
-    degraded: list[str] = field(default_factory=list)
+    degraded: list[DegradedReason] = field(default_factory=list)
     writing: "tuple[asyncio.Task[Any], Decision] | None" = None
 
     @property
@@ -60,7 +61,7 @@ class Work:
         placement = self.view.placement
         return min(self.request.limit or placement.slots, placement.slots)
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: DegradedReason) -> None:
         """Note what could not be used, once."""
         if reason not in self.degraded:
             self.degraded.append(reason)

@@ -31,6 +31,7 @@ from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.store_redis import ReadReply
 from decisioning.model.deciders import NOBODY
 from decisioning.model.decision import Decision
+from decisioning.model.degraded import DegradedReason
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
@@ -109,7 +110,7 @@ class DecisionService:
                 explanation = self._chooser.explain(work, decision)
         except TimeoutError:
             self._take_back(work)
-            decision, explanation = self._defaults(work, "deadline_exceeded"), {}
+            decision, explanation = self._defaults(work, DegradedReason.DEADLINE_EXCEEDED), {}
         if self._on_decided is not None:
             self._on_decided(decision)
         return answer_of(decision) | explanation
@@ -130,14 +131,14 @@ class DecisionService:
             reply = await self._log.read(request.customer_id, work.view.contact.needed, own_id)
         except RedisUnavailable:
             reply = None
-            work.degrade("contact_history_unavailable")
+            work.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
         if reply is not None and own_id is not None:
             earlier = await self._earlier(work, reply)
             if earlier is not None:
                 return earlier
         profile = await self._profile(work, reply)
         if profile is None:
-            return self._defaults(work, "profile_unavailable")
+            return self._defaults(work, DegradedReason.PROFILE_UNAVAILABLE)
         work.profile = profile
         self._evaluate(work)
         work.weights = weigh(work.view, work.evaluation)
@@ -187,7 +188,7 @@ class DecisionService:
             try:
                 earlier = await archived_answer(work.decision_id, self._archive)
             except PostgresUnavailable:
-                work.degrade("earlier_answer_unavailable")
+                work.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
         if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {work.decision_id!r} was used for another placement")
         return earlier
@@ -204,7 +205,7 @@ class DecisionService:
         except PostgresUnavailable:
             if reply is None:
                 return None
-            work.degrade("profile_unavailable")
+            work.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
 
     async def _choose(self, work: Work, available: BoolArray, *, log_it: bool) -> Decision:
@@ -235,7 +236,7 @@ class DecisionService:
             if reply.earlier is not None:
                 return reply.earlier
             if reply.lost:
-                work.degrade("contact_history_unavailable")
+                work.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             customer = work.profile.customer
             for row, offer in enumerate(work.view.offers):
                 if offer.offer_id in reply.reached or (
@@ -250,7 +251,7 @@ class DecisionService:
         without such offers, and under another id, so that it cannot be mixed up with what may have been written. In
         either case nobody will send feedback, so what was written is taken back, lest silence be learned from.
         """
-        work.degrade("contact_history_unavailable")
+        work.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
         self._in_background(self._withdraw(decision))
         view = work.view
         limited = any(view.contact.limited(choice.row, work.profile.customer) for choice in selection.choices)
@@ -276,7 +277,7 @@ class DecisionService:
         made = self._chooser.choose(work, selection_context)
         return made.selection, decision_of(work, made)
 
-    def _defaults(self, work: Work, reason: str) -> Decision:
+    def _defaults(self, work: Work, reason: DegradedReason) -> Decision:
         """The placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         work.degrade(reason)
         work.profile = Profile.unreadable(work.request.customer_id)

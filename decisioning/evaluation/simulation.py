@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandits.intervals import wilson
-from bandits.policy import BoolArray
+from bandits.policy import BoolArray, PolicyKey
 from bandits.sequential_policy import Table
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
@@ -158,7 +158,7 @@ def _run(
     for subject in subjects:
         customer = subject.profile.customer
         role = assign(customer.customer_id, view.placement, deployment)
-        key = role.policy if role.policy in roster else f"{view.placement.fallback_policy}@1"
+        key = role.policy if role.policy in roster else PolicyKey.of(view.placement.fallback_policy, 1)
         policy = roster[key]
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)

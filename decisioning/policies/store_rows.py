@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.specification import spec_body, stored_spec
 from decisioning.errors import Conflict, NotFound
 
@@ -55,9 +55,9 @@ class Registered:
     changes: tuple[PolicyChange, ...]
 
     @property
-    def key(self) -> str:
+    def key(self) -> PolicyKey:
         """``name@version``."""
-        return f"{self.name}@{self.version}"
+        return PolicyKey.of(self.name, self.version)
 
     @cached_property
     def spec(self) -> PolicySpec:
@@ -81,8 +81,11 @@ _SELECT = (
 
 def parts(key: str) -> dict[str, Any]:
     """Name and version of ``name@version``, as parameters; version 0, which nothing has, if there is none."""
-    name, _, version = key.rpartition("@")
-    return {"name": name, "version": int(version) if version.isascii() and version.isdigit() else 0}
+    try:
+        found = PolicyKey.parse(key)
+    except ValueError:
+        return {"name": key, "version": 0}
+    return {"name": found.name, "version": found.version}
 
 
 async def find(

@@ -10,6 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bandits.policy import PolicyKey
 from decisioning.catalog.kinds import CLASSES
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.model.deciders import CALLER
@@ -298,7 +299,7 @@ async def _end(
 def _running(row: Row[Any]) -> Running:
     deployment: Deployment = CLASSES["deployment"].validate_python({**row.body, "placement_id": row.id})
     assert deployment.canary is not None
-    champion = deployment.champion or f"{row.usual or USUAL}@1"
+    champion = deployment.champion or PolicyKey.of(row.usual or USUAL, 1)
     return Running(
         deployment,
         deployment.canary,

@@ -9,7 +9,7 @@ from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.schemas import Id
 from app.state import ApiState, clock_ms
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.sequential_policy import Table, learns
 from bandits.state import ArmTable
 from decisioning.catalog.placement_view import PlacementView
@@ -78,7 +78,7 @@ def _find(state: ApiState, name: str, version: int | None) -> tuple[str, Policy]
         version = version_shown(name, known, catalogue.placements, catalogue.deployments)
         if version is None:
             raise NotFound("policy", name)
-    key = f"{name}@{version}"
+    key = PolicyKey.of(name, version)
     if key in roster.broken and key not in roster:
         raise Conflict(f"the policy {key} cannot be used here: {roster.broken[key]}")
     policy = roster.get(key)

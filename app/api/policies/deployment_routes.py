@@ -20,6 +20,7 @@ from app.api.policies.schemas import (
 )
 from app.api.schemas import Id, from_ms
 from app.state import ApiState, clock_ms
+from bandits.policy import PolicyKey
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
@@ -100,9 +101,9 @@ async def _key(body: StageRequest, state: ApiState) -> str:
             raise Invalid("version", f"is {body.version}, but policy says {version}")
         return body.policy
     if body.version is None:
-        there = [policy.key for policy in await state.policies.versions(name)] or [f"{name}@1"]
+        there = [policy.key for policy in await state.policies.versions(name)] or [PolicyKey.of(name, 1)]
         raise Invalid("version", f"say which version: {', '.join(there)}")
-    return f"{name}@{body.version}"
+    return PolicyKey.of(name, body.version)
 
 
 async def _answer(state: ApiState, placement_id: str, response: Response) -> StagesOut:
@@ -110,7 +111,7 @@ async def _answer(state: ApiState, placement_id: str, response: Response) -> Sta
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
     response.headers["ETag"] = f'"{catalogue.versions.get(("deployment", placement_id), 0)}"'
-    registered = {policy.key: policy for policy in await state.policies.all()}
+    registered: dict[str, Registered] = {policy.key: policy for policy in await state.policies.all()}
     return StagesOut(
         placement_id=placement_id,
         champion=champion_of(placement, deployment),

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from app.api.deps import Reader, State, problems
 from app.api.reports.schemas import AcceptanceQuery, AcceptanceReport, AcceptanceRow
 from bandits.intervals import newcombe, wilson
+from bandits.policy import PolicyKey
 from decisioning.evaluation.store_reports import acceptance
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -31,8 +32,8 @@ async def read_acceptance(
         rate, low, high = wilson(row["accepted"], observed)
         row |= {"observed": observed, "rate": rate, "low": low, "high": high}
         if "policy" in row:
-            name, _, version = row["policy"].rpartition("@")
-            row |= {"policy": name, "version": int(version)}
+            policy = PolicyKey(row["policy"])
+            row |= {"policy": policy.name, "version": policy.version}
     if "group" in by:
         _compare(rows, [d for d in by if d not in ("group", "policy")])
     return AcceptanceReport(by=by, rows=[AcceptanceRow(**row) for row in rows])

@@ -18,6 +18,7 @@ from app.api.reports.watch_schemas import (
 )
 from bandits.intervals import wilson
 from bandits.monitoring.sequential_test import Interval
+from bandits.policy import PolicyKey
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.guardrail import Tally, comparison
 from decisioning.rollout.store_canary import CanaryStore, CanaryTest
@@ -82,11 +83,11 @@ def _stage(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     )
 
 
-def _side(key: str, tally: Tally, interval: Interval) -> CanarySide:
-    name, _, version = key.rpartition("@")
+def _side(policy: str, tally: Tally, interval: Interval) -> CanarySide:
+    key = PolicyKey(policy)
     return CanarySide(
-        policy=name,
-        version=int(version),
+        policy=key.name,
+        version=key.version,
         observations=tally.observations,
         acceptances=tally.acceptances,
         rate=tally.rate,
