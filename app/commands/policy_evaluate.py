@@ -16,19 +16,18 @@ from app.commands.terminal import on_database, read
 from app.specs import LARGEST_SPEC, candidate, yaml_values
 from app.state import clock_ms
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.question_service import Asked, spec_of
-from decisioning.evaluation.service import Question, evaluate
+from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, evaluate, spec_of
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
 from storage.postgres import PATIENT_S
 
 
-def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:
+def run(policy: str | None, spec: Path | None, scope: EvaluationScope, as_json: bool) -> None:
     """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
-    asked = Asked(question, policy, None if spec is None else read(spec, _parsed, LARGEST_SPEC))
-    result = on_database(lambda engine: _evaluate(engine, asked), pool_size=2, statement_s=PATIENT_S)
+    request = EvaluationRequest(scope, policy, None if spec is None else read(spec, _parsed, LARGEST_SPEC))
+    result = on_database(lambda engine: _evaluate(engine, request), pool_size=2, statement_s=PATIENT_S)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(lines(result)))
 
 
@@ -49,14 +48,14 @@ def _parsed(document: str) -> dict[str, Any]:
     return candidate(yaml_values(document), clock_ms())
 
 
-async def _evaluate(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
+async def _evaluate(engine: AsyncEngine, request: EvaluationRequest) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    spec = await spec_of(asked, PolicyStore(engine))
+    spec = await spec_of(request, PolicyStore(engine))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("decisions", total=None)
         return await evaluate(
             spec,
-            asked.question,
+            request.scope,
             HindsightReader(engine),
             CatalogueStore(engine),
             time.perf_counter,

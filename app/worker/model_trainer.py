@@ -23,7 +23,7 @@ from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-ENTRIES = 500
+READ_SIZE = 500
 BLOCK_MS = 500
 LEASE_MS = 5_000
 WAIT_S = 1.0
@@ -33,7 +33,7 @@ PACK_SHARE = 2.0
 """Between two folds it rests for so many times as long as packing took, so that most time goes into teaching."""
 LESSON_S = 0.25
 """About how long one lesson takes: between two the lease is renewed, and the model stored."""
-LEAST, MOST = 50, 20_000
+MIN_BATCH_SIZE, MAX_BATCH_SIZE = 50, 20_000
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class ModelTrainer:
         self._rebuilder = rebuilder
         self._lease_ms = lease_ms
         self._held: _Held | None = None
-        self._at_once = LEAST
+        self._batch_size = MIN_BATCH_SIZE
 
     async def round(self) -> float:
         """Own the model, read what came, teach it, store; returns how long to sleep.
@@ -89,11 +89,11 @@ class ModelTrainer:
         assert self._held is not None
         try:
             batch = await self._reader.read(
-                self._held.positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
+                self._held.positions, count=READ_SIZE, block_ms=BLOCK_MS, decisions=False
             )
             if not batch.last:
                 return PAUSE_S
-            part = first_part(batch, self._at_once)
+            part = first_part(batch, self._batch_size)
             rest_s = await self._teach(token, self._held, part)
         except BaseException:
             self._held = None  # what is stored is not known any more
@@ -136,9 +136,9 @@ class ModelTrainer:
 
     def _pace(self, taught: int, teaching_s: float, packing_s: float) -> None:
         """Take as many outcomes at once as fill a lesson, or what packing takes, if that is longer."""
-        if taught >= LEAST // 2 and teaching_s > 0:
+        if taught >= MIN_BATCH_SIZE // 2 and teaching_s > 0:
             fitting = taught / teaching_s * max(LESSON_S, PACK_SHARE * packing_s)
-            self._at_once = int(min(max(fitting, LEAST), MOST))
+            self._batch_size = int(min(max(fitting, MIN_BATCH_SIZE), MAX_BATCH_SIZE))
 
 
 async def teaching(teacher: ModelTrainer) -> None:

@@ -14,8 +14,8 @@ from app.tasks import TaskSet
 from bandits.sequential_policy import learns
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.counterfactual import judge
-from decisioning.evaluation.logged_service import LoggedContexts
+from decisioning.evaluation.counterfactual import judge_decision
+from decisioning.evaluation.replay_service import LoggedContexts
 from decisioning.evaluation.shadowing import shadow_rows, shadows_of
 from decisioning.evaluation.store_shadows import ShadowStore, Turn
 from decisioning.learning.replica import ArmReplica
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 BATCH_SIZE = 200
 INTERVAL_S = 0.3
 IDLE_S = 2.0
-MOST_BEHIND = 50_000
+MAX_BEHIND = 50_000
 """Decisions; when shadows are further behind, they go on with the newest ones."""
 PATIENCE_S = 5.0
 """How long the arms of a shadow are waited for."""
 SLOW_MS, SLOW_TURNS, PAUSE_S = 100.0, 3, 60.0
 """A shadow that is so slow so many times in a row is not asked for a while: others share its process."""
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 FORGET_EVERY_S = 600.0
 FORGET_BATCH_SIZE = 20_000
 
@@ -60,7 +60,7 @@ class ShadowJob:
         self._roster = roster
         self._replica = ArmReplica(roster)
         self._followers = TaskSet(ArmFollower(arms, self._replica).follow)
-        self._contests = LoggedContexts(catalogues)
+        self._contexts = LoggedContexts(catalogues)
         self._catalogue: Catalogue | None = None
         self._conduct: dict[str, _Conduct] = {}
         self._forget_s = 0.0
@@ -86,7 +86,7 @@ class ShadowJob:
             return await self._judge(turn, shadows)
 
     async def _judge(self, turn: Turn, shadows: Mapping[str, tuple[str, ...]]) -> float:
-        if turn.newest - turn.position > MOST_BEHIND:
+        if turn.newest - turn.position > MAX_BEHIND:
             SHADOW_SKIPPED.inc(turn.newest - turn.position)
             await turn.write((), turn.newest)
             return 0.0
@@ -113,14 +113,16 @@ class ShadowJob:
             reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
             return [] if reason == "unavailable" else shadow_rows(logged, key, None, 0, clock_ms(), reason)
-        selection_context = await self._contests.of(logged)
+        selection_context = await self._contexts.of(logged)
         if selection_context is None:
             return shadow_rows(logged, key, None, 0, clock_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
         judged, error = None, None
         try:
             prepared = self._replica.prepared(key, selection_context.view, logged.decision.decided_at_ms)
-            judged = judge(selection_context, logged, self._roster.spec(key), self._roster[key], prepared)
+            judged = judge_decision(
+                selection_context, logged, self._roster.spec(key), self._roster[key], prepared
+            )
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
@@ -155,6 +157,6 @@ class ShadowJob:
 
     async def forget(self) -> None:
         """Delete what is old. Raises ``PostgresUnavailable``."""
-        before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - KEPT
+        before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - RETENTION
         if await self._store.forget(before, FORGET_BATCH_SIZE) < FORGET_BATCH_SIZE:
             self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

@@ -38,10 +38,10 @@ Reward = Literal["acceptance", "value"]
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class CounterfactualSlot:
     """What a target would have done in one slot of a logged decision, given the slots before it.
 
-    ``probability``: as logged, NaN if it is not known. ``chance``: the target's, of the offer that was shown.
+    ``logging_probability``: as logged, NaN if it is not known. ``target_probability``: of the offer that was shown.
     ``estimate``: the acceptance that the target expected of it; ``direct``: of its own choice in this slot, that is the
     sum over all candidates of its chance times what it expected. ``worth`` and ``direct_worth``: the same of values.
     ``best``: the offer that it would most likely have shown, 0 if none. ``unusable``: why this slot says nothing.
@@ -49,8 +49,8 @@ class Slot:
 
     rank: int
     offer: int
-    probability: float
-    chance: float
+    logging_probability: float
+    target_probability: float
     estimate: float
     direct: float
     worth: float
@@ -65,18 +65,18 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CounterfactualDecision:
     """A logged decision as a target sees it.
 
     ``narrowed``: offers were left out for being below their minimum propensity, as the policy saw it that decided. The
     target may have seen that differently, which cannot be known.
     """
 
-    slots: tuple[Slot, ...]
+    slots: tuple[CounterfactualSlot, ...]
     narrowed: bool
 
 
-def judge(
+def judge_decision(
     selection_context: SelectionContext,
     logged: LoggedDecision,
     spec: PolicySpec,
@@ -84,7 +84,7 @@ def judge(
     prepared: Any,
     group: str = "champion",
     most: int | None = None,
-) -> Judged:
+) -> CounterfactualDecision:
     """What ``policy`` would have done, as ``group``, in the first ``most`` slots of a logged decision.
 
     At the arms with which it decided, and as its group, its chances are what was logged, bit for bit.
@@ -106,11 +106,11 @@ def judge(
         probability = decision.offers[rank - 1].probability
         logging_probability = math.nan if probability is None else probability
         slots.append(
-            Slot(
+            CounterfactualSlot(
                 rank=rank,
                 offer=decision.numbers[rank - 1],
-                probability=logging_probability,
-                chance=float(chances[row]),
+                logging_probability=logging_probability,
+                target_probability=float(chances[row]),
                 estimate=float(expected[row]),
                 direct=float(chances @ expected),
                 worth=float(worth[row]),
@@ -119,7 +119,7 @@ def judge(
                 unusable=_unusable(decision, bool(view.mandatory[row]), logging_probability, int(ran.sum())),
             )
         )
-    return Judged(tuple(slots), snapshot is not None and bool(snapshot.unlikely))
+    return CounterfactualDecision(tuple(slots), snapshot is not None and bool(snapshot.unlikely))
 
 
 def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]) -> FloatArray:

@@ -6,7 +6,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, instant
 from decisioning.decide.snapshot import customer_of, history_of
-from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
+from decisioning.evaluation.replay_service import Catalogues, Log, ReplayedDecision, replay_decision
 from decisioning.log.codec import as_json
 from decisioning.model.decision import CustomerSnapshot
 from decisioning.model.selection import Selection
@@ -27,32 +27,32 @@ async def explain_logged(
     ReplayImpossible
         If it was not made here, or the log does not reach its arms' position yet.
     """
-    remade = await replay_decision(decision_id, log, catalogues, roster)
+    replayed = await replay_decision(decision_id, log, catalogues, roster)
     return {
         "decision_id": decision_id,
-        "policy": as_json(remade.logged.decision.policy),
-        "candidates": explain(_situation(remade)),
+        "policy": as_json(replayed.logged.decision.policy),
+        "candidates": explain(_situation(replayed)),
     }
 
 
-def _situation(remade: ReplayedDecision) -> Situation:
+def _situation(replayed: ReplayedDecision) -> Situation:
     """The decision as it was when it was made: what was known of the customer, and what that came to."""
-    logged, view = remade.logged, remade.selection_context.view
+    logged, view = replayed.logged, replayed.selection_context.view
     decision, now_ms = logged.decision, logged.decision.decided_at_ms
     snapshot = decision.customer_snapshot or CustomerSnapshot()
     customer = customer_of(decision.customer_id, snapshot)
     facts = facts_of(customer, decision.context, view.placement)
     return Situation(
-        catalogue=remade.catalogue,
+        catalogue=replayed.catalogue,
         view=view,
         profile=Profile(customer, logged.candidates, logged.base_propensities),
         history=history_of(snapshot),
         evaluation=evaluate(view.plan, facts, instant(now_ms)),
-        weights=remade.selection_context.weights,
+        weights=replayed.selection_context.weights,
         exhausted=frozenset(snapshot.exhausted),
         now_ms=now_ms,
-        propensities=_propensities(view, remade.selection, snapshot),
-        selection=remade.selection,
+        propensities=_propensities(view, replayed.selection, snapshot),
+        selection=replayed.selection,
         eligibility_only=decision.group == "eligibility_only",
     )
 

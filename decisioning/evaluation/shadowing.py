@@ -5,7 +5,7 @@ from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.answer import iso
-from decisioning.evaluation.counterfactual import Judged
+from decisioning.evaluation.counterfactual import CounterfactualDecision
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
@@ -34,7 +34,12 @@ def shadows_of(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
 
 
 def shadow_rows(
-    logged: LoggedDecision, key: str, judged: Judged | None, took_us: int, judged_ms: int, error: str | None
+    logged: LoggedDecision,
+    key: str,
+    judged: CounterfactualDecision | None,
+    took_us: int,
+    judged_ms: int,
+    error: str | None,
 ) -> list[dict[str, Any]]:
     """The rows that are kept of one decision and policy: one for each slot, or one that tells the error."""
     shared = {
@@ -54,8 +59,8 @@ def shadow_rows(
         | {
             "rank": slot.rank,
             "offer_no": slot.offer,
-            "probability": None if math.isnan(slot.probability) else slot.probability,
-            "chance": slot.chance,
+            "probability": None if math.isnan(slot.logging_probability) else slot.logging_probability,
+            "chance": slot.target_probability,
             "estimate": slot.estimate,
             "direct": slot.direct,
             "worth": slot.worth,

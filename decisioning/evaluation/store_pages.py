@@ -13,7 +13,7 @@ from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from storage.postgres import transaction
 
-PAGE = 500
+PAGE_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class HindsightReader:
         return None if row.n == 0 else Span(placement, row.start, row.end, row.n)
 
     async def pages(
-        self, span: Span, placements: Sequence[str] = (), size: int = PAGE
+        self, span: Span, placements: Sequence[str] = (), size: int = PAGE_SIZE
     ) -> AsyncIterator[Page]:
         """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty)."""
         start = span.start
         while start < span.end:
             async with transaction(self._engine) as connection:
-                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE}
+                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE_SIZE}
                 until = await connection.scalar(text(_UNTIL), values)
                 end = span.end if until is None else max(until, start + timedelta(microseconds=1))
                 rows = await connection.execute(text(_DECISIONS), values | {"end": end})

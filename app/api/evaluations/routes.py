@@ -14,8 +14,7 @@ from app.api.schemas import Id, from_ms
 from app.specs import candidate
 from app.state import clock_ms
 from decisioning.evaluation.comparison_service import compare
-from decisioning.evaluation.question_service import Asked, as_json, spec_of
-from decisioning.evaluation.service import Question
+from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
 from decisioning.evaluation.store_comparison import ComparisonReader, Window
 from decisioning.evaluation.store_jobs import Evaluation, EvaluationStore
 from decisioning.policies.store import PolicyStore
@@ -33,17 +32,17 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     runs in the background: ask for the result at `GET /v1/evaluations/{evaluation_id}`.
     """
     state.current_catalogue().view(body.placement)
-    question = Question(
+    scope = EvaluationScope(
         body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
     )
-    asked = Asked(
-        question,
+    request = EvaluationRequest(
+        scope,
         body.policy,
         None if body.spec is None else await asyncio.to_thread(candidate, body.spec, clock_ms()),
     )
-    await spec_of(asked, PolicyStore(state.engine))
+    await spec_of(request, PolicyStore(state.engine))
     evaluation_id = f"ev-{secrets.token_hex(8)}"
-    return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(asked), key.name))
+    return _out(await EvaluationStore(state.engine).ask(evaluation_id, as_json(request), key.name))
 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))

@@ -24,7 +24,9 @@ def test_specifications_have_one() -> None:
     assert {"spring@2": 1}[key] == 1
 
 
-@pytest.mark.parametrize("text", ["", "spring", "@1", "spring@", "spring@x", "spring@-1", "spring@1.0", "spring@²"])
+@pytest.mark.parametrize(
+    "text", ["", "spring", "@1", "spring@", "spring@x", "spring@-1", "spring@1.0", "spring@²"]
+)
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not name@version"):
         PolicyKey.parse(text)

@@ -14,7 +14,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
-from decisioning.evaluation.logged_service import logged_context
+from decisioning.evaluation.replay_service import logged_context
 from decisioning.model.decision import (
     CustomerSnapshot,
     DecidedOffer,

@@ -16,7 +16,7 @@ from bandits.registry import build
 from bandits.sampling import draw_slots, slots_given
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
-from decisioning.evaluation.counterfactual import Judged, judge
+from decisioning.evaluation.counterfactual import CounterfactualDecision, judge_decision
 from decisioning.model.decision import LoggedDecision, PolicyRef
 from tests.unit.decisioning.evaluation.logged import (
     START_MS,
@@ -53,10 +53,10 @@ def ready(spec: PolicySpec, seed: int = 1) -> tuple[Policy, Any]:
 
 def again(
     shop: Catalogue, decided: LoggedDecision, spec: PolicySpec, group: str = "champion", seed: int = 1
-) -> Judged:
+) -> CounterfactualDecision:
     """The decision, judged from the log alone."""
     policy, prepared = ready(spec, seed)
-    return judge(as_logged(decided, shop.view("home")), decided, spec, policy, prepared, group)
+    return judge_decision(as_logged(decided, shop.view("home")), decided, spec, policy, prepared, group)
 
 
 def logged(
@@ -82,8 +82,8 @@ def test_the_logging_policy_itself_has_the_logged_chances_bit_for_bit(
         decided = logged(shop, f"d{i}", spec, group)
         judged = again(shop, decided, spec, group)
         probabilities = [offer.probability for offer in decided.decision.offers]
-        assert [slot.chance for slot in judged.slots] == probabilities
-        assert [slot.probability for slot in judged.slots] == probabilities
+        assert [slot.target_probability for slot in judged.slots] == probabilities
+        assert [slot.logging_probability for slot in judged.slots] == probabilities
         assert [slot.offer for slot in judged.slots] == list(decided.decision.numbers)
         shown += len(probabilities)
     assert shown > 60
@@ -113,7 +113,9 @@ def test_another_policy_is_judged_given_what_the_earlier_slots_took() -> None:
     decided = logged(shop, "d1")
     left = len(decided.candidates)
     judged = again(shop, decided, RANDOM)
-    assert [slot.chance for slot in judged.slots] == pytest.approx([1 / (left - k) for k in range(3)])
+    assert [slot.target_probability for slot in judged.slots] == pytest.approx(
+        [1 / (left - k) for k in range(3)]
+    )
     assert [slot.unusable for slot in judged.slots] == [None] * 3
 
 
@@ -122,7 +124,9 @@ def test_a_target_is_seen_as_a_champion_also_where_levers_did_not_count() -> Non
     for i in range(20):
         decided = logged(SHOPS["levers"], f"d{i}", THOMPSON, "no_levers")
         found += [slot for slot in again(SHOPS["levers"], decided, THOMPSON).slots if slot.offer == 8]
-    assert all(slot.chance > slot.probability for slot in found if slot.probability < 0.5)
+    assert all(
+        slot.target_probability > slot.logging_probability for slot in found if slot.logging_probability < 0.5
+    )
     assert len(found) > 5
 
 
@@ -161,7 +165,7 @@ def test_it_tells_what_it_would_most_likely_have_shown() -> None:
             zip(decided.candidates.tolist(), np.nan_to_num(decided.base_propensities).tolist(), strict=True)
         )
         assert base_propensities[slot.best] == max(base_propensities.values())
-        assert slot.agrees == (slot.best == slot.offer) == (slot.chance == 1.0)
+        assert slot.agrees == (slot.best == slot.offer) == (slot.target_probability == 1.0)
         agreements.add(slot.agrees)
     assert agreements == {True, False}
 
@@ -172,7 +176,7 @@ def test_where_all_is_too_unlikely_for_the_target_it_would_show_nothing() -> Non
     selection = select(asked, *ready(RANDOM))  # it knows nothing, so nothing is too unlikely
     decided = record(asked, selection, "random@1", "control")
     judged = again(shop, decided, THOMPSON)
-    assert [(slot.chance, slot.direct, slot.best) for slot in judged.slots] == [(0.0, 0.0, 0)] * 2
+    assert [(slot.target_probability, slot.direct, slot.best) for slot in judged.slots] == [(0.0, 0.0, 0)] * 2
     assert not judged.narrowed
 
 
@@ -185,7 +189,7 @@ def test_what_was_too_unlikely_for_the_logging_policy_is_noted() -> None:
 def test_only_the_first_slots_are_judged_if_that_is_enough() -> None:
     decided = logged(SHOPS["plain"], "d1")
     policy, prepared = ready(THOMPSON)
-    found = judge(
+    found = judge_decision(
         as_logged(decided, SHOPS["plain"].view("home")), decided, THOMPSON, policy, prepared, most=1
     )
     assert found.slots == again(SHOPS["plain"], decided, THOMPSON).slots[:1]
@@ -214,7 +218,7 @@ def test_slots_that_tell_nothing_of_others() -> None:
         first = logged(SHOPS["overridden"], f"d{i}")
         for slot in again(SHOPS["overridden"], first, RANDOM).slots:
             assert slot.unusable is None  # nobody else ran for it: the target would have shown it as well
-            assert slot.offer != 7 or (slot.chance, slot.probability) == (1.0, 1.0)
+            assert slot.offer != 7 or (slot.target_probability, slot.logging_probability) == (1.0, 1.0)
     greedy = logged(SHOPS["plain"], "d1", PROPENSITY)
     assert [slot.unusable for slot in again(SHOPS["plain"], greedy, RANDOM).slots] == ["certain"] * 3
     unknown = logged(SHOPS["plain"], "d1")
@@ -223,4 +227,4 @@ def test_slots_that_tell_nothing_of_others() -> None:
     unknown = changed(unknown, offers=tuple(offers))
     slots = again(SHOPS["plain"], unknown, RANDOM).slots
     assert [slot.unusable for slot in slots] == [None, "default", None]
-    assert math.isnan(slots[1].probability)
+    assert math.isnan(slots[1].logging_probability)

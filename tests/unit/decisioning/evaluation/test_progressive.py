@@ -15,9 +15,9 @@ from bandits.sampling import slots_given
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import score_candidates
-from decisioning.evaluation.counterfactual import judge
+from decisioning.evaluation.counterfactual import judge_decision
 from decisioning.evaluation.estimates import Earned, Judgement, estimate
-from decisioning.evaluation.progressive import Progressive, Seen
+from decisioning.evaluation.progressive import EvaluationRows, Progressive
 from decisioning.learning.fold import fold_outcomes
 from decisioning.model.decision import LoggedDecision, PolicyRef
 from decisioning.model.outcome import Outcome
@@ -83,17 +83,23 @@ def walk(log: Log, spec: PolicySpec, **options: Any) -> Progressive:
     """A target that has been through a log."""
     ticks = count()
     target = Progressive(spec, build(spec), lambda: float(next(ticks)), **options)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     view = log.catalogue.view("home")
     for decided in log.decided:
-        target.meet(decided, as_logged(decided, view))
+        target.judge_next(decided, as_logged(decided, view))
     return target
 
 
-def earned(seen: Seen) -> Earned:
+def earned(seen: EvaluationRows) -> Earned:
     """The estimates."""
     columns = Judgement(
-        seen.unit, seen.reward, seen.probability, seen.chance, seen.estimate, seen.direct, seen.agrees
+        seen.unit,
+        seen.reward,
+        seen.logging_probability,
+        seen.target_probability,
+        seen.estimate,
+        seen.direct,
+        seen.agrees,
     )
     found, _ = estimate(columns)
     assert found is not None
@@ -103,8 +109,8 @@ def earned(seen: Seen) -> Earned:
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_chances(slots: int) -> None:
     log = log_of(LOGGING, 150, slots=slots)
-    seen = walk(log, LOGGING, slots="all").seen
-    assert seen.chance == seen.probability
+    seen = walk(log, LOGGING, slots="all").rows
+    assert seen.target_probability == seen.logging_probability
     assert seen.unit == [1 + i // slots for i in range(150 * slots)]
     assert seen.seconds == 150.0
     found = earned(seen)
@@ -116,10 +122,10 @@ def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_cha
 def test_nothing_is_learned_before_its_time() -> None:
     log = log_of(RANDOM, 30, delay_ms=10 * GAP_MS)
     target = Progressive(GREEDY, build(GREEDY), lambda: 0.0)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     view = log.catalogue.view("home")
     for i, decided in enumerate(log.decided):
-        target.meet(decided, as_logged(decided, view))
+        target.judge_next(decided, as_logged(decided, view))
         assert target.learned == max(i - 10, 0)  # what is told at the moment of a decision is not known to it
     target.learn_until(START_MS + 10**9)
     assert target.learned == 30
@@ -127,7 +133,7 @@ def test_nothing_is_learned_before_its_time() -> None:
 
 def test_what_it_would_have_done_is_judged_at_the_arms_of_that_time() -> None:
     log = log_of(RANDOM, 40)
-    seen = walk(log, GREEDY).seen
+    seen = walk(log, GREEDY).rows
     policy, view = build(GREEDY), log.catalogue.view("home")
     for i in (0, 15, 39):
         known = [o for o in log.outcomes if o.recorded_ms < log.decided[i].decision.decided_at_ms]
@@ -136,8 +142,8 @@ def test_what_it_would_have_done_is_judged_at_the_arms_of_that_time() -> None:
             table.add(name, delta)
         tick = policy.decay.tick(log.decided[i].decision.decided_at_ms / 1000)
         prepared = policy.prepare(table.read(policy, view.numbers, tick))
-        judged = judge(as_logged(log.decided[i], view), log.decided[i], GREEDY, policy, prepared)
-        assert judged.slots[0].chance == seen.chance[i]
+        judged = judge_decision(as_logged(log.decided[i], view), log.decided[i], GREEDY, policy, prepared)
+        assert judged.slots[0].target_probability == seen.target_probability[i]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_the_estimates_of_a_better_policy_cover_what_it_is_worth(logging: Policy
     errors = []
     for k in range(20):
         log = log_of(logging, 300, seed=f"{k}/", slots=slots)
-        found = earned(walk(log, GREEDY, slots="all").seen)
+        found = earned(walk(log, GREEDY, slots="all").rows)
         truth = worth_of(log, GREEDY)
         for name in covered:
             value = getattr(found, name)
@@ -198,10 +204,10 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
     told = [o for o in log.outcomes if o.decision_id != silent]
     told.append(replace(outcome_of(taken_back, 2, 0.0), outcome="withdrawn", reward=None))
     target = Progressive(RANDOM, build(RANDOM), lambda: 0.0, slots="all")
-    target.hear(told)
+    target.add_outcomes(told)
     for i, decided in enumerate(log.decided):
-        target.meet(decided, as_logged(decided, view) if i != 5 else None)
-    assert target.seen.left_out == {
+        target.judge_next(decided, as_logged(decided, view) if i != 5 else None)
+    assert target.rows.left_out == {
         "imported": 2,
         "caller": 2,
         "nothing": 1,
@@ -209,8 +215,8 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
         "withdrawn": 2,
         "catalogue": 2,
     }
-    assert len(target.seen.reward) == 2 * 6
-    assert target.seen.decisions == 12
+    assert len(target.rows.reward) == 2 * 6
+    assert target.rows.decisions == 12
 
 
 def test_only_answers_in_time_count_and_only_once_told() -> None:
@@ -218,7 +224,7 @@ def test_only_answers_in_time_count_and_only_once_told() -> None:
     (number,) = log.decided[0].decision.numbers
     late = replace(outcome_of(log.decided[0], number, 1.0), late=True)
     clicked = replace(outcome_of(log.decided[1], log.decided[1].decision.numbers[0], 1.0), reward=None)
-    seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).seen
+    seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).rows
     assert seen.left_out == {"unobserved": 2}
     assert seen.reward == [log.outcomes[2].reward]
 
@@ -232,7 +238,7 @@ def test_rewards_may_be_money() -> None:
         replace(c, worth=float("nan")),
         replace(d, reward=0.0, value=9.0),
     ]
-    seen = walk(Log(log.catalogue, log.decided, told), RANDOM, reward="value").seen
+    seen = walk(Log(log.catalogue, log.decided, told), RANDOM, reward="value").rows
     assert seen.reward == [30.0, 5.0, 0.0]
     assert seen.left_out == {"unpriced": 1}
 
@@ -258,11 +264,11 @@ class Broken:
 def test_errors_of_the_target_are_counted() -> None:
     log = log_of(LOGGING, 9)
     target = Progressive(RANDOM, Broken(RANDOM), lambda: 0.0)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     for decided in log.decided:
-        target.meet(decided, as_logged(decided, log.catalogue.view("home")))
-    assert (target.seen.failed, target.seen.left_out) == (3, {"failed": 3})
-    assert len(target.seen.reward) == 6
+        target.judge_next(decided, as_logged(decided, log.catalogue.view("home")))
+    assert (target.rows.failed, target.rows.left_out) == (3, {"failed": 3})
+    assert len(target.rows.reward) == 6
 
 
 def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
@@ -272,11 +278,11 @@ def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
     log = log_of(RANDOM, 300)
     target = walk(log, spec)
     assert target.learned > 280
-    seen = target.seen
+    seen = target.rows
     assert seen.failed == 0
     late = range(200, 300)
-    silver = [seen.chance[i] for i in late if log.decided[i].decision.numbers == (2,)]
-    others = [seen.chance[i] for i in late if log.decided[i].decision.numbers == (7,)]
+    silver = [seen.target_probability[i] for i in late if log.decided[i].decision.numbers == (2,)]
+    others = [seen.target_probability[i] for i in late if log.decided[i].decision.numbers == (7,)]
     assert np.mean(silver) > 0.5 > 0.1 > np.mean(others)
 
 
@@ -291,11 +297,11 @@ def test_a_warm_target_has_learned_what_was_known_before(spec: PolicySpec) -> No
     warm.begin(log.outcomes[:30], start_ms)
     if spec is GREEDY:
         assert warm.learned == 50  # the others were not known then
-    warm.hear(log.outcomes[60:])
+    warm.add_outcomes(log.outcomes[60:])
     for decided in log.decided[60:]:
-        warm.meet(decided, as_logged(decided, view))
+        warm.judge_next(decided, as_logged(decided, view))
     whole = walk(log, spec)
-    assert warm.seen.chance == whole.seen.chance[60:]
+    assert warm.rows.target_probability == whole.rows.target_probability[60:]
     assert warm.learned == whole.learned
 
 
@@ -304,4 +310,4 @@ def test_facts_that_were_logged_are_noted() -> None:
     facts = (None, {"customer.age": 40}, {"context.reason": "question"})
     pairs = zip(log.decided, facts, strict=True)
     log = replace(log, decided=[changed(decided, facts=logged) for decided, logged in pairs])
-    assert walk(log, RANDOM).seen.facts == {"customer.age", "context.reason"}
+    assert walk(log, RANDOM).rows.facts == {"customer.age", "context.reason"}
