@@ -34,9 +34,9 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
 from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
-from decisioning.log.records import Header, group_of
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
+from decisioning.model.decision import Decision
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
@@ -75,11 +75,11 @@ def _count_missing(missing: Mapping[str, int]) -> None:
         MISSING.labels(attribute).inc(count)
 
 
-def _count_decided(header: Header) -> None:
-    placement, policy = header["placement"], header["policy"]
-    DECISIONS.labels(placement, policy["name"], policy["version"], group_of(header)).inc()
-    if failed := header.get("failed"):
-        POLICY_FAILURES.labels(placement, failed["policy"], failed["reason"]).inc()
+def _count_decided(decision: Decision) -> None:
+    placement, policy = decision.placement, decision.policy
+    DECISIONS.labels(placement, policy.name, policy.version, decision.group).inc()
+    if decision.failure is not None:
+        POLICY_FAILURES.labels(placement, decision.failure.policy, decision.failure.reason).inc()
 
 
 @dataclass

@@ -9,7 +9,7 @@ Learning maps one observation to a vector that is *added* to the state of its ar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +134,35 @@ class Policy(Protocol):
         ...
 
 
+class PolicyKey(str):
+    """A policy and its version as ``name@version``: a string, so that it can be a key in Redis, SQL and JSON."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, name: str, version: int) -> Self:
+        """Make the key of a version of a policy."""
+        return cls(f"{name}@{version}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a key. Raises ``ValueError`` if the text is not ``name@version``."""
+        name, _, version = text.rpartition("@")
+        if not name or not (version.isascii() and version.isdigit()):
+            raise ValueError(f"{text!r} is not name@version")
+        return cls(text)
+
+    @property
+    def name(self) -> str:
+        """The policy's name."""
+        return self.rpartition("@")[0]
+
+    @property
+    def version(self) -> int:
+        """The policy's version."""
+        return int(self.rpartition("@")[2])
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
     """The specification of a policy under a name and version. Immutable once live.
@@ -156,6 +185,6 @@ class PolicySpec:
     description: str = ""
 
     @property
-    def key(self) -> str:
+    def key(self) -> PolicyKey:
         """``name@version``, as it is written in logs and keys."""
-        return f"{self.name}@{self.version}"
+        return PolicyKey.of(self.name, self.version)

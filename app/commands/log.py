@@ -86,8 +86,8 @@ def replay(decision_id: str) -> None:
     for logged, again in zip(replayed.logged, replayed.replayed, strict=False):
         same = "=" if logged == again else "!"
         typer.echo(
-            f"  {logged['rank']}. {logged['offer_id']} p={logged['probability']!r} score={logged['score']!r}"
-            f"  {same}  {again['offer_id']} p={again['probability']!r} score={again['score']!r}"
+            f"  {logged.rank}. {logged.offer_id} p={logged.probability!r} score={logged.score!r}"
+            f"  {same}  {again.offer_id} p={again.probability!r} score={again.score!r}"
         )
     typer.echo("identical" if replayed.identical else "NOT identical")
     if not replayed.identical:

@@ -121,7 +121,7 @@ def evaluate(
 ) -> None:
     """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
     from app.commands.policy_evaluate import parse_time, run
-    from decisioning.evaluation.service import Question
+    from decisioning.evaluation.service import EvaluationScope
 
     times = parse_time(since, "--from"), parse_time(until, "--to")
-    run(policy, spec, Question(placement, *times, limit, slots, reward, start), as_json)
+    run(policy, spec, EvaluationScope(placement, *times, limit, slots, reward, start), as_json)

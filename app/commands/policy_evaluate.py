@@ -15,20 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.commands.terminal import on_database, read_file
 from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.question_service import Asked, spec_of
-from decisioning.evaluation.service import Question, evaluate
+from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, evaluate, spec_of
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
 from storage import clock
 from storage.postgres import PATIENT_S
 
 
-def run(policy: str | None, spec: Path | None, question: Question, as_json: bool) -> None:
+def run(policy: str | None, spec: Path | None, scope: EvaluationScope, as_json: bool) -> None:
     """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
-    asked = Asked(question, policy, None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES))
-    result = on_database(lambda engine: _evaluate_policy(engine, asked), pool_size=2, statement_s=PATIENT_S)
+    parsed = None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES)
+    request = EvaluationRequest(scope, policy, parsed)
+    result = on_database(lambda engine: _evaluate_policy(engine, request), pool_size=2, statement_s=PATIENT_S)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(result_lines(result)))
 
 
@@ -49,14 +49,14 @@ def _parse(document: str) -> dict[str, Any]:
     return candidate_body(yaml_values(document), clock.now_ms())
 
 
-async def _evaluate_policy(engine: AsyncEngine, asked: Asked) -> dict[str, Any]:
+async def _evaluate_policy(engine: AsyncEngine, request: EvaluationRequest) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    spec = await spec_of(asked, PolicyStore(engine))
+    spec = await spec_of(request, PolicyStore(engine))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("decisions", total=None)
         return await evaluate(
             spec,
-            asked.question,
+            request.scope,
             HindsightReader(engine),
             CatalogueStore(engine),
             time.perf_counter,

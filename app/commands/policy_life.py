@@ -12,7 +12,7 @@ import yaml
 
 from app.commands.terminal import author, fail, on_database, read_file
 from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
 from decisioning.catalog.catalogue import Catalogue
@@ -139,7 +139,7 @@ def progress(follow: bool) -> None:
     """Show the warm starts that are not done yet; with ``follow`` until they are."""
 
     async def work(stores: Stores) -> None:
-        shown: dict[str, str] = {}
+        shown: dict[PolicyKey, str] = {}
         while True:
             waiting = {
                 p.key: progress_text(p) for p in await stores.policies.all() if p.state in UNFINISHED_STATES

@@ -6,7 +6,7 @@ from app.metrics import ARCHIVE_LAG, ARCHIVED
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.store_roster import RosterFeed
 from storage import clock
 
@@ -55,8 +55,7 @@ class ArchiverJob:
             return self._interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
-        # Positions begin with Redis's time of the entry.
-        newest_ms = max(order(position)[0] for position in batch.last.values())
+        newest_ms = max(position.at_ms for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
@@ -69,8 +68,8 @@ class ArchiverJob:
         for key in await self._feed.learning():
             arms = await self._arms.load_positions(key)
             for bucket, position in durable.items():
-                durable[bucket] = min(position, arms.get(bucket, START), key=order)
-        await self._reader.trim({b: p for b, p in durable.items() if p != START})
+                durable[bucket] = min(position, arms.get(bucket, StreamPosition.START))
+        await self._reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})
 
     async def _archive_folds(self) -> None:
         for key in self._feed.live():

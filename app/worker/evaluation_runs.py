@@ -12,8 +12,7 @@ from app.config import ConfigError, Settings, get_settings
 from bandits.errors import BanditsError
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import DecisioningError
-from decisioning.evaluation.question_service import from_json, spec_of
-from decisioning.evaluation.service import evaluate
+from decisioning.evaluation.service import evaluate, from_json, spec_of
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
@@ -78,11 +77,11 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
 
     reporter = asyncio.create_task(report_progress())
     try:
-        asked = from_json((await store.get(evaluation_id)).request)
-        spec = await spec_of(asked, PolicyStore(engine))
+        request = from_json((await store.get(evaluation_id)).request)
+        spec = await spec_of(request, PolicyStore(engine))
         result = await evaluate(
             spec,
-            asked.question,
+            request.scope,
             HindsightReader(engine),
             CatalogueStore(engine),
             time.perf_counter,

@@ -6,7 +6,7 @@ from app.metrics import FOLDED
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 
@@ -33,7 +33,7 @@ class Learner:
         self._reader = reader
         self._arms = arms
         self._rebuilder = rebuilder
-        self._positions: dict[int, str] | None = None
+        self._positions: dict[int, StreamPosition] | None = None
         self._generation = 0
 
     async def round(self) -> float:
@@ -66,7 +66,7 @@ class Learner:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)
             return
-        moves = [(b, self._positions.get(b, START), last) for b, last in batch.last.items()]
+        moves = [(b, self._positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
         if await self._arms.fold(self.key, self._generation, moves, deltas):
             self._positions.update(batch.last)
             FOLDED.labels(self.key).inc(count)
@@ -84,6 +84,6 @@ def _divide(batch: Batch) -> list[Batch]:
     ((bucket, last),) = batch.last.items()
     # All outcomes of one log entry share its position: an entry is folded as a whole, or not at all.
     middle = batch.outcomes[(len(batch.outcomes) - 1) // 2].position
-    before = [o for o in batch.outcomes if order(o.position) <= order(middle)]
+    before = [o for o in batch.outcomes if o.position <= middle]
     behind = batch.outcomes[len(before) :]
     return [Batch({bucket: middle}, [], before), Batch({bucket: last}, [], behind)] if behind else [batch]

@@ -15,7 +15,8 @@ from decisioning.learning.fold import in_order, teach_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_models import ModelStore
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.position import START, order
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage.errors import Unavailable
@@ -42,7 +43,7 @@ class _LoadedModel:
 
     model: Any
     epoch: int
-    positions: dict[int, str]
+    positions: dict[int, StreamPosition]
 
 
 class ModelTrainer:
@@ -123,7 +124,7 @@ class ModelTrainer:
         packed_s = time.monotonic()
         if failures:
             log.warning("%s failed on %d outcomes: %r", self.key, len(failures), failures[0])
-        moves = [(b, loaded.positions.get(b, START), last) for b, last in batch.last.items()]
+        moves = [(b, loaded.positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
         epoch = await self._models.replace(self.key, token, loaded.epoch, moves, blob)
         if epoch is None:
             self._loaded = None
@@ -157,7 +158,15 @@ def first_part(batch: Batch, max_outcomes: int) -> Batch:
     """
     if len(batch.outcomes) <= max_outcomes:
         return batch
-    ordered = sorted(batch.outcomes, key=lambda o: (order(o.position), o.bucket))
-    end = (order(ordered[max_outcomes - 1].position), ordered[max_outcomes - 1].bucket)
-    taken = [o for o in ordered if (order(o.position), o.bucket) <= end]
+    ordered = sorted(batch.outcomes, key=_log_order)
+    end = _log_order(ordered[max_outcomes - 1])
+    taken = [o for o in ordered if _log_order(o) <= end]
     return Batch({o.bucket: o.position for o in taken}, [], taken)
+
+
+def _place(outcome: Outcome) -> tuple[int, int, int]:
+    return *outcome.position.parts, outcome.bucket
+
+
+def _log_order(outcome: Outcome) -> tuple[tuple[int, int], int]:
+    return outcome.position.parts, outcome.bucket

@@ -13,14 +13,14 @@ from app.tasks import TaskSet
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.counterfactual import judge
-from decisioning.evaluation.logged_service import LoggedContexts
+from decisioning.evaluation.counterfactual import judge_decision
+from decisioning.evaluation.replay_service import LoggedContexts
 from decisioning.evaluation.shadowing import shadow_rows, shadows_of
 from decisioning.evaluation.store_shadows import ShadowStore, Turn
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
-from decisioning.log.records import Decided
+from decisioning.model.decision import LoggedDecision
 from decisioning.policies.roster import Roster
 from storage import clock
 
@@ -93,19 +93,20 @@ class ShadowRunner:
             return 0.0
         batch = await turn.after(BATCH_SIZE)
         rows: list[dict[str, Any]] = []
-        for _, decided in batch:
-            keys = shadows.get(decided.header["placement"], ())
-            if keys and decided.header["source"] == "live" and decided.header["numbers"]:
+        for _, logged in batch:
+            decision = logged.decision
+            keys = shadows.get(decision.placement, ())
+            if keys and decision.source == "live" and decision.numbers:
                 for key in keys:
-                    rows += await self._run_shadow(key, decided)
+                    rows += await self._run_shadow(key, logged)
                 await asyncio.sleep(0)  # learners share this process
         if batch:
             await turn.write(rows, batch[-1][0])
-            newest_ms = batch[-1][1].header["decided_at_ms"]
+            newest_ms = batch[-1][1].decision.decided_at_ms
             SHADOW_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         return 0.0 if len(batch) == BATCH_SIZE else INTERVAL_S
 
-    async def _run_shadow(self, key: str, decided: Decided) -> list[dict[str, Any]]:
+    async def _run_shadow(self, key: str, logged: LoggedDecision) -> list[dict[str, Any]]:
         """Record what one shadow would have shown, or the error that it raised."""
         now_s = asyncio.get_running_loop().time()
         health = self._health[key]
@@ -113,16 +114,18 @@ class ShadowRunner:
             reason = "slow" if now_s < health.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
             return (
-                [] if reason == "unavailable" else shadow_rows(decided, key, None, 0, clock.now_ms(), reason)
+                [] if reason == "unavailable" else shadow_rows(logged, key, None, 0, clock.now_ms(), reason)
             )
-        selection_context = await self._contexts.of(decided)
+        selection_context = await self._contexts.of(logged)
         if selection_context is None:
-            return shadow_rows(decided, key, None, 0, clock.now_ms(), "catalogue")
+            return shadow_rows(logged, key, None, 0, clock.now_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
         judged, error = None, None
         try:
-            prepared = self._replica.prepared(key, selection_context.view, decided.header["decided_at_ms"])
-            judged = judge(selection_context, decided, self._roster.spec(key), self._roster[key], prepared)
+            prepared = self._replica.prepared(key, selection_context.view, logged.decision.decided_at_ms)
+            judged = judge_decision(
+                selection_context, logged, self._roster.spec(key), self._roster[key], prepared
+            )
         except Exception as raised:  # whatever a shadow does wrong must not stop the others
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
@@ -134,7 +137,7 @@ class ShadowRunner:
             health.slow, health.paused_until_s = 0, now_s + PAUSE_S
             log.warning("shadow %s is slow, and not asked for %.0f s", key, PAUSE_S)
         SHADOW_CHOICES.labels(key).inc()
-        return shadow_rows(decided, key, judged, took_us, clock.now_ms(), error)
+        return shadow_rows(logged, key, judged, took_us, clock.now_ms(), error)
 
     async def _refresh_shadows(self) -> dict[str, tuple[str, ...]]:
         """Find the shadows of each placement, and follow their arms."""

@@ -17,7 +17,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import Capacity
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from storage.clock import DAY_MS, HOUR_MS
 from storage.postgres import transaction
 
@@ -141,7 +141,7 @@ class CapacityKeeper:
         stop_s = loop.time() + MAX_CATCH_UP_S
         while loop.time() < stop_s:
             archived = await self._log.archived()
-            if all(order(archived.get(b, START)) >= order(position) for b, position in target.items()):
+            if all(archived.get(b, StreamPosition.START) >= position for b, position in target.items()):
                 return True
             await asyncio.sleep(POLL_S)
         return False

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import Period
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.model.position import StreamPosition
 from storage.clock import to_datetime
 from storage.postgres import transaction
 
@@ -60,8 +61,8 @@ class CapacityLog:
         async with transaction(self.engine) as connection:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
 
-    async def archived(self) -> dict[int, str]:
-        """Read up to which position each bucket's log has been archived."""
+    async def archived(self) -> dict[int, StreamPosition]:
+        """How far each bucket's log has been archived."""
         return await ArchiveReader(self.engine).positions()
 
     async def forget(self, before_ms: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bandits.policy import PolicyKey
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.errors import Conflict, NotFound
@@ -30,7 +31,7 @@ async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry
     # Locked before they are read, so that none of them can be retired in between.
     await lock_policies(connection)
     rows = await connection.execute(text("SELECT name, version, state FROM policies"))
-    states = {f"{row.name}@{row.version}": row.state for row in rows}
+    states: dict[str, str] = {PolicyKey.of(row.name, row.version): row.state for row in rows}
     for key in sorted(wanted - ALWAYS):
         if key not in states:
             raise NotFound("policy", key)

@@ -7,7 +7,9 @@ have capital letters: they do not use up limits.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from decisioning.model.decision import Decision
+from decisioning.model.position import StreamPosition
 
 KIND_LETTERS: Mapping[str, str] = {
     "decided": "d",
@@ -66,7 +68,7 @@ class LoggedOutcome:
     outcome: str
     at_ms: int
     recorded_ms: int
-    position: tuple[int, int]
+    position: StreamPosition
 
     @property
     def contact_ms(self) -> int:
@@ -83,34 +85,20 @@ class KeptContact:
     reserved: bool = False
 
 
-def contact_facts(header: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Return group and goal of each decided offer, and whether limits count it.
-
-    Early records hold neither group nor goal; both are empty then.
-    """
-    logged = header.get("contact")
-    if logged is None:
-        return [("", "", True) for _ in header["offers"]]
-    return [(group, goal, counts) for group, goal, counts in logged["offers"]]
-
-
-def contacts_of_decision(
-    header: Mapping[str, Any], outcomes: Iterable[LoggedOutcome]
-) -> Iterator[KeptContact]:
-    """Yield the contacts of a decision that was not withdrawn, given all of its logged outcomes."""
-    in_order = sorted(outcomes, key=lambda o: o.position)
-    offers = zip(header["offers"], header["numbers"], contact_facts(header), strict=True)
-    for offer, number, (group, goal, counts) in offers:
-        offer_id = offer["offer_id"]
-        own = [o for o in in_order if o.offer_id == offer_id]
-        answers = [o for o in own if o.outcome in KIND_LETTERS]
-        channel = header["channel"] or ""
+def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> Iterator[KeptContact]:
+    """The contacts of a decision that was not withdrawn, given everything that was told of it."""
+    in_order = sorted(told, key=lambda t: t.position.parts)
+    channel = decision.channel or ""
+    offers = zip(decision.offers, decision.numbers, decision.offer_contacts(), strict=True)
+    for offer, number, contact in offers:
+        offer_id, group, goal, counts = offer.offer_id, contact.group, contact.goal, contact.counts
+        mine = [t for t in in_order if t.offer_id == offer_id]
+        answers = [t for t in mine if t.outcome in KIND_LETTERS]
         if counts:
-            if not any(o.outcome == "released" for o in own):
-                at_ms = header["decided_at_ms"]
+            if not any(t.outcome == "released" for t in mine):
+                at_ms = decision.decided_at_ms
                 yield KeptContact(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
-            elif answers:
-                # Released as not presented, but the answer shows that it was: the contact counts from then on.
+            elif answers:  # presented after all
                 yield KeptContact(offer_id, Contact(number, answers[0].contact_ms, group, goal, "d", channel))
         for answer in answers:
             letter = KIND_LETTERS[answer.outcome] if counts else KIND_LETTERS[answer.outcome].upper()

@@ -1,7 +1,6 @@
 """The contact policy of one placement: suppression lists, quiet hours, limits and exclusions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from decisioning.contact.quiet_hours import (
     prepare_quiet_hours,
     wall_clock,
 )
+from decisioning.model.decision import DecisionContacts, OfferContact
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
@@ -89,19 +89,14 @@ class PlacementLimits:
         """Return whether an offer has limits that must be reserved for this customer."""
         return bool(self._limited[row] or (self._counted[row] and preference_checks(customer)))
 
-    def log_record(self, rows: Sequence[int], now_ms: int, until_ms: int) -> dict[str, Any]:
-        """Return what is logged of the contacts of a decision for ``rows``, so that their history can be rebuilt.
+    def log_record(self, rows: Sequence[int], now_ms: int, until_ms: int) -> DecisionContacts:
+        """What the log keeps of the contacts of a decision for ``rows``, so that their history can be rebuilt.
 
-        ``offers``: group, goal, and whether limits count it. ``keep_ms``: how long contacts matter.
-        ``confirm_until_ms``: when reservations are released if nobody confirms that the offers were presented; not
-        after the end of the reward window, ``until_ms``.
+        Reservations are given back not after the end of the reward window, ``until_ms``.
         """
         confirm_ms = None if self._confirm_ms is None else min(now_ms + self._confirm_ms, until_ms)
-        return {
-            "keep_ms": self.history_ms,
-            "confirm_until_ms": confirm_ms,
-            "offers": [(self._offers[r].group, self._goals[r], bool(self._counted[r])) for r in rows],
-        }
+        offers = (OfferContact(self._offers[r].group, self._goals[r], bool(self._counted[r])) for r in rows)
+        return DecisionContacts(self.history_ms, confirm_ms, tuple(offers))
 
     def checks(self, row: int, customer: Customer) -> str:
         """Return the binding checks of an offer as ``nb_decide`` takes them, separated by ``;``."""

@@ -1,7 +1,7 @@
 """The record of a decision, of which the answer is the public part: offers in their slots, with their treatments."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bandits.policy import BoolArray
@@ -11,8 +11,8 @@ from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
 from decisioning.decide.snapshot import customer_snapshot
-from decisioning.log.records import Header, policy_of
 from decisioning.model.deciders import CALLER, NO_POLICY
+from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors, PolicyRef, RenderedTreatment
 from decisioning.model.selection import Choice
 from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
 from profiles.customer import Customer
@@ -38,50 +38,82 @@ class TextSource:
 
 def decision_record(
     context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, result: PolicyResult
-) -> Header:
+) -> Decision:
     """Make the record of a decision by a policy, as it is logged."""
     view, choices = context.view, result.selection.choices
-    scored_by = policy_of(result.key)
-    caller_choice = result.context.caller_choice
+    scored_by, caller_choice = PolicyRef.of(result.key), result.context.caller_choice
+    until_ms = context.now_ms + view.placement.reward_window_s * 1000
     source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
-    record = _record(context, evaluated, inputs) | {
-        "policy": scored_by if caller_choice is None else policy_of(CALLER),
-        "epoch": result.epoch,
-        "offers": [decided_offer(choice, view, source) for choice in choices],
-        "numbers": [choice.offer.number for choice in choices],
-        "expected": [choice.expected for choice in choices],
-        "nothing_right_now": not choices,
-    }
-    until_ms: int = record["until_ms"]
-    record["contact"] = view.contact.log_record([c.row for c in choices], context.now_ms, until_ms)
-    record["seen"] = customer_snapshot(inputs, result.selection.unlikely)
-    if caller_choice is not None:
-        record |= {"scored_by": scored_by, "wanted": [view.offers[row].number for row in caller_choice]}
-    if result.over_budget is not None:
-        record["over_budget"] = asdict(result.over_budget)
-    if result.failed is not None:
-        record["failed"] = {"policy": result.failed[0], "reason": result.failed[1]}
-    return record
+    return Decision(
+        decision_id=context.decision_id,
+        customer_id=context.request.customer_id,
+        placement=view.placement.placement_id,
+        channel=view.placement.channel,
+        presentation=view.placement.presentation,
+        policy=scored_by if caller_choice is None else PolicyRef.of(CALLER),
+        control=context.assignment.control,
+        logged_group=context.assignment.group,
+        catalog_version=context.catalogue.version,
+        epoch=result.epoch,
+        decided_at_ms=context.now_ms,
+        until_ms=until_ms,
+        context=dict(context.request.context),
+        limit=context.request.limit,
+        slots=context.slots,
+        offers=tuple(decided_offer(choice, view, source) for choice in choices),
+        numbers=tuple(choice.offer.number for choice in choices),
+        expected=tuple(choice.expected for choice in choices),
+        facts=evaluated.facts,
+        nothing_right_now=not choices,
+        segments=evaluated.evaluation.segments,
+        degraded=tuple(context.degraded),
+        feedback_until=to_iso(until_ms),
+        source="live",
+        contacts=view.contact.log_record([choice.row for choice in choices], context.now_ms, until_ms),
+        customer_snapshot=customer_snapshot(inputs, result.selection.unlikely),
+        scored_by=None if caller_choice is None else scored_by,
+        caller_choice=None if caller_choice is None else tuple(view.offers[r].number for r in caller_choice),
+        overrun=result.over_budget,
+        failure=result.failed,
+    )
 
 
 def defaults_record(
     context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, available: BoolArray
-) -> Header:
+) -> Decision:
     """Make the record of an answer that no policy decided: the placement's defaults among the ``available`` rows.
 
     It is never logged, so no feedback is taken.
     """
-    return _record(context, evaluated, inputs) | {
-        "policy": policy_of(NO_POLICY),
-        "offers": default_offers(context, evaluated, inputs, available),
-        "nothing_right_now": False,
-        "feedback_until": None,
-    }
+    placement = context.view.placement
+    return Decision(
+        decision_id=context.decision_id,
+        customer_id=context.request.customer_id,
+        placement=placement.placement_id,
+        channel=placement.channel,
+        presentation=placement.presentation,
+        policy=PolicyRef.of(NO_POLICY),
+        control=context.assignment.control,
+        logged_group=context.assignment.group,
+        catalog_version=context.catalogue.version,
+        epoch=0,
+        decided_at_ms=context.now_ms,
+        until_ms=context.now_ms + placement.reward_window_s * 1000,
+        context=dict(context.request.context),
+        limit=context.request.limit,
+        slots=context.slots,
+        offers=default_offers(context, evaluated, inputs, available),
+        numbers=(),
+        nothing_right_now=False,
+        degraded=tuple(context.degraded),
+        feedback_until=None,
+        source="live",
+    )
 
 
 def default_offers(
     context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, available: BoolArray
-) -> list[dict[str, Any]]:
+) -> tuple[DecidedOffer, ...]:
     """Return the placement's default offers that are ``available`` (shape ``(n,)``), at most one for each slot.
 
     No policy selected them, so they have no score, and their probability is not known.
@@ -90,33 +122,26 @@ def default_offers(
     by_id = {offer.offer_id: row for row, offer in enumerate(view.offers) if available[row]}
     rows = [by_id[offer_id] for offer_id in view.placement.default_offers if offer_id in by_id]
     source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
-    return [
-        {
-            "offer_id": view.offers[row].offer_id,
-            "rank": rank,
-            "score": None,
-            "factors": None,
-            "probability": None,
-            "treatment": treatment_of(view, row, source),
-        }
+    return tuple(
+        DecidedOffer(view.offers[row].offer_id, rank, treatment=treatment_of(view, row, source))
         for rank, row in enumerate(rows[: context.slots], start=1)
-    ]
+    )
 
 
-def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> dict[str, Any]:
+def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> DecidedOffer:
     """Return an offer in its slot, as it is logged and answered."""
     factors = choice.factors
-    return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-        "probability": choice.probability,
-        "treatment": treatment_of(view, choice.row, source),
-    }
+    return DecidedOffer(
+        choice.offer.offer_id,
+        choice.rank,
+        factors.score,
+        LoggedFactors(factors.P, factors.C, factors.V, factors.L),
+        choice.probability,
+        treatment_of(view, choice.row, source),
+    )
 
 
-def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[str, Any]:
+def treatment_of(view: PlacementView, row: int, source: TextSource) -> RenderedTreatment:
     """Render the treatment of a row's offer: in the wanted language, with all variables filled in."""
     treatments = view.treatments[row]
     prepared = treatments[0] if len(treatments) == 1 else choose_treatment(treatments, source.languages)
@@ -139,36 +164,3 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> Mapping[s
         return source.evaluation.holds(condition)
 
     return render_treatment(prepared, lookup, holds)
-
-
-def _record(context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs) -> Header:
-    """Make what the records of all decisions have in common; ``offers`` and what goes with them are still empty."""
-    placement = context.view.placement
-    until_ms = context.now_ms + placement.reward_window_s * 1000
-    nothing: Sequence[Any] = ()
-    return {
-        "decision_id": context.decision_id,
-        "customer_id": context.request.customer_id,
-        "placement": placement.placement_id,
-        "channel": placement.channel,
-        "presentation": placement.presentation,
-        "policy": None,
-        "control": context.assignment.control,
-        "group": context.assignment.group,
-        "catalog_version": context.catalogue.version,
-        "epoch": 0,
-        "decided_at_ms": context.now_ms,
-        "until_ms": until_ms,
-        "context": context.request.context,
-        "limit": context.request.limit,
-        "slots": context.slots,
-        "offers": nothing,
-        "numbers": nothing,
-        "expected": nothing,
-        "facts": evaluated.facts,
-        "nothing_right_now": True,
-        "segments": evaluated.evaluation.segments,
-        "degraded": context.degraded,
-        "feedback_until": to_iso(until_ms),
-        "source": "live",
-    }

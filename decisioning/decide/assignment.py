@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from decisioning.decide.ranking import SelectionContext
 from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment, champion_of
 from decisioning.model.entities import Placement
@@ -44,7 +44,7 @@ def assign(customer_id: str, placement: Placement, deployment: Deployment | None
     at = _position_in_order(customer_id, placement)
     champion = champion_of(placement, deployment)
     if at < placement.control_share:
-        return Assignment(f"{placement.control_policy}@1", "control")
+        return Assignment(PolicyKey.of(placement.control_policy, 1), "control")
     if deployment is None:
         return Assignment(champion, "champion")
     end = placement.control_share

@@ -9,6 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.assignment import Assignment
+from decisioning.model.degraded import DegradedReason
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
 
@@ -43,9 +44,9 @@ class DecisionContext:
     now_ms: int
     assignment: Assignment
     slots: int
-    degraded: list[str] = field(default_factory=list)
+    degraded: list[DegradedReason] = field(default_factory=list)
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: DegradedReason) -> None:
         """Note a reason why the answer is not what it should be, once."""
         if reason not in self.degraded:
             self.degraded.append(reason)

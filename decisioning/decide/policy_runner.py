@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bandits.policy import PolicyKey
 from decisioning.decide.assignment import Assignment, adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import ArmReplica
+from decisioning.model.decision import Overrun, PolicyFailure
+from decisioning.model.degraded import DegradedReason
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 
@@ -15,15 +18,6 @@ log = logging.getLogger(__name__)
 MAX_SLOW_RUNS = 3
 """After so many slow decisions in a row a policy is paused, so that it cannot hold up every request."""
 SLOW_PAUSE_MS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Overrun:
-    """The time that a policy took beyond its budget; ``in_a_row``: so many times by now, in this process."""
-
-    took_ms: float
-    budget_ms: float
-    in_a_row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ class PolicyResult:
     context: SelectionContext
     key: str
     epoch: int
-    failed: tuple[str, str] | None = None
+    failed: PolicyFailure | None = None
     over_budget: Overrun | None = None
 
 
@@ -77,27 +71,27 @@ class PolicyRunner:
             except Exception:
                 # A policy may be anybody's code: whatever it raises, the customer gets an answer.
                 log.exception("policy %s failed", key)
-                reason = "policy_failed"
+                reason = DegradedReason.POLICY_FAILED
             else:
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000
                 if took_ms <= self._budget_ms:
                     timing.slow, timing.latest = 0, None
                     return result
                 return self._note_overrun(result, timing, took_ms)
-        fallback = self._select(f"{context.view.placement.fallback_policy}@1", group, context)
-        return PolicyResult(fallback.selection, fallback.context, fallback.key, fallback.epoch, (key, reason))
+        fallback = self._select(PolicyKey.of(context.view.placement.fallback_policy, 1), group, context)
+        return replace(fallback, failed=PolicyFailure(key, reason))
 
     def _reason_against(
         self, assignment: Assignment, context: SelectionContext, timing: _Timing
-    ) -> str | None:
+    ) -> DegradedReason | None:
         """Tell why the assigned policy cannot or should not be used now; ``None`` if it can."""
         if assignment.group == "caller" and context.caller_choice is None:
-            return "baseline_missing"
+            return DegradedReason.BASELINE_MISSING
         if assignment.policy not in self._roster:
-            return "policy_unavailable"
+            return DegradedReason.POLICY_UNAVAILABLE
         if self._replica.epoch(assignment.policy) is None:
-            return "arms_unavailable"
-        return "policy_slow" if context.now_ms < timing.paused_until_ms else None
+            return DegradedReason.ARMS_UNAVAILABLE
+        return DegradedReason.POLICY_SLOW if context.now_ms < timing.paused_until_ms else None
 
     def _select(self, key: str, group: str, context: SelectionContext) -> PolicyResult:
         adjusted = adjust_weights_for_group(context, group, self._roster.spec(key))
@@ -112,4 +106,4 @@ class PolicyRunner:
         if timing.slow >= MAX_SLOW_RUNS:
             timing.slow = 0
             timing.paused_until_ms = result.context.now_ms + SLOW_PAUSE_MS
-        return PolicyResult(result.selection, result.context, result.key, result.epoch, over_budget=overrun)
+        return replace(result, over_budget=overrun)

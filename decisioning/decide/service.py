@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from bandits.policy import BoolArray
 from decisioning.capacity.store_leases import NoCapacity
@@ -28,10 +29,12 @@ from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import SelectionContext
 from decisioning.errors import Conflict, Invalid
 from decisioning.learning.replica import ArmReplica
+from decisioning.log.codec import answer_of
 from decisioning.log.lookup_service import archived_answer
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.records import Header, answer
 from decisioning.log.store_redis import DecideReply, ReadReply
+from decisioning.model.decision import Decision
+from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.codec import decode_cached
 from profiles.customer import Profile
@@ -61,14 +64,14 @@ class Selected:
 
     candidates: Candidates
     result: PolicyResult
-    record: Header
+    record: Decision
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
     """The record that is answered; ``selected``: where it comes from, if it was made now and by a policy."""
 
-    record: Header
+    record: Decision
     selected: Selected | None = None
 
 
@@ -90,7 +93,7 @@ class DecisionService:
         capacity: CapacityReservations | None = None,
         policy_budget_ms: float = 20.0,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
-        on_decided: Callable[[Header], None] | None = None,
+        on_decided: Callable[[Decision], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._roster = roster
@@ -107,8 +110,8 @@ class DecisionService:
         self._rule_results = RuleResultCache()
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def decide(self, request: DecisionRequest) -> Header:
-        """Answer a request (with the keys of ``records.ANSWER_KEYS``).
+    async def decide(self, request: DecisionRequest) -> dict[str, Any]:
+        """Answer a request (as ``codec.answer_of`` gives it, and ``explanation`` if that was asked for).
 
         Raises
         ------
@@ -124,10 +127,10 @@ class DecisionService:
                 decided = await self._decide(context)
                 explanation = self._explain(context, decided)
         except TimeoutError:
-            decided, explanation = self._decide_defaults(context, "deadline_exceeded"), {}
+            decided, explanation = self._decide_defaults(context, DegradedReason.DEADLINE_EXCEEDED), {}
         if self._on_decided is not None:
             self._on_decided(decided.record)
-        return answer(decided.record) | explanation
+        return answer_of(decided.record) | explanation
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""
@@ -145,12 +148,12 @@ class DecisionService:
             return Decided(earlier)
         profile = await self._load_profile(context, reading)
         if profile is None:
-            return self._decide_defaults(context, "profile_unavailable")
+            return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
         evaluated = self._evaluate(context, profile)
         candidates = self._find_candidates(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
-            decided = _unlogged(self._add_defaults(context, self._select(context, candidates)))
+            decided = _unlogged(context, self._add_defaults(context, self._select(context, candidates)))
         else:
             decided = await self._select_and_log(context, candidates)
         if self._on_missing is not None and evaluated.evaluation.missing:
@@ -186,12 +189,12 @@ class DecisionService:
         try:
             return await self._log.read(request.customer_id, context.view.contact.needed, own_id)
         except RedisUnavailable:
-            context.degrade("contact_history_unavailable")
+            context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             return None
 
     async def _find_earlier_answer(
         self, context: DecisionContext, reading: ReadReply | None
-    ) -> Header | None:
+    ) -> Decision | None:
         """Find the answer given under the caller's own id before; it leaves Redis a day after its reward window."""
         request = context.request
         if reading is None:
@@ -203,8 +206,8 @@ class DecisionService:
             try:
                 earlier = await archived_answer(context.decision_id, self._archive)
             except PostgresUnavailable:
-                context.degrade("earlier_answer_unavailable")
-        if earlier is not None and earlier["placement"] != request.placement:
+                context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
+        if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
         return earlier
 
@@ -222,7 +225,7 @@ class DecisionService:
             if reading is None:
                 return None
             # Unknown is not the same as without consent: what needs consent fails closed.
-            context.degrade("profile_unavailable")
+            context.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
 
     def _evaluate(self, context: DecisionContext, profile: Profile) -> EvaluatedRequest:
@@ -271,7 +274,7 @@ class DecisionService:
         )
         result = self._runner.run(context.assignment, selection_context)
         if result.failed is not None:
-            context.degrade(result.failed[1])
+            context.degrade(DegradedReason(result.failed.reason))
         return Selected(candidates, result, decision_record(context, evaluated, inputs, result))
 
     def _add_defaults(self, context: DecisionContext, selected: Selected) -> Selected:
@@ -282,7 +285,7 @@ class DecisionService:
         # Defaults are neither reserved nor counted, so none may have a capacity.
         uncounted = replace(candidates.inputs, exhausted=self._capacity.withheld(context.view))
         offers = default_offers(context, candidates.evaluated, uncounted, eligible_defaults(uncounted))
-        return replace(selected, record=selected.record | {"defaults": offers})
+        return replace(selected, record=structs.replace(selected.record, default_offers=offers))
 
     async def _select_and_log(self, context: DecisionContext, candidates: Candidates) -> Decided:
         """Select, and reserve limits and capacity and log in one atomic step; anew if others were faster."""
@@ -294,7 +297,9 @@ class DecisionService:
             if reservation.lacking is not None:
                 candidates = _without_capacity(candidates, reservation.lacking)
                 continue
-            record = {**selected.record, **reservation.logged}
+            record = selected.record
+            if reservation.units:
+                record = structs.replace(record, capacity=reservation.logged)
             write = self._log.decide(record, selection, view, customer, reservation.before_ms)
             write.add_done_callback(partial(self._capacity.done, reservation))
             try:
@@ -306,10 +311,10 @@ class DecisionService:
             if reply.earlier is not None:
                 return Decided(reply.earlier)
             if reply.lost:
-                context.degrade("contact_history_unavailable")
+                context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             candidates = _without_refused(candidates, reply)
 
-    async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Header) -> DecideReply:
+    async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> DecideReply:
         """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
         try:
             return await asyncio.shield(write)
@@ -324,7 +329,7 @@ class DecisionService:
         and under another id, so that it cannot be mixed up with what may have been written. In either case nobody
         will send feedback, so what was written is withdrawn, lest silence be learned from.
         """
-        context.degrade("contact_history_unavailable")
+        context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
         self._run_in_background(self._withdraw(selected.record))
         view, profile = context.view, selected.candidates.inputs.profile
         choices = selected.result.selection.choices
@@ -335,9 +340,9 @@ class DecisionService:
             unread = CustomerState(profile, None)
             candidates = self._find_candidates(context, unread, selected.candidates.evaluated)
             selected = self._select(context, candidates)
-        return _unlogged(selected)
+        return _unlogged(context, selected)
 
-    def _decide_defaults(self, context: DecisionContext, reason: str) -> Decided:
+    def _decide_defaults(self, context: DecisionContext, reason: DegradedReason) -> Decided:
         """Answer the placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         context.degrade(reason)
         profile = Profile.unreadable(context.request.customer_id)
@@ -345,7 +350,7 @@ class DecisionService:
         candidates = self._find_candidates(context, CustomerState(profile, None), evaluated)
         return Decided(defaults_record(context, evaluated, candidates.inputs, candidates.available))
 
-    def _explain(self, context: DecisionContext, decided: Decided) -> Header:
+    def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:
         """Explain the decision if that was asked for, and it was made now by a policy."""
         selected = decided.selected
         if not context.request.explain or selected is None:
@@ -356,7 +361,7 @@ class DecisionService:
         situation = Situation(selected.candidates.inputs, result.context.weights, found, result.selection)
         return {"explanation": explain(situation)}
 
-    async def _undo_write(self, write: "asyncio.Task[DecideReply]", record: Header) -> None:
+    async def _undo_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> None:
         """Withdraw a decision whose answer came too late to be given, once it is known whether it was written."""
         try:
             written = (await write).written
@@ -365,13 +370,13 @@ class DecisionService:
         if written:
             await self._withdraw(record)
 
-    async def _withdraw(self, record: Header) -> None:
+    async def _withdraw(self, record: Decision) -> None:
         """Withdraw a decision as soon as Redis answers, if that is not too long."""
-        decision_id = record["decision_id"]
+        decision_id = record.decision_id
         for _ in range(MAX_WITHDRAWALS):
             try:
                 await self._log.withdraw(
-                    record["customer_id"], decision_id, record["decided_at_ms"], self._clock_ms()
+                    record.customer_id, decision_id, record.decided_at_ms, self._clock_ms()
                 )
             except RedisUnavailable:
                 await asyncio.sleep(WITHDRAWAL_PAUSE_S)
@@ -394,9 +399,10 @@ def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:
     return tuple(rows[offer_id] for offer_id in context.request.baseline if offer_id in rows)
 
 
-def _unlogged(selected: Selected) -> Decided:
+def _unlogged(context: DecisionContext, selected: Selected) -> Decided:
     """Return a decision that is not in the log, so that no feedback on it can be taken."""
-    return Decided(selected.record | {"feedback_until": None}, selected)
+    degraded = tuple(context.degraded)  # maybe more than when the record was made
+    return Decided(structs.replace(selected.record, feedback_until=None, degraded=degraded), selected)
 
 
 def _without_capacity(candidates: Candidates, row: int) -> Candidates:

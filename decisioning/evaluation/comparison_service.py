@@ -158,8 +158,8 @@ def columns_of(rows: Sequence[Row]) -> Judgement:
     return Judgement(
         unit=[units.setdefault((row["decided_at"], row["decision_id"]), len(units)) for row in rows],
         reward=[row["reward"] for row in rows],
-        probability=[row["probability"] for row in rows],
-        chance=[row["chance"] for row in rows],
+        logging_probability=[row["probability"] for row in rows],
+        target_probability=[row["chance"] for row in rows],
         estimate=[row["estimate"] for row in rows],
         direct=[row["direct"] for row in rows],
         agrees=[row["best_no"] == row["offer_no"] for row in rows],

@@ -16,7 +16,7 @@ from bandits.sampling import slot_contenders, slot_distributions
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, score_candidates, slot_distribution, slot_rules
-from decisioning.log.records import Decided, Header
+from decisioning.model.decision import Decision, LoggedDecision
 
 Unusable = Literal[
     "imported", "default", "caller", "rules", "mandatory", "certain", "withdrawn", "catalogue", "failed"
@@ -38,10 +38,10 @@ Reward = Literal["acceptance", "value"]
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class CounterfactualSlot:
     """What a target would have done in one slot of a logged decision, given the slots before it.
 
-    ``probability``: as logged, NaN if it is not known. ``chance``: the target's, of the offer that was shown.
+    ``logging_probability``: as logged, NaN if it is not known. ``target_probability``: of the offer that was shown.
     ``estimate``: the acceptance that the target expected of it; ``direct``: of its own choice in this slot, that is the
     sum over all candidates of its chance times what it expected. ``worth`` and ``direct_worth``: the same of values.
     ``best``: the offer that it would most likely have shown, 0 if none. ``unusable``: why this slot says nothing.
@@ -49,8 +49,8 @@ class Slot:
 
     rank: int
     offer: int
-    probability: float
-    chance: float
+    logging_probability: float
+    target_probability: float
     estimate: float
     direct: float
     worth: float
@@ -65,67 +65,68 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CounterfactualDecision:
     """A logged decision as a target sees it.
 
     ``narrowed``: offers were left out for being below their minimum propensity, as the policy saw it that decided. The
     target may have seen that differently, which cannot be known.
     """
 
-    slots: tuple[Slot, ...]
+    slots: tuple[CounterfactualSlot, ...]
     narrowed: bool
 
 
-def judge(
+def judge_decision(
     selection_context: SelectionContext,
-    decided: Decided,
+    logged: LoggedDecision,
     spec: PolicySpec,
     policy: Policy,
     prepared: Any,
     group: str = "champion",
     most: int | None = None,
-) -> Judged:
+) -> CounterfactualDecision:
     """What ``policy`` would have done, as ``group``, in the first ``most`` slots of a logged decision.
 
     At the arms with which it decided, and as its group, its chances are what was logged, bit for bit.
     """
-    header, view = decided.header, selection_context.view
+    decision, view = logged.decision, selection_context.view
     seen = adjust_weights_for_group(selection_context, group, spec)
     found = score_candidates(seen, policy, prepared)
     rows = {number: row for row, number in enumerate(view.numbers.tolist())}
-    taken = [rows[number] for number in header["numbers"][:most]]
-    expected, worth = _models(spec, found.expected, _values(view, decided, rows))
+    taken = [rows[number] for number in decision.numbers[:most]]
+    expected, worth = _models(spec, found.expected, _values(view, logged, rows))
     if found.left.any():
         distribution = slot_distribution(seen, policy, prepared, found.candidates)
         drawn_from = list(slot_distributions(distribution, found.left, taken, slot_rules(seen)))
     else:
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)
     running = slot_contenders(selection_context.available, taken, slot_rules(selection_context))
-    slots = []
+    slots, snapshot = [], decision.customer_snapshot
     for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
-        logged = _probability(header["offers"][rank - 1])
+        probability = decision.offers[rank - 1].probability
+        logging_probability = math.nan if probability is None else probability
         slots.append(
-            Slot(
+            CounterfactualSlot(
                 rank=rank,
-                offer=header["numbers"][rank - 1],
-                probability=logged,
-                chance=float(chances[row]),
+                offer=decision.numbers[rank - 1],
+                logging_probability=logging_probability,
+                target_probability=float(chances[row]),
                 estimate=float(expected[row]),
                 direct=float(chances @ expected),
                 worth=float(worth[row]),
                 direct_worth=float(chances @ worth),
                 best=int(view.numbers[int(np.argmax(chances))]) if chances.any() else 0,
-                unusable=_unusable(header, bool(view.mandatory[row]), logged, int(ran.sum())),
+                unusable=_unusable(decision, bool(view.mandatory[row]), logging_probability, int(ran.sum())),
             )
         )
-    return Judged(tuple(slots), bool(header.get("seen", {}).get("unlikely")))
+    return CounterfactualDecision(tuple(slots), snapshot is not None and bool(snapshot.unlikely))
 
 
-def _values(view: PlacementView, decided: Decided, rows: Mapping[int, int]) -> FloatArray:
+def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]) -> FloatArray:
     """``V`` of each row as it was, whether or not it counted in the score."""
     values = view.value.copy()
-    if decided.factors is not None:
-        values[[rows[number] for number in decided.candidates.tolist()]] = decided.factors[1]
+    if logged.factors is not None:
+        values[[rows[number] for number in logged.candidates.tolist()]] = logged.factors[1]
     return values
 
 
@@ -142,25 +143,20 @@ def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> t
     return np.clip(shares, 0.0, 1.0), worth
 
 
-def _probability(offer: Mapping[str, Any]) -> float:
-    found = offer["probability"]
-    return math.nan if found is None else float(found)
-
-
-def unusable(header: Header) -> Unusable | None:
+def unusable(decision: Decision) -> Unusable | None:
     """Why a whole decision tells nothing of other policies; ``None`` if it may."""
-    if header["source"] != "live":
+    if decision.source != "live":
         return "imported"
-    if header.get("group") == "caller" and "scored_by" in header:
+    if decision.logged_group == "caller" and decision.scored_by is not None:
         return "caller"
-    if header.get("group") == "eligibility_only":
+    if decision.logged_group == "eligibility_only":
         return "rules"
     return None
 
 
-def _unusable(header: Header, mandatory: bool, probability: float, running: int) -> Unusable | None:
+def _unusable(decision: Decision, mandatory: bool, probability: float, running: int) -> Unusable | None:
     """The same of one slot, for which so many were ``running``."""
-    whole = unusable(header)
+    whole = unusable(decision)
     if whole is not None:
         return whole
     if math.isnan(probability):

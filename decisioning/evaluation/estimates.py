@@ -23,14 +23,15 @@ MUCH_LEFT_OUT = 0.2
 class Judgement:
     """Columns of judged slots that can be used: shape ``(n,)`` each. ``unit`` tells which decision a slot is of.
 
-    ``reward``, ``probability``: what was observed, and with which chance it was shown. ``chance``: the target's.
+    ``reward``, ``logging_probability``: what was observed, and with which probability it was shown.
+    ``target_probability``: with which the target would have shown it.
     ``estimate``, ``direct``: what the target's own model expected of the offer shown, and of its own choice.
     """
 
     unit: ArrayLike
     reward: ArrayLike
-    probability: ArrayLike
-    chance: ArrayLike
+    logging_probability: ArrayLike
+    target_probability: ArrayLike
     estimate: ArrayLike
     direct: ArrayLike
     agrees: ArrayLike
@@ -67,8 +68,12 @@ def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
     r, p, q, unit, e, d = (
         np.asarray(values, dtype=np.float64)
         for values in (
-            *(columns.reward, columns.probability, columns.chance),
-            *(columns.unit, columns.estimate, columns.direct),
+            columns.reward,
+            columns.logging_probability,
+            columns.target_probability,
+            columns.unit,
+            columns.estimate,
+            columns.direct,
         )
     )
     if len(r) == 0:

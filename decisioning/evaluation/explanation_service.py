@@ -6,9 +6,10 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
-from decisioning.decide.snapshot import Snapshot, customer_of, history_of
-from decisioning.evaluation.logged_service import Catalogues, Log, ReplayedDecision, replay_decision
-from decisioning.log.records import group_of
+from decisioning.decide.snapshot import customer_of, history_of
+from decisioning.evaluation.replay_service import Catalogues, Log, ReplayedDecision, replay_decision
+from decisioning.log.codec import as_json
+from decisioning.model.decision import CustomerSnapshot
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
@@ -28,37 +29,37 @@ async def explain_logged(
     ReplayImpossible
         If it was not made here, or the log does not reach its arms' position yet.
     """
-    remade = await replay_decision(decision_id, log, catalogues, roster)
+    replayed = await replay_decision(decision_id, log, catalogues, roster)
     return {
         "decision_id": decision_id,
-        "policy": remade.decided.header["policy"],
-        "candidates": explain(_situation(remade)),
+        "policy": as_json(replayed.logged.decision.policy),
+        "candidates": explain(_situation(replayed)),
     }
 
 
-def _situation(remade: ReplayedDecision) -> Situation:
+def _situation(replayed: ReplayedDecision) -> Situation:
     """The decision as it was when it was made: what was known of the customer, and what that came to."""
-    decided, view = remade.decided, remade.selection_context.view
-    header = decided.header
-    seen, now_ms = header["seen"], header["decided_at_ms"]
-    customer = customer_of(header["customer_id"], seen)
-    facts = facts_of(customer, header["context"], view.placement)
+    logged, view = replayed.logged, replayed.selection_context.view
+    decision, now_ms = logged.decision, logged.decision.decided_at_ms
+    snapshot = decision.customer_snapshot or CustomerSnapshot()
+    customer = customer_of(decision.customer_id, snapshot)
+    facts = facts_of(customer, decision.context, view.placement)
     inputs = EligibilityInputs(
-        catalogue=remade.catalogue,
+        catalogue=replayed.catalogue,
         view=view,
-        profile=Profile(customer, decided.candidates, decided.base_propensities),
-        history=history_of(seen),
+        profile=Profile(customer, logged.candidates, logged.base_propensities),
+        history=history_of(snapshot),
         evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
-        exhausted=frozenset(seen.get("exhausted", ())),
+        exhausted=frozenset(snapshot.exhausted),
         now_ms=now_ms,
-        eligibility_only=group_of(header) == "eligibility_only",
+        eligibility_only=decision.group == "eligibility_only",
     )
-    weights = remade.selection_context.weights
-    return Situation(inputs, weights, _propensities(view, remade.selection, seen), remade.selection)
+    propensities = _propensities(view, replayed.selection, snapshot)
+    return Situation(inputs, replayed.selection_context.weights, propensities, replayed.selection)
 
 
-def _propensities(view: PlacementView, selection: Selection, seen: Snapshot) -> list[float]:
+def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
     """What was expected of all rows: for candidates as chosen again, for those below their minimum as logged."""
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
-    unlikely = dict(seen.get("unlikely", ()))
+    unlikely = dict(snapshot.unlikely)
     return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

@@ -16,8 +16,8 @@ from bandits.sequential_policy import SequentialPolicy
 from decisioning.errors import DecisioningError
 from decisioning.learning.fold import teach_outcomes
 from decisioning.learning.store_arms import GENERATION
-from decisioning.log.records import Outcome
-from decisioning.model.position import order
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 
 MAX_OUTCOMES = 200_000
 """How many outcomes a model is taught again for one replay."""
@@ -30,12 +30,12 @@ class ReplayImpossible(DecisioningError):
 class ModelReplayLog(Protocol):
     """The archived log, in order. Methods raise ``PostgresUnavailable``."""
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None: ...
+    async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None: ...
 
-    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]: ...
+    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, StreamPosition]]: ...
 
     def in_order(
-        self, up_to: Mapping[int, str], *, behind: Mapping[int, str] = ...
+        self, up_to: Mapping[int, StreamPosition], *, behind: Mapping[int, StreamPosition] = ...
     ) -> AsyncIterator[list[Outcome]]: ...
 
 
@@ -74,15 +74,15 @@ class ModelReplay:
         return model
 
     async def _later(
-        self, start: Mapping[int, str], moves: list[tuple[int, int, str]]
+        self, start: Mapping[int, StreamPosition], moves: list[tuple[int, int, StreamPosition]]
     ) -> list[list[Outcome]]:
         """What was taught after the beginning of the generation: the outcomes of each fold, in order."""
         if not moves:
             return []
-        ends: defaultdict[int, list[tuple[tuple[int, int], int]]] = defaultdict(list)
+        ends: defaultdict[int, list[tuple[StreamPosition, int]]] = defaultdict(list)
         last = dict(start)
         for epoch, bucket, position in moves:
-            ends[bucket].append((order(position), epoch))
+            ends[bucket].append((position, epoch))
             last[bucket] = position
         by_epoch: defaultdict[int, list[Outcome]] = defaultdict(list)
         held = 0
@@ -91,7 +91,7 @@ class ModelReplay:
             self._not_too_many(held)
             for outcome in outcomes:
                 of_bucket = ends[outcome.bucket]
-                found = bisect_left(of_bucket, (order(outcome.position), 0))
+                found = bisect_left(of_bucket, (outcome.position, 0))
                 by_epoch[of_bucket[found][1]].append(outcome)
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 

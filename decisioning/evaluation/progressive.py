@@ -18,10 +18,16 @@ from bandits.policy import NO_FACTS, Policy, PolicySpec
 from bandits.sequential_policy import ModelState, is_learner, is_sequential
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext
-from decisioning.evaluation.counterfactual import Judged, Reward, Slot, judge
+from decisioning.evaluation.counterfactual import (
+    CounterfactualDecision,
+    CounterfactualSlot,
+    Reward,
+    judge_decision,
+)
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.records import Decided, Header, Outcome
+from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.outcome import Outcome
 
 Slots = Literal["first", "all"]
 Key = tuple[str, int, int]
@@ -29,7 +35,7 @@ Key = tuple[str, int, int]
 
 
 @dataclass(slots=True)
-class Told:
+class OutcomeIndex:
     """What became of decided offers, as far as it is known. ``rewards``: reward, and what it was worth."""
 
     rewards: dict[Key, tuple[float, float | None]] = field(default_factory=dict)
@@ -52,7 +58,7 @@ class Told:
 
 
 @dataclass(slots=True)
-class Seen:
+class EvaluationRows:
     """The rows that can be used, as columns, and how many could not be, by reason.
 
     ``unit``: the decision. ``facts``: the paths of all facts that were logged with any decision.
@@ -60,8 +66,8 @@ class Seen:
 
     unit: list[int] = field(default_factory=list)
     reward: list[float] = field(default_factory=list)
-    probability: list[float] = field(default_factory=list)
-    chance: list[float] = field(default_factory=list)
+    logging_probability: list[float] = field(default_factory=list)
+    target_probability: list[float] = field(default_factory=list)
     estimate: list[float] = field(default_factory=list)
     direct: list[float] = field(default_factory=list)
     agrees: list[bool] = field(default_factory=list)
@@ -74,7 +80,7 @@ class Seen:
     seconds: float = 0.0
 
 
-class _Mind:
+class TargetLearner:
     """What a target has learned so far, and what it prepared from that: arms, or one model that is taught in order."""
 
     def __init__(self, spec: PolicySpec, policy: Policy) -> None:
@@ -116,23 +122,23 @@ class Progressive:
         reward: Reward = "acceptance",
     ) -> None:
         self._spec, self._policy = spec, policy
-        self._mind = _Mind(spec, policy)
+        self._learner = TargetLearner(spec, policy)
         self._timer = timer
         self._slots, self._reward = slots, reward
         self._numbers = count()
         self._waiting: list[tuple[int, int, Outcome]] = []
-        self.told = Told()
-        self.seen = Seen()
+        self.outcomes = OutcomeIndex()
+        self.rows = EvaluationRows()
         self.learned = 0
 
-    def hear(self, outcomes: Iterable[Outcome], *, evaluate: bool = True) -> None:
+    def add_outcomes(self, outcomes: Iterable[Outcome], *, evaluate: bool = True) -> None:
         """Take in outcomes, to be learned from when their time has come.
 
         With ``evaluate`` they are also what decisions earned.
         """
         found = list(outcomes)
         if evaluate:
-            self.told.add(found)
+            self.outcomes.add(found)
         if is_learner(self._policy):
             for outcome in found:
                 if outcome.reward is not None and not outcome.late:
@@ -147,9 +153,9 @@ class Progressive:
         later: list[Outcome] = []
         for outcome in outcomes:
             (known if outcome.recorded_ms < at_ms else later).append(outcome)
-        self.hear(later, evaluate=False)
+        self.add_outcomes(later, evaluate=False)
         if is_learner(self._policy):
-            self.learned += self._mind.learn(known)
+            self.learned += self._learner.learn(known)
 
     def learn_until(self, at_ms: int) -> None:
         """Learn what the log knew before ``at_ms``."""
@@ -157,63 +163,62 @@ class Progressive:
         while self._waiting and self._waiting[0][0] < at_ms:
             due.append(heapq.heappop(self._waiting)[2])
         if due:
-            self.learned += self._mind.learn(due)
+            self.learned += self._learner.learn(due)
 
-    def meet(self, decided: Decided, selection_context: SelectionContext | None) -> None:
+    def judge_next(self, logged: LoggedDecision, selection_context: SelectionContext | None) -> None:
         """Judge the next decision.
 
         ``selection_context`` is ``None`` where the catalogue of that time cannot tell what was possible.
         """
-        seen, at_ms = self.seen, decided.header["decided_at_ms"]
+        rows, decision, at_ms = self.rows, logged.decision, logged.decision.decided_at_ms
         self.learn_until(at_ms)
-        seen.decisions += 1
-        seen.facts |= decided.header.get("facts", NO_FACTS).keys()
-        shown = 1 if self._slots == "first" else len(decided.header["numbers"])
-        if not decided.header["numbers"]:
-            seen.left_out["nothing"] += 1
+        rows.decisions += 1
+        rows.facts |= (decision.facts or NO_FACTS).keys()
+        shown = 1 if self._slots == "first" else len(decision.numbers)
+        if not decision.numbers:
+            rows.left_out["nothing"] += 1
             return
-        if (decided.decision_id, at_ms) in self.told.withdrawn:
-            seen.left_out["withdrawn"] += shown
+        if (decision.decision_id, at_ms) in self.outcomes.withdrawn:
+            rows.left_out["withdrawn"] += shown
             return
         if selection_context is None:
-            reason = "imported" if decided.header["source"] != "live" else "catalogue"
-            seen.left_out[reason] += shown
+            reason = "imported" if decision.source != "live" else "catalogue"
+            rows.left_out[reason] += shown
             return
         started = self._timer()
         try:
-            prepared = self._mind.prepared(selection_context.view, at_ms)
-            judged = judge(selection_context, decided, self._spec, self._policy, prepared, most=shown)
+            prepared = self._learner.prepared(selection_context.view, at_ms)
+            judged = judge_decision(selection_context, logged, self._spec, self._policy, prepared, most=shown)
         except Exception:  # the target's own code: what it would have done is then the fallback's business
-            seen.failed += 1
-            seen.left_out["failed"] += shown
+            rows.failed += 1
+            rows.left_out["failed"] += shown
             return
-        seen.seconds += self._timer() - started
-        self._take(decided, judged, shown)
+        rows.seconds += self._timer() - started
+        self._add_rows(decision, judged)
 
-    def _take(self, decided: Decided, judged: Judged, shown: int) -> None:
-        seen, header = self.seen, decided.header
-        seen.narrowed += judged.narrowed
+    def _add_rows(self, decision: Decision, judged: CounterfactualDecision) -> None:
+        rows = self.rows
+        rows.narrowed += judged.narrowed
         for slot in judged.slots:
-            reason = slot.unusable or self._unobserved(header, slot)
+            reason = slot.unusable or self._unobserved(decision, slot)
             if reason is not None:
-                seen.left_out[reason] += 1
+                rows.left_out[reason] += 1
                 continue
-            reward, value = self.told.rewards[decided.decision_id, header["decided_at_ms"], slot.offer]
+            reward, value = self.outcomes.rewards[decision.decision_id, decision.decided_at_ms, slot.offer]
             if self._reward == "value":
                 assert value is not None
                 reward = value
-            seen.unit.append(seen.decisions)
-            seen.reward.append(reward)
-            seen.probability.append(slot.probability)
-            seen.chance.append(slot.chance)
-            seen.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
-            seen.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
-            seen.agrees.append(slot.agrees)
-            policy = header["policy"]
-            seen.group.append((header.get("group", "champion"), f"{policy['name']}@{policy['version']}"))
+            rows.unit.append(rows.decisions)
+            rows.reward.append(reward)
+            rows.logging_probability.append(slot.logging_probability)
+            rows.target_probability.append(slot.target_probability)
+            rows.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
+            rows.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
+            rows.agrees.append(slot.agrees)
+            rows.group.append((decision.logged_group or "champion", decision.policy.key))
 
-    def _unobserved(self, header: Header, slot: Slot) -> str | None:
-        told = self.told.rewards.get((header["decision_id"], header["decided_at_ms"], slot.offer))
+    def _unobserved(self, decision: Decision, slot: CounterfactualSlot) -> str | None:
+        told = self.outcomes.rewards.get((decision.decision_id, decision.decided_at_ms, slot.offer))
         if told is None:
             return "unobserved"
         return "unpriced" if self._reward == "value" and told[1] is None else None

@@ -1,13 +1,164 @@
-"""Replay: a decision made again from the log alone, and compared bit for bit."""
+"""Replay: logged decisions made again from the log alone, and compared bit for bit."""
 
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from decisioning.evaluation.logged_service import Catalogues, Log, replay_decision
-from decisioning.model.selection import Choice
+import numpy as np
+from msgspec.structs import replace
+
+from bandits.policy import NO_FACTS
+from bandits.sequential_policy import LearnedState, ModelState, is_sequential
+from bandits.state import ArmTable
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.arbitration import apply_switches
+from decisioning.decide.assignment import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, select
+from decisioning.errors import NotFound
+from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
+from decisioning.learning.fold import fold_outcomes
+from decisioning.learning.replica import prepare
+from decisioning.model.decision import DecidedOffer, LoggedDecision, LoggedFactors
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from decisioning.model.selection import Choice, Selection
 from decisioning.policies.roster import Roster
 
-_COMPARED = ("offer_id", "rank", "probability", "score", "factors")
+MAX_CATALOGUES = 8
+"""Versions of the catalogue that are kept at hand."""
+
+
+class Log(ModelReplayLog, Protocol):
+    """The archived log. Methods raise ``PostgresUnavailable``."""
+
+    async def decision(self, decision_id: str) -> LoggedDecision | None: ...
+
+    def observations(
+        self, up_to: Mapping[int, StreamPosition] | None = None
+    ) -> AsyncIterator[list[Outcome]]: ...
+
+
+class Catalogues(Protocol):
+    """Catalogues by version. Raises ``PostgresUnavailable``."""
+
+    async def load(self, version: int | None = None) -> Catalogue: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedDecision:
+    """A logged decision, and what its policy chooses in the same place.
+
+    ``key``: the policy that scored it, as ``name@version``. ``selection_context``: as that policy saw it, for its
+    group.
+    """
+
+    logged: LoggedDecision
+    key: str
+    catalogue: Catalogue
+    selection_context: SelectionContext
+    selection: Selection
+
+
+async def replay_decision(
+    decision_id: str, log: Log, catalogues: Catalogues, roster: Roster
+) -> ReplayedDecision:
+    """Make an archived decision again: same id, catalogue, policy, and arms folded from the same part of the log.
+
+    Raises
+    ------
+    NotFound
+        If the decision is not archived (yet).
+    ReplayImpossible
+        If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
+    """
+    logged = await log.decision(decision_id)
+    if logged is None:
+        raise NotFound("archived decision", decision_id)
+    decision, key = logged.decision, logged.decision.scorer
+    if decision.source != "live" or key not in roster:
+        raise ReplayImpossible(
+            f"decision {decision_id!r} was made elsewhere, by {key}: there is nothing here to make it again from"
+        )
+    catalogue = await catalogues.load(decision.catalog_version)
+    view = catalogue.view(decision.placement)
+    arms = await arms_at(log, key, roster, decision.epoch)
+    prepared = prepare(roster[key], arms, view, decision.decided_at_ms)
+    selection_context = adjust_weights_for_group(
+        logged_context(view, logged), decision.group, roster.spec(key)
+    )
+    return ReplayedDecision(
+        logged, key, catalogue, selection_context, select(selection_context, roster[key], prepared)
+    )
+
+
+async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> LearnedState:
+    """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
+    policy, spec = roster[key], roster.spec(key)
+    if is_sequential(policy):
+        return ModelState(await ModelReplay(log, spec, policy).model_at(epoch), epoch)
+    table = ArmTable(policy.width, epoch)
+    if policy.width == 0:
+        return table
+    positions = await log.positions_at(key, epoch)
+    if positions is None:
+        raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
+    async for outcomes in log.observations(positions):
+        for name, delta in fold_outcomes(outcomes, spec, policy)[0].items():
+            table.add(name, delta)
+    return table
+
+
+def logged_context(view: PlacementView, logged: LoggedDecision) -> SelectionContext:
+    """Rebuild the context of a decision: the same candidates, with what the request made of them as it was logged."""
+    decision = logged.decision
+    row_of = {number: row for row, number in enumerate(view.numbers.tolist())}
+    try:
+        rows = [row_of[number] for number in logged.candidates.tolist()]
+    except KeyError:
+        raise ReplayImpossible("the catalogue at that version lacks a candidate of this decision") from None
+    available = np.zeros(len(view.numbers), dtype=bool)
+    available[rows] = True
+    base_propensities = np.full(len(view.numbers), np.nan, dtype=np.float32)
+    base_propensities[rows] = logged.base_propensities
+    wanted = decision.caller_choice
+    c, v = np.ones(len(view.numbers)), view.value.copy()
+    if logged.factors is not None:
+        c[rows], v[rows] = logged.factors
+    return SelectionContext(
+        view=view,
+        available=available,
+        base_propensities=base_propensities,
+        weights=apply_switches(view, c, v),
+        now_ms=decision.decided_at_ms,
+        slots=decision.slots,
+        decision_id=decision.decision_id,
+        facts=decision.facts or NO_FACTS,
+        caller_choice=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
+    )
+
+
+class LoggedContexts:
+    """Rebuilds the contexts of logged decisions, one after another, with the catalogue of their time."""
+
+    def __init__(self, catalogues: Catalogues) -> None:
+        self._catalogues = catalogues
+        self._known: dict[int, Catalogue] = {}
+
+    async def of(self, logged: LoggedDecision) -> SelectionContext | None:
+        """Rebuild one context; ``None`` if the decision was not made here, or the catalogue does not tell."""
+        decision = logged.decision
+        if decision.source != "live":
+            return None
+        version = decision.catalog_version
+        catalogue = self._known.pop(version, None) or await self._catalogues.load(version)
+        self._known[version] = catalogue  # the last one used is the last to be let go
+        if len(self._known) > MAX_CATALOGUES:
+            del self._known[next(iter(self._known))]
+        try:
+            return logged_context(catalogue.view(decision.placement), logged)
+        except (NotFound, ReplayImpossible):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +169,8 @@ class Replayed:
     policy: str
     epoch: int
     catalog_version: int
-    logged: list[dict[str, Any]]
-    replayed: list[dict[str, Any]]
+    logged: list[DecidedOffer]
+    replayed: list[DecidedOffer]
 
     @property
     def identical(self) -> bool:
@@ -37,25 +188,20 @@ async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Ros
     ReplayImpossible
         If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
     """
-    remade = await replay_decision(decision_id, log, catalogues, roster)
-    header = remade.decided.header
+    replayed = await replay_decision(decision_id, log, catalogues, roster)
+    decision = replayed.logged.decision
     return Replayed(
         decision_id=decision_id,
-        policy=remade.key,
-        epoch=header["epoch"],
-        catalog_version=header["catalog_version"],
-        logged=[{name: offer[name] for name in _COMPARED} for offer in header["offers"]],
-        replayed=[_compared(choice) for choice in remade.selection.choices],
+        policy=replayed.key,
+        epoch=decision.epoch,
+        catalog_version=decision.catalog_version,
+        logged=[replace(offer, treatment=None) for offer in decision.offers],
+        replayed=[_compared(choice) for choice in replayed.selection.choices],
     )
 
 
-def _compared(choice: Choice) -> dict[str, Any]:
-    """A choice, as the log would hold it."""
-    factors = choice.factors
-    return {
-        "offer_id": choice.offer.offer_id,
-        "rank": choice.rank,
-        "probability": choice.probability,
-        "score": factors.score,
-        "factors": {"P": factors.P, "C": factors.C, "V": factors.V, "L": factors.L},
-    }
+def _compared(choice: Choice) -> DecidedOffer:
+    """Make a choice as the log would hold it, without its treatment."""
+    f = choice.factors
+    factors = LoggedFactors(f.P, f.C, f.V, f.L)
+    return DecidedOffer(choice.offer.offer_id, choice.rank, f.score, factors, choice.probability)

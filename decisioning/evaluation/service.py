@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -11,15 +11,16 @@ import numpy as np
 
 from bandits.ope.estimators import inverse_propensity
 from bandits.policy import Policy, PolicySpec
-from bandits.registry import build_policy
+from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_sequential
+from bandits.specification import parse_stored_spec
 from decisioning.errors import NotFound
 from decisioning.evaluation.counterfactual import REASONS, Reward
 from decisioning.evaluation.estimates import Judgement, as_numbers, estimate, notes_on, shares, summary
-from decisioning.evaluation.logged_service import Catalogues, LoggedContexts
-from decisioning.evaluation.progressive import Progressive, Seen, Slots
+from decisioning.evaluation.progressive import EvaluationRows, Progressive, Slots
+from decisioning.evaluation.replay_service import Catalogues, LoggedContexts
 from decisioning.evaluation.store_pages import Page, Span
-from decisioning.log.records import Outcome
+from decisioning.model.outcome import Outcome
 from storage.clock import to_ms
 
 MEANINGS = REASONS | {
@@ -30,8 +31,8 @@ MEANINGS = REASONS | {
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be evaluated: which decisions, and how.
+class EvaluationScope:
+    """The decisions to evaluate a policy on, and how.
 
     ``start``: ``cold``, the target begins with nothing; ``warm``, with all that was learned before the first decision.
     ``slots``: the first slot of each answer, or all of them, each given what the earlier ones took.
@@ -44,6 +45,70 @@ class Question:
     slots: Slots = "first"
     reward: Reward = "acceptance"
     start: Literal["cold", "warm"] = "cold"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """A policy to evaluate: one that is known (``name@version``), or any specification (as ``spec_body``)."""
+
+    scope: EvaluationScope
+    policy: str | None = None
+    spec: Mapping[str, Any] | None = None
+
+
+def as_json(request: EvaluationRequest) -> dict[str, Any]:
+    """Make plain JSON of a request, to be kept and run later in another process."""
+    scope = request.scope
+    return {
+        "policy": request.policy,
+        "spec": None if request.spec is None else dict(request.spec),
+        "placement": scope.placement,
+        "since": None if scope.since is None else scope.since.isoformat(),
+        "until": None if scope.until is None else scope.until.isoformat(),
+        "limit": scope.limit,
+        "slots": scope.slots,
+        "reward": scope.reward,
+        "start": scope.start,
+    }
+
+
+def from_json(kept: Mapping[str, Any]) -> EvaluationRequest:
+    """Read a request: the inverse of ``as_json``."""
+    since, until = (None if kept[n] is None else datetime.fromisoformat(kept[n]) for n in ("since", "until"))
+    scope = EvaluationScope(
+        kept["placement"], since, until, kept["limit"], kept["slots"], kept["reward"], kept["start"]
+    )
+    return EvaluationRequest(scope, kept["policy"], kept["spec"])
+
+
+class Registry(Protocol):
+    """Registered policies. Raises ``NotFound`` and ``PostgresUnavailable``."""
+
+    async def get(self, key: str) -> Any: ...
+
+
+async def spec_of(request: EvaluationRequest, registry: Registry) -> PolicySpec:
+    """Find the specification that is meant.
+
+    Raises
+    ------
+    NotFound
+        If no such policy is registered.
+    BanditsError
+        If the specification is not one.
+    """
+    if request.spec is not None:
+        return parse_stored_spec(request.spec)
+    assert request.policy is not None
+    known: dict[str, PolicySpec] = {spec.key: spec for spec in BUILT_IN}
+    if request.policy in known:
+        return known[request.policy]
+    try:
+        registered = await registry.get(request.policy)
+    except NotFound:
+        raise NotFound("policy", request.policy) from None
+    found: PolicySpec = registered.spec
+    return found
 
 
 class HindsightLog(Protocol):
@@ -62,7 +127,7 @@ class HindsightLog(Protocol):
 
 async def evaluate(
     spec: PolicySpec,
-    question: Question,
+    scope: EvaluationScope,
     log: HindsightLog,
     catalogues: Catalogues,
     timer: Callable[[], float],
@@ -81,79 +146,83 @@ async def evaluate(
     PostgresUnavailable
         If the log cannot be read.
     """
-    span = await log.span(question.placement, question.since, question.until, question.limit)
+    span = await log.span(scope.placement, scope.since, scope.until, scope.limit)
     if span is None:
-        raise NotFound("archived decision of the placement", question.placement)
-    since_ms = 0 if question.start == "warm" else to_ms(span.start)
+        raise NotFound("archived decision of the placement", scope.placement)
+    since_ms = 0 if scope.start == "warm" else to_ms(span.start)
     spec = replace(spec, learn_since_ms=since_ms)
     policy = build_policy(spec)
-    target = Progressive(spec, policy, timer, slots=question.slots, reward=question.reward)
-    if question.start == "warm":
+    target = Progressive(spec, policy, timer, slots=scope.slots, reward=scope.reward)
+    if scope.start == "warm":
         start_ms = to_ms(span.start)
         async for outcomes in log.before(span, spec.placements, in_order=is_sequential(policy)):
             target.begin(outcomes, start_ms)
     logged_contexts = LoggedContexts(catalogues)
     async for page in log.pages(span, spec.placements):
-        target.hear(page.outcomes)
-        for decided in page.decided:
-            target.meet(decided, await logged_contexts.of(decided))
-        on_progress(target.seen.decisions, span.decisions)
-        target.told.clear()
+        target.add_outcomes(page.outcomes)
+        for logged in page.decided:
+            target.judge_next(logged, await logged_contexts.of(logged))
+        on_progress(target.rows.decisions, span.decisions)
+        target.outcomes.clear()
         await asyncio.sleep(0)
-    return _report(spec, policy, question, span, target)
+    return _report(spec, policy, scope, span, target)
 
 
 def _report(
-    spec: PolicySpec, policy: Policy, question: Question, span: Span, target: Progressive
+    spec: PolicySpec, policy: Policy, scope: EvaluationScope, span: Span, target: Progressive
 ) -> dict[str, Any]:
-    seen = target.seen
-    found, warnings = estimate(_columns(seen))
-    left_out = sum(n for reason, n in seen.left_out.items() if reason != "nothing")
+    rows = target.rows
+    found, warnings = estimate(_columns(rows))
+    left_out = sum(n for reason, n in rows.left_out.items() if reason != "nothing")
     learned = target.learned
-    warnings += notes_on(policy.epsilon, learned > 0, seen.narrowed, left_out, len(seen.reward))
-    if seen.failed:
-        warnings.append(f"The target raised an error in {seen.failed} decisions; they are left out.")
-    unknown = sorted(set(policy.encoder.paths) - seen.facts)
+    warnings += notes_on(policy.epsilon, learned > 0, rows.narrowed, left_out, len(rows.reward))
+    if rows.failed:
+        warnings.append(f"The target raised an error in {rows.failed} decisions; they are left out.")
+    unknown = sorted(set(policy.encoder.paths) - rows.facts)
     if unknown:
         warnings.append(
             f"Never logged in these decisions: {', '.join(unknown)}. Facts are logged from the moment that a policy "
             "which looks at them is registered; until then the target sees them as missing."
         )
-    decided = seen.decisions - seen.left_out["nothing"]
+    decided = rows.decisions - rows.left_out["nothing"]
     return {
         "policy": spec.name,
         "version": spec.version,
-        "placement": question.placement,
+        "placement": scope.placement,
         "from": span.start.isoformat(),
         "to": span.end.isoformat(),
-        "start": question.start,
-        "slots": question.slots,
-        "reward": question.reward,
-        "decisions": seen.decisions,
+        "start": scope.start,
+        "slots": scope.slots,
+        "reward": scope.reward,
+        "decisions": rows.decisions,
         "learned": learned,
-        "us_per_decision": 1e6 * seen.seconds / decided if decided else None,
+        "us_per_decision": 1e6 * rows.seconds / decided if decided else None,
         "left_out": [
             {"reason": reason, "slots": n, "meaning": MEANINGS.get(reason, "")}
-            for reason, n in sorted(seen.left_out.items())
+            for reason, n in sorted(rows.left_out.items())
         ],
         "estimates": summary(found),
-        "logged": _logged(seen, question.reward),
+        "logged": _logged(rows, scope.reward),
         "warnings": warnings,
     }
 
 
-def _columns(seen: Seen, rows: Sequence[int] | None = None) -> Judgement:
-    columns = (
-        *(seen.unit, seen.reward, seen.probability, seen.chance),
-        *(seen.estimate, seen.direct, seen.agrees),
+def _columns(rows: EvaluationRows) -> Judgement:
+    return Judgement(
+        unit=rows.unit,
+        reward=rows.reward,
+        logging_probability=rows.logging_probability,
+        target_probability=rows.target_probability,
+        estimate=rows.estimate,
+        direct=rows.direct,
+        agrees=rows.agrees,
     )
-    return Judgement(*columns) if rows is None else Judgement(*(np.asarray(c)[rows] for c in columns))
 
 
-def _logged(seen: Seen, reward: Reward) -> list[dict[str, Any]]:
+def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
     """What each logging policy really earned in a slot, by group, in the rows that were used."""
     rewards: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    for group, earned in zip(seen.group, seen.reward, strict=True):
+    for group, earned in zip(rows.group, rows.reward, strict=True):
         rewards[group].append(earned)
     return [
         {"group": group, "policy": policy, "slots": len(found), "earned": _mean(found, reward)}

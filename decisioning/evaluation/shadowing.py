@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.evaluation.counterfactual import Judged
-from decisioning.log.records import Decided
+from decisioning.evaluation.counterfactual import CounterfactualDecision
+from decisioning.model.decision import LoggedDecision
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
 from storage.clock import to_iso
@@ -34,14 +34,19 @@ def shadows_of(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
 
 
 def shadow_rows(
-    decided: Decided, key: str, judged: Judged | None, took_us: int, judged_ms: int, error: str | None
+    logged: LoggedDecision,
+    key: str,
+    judged: CounterfactualDecision | None,
+    took_us: int,
+    judged_ms: int,
+    error: str | None,
 ) -> list[dict[str, Any]]:
     """The rows that are kept of one decision and policy: one for each slot, or one that tells the error."""
     shared = {
-        "decided_at": to_iso(decided.header["decided_at_ms"]),
-        "decision_id": decided.decision_id,
+        "decided_at": to_iso(logged.decision.decided_at_ms),
+        "decision_id": logged.decision_id,
         "policy": key,
-        "placement": decided.header["placement"],
+        "placement": logged.decision.placement,
         "took_us": took_us,
         "judged_ms": judged_ms,
         "narrowed": judged is not None and judged.narrowed,
@@ -54,8 +59,8 @@ def shadow_rows(
         | {
             "rank": slot.rank,
             "offer_no": slot.offer,
-            "probability": None if math.isnan(slot.probability) else slot.probability,
-            "chance": slot.chance,
+            "probability": None if math.isnan(slot.logging_probability) else slot.logging_probability,
+            "chance": slot.target_probability,
             "estimate": slot.estimate,
             "direct": slot.direct,
             "worth": slot.worth,

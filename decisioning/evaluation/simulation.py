@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandits.intervals import wilson_interval
-from bandits.policy import BoolArray
+from bandits.policy import BoolArray, PolicyKey
 from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
@@ -31,7 +31,7 @@ FUNNEL: Mapping[str, str] = {
     **{name: name for name in ("placement", *TIERS, "consent", "contact", "propensity", "chosen")},
 }
 """The steps of a funnel, as they are shown, by the stage after which candidates are counted."""
-SHOWN = 20
+MAX_EXAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def preview(
             "low": len(matching) if exact else int(low * total),
             "high": len(matching) if exact else int(np.ceil(high * total)),
         },
-        "examples": matching[:SHOWN],
-        "missing": dict(missing.most_common(SHOWN)),
+        "examples": matching[:MAX_EXAMPLES],
+        "missing": dict(missing.most_common(MAX_EXAMPLES)),
     }
 
 
@@ -143,7 +143,7 @@ def _summary(run: Run, customers: int) -> dict[str, Any]:
         "expected_value": run.value,
         "without_offer": len(run.without),
         "without_offer_share": len(run.without) / customers if customers else 0.0,
-        "without_offer_examples": run.without[:SHOWN],
+        "without_offer_examples": run.without[:MAX_EXAMPLES],
     }
 
 
@@ -162,7 +162,11 @@ def _run(
     for subject in subjects:
         customer = subject.profile.customer
         assignment = assign(customer.customer_id, view.placement, deployment)
-        key = assignment.policy if assignment.policy in roster else f"{view.placement.fallback_policy}@1"
+        key = (
+            assignment.policy
+            if assignment.policy in roster
+            else PolicyKey.of(view.placement.fallback_policy, 1)
+        )
         policy = roster[key]
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)

@@ -14,7 +14,7 @@ from decisioning.errors import Conflict, NotFound
 from storage.postgres import transaction
 
 EvaluationState = Literal["waiting", "running", "done", "failed"]
-MOST_OPEN = 20
+MAX_OPEN = 20
 KEPT_DAYS = 30
 DEAD_S = 60
 """An evaluation that has shown no sign of life for so long is taken again."""
@@ -57,7 +57,7 @@ class EvaluationStore:
             waiting = await connection.scalar(
                 text("SELECT count(*) FROM evaluations WHERE state IN ('waiting', 'running')")
             )
-            if (waiting or 0) >= MOST_OPEN:
+            if (waiting or 0) >= MAX_OPEN:
                 raise Conflict(
                     f"{waiting} evaluations are waiting already; ask again when some of them are done"
                 )

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.records import Decided, Outcome
-from decisioning.log.store_archive import AT_ONCE
+from decisioning.log.store_archive import BATCH_SIZE
 from decisioning.log.store_rows import decision_of_row, outcome_of_row
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
 from storage.postgres import transaction
 
-PAGE = 500
+PAGE_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Span:
 class Page:
     """The decisions of some stretch of time, in its order, and what became of all decisions of that stretch."""
 
-    decided: Sequence[Decided]
+    decided: Sequence[LoggedDecision]
     outcomes: Sequence[Outcome]
 
 
@@ -59,13 +60,13 @@ class HindsightReader:
         return None if row.n == 0 else Span(placement, row.start, row.end, row.n)
 
     async def pages(
-        self, span: Span, placements: Sequence[str] = (), size: int = PAGE
+        self, span: Span, placements: Sequence[str] = (), size: int = PAGE_SIZE
     ) -> AsyncIterator[Page]:
         """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty)."""
         start = span.start
         while start < span.end:
             async with transaction(self._engine) as connection:
-                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE}
+                values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE_SIZE}
                 until = await connection.scalar(text(_UNTIL), values)
                 end = span.end if until is None else max(until, start + timedelta(microseconds=1))
                 rows = await connection.execute(text(_DECISIONS), values | {"end": end})
@@ -85,8 +86,8 @@ class HindsightReader:
         values = {"start": None, "end": span.start, "placements": list(placements) or None}
         async with transaction(self._engine) as connection:
             query = f"{_OUTCOMES} ORDER BY recorded_ms, bucket, position" if in_order else _OUTCOMES
-            stream = await connection.stream(text(query), values, execution_options={"yield_per": AT_ONCE})
-            async for rows in stream.partitions(AT_ONCE):
+            stream = await connection.stream(text(query), values, execution_options={"yield_per": BATCH_SIZE})
+            async for rows in stream.partitions(BATCH_SIZE):
                 yield [outcome_of_row(row) for row in rows]
 
 

@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.log.records import Decided
 from decisioning.log.store_rows import decision_of_row
+from decisioning.model.decision import LoggedDecision
 from storage.locks import SHADOW_LOCK
 from storage.postgres import transaction
 
@@ -59,7 +59,7 @@ class Turn:
     position: int
     newest: int
 
-    async def after(self, count: int) -> list[tuple[int, Decided]]:
+    async def after(self, count: int) -> list[tuple[int, LoggedDecision]]:
         """The next archived decisions behind the position, with theirs."""
         rows = await self.connection.execute(text(_NEXT), {"position": self.position, "count": count})
         return [(row.seq, decision_of_row(row)) for row in rows]

@@ -7,8 +7,12 @@ import numpy as np
 
 from bandits.algorithms.posterior_summary import summarise_posterior
 from bandits.intervals import wilson_interval
-from bandits.monitoring.diagnostics import diagnose_exploration, is_settled, leading_arm
-from bandits.policy import FloatArray, Policy
+from bandits.monitoring.diagnostics import (
+    diagnose_exploration,
+    is_settled,
+    leading_arm,
+)
+from bandits.policy import FloatArray, Policy, PolicyKey
 from bandits.sequential_policy import LearnedState
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
@@ -123,11 +127,11 @@ def version_shown(
 
     ``known``: policies as ``name@version``. ``None`` if there is none of that name.
     """
-    versions = [int(version) for key in known for found, _, version in [key.rpartition("@")] if found == name]
+    versions = [key.version for key in map(PolicyKey, known) if key.name == name]
     deciding = set()
     for placement_id, placement in placements.items():
         deployment = deployments.get(placement_id, Deployment(placement_id))
         canary = () if deployment.canary is None else (deployment.canary.policy,)
         deciding |= {champion_of(placement, deployment), *canary}
-    deployed = [version for version in versions if f"{name}@{version}" in deciding]
+    deployed = [version for version in versions if PolicyKey.of(name, version) in deciding]
     return max(deployed or versions, default=None)

@@ -6,9 +6,8 @@ from typing import Any
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
 from bandits.sequential_policy import SequentialPolicy, teach_skipping_failures
 from bandits.state import fold_observations
-from decisioning.log.records import Outcome
 from decisioning.model.deciders import CALLER
-from decisioning.model.position import order
+from decisioning.model.outcome import Outcome
 
 
 def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
@@ -54,7 +53,7 @@ def in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
     By the time they happened; of those at the same moment, as the log has them.
     """
-    return sorted(outcomes, key=lambda o: (o.at_ms, o.bucket, *order(o.position), o.offer, o.outcome))
+    return sorted(outcomes, key=lambda o: (o.at_ms, o.bucket, *o.position.parts, o.offer, o.outcome))
 
 
 def teach_outcomes(

@@ -11,7 +11,7 @@ from bandits.state import ArmTable
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
 from decisioning.log.store_archive import ArchiveReader
-from decisioning.model.position import START
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from storage.keys import Keys
 
@@ -47,7 +47,7 @@ async def fold_archive(
     archive: ArchiveReader,
     roster: Roster,
     key: str,
-    up_to: Mapping[int, str],
+    up_to: Mapping[int, StreamPosition],
     on_progress: Callable[[int], Awaitable[None]] = _nobody,
 ) -> Folded:
     """Fold the archived outcomes at or before the positions ``up_to`` into new arms.
@@ -75,7 +75,7 @@ async def _teach_archive(
     archive: ArchiveReader,
     policy: SequentialPolicy,
     spec: PolicySpec,
-    up_to: Mapping[int, str],
+    up_to: Mapping[int, StreamPosition],
     on_progress: Callable[[int], Awaitable[None]],
 ) -> Folded:
     """Teach a fresh model the archived outcomes in their one order, in a thread."""
@@ -93,7 +93,11 @@ async def _teach_archive(
 
 
 async def reset_arms(
-    arms: ArmStore, archive: ArchiveReader, keys: Keys, folded: Folded, positions: Mapping[int, str]
+    arms: ArmStore,
+    archive: ArchiveReader,
+    keys: Keys,
+    folded: Folded,
+    positions: Mapping[int, StreamPosition],
 ) -> bool:
     """Put arms in place that go on at ``positions``, as a new generation. False if somebody has changed them meanwhile.
 
@@ -102,6 +106,6 @@ async def reset_arms(
     last_fold = await archive.last_fold(folded.key)
     epoch = await arms.load_epoch(folded.key)
     generation = 1 + max(epoch or 0, last_fold) // GENERATION
-    everywhere = {bucket: positions.get(bucket, START) for bucket in range(keys.buckets)}
+    everywhere = {bucket: positions.get(bucket, StreamPosition.START) for bucket in range(keys.buckets)}
     fields = dict(folded.table.fields())
     return await arms.reset(folded.key, epoch, Arms(generation * GENERATION, everywhere, fields))

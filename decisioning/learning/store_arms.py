@@ -9,7 +9,7 @@ from redis.exceptions import WatchError
 
 from bandits.policy import FloatArray
 from bandits.state import encode_state
-from decisioning.model.position import order
+from decisioning.model.position import StreamPosition
 from storage.keys import Keys
 from storage.redis import redis_errors
 
@@ -23,7 +23,7 @@ class Arms:
     """A policy's stored arms: epoch, folded positions by bucket, and fields in their stored form."""
 
     epoch: int
-    positions: dict[int, str]
+    positions: dict[int, StreamPosition]
     fields: dict[str, bytes]
 
     @property
@@ -38,7 +38,7 @@ class Change:
 
     epoch: int
     reset: bool
-    positions: dict[int, str]
+    positions: dict[int, StreamPosition]
     fields: dict[str, bytes]
 
 
@@ -57,16 +57,20 @@ class ArmStore:
             return None
         return Arms(
             int(stored.pop(b"epoch")),
-            {int(k[1:]): v.decode() for k, v in stored.items() if k.startswith(b"@")},
+            {int(k[1:]): StreamPosition(v.decode()) for k, v in stored.items() if k.startswith(b"@")},
             {k.decode(): v for k, v in stored.items() if not k.startswith(b"@")},
         )
 
-    async def load_positions(self, policy: str) -> dict[int, str]:
+    async def load_positions(self, policy: str) -> dict[int, StreamPosition]:
         """How far each bucket's log has been folded into the arms of ``name@version``."""
         fields = [f"@{bucket}" for bucket in range(self._keys.buckets)]
         async with redis_errors():
             stored = await self._redis.hmget(self._keys.arms(policy), fields)
-        return {bucket: position.decode() for bucket, position in enumerate(stored) if position is not None}
+        return {
+            bucket: StreamPosition(position.decode())
+            for bucket, position in enumerate(stored)
+            if position is not None
+        }
 
     async def load_epoch(self, policy: str) -> int | None:
         """The epoch of the arms of ``name@version``; ``None`` if there are none."""
@@ -78,7 +82,7 @@ class ArmStore:
         self,
         policy: str,
         generation: int,
-        moves: Sequence[tuple[int, str, str]],
+        moves: Sequence[tuple[int, StreamPosition, StreamPosition]],
         deltas: Mapping[str, FloatArray],
     ) -> bool:
         """Add ``deltas`` and move positions ``(bucket, expected, new)``; all or nothing.
@@ -143,6 +147,6 @@ class ArmStore:
 
 def _change(position: bytes, fields: Mapping[bytes, bytes]) -> Change:
     pairs: Iterable[str] = fields[b"p"].decode().split(",") if fields[b"p"] else ()
-    positions = {int(b): p for b, _, p in (pair.partition(" ") for pair in pairs)}
+    positions = {int(b): StreamPosition(p) for b, _, p in (pair.partition(" ") for pair in pairs)}
     states = {k.decode(): v for k, v in fields.items() if k not in (b"p", b"reset")}
-    return Change(order(position.decode())[0], b"reset" in fields, positions, states)
+    return Change(StreamPosition(position.decode()).at_ms, b"reset" in fields, positions, states)

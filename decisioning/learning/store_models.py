@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from decisioning.model.position import StreamPosition
 from storage.keys import Keys
 from storage.redis import redis_errors
 
@@ -41,7 +42,7 @@ class ModelStore:
         policy: str,
         token: str,
         expected_epoch: int,
-        moves: Sequence[tuple[int, str, str]],
+        moves: Sequence[tuple[int, StreamPosition, StreamPosition]],
         model: bytes | None,
     ) -> int | None:
         """Store a model (``None``: it is unchanged) and move positions ``(bucket, expected, new)``, all or nothing.

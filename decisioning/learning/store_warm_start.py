@@ -20,6 +20,7 @@ from decisioning.learning.store_archive_fold import Folded, fold_archive, reset_
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore, finish_warm_start
 from storage.keys import Keys
@@ -56,7 +57,7 @@ class WarmStarter:
             folded = await self._fold(key, positions)
             return await self._put(folded, positions)
 
-    async def _fold(self, key: str, positions: Mapping[int, str]) -> Folded:
+    async def _fold(self, key: str, positions: Mapping[int, StreamPosition]) -> Folded:
         spec = self._roster.spec(key)
         total = await self._archive.observed(since_ms=spec.learn_since_ms, placements=spec.placements)
         loop = asyncio.get_running_loop()
@@ -71,7 +72,7 @@ class WarmStarter:
 
         return await fold_archive(self._archive, self._roster, key, positions, tell)
 
-    async def _put(self, folded: Folded, positions: Mapping[int, str]) -> bool:
+    async def _put(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
         async with self._store.hold_state(folded.key, "folding", ARCHIVER_LOCK) as connection:
             if connection is None:
                 return False

@@ -6,10 +6,13 @@ from typing import Literal
 
 from decisioning.contact.history import KIND_LETTERS, Contact, history_member
 from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.log.codec import outcome_fields
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.records import Decided, Outcome, outcome_fields, taken_back
 from decisioning.log.store_redis import NO_CONTACTS, Contacts
+from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from storage.errors import RedisUnavailable
 
 SKEW_MS = 300_000
@@ -82,15 +85,15 @@ class FeedbackService:
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
         """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
-        decided = await self._archive.decision(feedback.decision_id)
-        outcomes = [] if decided is None else await self._archive.outcomes(feedback.decision_id)
-        if decided is None or taken_back(decided, outcomes):
+        logged = await self._archive.decision(feedback.decision_id)
+        outcomes = [] if logged is None else await self._archive.outcomes(feedback.decision_id)
+        if logged is None or logged.decision.is_taken_back(outcomes):
             raise NotFound("decision", feedback.decision_id)
-        header = decided.header
-        numbers = {o["offer_id"]: n for o, n in zip(header["offers"], header["numbers"], strict=True)}
+        decision = logged.decision
+        numbers = {o.offer_id: n for o, n in zip(decision.offers, decision.numbers, strict=True)}
         if feedback.offer_id not in numbers:
             raise _not_offered(feedback)
-        if now_ms <= header["until_ms"]:
+        if now_ms <= decision.until_ms:
             # Redis lost it and it is being restored; taking the outcome now could count it twice.
             raise RedisUnavailable("the decision is being restored; send the outcome again")
         earlier = {o.outcome for o in outcomes if o.offer_id == feedback.offer_id}
@@ -98,13 +101,13 @@ class FeedbackService:
             return "duplicate"
         if OPPOSITE.get(feedback.outcome) in earlier:
             raise _contradicts(feedback, OPPOSITE[feedback.outcome])
-        if feedback.at_ms is not None and at_ms < header["decided_at_ms"] - SKEW_MS:
+        if feedback.at_ms is not None and at_ms < decision.decided_at_ms - SKEW_MS:
             raise _too_early()
         outcome = Outcome(
-            bucket=decided.bucket,
-            position="",
-            decision_id=decided.decision_id,
-            decided_at_ms=header["decided_at_ms"],
+            bucket=logged.bucket,
+            position=StreamPosition(),
+            decision_id=logged.decision_id,
+            decided_at_ms=decision.decided_at_ms,
             offer_id=feedback.offer_id,
             offer=numbers[feedback.offer_id],
             outcome=feedback.outcome,
@@ -114,32 +117,32 @@ class FeedbackService:
             late=True,
             reward=None,
             base_propensity=float("nan"),
-            policy=f"{header['policy']['name']}@{header['policy']['version']}",
-            placement=header["placement"],
+            policy=decision.policy.key,
+            placement=decision.placement,
         )
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
-        contacts = _contacts(decided, outcome, earlier)
-        fresh = await self._log.append(decided.bucket, mark, [outcome_fields(outcome)], contacts)
+        contacts = _contacts(logged, outcome, earlier)
+        fresh = await self._log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
         return "late" if fresh else "duplicate"
 
 
-def _contacts(decided: Decided, outcome: Outcome, earlier: Collection[str]) -> Contacts:
-    """The contacts of an outcome that came when the decision had left Redis."""
-    contact = decided.header.get("contact")
-    if contact is None or "withdrawn" in earlier:
+def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]) -> Contacts:
+    """Make the contacts of an outcome that came when the decision had left Redis."""
+    decision, contacts = logged.decision, logged.decision.contacts
+    if contacts is None or "withdrawn" in earlier:
         return NO_CONTACTS
-    offers = [offer["offer_id"] for offer in decided.header["offers"]]
-    group, goal, counts = contact["offers"][offers.index(outcome.offer_id)]
+    offers = [offer.offer_id for offer in decision.offers]
+    contact = contacts.offers[offers.index(outcome.offer_id)]
     at_ms = min(outcome.at_ms, outcome.recorded_ms)
     kinds = [outcome.outcome]
-    if "released" in earlier and counts:
+    if "released" in earlier and contact.counts:
         kinds.append("decided")
     members = []
     for kind in kinds:
-        letter = KIND_LETTERS[kind] if counts else KIND_LETTERS[kind].upper()
-        seen = Contact(outcome.offer, at_ms, group, goal, letter, decided.header["channel"])
-        members.append((at_ms, history_member(seen, decided.decision_id)))
-    return Contacts(decided.header["customer_id"], contact["keep_ms"], members)
+        letter = KIND_LETTERS[kind] if contact.counts else KIND_LETTERS[kind].upper()
+        made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, decision.channel or "")
+        members.append((at_ms, history_member(made, decision.decision_id)))
+    return Contacts(decision.customer_id, contacts.keep_ms, members)
 
 
 def _not_offered(feedback: Feedback) -> Invalid:

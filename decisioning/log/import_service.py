@@ -8,13 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
+from decisioning.log.codec import decided_fields, outcome_fields
 from decisioning.log.ports import DecisionLog
-from decisioning.log.records import Outcome, header_bytes, outcome_fields, policy_of
 from decisioning.model.deciders import HISTORY
+from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, PolicyRef
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from storage.keys import Keys
 
 PLACEMENT = "history"
-AT_ONCE = 200
+BATCH_SIZE = 200
 _REWARDS = {"accepted": 1.0, "rejected": 0.0, "expired": 0.0}
 
 
@@ -75,8 +78,8 @@ class HistoryImporter:
             If a store does not answer; the same rows may be appended again.
         """
         new = 0
-        for start in range(0, len(rows), AT_ONCE):
-            part = rows[start : start + AT_ONCE]
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = rows[start : start + BATCH_SIZE]
             known = await self._archive.known([row.decision_id for row in part])
             done = await asyncio.gather(*(self._one(row) for row in part if row.decision_id not in known))
             new += sum(done)
@@ -86,39 +89,30 @@ class HistoryImporter:
         bucket = self._keys.bucket(row.customer_id)
         number = self._numbers[row.offer_id]
         placement = row.placement or PLACEMENT
-        header = {
-            "decision_id": row.decision_id,
-            "customer_id": row.customer_id,
-            "placement": placement,
-            "channel": None,
-            "presentation": "implicit",
-            "policy": policy_of(HISTORY),
-            "control": False,
-            "catalog_version": self._catalog_version,
-            "epoch": 0,
-            "decided_at_ms": row.decided_at_ms,
-            "until_ms": row.occurred_at_ms,
-            "context": {},
-            "limit": None,
-            "slots": 1,
-            "offers": [
-                {
-                    "offer_id": row.offer_id,
-                    "rank": 1,
-                    "score": None,
-                    "factors": None,
-                    "probability": None,
-                    "treatment": None,
-                }
-            ],
-            "numbers": [number],
-            "degraded": [],
-            "feedback_until": None,
-            "source": "history",
-        }
+        decision = Decision(
+            decision_id=row.decision_id,
+            customer_id=row.customer_id,
+            placement=placement,
+            channel=None,
+            presentation="implicit",
+            policy=PolicyRef.of(HISTORY),
+            control=False,
+            catalog_version=self._catalog_version,
+            epoch=0,
+            decided_at_ms=row.decided_at_ms,
+            until_ms=row.occurred_at_ms,
+            context={},
+            limit=None,
+            slots=1,
+            offers=(DecidedOffer(row.offer_id, 1),),
+            numbers=(number,),
+            degraded=(),
+            feedback_until=None,
+            source="history",
+        )
         outcome = Outcome(
             bucket=bucket,
-            position="",
+            position=StreamPosition(),
             decision_id=row.decision_id,
             decided_at_ms=row.decided_at_ms,
             offer_id=row.offer_id,
@@ -133,8 +127,8 @@ class HistoryImporter:
             policy=HISTORY,
             placement=placement,
         )
-        decided: list[str | bytes] = [
-            *("t", "decided", "id", row.decision_id, "h", header_bytes(header)),
-            *("c", np.array([number], "<u4").tobytes(), "x", np.array([row.propensity], "<f4").tobytes()),
-        ]
-        return await self._log.append(bucket, row.decision_id, [decided, outcome_fields(outcome)])
+        candidates = np.array([number], np.uint32), np.array([row.propensity], np.float32)
+        logged = LoggedDecision(bucket, StreamPosition(), decision, *candidates)
+        return await self._log.append(
+            bucket, row.decision_id, [decided_fields(logged), outcome_fields(outcome)]
+        )

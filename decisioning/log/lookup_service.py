@@ -3,22 +3,24 @@
 import math
 from typing import Any
 
+from decisioning.log.codec import as_json, decode_decision
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.records import Decided, Header, Outcome, in_order, parse_header, taken_back
+from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.outcome import Outcome
 from storage.errors import PostgresUnavailable, RedisUnavailable
 
 
 async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archive) -> dict[str, Any] | None:
-    """The logged record with outcomes; ``None`` if there is none.
+    """Look up the logged record with its outcomes; ``None`` if there is none.
 
     Archived records also tell their candidates; ``archived`` says whether this one is. Raises
     ``PostgresUnavailable`` or ``RedisUnavailable`` if it cannot be told whether there is one.
     """
     failure: Exception | None = None
     try:
-        decided = await archive.decision(decision_id)
-        if decided is not None:
-            return _archived(decided, await archive.outcomes(decision_id))
+        logged = await archive.decision(decision_id)
+        if logged is not None:
+            return _archived(logged, await archive.outcomes(decision_id))
     except PostgresUnavailable as error:
         failure = error
     try:
@@ -34,26 +36,27 @@ async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archiv
     return None
 
 
-async def archived_answer(decision_id: str, archive: Archive) -> Header | None:
-    """The header of an answer that has left Redis; ``None`` if there is none, or if it could not be delivered.
+async def archived_answer(decision_id: str, archive: Archive) -> Decision | None:
+    """Look up an answer that has left Redis; ``None`` if there is none, or if it could not be delivered.
 
     Raises ``PostgresUnavailable``.
     """
-    decided = await archive.decision(decision_id)
-    if decided is None:
+    logged = await archive.decision(decision_id)
+    if logged is None:
         return None
     outcomes = await archive.outcomes(decision_id)
-    return None if taken_back(decided, outcomes) else in_order(decided.header)
+    return None if logged.decision.is_taken_back(outcomes) else logged.decision
 
 
-def _archived(decided: Decided, outcomes: list[Outcome]) -> dict[str, Any]:
-    base_propensities = [None if math.isnan(p) else p for p in decided.base_propensities.tolist()]
-    return decided.header | {
+def _archived(logged: LoggedDecision, outcomes: list[Outcome]) -> dict[str, Any]:
+    base_propensities = [None if math.isnan(p) else p for p in logged.base_propensities.tolist()]
+    record: dict[str, Any] = as_json(logged.decision)
+    return record | {
         "archived": True,
-        "log": {"bucket": decided.bucket, "position": decided.position},
+        "log": {"bucket": logged.bucket, "position": logged.position},
         "candidates": [
             {"number": number, "prior": base_propensity}
-            for number, base_propensity in zip(decided.candidates.tolist(), base_propensities, strict=True)
+            for number, base_propensity in zip(logged.candidates.tolist(), base_propensities, strict=True)
         ],
         "outcomes": [
             {
@@ -76,4 +79,5 @@ def _waiting(fields: dict[str, bytes]) -> dict[str, Any]:
         if name.startswith("r:"):
             _, offer_id, outcome = name.split(":")
             outcomes.append({"offer_id": offer_id, "outcome": outcome, "recorded_at_ms": int(value)})
-    return parse_header(fields["h"]) | {"archived": False, "outcomes": outcomes}
+    record: dict[str, Any] = as_json(decode_decision(fields["h"]))
+    return record | {"archived": False, "outcomes": outcomes}

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.log.records import Decided, Header, Outcome
 from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
+from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.outcome import Outcome
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 
@@ -18,7 +19,7 @@ class DecisionLog(Protocol):
 
     def decide(
         self,
-        header: Header,
+        decision: Decision,
         selection: Selection,
         view: PlacementView,
         customer: Customer,
@@ -55,6 +56,6 @@ class DecisionLog(Protocol):
 class Archive(Protocol):
     """The log's archived part. Methods raise ``PostgresUnavailable`` if Postgres does not answer."""
 
-    async def decision(self, decision_id: str) -> Decided | None: ...
+    async def decision(self, decision_id: str) -> LoggedDecision | None: ...
 
     async def outcomes(self, decision_id: str) -> list[Outcome]: ...

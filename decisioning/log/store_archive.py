@@ -10,7 +10,6 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.records import Decided, Identity, Outcome
 from decisioning.log.store_rows import (
     decision_of_row,
     decision_row,
@@ -26,7 +25,9 @@ from decisioning.log.store_sql import (
     partition_statements,
 )
 from decisioning.log.store_stream import Batch
-from decisioning.model.position import order
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Identity, Outcome
+from decisioning.model.position import StreamPosition
 from storage.clock import to_datetime, to_ms
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
@@ -34,10 +35,11 @@ from storage.postgres import POSTGRES_ERRORS, transaction
 
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
-AT_ONCE = 500
+BATCH_SIZE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 
-NOWHERE: Mapping[int, str] = MappingProxyType({})
+NOWHERE: Mapping[int, StreamPosition] = MappingProxyType({})
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Archiver:
@@ -57,7 +59,7 @@ class Archiver:
             connection, self._connection = self._connection, None
             connection.terminate()
 
-    async def positions(self) -> dict[int, str]:
+    async def positions(self) -> dict[int, StreamPosition]:
         """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
         try:
             connection = await self._connected()
@@ -67,7 +69,7 @@ class Archiver:
             raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Mapping[int, str] | None]:
+    async def turn(self) -> AsyncIterator[Mapping[int, StreamPosition] | None]:
         """The right to archive, of which there is one, with the archived positions; ``None`` if somebody else has it.
 
         Streams are read during the turn, so a rebuild, which takes the same right, cannot change them in between. What
@@ -94,7 +96,7 @@ class Archiver:
         """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
         connection = self._connection
         assert connection is not None
-        for month in {to_datetime(d.header["decided_at_ms"]).replace(day=1) for d in batch.decided}:
+        for month in {to_datetime(d.decision.decided_at_ms).replace(day=1) for d in batch.decided}:
             await self._partition(connection, month)
         await self._copy(connection, batch)
         await connection.execute(
@@ -104,7 +106,7 @@ class Archiver:
             list(batch.last.values()),
         )
 
-    async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, str]]) -> None:
+    async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, StreamPosition]]) -> None:
         """Keep ``(epoch, bucket, position)`` of folds. Raises ``PostgresUnavailable``."""
         try:
             connection = await self._connected()
@@ -163,9 +165,9 @@ class Archiver:
             await connection.execute(INSERT_OUTCOMES)
 
 
-async def _positions(connection: asyncpg.Connection) -> dict[int, str]:
+async def _positions(connection: asyncpg.Connection) -> dict[int, StreamPosition]:
     rows = await connection.fetch("SELECT bucket, position FROM archived")
-    return {row["bucket"]: row["position"] for row in rows}
+    return {row["bucket"]: StreamPosition(row["position"]) for row in rows}
 
 
 class ArchiveReader:
@@ -174,7 +176,7 @@ class ArchiveReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def decision(self, decision_id: str) -> Decided | None:
+    async def decision(self, decision_id: str) -> LoggedDecision | None:
         """A decision as logged; ``None`` if it is not archived. Raises ``PostgresUnavailable``.
 
         Of several under one id the last one: a caller may ask again after an answer that was taken back.
@@ -210,11 +212,11 @@ class ArchiveReader:
             )
             return {(r.decision_id, to_ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
 
-    async def positions(self) -> dict[int, str]:
+    async def positions(self) -> dict[int, StreamPosition]:
         """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(text("SELECT bucket, position FROM archived"))
-            return {row.bucket: row.position for row in rows}
+            return {row.bucket: StreamPosition(row.position) for row in rows}
 
     async def last_fold(self, policy: str) -> int:
         """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
@@ -232,7 +234,11 @@ class ArchiveReader:
             return [outcome_of_row(row) for row in rows]
 
     async def observations(
-        self, up_to: Mapping[int, str] | None = None, *, since_ms: int = 0, placements: Collection[str] = ()
+        self,
+        up_to: Mapping[int, StreamPosition] | None = None,
+        *,
+        since_ms: int = 0,
+        placements: Collection[str] = (),
     ) -> AsyncIterator[list[Outcome]]:
         """All outcomes that teach, in batches, in no particular order (arms are sums).
 
@@ -245,9 +251,9 @@ class ArchiveReader:
 
     async def in_order(
         self,
-        up_to: Mapping[int, str],
+        up_to: Mapping[int, StreamPosition],
         *,
-        behind: Mapping[int, str] = NOWHERE,
+        behind: Mapping[int, StreamPosition] = NOWHERE,
         since_ms: int = 0,
         placements: Collection[str] = (),
     ) -> AsyncIterator[list[Outcome]]:
@@ -262,12 +268,12 @@ class ArchiveReader:
             stream = await connection.stream(
                 text(f"SELECT * FROM outcomes WHERE {where}"),
                 values,
-                execution_options={"yield_per": AT_ONCE},
+                execution_options={"yield_per": BATCH_SIZE},
             )
-            async for rows in stream.partitions(AT_ONCE):
+            async for rows in stream.partitions(BATCH_SIZE):
                 yield [outcome_of_row(row) for row in rows]
 
-    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]:
+    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, StreamPosition]]:
         """The folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""
         async with transaction(self._engine) as connection:
             query = text(
@@ -275,7 +281,7 @@ class ArchiveReader:
                 " WHERE policy = :policy AND epoch > :first AND epoch <= :last ORDER BY epoch, bucket"
             )
             rows = await connection.execute(query, {"policy": policy, "first": first, "last": last})
-            return [(row.epoch, row.bucket, row.position) for row in rows]
+            return [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
 
     async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
         """How many outcomes ``observations`` gives. Raises ``PostgresUnavailable``."""
@@ -285,7 +291,7 @@ class ArchiveReader:
                 await connection.scalar(text(f"SELECT count(*) FROM outcomes WHERE {where}"), values) or 0
             )
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None:
+    async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
         """What had been folded into a policy's arms at ``epoch``; ``None`` if that epoch is not archived."""
         async with transaction(self._engine) as connection:
             if not await connection.scalar(
@@ -300,7 +306,7 @@ class ArchiveReader:
                 ),
                 {"policy": policy, "epoch": epoch},
             )
-            return {row.bucket: row.position for row in rows}
+            return {row.bucket: StreamPosition(row.position) for row in rows}
 
 
 _IN_ORDER = (
@@ -322,6 +328,6 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
     return where, values
 
 
-def _before(outcome: Outcome, up_to: Mapping[int, str]) -> bool:
+def _before(outcome: Outcome, up_to: Mapping[int, StreamPosition]) -> bool:
     limit = up_to.get(outcome.bucket)
-    return limit is not None and order(outcome.position) <= order(limit)
+    return limit is not None and outcome.position <= limit

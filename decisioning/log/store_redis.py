@@ -9,16 +9,16 @@ from bandits.policy import NO_FACTS
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact, parse_history
 from decisioning.errors import DecisioningError
-from decisioning.log.records import (
-    Header,
+from decisioning.log.codec import (
     base_propensity_text,
     candidate_bytes,
     contact_text,
+    decode_decision,
+    encode_decision,
     expected_text,
     facts_text,
-    header_bytes,
-    parse_header,
 )
+from decisioning.model.decision import Decision
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 from storage.clock import DAY_MS
@@ -42,7 +42,7 @@ class ReadReply:
     profile: bytes | None
     history: list[Contact]
     owner: str | None = None
-    earlier: Header | None = None
+    earlier: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class DecideReply:
     """
 
     written: bool
-    earlier: Header | None = None
+    earlier: Decision | None = None
     reached: tuple[str, ...] = ()
     lapsed: bool = False
     lost: bool = False
@@ -111,18 +111,17 @@ class RedisLog:
             return ReadReply(replies[0], contacts)
         assert owner is not None
         assert earlier is not None
-        known = owner.result()
-        header = earlier.result()
+        known, encoded = owner.result(), earlier.result()
         return ReadReply(
             replies[0],
             contacts,
             None if known is None else known.decode(),
-            None if header is None else parse_header(header),
+            None if encoded is None else decode_decision(encoded),
         )
 
     def decide(
         self,
-        header: Header,
+        decision: Decision,
         selection: Selection,
         view: PlacementView,
         customer: Customer,
@@ -134,32 +133,31 @@ class RedisLog:
         more.
         Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
-        return asyncio.ensure_future(self._decide(header, selection, view, customer, before_ms))
+        return asyncio.ensure_future(self._decide(decision, selection, view, customer, before_ms))
 
     async def _decide(
         self,
-        header: Header,
+        decision: Decision,
         selection: Selection,
         view: PlacementView,
         customer: Customer,
         before_ms: int | None,
     ) -> DecideReply:
-        customer_id, decision_id = header["customer_id"], header["decision_id"]
+        customer_id, decision_id = decision.customer_id, decision.decision_id
         bucket = self.keys.bucket(customer_id)
-        now_ms, until_ms = header["decided_at_ms"], header["until_ms"]
+        now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
+        assert contacts is not None
         offers: list[Any] = []
-        for choice, (group, goal, counts) in zip(selection.choices, header["contact"]["offers"], strict=True):
-            contact = contact_text(group, goal, counts, header["channel"])
-            checks = view.contact.checks(choice.row, customer)
-            offers += [
+        for choice, contact in zip(selection.choices, contacts.offers, strict=True):
+            offers += (
                 choice.offer.offer_id,
                 choice.offer.number,
                 base_propensity_text(choice.base_propensity),
-                contact,
-                checks,
-            ]
-            offers.append(expected_text(choice.expected, choice.factors.V))
-        confirm_ms = header["contact"]["confirm_until_ms"]
+                contact_text(contact, decision.channel or ""),
+                view.contact.checks(choice.row, customer),
+                expected_text(choice.expected, choice.factors.V),
+            )
+        confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",
@@ -172,15 +170,15 @@ class RedisLog:
                 self.keys.whole(bucket),
             ),
             () if before_ms is None else (before_ms,),
-            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, header["contact"]["keep_ms"]),
-            (header_bytes(header), candidates, base_propensities, factors, customer_id),
+            (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, contacts.keep_ms),
+            (encode_decision(decision), candidates, base_propensities, factors, customer_id),
             (
-                f"{header['policy']['name']}@{header['policy']['version']}",
-                header["placement"],
-                header["presentation"],
+                decision.policy.key,
+                decision.placement,
+                decision.presentation,
                 "" if confirm_ms is None else confirm_ms,
             ),
-            (int(view.placement.without_history == "withhold"), facts_text(header.get("facts", NO_FACTS))),
+            (int(view.placement.without_history == "withhold"), facts_text(decision.facts or NO_FACTS)),
             (len(selection.choices), *offers),
         )
         if reply[0] == b"ok":
@@ -188,7 +186,7 @@ class RedisLog:
         if reply[0] == b"late":
             return DecideReply(False, lapsed=True)
         if reply[0] == b"exists":
-            return DecideReply(False, earlier=parse_header(reply[1]))
+            return DecideReply(False, earlier=decode_decision(reply[1]))
         if reply[0] == b"lost":
             return DecideReply(False, lost=True)
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))

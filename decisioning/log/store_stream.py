@@ -6,8 +6,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from decisioning.log.records import Decided, Outcome, parse_entry
-from decisioning.model.position import START
+from decisioning.log.codec import parse_entry
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from storage.keys import Keys
 from storage.redis import redis_errors
 
@@ -16,8 +18,8 @@ from storage.redis import redis_errors
 class Batch:
     """Entries of several buckets: the last position of each, and what they say."""
 
-    last: dict[int, str] = field(default_factory=dict)
-    decided: list[Decided] = field(default_factory=list)
+    last: dict[int, StreamPosition] = field(default_factory=dict)
+    decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -33,7 +35,7 @@ class LogReader:
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
     async def read(
-        self, positions: Mapping[int, str], *, count: int, block_ms: int | None, decisions: bool
+        self, positions: Mapping[int, StreamPosition], *, count: int, block_ms: int | None, decisions: bool
     ) -> Batch:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
@@ -46,7 +48,9 @@ class LogReader:
         LogCodecError
             If an entry cannot be read.
         """
-        streams = {self._keys.log(b): positions.get(b, START) for b in range(self._keys.buckets)}
+        streams = {
+            self._keys.log(b): positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)
+        }
         async with redis_errors():
             reply = await self._redis.xread(streams, count=count, block=block_ms)
         batch = Batch()
@@ -56,34 +60,38 @@ class LogReader:
                 kind = fields[b"t"]
                 if kind == b"start" or (kind == b"decided" and not decisions):
                     continue
-                parsed = parse_entry(bucket, position.decode(), fields)
-                if isinstance(parsed, Decided):
+                parsed = parse_entry(bucket, StreamPosition(position.decode()), fields)
+                if isinstance(parsed, LoggedDecision):
                     batch.decided.append(parsed)
                 else:
                     batch.outcomes.extend(parsed)
-            batch.last[bucket] = entries[-1][0].decode()
+            batch.last[bucket] = StreamPosition(entries[-1][0].decode())
         return batch
 
-    async def last_positions(self) -> dict[int, str]:
+    async def last_positions(self) -> dict[int, StreamPosition]:
         """The last position that each bucket's stream has given out; missing if there is no stream."""
         return {bucket: last for bucket in range(self._keys.buckets) if (last := await self._last(bucket))}
 
-    async def _last(self, bucket: int) -> str | None:
+    async def _last(self, bucket: int) -> StreamPosition | None:
         async with redis_errors():
             if not await self._redis.exists(self._keys.log(bucket)):
                 return None
             info = await self._redis.xinfo_stream(self._keys.log(bucket))
-        return str(info["last-generated-id"].decode())
+        return StreamPosition(info["last-generated-id"].decode())
 
-    async def ends(self) -> dict[int, str]:
+    async def ends(self) -> dict[int, StreamPosition]:
         """The position of the last entry of each bucket that has one; quicker than ``last_positions``."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket in range(self._keys.buckets):
                 pipe.xrevrange(self._keys.log(bucket), count=1)
             replies = await pipe.execute()
-        return {bucket: entries[0][0].decode() for bucket, entries in enumerate(replies) if entries}
+        return {
+            bucket: StreamPosition(entries[0][0].decode())
+            for bucket, entries in enumerate(replies)
+            if entries
+        }
 
-    async def without(self, positions: Mapping[int, str]) -> set[int]:
+    async def without(self, positions: Mapping[int, StreamPosition]) -> set[int]:
         """The buckets whose stream has no entry at the given position.
 
         The entry at the archived position is kept by ``trim`` until a later one is archived, so a stream without it
@@ -95,20 +103,24 @@ class LogReader:
             replies = await pipe.execute()
         return {bucket for bucket, entries in zip(positions, replies, strict=True) if not entries}
 
-    async def whole(self, bucket: int) -> tuple[str, list[tuple[str, Decided | list[Outcome]]]]:
+    async def whole(
+        self, bucket: int
+    ) -> tuple[StreamPosition, list[tuple[StreamPosition, LoggedDecision | list[Outcome]]]]:
         """The last position that a bucket's stream has given out, and its entries by position up to there."""
         last = await self._last(bucket)
         if last is None:
-            return START, []
+            return StreamPosition.START, []
         async with redis_errors():
             entries = await self._redis.xrange(self._keys.log(bucket), "-", last)
         return last, [
-            (position.decode(), parse_entry(bucket, position.decode(), fields))
-            for position, fields in entries
+            (position, parse_entry(bucket, position, fields))
+            for position, fields in ((StreamPosition(name.decode()), fields) for name, fields in entries)
             if fields[b"t"] != b"start"
         ]
 
-    async def resume(self, bucket: int, last: str, position: str, keep: Sequence[str]) -> bool:
+    async def resume(
+        self, bucket: int, last: StreamPosition, position: StreamPosition, keep: Sequence[StreamPosition]
+    ) -> bool:
         """Make a stream go on behind ``position``, with those of its entries that are named in ``keep``.
 
         False, and nothing changed, if ``last`` is not the last position that the stream has given out.
@@ -117,7 +129,7 @@ class LogReader:
             reply = await self._redis.fcall("nb_resume", 1, self._keys.log(bucket), last, position, *keep)
         return bool(reply == b"ok")
 
-    async def trim(self, positions: Mapping[int, str]) -> None:
+    async def trim(self, positions: Mapping[int, StreamPosition]) -> None:
         """Forget entries before ``positions``."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket, position in positions.items():

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bandits.policy import PolicyKey
 from decisioning.errors import Invalid
 from decisioning.model.entities import Placement
 
 ControlKind = Literal["random", "propensity", "no_levers", "eligibility_only"]
 CONTROL_KINDS: tuple[ControlKind, ...] = ("random", "propensity", "no_levers", "eligibility_only")
-CONTROL_POLICIES: Mapping[ControlKind, str] = {"random": "random@1", "propensity": "propensity@1"}
+CONTROL_POLICIES: Mapping[ControlKind, str] = {
+    "random": PolicyKey("random@1"),
+    "propensity": PolicyKey("propensity@1"),
+}
 """The policies of the groups that do not decide with the champion."""
 Stage = Literal["registered", "shadow", "canary", "champion", "retired"]
 
@@ -86,7 +90,7 @@ class Deployment:
 def champion_of(placement: Placement, deployment: Deployment | None) -> str:
     """Return the policy that decides unless another has a share, as ``name@version``."""
     if deployment is None or deployment.champion is None:
-        return f"{placement.policy}@1"
+        return PolicyKey.of(placement.policy, 1)
     return deployment.champion
 
 

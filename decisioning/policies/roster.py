@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from bandits.errors import BanditsError
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_learner
 
@@ -48,7 +48,9 @@ class Roster(Mapping[str, Policy]):
         """Return the specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
 
-    def add(self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] = NO_POLICIES) -> list[str]:
+    def add(
+        self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] = NO_POLICIES
+    ) -> list[PolicyKey]:
         """Take in what is not here yet; returns the keys of what is new and usable.
 
         ``built``: results of ``build_or_reason``, for those that were built elsewhere.

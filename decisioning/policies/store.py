@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build_policy
 from bandits.sequential_policy import is_learner
 from decisioning.errors import Conflict
@@ -82,7 +82,7 @@ class PolicyStore:
         """Read the state of each policy, by ``name@version``."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(text("SELECT name, version, state FROM policies"))
-            return {f"{row.name}@{row.version}": row.state for row in rows}
+            return {PolicyKey.of(row.name, row.version): row.state for row in rows}
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """Read the stored specifications of some policies."""
@@ -91,13 +91,13 @@ class PolicyStore:
         ).columns(body=JSONB)
         async with transaction(self._engine) as connection:
             rows = await connection.execute(query, {"keys": list(keys)})
-            return {f"{row.name}@{row.version}": row.body for row in rows}
+            return {PolicyKey.of(row.name, row.version): row.body for row in rows}
 
     async def learning(self) -> list[str]:
         """Find the policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
         async with transaction(self._engine) as connection:
             query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
-            return [f"{row.name}@{row.version}" for row in await connection.execute(text(query))]
+            return [PolicyKey.of(row.name, row.version) for row in await connection.execute(text(query))]
 
     async def retire(self, key: str, author: str, reason: str = "") -> bool:
         """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.

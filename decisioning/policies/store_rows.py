@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bandits.policy import PolicySpec
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.specification import parse_stored_spec, spec_to_dict
 from decisioning.errors import Conflict, NotFound
 
@@ -55,9 +55,9 @@ class RegisteredPolicy:
     changes: tuple[PolicyChange, ...]
 
     @property
-    def key(self) -> str:
+    def key(self) -> PolicyKey:
         """``name@version``."""
-        return f"{self.name}@{self.version}"
+        return PolicyKey.of(self.name, self.version)
 
     @cached_property
     def spec(self) -> PolicySpec:

@@ -22,9 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.store_archive_fold import fold_archive, reset_arms
 from decisioning.learning.store_arms import ArmStore
-from decisioning.log.records import Decided
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Identity, Outcome
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
@@ -152,18 +154,24 @@ class Rebuilder:
                     pipe.delete(self._keys.whole(bucket))
             await pipe.execute()
 
-    async def _resume(self, bucket: int, position: str) -> None:
+    async def _resume(self, bucket: int, position: StreamPosition) -> None:
         """Let a stream go on behind the archived position, with those of its entries that are not archived."""
         while True:
             last, entries = await self._reader.whole(bucket)
-            records = {at: [entry] if isinstance(entry, Decided) else entry for at, entry in entries}
-            known = await self._archive.among({r.decision_id for group in records.values() for r in group})
-            keep = [at for at, group in records.items() if any(r.identity not in known for r in group)]
+            identities = {at: _identities(entry) for at, entry in entries}
+            known = await self._archive.among({i[0] for found in identities.values() for i in found})
+            keep = [at for at, found in identities.items() if not found <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
 
-    async def _rebuild_arms(self, key: str, archived: Mapping[int, str]) -> int:
+    async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)
         while not await reset_arms(self._arms, self._archive, self._keys, folded, archived):
             pass  # somebody has folded meanwhile
         return folded.taught
+
+
+def _identities(entry: LoggedDecision | list[Outcome]) -> set[Identity]:
+    if isinstance(entry, LoggedDecision):
+        return {entry.decision.identity}
+    return {outcome.identity for outcome in entry}

@@ -4,26 +4,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from pydantic_core import to_json
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bandits.policy import NO_FACTS
-from decisioning.contact.history import LoggedOutcome, contact_facts, contacts_of_decision, history_member
-from decisioning.log.records import base_propensity_text, contact_text, expected_of, facts_text
+from decisioning.contact.history import LoggedOutcome, contacts_of_decision, history_member
+from decisioning.log.codec import waiting_fields
 from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
-from decisioning.model.position import order
+from decisioning.log.store_rows import decision_of_row
+from decisioning.model.position import StreamPosition
 from storage.keys import Keys, bucket_of_generated
 from storage.postgres import transaction
 from storage.redis import redis_errors
 
-AT_ONCE = 500
+BATCH_SIZE = 500
 
 _DECISIONS = """
-SELECT d.decision_id, d.decided_at, d.header, d.candidates, d.priors,
+SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
+    d.candidates, d.priors, d.factors,
     coalesce((
         SELECT min(x.outcome) FROM outcomes x
         WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
@@ -63,11 +61,11 @@ class DecisionRestorer:
         restored = 0
         async with transaction(self._engine) as connection:
             rows = await connection.stream(
-                text(_DECISIONS).columns(header=JSONB),
+                text(_DECISIONS),
                 {"contacts_from_ms": now_ms - history_ms, "until_ms": now_ms - GRACE_MS},
-                execution_options={"yield_per": AT_ONCE},
+                execution_options={"yield_per": BATCH_SIZE},
             )
-            async for part in rows.partitions(AT_ONCE):
+            async for part in rows.partitions(BATCH_SIZE):
                 outcomes = await _outcomes(connection, [row.decision_id for row in part])
                 restored += await self._put_back(part, outcomes, now_ms, history_ms)
         return restored
@@ -77,15 +75,14 @@ class DecisionRestorer:
     ) -> int:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for row in rows:
-                header = row.header
-                bucket = self._keys.bucket(header["customer_id"])
+                bucket = self._keys.bucket(row.customer_id)
                 if row.state == "open" and bucket_of_generated(row.decision_id) is None:
-                    owner = f"{bucket} {header['customer_id']}"
+                    owner = f"{bucket} {row.customer_id}"
                     pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=OWNER_TTL_MS)
                 keys = (
                     self._keys.decision(bucket, row.decision_id),
                     self._keys.pending(bucket),
-                    self._keys.contact(header["customer_id"]),
+                    self._keys.contact(row.customer_id),
                     self._keys.withdrawal(bucket, row.decision_id),
                     self._keys.unconfirmed(bucket),
                 )
@@ -102,69 +99,38 @@ async def _outcomes(connection: AsyncConnection, ids: list[str]) -> Mapping[Any,
 
 
 def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) -> list[Any]:
-    """The arguments of ``nb_restore``."""
-    header = row.header
-    is_open = row.state == "open" and header["until_ms"] > now_ms - GRACE_MS
+    """Make the arguments of ``nb_restore``."""
+    logged = decision_of_row(row)
+    decision = logged.decision
+    is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
     state = "expired" if row.state == "open" and not is_open else row.state
-    told = [LoggedOutcome(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, order(o.position)) for o in outcomes]
-    kept = [k for k in contacts_of_decision(header, told) if k.contact.at_ms > now_ms - history_ms]
-    confirm_ms = header.get("contact", {}).get("confirm_until_ms")
+    told = [
+        LoggedOutcome(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, StreamPosition(o.position))
+        for o in outcomes
+    ]
+    kept = [k for k in contacts_of_decision(decision, told) if k.contact.at_ms > now_ms - history_ms]
+    confirm_ms = None if decision.contacts is None else decision.contacts.confirm_until_ms
     if any(t.outcome == "released" for t in told):
         confirm_ms = None
     arguments: list[Any] = [
-        *(row.decision_id, header["until_ms"], max(header["until_ms"] - now_ms, 0) + GRACE_MS),
-        *(history_ms, header["decided_at_ms"], state, "" if confirm_ms is None else confirm_ms, len(kept)),
+        row.decision_id,
+        decision.until_ms,
+        max(decision.until_ms - now_ms, 0) + GRACE_MS,
+        history_ms,
+        decision.decided_at_ms,
+        state,
+        "" if confirm_ms is None else confirm_ms,
+        len(kept),
     ]
     for one in kept:
-        arguments += [
+        arguments += (
             one.offer_id if one.reserved else "",
             one.contact.at_ms,
             history_member(one.contact, row.decision_id),
-        ]
-    for outcome in outcomes:
-        field = "x" if outcome.outcome == "released" else "r"
-        name = outcome.offer_id if field == "x" else f"{outcome.offer_id}:{outcome.outcome}"
-        arguments += [f"{field}:{name}", outcome.recorded_ms]
-    return [*arguments, "", *(_waiting(header, row.priors, row.candidates) if is_open else ())]
-
-
-def _waiting(header: Mapping[str, Any], base_propensities: bytes, candidates: bytes) -> list[Any]:
-    """The fields of a waiting decision, as ``nb_decide`` writes them."""
-    base_propensity_of = dict(
-        zip(
-            np.frombuffer(candidates, "<u4").tolist(),
-            np.frombuffer(base_propensities, "<f4").tolist(),
-            strict=True,
         )
-    )
-    offers = [offer["offer_id"] for offer in header["offers"]]
-    fields: list[Any] = [
-        *(
-            "h",
-            to_json(header),
-            "c",
-            header["customer_id"],
-            "d",
-            header["decided_at_ms"],
-            "u",
-            header["until_ms"],
-        ),
-        *("k", f"{header['policy']['name']}@{header['policy']['version']}", "l", header["placement"]),
-        *(
-            "m",
-            header["presentation"],
-            "w",
-            header.get("contact", {}).get("keep_ms", 0),
-            "n",
-            ",".join(offers),
-        ),
-    ]
-    known = facts_text(header.get("facts", NO_FACTS))
-    if known:
-        fields += ["f", known]
-    told = zip(offers, header["numbers"], contact_facts(header), expected_of(header), strict=True)
-    for offer_id, number, (group, goal, counts), expected in told:
-        contact = contact_text(group, goal, counts, header["channel"] or "")
-        fields += [f"o:{offer_id}", f"{number} {base_propensity_text(base_propensity_of[number])} {contact}"]
-        fields += [f"e:{offer_id}", expected]
-    return fields
+    for outcome in outcomes:
+        is_release = outcome.outcome == "released"
+        name = f"rel:{outcome.offer_id}" if is_release else f"r:{outcome.offer_id}:{outcome.outcome}"
+        arguments += (name, outcome.recorded_ms)
+    fields = waiting_fields(logged) if is_open else {}
+    return [*arguments, "", *(part for pair in fields.items() for part in pair)]

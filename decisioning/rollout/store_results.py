@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.log.store_stream import LogReader
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.rollout.results import MadeDecision
 from storage.clock import to_datetime, to_ms
 
@@ -57,9 +57,9 @@ async def archived_until_ms(reader: LogReader, archive: ArchiveReader, now_ms: i
     ends = await reader.ends()
     archived = await archive.positions()
     behind = [
-        order(archived.get(bucket, START))[0]
+        archived.get(bucket, StreamPosition.START).at_ms
         for bucket, end in ends.items()
-        if order(archived.get(bucket, START)) < order(end)
+        if archived.get(bucket, StreamPosition.START) < end
     ]
     return min([now_ms, *behind]) - SLACK_MS
 

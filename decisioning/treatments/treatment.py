@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.errors import Invalid, InvalidRule
+from decisioning.model.decision import RenderedObjection, RenderedScript, RenderedStep, RenderedTreatment
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
 from decisioning.treatments.filters import plain_value
 from decisioning.treatments.template import Lookup, ParsedText, VariableUse, parse_text
@@ -150,7 +151,7 @@ class PreparedTreatment:
     message: ParsedText
     steps: tuple[PreparedStep, ...]
     objections: tuple[tuple[ParsedText, ParsedText], ...]
-    rendered: Mapping[str, Any] | None
+    rendered: RenderedTreatment | None
 
     @property
     def conditions(self) -> tuple[Expression, ...]:
@@ -188,42 +189,41 @@ def prepare_treatment(treatment: Treatment, checker: Checker) -> PreparedTreatme
 
 def render_treatment(
     prepared: PreparedTreatment, lookup: Lookup, holds: Callable[[Expression], bool]
-) -> Mapping[str, Any]:
-    """Render the treatment of an answer: texts with values or their fallbacks; of a script the steps that hold.
+) -> RenderedTreatment:
+    """The treatment of an answer: texts with values, or their fallbacks; of a script the steps that hold.
 
-    ``lookup`` gives the value of a path, ``holds`` the truth of a condition. Treat the result as read-only: it may be
-    shared by all requests.
+    ``lookup`` gives the value of a path, ``holds`` the truth of a condition.
     """
     return prepared.rendered if prepared.rendered is not None else _render(prepared, lookup, holds)
 
 
 def _render(
     prepared: PreparedTreatment, lookup: Lookup, holds: Callable[[Expression], bool]
-) -> dict[str, Any]:
+) -> RenderedTreatment:
     treatment = prepared.treatment
     fallbacks = treatment.fallbacks
     script = None
     if treatment.script is not None:
-        script = {
-            "steps": [
-                {"step_id": step.step_id, "text": step.text.render(lookup, fallbacks)}
+        script = RenderedScript(
+            tuple(
+                RenderedStep(step.step_id, step.text.render(lookup, fallbacks))
                 for step in prepared.steps
                 if step.when is None or holds(step.when)
-            ],
-            "objections": [
-                {"objection": objection.render(lookup, fallbacks), "answer": answer.render(lookup, fallbacks)}
+            ),
+            tuple(
+                RenderedObjection(objection.render(lookup, fallbacks), answer.render(lookup, fallbacks))
                 for objection, answer in prepared.objections
-            ],
-        }
-    return {
-        "treatment_id": treatment.treatment_id,
-        "channel": treatment.channel,
-        "language": treatment.language,
-        "title": prepared.title.render(lookup, fallbacks),
-        "message": prepared.message.render(lookup, fallbacks),
-        "image": treatment.image,
-        "script": script,
-    }
+            ),
+        )
+    return RenderedTreatment(
+        treatment_id=treatment.treatment_id,
+        channel=treatment.channel,
+        language=treatment.language,
+        title=prepared.title.render(lookup, fallbacks),
+        message=prepared.message.render(lookup, fallbacks),
+        image=treatment.image,
+        script=script,
+    )
 
 
 def choose_treatment(treatments: Sequence[PreparedTreatment], languages: Iterable[str]) -> PreparedTreatment:

@@ -5,42 +5,44 @@
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
-  local decision, log, pending, contact, unconfirmed = keys[1], keys[2], keys[3], keys[4], keys[5]
+  local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
+  local id, now, until_ms, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
+    presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
   local known = redis.call('HGET', decision, 'h')
   if known then return { 'exists', known } end
-  local id, now = args[1], tonumber(args[2])
-  local history_ms = tonumber(args[5])
 
   local fields, ids, offers = {}, {}, {}
-  local lost = args[15] == '1' and redis.call('EXISTS', keys[6]) == 0
-  for i = 1, tonumber(args[17]) do
-    local at = 12 + 6 * i
-    if lost and args[at + 4] ~= '' then return { 'lost' } end
-    local kept = args[at + 1] .. ' ' .. args[at + 2] .. ' ' .. args[at + 3]
-    ids[i], offers[i] = args[at], parse_offer(kept)
-    offers[i].id, offers[i].checks = args[at], args[at + 4]
-    fields[#fields + 1] = 'o:' .. args[at]
+  local lost = needs_whole == '1' and redis.call('EXISTS', whole) == 0
+  for i = 1, tonumber(count) do
+    local first = 18 + 6 * (i - 1)
+    local offer, number, prior, scope, checks, expected = unpack(args, first, first + 5)
+    if lost and checks ~= '' then return { 'lost' } end
+    local kept = number .. ' ' .. prior .. ' ' .. scope
+    ids[i], offers[i] = offer, parse_offer(kept)
+    offers[i].id, offers[i].checks = offer, checks
+    fields[#fields + 1] = 'o:' .. offer
     fields[#fields + 1] = kept
-    fields[#fields + 1] = 'e:' .. args[at]
-    fields[#fields + 1] = args[at + 5]
+    fields[#fields + 1] = 'e:' .. offer
+    fields[#fields + 1] = expected
   end
-  local blocked = stopped(contact, offers, now)
+  local blocked = stopped(contact, offers, tonumber(now))
   if #blocked > 0 then return { 'limit', unpack(blocked) } end
 
-  if history_ms > 0 and #offers > 0 then
-    redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', now - history_ms))
+  local keep_ms = tonumber(history_ms)
+  if keep_ms > 0 and #offers > 0 then
+    redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', tonumber(now) - keep_ms))
     for _, offer in ipairs(offers) do
-      if offer.counts then remember(contact, args[2], member(offer, 'd', id), history_ms) end
+      if offer.counts then remember(contact, now, member(offer, 'd', id), keep_ms) end
     end
   end
-  redis.call('HSET', decision, 'h', args[6], 'c', args[10], 'd', args[2], 'u', args[3], 'k', args[11],
-    'l', args[12], 'm', args[13], 'w', args[5], 'n', table.concat(ids, ','), unpack(fields))
-  if args[16] ~= '' then redis.call('HSET', decision, 'f', args[16]) end
-  redis.call('PEXPIRE', decision, args[4])
-  redis.call('ZADD', pending, args[3], id)
-  if args[14] ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, args[14], id) end
-  local record = { 't', 'decided', 'id', id, 'h', args[6], 'c', args[7], 'x', args[8] }
-  if args[9] ~= '' then record[11], record[12] = 'f', args[9] end
+  redis.call('HSET', decision, 'h', header, 'cu', customer, 'd', now, 'u', until_ms, 'p', policy, 'pl', placement,
+    'm', presentation, 'w', history_ms, 'os', table.concat(ids, ','), unpack(fields))
+  if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
+  redis.call('PEXPIRE', decision, ttl_ms)
+  redis.call('ZADD', pending, until_ms, id)
+  if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
+  local record = { 't', 'decided', 'id', id, 'h', header, 'c', candidates, 'bp', priors }
+  if factors ~= '' then record[#record + 1], record[#record + 2] = 'cv', factors end
   local position = redis.call('XADD', log, '*', unpack(record))
   return { 'ok', position }
 end
@@ -50,33 +52,37 @@ end
 -- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
 --   {"too_early"}
 local function feedback(keys, args)
-  local decision, log = keys[1], keys[2]
-  local id, now, offer, outcome = args[1], tonumber(args[2]), args[3], args[4]
-  local field = 'r:' .. offer .. ':'
+  local decision, log, contacts = unpack(keys)
+  local id, now, offer, outcome, value, occurred_at, skew_ms = unpack(args)
+  local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
+  local kept, expected, released = 'o:' .. offer, 'e:' .. offer, 'rel:' .. offer
+  local recorded = 'r:' .. offer .. ':' .. outcome
   local opposite = TERMINAL[outcome]
-  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 's', 'o:' .. offer, field .. outcome,
-    field .. (opposite or ''), 'c', 'w', 'x:' .. offer, 'e:' .. offer, 'f')
-  if not known[1] then return { 'unknown' } end
-  if not known[6] then return { 'not_offered' } end
-  if known[7] then return { 'duplicate', known[7] } end
-  if opposite and known[8] then return { 'contradicts', opposite } end
-  if tonumber(args[6]) < tonumber(known[1]) - tonumber(args[7]) then return { 'too_early' } end
+  local contrary = 'r:' .. offer .. ':' .. (opposite or '')
+  local known = waiting(decision,
+    { 'd', 'u', 'p', 'pl', 's', 'cu', 'w', 'f', kept, expected, released, recorded, contrary })
+  if not known.d then return { 'unknown' } end
+  if not known[kept] then return { 'not_offered' } end
+  if known[recorded] then return { 'duplicate', known[recorded] } end
+  if opposite and known[contrary] then return { 'contradicts', opposite } end
+  if occurred_ms < tonumber(known.d) - tonumber(skew_ms) then return { 'too_early' } end
 
-  local late = known[5] or now > tonumber(known[2]) or tonumber(args[6]) > tonumber(known[2])
+  local until_ms = tonumber(known.u)
+  local late = known.s or now_ms > until_ms or occurred_ms > until_ms
   local reward = (not late) and REWARD[outcome] or ''
-  local decided = parse_offer(known[6])
-  local keep_ms = tonumber(known[10] or '0')
+  local decided = parse_offer(known[kept])
+  local keep_ms = tonumber(known.w or '0')
   if keep_ms > 0 then
-    local contact = keys[3] .. known[9]
-    local at = string.format('%.0f', math.min(tonumber(args[6]), now))
-    if known[11] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
+    local contact = contacts .. known.cu
+    local at = string.format('%.0f', math.min(occurred_ms, now_ms))
+    if known[released] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
     remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms)
   end
-  redis.call('HSET', decision, field .. outcome, args[2])
-  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', args[5],
-    'at', args[6], 'ts', args[2], 'd', known[1], 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
-    'p', known[3], 'pl', known[4], 'e', known[12] or '', 'f', reward ~= '' and known[13] or '')
-  return { late and 'late' or 'recorded', args[2] }
+  redis.call('HSET', decision, recorded, now)
+  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
+    'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
+    'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', reward ~= '' and known.f or '')
+  return { late and 'late' or 'recorded', now }
 end
 
 -- The outcomes of an offer that are recorded: those of a kind, or none.
@@ -88,31 +94,40 @@ local function answers(decision, offer)
     any = seen[1] or seen[2] or seen[3] or seen[4] }
 end
 
+local function decided_offer(decision, offer)
+  return parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+end
+
+-- An offer in a record that closes several.
+local function closed(offer, decided, reward)
+  return offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. reward
+end
+
 -- Gives back what was reserved for offers of which nobody said in time that they were presented.
 -- keys: decision, log, unconfirmed, contacts (as for feedback)
 -- args: id, now
 -- returns "released" | "confirmed" | "early" | "gone"
 local function release(keys, args)
-  local decision, log, unconfirmed = keys[1], keys[2], keys[3]
-  local id = args[1]
+  local decision, log, unconfirmed, contacts = unpack(keys)
+  local id, now = unpack(args)
   local due = redis.call('ZSCORE', unconfirmed, id)
   if not due then return 'gone' end
-  local known = redis.call('HMGET', decision, 'd', 'k', 'l', 'n', 'c')
-  if known[1] and tonumber(args[2]) < tonumber(due) then return 'early' end
+  local known = waiting(decision, { 'd', 'p', 'pl', 'os', 'cu' })
+  if known.d and tonumber(now) < tonumber(due) then return 'early' end
   redis.call('ZREM', unconfirmed, id)
-  if not known[1] then return 'gone' end
+  if not known.d then return 'gone' end
   local released = {}
-  for _, offer in ipairs(split(known[4])) do
+  for _, offer in ipairs(split(known.os)) do
     if not answers(decision, offer).any then
-      local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
-      redis.call('ZREM', keys[4] .. known[5], member(decided, 'd', id))
-      redis.call('HSET', decision, 'x:' .. offer, args[2])
-      released[#released + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' -'
+      local decided = decided_offer(decision, offer)
+      redis.call('ZREM', contacts .. known.cu, member(decided, 'd', id))
+      redis.call('HSET', decision, 'rel:' .. offer, now)
+      released[#released + 1] = closed(offer, decided, '-')
     end
   end
   if #released == 0 then return 'confirmed' end
-  redis.call('XADD', log, '*', 't', 'released', 'id', id, 'd', known[1], 'at', args[2], 'ts', args[2],
-    'p', known[2], 'pl', known[3], 'o', table.concat(released, ','))
+  redis.call('XADD', log, '*', 't', 'released', 'id', id, 'd', known.d, 'at', now, 'ts', now,
+    'p', known.p, 'pl', known.pl, 'os', table.concat(released, ','))
   return 'released'
 end
 
@@ -121,39 +136,38 @@ end
 -- args: id, now, grace_ms
 -- returns "expired" | "early" | "gone"
 local function expire(keys, args)
-  local decision, log, pending = keys[1], keys[2], keys[3]
-  local known = redis.call('HMGET', decision, 'd', 'u', 'k', 'l', 'm', 'n', 's', 'f')
-  if not known[1] or known[7] then
-    redis.call('ZREM', pending, args[1])
+  local decision, log, pending, unconfirmed, contacts = unpack(keys)
+  local id, now, grace_ms = unpack(args)
+  local known = waiting(decision, { 'd', 'u', 'p', 'pl', 'm', 'os', 's', 'f' })
+  if not known.d or known.s then
+    redis.call('ZREM', pending, id)
     return 'gone'
   end
-  if tonumber(args[2]) <= tonumber(known[2]) then return 'early' end
-  release({ decision, log, keys[4], keys[5] }, { args[1], args[2] })
+  if tonumber(now) <= tonumber(known.u) then return 'early' end
+  release({ decision, log, unconfirmed, contacts }, { id, now })
   local open = {}
-  for _, offer in ipairs(split(known[6])) do
+  for _, offer in ipairs(split(known.os)) do
     local seen = answers(decision, offer)
     if not seen.accepted and not seen.rejected then
-      local shown = known[5] == 'implicit' or seen.presented or seen.clicked
-      local kept = redis.call('HMGET', decision, 'o:' .. offer, 'e:' .. offer)
-      local decided = parse_offer(kept[1])
-      open[#open + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. (shown and '0' or '-') ..
-        ' ' .. (kept[2] or '')
+      local shown = known.m == 'implicit' or seen.presented or seen.clicked
+      local expected = redis.call('HGET', decision, 'e:' .. offer)
+      open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-') .. ' ' .. (expected or '')
     end
   end
   if #open > 0 then
-    redis.call('XADD', log, '*', 't', 'expired', 'id', args[1], 'd', known[1], 'at', known[2], 'ts', args[2],
-      'p', known[3], 'pl', known[4], 'o', table.concat(open, ','), 'f', known[8] or '')
+    redis.call('XADD', log, '*', 't', 'expired', 'id', id, 'd', known.d, 'at', known.u, 'ts', now,
+      'p', known.p, 'pl', known.pl, 'os', table.concat(open, ','), 'f', known.f or '')
   end
   redis.call('HSET', decision, 's', 'expired')
-  redis.call('PEXPIRE', decision, args[3])
-  redis.call('ZREM', pending, args[1])
+  redis.call('PEXPIRE', decision, grace_ms)
+  redis.call('ZREM', pending, id)
   return 'expired'
 end
 
 -- Removes all contacts of a decision.
 local function forget(decision, contact, id)
-  for _, offer in ipairs(split(redis.call('HGET', decision, 'n'))) do
-    local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
+  for _, offer in ipairs(split(waiting(decision, { 'd', 'p', 'os' }).os)) do
+    local decided = decided_offer(decision, offer)
     for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, id)) end
   end
 end
@@ -162,20 +176,20 @@ end
 -- keys: decision, log, pending, contact, unconfirmed, mark
 -- args: id, now, decided at, ttl of the mark (ms)
 local function withdraw(keys, args)
-  local decision, log, pending, contact = keys[1], keys[2], keys[3], keys[4]
-  local known = redis.call('HMGET', decision, 'd', 'k', 'l', 'n')
-  if known[1] ~= args[3] then return 'gone' end
+  local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
+  local id, now, decided_at, ttl_ms = unpack(args)
+  local known = waiting(decision, { 'd', 'p', 'pl', 'os' })
+  if known.d ~= decided_at then return 'gone' end
   local offers = {}
-  for _, offer in ipairs(split(known[4])) do
-    local decided = parse_offer(redis.call('HGET', decision, 'o:' .. offer))
-    offers[#offers + 1] = offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' -'
+  for _, offer in ipairs(split(known.os)) do
+    offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-')
   end
-  forget(decision, contact, args[1])
-  redis.call('XADD', log, '*', 't', 'withdrawn', 'id', args[1], 'd', known[1], 'at', args[2], 'ts', args[2],
-    'p', known[2], 'pl', known[3], 'o', table.concat(offers, ','))
-  redis.call('SET', keys[6], known[1], 'PX', args[4])
+  forget(decision, contact, id)
+  redis.call('XADD', log, '*', 't', 'withdrawn', 'id', id, 'd', known.d, 'at', now, 'ts', now,
+    'p', known.p, 'pl', known.pl, 'os', table.concat(offers, ','))
+  redis.call('SET', mark, known.d, 'PX', ttl_ms)
   redis.call('DEL', decision)
-  redis.call('ZREM', pending, args[1])
-  redis.call('ZREM', keys[5], args[1])
+  redis.call('ZREM', pending, id)
+  redis.call('ZREM', unconfirmed, id)
   return 'withdrawn'
 end

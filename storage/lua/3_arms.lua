@@ -4,17 +4,18 @@
 --       values, fields and values
 -- returns "ok" | "duplicate"
 local function append(keys, args)
-  if not redis.call('SET', keys[1], '1', 'NX', 'PX', args[1]) then return 'duplicate' end
-  local at, keep_ms = 4, tonumber(args[2])
-  for _ = 1, tonumber(args[3]) do
-    if keep_ms > 0 then remember(keys[3], args[at], args[at + 1], keep_ms) end
+  local mark, log, contact = unpack(keys)
+  local ttl_ms, history_ms, contacts = unpack(args, 1, 3)
+  if not redis.call('SET', mark, '1', 'NX', 'PX', ttl_ms) then return 'duplicate' end
+  local at, keep_ms = 4, tonumber(history_ms)
+  for _ = 1, tonumber(contacts) do
+    local time, name = unpack(args, at, at + 1)
+    if keep_ms > 0 then remember(contact, time, name, keep_ms) end
     at = at + 2
   end
   while at <= #args do
     local count = tonumber(args[at])
-    local record = {}
-    for i = 1, count do record[i] = args[at + i] end
-    redis.call('XADD', keys[2], '*', unpack(record))
+    redis.call('XADD', log, '*', unpack(args, at + 1, at + count))
     at = at + count + 1
   end
   return 'ok'
@@ -38,28 +39,26 @@ end
 -- returns {"ok", epoch} | {"reset"} | {"conflict", bucket, position} | {"missing"}
 local function fold(keys, args)
   local arms, changes = keys[1], keys[2]
+  local first_epoch, next_epoch, buckets = unpack(args, 1, 3)
   local epoch = tonumber(redis.call('HGET', arms, 'epoch') or '-1')
   if epoch < 0 then return { 'missing' } end
-  if epoch < tonumber(args[1]) or epoch >= tonumber(args[2]) then return { 'reset' } end
-  local buckets = tonumber(args[3])
-  local positions = {}
-  for i = 0, buckets - 1 do
-    local bucket, expected = args[4 + 3 * i], args[5 + 3 * i]
+  if epoch < tonumber(first_epoch) or epoch >= tonumber(next_epoch) then return { 'reset' } end
+  epoch = epoch + 1
+  local written, positions, at = { 'epoch', string.format('%.0f', epoch) }, {}, 4
+  for _ = 1, tonumber(buckets) do
+    local bucket, expected, new = unpack(args, at, at + 2)
     local position = redis.call('HGET', arms, '@' .. bucket) or '0-0'
     if position ~= expected then return { 'conflict', bucket, position } end
-    positions[#positions + 1] = bucket .. ' ' .. args[6 + 3 * i]
+    positions[#positions + 1] = bucket .. ' ' .. new
+    written[#written + 1], written[#written + 2] = '@' .. bucket, new
+    at = at + 3
   end
-  epoch = epoch + 1
-  local written = { 'epoch', string.format('%.0f', epoch) }
   local change = { 'p', table.concat(positions, ',') }
-  for i = 0, buckets - 1 do
-    written[#written + 1] = '@' .. args[4 + 3 * i]
-    written[#written + 1] = args[6 + 3 * i]
-  end
-  for at = 4 + 3 * buckets, #args, 2 do
-    local state = sum(redis.call('HGET', arms, args[at]), args[at + 1])
-    written[#written + 1], written[#written + 2] = args[at], state
-    change[#change + 1], change[#change + 2] = args[at], state
+  for field = at, #args, 2 do
+    local name, delta = args[field], args[field + 1]
+    local state = sum(redis.call('HGET', arms, name), delta)
+    written[#written + 1], written[#written + 2] = name, state
+    change[#change + 1], change[#change + 2] = name, state
   end
   redis.call('HSET', arms, unpack(written))
   redis.call('XADD', changes, string.format('%.0f-1', epoch), unpack(change))
@@ -71,19 +70,21 @@ end
 -- args: owner, ttl_ms
 -- returns the token, or "" if somebody else is the owner
 local function own(keys, args)
-  local held = redis.call('GET', keys[1])
+  local lease, fence = unpack(keys)
+  local owner, ttl_ms = unpack(args)
+  local held = redis.call('GET', lease)
   if held then
-    local token, owner = string.match(held, '^(%d+) (.+)$')
-    if owner ~= args[1] then return '' end
-    redis.call('PEXPIRE', keys[1], args[2])
+    local token, present = string.match(held, '^(%d+) (.+)$')
+    if present ~= owner then return '' end
+    redis.call('PEXPIRE', lease, ttl_ms)
     return token
   end
   local time = redis.call('TIME')
   local now_us = tonumber(time[1]) * 1e6 + tonumber(time[2])
   -- The time, so that tokens go on rising should Redis have lost the last one.
-  local token = string.format('%.0f', math.max(tonumber(redis.call('GET', keys[2]) or '0') + 1, now_us))
-  redis.call('SET', keys[2], token)
-  redis.call('SET', keys[1], token .. ' ' .. args[1], 'PX', args[2])
+  local token = string.format('%.0f', math.max(tonumber(redis.call('GET', fence) or '0') + 1, now_us))
+  redis.call('SET', fence, token)
+  redis.call('SET', lease, token .. ' ' .. owner, 'PX', ttl_ms)
   return token
 end
 
@@ -92,9 +93,10 @@ end
 -- args: owner
 -- returns "ok" | "other"
 local function disown(keys, args)
-  local held = redis.call('GET', keys[1])
-  if not held or string.match(held, '^%d+ (.+)$') ~= args[1] then return 'other' end
-  redis.call('DEL', keys[1])
+  local lease, owner = keys[1], args[1]
+  local held = redis.call('GET', lease)
+  if not held or string.match(held, '^%d+ (.+)$') ~= owner then return 'other' end
+  redis.call('DEL', lease)
   return 'ok'
 end
 
@@ -104,18 +106,20 @@ end
 -- args: token, expected epoch, buckets, then for each bucket: number, expected position, new position; then model
 -- returns {"ok", epoch} | {"fenced"} | {"conflict"}
 local function replace(keys, args)
-  local arms, changes = keys[1], keys[2]
-  if redis.call('GET', keys[3]) ~= args[1] then return { 'fenced' } end
+  local arms, changes, fence = unpack(keys)
+  local token, expected_epoch, buckets = unpack(args, 1, 3)
+  if redis.call('GET', fence) ~= token then return { 'fenced' } end
   local stored = redis.call('HGET', arms, 'epoch')
-  if stored ~= args[2] then return { 'conflict' } end
-  local buckets, positions, written = tonumber(args[3]), {}, {}
-  for i = 0, buckets - 1 do
-    local bucket, expected, new = args[4 + 3 * i], args[5 + 3 * i], args[6 + 3 * i]
+  if stored ~= expected_epoch then return { 'conflict' } end
+  local positions, written, at = {}, {}, 4
+  for _ = 1, tonumber(buckets) do
+    local bucket, expected, new = unpack(args, at, at + 2)
     if (redis.call('HGET', arms, '@' .. bucket) or '0-0') ~= expected then return { 'conflict' } end
     positions[#positions + 1] = bucket .. ' ' .. new
     written[#written + 1], written[#written + 2] = '@' .. bucket, new
+    at = at + 3
   end
-  local model = args[4 + 3 * buckets]
+  local model = args[at]
   local epoch = tonumber(stored) + 1
   local change = { 'p', table.concat(positions, ',') }
   written[#written + 1], written[#written + 2] = 'epoch', string.format('%.0f', epoch)
@@ -134,15 +138,15 @@ end
 -- returns "ok" | "conflict"
 local function reset(keys, args)
   local arms, changes = keys[1], keys[2]
-  local epoch = redis.call('HGET', arms, 'epoch')
-  if args[1] ~= (epoch or '-1') then return 'conflict' end
+  local expected, epoch, positions = unpack(args, 1, 3)
+  if expected ~= (redis.call('HGET', arms, 'epoch') or '-1') then return 'conflict' end
   redis.call('DEL', arms, changes)
-  redis.call('HSET', arms, 'epoch', args[2])
-  for _, pair in ipairs(split(args[3])) do
+  redis.call('HSET', arms, 'epoch', epoch)
+  for _, pair in ipairs(split(positions)) do
     local bucket, position = string.match(pair, '^(%d+) (.+)$')
     redis.call('HSET', arms, '@' .. bucket, position)
   end
   for at = 4, #args, 2 do redis.call('HSET', arms, args[at], args[at + 1]) end
-  redis.call('XADD', changes, args[2] .. '-1', 'reset', '1', 'p', args[3])
+  redis.call('XADD', changes, epoch .. '-1', 'reset', '1', 'p', positions)
   return 'ok'
 end

@@ -6,46 +6,53 @@
 --       the decision
 -- returns "restored" | "merged" | "withdrawn" | "closed"
 local function restore(keys, args)
-  local decision, pending, contact, id, state = keys[1], keys[2], keys[3], args[1], args[6]
+  local decision, pending, contact, mark, unconfirmed = unpack(keys)
+  local id, until_ms, ttl_ms, history_ms, decided_at, state, confirm_until, contacts = unpack(args, 1, 8)
   local here = redis.call('HGET', decision, 'd')
-  if state == 'withdrawn' or redis.call('GET', keys[4]) == args[5] then
-    if here == args[5] then
+  if state == 'withdrawn' or redis.call('GET', mark) == decided_at then
+    if here == decided_at then
       forget(decision, contact, id)
       redis.call('DEL', decision)
       redis.call('ZREM', pending, id)
-      redis.call('ZREM', keys[5], id)
+      redis.call('ZREM', unconfirmed, id)
     end
     return 'withdrawn'
   end
   local at = 9
-  for _ = 1, tonumber(args[8]) do
-    if args[at] == '' or here ~= args[5] or redis.call('HEXISTS', decision, 'x:' .. args[at]) == 0 then
-      remember(contact, args[at + 1], args[at + 2], tonumber(args[4]))
+  for _ = 1, tonumber(contacts) do
+    local reserved, time, name = unpack(args, at, at + 2)
+    if reserved == '' or here ~= decided_at or not is_released(decision, reserved) then
+      remember(contact, time, name, tonumber(history_ms))
     end
     at = at + 3
   end
   local outcomes = at
   while args[at] ~= '' do at = at + 2 end
-  if here and here ~= args[5] then return 'closed' end -- the same id of the caller's own names a later decision
+  if here and here ~= decided_at then return 'closed' end -- the same id of the caller's own names a later decision
   if not here then
     if state ~= 'open' then return 'closed' end
     redis.call('HSET', decision, unpack(args, at + 1))
-    redis.call('PEXPIRE', decision, args[3])
-    redis.call('ZADD', pending, args[2], id)
-    if args[7] ~= '' then redis.call('ZADD', keys[5], args[7], id) end
+    redis.call('PEXPIRE', decision, ttl_ms)
+    redis.call('ZADD', pending, until_ms, id)
+    if confirm_until ~= '' then redis.call('ZADD', unconfirmed, confirm_until, id) end
   end
   for field = outcomes, at - 1, 2 do
-    local fresh = redis.call('HSETNX', decision, args[field], args[field + 1])
-    local offer = string.match(args[field], '^x:(.+)$')
-    if fresh == 1 and offer and here and not answers(decision, offer).any then
-      redis.call('ZREM', contact, member(parse_offer(redis.call('HGET', decision, 'o:' .. offer)), 'd', id))
-      redis.call('ZREM', keys[5], id)
+    local name, recorded_at = args[field], args[field + 1]
+    local offer = string.match(name, '^rel:(.+)$') or string.match(name, '^x:(.+)$') -- x: from earlier versions
+    if not offer then
+      redis.call('HSETNX', decision, name, recorded_at)
+    elseif not is_released(decision, offer) then
+      redis.call('HSET', decision, 'rel:' .. offer, recorded_at)
+      if here and not answers(decision, offer).any then
+        redis.call('ZREM', contact, member(decided_offer(decision, offer), 'd', id))
+        redis.call('ZREM', unconfirmed, id)
+      end
     end
   end
   if state == 'expired' then
     redis.call('HSET', decision, 's', 'expired')
     redis.call('ZREM', pending, id)
-    redis.call('ZREM', keys[5], id)
+    redis.call('ZREM', unconfirmed, id)
   end
   return here and 'merged' or 'restored'
 end
@@ -60,19 +67,19 @@ end
 -- args: last position that the stream has given out ("0-0" if there is none), archived position, positions to keep
 -- returns "ok" | "conflict"
 local function resume(keys, args)
-  local log, last = keys[1], '0-0'
+  local log, last, expected, archived = keys[1], '0-0', unpack(args, 1, 2)
   if redis.call('EXISTS', log) == 1 then
     local info = redis.call('XINFO', 'STREAM', log)
     for i = 1, #info, 2 do
       if info[i] == 'last-generated-id' then last = info[i + 1] end
     end
   end
-  if last ~= args[1] then return 'conflict' end
+  if last ~= expected then return 'conflict' end
   local kept = {}
   for i = 3, #args do kept[#kept + 1] = redis.call('XRANGE', log, args[i], args[i])[1] end
   redis.call('DEL', log)
-  redis.call('XADD', log, args[2], 't', 'start')
-  local ms, sequence = string.match(args[2], '^(%d+)-(%d+)$')
+  redis.call('XADD', log, archived, 't', 'start')
+  local ms, sequence = string.match(archived, '^(%d+)-(%d+)$')
   ms, sequence = tonumber(ms), tonumber(sequence)
   for _, entry in ipairs(kept) do
     local own_ms, own_sequence = string.match(entry[1], '^(%d+)-(%d+)$')

@@ -19,10 +19,12 @@ end
 -- args: now, before ("" for no limit), settled, released, expires at ("" for never)
 -- returns "ok" | "exists" | "late"
 local function open_pool(keys, args)
-  if redis.call('EXISTS', keys[1]) == 1 then return 'exists' end
-  if args[2] ~= '' and clock(args[1]) >= tonumber(args[2]) then return 'late' end
-  redis.call('HSET', keys[1], 's', args[3], 'r', args[4])
-  if args[5] ~= '' then redis.call('PEXPIREAT', keys[1], args[5]) end
+  local pool = keys[1]
+  local now, before, settled, released, expires_at = unpack(args)
+  if redis.call('EXISTS', pool) == 1 then return 'exists' end
+  if before ~= '' and clock(now) >= tonumber(before) then return 'late' end
+  redis.call('HSET', pool, 's', settled, 'r', released)
+  if expires_at ~= '' then redis.call('PEXPIREAT', pool, expires_at) end
   return 'ok'
 end
 
@@ -31,17 +33,18 @@ end
 -- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms
 -- returns {"ok", granted, ends at, remaining} | {"missing"} | {"lapsed"}
 local function lease(keys, args)
-  local now, holder, held = clock(args[1]), args[4], tonumber(args[5])
+  local given, asked_cap, version, holder, granted_before, used, want, lease_ms = unpack(args)
+  local now, held = clock(given), tonumber(granted_before)
   local pool, found = read_pool(keys[1])
   if not found then return { 'missing' } end
   local ends = pool['e:' .. holder]
   if tonumber(pool['l:' .. holder] or '0') ~= held or (ends and now >= tonumber(ends)) then return { 'lapsed' } end
 
-  local cap = tonumber(args[2])
-  if pool.v and tonumber(args[3]) < tonumber(pool.v) then
-    cap = tonumber(pool.cap)
+  local cap = tonumber(asked_cap)
+  if pool.v and tonumber(version) < tonumber(pool.v) then
+    cap = tonumber(pool.cap) -- the asker has not seen the newest catalogue yet
   else
-    redis.call('HSET', keys[1], 'cap', args[2], 'v', args[3])
+    redis.call('HSET', keys[1], 'cap', asked_cap, 'v', version)
   end
   local taken, holders = tonumber(pool.s) - tonumber(pool.r), ends and 0 or 1
   for field, value in pairs(pool) do
@@ -51,10 +54,10 @@ local function lease(keys, args)
   end
   local remaining = cap - taken
   local fair = math.max(math.ceil(remaining / (4 * holders)), 1)
-  local granted = math.max(math.min(tonumber(args[7]), fair, remaining), 0)
-  local until_ms = now + tonumber(args[8])
+  local granted = math.max(math.min(tonumber(want), fair, remaining), 0)
+  local until_ms = now + tonumber(lease_ms)
   if ends or granted > 0 then
-    redis.call('HSET', keys[1], 'l:' .. holder, string.format('%.0f', held + granted), 'u:' .. holder, args[6],
+    redis.call('HSET', keys[1], 'l:' .. holder, string.format('%.0f', held + granted), 'u:' .. holder, used,
       'e:' .. holder, string.format('%.0f', until_ms))
   end
   return { 'ok', granted, until_ms, math.max(remaining - granted, 0) }
@@ -65,30 +68,34 @@ end
 -- args: now ("" if it may still run), holder, used
 -- returns "ok" | "gone" | "early"
 local function end_lease(keys, args)
-  local fields = { 'l:' .. args[2], 'u:' .. args[2], 'e:' .. args[2] }
-  local ends = redis.call('HGET', keys[1], fields[3])
+  local pool = keys[1]
+  local now, holder, used = unpack(args)
+  local ends = redis.call('HGET', pool, 'e:' .. holder)
   if not ends then return 'gone' end
-  if args[1] ~= '' and clock(args[1]) < tonumber(ends) then return 'early' end
-  redis.call('HINCRBY', keys[1], 's', args[3])
-  redis.call('HDEL', keys[1], unpack(fields))
+  if now ~= '' and clock(now) < tonumber(ends) then return 'early' end
+  redis.call('HINCRBY', pool, 's', used)
+  redis.call('HDEL', pool, 'l:' .. holder, 'u:' .. holder, 'e:' .. holder)
   return 'ok'
 end
 
 -- The holder gives its lease back. keys: pool; args: holder, used
 local function return_lease(keys, args)
-  return end_lease(keys, { '', args[1], args[2] })
+  local holder, used = unpack(args)
+  return end_lease(keys, { '', holder, used })
 end
 
 -- How many units have been released so far, as counted in the log. keys: pool; args: count
 local function count_released(keys, args)
-  if redis.call('EXISTS', keys[1]) == 0 then return 'gone' end
-  redis.call('HSET', keys[1], 'r', args[1])
+  local pool, count = keys[1], args[1]
+  if redis.call('EXISTS', pool) == 0 then return 'gone' end
+  redis.call('HSET', pool, 'r', count)
   return 'ok'
 end
 
 -- decide, if the server's clock is before a time.
 -- args: before, then those of decide. Returns {"late"} or what decide returns.
 local function decide_within(keys, args)
-  if clock('*') >= tonumber(args[1]) then return { 'late' } end
+  local before = args[1]
+  if clock('*') >= tonumber(before) then return { 'late' } end
   return decide(keys, { unpack(args, 2) })
 end

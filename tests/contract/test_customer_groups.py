@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.replay_service import replay
+from decisioning.log.codec import as_json
 from tests.support.api import Instance, Nextbest, decide, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +44,7 @@ async def logged(shop: Nextbest, decision_id: str) -> Any:
     assert again.identical
     decided = await state.archive.decision(decision_id)
     assert decided is not None
-    return decided.header
+    return as_json(decided.decision)
 
 
 def offers_of(answer: Any) -> set[str]:

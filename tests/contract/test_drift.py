@@ -13,14 +13,16 @@ from sqlalchemy import text
 
 from app.worker.drift_watch import BATCH_SIZE, DriftWatch
 from bandits.monitoring.change_detection import Detection, OfferReward, detect_changes
-from decisioning.log.records import Decided
-from decisioning.log.records import Outcome as Told
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
+from decisioning.model.decision import DecidedOffer, LoggedDecision
+from decisioning.model.outcome import Outcome as Told
+from decisioning.model.position import StreamPosition
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
 from tests.support.api import Nextbest, problem_of
 from tests.support.canaries import place
+from tests.support.decided import decision as made_by_hand
 from tests.support.waiting import Deadline
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +45,7 @@ SILVER = rewards(2, (1200, 0.3))
 def _accepted(decision_id: str, at_ms: int, offer_id: str, placement: str) -> Told:
     return Told(
         bucket=0,
-        position="1-1",
+        position=StreamPosition("1-1"),
         decision_id=decision_id,
         decided_at_ms=at_ms,
         offer_id=offer_id,
@@ -67,26 +69,20 @@ async def archive(
     decided, told = [], []
     for number, liked in enumerate(zip(gold, silver, strict=True), start=at):
         at_ms = START_MS + 2000 * number
-        offers = [{"offer_id": offer_id} for offer_id in ("gold", "silver")]
-        header = {
-            **{
-                "decision_id": f"{placement}-{number:06}",
-                "customer_id": f"c{number}",
-                "placement": placement,
-            },
-            **{"policy": {"name": "thompson", "version": 1}, "decided_at_ms": at_ms, "offers": offers},
-            **{
-                "until_ms": at_ms + 86_400_000,
-                "presentation": "implicit",
-                "source": "live",
-                "group": "champion",
-            },
-        }
-        numbers = np.array([1, 2], dtype=np.uint32)
-        decided.append(Decided(0, "1-1", header, numbers, np.full(2, np.nan, dtype=np.float32)))
-        for offer, accepted in zip(offers, liked, strict=True):
+        decision = made_by_hand(
+            f"{placement}-{number:06}",
+            customer_id=f"c{number}",
+            placement=placement,
+            logged_group="champion",
+            decided_at_ms=at_ms,
+            until_ms=at_ms + 86_400_000,
+            offers=(DecidedOffer("gold", 1), DecidedOffer("silver", 2)),
+        )
+        numbers, none = np.array([1, 2], dtype=np.uint32), np.full(2, np.nan, dtype=np.float32)
+        decided.append(LoggedDecision(0, StreamPosition("1-1"), decision, numbers, none))
+        for offer, accepted in zip(decision.offers, liked, strict=True):
             if accepted:
-                told.append(_accepted(str(header["decision_id"]), at_ms, offer["offer_id"], placement))
+                told.append(_accepted(decision.decision_id, at_ms, offer.offer_id, placement))
     archiver = Archiver(str(nextbest.settings.postgres_url))
     try:
         async with archiver.turn() as positions:

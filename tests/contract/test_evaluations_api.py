@@ -114,7 +114,7 @@ async def test_rewards_may_be_money_and_the_newest_decisions_are_enough(log: Nex
 
 async def test_pages_of_the_log_are_put_together(log: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = await evaluated(log, {"policy": "thompson@1", "placement": "taught", "slots": "all"})
-    monkeypatch.setattr("decisioning.evaluation.store_pages.PAGE", 7)
+    monkeypatch.setattr("decisioning.evaluation.store_pages.PAGE_SIZE", 7)
     parts = await evaluated(log, {"policy": "thompson@1", "placement": "taught", "slots": "all"})
     assert parts | {"us_per_decision": 0} == whole | {"us_per_decision": 0}
 
@@ -171,7 +171,7 @@ async def test_what_cannot_be_evaluated_is_refused(
 
 
 async def test_not_too_many_at_once(log: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decisioning.evaluation.store_jobs.MOST_OPEN", 1)
+    monkeypatch.setattr("decisioning.evaluation.store_jobs.MAX_OPEN", 1)
     body = {"policy": "random@1", "placement": "drawn", "limit": 10}
     await log.api.ok("POST", "/v1/evaluations", json=body)
     problem_of(await log.api.call("POST", "/v1/evaluations", json=body), 409)

@@ -39,7 +39,7 @@ async def told(shop: Nextbest) -> tuple[Nextbest, Counter[str], Counter[str]]:
     for answer in answers:
         decided = await shop.api.state.archive.decision(answer["decision_id"])
         assert decided is not None
-        group = decided.header["group"]
+        group = decided.decision.group
         observed[group] += 1
         liked = observed[group] % EVERY[group] == 0
         accepted[group] += liked

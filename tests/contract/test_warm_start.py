@@ -221,7 +221,7 @@ async def test_what_the_caller_chose_survives_the_archive(shop: Nextbest) -> Non
 
 
 async def test_the_log_is_read_in_parts(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "AT_ONCE", 7)
+    monkeypatch.setattr(archive, "BATCH_SIZE", 7)
     parts = [len(part) async for part in shop.api.state.archive.observations()]
     assert len(parts) > 3
     assert max(parts) == 7

@@ -9,6 +9,7 @@ import pytest
 
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import Replayed, replay
+from decisioning.log.codec import as_json
 from decisioning.policies.roster import Roster
 from tests.support.installation import Api, Installation, everywhere, place, publish
 from tests.support.truth import Stores, execute, look, wait_caught_up
@@ -63,7 +64,7 @@ def test_invariant_6_replay_is_identical_bit_for_bit(
         for decision in decisions:
             again = await replayed(found, decision["decision_id"])
             assert again.identical
-            assert [(o["offer_id"], o["probability"], o["score"]) for o in again.replayed] == [
+            assert [(o.offer_id, o.probability, o.score) for o in again.replayed] == [
                 (o["offer_id"], o["probability"], o["score"]) for o in decision["offers"]
             ]
             seen.add((again.policy, again.epoch, again.catalog_version))
@@ -85,9 +86,9 @@ def test_invariant_6_replay_is_identical_bit_for_bit(
 
 async def forge(found: Stores, postgres_url: str, decision_id: str) -> None:
     """Change a logged probability by as little as there is."""
-    decided = await found.archive.decision(decision_id)
-    assert decided is not None
-    offers: Any = decided.header["offers"]
+    logged = await found.archive.decision(decision_id)
+    assert logged is not None
+    offers: Any = [as_json(offer) for offer in logged.decision.offers]
     offers[0]["probability"] = math.nextafter(offers[0]["probability"], 1.0)
     await execute(
         postgres_url,

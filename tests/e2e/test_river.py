@@ -18,7 +18,7 @@ from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import GENERATION
 from decisioning.learning.store_models import ModelStore
 from decisioning.model.deployment import Canary, Deployment
-from decisioning.model.position import START, order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
@@ -198,7 +198,7 @@ async def finish(work: ModelTrainer, found: Stores) -> None:
     deadline = Deadline(f"{SPEC.key} to learn all that there is", progress=lambda: taught)
     while True:
         taught = await found.arms.load_positions(SPEC.key)
-        if all(order(taught.get(bucket, START)) >= order(end) for bucket, end in ends.items()):
+        if all(taught.get(bucket, StreamPosition.START) >= end for bucket, end in ends.items()):
             return
         deadline.check(taught)
         await work.round()
@@ -251,7 +251,7 @@ async def test_only_what_was_expected_is_replaced(api: Api, installation: Instal
         bucket, position = next(iter(before.positions.items()))
 
         def replacing(token: str, epoch: int, at: str) -> Coroutine[Any, Any, int | None]:
-            return models.replace(key, token, epoch, [(bucket, at, position)], b"other")
+            return models.replace(key, token, epoch, [(bucket, StreamPosition(at), position)], b"other")
 
         assert await replacing(str(int(token) - 1), before.epoch, position) is None
         assert await replacing(token, before.epoch - 1, position) is None

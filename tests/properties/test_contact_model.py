@@ -157,7 +157,7 @@ class Contacts(RuleBasedStateMachine):
         reply = self.driver.run(world.decide(self.driver.log, view, self.who, decision, offers, self.now))
         if again is not None:
             assert reply.earlier is not None
-            assert [o["offer_id"] for o in reply.earlier["offers"]] == self.decisions[decision].offers
+            assert [o.offer_id for o in reply.earlier.offers] == self.decisions[decision].offers
             return decision
         forbidden = []
         for offer in offers:  # those that are allowed count for the ones behind them

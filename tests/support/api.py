@@ -28,7 +28,7 @@ from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_stream import LogReader
-from decisioning.model.position import order
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
@@ -155,7 +155,7 @@ class Worker:
     async def _repeat(
         self,
         do_round: Callable[[], Awaitable[object]],
-        load_positions: Callable[[], Awaitable[Mapping[int, str]]],
+        load_positions: Callable[[], Awaitable[Mapping[int, StreamPosition]]],
         what: str,
     ) -> None:
         """Do rounds until they have taken the positions to the ends of the log."""
@@ -167,8 +167,8 @@ class Worker:
             positions = await load_positions()
 
     @staticmethod
-    def _behind(positions: Mapping[int, str], ends: Mapping[int, str]) -> bool:
-        return any(order(positions.get(bucket, "0-0")) < order(end) for bucket, end in ends.items())
+    def _behind(positions: Mapping[int, StreamPosition], ends: Mapping[int, StreamPosition]) -> bool:
+        return any(positions.get(bucket, StreamPosition.START) < end for bucket, end in ends.items())
 
 
 @dataclass(frozen=True, slots=True)

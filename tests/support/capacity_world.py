@@ -29,7 +29,6 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.service import DecisionRequest, DecisionService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
-from decisioning.log.records import Header
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
@@ -120,7 +119,7 @@ class Process:
     log: RedisLog
     decisions: DecisionService
 
-    async def decide(self, **request: Any) -> Header:
+    async def decide(self, **request: Any) -> dict[str, Any]:
         """A decision for somebody new."""
         name = request.pop("customer_id", f"{os.getpid()}-{next(self.shop.numbers)}")
         return await self.decisions.decide(DecisionRequest(name, "desk", {}, **request))

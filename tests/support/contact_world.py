@@ -8,8 +8,8 @@ import numpy as np
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.log.records import Header
 from decisioning.log.store_redis import DecideReply, RedisLog
+from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors
 from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
@@ -27,6 +27,7 @@ from storage.functions import load_functions
 from storage.keys import Keys
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
+from tests.support.decided import decision as made_by_hand
 
 CHANNELS = ("web", "phone")
 GROUPS = {
@@ -138,29 +139,28 @@ def selection_of(view: PlacementView, offer_ids: Iterable[str]) -> Selection:
     return Selection(choices, numbers, np.full(len(choices), 0.5, np.float32))
 
 
-def header_of(
+def decision_of(
     view: PlacementView, chosen: Selection, customer_id: str, decision_id: str, now_ms: int
-) -> Header:
-    """The header of a decision, as far as the log looks at it."""
+) -> Decision:
+    """A decision, as far as the log looks at it."""
     placement = view.placement
     until_ms = now_ms + placement.reward_window_s * 1000
-    return {
-        "decision_id": decision_id,
-        "customer_id": customer_id,
-        "placement": placement.placement_id,
-        "channel": placement.channel,
-        "presentation": placement.presentation,
-        "policy": {"name": "thompson", "version": 1},
-        "catalog_version": 1,
-        "epoch": 0,
-        "decided_at_ms": now_ms,
-        "until_ms": until_ms,
-        "offers": [{"offer_id": c.offer.offer_id, "factors": {"V": c.factors.V}} for c in chosen.choices],
-        "expected": [c.expected for c in chosen.choices],
-        "numbers": [c.offer.number for c in chosen.choices],
-        "source": "live",
-        "contact": view.contact.log_record([c.row for c in chosen.choices], now_ms, until_ms),
-    }
+    return made_by_hand(
+        decision_id,
+        customer_id=customer_id,
+        placement=placement.placement_id,
+        channel=placement.channel,
+        presentation=placement.presentation,
+        decided_at_ms=now_ms,
+        until_ms=until_ms,
+        offers=tuple(
+            DecidedOffer(c.offer.offer_id, c.rank, factors=LoggedFactors(V=c.factors.V))
+            for c in chosen.choices
+        ),
+        expected=tuple(c.expected for c in chosen.choices),
+        numbers=tuple(c.offer.number for c in chosen.choices),
+        contacts=view.contact.log_record([c.row for c in chosen.choices], now_ms, until_ms),
+    )
 
 
 async def decide(
@@ -173,8 +173,8 @@ async def decide(
 ) -> DecideReply:
     """Write a decision for these offers."""
     chosen = selection_of(view, offer_ids)
-    header = header_of(view, chosen, who.customer_id, decision_id, now_ms)
-    return await log.decide(header, chosen, view, who)
+    decision = decision_of(view, chosen, who.customer_id, decision_id, now_ms)
+    return await log.decide(decision, chosen, view, who)
 
 
 @asynccontextmanager

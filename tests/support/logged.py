@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from bandits.policy import Policy, PolicySpec
 from bandits.sampling import uniform_draw
@@ -14,18 +15,26 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
-from decisioning.evaluation.logged_service import logged_context
-from decisioning.log.records import Decided, Outcome
+from decisioning.evaluation.replay_service import logged_context
+from decisioning.model.decision import (
+    CustomerSnapshot,
+    DecidedOffer,
+    LoggedDecision,
+    LoggedFactors,
+    PolicyRef,
+)
 from decisioning.model.entities import Group, Offer, Placement, Treatment
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
+from storage.clock import HOUR_MS
+from tests.support.decided import decision as made_by_hand
 
 START_MS = 1_750_000_000_000
-PLACEMENT = "home"
 DECIDED_MS = 1_750_000_000_000
-HOUR_MS = 3_600_000
 ACCEPTED = Outcome(
     bucket=3,
-    position="1-0",
+    position=StreamPosition("1-0"),
     decision_id="d",
     decided_at_ms=DECIDED_MS,
     offer_id="gold",
@@ -43,6 +52,7 @@ ACCEPTED = Outcome(
     worth=40.0,
     facts={"customer.age": 44, "context.reason": "cancel"},
 )
+PLACEMENT = "home"
 
 
 def catalogue_of(
@@ -87,53 +97,60 @@ def selection_context(
 
 def decided_by(
     asked: SelectionContext, spec: PolicySpec, policy: Policy, prepared: Any, group: str = "champion"
-) -> Decided:
+) -> LoggedDecision:
     """A decision, as it is logged."""
     selection = select(adjust_weights_for_group(asked, group, spec), policy, prepared)
-    return record(asked, selection, {"name": spec.name, "version": spec.version}, group)
+    return record(asked, selection, spec.key, group)
 
 
-def record(asked: SelectionContext, selection: Selection, policy: Mapping[str, Any], group: str) -> Decided:
+def record(asked: SelectionContext, selection: Selection, policy: str, group: str) -> LoggedDecision:
     """What the log holds of a selection."""
-    header = {
-        "decision_id": asked.decision_id,
-        "placement": PLACEMENT,
-        "policy": dict(policy),
-        "group": group,
-        "catalog_version": 1,
-        "decided_at_ms": asked.now_ms,
-        "slots": asked.slots,
-        "offers": [
-            {
-                "offer_id": c.offer.offer_id,
-                "rank": c.rank,
-                "probability": c.probability,
-                "factors": {"V": 1.0},
-            }
+    decision = made_by_hand(
+        asked.decision_id,
+        placement=PLACEMENT,
+        policy=PolicyRef.of(policy),
+        logged_group=group,
+        decided_at_ms=asked.now_ms,
+        slots=asked.slots,
+        offers=tuple(
+            DecidedOffer(c.offer.offer_id, c.rank, factors=LoggedFactors(), probability=c.probability)
             for c in selection.choices
-        ],
-        "numbers": [c.offer.number for c in selection.choices],
-        "facts": dict(asked.facts),
-        "seen": {"unlikely": [list(pair) for pair in selection.unlikely]} if selection.unlikely else {},
-        "source": "live",
-    }
-    return Decided(0, "1-1", header, selection.candidates, selection.base_propensities, selection.factors)
+        ),
+        numbers=tuple(c.offer.number for c in selection.choices),
+        facts=dict(asked.facts),
+        customer_snapshot=CustomerSnapshot(unlikely=selection.unlikely),
+    )
+    return LoggedDecision(
+        0,
+        StreamPosition("1-1"),
+        decision,
+        selection.candidates,
+        selection.base_propensities,
+        selection.factors,
+    )
 
 
-def as_logged(decided: Decided, view: PlacementView) -> SelectionContext:
+def changed(logged: LoggedDecision, **fields: Any) -> LoggedDecision:
+    """The same record with other fields of the decision."""
+    return replace(logged, decision=structs.replace(logged.decision, **fields))
+
+
+def as_logged(logged: LoggedDecision, view: PlacementView) -> SelectionContext:
     """The contest again, from the log alone."""
-    return logged_context(view, decided)
+    return logged_context(view, logged)
 
 
-def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 1000, **more: Any) -> Outcome:
+def outcome_of(
+    logged: LoggedDecision, number: int, reward: float, after_ms: int = 1000, **more: Any
+) -> Outcome:
     """What became of one offer of a decision."""
-    header = decided.header
-    at_ms = header["decided_at_ms"] + after_ms
+    decision = logged.decision
+    at_ms = decision.decided_at_ms + after_ms
     return Outcome(
         bucket=0,
-        position="1-2",
-        decision_id=decided.decision_id,
-        decided_at_ms=header["decided_at_ms"],
+        position=StreamPosition("1-2"),
+        decision_id=logged.decision_id,
+        decided_at_ms=decision.decided_at_ms,
         offer_id=f"o{number}",
         offer=number,
         outcome="accepted" if reward else "rejected",
@@ -143,15 +160,15 @@ def outcome_of(decided: Decided, number: int, reward: float, after_ms: int = 100
         late=False,
         reward=reward,
         base_propensity=float("nan"),
-        policy=f"{header['policy']['name']}@{header['policy']['version']}",
+        policy=decision.policy.key,
         placement=PLACEMENT,
         **{"worth": 1.0, **more},
     )
 
 
-def answers(rate: Callable[[int], float], decided: Decided) -> list[Outcome]:
+def answers(rate: Callable[[int], float], logged: LoggedDecision) -> list[Outcome]:
     """Customers who accept with these chances; the same decision is always answered in the same way."""
     return [
-        outcome_of(decided, n, float(uniform_draw(f"{decided.decision_id}/answer/{n}") < rate(n)))
-        for n in decided.header["numbers"]
+        outcome_of(logged, n, float(uniform_draw(f"{logged.decision_id}/answer/{n}") < rate(n)))
+        for n in logged.decision.numbers
     ]

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from bandits.state import ArmTable
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.store_arms import Arms, ArmStore
-from decisioning.log.records import Outcome
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
-from decisioning.model.position import START, order
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from storage.keys import Keys
 from storage.postgres import make_engine
@@ -53,7 +53,7 @@ class Stores:
         archived = await self.archive.positions()
         self.reached = folded, archived
         if any(
-            order(done.get(bucket, START)) < order(end)
+            done.get(bucket, StreamPosition.START) < end
             for done in (folded, archived)
             for bucket, end in ends.items()
         ):

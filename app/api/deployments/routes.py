@@ -20,6 +20,7 @@ from app.api.deployments.schemas import (
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id
 from app.state import ApiState
+from bandits.policy import PolicyKey
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
 from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
@@ -102,9 +103,9 @@ async def _policy_key(body: StageRequest, state: ApiState) -> str:
             raise Invalid("version", f"is {body.version}, but policy says {version}")
         return body.policy
     if body.version is None:
-        there = [policy.key for policy in await state.policies.versions(name)] or [f"{name}@1"]
+        there = [policy.key for policy in await state.policies.versions(name)] or [PolicyKey.of(name, 1)]
         raise Invalid("version", f"say which version: {', '.join(there)}")
-    return f"{name}@{body.version}"
+    return PolicyKey.of(name, body.version)
 
 
 async def _stages_out(state: ApiState, placement_id: str, response: Response) -> StagesOut:
@@ -112,7 +113,7 @@ async def _stages_out(state: ApiState, placement_id: str, response: Response) ->
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
     response.headers["ETag"] = f'"{catalogue.versions.get(("deployment", placement_id), 0)}"'
-    registered = {policy.key: policy for policy in await state.policies.all()}
+    registered: dict[str, RegisteredPolicy] = {policy.key: policy for policy in await state.policies.all()}
     return StagesOut(
         placement_id=placement_id,
         champion=champion_of(placement, deployment),

@@ -13,8 +13,7 @@ from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, Evaluati
 from app.api.schemas import Id
 from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
-from decisioning.evaluation.question_service import Asked, as_json, spec_of
-from decisioning.evaluation.service import Question
+from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
 from decisioning.evaluation.store_comparison import Window
 from decisioning.evaluation.store_jobs import Evaluation
 from storage import clock
@@ -33,18 +32,18 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     runs in the background: ask for the result at `GET /v1/evaluations/{evaluation_id}`.
     """
     state.current_catalogue().view(body.placement)
-    question = Question(
+    scope = EvaluationScope(
         body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
     )
-    asked = Asked(
-        question,
+    request = EvaluationRequest(
+        scope,
         body.policy,
         None if body.spec is None else await asyncio.to_thread(candidate_body, body.spec, clock.now_ms()),
     )
     # For its errors: what cannot be run is refused now, not later in the background.
-    await spec_of(asked, state.policies)
+    await spec_of(request, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"
-    return _evaluation_out(await state.evaluations.ask(evaluation_id, as_json(asked), key.name))
+    return _evaluation_out(await state.evaluations.ask(evaluation_id, as_json(request), key.name))
 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))

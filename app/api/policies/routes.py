@@ -15,6 +15,7 @@ from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyChangeOut, Pol
 from app.errors import Problem
 from app.specs import spec_of, warnings_of, yaml_values
 from app.state import ApiState
+from bandits.policy import PolicyKey
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
@@ -118,7 +119,7 @@ async def read_versions(name: PolicyName, state: State, key: Reader) -> list[Pol
 @router.get("/{name}/{version:int}", responses=problems(404))
 async def read_policy(name: PolicyName, version: Version, state: State, key: Reader) -> PolicyOut:
     """One version of a policy, with the progress of its warm start."""
-    policy = f"{name}@{version}"
+    policy = PolicyKey.of(name, version)
     if policy in ALWAYS:
         return _built_in_out(policy, state)
     return _registered_out(await state.policies.get(policy), state)
@@ -148,14 +149,14 @@ async def revive_policy(
     name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
 ) -> PolicyOut:
     """Take a retired policy back. It starts warm again. Reviving one that is not retired is no change."""
-    policy = f"{name}@{version}"
+    policy = PolicyKey.of(name, version)
     await state.policies.revive(policy, key.name, x_reason or "")
     await state.refresh_policies()
     return _registered_out(await state.policies.get(policy), state)
 
 
 async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
-    policy = f"{name}@{version}"
+    policy = PolicyKey.of(name, version)
     await state.policies.retire(policy, author, reason or "")
     await state.refresh_policies()
     return _registered_out(await state.policies.get(policy), state)
@@ -188,12 +189,11 @@ def _registered_out(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
 _SPECS: Mapping[str, dict[str, Any]] = {spec.key: spec_to_dict(spec) for spec in BUILT_IN}
 
 
-def _built_in_out(key: str, state: ApiState) -> PolicyOut:
-    name, _, version = key.rpartition("@")
+def _built_in_out(key: PolicyKey, state: ApiState) -> PolicyOut:
     return PolicyOut(
         policy=key,
-        name=name,
-        version=int(version),
+        name=key.name,
+        version=key.version,
         state="live",
         built_in=True,
         spec=_SPECS[key],

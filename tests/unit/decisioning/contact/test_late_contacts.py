@@ -5,7 +5,9 @@ import pytest
 
 from decisioning.contact.history import Contact, parse_history
 from decisioning.log.feedback_service import Feedback, FeedbackService
-from decisioning.log.records import Decided, Outcome
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from storage.clock import DAY_MS
 from storage.redis import make_redis
 from tests.support import contact_world as world
@@ -16,23 +18,23 @@ NOW_MS = 1_800_000_000_000
 class Archived:
     """An archive with one decision, and what was told of it."""
 
-    def __init__(self, decided: Decided, *told: str) -> None:
-        self._decided = decided
+    def __init__(self, logged: LoggedDecision, *told: str) -> None:
+        self._logged = logged
         self._told = told
 
-    async def decision(self, decision_id: str) -> Decided | None:
-        return self._decided if decision_id == self._decided.decision_id else None
+    async def decision(self, decision_id: str) -> LoggedDecision | None:
+        return self._logged if decision_id == self._logged.decision_id else None
 
     async def outcomes(self, decision_id: str) -> list[Outcome]:
-        header = self._decided.header
+        decision = self._logged.decision
         return [
             Outcome(
                 bucket=0,
-                position="1-0",
+                position=StreamPosition("1-0"),
                 decision_id=decision_id,
-                decided_at_ms=header["decided_at_ms"],
-                offer_id=header["offers"][0]["offer_id"],
-                offer=header["numbers"][0],
+                decided_at_ms=decision.decided_at_ms,
+                offer_id=decision.offers[0].offer_id,
+                offer=decision.numbers[0],
                 outcome=told,
                 value=None,
                 at_ms=NOW_MS - DAY_MS,
@@ -59,15 +61,16 @@ class Archived:
 async def test_it_is_kept(redis_url: str, offer_id: str, told: tuple[str, ...], kinds: str) -> None:
     name = f"late-{offer_id}-{'-'.join(told)}"
     view = world.catalogue().view("phone")
-    header = world.header_of(view, world.selection_of(view, [offer_id]), name, name, NOW_MS - 3 * DAY_MS)
+    decision = world.decision_of(view, world.selection_of(view, [offer_id]), name, name, NOW_MS - 3 * DAY_MS)
     number = world.OFFERS[offer_id].number
     async with world.redis_log(redis_url) as log:
         bucket = log.keys.bucket(name)
-        decided = Decided(bucket, "1-0", header, np.array([number], np.uint32), np.array([0.5], np.float32))
+        candidates = np.array([number], np.uint32), np.array([0.5], np.float32)
+        logged = LoggedDecision(bucket, StreamPosition("1-0"), decision, *candidates)
         redis = make_redis(redis_url)
         await redis.set(log.keys.owner(name), f"{bucket} {name}")
         await redis.aclose()
-        service = FeedbackService(log, Archived(decided, *told), lambda: NOW_MS)
+        service = FeedbackService(log, Archived(logged, *told), lambda: NOW_MS)
         for expected in ("late", "duplicate"):
             feedback = Feedback(name, offer_id, "rejected", at_ms=NOW_MS - DAY_MS)
             assert await service.record(feedback) == expected

@@ -13,6 +13,7 @@ from decisioning.decide.assignment import Assignment
 from decisioning.decide.policy_runner import MAX_SLOW_RUNS, SLOW_PAUSE_MS, PolicyResult, PolicyRunner
 from decisioning.decide.ranking import SelectionContext
 from decisioning.learning.replica import ArmReplica
+from decisioning.model.decision import PolicyFailure
 from decisioning.policies.roster import Roster
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer, selection_context_of
 
@@ -95,13 +96,16 @@ def test_a_policy_that_cannot_decide_is_replaced_by_the_fallback(
     world: World, assignment: Assignment, reason: str
 ) -> None:
     result = world.run(assignment)
-    assert (result.key, result.failed) == ("propensity@1", (assignment.policy, reason))
+    assert (result.key, result.failed) == (
+        "propensity@1",
+        PolicyFailure(assignment.policy, reason),
+    )
     assert len(result.selection.choices) == 1
 
 
 def test_a_policy_that_raises_is_replaced_and_asked_again_next_time(world: World) -> None:
     world.policy.raises = True
-    assert world.run().failed == ("thompson@1", "policy_failed")
+    assert world.run().failed == PolicyFailure("thompson@1", "policy_failed")
     world.policy.raises = False
     assert world.run().failed is None
 
@@ -111,7 +115,7 @@ def test_a_slow_policy_still_decides_until_it_was_slow_too_often_in_a_row(world:
         overrun = world.run(took_ms=30.0).over_budget
         assert overrun is not None
         assert (round(overrun.took_ms), overrun.budget_ms, overrun.in_a_row) == (30, 20.0, in_a_row)
-    assert world.run().failed == ("thompson@1", "policy_slow")
+    assert world.run().failed == PolicyFailure("thompson@1", "policy_slow")
     later = world.run(now_ms=NOW_MS + SLOW_PAUSE_MS)
     assert (later.failed, later.over_budget) == (None, None)
 

@@ -26,7 +26,7 @@ class Slow(PolicyStore):
 
     async def states(self) -> dict[str, PolicyState]:
         self.asked += 1
-        found = {SPEC.key: self.state}
+        found: dict[str, PolicyState] = {SPEC.key: self.state}
         if self.asked == 1:
             await self.answer_first.wait()
         return found

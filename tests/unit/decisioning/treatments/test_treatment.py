@@ -1,9 +1,11 @@
 """Treatments: what can be saved, and what is said to whom in which language."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from decisioning.catalog.kinds import Segment
 from decisioning.decide.answer import TextSource, treatment_of
 from decisioning.decide.facts import facts_of
 from decisioning.errors import Invalid, InvalidRule
+from decisioning.model.decision import RenderedTreatment
 from decisioning.model.entities import (
     Group,
     Objection,
@@ -96,7 +99,8 @@ def said(
     known = Customer("c", dict(customer or {}), {}, (), {}, {}, known=customer is not None)
     facts = facts_of(known, context or {}, view.placement)
     speech = TextSource(context or {}, known, evaluate(view.plan, facts, to_datetime(0)))
-    return treatment_of(view, 0, speech)
+    answer: Mapping[str, Any] = json.loads(msgspec.json.encode(treatment_of(view, 0, speech)))
+    return answer
 
 
 def steps(answer: Mapping[str, Any]) -> list[str]:
@@ -105,19 +109,11 @@ def steps(answer: Mapping[str, Any]) -> list[str]:
 
 def test_a_plain_treatment_is_made_once() -> None:
     view = catalogue(PLAIN).view("desk")
-    fixed = view.treatments[0][0].rendered
-    assert fixed == {
-        "treatment_id": "en",
-        "channel": "agent",
-        "language": "en",
-        "title": "A title",
-        "message": "A message",
-        "image": None,
-        "script": None,
-    }
+    rendered = view.treatments[0][0].rendered
+    assert rendered == RenderedTreatment("en", "agent", "en", "A title", "A message")
     unknown = Customer.unknown("c")
     evaluation = evaluate(view.plan, facts_of(unknown, {}, view.placement), to_datetime(0))
-    assert treatment_of(view, 0, TextSource({}, unknown, evaluation)) is fixed
+    assert treatment_of(view, 0, TextSource({}, unknown, evaluation)) is rendered
 
 
 def test_a_script_says_what_holds_with_variables_filled_in() -> None:

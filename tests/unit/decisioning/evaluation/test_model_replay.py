@@ -17,9 +17,9 @@ from bandits.river.pipeline_policy import RiverPolicy
 from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import in_order, teach_outcomes
 from decisioning.learning.store_arms import GENERATION
-from decisioning.log.records import Outcome
 from decisioning.log.store_stream import Batch
-from decisioning.model.position import START, order
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition as At
 from tests.support.logged import ACCEPTED
 
 SPEC = PolicySpec(
@@ -40,23 +40,23 @@ class Log:
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         self.outcomes = outcomes
-        self.start: dict[int, str] | None = {}
-        self.folds: list[tuple[int, int, str]] = []
+        self.start: dict[int, At] | None = {}
+        self.folds: list[tuple[int, int, At]] = []
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, str] | None:
+    async def positions_at(self, policy: str, epoch: int) -> dict[int, At] | None:
         assert (policy, epoch) == (SPEC.key, FIRST)
         return self.start
 
-    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, str]]:
+    async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, At]]:
         return [move for move in self.folds if first < move[0] <= last]
 
     async def in_order(
-        self, up_to: Mapping[int, str], *, behind: Mapping[int, str] | None = None
+        self, up_to: Mapping[int, At], *, behind: Mapping[int, At] | None = None
     ) -> AsyncIterator[list[Outcome]]:
         for outcome in in_order(self.outcomes):
-            at = order(outcome.position)
-            new = behind is None or at > order(behind.get(outcome.bucket, START))
-            if new and at <= order(up_to.get(outcome.bucket, START)):
+            at, start = outcome.position, At.START
+            new = behind is None or at > behind.get(outcome.bucket, start)
+            if new and at <= up_to.get(outcome.bucket, start):
                 yield [outcome]
 
 
@@ -73,7 +73,7 @@ def outcomes(draw: st.DrawFn) -> list[Outcome]:
                 replace(
                     ACCEPTED,
                     bucket=bucket,
-                    position=f"{1 + at}-{at % 2}",
+                    position=At(f"{1 + at}-{at % 2}"),
                     offer=1 + len(made) % 4,
                     at_ms=ACCEPTED.decided_at_ms + int(rng.integers(0, 5)),
                     reward=float(rng.random() < 0.5),
@@ -86,23 +86,19 @@ def outcomes(draw: st.DrawFn) -> list[Outcome]:
 def taught_live(log: Log, cuts: Sequence[int], at_once: int) -> dict[int, bytes]:
     """Teach as the owner does: what was read up to each cut, a part after the other. Returns the model by epoch."""
     assert isinstance(POLICY, RiverPolicy)
-    model, positions, epoch = POLICY.fresh(), dict.fromkeys(range(BUCKETS), START), FIRST
-    base = [o for o in log.outcomes if order(o.position)[0] <= cuts[0]]
+    model, positions, epoch = POLICY.fresh(), dict.fromkeys(range(BUCKETS), At.START), FIRST
+    base = [o for o in log.outcomes if o.position.at_ms <= cuts[0]]
     teach_outcomes(in_order(base), SPEC, POLICY, model)
     for o in base:
-        positions[o.bucket] = max(positions[o.bucket], o.position, key=order)
+        positions[o.bucket] = max(positions[o.bucket], o.position)
     log.start, log.folds = dict(positions), []
     models = {epoch: POLICY.pack(model)}
     for cut in cuts[1:]:
         while True:
-            new = [
-                o
-                for o in log.outcomes
-                if order(positions[o.bucket]) < order(o.position) and order(o.position)[0] <= cut
-            ]
+            new = [o for o in log.outcomes if positions[o.bucket] < o.position and o.position.at_ms <= cut]
             if not new:
                 break
-            last = {o.bucket: o.position for o in sorted(new, key=lambda o: order(o.position))}
+            last = {o.bucket: o.position for o in sorted(new, key=lambda o: o.position)}
             part = first_part(Batch(last, [], new), at_once)
             teach_outcomes(in_order(part.outcomes), SPEC, POLICY, model)
             epoch += 1
@@ -140,9 +136,9 @@ def test_the_order_matters() -> None:
 
 def test_what_is_not_archived_cannot_be_taught_again() -> None:
     assert isinstance(POLICY, RiverPolicy)
-    log = Log([replace(ACCEPTED, bucket=0, position=f"{n}-0") for n in range(1, 10)])
-    log.start = {0: "3-0"}
-    log.folds = [(FIRST + 1, 0, "5-0"), (FIRST + 3, 0, "9-0")]
+    log = Log([replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
+    log.start = {0: At("3-0")}
+    log.folds = [(FIRST + 1, 0, At("5-0")), (FIRST + 3, 0, At("9-0"))]
     for epoch in (FIRST + 2, FIRST + 3):
         with pytest.raises(ReplayImpossible, match="not archived"):
             asyncio.run(ModelReplay(log, SPEC, POLICY).model_at(epoch))
@@ -154,9 +150,9 @@ def test_what_is_not_archived_cannot_be_taught_again() -> None:
 @pytest.mark.parametrize("start", ["9-0", "0-0"])
 def test_too_many_lessons_are_refused(start: str) -> None:
     assert isinstance(POLICY, RiverPolicy)
-    log = Log([replace(ACCEPTED, bucket=0, position=f"{n}-0") for n in range(1, 10)])
-    log.start = {0: start}
-    log.folds = [(FIRST + 1, 0, "9-0")]
+    log = Log([replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
+    log.start = {0: At(start)}
+    log.folds = [(FIRST + 1, 0, At("9-0"))]
     asyncio.run(ModelReplay(log, SPEC, POLICY, most=9).model_at(FIRST + 1))
     with pytest.raises(ReplayImpossible, match="more than 8 outcomes"):
         asyncio.run(ModelReplay(log, SPEC, POLICY, most=8).model_at(FIRST + 1))
@@ -179,7 +175,7 @@ def test_a_poisoned_outcome_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_parts_of_a_batch_divide_no_entry() -> None:
     found = [
-        replace(ACCEPTED, bucket=bucket, position=position, offer=offer)
+        replace(ACCEPTED, bucket=bucket, position=At(position), offer=offer)
         for bucket, position, offer in [
             (0, "2-0", 1),
             (0, "2-0", 2),
@@ -188,7 +184,7 @@ def test_parts_of_a_batch_divide_no_entry() -> None:
             (1, "9-1", 1),
         ]
     ]
-    batch = Batch({0: "12-0", 1: "9-1", 2: "5-0"}, [], found)
+    batch = Batch({0: At("12-0"), 1: At("9-1"), 2: At("5-0")}, [], found)
     assert first_part(batch, 5) is batch
     part = first_part(batch, 1)
     assert (part.last, len(part.outcomes)) == ({0: "2-0"}, 2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bandits.conformance.scenarios import make_scenario
 from bandits.policy import FloatArray, Policy, PolicySpec
@@ -15,12 +16,13 @@ from bandits.registry import build_policy
 from bandits.sampling import draw_slots, slot_distributions
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
-from decisioning.evaluation.counterfactual import Judged, judge
-from decisioning.log.records import Decided
+from decisioning.evaluation.counterfactual import CounterfactualDecision, judge_decision
+from decisioning.model.decision import LoggedDecision, PolicyRef
 from tests.support.logged import (
     START_MS,
     as_logged,
     catalogue_of,
+    changed,
     decided_by,
     record,
     selection_context,
@@ -50,14 +52,16 @@ def ready(spec: PolicySpec, seed: int = 1) -> tuple[Policy, Any]:
 
 
 def again(
-    shop: Catalogue, decided: Decided, spec: PolicySpec, group: str = "champion", seed: int = 1
-) -> Judged:
+    shop: Catalogue, decided: LoggedDecision, spec: PolicySpec, group: str = "champion", seed: int = 1
+) -> CounterfactualDecision:
     """The decision, judged from the log alone."""
     policy, prepared = ready(spec, seed)
-    return judge(as_logged(decided, shop.view("home")), decided, spec, policy, prepared, group)
+    return judge_decision(as_logged(decided, shop.view("home")), decided, spec, policy, prepared, group)
 
 
-def logged(shop: Catalogue, name: str, spec: PolicySpec = THOMPSON, group: str = "champion") -> Decided:
+def logged(
+    shop: Catalogue, name: str, spec: PolicySpec = THOMPSON, group: str = "champion"
+) -> LoggedDecision:
     """A decision of a policy, with priors and a set of candidates that depend on its name."""
     rng = np.random.default_rng(list(name.encode()))
     base_propensities = np.where(rng.random(6) < 0.3, np.nan, rng.random(6) * 0.2).astype(np.float32)
@@ -77,10 +81,10 @@ def test_the_logging_policy_itself_has_the_logged_chances_bit_for_bit(
     for i in range(60):
         decided = logged(shop, f"d{i}", spec, group)
         judged = again(shop, decided, spec, group)
-        probabilities = [offer["probability"] for offer in decided.header["offers"]]
-        assert [slot.chance for slot in judged.slots] == probabilities
-        assert [slot.probability for slot in judged.slots] == probabilities
-        assert [slot.offer for slot in judged.slots] == decided.header["numbers"]
+        probabilities = [offer.probability for offer in decided.decision.offers]
+        assert [slot.target_probability for slot in judged.slots] == probabilities
+        assert [slot.logging_probability for slot in judged.slots] == probabilities
+        assert [slot.offer for slot in judged.slots] == list(decided.decision.numbers)
         shown += len(probabilities)
     assert shown > 60
 
@@ -109,7 +113,9 @@ def test_another_policy_is_judged_given_what_the_earlier_slots_took() -> None:
     decided = logged(shop, "d1")
     left = len(decided.candidates)
     judged = again(shop, decided, RANDOM)
-    assert [slot.chance for slot in judged.slots] == pytest.approx([1 / (left - k) for k in range(3)])
+    assert [slot.target_probability for slot in judged.slots] == pytest.approx(
+        [1 / (left - k) for k in range(3)]
+    )
     assert [slot.unusable for slot in judged.slots] == [None] * 3
 
 
@@ -118,7 +124,9 @@ def test_a_target_is_seen_as_a_champion_also_where_levers_did_not_count() -> Non
     for i in range(20):
         decided = logged(SHOPS["levers"], f"d{i}", THOMPSON, "no_levers")
         found += [slot for slot in again(SHOPS["levers"], decided, THOMPSON).slots if slot.offer == 8]
-    assert all(slot.chance > slot.probability for slot in found if slot.probability < 0.5)
+    assert all(
+        slot.target_probability > slot.logging_probability for slot in found if slot.logging_probability < 0.5
+    )
     assert len(found) > 5
 
 
@@ -157,7 +165,7 @@ def test_it_tells_what_it_would_most_likely_have_shown() -> None:
             zip(decided.candidates.tolist(), np.nan_to_num(decided.base_propensities).tolist(), strict=True)
         )
         assert base_propensities[slot.best] == max(base_propensities.values())
-        assert slot.agrees == (slot.best == slot.offer) == (slot.chance == 1.0)
+        assert slot.agrees == (slot.best == slot.offer) == (slot.target_probability == 1.0)
         agreements.add(slot.agrees)
     assert agreements == {True, False}
 
@@ -166,24 +174,22 @@ def test_where_all_is_too_unlikely_for_the_target_it_would_show_nothing() -> Non
     shop = catalogue_of(NUMBERS, slots=2, min_propensity=0.9)
     asked = selection_context(shop.view("home"), "d", START_MS)
     selection = select(asked, *ready(RANDOM))  # it knows nothing, so nothing is too unlikely
-    decided = record(asked, selection, {"name": "random", "version": 1}, "control")
+    decided = record(asked, selection, "random@1", "control")
     judged = again(shop, decided, THOMPSON)
-    assert [(slot.chance, slot.direct, slot.best) for slot in judged.slots] == [(0.0, 0.0, 0)] * 2
+    assert [(slot.target_probability, slot.direct, slot.best) for slot in judged.slots] == [(0.0, 0.0, 0)] * 2
     assert not judged.narrowed
 
 
 def test_what_was_too_unlikely_for_the_logging_policy_is_noted() -> None:
     shop = SHOPS["picky"]
-    found = [
-        again(shop, d, RANDOM) for d in (logged(shop, f"d{i}") for i in range(30)) if d.header["numbers"]
-    ]
+    found = [again(shop, d, RANDOM) for d in (logged(shop, f"d{i}") for i in range(30)) if d.decision.numbers]
     assert {judged.narrowed for judged in found} == {True, False}
 
 
 def test_only_the_first_slots_are_judged_if_that_is_enough() -> None:
     decided = logged(SHOPS["plain"], "d1")
     policy, prepared = ready(THOMPSON)
-    found = judge(
+    found = judge_decision(
         as_logged(decided, SHOPS["plain"].view("home")), decided, THOMPSON, policy, prepared, most=1
     )
     assert found.slots == again(SHOPS["plain"], decided, THOMPSON).slots[:1]
@@ -193,15 +199,14 @@ def test_only_the_first_slots_are_judged_if_that_is_enough() -> None:
     ("changes", "reason"),
     [
         ({"source": "history"}, "imported"),
-        ({"group": "caller", "scored_by": {"name": "ours", "version": 1}}, "caller"),
-        ({"group": "eligibility_only"}, "rules"),
-        ({"group": "caller"}, None),
-        ({"group": "canary"}, None),
+        ({"logged_group": "caller", "scored_by": PolicyRef("ours", 1)}, "caller"),
+        ({"logged_group": "eligibility_only"}, "rules"),
+        ({"logged_group": "caller"}, None),
+        ({"logged_group": "canary"}, None),
     ],
 )
 def test_decisions_that_tell_nothing_of_others(changes: dict[str, Any], reason: str | None) -> None:
-    decided = logged(SHOPS["plain"], "d1")
-    decided.header.update(changes)
+    decided = changed(logged(SHOPS["plain"], "d1"), **changes)
     assert {slot.unusable for slot in again(SHOPS["plain"], decided, THOMPSON).slots} == {reason}
 
 
@@ -213,11 +218,13 @@ def test_slots_that_tell_nothing_of_others() -> None:
         first = logged(SHOPS["overridden"], f"d{i}")
         for slot in again(SHOPS["overridden"], first, RANDOM).slots:
             assert slot.unusable is None  # nobody else ran for it: the target would have shown it as well
-            assert slot.offer != 7 or (slot.chance, slot.probability) == (1.0, 1.0)
+            assert slot.offer != 7 or (slot.target_probability, slot.logging_probability) == (1.0, 1.0)
     greedy = logged(SHOPS["plain"], "d1", PROPENSITY)
     assert [slot.unusable for slot in again(SHOPS["plain"], greedy, RANDOM).slots] == ["certain"] * 3
     unknown = logged(SHOPS["plain"], "d1")
-    unknown.header["offers"][1]["probability"] = None
+    offers = [*unknown.decision.offers]
+    offers[1] = structs.replace(offers[1], probability=None)
+    unknown = changed(unknown, offers=tuple(offers))
     slots = again(SHOPS["plain"], unknown, RANDOM).slots
     assert [slot.unusable for slot in slots] == [None, "default", None]
-    assert math.isnan(slots[1].probability)
+    assert math.isnan(slots[1].logging_probability)

@@ -40,7 +40,7 @@ def test_all_estimates_are_of_the_same_rows() -> None:
     found = known(earned)
     assert warnings == []
     assert found.rows == ROWS
-    r, p, q = columns.reward, columns.probability, columns.chance
+    r, p, q = columns.reward, columns.logging_probability, columns.target_probability
     assert found.earned.value == pytest.approx(np.mean(np.asarray(r)))
     assert found.ips == inverse_propensity(r, p, q)
     assert found.dr == doubly_robust(r, p, q, columns.estimate, columns.direct)
@@ -89,7 +89,7 @@ def test_probabilities_that_cannot_be_right_are_warned_of() -> None:
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_where_nothing_can_be_estimated_it_is_said_why(rows: int) -> None:
-    columns = [[float(name in ("reward", "probability"))] * rows for name in Judgement.__slots__]
+    columns = [[float(name in ("reward", "logging_probability"))] * rows for name in Judgement.__slots__]
     found, warnings = estimate(Judgement(*columns))
     assert found is None
     assert summary(found) is None

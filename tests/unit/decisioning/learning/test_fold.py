@@ -15,9 +15,11 @@ from bandits.features import NO_ENCODER, Encoder
 from bandits.policy import Observation, PolicySpec
 from decisioning.decide.facts import MAX_ITEMS, MAX_TEXT_CHARS, learnable
 from decisioning.learning.fold import fold_outcomes, observation_of
-from decisioning.log.records import Outcome, facts_text, outcome_fields, parse_entry, parse_facts
+from decisioning.log.codec import facts_text, outcome_fields, parse_entry, parse_facts
 from decisioning.model.deciders import CALLER, HISTORY
-from tests.support.logged import ACCEPTED, DECIDED_MS, HOUR_MS
+from decisioning.model.outcome import Outcome
+from storage.clock import HOUR_MS
+from tests.support.logged import ACCEPTED, DECIDED_MS
 
 SPEC = PolicySpec("p", 1, "thompson")
 POLICY = ThompsonPolicy(SPEC)
@@ -43,8 +45,9 @@ def test_an_outcome_teaches_as_it_was() -> None:
 def test_only_what_the_caller_chose_is_the_callers(policy: str, by_caller: bool) -> None:
     outcome = replace(ACCEPTED, policy=policy)
     pairs = zip(outcome_fields(outcome)[::2], outcome_fields(outcome)[1::2], strict=True)
-    (again,) = parse_entry(3, "1-0", {name.encode(): value.encode() for name, value in pairs})  # type: ignore[misc]  # an outcome gives a list
-    for one in (outcome, again):
+    parsed = parse_entry(3, ACCEPTED.position, {name.encode(): value.encode() for name, value in pairs})
+    assert isinstance(parsed, list)
+    for one in (outcome, *parsed):
         found = learned(one)
         assert found is not None
         assert found[0].by_caller is by_caller
@@ -134,8 +137,8 @@ def test_facts_survive_the_log(values: dict[str, Any]) -> None:
     assert parse_facts(facts_text(facts).encode()) == facts
     fields = outcome_fields(replace(ACCEPTED, facts=facts))
     pairs = zip(fields[::2], fields[1::2], strict=True)
-    (again,) = parse_entry(3, "1-0", {name.encode(): value.encode() for name, value in pairs})  # type: ignore[misc]  # an outcome gives a list
-    assert again == replace(ACCEPTED, facts=facts)
+    parsed = parse_entry(3, ACCEPTED.position, {name.encode(): value.encode() for name, value in pairs})
+    assert parsed == [replace(ACCEPTED, facts=facts)]
 
 
 def test_what_is_too_long_or_no_plain_value_is_cut_or_left_out() -> None:

@@ -15,16 +15,18 @@ from bandits.sampling import slot_distributions
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import score_candidates
-from decisioning.evaluation.counterfactual import judge
+from decisioning.evaluation.counterfactual import judge_decision
 from decisioning.evaluation.estimates import Earned, Judgement, estimate
-from decisioning.evaluation.progressive import Progressive, Seen
+from decisioning.evaluation.progressive import EvaluationRows, Progressive
 from decisioning.learning.fold import fold_outcomes
-from decisioning.log.records import Decided, Outcome
+from decisioning.model.decision import LoggedDecision, PolicyRef
+from decisioning.model.outcome import Outcome
 from tests.support.logged import (
     START_MS,
     answers,
     as_logged,
     catalogue_of,
+    changed,
     decided_by,
     outcome_of,
     selection_context,
@@ -43,7 +45,7 @@ class Log:
     """Decisions in the order of time, with all outcomes."""
 
     catalogue: Catalogue
-    decided: Sequence[Decided]
+    decided: Sequence[LoggedDecision]
     outcomes: Sequence[Outcome]
 
 
@@ -60,7 +62,7 @@ def log_of(
     catalogue = catalogue_of(NUMBERS, slots=slots)
     view, policy = catalogue.view("home"), build_policy(spec)
     table, waiting = ArmTable(policy.width), list[Outcome]()
-    found: list[Decided] = []
+    found: list[LoggedDecision] = []
     outcomes: list[Outcome] = []
     for i in range(decisions):
         at_ms = START_MS + i * GAP_MS
@@ -81,17 +83,23 @@ def walk(log: Log, spec: PolicySpec, **options: Any) -> Progressive:
     """A target that has been through a log."""
     ticks = count()
     target = Progressive(spec, build_policy(spec), lambda: float(next(ticks)), **options)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     view = log.catalogue.view("home")
     for decided in log.decided:
-        target.meet(decided, as_logged(decided, view))
+        target.judge_next(decided, as_logged(decided, view))
     return target
 
 
-def earned(seen: Seen) -> Earned:
+def earned(seen: EvaluationRows) -> Earned:
     """The estimates."""
     columns = Judgement(
-        seen.unit, seen.reward, seen.probability, seen.chance, seen.estimate, seen.direct, seen.agrees
+        seen.unit,
+        seen.reward,
+        seen.logging_probability,
+        seen.target_probability,
+        seen.estimate,
+        seen.direct,
+        seen.agrees,
     )
     found, _ = estimate(columns)
     assert found is not None
@@ -101,8 +109,8 @@ def earned(seen: Seen) -> Earned:
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_chances(slots: int) -> None:
     log = log_of(LOGGING, 150, slots=slots)
-    seen = walk(log, LOGGING, slots="all").seen
-    assert seen.chance == seen.probability
+    seen = walk(log, LOGGING, slots="all").rows
+    assert seen.target_probability == seen.logging_probability
     assert seen.unit == [1 + i // slots for i in range(150 * slots)]
     assert seen.seconds == 150.0
     found = earned(seen)
@@ -114,10 +122,10 @@ def test_the_logging_policy_itself_walks_through_its_own_log_with_the_logged_cha
 def test_nothing_is_learned_before_its_time() -> None:
     log = log_of(RANDOM, 30, delay_ms=10 * GAP_MS)
     target = Progressive(GREEDY, build_policy(GREEDY), lambda: 0.0)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     view = log.catalogue.view("home")
     for i, decided in enumerate(log.decided):
-        target.meet(decided, as_logged(decided, view))
+        target.judge_next(decided, as_logged(decided, view))
         assert target.learned == max(i - 10, 0)  # what is told at the moment of a decision is not known to it
     target.learn_until(START_MS + 10**9)
     assert target.learned == 30
@@ -125,17 +133,17 @@ def test_nothing_is_learned_before_its_time() -> None:
 
 def test_what_it_would_have_done_is_judged_at_the_arms_of_that_time() -> None:
     log = log_of(RANDOM, 40)
-    seen = walk(log, GREEDY).seen
+    seen = walk(log, GREEDY).rows
     policy, view = build_policy(GREEDY), log.catalogue.view("home")
     for i in (0, 15, 39):
-        known = [o for o in log.outcomes if o.recorded_ms < log.decided[i].header["decided_at_ms"]]
+        known = [o for o in log.outcomes if o.recorded_ms < log.decided[i].decision.decided_at_ms]
         table = ArmTable(policy.width)
         for name, delta in fold_outcomes(known, GREEDY, policy)[0].items():
             table.add(name, delta)
-        tick = policy.decay.tick(log.decided[i].header["decided_at_ms"] / 1000)
+        tick = policy.decay.tick(log.decided[i].decision.decided_at_ms / 1000)
         prepared = policy.prepare(table.read(policy, view.numbers, tick))
-        judged = judge(as_logged(log.decided[i], view), log.decided[i], GREEDY, policy, prepared)
-        assert judged.slots[0].chance == seen.chance[i]
+        judged = judge_decision(as_logged(log.decided[i], view), log.decided[i], GREEDY, policy, prepared)
+        assert judged.slots[0].target_probability == seen.target_probability[i]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +155,7 @@ def test_the_estimates_of_a_better_policy_cover_what_it_is_worth(logging: Policy
     errors = []
     for k in range(20):
         log = log_of(logging, 300, seed=f"{k}/", slots=slots)
-        found = earned(walk(log, GREEDY, slots="all").seen)
+        found = earned(walk(log, GREEDY, slots="all").rows)
         truth = worth_of(log, GREEDY)
         for name in covered:
             value = getattr(found, name)
@@ -168,14 +176,14 @@ def worth_of(log: Log, spec: PolicySpec) -> float:
     policy, view = build_policy(spec), log.catalogue.view("home")
     table, waiting, found = ArmTable(policy.width), list(log.outcomes), []
     for decided in log.decided:
-        at_ms = decided.header["decided_at_ms"]
+        at_ms = decided.decision.decided_at_ms
         while waiting and waiting[0].recorded_ms < at_ms:
             for name, delta in fold_outcomes([waiting.pop(0)], spec, policy)[0].items():
                 table.add(name, delta)
         prepared = policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000)))
         ahead = score_candidates(as_logged(decided, view), policy, prepared)
         selector = policy.selector(prepared, ahead.candidates)
-        taken = [NUMBERS.index(n) for n in decided.header["numbers"]]
+        taken = [NUMBERS.index(n) for n in decided.decision.numbers]
         for chances in slot_distributions(selector, ahead.left, taken):
             found.append(sum(p * RATE[n] for p, n in zip(chances.tolist(), NUMBERS, strict=True)))
     return float(np.mean(found))
@@ -186,20 +194,20 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
     view = log.catalogue.view("home")
     changes: list[dict[str, Any]] = [
         {"source": "history"},
-        {"group": "caller", "scored_by": {}},
-        {"numbers": [], "offers": []},
+        {"logged_group": "caller", "scored_by": PolicyRef("thompson", 1)},
+        {"numbers": (), "offers": ()},
         {},
     ]
-    for decided, change in zip(log.decided, changes, strict=False):
-        decided.header.update(change)
+    first = [changed(logged, **change) for logged, change in zip(log.decided, changes, strict=False)]
+    log = replace(log, decided=[*first, *log.decided[len(first) :]])
     silent, taken_back = log.decided[3].decision_id, log.decided[4]
     told = [o for o in log.outcomes if o.decision_id != silent]
     told.append(replace(outcome_of(taken_back, 2, 0.0), outcome="withdrawn", reward=None))
     target = Progressive(RANDOM, build_policy(RANDOM), lambda: 0.0, slots="all")
-    target.hear(told)
+    target.add_outcomes(told)
     for i, decided in enumerate(log.decided):
-        target.meet(decided, as_logged(decided, view) if i != 5 else None)
-    assert target.seen.left_out == {
+        target.judge_next(decided, as_logged(decided, view) if i != 5 else None)
+    assert target.rows.left_out == {
         "imported": 2,
         "caller": 2,
         "nothing": 1,
@@ -207,16 +215,16 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
         "withdrawn": 2,
         "catalogue": 2,
     }
-    assert len(target.seen.reward) == 2 * 6
-    assert target.seen.decisions == 12
+    assert len(target.rows.reward) == 2 * 6
+    assert target.rows.decisions == 12
 
 
 def test_only_answers_in_time_count_and_only_once_told() -> None:
     log = log_of(LOGGING, 3)
-    (number,) = log.decided[0].header["numbers"]
+    (number,) = log.decided[0].decision.numbers
     late = replace(outcome_of(log.decided[0], number, 1.0), late=True)
-    clicked = replace(outcome_of(log.decided[1], log.decided[1].header["numbers"][0], 1.0), reward=None)
-    seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).seen
+    clicked = replace(outcome_of(log.decided[1], log.decided[1].decision.numbers[0], 1.0), reward=None)
+    seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).rows
     assert seen.left_out == {"unobserved": 2}
     assert seen.reward == [log.outcomes[2].reward]
 
@@ -230,7 +238,7 @@ def test_rewards_may_be_money() -> None:
         replace(c, worth=float("nan")),
         replace(d, reward=0.0, value=9.0),
     ]
-    seen = walk(Log(log.catalogue, log.decided, told), RANDOM, reward="value").seen
+    seen = walk(Log(log.catalogue, log.decided, told), RANDOM, reward="value").rows
     assert seen.reward == [30.0, 5.0, 0.0]
     assert seen.left_out == {"unpriced": 1}
 
@@ -256,11 +264,11 @@ class Broken:
 def test_errors_of_the_target_are_counted() -> None:
     log = log_of(LOGGING, 9)
     target = Progressive(RANDOM, Broken(RANDOM), lambda: 0.0)
-    target.hear(log.outcomes)
+    target.add_outcomes(log.outcomes)
     for decided in log.decided:
-        target.meet(decided, as_logged(decided, log.catalogue.view("home")))
-    assert (target.seen.failed, target.seen.left_out) == (3, {"failed": 3})
-    assert len(target.seen.reward) == 6
+        target.judge_next(decided, as_logged(decided, log.catalogue.view("home")))
+    assert (target.rows.failed, target.rows.left_out) == (3, {"failed": 3})
+    assert len(target.rows.reward) == 6
 
 
 def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
@@ -270,11 +278,11 @@ def test_a_model_that_is_taught_in_order_learns_on_its_way() -> None:
     log = log_of(RANDOM, 300)
     target = walk(log, spec)
     assert target.learned > 280
-    seen = target.seen
+    seen = target.rows
     assert seen.failed == 0
     late = range(200, 300)
-    silver = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [2]]
-    others = [seen.chance[i] for i in late if log.decided[i].header["numbers"] == [7]]
+    silver = [seen.target_probability[i] for i in late if log.decided[i].decision.numbers == (2,)]
+    others = [seen.target_probability[i] for i in late if log.decided[i].decision.numbers == (7,)]
     assert np.mean(silver) > 0.5 > 0.1 > np.mean(others)
 
 
@@ -283,23 +291,23 @@ def test_a_warm_target_has_learned_what_was_known_before(spec: PolicySpec) -> No
     """As if it had walked through all of it, whichever part of the log came first."""
     log = log_of(LOGGING, 120)
     view = log.catalogue.view("home")
-    start_ms = log.decided[60].header["decided_at_ms"]
+    start_ms = log.decided[60].decision.decided_at_ms
     warm = Progressive(spec, build_policy(spec), lambda: 0.0)
     warm.begin(log.outcomes[30:60], start_ms)
     warm.begin(log.outcomes[:30], start_ms)
     if spec is GREEDY:
         assert warm.learned == 50  # the others were not known then
-    warm.hear(log.outcomes[60:])
+    warm.add_outcomes(log.outcomes[60:])
     for decided in log.decided[60:]:
-        warm.meet(decided, as_logged(decided, view))
+        warm.judge_next(decided, as_logged(decided, view))
     whole = walk(log, spec)
-    assert warm.seen.chance == whole.seen.chance[60:]
+    assert warm.rows.target_probability == whole.rows.target_probability[60:]
     assert warm.learned == whole.learned
 
 
 def test_facts_that_were_logged_are_noted() -> None:
     log = log_of(LOGGING, 3)
-    log.decided[1].header["facts"] = {"customer.age": 40}
-    log.decided[2].header["facts"] = {"context.reason": "question"}
-    del log.decided[0].header["facts"]
-    assert walk(log, RANDOM).seen.facts == {"customer.age", "context.reason"}
+    facts = (None, {"customer.age": 40}, {"context.reason": "question"})
+    pairs = zip(log.decided, facts, strict=True)
+    log = replace(log, decided=[changed(decided, facts=logged) for decided, logged in pairs])
+    assert walk(log, RANDOM).rows.facts == {"customer.age", "context.reason"}

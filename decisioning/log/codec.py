@@ -1,0 +1,308 @@
+"""The wire form of the log's records: entries of streams, and decisions that wait for outcomes.
+
+A stream entry has a type ``t``. Fields have one meaning each, the same as in the hash of a waiting decision (see
+``storage/lua/0_library.lua``); times are Unix milliseconds:
+
+- ``decided``: ``id``, ``h`` (the decision, JSON), ``c`` (candidates' numbers, little-endian uint32), ``bp`` (their
+  precomputed propensities, float32, NaN where there is none), ``cv`` (their ``C``, then their ``V``, float64; only if
+  the request decided them).
+- ``outcome``, one outcome of one offer: ``id``, ``d`` decided at, ``o`` offer, ``n`` its number, ``k`` kind, ``v``
+  value, ``at`` happened at, ``ts`` recorded at, ``l`` 1 if late, ``r`` reward, ``q`` precomputed propensity,
+  ``e`` ``<propensity>:<value>`` as they were expected, ``f`` facts (JSON), ``p`` policy, ``pl`` placement.
+- ``expired`` and ``withdrawn``, one entry for all offers of a decision that were still open, and ``released``, for
+  those whose reservations were given back because nobody said in time that they were presented (nothing is learned of
+  it): ``id``, ``d``, ``at``, ``ts``, ``p``, ``pl``, ``f`` as above, and ``os``, the offers, separated by commas, each
+  ``<offer> <number> <precomputed propensity> <reward or -> <propensity>:<value>``.
+- ``start`` marks where a stream begins that lost its end; it says nothing.
+
+All but the first carry all that is needed to learn from them, so no reader has to join. Earlier versions wrote ``x``
+for ``bp`` and ``f`` for ``cv`` in ``decided``, and ``o`` for ``os``: entries of theirs are still read.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from pydantic_core import from_json, to_json
+
+from bandits.policy import NO_FACTS, Facts
+from decisioning.errors import LogCodecError
+from decisioning.model.decision import Decision, LoggedDecision, OfferContact
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from decisioning.model.selection import Selection
+
+Fields = Mapping[bytes, bytes]
+
+
+def _encodable(value: Any) -> Any:
+    """Make of a subclass or a view what the encoder takes: it looks at exact types."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not part of any record")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_encodable)
+_DECODER = msgspec.json.Decoder(Decision)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """Write a decision as JSON."""
+    return _ENCODER.encode(decision)
+
+
+def decode_decision(encoded: bytes) -> Decision:
+    """Read a decision.
+
+    Raises
+    ------
+    LogCodecError
+        If it is not one.
+    """
+    try:
+        return _DECODER.decode(encoded)
+    except ValueError as error:
+        raise LogCodecError(f"a decision cannot be read: {error}") from error
+
+
+def answer_of(decision: Decision) -> dict[str, Any]:
+    """Derive what the caller gets of a decision: its public part, with the defaults if nothing was right."""
+    return {
+        "decision_id": decision.decision_id,
+        "placement": decision.placement,
+        "policy": as_json(decision.policy),
+        "control": decision.control,
+        "offers": [as_json(offer) for offer in decision.default_offers or decision.offers],
+        "nothing_right_now": bool(decision.nothing_right_now),
+        "degraded": [str(reason) for reason in decision.degraded],
+        "feedback_until": decision.feedback_until,
+    }
+
+
+def as_json(value: Any) -> Any:
+    """Make plain dictionaries and sequences of a part of a decision, with the names that it has in JSON."""
+    return msgspec.to_builtins(value, enc_hook=_encodable)
+
+
+def candidate_bytes(of: Selection | LoggedDecision) -> tuple[bytes, bytes, bytes]:
+    """Write candidates, their precomputed propensities, and ``C`` and ``V`` (empty if the catalogue tells them)."""
+    factors = b"" if of.factors is None else of.factors.astype("<f8").tobytes()
+    return of.candidates.astype("<u4").tobytes(), of.base_propensities.astype("<f4").tobytes(), factors
+
+
+def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> LoggedDecision | list[Outcome]:
+    """Read one entry of a bucket's stream.
+
+    Raises
+    ------
+    LogCodecError
+        If a field is missing or cannot be read, or the type is not known. It names the entry and the bucket.
+    """
+    try:
+        kind = fields[b"t"]
+        if kind == b"decided":
+            is_old = b"bp" not in fields
+            base_propensities = fields[b"x" if is_old else b"bp"]
+            factors = fields.get(b"f" if is_old else b"cv", b"")
+            return parse_decided(bucket, position, fields[b"h"], fields[b"c"], base_propensities, factors)
+        if kind == b"outcome":
+            return [_outcome(bucket, position, fields)]
+        if kind in (b"expired", b"released", b"withdrawn"):
+            return _closed(bucket, position, fields)
+    except (KeyError, ValueError) as error:
+        raise LogCodecError(f"entry {position} of bucket {bucket} cannot be read: {error!r}") from error
+    raise LogCodecError(f"entry {position} of bucket {bucket} has the unknown type {kind!r}")
+
+
+def parse_decided(
+    bucket: int,
+    position: StreamPosition,
+    encoded: bytes,
+    candidates: bytes,
+    base_propensities: bytes,
+    factors: bytes = b"",
+) -> LoggedDecision:
+    """Read a decision from its parts, as they are in the stream and in Postgres.
+
+    Raises
+    ------
+    LogCodecError
+        If a part cannot be read. It names the entry and the bucket.
+    """
+    try:
+        return LoggedDecision(
+            bucket,
+            position,
+            _DECODER.decode(encoded),
+            np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
+            np.frombuffer(base_propensities, dtype="<f4").astype(np.float32),
+            np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
+            encoded,
+        )
+    except ValueError as error:
+        raise LogCodecError(
+            f"the decision at {position} of bucket {bucket} cannot be read: {error}"
+        ) from error
+
+
+def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
+    return Outcome(
+        bucket=bucket,
+        position=position,
+        decision_id=f[b"id"].decode(),
+        decided_at_ms=int(f[b"d"]),
+        offer_id=f[b"o"].decode(),
+        offer=int(f[b"n"]),
+        outcome=f[b"k"].decode(),
+        value=float(f[b"v"]) if f[b"v"] else None,
+        at_ms=int(f[b"at"]),
+        recorded_ms=int(f[b"ts"]),
+        late=f[b"l"] == b"1",
+        reward=float(f[b"r"]) if f[b"r"] else None,
+        base_propensity=float(f[b"q"]),
+        policy=f[b"p"].decode(),
+        placement=f[b"pl"].decode(),
+        **_expected(f.get(b"e", b"").decode()),
+        facts=parse_facts(f.get(b"f", b"")),
+    )
+
+
+def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
+    outcomes = []
+    facts = parse_facts(f.get(b"f", b""))
+    offers = f[b"os"] if b"os" in f else f[b"o"]
+    for item in offers.decode().split(","):
+        if not item:
+            continue
+        offer_id, number, base_propensity, reward, *more = item.split(" ")
+        outcomes.append(
+            Outcome(
+                bucket=bucket,
+                position=position,
+                decision_id=f[b"id"].decode(),
+                decided_at_ms=int(f[b"d"]),
+                offer_id=offer_id,
+                offer=int(number),
+                outcome=f[b"t"].decode(),
+                value=None,
+                at_ms=int(f[b"at"]),
+                recorded_ms=int(f[b"ts"]),
+                late=False,
+                reward=None if reward == "-" else float(reward),
+                base_propensity=float(base_propensity),
+                policy=f[b"p"].decode(),
+                placement=f[b"pl"].decode(),
+                **_expected(more[0] if more else ""),
+                facts=facts,
+            )
+        )
+    return outcomes
+
+
+def decided_fields(logged: LoggedDecision) -> list[str | bytes]:
+    """Write a ``decided`` entry, alternating names and values: the inverse of ``parse_entry``."""
+    candidates, base_propensities, factors = candidate_bytes(logged)
+    fields: dict[str, str | bytes] = {
+        "t": "decided",
+        "id": logged.decision_id,
+        "h": encode_decision(logged.decision),
+        "c": candidates,
+        "bp": base_propensities,
+    }
+    if factors:
+        fields["cv"] = factors
+    return [part for pair in fields.items() for part in pair]
+
+
+def outcome_fields(outcome: Outcome) -> list[str]:
+    """Write an ``outcome`` entry, alternating names and values: the inverse of ``parse_entry``."""
+    fields = {
+        "t": "outcome",
+        "id": outcome.decision_id,
+        "o": outcome.offer_id,
+        "n": str(outcome.offer),
+        "k": outcome.outcome,
+        "v": "" if outcome.value is None else repr(outcome.value),
+        "at": str(outcome.at_ms),
+        "ts": str(outcome.recorded_ms),
+        "d": str(outcome.decided_at_ms),
+        "l": "1" if outcome.late else "0",
+        "r": "" if outcome.reward is None else repr(outcome.reward),
+        "q": base_propensity_text(outcome.base_propensity),
+        "p": outcome.policy,
+        "pl": outcome.placement,
+        "e": expected_text(outcome.estimate, outcome.worth),
+        "f": facts_text(outcome.facts),
+    }
+    return [text for pair in fields.items() for text in pair]
+
+
+def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
+    """The hash of a decision that waits for outcomes, as ``nb_decide`` writes it."""
+    decision = logged.decision
+    numbers, base_propensities = logged.candidates.tolist(), logged.base_propensities.tolist()
+    base_propensity_of = dict(zip(numbers, base_propensities, strict=True))
+    fields: dict[str, str | bytes | int] = {
+        "h": encode_decision(decision),
+        "cu": decision.customer_id,
+        "d": decision.decided_at_ms,
+        "u": decision.until_ms,
+        "p": decision.policy.key,
+        "pl": decision.placement,
+        "m": decision.presentation,
+        "w": 0 if decision.contacts is None else decision.contacts.keep_ms,
+        "os": ",".join(offer.offer_id for offer in decision.offers),
+    }
+    if facts := facts_text(decision.facts or NO_FACTS):
+        fields["f"] = facts
+    contacts, expected = decision.offer_contacts(), expected_of(decision)
+    for n, offer in enumerate(decision.offers):
+        number = decision.numbers[n]
+        base_propensity = base_propensity_text(base_propensity_of[number])
+        contact = contact_text(contacts[n], decision.channel or "")
+        fields[f"o:{offer.offer_id}"] = f"{number} {base_propensity} {contact}"
+        fields[f"e:{offer.offer_id}"] = expected[n]
+    return fields
+
+
+def expected_text(estimate: float, worth: float) -> str:
+    """Write what a decision expected of an offer: ``<propensity>:<value>``, empty if neither is known."""
+    return "" if math.isnan(estimate) and math.isnan(worth) else f"{estimate!r}:{worth!r}"
+
+
+def expected_of(decision: Decision) -> list[str]:
+    """Write what a decision expected of each of its offers."""
+    estimates = decision.expected or (math.nan,) * len(decision.offers)
+    return [
+        expected_text(estimate, math.nan if offer.factors is None else offer.factors.V)
+        for estimate, offer in zip(estimates, decision.offers, strict=True)
+    ]
+
+
+def _expected(text: str) -> dict[str, float]:
+    estimate, _, worth = text.partition(":")
+    return {"estimate": float(estimate), "worth": float(worth)} if text else {}
+
+
+def facts_text(facts: Facts) -> str:
+    """Write facts as JSON, sorted by path; empty if there are none."""
+    return to_json(dict(sorted(facts.items()))).decode() if facts else ""
+
+
+def parse_facts(blob: bytes) -> Facts:
+    """Read facts: the inverse of ``facts_text``. Raises ``ValueError``."""
+    return from_json(blob) if blob else NO_FACTS
+
+
+def base_propensity_text(base_propensity: float) -> str:
+    """Write a precomputed propensity; 9 digits give back the same float32."""
+    return f"{base_propensity:.9g}"
+
+
+def contact_text(contact: OfferContact, channel: str) -> str:
+    """Write how contacts with an offer are remembered: ``<c or t> <group>:<goal> <channel>`` (t does not count)."""
+    return f"{'c' if contact.counts else 't'} {contact.group}:{contact.goal} {channel}"

@@ -1,0 +1,269 @@
+"""Decisions as they are logged: typed values whose JSON form is part of the log's format.
+
+Fields have the names and the order of the JSON; where a better name was found for one, ``msgspec.field`` tells the
+old one. A field whose default is ``None`` is left out of the JSON while it has that value: earlier versions did not log
+it, or it does not apply to the decision. Fields that are not known here are skipped, as a later version may add some.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import Facts, FloatArray, IntArray, PolicyKey
+from decisioning.model.outcome import Identity, Outcome
+from decisioning.model.position import StreamPosition
+
+
+class PolicyRef(msgspec.Struct, frozen=True):
+    """A policy as answers name it."""
+
+    name: str
+    version: int
+
+    @classmethod
+    def of(cls, policy: str) -> "PolicyRef":
+        """Split ``name@version``."""
+        key = PolicyKey(policy)
+        return cls(key.name, key.version)
+
+    @property
+    def key(self) -> PolicyKey:
+        """``name@version``."""
+        return PolicyKey.of(self.name, self.version)
+
+
+class RenderedStep(msgspec.Struct, frozen=True):
+    """A step of a script, as it is said."""
+
+    step_id: str
+    text: str
+
+
+class RenderedObjection(msgspec.Struct, frozen=True):
+    """An objection and the answer to it, as they are said."""
+
+    objection: str
+    answer: str
+
+
+class RenderedScript(msgspec.Struct, frozen=True):
+    """A script for an agent, with the steps that apply."""
+
+    steps: tuple[RenderedStep, ...]
+    objections: tuple[RenderedObjection, ...]
+
+
+class RenderedTreatment(msgspec.Struct, frozen=True):
+    """A treatment with its variables filled in."""
+
+    treatment_id: str
+    channel: str
+    language: str
+    title: str
+    message: str
+    image: str | None = None
+    script: RenderedScript | None = None
+
+
+class LoggedFactors(msgspec.Struct, frozen=True):
+    """The four factors of a score; one that is switched off is 1."""
+
+    P: float = 1.0
+    C: float = 1.0
+    V: float = 1.0
+    L: float = 1.0
+
+
+class DecidedOffer(msgspec.Struct, frozen=True):
+    """An offer in its slot. Score, factors and probability are ``None`` where no policy selected it."""
+
+    offer_id: str
+    rank: int
+    score: float | None = None
+    factors: LoggedFactors | None = None
+    probability: float | None = None
+    treatment: RenderedTreatment | None = None
+
+
+class OfferContact(msgspec.Struct, frozen=True, array_like=True):
+    """The group and goal of a decided offer, and whether limits count it."""
+
+    group: str = ""
+    goal: str = ""
+    counts: bool = True
+
+
+class DecisionContacts(msgspec.Struct, frozen=True):
+    """Facts that the history of contacts is rebuilt from.
+
+    ``keep_ms``: how long contacts matter. ``confirm_until_ms``: when reservations are given back if nobody says that
+    the offers were presented, ``None`` if they are not. ``offers``: in the order of the decision's.
+    """
+
+    keep_ms: int
+    confirm_until_ms: int | None
+    offers: tuple[OfferContact, ...]
+
+
+class SnapshotContact(msgspec.Struct, frozen=True, array_like=True):
+    """An earlier contact that the decision looked at; see ``contact.history.Contact``."""
+
+    offer: int
+    at_ms: int
+    group: str = ""
+    goal: str = ""
+    kind: str = "d"
+    channel: str = ""
+
+
+class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True):
+    """An entry of a suppression list that the decision looked at; see ``profiles.customer.Suppression``."""
+
+    list_id: str
+    reason: str
+    until_ms: int | None
+    added_ms: int
+
+
+class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of the profile and of the contacts that the placement looked at, kept to explain the decision later.
+
+    ``interests`` and ``holdings`` are ``None`` if no rule looks at them; ``history`` and ``suppressions`` if they could
+    not be read. ``exhausted``: numbers of offers without capacity. ``unlikely``: number and propensity of offers below
+    their minimum, which are not among the logged candidates.
+    """
+
+    known: bool | None = None
+    attributes: dict[str, Any] = {}
+    indicators: dict[str, float] = {}
+    interests: dict[str, float] | None = None
+    holdings: tuple[str, ...] | None = None
+    consents: dict[str, tuple[str, ...]] = {}
+    history: tuple[SnapshotContact, ...] | None = ()
+    suppressions: tuple[SnapshotSuppression, ...] | None = ()
+    exhausted: tuple[int, ...] = ()
+    unlikely: tuple[tuple[int, float], ...] = ()
+
+
+class Overrun(msgspec.Struct, frozen=True):
+    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in one process."""
+
+    took_ms: float
+    budget_ms: float
+    in_a_row: int
+
+
+class PolicyFailure(msgspec.Struct, frozen=True):
+    """The policy (``name@version``) that should have decided, and the reason why it did not."""
+
+    policy: str
+    reason: str
+
+
+class CapacityUnit(msgspec.Struct, frozen=True):
+    """A unit of capacity that an offer of the decision uses up, and the lease that it was taken from."""
+
+    capacity_id: str
+    period: str
+    holder: str
+    offer_id: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One answer with everything needed to explain and replay it. Times are Unix milliseconds.
+
+    ``numbers`` and ``expected``: number and expected propensity of each of ``offers``. ``default_offers``: what was
+    answered instead when nothing was right. ``scored_by`` and ``caller_choice`` (numbers): where the caller's own
+    choice was answered. ``epoch``: of the policy's arms. ``logged_group``: see ``group``. ``source``: ``live`` or
+    ``history``.
+    """
+
+    decision_id: str
+    customer_id: str
+    placement: str
+    channel: str | None
+    presentation: str
+    policy: PolicyRef
+    control: bool
+    logged_group: str | None = msgspec.field(default=None, name="group")
+    catalog_version: int
+    epoch: int
+    decided_at_ms: int
+    until_ms: int
+    context: dict[str, Any]
+    limit: int | None
+    slots: int
+    offers: tuple[DecidedOffer, ...]
+    numbers: tuple[int, ...]
+    expected: tuple[float, ...] | None = None
+    facts: Facts | None = None
+    nothing_right_now: bool | None = None
+    segments: tuple[str, ...] | None = None
+    degraded: tuple[str, ...]
+    feedback_until: str | None
+    source: str
+    contacts: DecisionContacts | None = msgspec.field(default=None, name="contact")
+    customer_snapshot: CustomerSnapshot | None = msgspec.field(default=None, name="seen")
+    scored_by: PolicyRef | None = None
+    caller_choice: tuple[int, ...] | None = msgspec.field(default=None, name="wanted")
+    overrun: Overrun | None = msgspec.field(default=None, name="over_budget")
+    failure: PolicyFailure | None = msgspec.field(default=None, name="failed")
+    default_offers: tuple[DecidedOffer, ...] | None = msgspec.field(default=None, name="defaults")
+    capacity: tuple[CapacityUnit, ...] | None = None
+
+    @property
+    def group(self) -> str:
+        """The group that it was made for, also where it was logged before there were several."""
+        if self.logged_group is not None:
+            return self.logged_group
+        if self.source == "history":
+            return "imported"
+        return "control" if self.control else "champion"
+
+    @property
+    def scorer(self) -> PolicyKey:
+        """The policy that scored it, also where the caller's own choice was answered."""
+        return (self.scored_by or self.policy).key
+
+    @property
+    def identity(self) -> Identity:
+        """Its identity wherever in the log it stands."""
+        return self.decision_id, self.decided_at_ms, None, None
+
+    def offer_contacts(self) -> tuple[OfferContact, ...]:
+        """Group and goal of each offer, and whether limits count it. Early records do not tell the first two."""
+        return (OfferContact(),) * len(self.offers) if self.contacts is None else self.contacts.offers
+
+    def is_taken_back(self, outcomes: Iterable[Outcome]) -> bool:
+        """Return whether it was withdrawn, because the answer could not be delivered. ``outcomes``: those of its id.
+
+        The time is compared as well: a caller's own id may name a later decision, after one that was withdrawn.
+        """
+        return any(o.outcome == "withdrawn" and o.decided_at_ms == self.decided_at_ms for o in outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """A decision with its candidates, at ``position`` in the stream of ``bucket``.
+
+    ``candidates`` (numbers) and ``base_propensities`` (NaN where there is none) have shape ``(m,)``; ``factors``,
+    their ``C`` then their ``V``, shape ``(2, m)``, ``None`` if the catalogue tells them. ``encoded``: the JSON that the
+    decision was read from, which may say more than this version knows; empty for one that was not read.
+    """
+
+    bucket: int
+    position: StreamPosition
+    decision: Decision
+    candidates: IntArray
+    base_propensities: NDArray[np.float32]
+    factors: FloatArray | None = None
+    encoded: bytes = b""
+
+    @property
+    def decision_id(self) -> str:
+        """The decision's id."""
+        return self.decision.decision_id
