@@ -27,7 +27,7 @@ READ_SIZE = 500
 BLOCK_MS = 500
 LEASE_MS = 5_000
 WAIT_S = 1.0
-"""How often those who are not the owner ask whether they can be."""
+"""The time after which those who are not the owner ask again whether they can be."""
 PAUSE_S = 0.05
 PACK_SHARE = 2.0
 """Between two folds it rests for so many times as long as packing took, so that most time goes into teaching."""

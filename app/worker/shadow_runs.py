@@ -32,7 +32,7 @@ IDLE_S = 2.0
 MAX_BEHIND = 50_000
 """Decisions; when shadows are further behind, they go on with the newest ones."""
 PATIENCE_S = 5.0
-"""How long the arms of a shadow are waited for."""
+"""The longest that the arms of a shadow are waited for."""
 SLOW_MS, SLOW_TURNS, PAUSE_S = 100.0, 3, 60.0
 """A shadow that is so slow so many times in a row is not asked for a while: others share its process."""
 RETENTION = timedelta(days=30)
@@ -42,7 +42,7 @@ FORGET_BATCH_SIZE = 20_000
 
 @dataclass(slots=True)
 class _Conduct:
-    """How a shadow has behaved lately, in the event loop's seconds."""
+    """A shadow's behaviour lately, in the event loop's seconds."""
 
     wanted_s: float
     slow: int = 0
@@ -87,6 +87,7 @@ class ShadowJob:
 
     async def _judge(self, turn: Turn, shadows: Mapping[str, tuple[str, ...]]) -> float:
         if turn.newest - turn.position > MAX_BEHIND:
+            # Judging all of them would take longer than new ones take to come: comparisons want the newest.
             SHADOW_SKIPPED.inc(turn.newest - turn.position)
             await turn.write((), turn.newest)
             return 0.0
@@ -106,7 +107,7 @@ class ShadowJob:
         return 0.0 if len(batch) == BATCH_SIZE else INTERVAL_S
 
     async def _ask(self, key: str, logged: LoggedDecision) -> list[dict[str, Any]]:
-        """What one shadow would have shown, or the error that it raised. Nothing it does goes further than here."""
+        """Ask one shadow what it would have shown, or note the error that it raised: it goes no further than here."""
         now_s = asyncio.get_running_loop().time()
         conduct = self._conduct[key]
         if key not in self._roster or self._replica.epoch(key) is None or now_s < conduct.paused_until_s:
@@ -147,7 +148,7 @@ class ShadowJob:
         return shadows
 
     def _ready(self) -> bool:
-        """Whether all arms are here, or have been waited for long enough."""
+        """Return whether all arms are here, or have been waited for long enough."""
         now_s = asyncio.get_running_loop().time()
         return all(
             now_s - conduct.wanted_s > PATIENCE_S

@@ -3,10 +3,10 @@
 from bandits.policy import PolicyKey
 
 CALLER = PolicyKey("caller@1")
-"""What is logged as the policy where the caller's own choice is answered."""
+"""Logged as the policy where the caller's own choice is answered."""
 HISTORY = PolicyKey("history@1")
-"""What is logged as the policy of decisions that were made elsewhere and imported."""
+"""Logged as the policy of decisions that were made elsewhere and imported."""
 NOBODY = PolicyKey("default@1")
-"""What is logged as the policy of a decision that none has made."""
+"""Logged as the policy of a decision that none has made."""
 NOT_POLICIES = frozenset(key.name for key in (CALLER, HISTORY))
 """Names that no policy may have: its decisions would be taken for those of somebody else."""

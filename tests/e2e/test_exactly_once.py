@@ -99,12 +99,12 @@ def check_all(world: World, told: dict[tuple[str, str, str], float], closed: int
 
 
 STEPS = [
-    ("decisioning.stores.streams:ArmStore.fold", "before"),
-    ("decisioning.stores.streams:ArmStore.fold", "after"),
+    ("decisioning.learning.store_arms:ArmStore.fold", "before"),
+    ("decisioning.learning.store_arms:ArmStore.fold", "after"),
     ("decisioning.log.store_archive:Archiver.write", "after"),
-    ("decisioning.stores.streams:LogReader.trim", "before"),
+    ("decisioning.log.store_stream:LogReader.trim", "before"),
     ("decisioning.log.store_archive:Archiver.write_folds", "after"),
-    ("decisioning.stores.streams:LogReader.expire", "after"),
+    ("decisioning.log.store_stream:LogReader.expire", "after"),
 ]
 
 

@@ -177,10 +177,10 @@ def test_an_emptied_redis_is_rebuilt_by_the_command(world: World) -> None:
 def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
     world.worker.kill()
     for step, when in (
-        ("decisioning.stores.streams:LogReader.resume", "after"),
+        ("decisioning.log.store_stream:LogReader.resume", "after"),
         ("decisioning.recovery.store_restore:DecisionRestorer.restore", "before"),
         ("decisioning.recovery.store_restore:DecisionRestorer.restore", "after"),
-        ("decisioning.stores.streams:ArmStore.reset", "after"),
+        ("decisioning.learning.store_arms:ArmStore.reset", "after"),
     ):
         look(world.installation, flush)
         world.installation.work_until(step, when)

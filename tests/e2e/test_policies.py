@@ -54,8 +54,8 @@ def state_of(api: Api, key: str) -> Any:
     ("name", "step", "when"),
     [
         ("begun", "decisioning.policies.store:PolicyStore.begin", "after"),
-        ("folded", "decisioning.learning.fold.store_warm_start:WarmStarter._put", "before"),
-        ("in-place", "decisioning.stores.streams:ArmStore.reset", "after"),
+        ("folded", "decisioning.learning.store_warm_start:WarmStarter._put", "before"),
+        ("in-place", "decisioning.learning.store_arms:ArmStore.reset", "after"),
     ],
 )
 def test_a_worker_that_is_killed_leaves_nothing_half_warm(
