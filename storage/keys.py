@@ -31,7 +31,7 @@ class Keys:
         return self.contacts(self.bucket(customer_id)) + customer_id
 
     def contacts(self, bucket: int) -> str:
-        """The beginning of the keys of the contact histories in a bucket: the customer's id follows."""
+        """What the keys of the contact histories in a bucket begin with: the customer's id follows."""
         return f"nb:{{b{bucket}}}:contact:"
 
     def unconfirmed(self, bucket: int) -> str:
@@ -63,7 +63,7 @@ class Keys:
         return f"nb:{{b{bucket}}}:whole"
 
     def owner(self, decision_id: str) -> str:
-        """The owner of a caller's own id, as ``<bucket> <customer>``. Its bucket is that of the id itself."""
+        """Whose decision a caller's own id names: ``<bucket> <customer>``. Its bucket is that of the id itself."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
 
     def capacity(self, capacity_id: str, period_id: str) -> str:
@@ -79,7 +79,7 @@ class Keys:
         return f"nb:{{nb:arms:{policy}}}:changes"
 
     def lease(self, policy: str) -> str:
-        """The owner of the model of ``name@version``, and its token; in the same slot as the model."""
+        """Who may teach the model of ``name@version`` now, and the token of that; in the same slot as the model."""
         return f"nb:{{nb:arms:{policy}}}:lease"
 
     def fence(self, policy: str) -> str:
@@ -93,7 +93,7 @@ def generated_id(bucket: int, entropy: bytes) -> str:
 
 
 def is_reserved(decision_id: str) -> bool:
-    """Return whether an id of this form is not for callers: such ids are generated, or stand for imported history."""
+    """Whether callers may not use an id of this form: such ids are generated, or stand for imported history."""
     return any(form.fullmatch(decision_id) for form in (GENERATED_ID, HISTORY_ID))
 
 

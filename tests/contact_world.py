@@ -27,7 +27,7 @@ from storage.functions import load_functions
 from storage.keys import Keys
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
-from tests.decided import decision as made_by_hand
+from tests.support.decided import decision as made_by_hand
 
 CHANNELS = ("web", "phone")
 GROUPS = {

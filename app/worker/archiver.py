@@ -12,9 +12,9 @@ from decisioning.policies.store_roster import RosterFeed
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 1000
-CHANGES_BATCH_SIZE = 5000
-EPOCHS_RETAINED = 2000
+ENTRIES = 1000
+CHANGES = 5000
+CHANGES_KEPT = 2000
 
 
 class ArchiverJob:
@@ -44,7 +44,7 @@ class ArchiverJob:
         async with self._archiver.turn() as positions:
             if positions is None:
                 return self._interval_s  # another archiver is at it
-            batch = await self._reader.read(positions, count=BATCH_SIZE, block_ms=None, decisions=True)
+            batch = await self._reader.read(positions, count=ENTRIES, block_ms=None, decisions=True)
             if batch.last:
                 await self._archiver.write(batch)
         if not batch.last:
@@ -56,7 +56,7 @@ class ArchiverJob:
         ARCHIVE_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
-        return 0.0 if len(batch) > BATCH_SIZE else self._interval_s
+        return 0.0 if len(batch) > ENTRIES else self._interval_s
 
     async def _trim(self, batch: Batch) -> None:
         """Forget what is archived and folded into every policy's arms.
@@ -81,12 +81,12 @@ class ArchiverJob:
     async def _archive_folds_of(self, key: str) -> int:
         """Archive what was folded into a policy's arms; returns the newest epoch that is archived."""
         last = await self._archiver.last_fold(key)
-        changes = await self._arms.changes(key, last, count=CHANGES_BATCH_SIZE, block_ms=None)
+        changes = await self._arms.changes(key, last, count=CHANGES, block_ms=None)
         if not changes:
             return last
         moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
         await self._archiver.write_folds(key, moves)
-        await self._arms.trim_changes(key, changes[-1].epoch - EPOCHS_RETAINED)
+        await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_KEPT)
         return changes[-1].epoch
 
     async def _let_go(self, key: str) -> None:

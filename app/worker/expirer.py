@@ -8,7 +8,7 @@ from app.state import clock_ms
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_stream import LogReader
 
-BATCH_SIZE = 200
+AT_ONCE = 200
 
 
 class Expirer:
@@ -20,10 +20,10 @@ class Expirer:
 
     async def round(self) -> float:
         """Release and close what is due; returns how long to sleep. Raises ``RedisUnavailable``."""
-        unconfirmed = await self._reader.unconfirmed(clock_ms(), BATCH_SIZE)
+        unconfirmed = await self._reader.unconfirmed(clock_ms(), AT_ONCE)
         if unconfirmed:
             RELEASED.inc(await self._reader.release(unconfirmed, clock_ms()))
-        due = await self._reader.due(clock_ms(), BATCH_SIZE)
+        due = await self._reader.due(clock_ms(), AT_ONCE)
         if due:
             EXPIRED.inc(await self._reader.expire(due, clock_ms(), GRACE_MS))
-        return 0.0 if max(len(due), len(unconfirmed)) >= BATCH_SIZE else self._interval_s
+        return 0.0 if max(len(due), len(unconfirmed)) >= AT_ONCE else self._interval_s

@@ -12,9 +12,9 @@ from decisioning.recovery.store_rebuild import Rebuilder
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
+ENTRIES = 500
 BLOCK_MS = 1000
-MAX_FIELDS = 1000
+FIELDS_AT_ONCE = 1000
 """Fields of arms in one fold; a server-side function cannot handle more than a few thousand."""
 
 
@@ -49,7 +49,7 @@ class Learner:
             self._positions, self._generation = arms.positions, arms.generation
         try:
             batch = await self._reader.read(
-                self._positions, count=BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
+                self._positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
             )
             if batch.last:
                 await self._fold(batch)
@@ -61,7 +61,7 @@ class Learner:
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None
         deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy)
-        if len(deltas) > MAX_FIELDS and len(parts := _parts(batch)) > 1:
+        if len(deltas) > FIELDS_AT_ONCE and len(parts := _parts(batch)) > 1:
             for part in parts:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)

@@ -15,7 +15,6 @@ from decisioning.learning.fold import in_order, teach_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_models import ModelStore
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
@@ -23,17 +22,17 @@ from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 500
+ENTRIES = 500
 BLOCK_MS = 500
 LEASE_MS = 5_000
 WAIT_S = 1.0
-"""The time after which those who are not the owner ask again whether they can be."""
+"""How often those who are not the owner ask whether they can be."""
 PAUSE_S = 0.05
 PACK_SHARE = 2.0
 """Between two folds it rests for so many times as long as packing took, so that most time goes into teaching."""
 LESSON_S = 0.25
 """About how long one lesson takes: between two the lease is renewed, and the model stored."""
-MIN_BATCH_SIZE, MAX_BATCH_SIZE = 50, 20_000
+LEAST, MOST = 50, 20_000
 
 
 @dataclass(slots=True)
@@ -71,7 +70,7 @@ class ModelTrainer:
         self._rebuilder = rebuilder
         self._lease_ms = lease_ms
         self._held: _Held | None = None
-        self._batch_size = MIN_BATCH_SIZE
+        self._at_once = LEAST
 
     async def round(self) -> float:
         """Own the model, read what came, teach it, store; returns how long to sleep.
@@ -89,11 +88,11 @@ class ModelTrainer:
         assert self._held is not None
         try:
             batch = await self._reader.read(
-                self._held.positions, count=READ_SIZE, block_ms=BLOCK_MS, decisions=False
+                self._held.positions, count=ENTRIES, block_ms=BLOCK_MS, decisions=False
             )
             if not batch.last:
                 return PAUSE_S
-            part = first_part(batch, self._batch_size)
+            part = first_part(batch, self._at_once)
             rest_s = await self._teach(token, self._held, part)
         except BaseException:
             self._held = None  # what is stored is not known any more
@@ -136,9 +135,9 @@ class ModelTrainer:
 
     def _pace(self, taught: int, teaching_s: float, packing_s: float) -> None:
         """Take as many outcomes at once as fill a lesson, or what packing takes, if that is longer."""
-        if taught >= MIN_BATCH_SIZE // 2 and teaching_s > 0:
+        if taught >= LEAST // 2 and teaching_s > 0:
             fitting = taught / teaching_s * max(LESSON_S, PACK_SHARE * packing_s)
-            self._batch_size = int(min(max(fitting, MIN_BATCH_SIZE), MAX_BATCH_SIZE))
+            self._at_once = int(min(max(fitting, LEAST), MOST))
 
 
 async def teaching(teacher: ModelTrainer) -> None:
@@ -157,11 +156,7 @@ def first_part(batch: Batch, most: int) -> Batch:
     """
     if len(batch.outcomes) <= most:
         return batch
-    ordered = sorted(batch.outcomes, key=_place)
-    end = _place(ordered[most - 1])
-    taken = [o for o in ordered if _place(o) <= end]
+    ordered = sorted(batch.outcomes, key=lambda o: (o.position.parts, o.bucket))
+    end = (ordered[most - 1].position.parts, ordered[most - 1].bucket)
+    taken = [o for o in ordered if (o.position.parts, o.bucket) <= end]
     return Batch({o.bucket: o.position for o in taken}, [], taken)
-
-
-def _place(outcome: Outcome) -> tuple[int, int, int]:
-    return *outcome.position.parts, outcome.bucket

@@ -26,23 +26,23 @@ from decisioning.policies.roster import Roster
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 200
+AT_ONCE = 200
 INTERVAL_S = 0.3
 IDLE_S = 2.0
-MAX_BEHIND = 50_000
+MOST_BEHIND = 50_000
 """Decisions; when shadows are further behind, they go on with the newest ones."""
 PATIENCE_S = 5.0
-"""The longest that the arms of a shadow are waited for."""
+"""How long the arms of a shadow are waited for."""
 SLOW_MS, SLOW_TURNS, PAUSE_S = 100.0, 3, 60.0
 """A shadow that is so slow so many times in a row is not asked for a while: others share its process."""
-RETENTION = timedelta(days=30)
+KEPT = timedelta(days=30)
 FORGET_EVERY_S = 600.0
-FORGET_BATCH_SIZE = 20_000
+FORGET_AT_ONCE = 20_000
 
 
 @dataclass(slots=True)
 class _Conduct:
-    """A shadow's behaviour lately, in the event loop's seconds."""
+    """How a shadow has behaved lately, in the event loop's seconds."""
 
     wanted_s: float
     slow: int = 0
@@ -60,7 +60,7 @@ class ShadowJob:
         self._roster = roster
         self._replica = ArmReplica(roster)
         self._followers = TaskSet(ArmFollower(arms, self._replica).follow)
-        self._contexts = LoggedContexts(catalogues)
+        self._contests = LoggedContexts(catalogues)
         self._catalogue: Catalogue | None = None
         self._conduct: dict[str, _Conduct] = {}
         self._forget_s = 0.0
@@ -86,12 +86,11 @@ class ShadowJob:
             return await self._judge(turn, shadows)
 
     async def _judge(self, turn: Turn, shadows: Mapping[str, tuple[str, ...]]) -> float:
-        if turn.newest - turn.position > MAX_BEHIND:
-            # Judging all of them would take longer than new ones take to come: comparisons want the newest.
+        if turn.newest - turn.position > MOST_BEHIND:
             SHADOW_SKIPPED.inc(turn.newest - turn.position)
             await turn.write((), turn.newest)
             return 0.0
-        batch = await turn.after(BATCH_SIZE)
+        batch = await turn.after(AT_ONCE)
         rows: list[dict[str, Any]] = []
         for _, logged in batch:
             decision = logged.decision
@@ -104,17 +103,17 @@ class ShadowJob:
             await turn.write(rows, batch[-1][0])
             newest_ms = batch[-1][1].decision.decided_at_ms
             SHADOW_LAG.set(max(clock_ms() - newest_ms, 0) / 1000)
-        return 0.0 if len(batch) == BATCH_SIZE else INTERVAL_S
+        return 0.0 if len(batch) == AT_ONCE else INTERVAL_S
 
     async def _ask(self, key: str, logged: LoggedDecision) -> list[dict[str, Any]]:
-        """Ask one shadow what it would have shown, or note the error that it raised: it goes no further than here."""
+        """What one shadow would have shown, or the error that it raised. Nothing it does goes further than here."""
         now_s = asyncio.get_running_loop().time()
         conduct = self._conduct[key]
         if key not in self._roster or self._replica.epoch(key) is None or now_s < conduct.paused_until_s:
             reason = "slow" if now_s < conduct.paused_until_s else "unavailable"
             SHADOW_FAILURES.labels(key, reason).inc()
             return [] if reason == "unavailable" else shadow_rows(logged, key, None, 0, clock_ms(), reason)
-        selection_context = await self._contexts.of(logged)
+        selection_context = await self._contests.of(logged)
         if selection_context is None:
             return shadow_rows(logged, key, None, 0, clock_ms(), "catalogue")
         started_ns = time.perf_counter_ns()
@@ -148,7 +147,7 @@ class ShadowJob:
         return shadows
 
     def _ready(self) -> bool:
-        """Return whether all arms are here, or have been waited for long enough."""
+        """Whether all arms are here, or have been waited for long enough."""
         now_s = asyncio.get_running_loop().time()
         return all(
             now_s - conduct.wanted_s > PATIENCE_S
@@ -158,6 +157,6 @@ class ShadowJob:
 
     async def forget(self) -> None:
         """Delete what is old. Raises ``PostgresUnavailable``."""
-        before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - RETENTION
-        if await self._store.forget(before, FORGET_BATCH_SIZE) < FORGET_BATCH_SIZE:
+        before = datetime.fromtimestamp(clock_ms() / 1000, UTC) - KEPT
+        if await self._store.forget(before, FORGET_AT_ONCE) < FORGET_AT_ONCE:
             self._forget_s = asyncio.get_running_loop().time() + FORGET_EVERY_S

@@ -28,7 +28,7 @@ from rules.evaluation import evaluate
 from rules.expression import Expression
 
 STAGES = ("live", "placement", *TIERS, "consent", "contact", "propensity", "chosen")
-MAX_EXAMPLES = 20
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def preview(
             "low": len(matching) if exact else int(low * total),
             "high": len(matching) if exact else int(np.ceil(high * total)),
         },
-        "examples": matching[:MAX_EXAMPLES],
-        "missing": dict(missing.most_common(MAX_EXAMPLES)),
+        "examples": matching[:SHOWN],
+        "missing": dict(missing.most_common(SHOWN)),
     }
 
 
@@ -140,7 +140,7 @@ def _summary(run: Run, customers: int) -> dict[str, Any]:
         "expected_value": run.value,
         "without_offer": len(run.without),
         "without_offer_share": len(run.without) / customers if customers else 0.0,
-        "without_offer_examples": run.without[:MAX_EXAMPLES],
+        "without_offer_examples": run.without[:SHOWN],
     }
 
 

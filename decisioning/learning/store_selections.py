@@ -1,4 +1,4 @@
-"""Counts of what a policy selected lately, and what came of it: from the roll-up of the log."""
+"""How often a policy selected each offer lately, and what came of it: from the roll-up of the log."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from storage.postgres import transaction
 async def selections(
     engine: AsyncEngine, policy: str, since: datetime, placement: str | None
 ) -> dict[str, Selected]:
-    """Count what ``policy`` (``name@version``) selected in the hours from ``since`` on, by offer id.
+    """What ``policy`` (``name@version``) selected in the hours from ``since`` on, by offer id.
 
     Raises ``PostgresUnavailable``.
     """

@@ -22,7 +22,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.rollout.store_drift import DriftStore
 from tests.contract.canaries import place
 from tests.contract.support import Nextbest, problem_of
-from tests.decided import decision as made_by_hand
+from tests.support.decided import decision as made_by_hand
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

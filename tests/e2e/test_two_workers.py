@@ -136,7 +136,7 @@ async def test_a_large_batch_is_folded_in_parts(
     api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More arms at once than one fold takes; only what cannot be divided, one entry, is folded as it is."""
-    monkeypatch.setattr("app.worker.learner.MAX_FIELDS", 1)
+    monkeypatch.setattr("app.worker.learner.FIELDS_AT_ONCE", 1)
     told = await asyncio.to_thread(use, api, 50)
     async with stores(installation) as found:
         before = await found.arms.load_epoch(POLICY)

@@ -18,7 +18,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.evaluation.counterfactual import CounterfactualDecision, judge_decision
 from decisioning.model.decision import LoggedDecision, PolicyRef
-from tests.unit.decisioning.evaluation.logged import (
+from tests.support.logged import (
     START_MS,
     as_logged,
     catalogue_of,

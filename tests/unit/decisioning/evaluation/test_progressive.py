@@ -21,7 +21,7 @@ from decisioning.evaluation.progressive import EvaluationRows, Progressive
 from decisioning.learning.fold import fold_outcomes
 from decisioning.model.decision import LoggedDecision, PolicyRef
 from decisioning.model.outcome import Outcome
-from tests.unit.decisioning.evaluation.logged import (
+from tests.support.logged import (
     START_MS,
     answers,
     as_logged,

@@ -45,7 +45,7 @@ from decisioning.model.decision import (
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
-from tests.decided import decision as made_by_hand
+from tests.support.decided import decision as made_by_hand
 from tests.unit.decisioning.log import earlier
 
 AT = StreamPosition("5-1")

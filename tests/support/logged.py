@@ -26,7 +26,7 @@ from decisioning.model.entities import Group, Offer, Override, Placement, Treatm
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
-from tests.decided import decision as made_by_hand
+from tests.support.decided import decision as made_by_hand
 
 START_MS = 1_750_000_000_000
 PLACEMENT = "home"
