@@ -39,7 +39,7 @@ Reward = Literal["acceptance", "value"]
 
 @dataclass(frozen=True, slots=True)
 class CounterfactualSlot:
-    """What a target would have done in one slot of a logged decision, given the slots before it.
+    """The choice that a target would have made in one slot of a logged decision, given the slots before it.
 
     ``logging_probability``: as logged, NaN if it is not known. ``target_probability``: of the offer that was shown.
     ``estimate``: the acceptance that the target expected of it; ``direct``: of its own choice in this slot, that is the
@@ -60,7 +60,7 @@ class CounterfactualSlot:
 
     @property
     def agrees(self) -> bool:
-        """Whether the target would most likely have shown what was shown."""
+        """True if the target would most likely have shown what was shown."""
         return self.best == self.offer
 
 
@@ -85,7 +85,7 @@ def judge_decision(
     group: str = "champion",
     most: int | None = None,
 ) -> CounterfactualDecision:
-    """What ``policy`` would have done, as ``group``, in the first ``most`` slots of a logged decision.
+    """Judge what ``policy`` would have done, as ``group``, in the first ``most`` slots of a logged decision.
 
     At the arms with which it decided, and as its group, its chances are what was logged, bit for bit.
     """
@@ -131,7 +131,7 @@ def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]
 
 
 def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """What the target expects of each row: acceptances, and value.
+    """Compute what the target expects of each row: acceptances, and value.
 
     A policy that learns from value expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
     """
@@ -144,7 +144,7 @@ def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> t
 
 
 def unusable(decision: Decision) -> Unusable | None:
-    """Why a whole decision tells nothing of other policies; ``None`` if it may."""
+    """Find why a whole decision tells nothing of other policies; ``None`` if it may."""
     if decision.source != "live":
         return "imported"
     if decision.logged_group == "caller" and decision.scored_by is not None:

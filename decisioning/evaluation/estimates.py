@@ -1,4 +1,4 @@
-"""What a target policy would have earned, made of judged slots: estimates side by side, and when not to trust them."""
+"""Estimates of what a target policy would have earned, made of judged slots, and when not to trust them."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """What the target would have earned in each slot, by three estimators, and what was earned.
+    """Estimates of what the target would have earned in each slot, by three estimators, and what was earned.
 
     ``lift``: the doubly robust estimate less what was earned, as a paired difference. ``weight``: the mean of the
     weights; it is 1 but for chance, if all that the target would choose had a chance. ``agreement``: the share of slots
@@ -59,7 +59,7 @@ class Earned:
 
     @property
     def effective_rows(self) -> float:
-        """How many equally weighted rows would tell as much."""
+        """The number of equally weighted rows that would tell as much."""
         return self.ips.effective_rows
 
 
@@ -151,7 +151,7 @@ def shares(accepted: float, observed: int) -> dict[str, float | None]:
 
 
 def notes_on(epsilon: float, learns: bool, narrowed: int, left_out: int, rows: int) -> Sequence[str]:
-    """What else a reader should know of an evaluation."""
+    """Collect what else a reader should know of an evaluation."""
     said = []
     if epsilon == 0.0:
         said.append("The target does not explore: what it would log could not be used to evaluate others.")

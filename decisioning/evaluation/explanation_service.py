@@ -59,7 +59,7 @@ def _situation(replayed: ReplayedDecision) -> Situation:
 
 
 def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
-    """What was expected of all rows: for candidates as chosen again, for those below their minimum as logged."""
+    """Put the propensities of all rows together: replayed for candidates, as logged for those below their minimum."""
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
     unlikely = dict(snapshot.unlikely)
     return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

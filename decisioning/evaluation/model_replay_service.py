@@ -20,7 +20,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 
 MAX_OUTCOMES = 200_000
-"""How many outcomes a model is taught again for one replay."""
+"""The most outcomes that a model is taught again for one replay: more would take minutes."""
 
 
 class ReplayImpossible(DecisioningError):
@@ -40,7 +40,7 @@ class ModelReplayLog(Protocol):
 
 
 class ModelReplay:
-    """What one policy has been taught, and in which order."""
+    """Teaches a model again what one policy has been taught, in the same order."""
 
     def __init__(
         self, log: ModelReplayLog, spec: PolicySpec, policy: SequentialPolicy, most: int = MAX_OUTCOMES
@@ -76,7 +76,7 @@ class ModelReplay:
     async def _later(
         self, start: Mapping[int, StreamPosition], moves: list[tuple[int, int, StreamPosition]]
     ) -> list[list[Outcome]]:
-        """What was taught after the beginning of the generation: the outcomes of each fold, in order."""
+        """Collect what was taught after the beginning of the generation: the outcomes of each fold, in order."""
         if not moves:
             return []
         ends: defaultdict[int, list[tuple[StreamPosition, int]]] = defaultdict(list)

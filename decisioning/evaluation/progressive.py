@@ -36,7 +36,7 @@ Key = tuple[str, int, int]
 
 @dataclass(slots=True)
 class OutcomeIndex:
-    """What became of decided offers, as far as it is known. ``rewards``: reward, and what it was worth."""
+    """Outcomes of decided offers, as far as they are known. ``rewards``: reward, and its worth if known."""
 
     rewards: dict[Key, tuple[float, float | None]] = field(default_factory=dict)
     withdrawn: set[tuple[str, int]] = field(default_factory=set)
@@ -81,7 +81,7 @@ class EvaluationRows:
 
 
 class TargetLearner:
-    """What a target has learned so far, and what it prepared from that: arms, or one model that is taught in order."""
+    """Learns for a target: keeps its arms, or the one model that is taught in order, and what it prepared of them."""
 
     def __init__(self, spec: PolicySpec, policy: Policy) -> None:
         self._spec, self._policy = spec, policy
@@ -100,7 +100,7 @@ class TargetLearner:
         return taught
 
     def prepared(self, view: PlacementView, at_ms: int) -> Any:
-        """What the target needs to choose among the view's offers now."""
+        """Prepare the target to choose among the view's offers now."""
         if not is_sequential(self._policy):
             return self._replica.prepared(self._spec.key, view, at_ms)
         if self._ready is None or self._ready[0] is not view:
@@ -142,6 +142,8 @@ class Progressive:
         if is_learner(self._policy):
             for outcome in found:
                 if outcome.reward is not None and not outcome.late:
+                    # By the time of recording: a policy that was there could not have learned it earlier. The running
+                    # number keeps the order of outcomes recorded at once, and outcomes themselves are not compared.
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))
 
     def begin(self, outcomes: Iterable[Outcome], at_ms: int) -> None:

@@ -163,7 +163,7 @@ class LoggedContexts:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was logged and what the replay gave: offer, rank, probability, score and factors by slot."""
+    """A logged decision beside its replay: offer, rank, probability, score and factors by slot."""
 
     decision_id: str
     policy: str
@@ -174,7 +174,7 @@ class Replayed:
 
     @property
     def identical(self) -> bool:
-        """Whether they are equal bit for bit."""
+        """True if they are equal bit for bit."""
         return self.logged == self.replayed
 
 

@@ -133,7 +133,7 @@ async def evaluate(
     timer: Callable[[], float],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """What the policy of ``spec`` would have earned, next to what was earned.
+    """Estimate what the policy of ``spec`` would have earned, next to what was earned.
 
     ``on_progress`` is told how many of how many decisions have been seen.
 
@@ -220,7 +220,7 @@ def _columns(rows: EvaluationRows) -> Judgement:
 
 
 def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
-    """What each logging policy really earned in a slot, by group, in the rows that were used."""
+    """Average what each logging policy really earned in a slot, by group, in the rows that were used."""
     rewards: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for group, earned in zip(rows.group, rows.reward, strict=True):
         rewards[group].append(earned)

@@ -1,4 +1,4 @@
-"""Which policies run in the shadow of a placement, and what is kept of what they would have shown."""
+"""The policies that run in the shadow of a placement, and the rows that are kept of their choices."""
 
 import math
 from typing import Any

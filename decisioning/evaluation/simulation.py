@@ -50,7 +50,7 @@ def preview(
     context: Mapping[str, Any],
     now_ms: int,
 ) -> dict[str, Any]:
-    """How many of ``profiles`` match, who for example, and what that means for all ``total`` customers."""
+    """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers."""
     plan = catalogue.rules.plan([expression])
     placement = Placement("preview", "preview")
     matching: list[str] = []
@@ -81,7 +81,7 @@ def preview(
 
 @dataclass(slots=True)
 class Run:
-    """What one catalogue does with the sample."""
+    """The result of one catalogue on the sample."""
 
     funnel: Counter[str] = field(default_factory=Counter)
     chosen: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What comparisons of a placement's policies are made of: counts by group, and judged slots with their rewards."""
+"""Figures for comparing a placement's policies: counts by group, and judged slots with their rewards."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -82,7 +82,7 @@ class HindsightReader:
     async def before(
         self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
     ) -> AsyncIterator[list[Outcome]]:
-        """What is to be learned of all decisions before the span, in batches; ``in_order``: as the log came to know."""
+        """Read what is to be learned of decisions before the span, in batches; ``in_order``: by time of recording."""
         values = {"start": None, "end": span.start, "placements": list(placements) or None}
         async with transaction(self._engine) as connection:
             query = f"{_OUTCOMES} ORDER BY recorded_ms, bucket, position" if in_order else _OUTCOMES

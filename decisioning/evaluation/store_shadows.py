@@ -1,4 +1,4 @@
-"""What shadows would have shown: written once for each decision and policy, read for comparisons, kept for a while."""
+"""Choices that shadows would have made: written once for each decision and policy, and kept for a while."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

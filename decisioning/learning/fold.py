@@ -1,4 +1,4 @@
-"""What a policy learns from the log: which outcomes, as which rewards."""
+"""The outcomes of the log that a policy learns from, and the rewards that they are."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from decisioning.model.outcome import Outcome
 
 
 def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
-    """What ``policy`` learns from an outcome, and the time it counts for (Unix seconds); ``None`` if nothing.
+    """Make an observation of an outcome, with the time it counts for (Unix seconds); ``None`` if nothing is learned.
 
     Only offers that were presented have a reward in the log. An answer that took longer than the policy's own reward
     window counts as silence: 0, at the end of that window. Learning from value, an acceptance is worth what was told
@@ -43,7 +43,7 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
 def observations_of(
     outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
 ) -> list[tuple[Observation, float]]:
-    """What ``policy`` learns from several outcomes, in their order."""
+    """Make observations of several outcomes, in their order."""
     found = (observation_of(outcome, spec, policy) for outcome in outcomes)
     return [seen for seen in found if seen is not None]
 
@@ -67,6 +67,6 @@ def teach_outcomes(
 def fold_outcomes(
     outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
 ) -> tuple[Mapping[str, FloatArray], int]:
-    """What outcomes add to a policy's arms, by field, and how many of them taught it something."""
+    """Sum up what outcomes add to a policy's arms, by field, and how many of them taught it something."""
     seen = observations_of(outcomes, spec, policy)
     return fold_observations(policy, seen), len(seen)

@@ -28,7 +28,7 @@ class Arms:
 
     @property
     def generation(self) -> int:
-        """How often these arms have been reset."""
+        """The number of times that these arms have been reset."""
         return self.epoch // GENERATION
 
 
@@ -62,7 +62,7 @@ class ArmStore:
         )
 
     async def load_positions(self, policy: str) -> dict[int, StreamPosition]:
-        """How far each bucket's log has been folded into the arms of ``name@version``."""
+        """Read up to which position each bucket's log has been folded into the arms of ``name@version``."""
         fields = [f"@{bucket}" for bucket in range(self._keys.buckets)]
         async with redis_errors():
             stored = await self._redis.hmget(self._keys.arms(policy), fields)

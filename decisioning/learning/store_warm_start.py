@@ -27,7 +27,7 @@ from storage.keys import Keys
 from storage.locks import ARCHIVER_LOCK
 
 TELL_S = 0.3
-"""How often progress is noted."""
+"""The time between two notes of progress."""
 
 
 class WarmStarter:

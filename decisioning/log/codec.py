@@ -46,6 +46,7 @@ def _encodable(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not part of any record")
 
 
+# One of each for the process: making them is far slower than using them.
 _ENCODER = msgspec.json.Encoder(enc_hook=_encodable)
 _DECODER = msgspec.json.Decoder(Decision)
 
@@ -105,7 +106,7 @@ def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> Logged
     try:
         kind = fields[b"t"]
         if kind == b"decided":
-            is_old = b"bp" not in fields
+            is_old = b"bp" not in fields  # then f holds factors; this version writes facts into it elsewhere
             base_propensities = fields[b"x" if is_old else b"bp"]
             factors = fields.get(b"f" if is_old else b"cv", b"")
             return parse_decided(bucket, position, fields[b"h"], fields[b"c"], base_propensities, factors)
@@ -247,7 +248,7 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
     numbers, base_propensities = logged.candidates.tolist(), logged.base_propensities.tolist()
     base_propensity_of = dict(zip(numbers, base_propensities, strict=True))
     fields: dict[str, str | bytes | int] = {
-        "h": encode_decision(decision),
+        "h": logged.encoded or encode_decision(decision),
         "cu": decision.customer_id,
         "d": decision.decided_at_ms,
         "u": decision.until_ms,

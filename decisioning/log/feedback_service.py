@@ -16,7 +16,7 @@ from decisioning.model.position import StreamPosition
 from storage.errors import RedisUnavailable
 
 SKEW_MS = 300_000
-"""How far the clock that told the time of an outcome may be from ours. An outcome of now is taken by any clock."""
+"""The most that the clock of an outcome's sender may differ from ours. An outcome of now is taken by any clock."""
 
 Status = Literal["recorded", "duplicate", "late"]
 OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
@@ -120,6 +120,7 @@ class FeedbackService:
             policy=decision.policy.key,
             placement=decision.placement,
         )
+        # The decision is not in Redis, so nothing there can tell a repeated outcome from a new one but this mark.
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
         contacts = _contacts(logged, outcome, earlier)
         fresh = await self._log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)

@@ -1,4 +1,4 @@
-"""What services need of the log. The stores implement these."""
+"""The log as services need it. The stores implement these protocols."""
 
 import asyncio
 from collections.abc import Sequence

@@ -60,7 +60,7 @@ class Archiver:
             connection.terminate()
 
     async def positions(self) -> dict[int, StreamPosition]:
-        """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
+        """Read up to which position each bucket is archived. Raises ``PostgresUnavailable``."""
         try:
             connection = await self._connected()
             return await _positions(connection)
@@ -99,6 +99,7 @@ class Archiver:
         for month in {to_datetime(d.decision.decided_at_ms).replace(day=1) for d in batch.decided}:
             await self._partition(connection, month)
         await self._copy(connection, batch)
+        # In the same transaction as the rows, so that no entry is archived and left, or passed over and lost.
         await connection.execute(
             "INSERT INTO archived SELECT * FROM unnest($1::smallint[], $2::text[])"
             " ON CONFLICT (bucket) DO UPDATE SET position = excluded.position",
@@ -194,7 +195,7 @@ class ArchiveReader:
         return None if row is None else decision_of_row(row)
 
     async def known(self, decision_ids: Collection[str]) -> set[str]:
-        """Which of these decisions are archived. Raises ``PostgresUnavailable``."""
+        """Pick out those of these decisions that are archived. Raises ``PostgresUnavailable``."""
         async with transaction(self._engine) as connection:
             query = text("SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)")
             return {row.decision_id for row in await connection.execute(query, {"ids": list(decision_ids)})}
@@ -213,7 +214,7 @@ class ArchiveReader:
             return {(r.decision_id, to_ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
 
     async def positions(self) -> dict[int, StreamPosition]:
-        """How far each bucket has been archived. Raises ``PostgresUnavailable``."""
+        """Read up to which position each bucket is archived. Raises ``PostgresUnavailable``."""
         async with transaction(self._engine) as connection:
             rows = await connection.execute(text("SELECT bucket, position FROM archived"))
             return {row.bucket: StreamPosition(row.position) for row in rows}
@@ -284,7 +285,7 @@ class ArchiveReader:
             return [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
 
     async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
-        """How many outcomes ``observations`` gives. Raises ``PostgresUnavailable``."""
+        """Count the outcomes that ``observations`` gives. Raises ``PostgresUnavailable``."""
         where, values = _teaching(since_ms, placements)
         async with transaction(self._engine) as connection:
             return int(
@@ -292,7 +293,7 @@ class ArchiveReader:
             )
 
     async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
-        """What had been folded into a policy's arms at ``epoch``; ``None`` if that epoch is not archived."""
+        """Read up to where a policy's arms were folded at ``epoch``; ``None`` if that epoch is not archived."""
         async with transaction(self._engine) as connection:
             if not await connection.scalar(
                 text("SELECT 1 FROM folds WHERE policy = :policy AND epoch = :epoch LIMIT 1"),

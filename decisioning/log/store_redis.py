@@ -37,7 +37,7 @@ class FunctionFailed(DecisioningError):
 
 @dataclass(frozen=True, slots=True)
 class ReadReply:
-    """What one read gave: the cached profile, the contact history, and an earlier decision under the same id."""
+    """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id."""
 
     profile: bytes | None
     history: list[Contact]

@@ -53,7 +53,7 @@ DECIDER_OF = (
     f"CASE WHEN d.policy = '{CALLER}' THEN d.policy"
     " ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
 )
-"""Whose turn a decision ``d`` was, whether or not it could decide: where the caller chose, a policy only scored."""
+"""The policy that was to make a decision ``d``, also if it failed; where the caller chose, a policy only scored."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 
 _GROUPED = "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"  # in one order, so that archivers do not lock each other out

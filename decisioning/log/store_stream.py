@@ -58,6 +58,7 @@ class LogReader:
             bucket = self._buckets[key]
             for position, fields in entries:
                 kind = fields[b"t"]
+                # Parsing a decision takes longer than all of its outcomes, and learners do not look at it.
                 if kind == b"start" or (kind == b"decided" and not decisions):
                     continue
                 parsed = parse_entry(bucket, StreamPosition(position.decode()), fields)

@@ -150,7 +150,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class Overrun(msgspec.Struct, frozen=True):
-    """How much longer than its budget a policy took; ``in_a_row``: so many times by now, in one process."""
+    """The time by which a policy exceeded its budget; ``in_a_row``: so many times by now, in one process."""
 
     took_ms: float
     budget_ms: float

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class DegradedReason(StrEnum):
-    """What could not be used for an answer, as it is told and logged in ``degraded``."""
+    """A part that could not be used for an answer, as it is told and logged in ``degraded``."""
 
     DEADLINE_EXCEEDED = "deadline_exceeded"
     PROFILE_UNAVAILABLE = "profile_unavailable"

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What a rebuild put back: observations by policy, decisions that were missing, streams that had lost their end."""
+    """The result of a rebuild: observations by policy, decisions that were missing, streams that had lost their end."""
 
     observations: dict[str, int]
     decisions: int = 0
@@ -73,7 +73,7 @@ class Rebuilder:
         self._decisions = DecisionRestorer(engine, redis, keys)
 
     async def lost(self) -> bool:
-        """Whether Redis is behind Postgres: buckets are not whole, or arms are older than what is archived of them.
+        """Return whether Redis is behind Postgres: buckets are not whole, or arms are older than their archived folds.
 
         It may be wrong while an archiver is at work, but not the other way.
         """
