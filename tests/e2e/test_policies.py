@@ -59,7 +59,7 @@ def is_live(api: Api, key: str) -> bool:
 @pytest.mark.parametrize(
     ("name", "step", "when"),
     [
-        ("begun", "decisioning.policies.store:PolicyStore.begin", "after"),
+        ("begun", "decisioning.policies.store:PolicyStore.begin_warm_start", "after"),
         ("folded", "decisioning.learning.store_warm_start:WarmStarter._put", "before"),
         ("in-place", "decisioning.learning.store_arms:ArmStore.reset", "after"),
     ],

@@ -45,8 +45,8 @@ from decisioning.model.decision import (
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from tests.support import earlier_log as earlier
 from tests.support.decided import decision as made_by_hand
-from tests.unit.decisioning.log import earlier
 
 AT = StreamPosition("5-1")
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)

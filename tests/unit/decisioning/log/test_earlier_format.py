@@ -20,8 +20,8 @@ from decisioning.recovery.store_restore import DecisionRestorer
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support import contact_world as world
-from tests.unit.decisioning.log import earlier
-from tests.unit.decisioning.log.earlier import KEYS, NOW_MS, UNTIL_MS
+from tests.support import earlier_log as earlier
+from tests.support.earlier_log import KEYS, NOW_MS, UNTIL_MS
 
 AT = StreamPosition("1-0")
 WEEK_MS = 604_800_000
