@@ -1,11 +1,10 @@
 """A process's lease of one pool, and the units that it reserves for a decision."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from decisioning.capacity.leasing import Period
+from decisioning.model.decision import CapacityUnit
 from decisioning.model.entities import Capacity
 
 
@@ -78,21 +77,15 @@ class Reservation:
         return min((lease.ends_ms for lease, _ in self.units), default=None)
 
     @property
-    def logged(self) -> Mapping[str, Any]:
-        """The part of the decision's header that names them."""
-        if not self.units:
-            return {}
-        return {
-            "capacity": [
-                {
-                    "capacity_id": lease.capacity.capacity_id,
-                    "period": lease.period.period_id,
-                    "holder": lease.holder,
-                    "offer_id": offer_id,
-                }
+    def logged(self) -> tuple[CapacityUnit, ...] | None:
+        """The units as the record of the decision names them; ``None`` if there are none."""
+        return (
+            tuple(
+                CapacityUnit(lease.capacity.capacity_id, lease.period.period_id, lease.holder, offer_id)
                 for lease, offer_id in self.units
-            ]
-        }
+            )
+            or None
+        )
 
 
 NO_RESERVATION = Reservation()

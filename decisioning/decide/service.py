@@ -298,7 +298,7 @@ class DecisionService:
                 candidates = _without_capacity(candidates, reservation.lacking)
                 continue
             record = selected.record
-            if reservation.units:
+            if reservation.units:  # the log accounts for them: what a lost lease used is counted there
                 record = structs.replace(record, capacity=reservation.logged)
             write = self._log.decide(record, selection, view, customer, reservation.before_ms)
             write.add_done_callback(partial(self._capacity.done, reservation))

@@ -21,6 +21,7 @@ NOW_MS = 1_790_000_000_000
 WEB = (Treatment("t", "web", "en", "Title", ""),)
 ATTRIBUTES = {
     "customer.age": Attribute("customer.age", "int"),
+    "customer.city": Attribute("customer.city", "string"),
     "context.reason": Attribute("context.reason", "string"),
     "offer.margin": Attribute("offer.margin", "number"),
 }

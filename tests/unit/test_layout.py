@@ -12,7 +12,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 # Texts count too: programs that tests start, and classes that they name, are found by their dotted paths.
 DOTTED = re.compile(r"\btests(?:\.\w+)+")
-STEP = re.compile(r'"(\w+(?:\.\w+)+):(\w+\.\w+)"')
+STEP = re.compile(r'"([a-z_]+(?:\.\w+)+):([A-Z]\w*\.\w+)"')
 """A method at which tests interrupt a process: ``"module:Class.method"``."""
 
 
