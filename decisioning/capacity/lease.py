@@ -66,15 +66,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Units taken for the offers of one decision; or, if ``lacking`` is a row, none, because there was none for it."""
+    """Units taken for the offers of one decision; or, if ``lacking`` is a row, none, because there was none for it.
+
+    ``before_ms``: the time by which they must be used, by the server's clock; ``None`` if there are none.
+    """
 
     units: tuple[tuple[Lease, str], ...] = ()
     lacking: int | None = None
-
-    @property
-    def before_ms(self) -> int | None:
-        """By when they must be used, by the server's clock; ``None`` if there are none."""
-        return min((lease.ends_ms for lease, _ in self.units), default=None)
+    before_ms: int | None = None
 
     @property
     def logged(self) -> tuple[CapacityUnit, ...] | None:

@@ -90,7 +90,9 @@ class LeaseHolder:
         for _ in range(MAX_ATTEMPTS if needed else 0):
             units, lacking, empty_lease = self._try_to_take(needed, now_ms)
             if empty_lease is None:
-                return Reservation(tuple(units))
+                return Reservation(
+                    tuple(units), before_ms=min((lease.ends_ms for lease, _ in units), default=None)
+                )
             if not await self._refill(empty_lease, now_ms):
                 break
         return Reservation((), lacking)

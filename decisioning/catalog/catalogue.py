@@ -27,7 +27,7 @@ from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.errors import Invalid, InvalidRule, NotFound
-from decisioning.model.deployment import Deployment
+from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
     Capacity,
     ContactPolicy,
@@ -137,6 +137,7 @@ class Catalogue:
             ),
             self.checker,
             self.rules,
+            champion_of(placement, self.deployments.get(placement.placement_id)),
         )
 
     def _check_expressions(self) -> None:

@@ -49,7 +49,7 @@ class PlacementView:
     not appear beside it. ``groups``: the group of each row, as a number. ``treatments``: for each row its treatments
     for the channel, by id. ``base_weights``: the weights without context weights and computed values.
     ``has_slot_rules``: true if anything but the policy decides who runs for a slot. ``has_min_propensity``: true if
-    there is any minimum propensity.
+    there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
     """
 
     placement: Placement
@@ -77,6 +77,7 @@ class PlacementView:
     base_weights: Weights = field(repr=False)
     has_slot_rules: bool
     has_min_propensity: bool
+    champion: str
 
     def live(self, now_ms: int) -> BoolArray:
         """Return the offers that are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
@@ -99,6 +100,7 @@ def build_view(
     contact: Callable[[Sequence[Offer]], PlacementLimits],
     checker: Checker,
     rules: RuleSet,
+    champion: str,
 ) -> PlacementView:
     """Lay out a placement's offers. ``levers``: percent by goal. Every expression has been checked before.
 
@@ -153,6 +155,7 @@ def build_view(
         or bool(override_rows)
         or placement.max_per_group is not None,
         has_min_propensity=bool((minimum > 0).any()),
+        champion=champion,
     )
 
 

@@ -1,11 +1,9 @@
-"""The contact history of a customer: its form in Redis, and how it is rebuilt from the log.
+"""The contact history of a customer, and how it is rebuilt from the log.
 
-One sorted set for each customer. Scores are times in ms, members
-``<number>:<group>:<goal>:<kind>:<channel>:<decision>`` with one letter for the kind. Contacts with transactional offers
-have capital letters: they do not use up limits.
+Each kind of contact has one letter; contacts with transactional offers have capital ones: they do not use up limits.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from decisioning.model.decision import Decision
@@ -36,28 +34,6 @@ def letters_of(kinds: Iterable[str], *, all_offers: bool = False) -> str:
     """Return the letters of kinds, sorted; those of transactional offers too if ``all_offers``."""
     found = "".join(sorted({KIND_LETTERS[kind] for kind in kinds}))
     return found + found.upper() if all_offers else found
-
-
-def history_member(contact: Contact, decision_id: str) -> str:
-    """Return a contact as a member of the sorted set."""
-    return ":".join(
-        (str(contact.offer), contact.group, contact.goal, contact.kind, contact.channel, decision_id)
-    )
-
-
-def parse_history(reply: Sequence[bytes]) -> list[Contact]:
-    """Parse the reply of ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
-
-    Members of another form, as earlier versions wrote them, are left out.
-    """
-    found = []
-    for name, score in zip(reply[::2], reply[1::2], strict=True):
-        # At most five splits: ids of decisions, which come last, may hold colons themselves.
-        number, *parts = name.decode().split(":", 5)
-        if len(parts) == 5:
-            group, goal, kind, channel, _ = parts
-            found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,37 @@
-"""The record of a decision, of which the answer is the public part: offers in their slots, with their treatments."""
+"""The record of a decision, of which the answer is the public part: offers in their slots, with their treatments.
+
+The record holds a snapshot of the customer too, so that it can be explained later: only what the placement's rules and
+contact policy look at, not the whole profile.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import astuple
+
 from bandits.policy import BoolArray
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.contact.history import Contact
+from decisioning.contact.limits import PREFERENCES
 from decisioning.decide.context import DecisionContext, EvaluatedRequest
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
-from decisioning.decide.snapshot import customer_snapshot
 from decisioning.model.deciders import CALLER, NO_POLICY
-from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors, PolicyRef, RenderedTreatment
+from decisioning.model.decision import (
+    CustomerSnapshot,
+    DecidedOffer,
+    Decision,
+    LoggedFactors,
+    PolicyRef,
+    RenderedTreatment,
+    SnapshotContact,
+    SnapshotSuppression,
+)
 from decisioning.model.selection import Choice
 from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
-from profiles.customer import Customer
+from profiles.customer import Customer, Suppression
 from rules.evaluation import Evaluation
 from rules.expression import Expression
 from storage.clock import to_iso
@@ -134,7 +150,7 @@ def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> De
     return DecidedOffer(
         choice.offer.offer_id,
         choice.rank,
-        factors.score,
+        choice.score,
         LoggedFactors(factors.P, factors.C, factors.V, factors.L),
         choice.probability,
         treatment_of(view, choice.row, source),
@@ -164,3 +180,55 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> RenderedT
         return source.evaluation.holds(condition)
 
     return render_treatment(prepared, lookup, holds)
+
+
+def customer_snapshot(
+    inputs: EligibilityInputs, unlikely: tuple[tuple[int, float], ...] = ()
+) -> CustomerSnapshot:
+    """Take the part of the profile and of the contact history that the placement looks at.
+
+    ``unlikely``: number and propensity of offers below their minimum: they are not among the logged candidates.
+    """
+    view, customer, history = inputs.view, inputs.profile.customer, inputs.history
+    wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
+    wanted.update(PREFERENCES)
+    relevant = None if history is None else view.contact.relevant(customer, history)
+    suppressions = customer.suppressions
+    return CustomerSnapshot(
+        known=customer.known,
+        attributes={name: customer.attributes[name] for name in wanted if name in customer.attributes},
+        indicators={name: customer.indicators[name] for name in wanted if name in customer.indicators},
+        interests=customer.interests if "interests" in wanted else None,
+        holdings=customer.holdings if "holdings" in wanted else None,
+        consents=customer.consents if view.consents else {},
+        # None says that it could not be read, and is kept apart from nothing: the explanation tells them apart.
+        history=None
+        if relevant is None
+        else tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in relevant),
+        suppressions=None
+        if suppressions is None
+        else tuple(SnapshotSuppression(s.list_id, s.reason, s.until_ms, s.added_ms) for s in suppressions),
+        exhausted=tuple(sorted(inputs.exhausted)),
+        unlikely=unlikely,
+    )
+
+
+def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:
+    """Make the customer again, as far as the decision looked."""
+    suppressions = snapshot.suppressions
+    return Customer(
+        customer_id,
+        dict(snapshot.attributes),
+        dict(snapshot.indicators),
+        snapshot.holdings or (),
+        dict(snapshot.interests or {}),
+        dict(snapshot.consents),
+        bool(snapshot.known),
+        None if suppressions is None else tuple(Suppression(*astuple(entry)) for entry in suppressions),
+    )
+
+
+def history_of(snapshot: CustomerSnapshot) -> list[Contact] | None:
+    """Return the contact history as it was read; ``None`` if it could not be."""
+    found = snapshot.history
+    return None if found is None else [Contact(*astuple(contact)) for contact in found]

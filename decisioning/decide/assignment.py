@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from bandits.policy import PolicyKey, PolicySpec
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext
-from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment, champion_of
+from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment
 from decisioning.model.entities import Placement
 
 Group = Literal["champion", "canary", "control", "caller"] | ControlKind
@@ -35,14 +36,14 @@ class Assignment:
         return self.group == "eligibility_only"
 
 
-def assign(customer_id: str, placement: Placement, deployment: Deployment | None) -> Assignment:
+def assign(customer_id: str, view: PlacementView, deployment: Deployment | None) -> Assignment:
     """Assign the customer to an experiment group. Sticky: it depends on the customer and the placement's salt alone.
 
     Groups take their shares of one fixed order of the customers: controls from its beginning, the canary from its end.
     So a growing canary keeps its customers, and none of the controls'.
     """
+    placement, champion = view.placement, view.champion
     at = _position_in_order(customer_id, placement)
-    champion = champion_of(placement, deployment)
     if at < placement.control_share:
         return Assignment(PolicyKey.of(placement.control_policy, 1), "control")
     if deployment is None:

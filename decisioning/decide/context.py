@@ -1,14 +1,20 @@
-"""A request for a decision, and what is fixed as soon as it comes in."""
+"""A request for a decision, and the values that the steps of the path hand on, in their order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bandits.policy import Facts
+import numpy as np
+
+from bandits.policy import BoolArray, Facts
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.assignment import Assignment
+from decisioning.decide.eligibility import EligibilityInputs
+from decisioning.decide.policy_runner import PolicyResult
+from decisioning.log.store_redis import DecideReply
+from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from profiles.customer import Profile
 from rules.evaluation import Evaluation
@@ -66,3 +72,48 @@ class CustomerState:
 
     profile: Profile
     history: Sequence[Contact] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EligibleOffers:
+    """One decision as far as it does not depend on the policy: what rules said, and the rows that may be chosen."""
+
+    evaluated: EvaluatedRequest
+    inputs: EligibilityInputs
+    available: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a policy selected from the eligible offers, and the record of that."""
+
+    eligible: EligibleOffers
+    result: PolicyResult
+    record: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The record that is answered; ``selected``: where it comes from, if it was made now and by a policy."""
+
+    record: Decision
+    selected: Selected | None = None
+
+
+def without_capacity(eligible: EligibleOffers, row: int) -> EligibleOffers:
+    """Return the eligible offers without an offer of which no unit of capacity was left."""
+    inputs = eligible.inputs
+    exhausted = inputs.exhausted | {inputs.view.offers[row].number}
+    available = eligible.available.copy()
+    available[row] = False
+    return replace(eligible, inputs=replace(inputs, exhausted=exhausted), available=available)
+
+
+def without_refused(eligible: EligibleOffers, reply: DecideReply) -> EligibleOffers:
+    """Return the eligible offers without those that Redis refused: limits reached, or limits that it cannot check."""
+    view, customer = eligible.inputs.view, eligible.inputs.profile.customer
+    refused = [
+        offer.offer_id in reply.reached or (reply.lost and view.contact.limited(row, customer))
+        for row, offer in enumerate(view.offers)
+    ]
+    return replace(eligible, available=eligible.available & ~np.array(refused, dtype=bool))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from bandits.policy import PolicyKey
+from bandits.policy import Policy, PolicyKey, PolicySpec
 from decisioning.decide.assignment import Assignment, adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import ArmReplica
@@ -37,9 +37,11 @@ class PolicyResult:
 
 
 @dataclass(slots=True)
-class _Timing:
-    """The time that a policy has kept lately. ``latest``: its last overrun, if its last run was one."""
+class _Running:
+    """A policy with the time that it has kept lately. ``latest``: its last overrun, if its last run was one."""
 
+    policy: Policy
+    spec: PolicySpec
     slow: int = 0
     latest: Overrun | None = None
     paused_until_ms: int = 0
@@ -52,7 +54,7 @@ class PolicyRunner:
         self._replica = replica
         self._roster = roster
         self._budget_ms = budget_ms
-        self._timings: dict[str, _Timing] = {}
+        self._running: dict[str, _Running] = {}
 
     def run(self, assignment: Assignment, context: SelectionContext) -> PolicyResult:
         """Select with the policy of the customer's group, or with the placement's fallback if that fails.
@@ -60,14 +62,12 @@ class PolicyRunner:
         Where the caller's own choice is answered they only score it: it is answered whichever of them does.
         """
         key, group = assignment.policy, assignment.group
-        timing = self._timings.get(key)
-        if timing is None:
-            timing = self._timings[key] = _Timing()
-        reason = self._reason_against(assignment, context, timing)
-        if reason is None:
+        running = self._find(key)
+        reason = self._reason_against(assignment, context, running)
+        if running is not None and reason is None:
             started = asyncio.get_running_loop().time()
             try:
-                result = self._select(key, group, context)
+                result = self._select(key, running, group, context)
             except Exception:
                 # A policy may be anybody's code: whatever it raises, the customer gets an answer.
                 log.exception("policy %s failed", key)
@@ -75,35 +75,46 @@ class PolicyRunner:
             else:
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000
                 if took_ms <= self._budget_ms:
-                    timing.slow, timing.latest = 0, None
+                    running.slow, running.latest = 0, None
                     return result
-                return self._note_overrun(result, timing, took_ms)
-        fallback = self._select(PolicyKey.of(context.view.placement.fallback_policy, 1), group, context)
-        return replace(fallback, failed=PolicyFailure(key, reason))
+                return self._note_overrun(result, running, took_ms)
+        fallback = PolicyKey.of(context.view.placement.fallback_policy, 1)
+        standby = self._find(fallback)
+        if standby is None:  # fallbacks are built-in policies, which every roster has
+            raise KeyError(fallback)
+        result = self._select(fallback, standby, group, context)
+        return replace(result, failed=PolicyFailure(key, reason or DegradedReason.POLICY_UNAVAILABLE))
+
+    def _find(self, key: str) -> _Running | None:
+        """Find a policy; what the roster has once stays as it is, so it is looked up there only once."""
+        running = self._running.get(key)
+        if running is None and key in self._roster:
+            running = self._running[key] = _Running(self._roster[key], self._roster.spec(key))
+        return running
 
     def _reason_against(
-        self, assignment: Assignment, context: SelectionContext, timing: _Timing
+        self, assignment: Assignment, context: SelectionContext, running: _Running | None
     ) -> DegradedReason | None:
         """Tell why the assigned policy cannot or should not be used now; ``None`` if it can."""
         if assignment.group == "caller" and context.caller_choice is None:
             return DegradedReason.BASELINE_MISSING
-        if assignment.policy not in self._roster:
+        if running is None:
             return DegradedReason.POLICY_UNAVAILABLE
         if self._replica.epoch(assignment.policy) is None:
             return DegradedReason.ARMS_UNAVAILABLE
-        return DegradedReason.POLICY_SLOW if context.now_ms < timing.paused_until_ms else None
+        return DegradedReason.POLICY_SLOW if context.now_ms < running.paused_until_ms else None
 
-    def _select(self, key: str, group: str, context: SelectionContext) -> PolicyResult:
-        adjusted = adjust_weights_for_group(context, group, self._roster.spec(key))
+    def _select(self, key: str, running: _Running, group: str, context: SelectionContext) -> PolicyResult:
+        adjusted = adjust_weights_for_group(context, group, running.spec)
         # The epoch belongs to what is prepared: both are read without a pause in between.
         prepared = self._replica.prepared(key, context.view, context.now_ms)
-        selection = select(adjusted, self._roster[key], prepared)
+        selection = select(adjusted, running.policy, prepared)
         return PolicyResult(selection, adjusted, key, self._replica.epoch(key) or 0)
 
-    def _note_overrun(self, result: PolicyResult, timing: _Timing, took_ms: float) -> PolicyResult:
-        timing.slow += 1
-        overrun = timing.latest = Overrun(took_ms, self._budget_ms, timing.slow)
-        if timing.slow >= MAX_SLOW_RUNS:
-            timing.slow = 0
-            timing.paused_until_ms = result.context.now_ms + SLOW_PAUSE_MS
+    def _note_overrun(self, result: PolicyResult, running: _Running, took_ms: float) -> PolicyResult:
+        running.slow += 1
+        overrun = running.latest = Overrun(took_ms, self._budget_ms, running.slow)
+        if running.slow >= MAX_SLOW_RUNS:
+            running.slow = 0
+            running.paused_until_ms = result.context.now_ms + SLOW_PAUSE_MS
         return replace(result, over_budget=overrun)

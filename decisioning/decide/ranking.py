@@ -132,26 +132,27 @@ def _make_selection(
 
     ``expected``: the policy's propensities; ``propensities``: as they count in the score.
     """
-    view, weights = context.view, context.weights
-    choices = tuple(
-        Choice(
-            offer=view.offers[row],
-            row=row,
-            rank=rank,
-            factors=Factors(
-                float(propensities[row]), float(weights.C[row]), float(weights.V[row]), float(weights.L[row])
-            ),
-            probability=probability,
-            base_propensity=float(context.base_propensities[row]),
-            expected=float(expected[row]),
+    view, weights, choices = context.view, context.weights, []
+    for rank, (row, probability) in enumerate(chosen, start=1):
+        p, c, v = float(propensities[row]), float(weights.C[row]), float(weights.V[row])
+        lever = float(weights.L[row])
+        choices.append(
+            Choice(
+                offer=view.offers[row],
+                row=row,
+                rank=rank,
+                factors=Factors(p, c, v, lever),
+                score=p * c * v * lever,
+                probability=probability,
+                base_propensity=float(context.base_propensities[row]),
+                expected=float(expected[row]),
+            )
         )
-        for rank, (row, probability) in enumerate(chosen, start=1)
-    )
     factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
     if left.all():
-        return Selection(choices, view.numbers, context.base_propensities, factors, expected, unlikely)
+        return Selection(tuple(choices), view.numbers, context.base_propensities, factors, expected, unlikely)
     return Selection(
-        choices, view.numbers[left], context.base_propensities[left], factors, expected, unlikely
+        tuple(choices), view.numbers[left], context.base_propensities[left], factors, expected, unlikely
     )
 
 

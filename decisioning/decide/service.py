@@ -7,27 +7,35 @@ function of values that returns its result.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from msgspec import structs
 
-from bandits.policy import BoolArray
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.answer import decision_record, default_offers, defaults_record
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.assignment import assign
-from decisioning.decide.context import CustomerState, DecisionContext, DecisionRequest, EvaluatedRequest
+from decisioning.decide.context import (
+    CustomerState,
+    Decided,
+    DecisionContext,
+    DecisionRequest,
+    EligibleOffers,
+    EvaluatedRequest,
+    Selected,
+    without_capacity,
+    without_refused,
+)
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import RuleResultCache, facts_of, learnable
-from decisioning.decide.policy_runner import PolicyResult, PolicyRunner
+from decisioning.decide.policy_runner import PolicyRunner
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import SelectionContext
-from decisioning.errors import Conflict, Invalid
+from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
 from decisioning.log.lookup_service import archived_answer
@@ -47,32 +55,6 @@ log = logging.getLogger(__name__)
 
 MAX_WITHDRAWALS = 60
 WITHDRAWAL_PAUSE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """One decision as far as it does not depend on the policy: what rules said, and which rows may be chosen."""
-
-    evaluated: EvaluatedRequest
-    inputs: EligibilityInputs
-    available: BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """What a policy selected from the candidates, and the record of that."""
-
-    candidates: Candidates
-    result: PolicyResult
-    record: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The record that is answered; ``selected``: where it comes from, if it was made now and by a policy."""
-
-    record: Decision
-    selected: Selected | None = None
 
 
 class DecisionService:
@@ -151,11 +133,11 @@ class DecisionService:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
         evaluated = self._evaluate(context, profile)
-        candidates = self._find_candidates(context, customer, evaluated)
+        eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
-            decided = _unlogged(context, self._add_defaults(context, self._select(context, candidates)))
+            decided = _unlogged(context, self._add_defaults(context, self._select(context, eligible)))
         else:
-            decided = await self._select_and_log(context, candidates)
+            decided = await self._select_and_log(context, eligible)
         if self._on_missing is not None and evaluated.evaluation.missing:
             self._on_missing(evaluated.evaluation.missing)
         return decided
@@ -163,7 +145,9 @@ class DecisionService:
     def _open(self, request: DecisionRequest) -> DecisionContext:
         """Fix the catalogue, the id, the time and the customer's experiment group. Raises as ``decide``."""
         catalogue = self._catalogue()
-        view = catalogue.view(request.placement)
+        view = catalogue.views.get(request.placement)
+        if view is None:
+            raise NotFound("placement", request.placement)
         placement = view.placement
         if request.decision_id is not None and is_reserved(request.decision_id):
             raise Invalid(
@@ -175,7 +159,7 @@ class DecisionService:
             view=view,
             decision_id=request.decision_id or self._new_id(request),
             now_ms=self._clock_ms(),
-            assignment=assign(request.customer_id, placement, catalogue.deployments.get(request.placement)),
+            assignment=assign(request.customer_id, view, catalogue.deployments.get(request.placement)),
             slots=min(request.limit or placement.slots, placement.slots),
         )
 
@@ -237,9 +221,9 @@ class DecisionService:
         )
         return EvaluatedRequest(learnable(facts, self._roster.paths), evaluation)
 
-    def _find_candidates(
+    def _find_eligible(
         self, context: DecisionContext, customer: CustomerState, evaluated: EvaluatedRequest
-    ) -> Candidates:
+    ) -> EligibleOffers:
         """Run the stages of eligibility: live, rules, consent, contact policy, capacity."""
         view = context.view
         if customer.history is None:  # nothing can be logged, so no unit of capacity can be accounted for
@@ -256,14 +240,14 @@ class DecisionService:
             now_ms=context.now_ms,
             eligibility_only=context.assignment.eligibility_only,
         )
-        return Candidates(evaluated, inputs, allowed(inputs))
+        return EligibleOffers(evaluated, inputs, allowed(inputs))
 
-    def _select(self, context: DecisionContext, candidates: Candidates) -> Selected:
+    def _select(self, context: DecisionContext, eligible: EligibleOffers) -> Selected:
         """Score, arbitrate and select, by the policy of the customer's group or its fallback."""
-        view, inputs, evaluated = context.view, candidates.inputs, candidates.evaluated
+        view, inputs, evaluated = context.view, eligible.inputs, eligible.evaluated
         selection_context = SelectionContext(
             view=view,
-            available=candidates.available,
+            available=eligible.available,
             base_propensities=inputs.profile.dense(view.numbers),
             weights=weigh(view, evaluated.evaluation),
             now_ms=context.now_ms,
@@ -275,27 +259,27 @@ class DecisionService:
         result = self._runner.run(context.assignment, selection_context)
         if result.failed is not None:
             context.degrade(DegradedReason(result.failed.reason))
-        return Selected(candidates, result, decision_record(context, evaluated, inputs, result))
+        return Selected(eligible, result, decision_record(context, evaluated, inputs, result))
 
     def _add_defaults(self, context: DecisionContext, selected: Selected) -> Selected:
         """Let the placement's defaults stand in where nothing was selected."""
         if selected.result.selection.choices:
             return selected
-        candidates = selected.candidates
+        eligible = selected.eligible
         # Defaults are neither reserved nor counted, so none may have a capacity.
-        uncounted = replace(candidates.inputs, exhausted=self._capacity.withheld(context.view))
-        offers = default_offers(context, candidates.evaluated, uncounted, eligible_defaults(uncounted))
+        uncounted = replace(eligible.inputs, exhausted=self._capacity.withheld(context.view))
+        offers = default_offers(context, eligible.evaluated, uncounted, eligible_defaults(uncounted))
         return replace(selected, record=structs.replace(selected.record, default_offers=offers))
 
-    async def _select_and_log(self, context: DecisionContext, candidates: Candidates) -> Decided:
+    async def _select_and_log(self, context: DecisionContext, eligible: EligibleOffers) -> Decided:
         """Select, and reserve limits and capacity and log in one atomic step; anew if others were faster."""
-        view, customer = context.view, candidates.inputs.profile.customer
+        view, customer = context.view, eligible.inputs.profile.customer
         while True:
-            selected = self._add_defaults(context, self._select(context, candidates))
+            selected = self._add_defaults(context, self._select(context, eligible))
             selection = selected.result.selection
             reservation = await self._capacity.take(view, selection.choices, context.now_ms)
             if reservation.lacking is not None:
-                candidates = _without_capacity(candidates, reservation.lacking)
+                eligible = without_capacity(eligible, reservation.lacking)
                 continue
             record = selected.record
             if reservation.units:  # the log accounts for them: what a lost lease used is counted there
@@ -312,7 +296,7 @@ class DecisionService:
                 return Decided(reply.earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
-            candidates = _without_refused(candidates, reply)
+            eligible = without_refused(eligible, reply)
 
     async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> DecideReply:
         """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
@@ -331,15 +315,15 @@ class DecisionService:
         """
         context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
         self._run_in_background(self._withdraw(selected.record))
-        view, profile = context.view, selected.candidates.inputs.profile
+        view, profile = context.view, selected.eligible.inputs.profile
         choices = selected.result.selection.choices
         limited = any(view.contact.limited(choice.row, profile.customer) for choice in choices)
         if withhold or (limited and view.placement.without_history == "withhold"):
             if context.request.decision_id is None:
                 context = replace(context, decision_id=self._new_id(context.request))
             unread = CustomerState(profile, None)
-            candidates = self._find_candidates(context, unread, selected.candidates.evaluated)
-            selected = self._select(context, candidates)
+            eligible = self._find_eligible(context, unread, selected.eligible.evaluated)
+            selected = self._select(context, eligible)
         return _unlogged(context, selected)
 
     def _decide_defaults(self, context: DecisionContext, reason: DegradedReason) -> Decided:
@@ -347,8 +331,8 @@ class DecisionService:
         context.degrade(reason)
         profile = Profile.unreadable(context.request.customer_id)
         evaluated = self._evaluate(context, profile)
-        candidates = self._find_candidates(context, CustomerState(profile, None), evaluated)
-        return Decided(defaults_record(context, evaluated, candidates.inputs, candidates.available))
+        eligible = self._find_eligible(context, CustomerState(profile, None), evaluated)
+        return Decided(defaults_record(context, evaluated, eligible.inputs, eligible.available))
 
     def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:
         """Explain the decision if that was asked for, and it was made now by a policy."""
@@ -358,7 +342,7 @@ class DecisionService:
         result = selected.result
         propensities = result.selection.propensities
         found = [] if propensities is None else propensities.tolist()
-        situation = Situation(selected.candidates.inputs, result.context.weights, found, result.selection)
+        situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
         return {"explanation": explain(situation)}
 
     async def _undo_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> None:
@@ -403,22 +387,3 @@ def _unlogged(context: DecisionContext, selected: Selected) -> Decided:
     """Return a decision that is not in the log, so that no feedback on it can be taken."""
     degraded = tuple(context.degraded)  # maybe more than when the record was made
     return Decided(structs.replace(selected.record, feedback_until=None, degraded=degraded), selected)
-
-
-def _without_capacity(candidates: Candidates, row: int) -> Candidates:
-    """Return the candidates without an offer of which no unit of capacity was left."""
-    inputs = candidates.inputs
-    exhausted = inputs.exhausted | {inputs.view.offers[row].number}
-    available = candidates.available.copy()
-    available[row] = False
-    return replace(candidates, inputs=replace(inputs, exhausted=exhausted), available=available)
-
-
-def _without_refused(candidates: Candidates, reply: DecideReply) -> Candidates:
-    """Return the candidates without what Redis refused: limits reached meanwhile, or limits that it cannot check."""
-    view, customer = candidates.inputs.view, candidates.inputs.profile.customer
-    refused = [
-        offer.offer_id in reply.reached or (reply.lost and view.contact.limited(row, customer))
-        for row, offer in enumerate(view.offers)
-    ]
-    return replace(candidates, available=candidates.available & ~np.array(refused, dtype=bool))

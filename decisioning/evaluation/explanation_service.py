@@ -3,10 +3,10 @@
 from typing import Any
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.answer import customer_of, history_of
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
-from decisioning.decide.snapshot import customer_of, history_of
 from decisioning.evaluation.replay_service import Catalogues, Log, ReplayedDecision, replay_decision
 from decisioning.log.codec import as_json
 from decisioning.model.decision import CustomerSnapshot

@@ -204,4 +204,4 @@ def _compared(choice: Choice) -> DecidedOffer:
     """Make a choice as the log would hold it, without its treatment."""
     f = choice.factors
     factors = LoggedFactors(f.P, f.C, f.V, f.L)
-    return DecidedOffer(choice.offer.offer_id, choice.rank, f.score, factors, choice.probability)
+    return DecidedOffer(choice.offer.offer_id, choice.rank, choice.score, factors, choice.probability)

@@ -161,7 +161,7 @@ def _run(
     prepared: dict[str, Any] = {}
     for subject in subjects:
         customer = subject.profile.customer
-        assignment = assign(customer.customer_id, view.placement, deployment)
+        assignment = assign(customer.customer_id, view, deployment)
         key = (
             assignment.policy
             if assignment.policy in roster

@@ -14,6 +14,7 @@ from decisioning.catalog.placement_view import PlacementView
 
 @dataclass(slots=True)
 class _Prepared:
+    policy: Policy
     view: PlacementView
     tick: int
     value: Any
@@ -38,10 +39,10 @@ class ArmReplica:
 
     def epoch(self, key: str) -> int | None:
         """Return the epoch of a policy's arms; ``None`` until they have been loaded; 0 if the policy learns nothing."""
-        if not is_learner(self.policies[key]):
-            return 0
         table = self._tables.get(key)
-        return None if table is None else table.epoch
+        if table is not None:
+            return table.epoch
+        return None if is_learner(self.policies[key]) else 0
 
     def load(self, key: str, epoch: int, fields: Iterable[tuple[str, bytes]]) -> None:
         """Replace a policy's arms, or its model (which is unpacked here: see ``adopt``)."""
@@ -105,16 +106,17 @@ class ArmReplica:
 
     def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
         """Return what the policy needs to choose among the view's offers, at the present epoch."""
-        policy = self.policies[key]
+        name = key, view.placement.placement_id
+        cached = self._prepared.get(name)
+        policy = self.policies[key] if cached is None else cached.policy
         table = self._tables.get(key) or ArmTable(policy.width)
         if isinstance(table, ModelState):
             return prepare(policy, table, view, now_ms)
         # Weights of observations depend on the tick, so all rows are prepared anew when it moves on.
-        name, tick = (key, view.placement.placement_id), policy.decay.tick(now_ms / 1000.0)
-        cached = self._prepared.get(name)
+        tick = policy.decay.tick(now_ms / 1000.0)
         if cached is None or cached.view is not view or cached.tick != tick:
             value = prepare(policy, table, view, now_ms)
-            self._prepared[name] = _Prepared(view, tick, value)
+            self._prepared[name] = _Prepared(policy, view, tick, value)
             return value
         if cached.stale:
             rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))

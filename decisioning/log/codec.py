@@ -17,10 +17,12 @@ A stream entry has a type ``t``. Fields have one meaning each, the same as in th
 
 All but the first carry all that is needed to learn from them, so no reader has to join. Earlier versions wrote ``x``
 for ``bp`` and ``f`` for ``cv`` in ``decided``, and ``o`` for ``os``: entries of theirs are still read.
+
+The contact history is a sorted set for each customer, whose scores are times.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +30,7 @@ import numpy as np
 from pydantic_core import from_json, to_json
 
 from bandits.policy import NO_FACTS, Facts
+from decisioning.contact.history import Contact
 from decisioning.errors import LogCodecError
 from decisioning.model.decision import Decision, LoggedDecision, OfferContact
 from decisioning.model.outcome import Outcome
@@ -307,3 +310,25 @@ def base_propensity_text(base_propensity: float) -> str:
 def contact_text(contact: OfferContact, channel: str) -> str:
     """Write how contacts with an offer are remembered: ``<c or t> <group>:<goal> <channel>`` (t does not count)."""
     return f"{'c' if contact.counts else 't'} {contact.group}:{contact.goal} {channel}"
+
+
+def history_member(contact: Contact, decision_id: str) -> str:
+    """Write a contact as a member of its sorted set: ``<number>:<group>:<goal>:<kind>:<channel>:<decision>``."""
+    return ":".join(
+        (str(contact.offer), contact.group, contact.goal, contact.kind, contact.channel, decision_id)
+    )
+
+
+def parse_history(reply: Sequence[bytes]) -> list[Contact]:
+    """Parse the reply of ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
+
+    Members of another form, as earlier versions wrote them, are left out.
+    """
+    found = []
+    for name, score in zip(reply[::2], reply[1::2], strict=True):
+        # At most five splits: ids of decisions, which come last, may hold colons themselves.
+        number, *parts = name.decode().split(":", 5)
+        if len(parts) == 5:
+            group, goal, kind, channel, _ = parts
+            found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
+    return found

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from decisioning.contact.history import KIND_LETTERS, Contact, history_member
+from decisioning.contact.history import KIND_LETTERS, Contact
 from decisioning.errors import Conflict, Invalid, NotFound
-from decisioning.log.codec import outcome_fields
+from decisioning.log.codec import history_member, outcome_fields
 from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.store_redis import NO_CONTACTS, Contacts
 from decisioning.model.decision import LoggedDecision

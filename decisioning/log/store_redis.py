@@ -7,7 +7,7 @@ from typing import Any
 
 from bandits.policy import NO_FACTS
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact, parse_history
+from decisioning.contact.history import Contact
 from decisioning.errors import DecisioningError
 from decisioning.log.codec import (
     base_propensity_text,
@@ -17,6 +17,7 @@ from decisioning.log.codec import (
     encode_decision,
     expected_text,
     facts_text,
+    parse_history,
 )
 from decisioning.model.decision import Decision
 from decisioning.model.selection import Selection

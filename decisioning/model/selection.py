@@ -18,23 +18,20 @@ class Factors:
     V: float
     L: float
 
-    @property
-    def score(self) -> float:
-        """The product of the four."""
-        return self.P * self.C * self.V * self.L
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An offer in its slot, with the exact chance with which the system selected it there.
 
-    ``expected``: the policy's propensity, also where it does not count in the score.
+    ``score``: the product of the factors. ``expected``: the policy's propensity, also where it does not count in the
+    score.
     """
 
     offer: Offer
     row: int
     rank: int
     factors: Factors
+    score: float
     probability: float
     base_propensity: float
     expected: float

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.contact.history import LoggedOutcome, contacts_of_decision, history_member
-from decisioning.log.codec import waiting_fields
+from decisioning.contact.history import LoggedOutcome, contacts_of_decision
+from decisioning.log.codec import history_member, waiting_fields
 from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
 from decisioning.log.store_rows import decision_of_row
 from decisioning.model.position import StreamPosition

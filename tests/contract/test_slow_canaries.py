@@ -36,7 +36,7 @@ async def overruns(nextbest: Nextbest, placement: str) -> list[Any]:
 
 def rest(nextbest: Nextbest) -> None:
     """Let pauses be over, as they are where the next request comes after a while."""
-    for turns in nextbest.api.state.decisions._runner._timings.values():
+    for turns in nextbest.api.state.decisions._runner._running.values():
         turns.paused_until_ms = 0
 
 

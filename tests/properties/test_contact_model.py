@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import parse_history
+from decisioning.log.codec import parse_history
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader

@@ -132,7 +132,7 @@ def row_of(view: PlacementView, offer_id: str) -> int:
 def selection_of(view: PlacementView, offer_ids: Iterable[str]) -> Selection:
     """A selection as the engine would have made it."""
     choices = tuple(
-        Choice(view.offers[row], row, rank, Factors(0.5, 1.0, 1.0, 1.0), 1.0, 0.5, 0.5)
+        Choice(view.offers[row], row, rank, Factors(0.5, 1.0, 1.0, 1.0), 0.5, 1.0, 0.5, 0.5)
         for rank, row in enumerate((row_of(view, o) for o in offer_ids), start=1)
     )
     numbers = np.array([c.offer.number for c in choices], np.uint32)

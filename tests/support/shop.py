@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import EligibilityInputs, allowed
 from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext
+from decisioning.model.deployment import Deployment
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
@@ -52,6 +54,13 @@ def catalogue_with(
         "attributes": ATTRIBUTES,
     }
     return Catalogue(**(parts | fields))
+
+
+def view_of(placement: Placement, deployment: Deployment | None = None) -> PlacementView:
+    """The view of a placement without offers."""
+    placement_id = placement.placement_id
+    deployments = {} if deployment is None else {placement_id: deployment}
+    return Catalogue(1, placements={placement_id: placement}, deployments=deployments).view(placement_id)
 
 
 def inputs_of(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from decisioning.contact.history import Contact, parse_history
+from decisioning.contact.history import Contact
+from decisioning.log.codec import parse_history
 from decisioning.log.feedback_service import Feedback, FeedbackService
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome

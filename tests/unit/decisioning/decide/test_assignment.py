@@ -10,7 +10,7 @@ from bandits.policy import PolicySpec
 from decisioning.decide.assignment import Assignment, adjust_weights_for_group, assign
 from decisioning.model.deployment import Canary, ControlGroup, Deployment
 from decisioning.model.entities import Placement
-from tests.support.shop import catalogue_with, inputs_of, offer, selection_context_of
+from tests.support.shop import catalogue_with, inputs_of, offer, selection_context_of, view_of
 
 CUSTOMERS = [f"customer-{n}" for n in range(20_000)]
 PLACEMENT = Placement("home", "web", control_share=0.1)
@@ -19,7 +19,8 @@ SPEC = PolicySpec("p", 1, "thompson")
 
 def groups(deployment: Deployment | None, placement: Placement = PLACEMENT) -> dict[str, Assignment]:
     """The assignment of each customer."""
-    return {customer: assign(customer, placement, deployment) for customer in CUSTOMERS}
+    view = view_of(placement, deployment)
+    return {customer: assign(customer, view, deployment) for customer in CUSTOMERS}
 
 
 def shares(assigned: dict[str, Assignment]) -> dict[str, float]:
@@ -30,7 +31,8 @@ def shares(assigned: dict[str, Assignment]) -> dict[str, float]:
 
 def test_without_a_deployment_the_placement_policy_decides_beside_its_control_group() -> None:
     assigned = groups(None)
-    assert assign("ann", PLACEMENT, None) == assign("ann", PLACEMENT, None)
+    view = view_of(PLACEMENT)
+    assert assign("ann", view, None) == assign("ann", view, None)
     assert shares(assigned) == pytest.approx({"control": 0.1, "champion": 0.9}, abs=0.01)
     policies = {(one.group, one.policy) for one in assigned.values()}
     assert policies == {("control", "random@1"), ("champion", "calibrated@1")}

@@ -43,7 +43,7 @@ def test_a_score_is_the_product_of_its_four_factors() -> None:
     (choice,) = select(context, PROPENSITY, prepared(PROPENSITY, context)).choices
     factors = choice.factors
     assert (choice.offer.offer_id, factors.P, factors.C, factors.V, factors.L) == ("o1", 0.5, 1.0, 1.0, 2.0)
-    assert factors.score == 1.0
+    assert choice.score == 1.0
     assert choice.expected == choice.base_propensity == 0.5
 
 

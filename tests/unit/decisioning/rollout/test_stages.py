@@ -10,6 +10,7 @@ from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.model.entities import Placement
 from decisioning.rollout.stages import NEXT, stage_of, step_back, with_controls, with_stage
+from tests.support.shop import view_of
 
 PLACEMENT = Placement("home", "web", policy="thompson", control_share=0.1)
 EMPTY = Deployment("home")
@@ -95,8 +96,10 @@ def test_a_growing_canary_is_the_same_canary() -> None:
     assert large.since[NEW] == 100
     assert move(large, "canary").canary == large.canary
     customers = [f"customer-{number}" for number in range(2000)]
-    before = {c for c in customers if assign(c, PLACEMENT, small).group == "canary"}
-    after = {c for c in customers if assign(c, PLACEMENT, large).group == "canary"}
+    before, after = (
+        {c for c in customers if assign(c, view_of(PLACEMENT, deployment), deployment).group == "canary"}
+        for deployment in (small, large)
+    )
     assert before < after
     assert 0.07 < len(before) / len(customers) < 0.13
 
