@@ -1,4 +1,4 @@
-"""What all tests share: real servers, a migrated database for each module, reproducible property tests."""
+"""Fixtures shared by all tests: real servers, a migrated database for each module, reproducible property tests."""
 
 import itertools
 import shutil

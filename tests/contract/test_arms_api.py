@@ -35,7 +35,7 @@ async def arms(nextbest: Nextbest, policy: str, query: str = "") -> Any:
 
 
 async def decided(nextbest: Nextbest, policy: str, placement: str) -> dict[str, int]:
-    """How often a policy decided for an offer, by the acceptance report."""
+    """Count, per offer, a policy's decisions for it, as given by the acceptance report."""
     path = f"/v1/reports/acceptance?by=offer&policy={policy}&placement={placement}"
     rows = (await nextbest.api.ok("GET", path))["rows"]
     return {row["offer_id"]: row["decided"] for row in rows}

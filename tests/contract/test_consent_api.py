@@ -26,7 +26,7 @@ async def instances(shop: Nextbest) -> AsyncIterator[tuple[Instance, Instance]]:
 
 
 async def offered(instance: Instance, customer_id: str, **fields: Any) -> bool:
-    """Whether the offer that needs consent is made."""
+    """True if the offer that needs consent is made."""
     answer = await decide(instance, customer_id, "only", **fields)
     assert answer["degraded"] == []
     return bool(answer["offers"])

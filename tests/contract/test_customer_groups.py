@@ -1,4 +1,4 @@
-"""Who decides for whom: canaries, control groups and apprentices, from the answer to its replay."""
+"""Choice of the policy for a customer: canaries, control groups and apprentices, from the answer to its replay."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -118,13 +118,13 @@ async def report(nextbest: Nextbest, query: str) -> Any:
 
 
 def expected(accepted: Sequence[bool], offer: str) -> list[Detection]:
-    """What a plain fold finds."""
+    """Return the changes that a plain fold over the outcomes detects."""
     outcomes = [OfferReward(offer, START_MS / 1000 + 2 * n, float(a)) for n, a in enumerate(accepted)]
     return list(detect_changes(outcomes))
 
 
 def same(row: dict[str, Any], detection: Detection) -> bool:
-    """Whether a row of the report tells of a detection."""
+    """True if a row of the report describes a detection."""
     return (
         row["offer_id"] == detection.offer
         and row["rate_before"] == pytest.approx(detection.rate_before)

@@ -1,4 +1,4 @@
-"""What a policy would have earned, asked through the API, run behind it, on decisions that were really made."""
+"""Evaluation of a policy's would-be reward on decisions really made: requested through the API, run behind it."""
 
 import asyncio
 import json

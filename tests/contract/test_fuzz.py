@@ -93,7 +93,7 @@ def map_body(ctx: schemathesis.HookContext, body: Any) -> Any:
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value may be the id of something."""
+    """True if a value is a valid id."""
     return isinstance(value, str) and re.fullmatch(ID_PATTERN, value) is not None
 
 

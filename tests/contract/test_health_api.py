@@ -23,7 +23,7 @@ async def gated(shop: Nextbest) -> AsyncIterator[tuple[Instance, Gate, Gate]]:
 
 
 async def checks(instance: Instance, status: int) -> dict[str, str] | None:
-    """What readiness tells, if it answers with ``status``; ``None`` if not."""
+    """Return the checks that readiness reports, if it answers with ``status``; ``None`` if not."""
     response = await instance.call("GET", "/readyz", role=None)
     body = response.json()
     assert response.headers["Content-Type"] == "application/json"

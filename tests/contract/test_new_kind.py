@@ -31,7 +31,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class LandingPage:
-    """Where an offer leads."""
+    """The page that an offer leads to."""
 
     page_id: str
     offer: str
@@ -49,7 +49,7 @@ class HintBody(Body):
 
 
 class LandingPageBody(DatedBody):
-    """Where an offer leads, from `starts_at` to `ends_at`."""
+    """The page that an offer leads to from `starts_at` to `ends_at`."""
 
     offer: Id
     when: Cel

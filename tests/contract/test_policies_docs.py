@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^<!-- test:policies -->\s*\n```bash\n(.*?)^```$", re.MULTIL
 
 
 def work(settings: Settings) -> None:
-    """What a worker does while the reader of the page reads on."""
+    """Do the work of a worker while the reader of the page reads on: archive, warm up, learn."""
 
     async def rounds() -> None:
         worker = Worker(settings)

@@ -1,4 +1,4 @@
-"""Who may do what: every route, with every role, without a key, and with keys that are none."""
+"""Permissions of every route: with every role, without a key, and with invalid keys."""
 
 from typing import Any
 

@@ -38,7 +38,7 @@ def key(served: Served) -> str:
 
 
 def everywhere(served: Served, path: str, key: str, status: int) -> bool:
-    """Whether several connections, hence both processes, answer with this status."""
+    """True if several connections, hence both processes, answer with this status."""
     return all(served.get(path, key).status_code == status for _ in range(8))
 
 

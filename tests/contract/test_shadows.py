@@ -35,7 +35,7 @@ async def visits(nextbest: Nextbest, placement: str, count: int, seed: int = 1, 
 
 
 async def rows(nextbest: Nextbest, placement: str) -> list[Any]:
-    """What is kept of shadows, in the order of time."""
+    """Return the stored choices of shadows, in the order of time."""
     query = "SELECT * FROM shadow_choices WHERE placement = :p ORDER BY decided_at, decision_id, policy, rank"
     async with nextbest.api.state.engine.connect() as connection:
         return list((await connection.execute(text(query), {"p": placement})).all())

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def overruns(nextbest: Nextbest, placement: str) -> list[Any]:
-    """What the log says of decisions that took too long: their ids, and by how much."""
+    """Return the decisions that took too long, by the log: their ids, and by how much."""
     query = text(
         "SELECT decision_id, header -> 'over_budget' AS over FROM decisions"
         " WHERE placement = :placement AND header ? 'over_budget' ORDER BY decided_at"

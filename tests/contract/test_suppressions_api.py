@@ -27,7 +27,7 @@ async def instances(shop: Nextbest) -> AsyncIterator[tuple[Instance, Instance]]:
 
 
 async def offered(instance: Instance, customer_id: str) -> bool:
-    """Whether the offer is made."""
+    """True if the offer is made."""
     answer = await decide(instance, customer_id, "post")
     assert answer["degraded"] == []
     return bool(answer["offers"])

@@ -284,7 +284,7 @@ async def test_a_shorter_reward_window_changes_what_was_learned(shop: Nextbest) 
 async def test_redis_is_lost_while_a_policy_is_warmed_up(
     shop: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is archived while the fold runs is not in the new streams: the warm start must notice."""
+    """Entries archived while the fold runs are not in the new streams: the warm start must notice."""
     await traffic(shop, 3000, 12)
     await shop.worker.drain()
     key = await register(shop, "unlucky")

@@ -82,7 +82,7 @@ async def test_clocks_that_differ_lose_nothing_and_count_nothing_twice(prepared:
 
 
 async def nothing_due(found: Stores) -> bool:
-    """Whether the expirer has closed all that is over by its clock."""
+    """True if the expirer has closed all that is over by its clock."""
     return not await found.reader.due(clock.now_ms(), 10)
 
 

@@ -1,4 +1,4 @@
-"""What happens when it is not known whether Redis has taken a write, or a policy fails in the middle of a decision."""
+"""Behaviour if it is unknown whether Redis took a write, or if a policy fails in the middle of a decision."""
 
 import asyncio
 import os

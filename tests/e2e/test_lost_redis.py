@@ -110,7 +110,7 @@ class World:
         return look(self.installation, lambda found: found.arms.load_epoch(POLICY)) or 0
 
     def contacts(self, offer_id: str) -> int:
-        """How many decisions of an offer with a limit were given to one customer, who asks often."""
+        """Ask five times for one customer; return how many decisions contain the offer, which has a limit."""
         answers = [self.api.decide("insistent", "limited")["offers"] for _ in range(5)]
         return sum(offer["offer_id"] == offer_id for offers in answers for offer in offers)
 
@@ -148,7 +148,7 @@ async def flush(found: Stores) -> None:
 
 
 async def whole(found: Stores) -> bool:
-    """Whether a rebuild is complete."""
+    """True if a rebuild is complete."""
     marks = [found.keys.whole(bucket) for bucket in range(found.keys.buckets)]
     return await found.arms.load(POLICY) is not None and await found.redis.exists(*marks) == len(marks)
 

@@ -88,7 +88,7 @@ async def forget_profile(found: Stores) -> None:
 
 
 async def cached_profile(found: Stores) -> bool:
-    """Whether the profile is in the cache."""
+    """True if the profile is in the cache."""
     return bool(await found.redis.exists(found.keys.profile("cached")))
 
 

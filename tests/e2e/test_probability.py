@@ -111,7 +111,7 @@ class Outdated:
         return getattr(self._log, name)
 
     async def read(self, *arguments: Any) -> ReadReply:
-        """What Redis says, without contacts."""
+        """Return the reply of Redis without its contacts."""
         return replace(await self._log.read(*arguments), history=[])
 
 

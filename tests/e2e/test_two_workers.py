@@ -79,7 +79,7 @@ class AtOnce:
         self._all_here = asyncio.Barrier(readers)
 
     async def read(self, *arguments: Any, **more: Any) -> Batch:
-        """What is there, once everybody has it."""
+        """Return the batch that is there, once all learners have read."""
         batch = await self._reader.read(*arguments, **more)
         await within(self._all_here.wait(), "all learners to have read")
         return batch

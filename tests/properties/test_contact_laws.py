@@ -26,7 +26,7 @@ _numbers = itertools.count()
 
 
 def in_words(at: Sequence[int], most: int, window: int, suppress: int, now: int) -> bool:
-    """Whether it is blocked, counted moment by moment."""
+    """True if it is blocked, counted moment by moment."""
     if sum(t > now - window for t in at) >= most:
         return True
     return any(sum(s - window < t <= s for t in at) >= most and now < s + suppress for s in at)
@@ -72,7 +72,7 @@ def test_lua_decides_as_python_does(
 
 
 async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], now_ms: int) -> list[bytes]:
-    """What ``nb_decide`` says of offers that do not count, each with one check."""
+    """Return the answer of ``nb_decide`` on offers that do not count, each with one check."""
     keys = (
         *(log.keys.decision(0, name), log.keys.log(0), log.keys.pending(0)),
         *(log.keys.contacts(0) + name, log.keys.unconfirmed(0), log.keys.whole(0)),

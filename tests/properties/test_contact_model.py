@@ -50,7 +50,7 @@ STORIES = st.lists(
     ),
     max_size=5,
 )
-"""What came before: for each decision its channel, its offers, the outcome of the first of them, and the time after."""
+"""The past: for each decision its channel, its offers, the outcome of the first of them, and the time after."""
 
 _numbers = itertools.count()
 T = TypeVar("T")
@@ -256,7 +256,7 @@ class Contacts(RuleBasedStateMachine):
         self._same_answer([self.now])
 
     def _same_answer(self, moments: list[int]) -> None:
-        """What is allowed, and when it will be again, by the contacts that were read, and by the oracle."""
+        """Check that the contacts read and the oracle agree on what is allowed, and when it will be again."""
         contacts = parse_history(self.driver.run(self.driver.read(self.who.customer_id)))
         for channel, now in itertools.product(world.CHANNELS, moments):
             view = self.catalogue.view(channel)

@@ -60,7 +60,7 @@ def csv_bytes(rows: list[list[str]], quote_all: bool = False, terminator: str = 
 
 
 def id_reason(text: str) -> str | None:
-    """What is wrong with an id."""
+    """Return the reason to refuse an id, or ``None``."""
     if not text:
         return "is empty"
     if len(text) > 128:
@@ -69,7 +69,7 @@ def id_reason(text: str) -> str | None:
 
 
 def number_reason(cell: str) -> str | None:
-    """What is wrong with a number that is not empty."""
+    """Return the reason to refuse a number that is not empty, or ``None``."""
     if SPECIAL.fullmatch(cell) or (NUMBER.fullmatch(cell) and math.isinf(float(cell))):
         return "not a finite number"
     return None if NUMBER.fullmatch(cell) else "not a number"
@@ -175,7 +175,7 @@ CUSTOMER_COLUMNS = ["customer_id", "note", "attributes.other", "indicators.clv",
 
 
 def typed(cell: str) -> Any:
-    """What a cell of an attribute means."""
+    """Return the value that a cell of an attribute stands for."""
     if TYPED.fullmatch(cell):
         return json.loads(cell)
     return (
@@ -191,12 +191,12 @@ def items(cell: str) -> list[str]:
 
 
 def text_reason(cell: str) -> str | None:
-    """What is wrong with text."""
+    """Return the reason to refuse a text, or ``None``."""
     return "longer than 4096" if len(cell) > 4096 else "NUL" if "\0" in cell else None
 
 
 def list_reason(cell: str) -> str | None:
-    """What is wrong with a list."""
+    """Return the reason to refuse a list, or ``None``."""
     return text_reason(cell) or ("an item" if any(len(item) > 128 for item in items(cell)) else None)
 
 

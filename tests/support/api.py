@@ -74,7 +74,7 @@ class Worker:
         self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)
 
     async def start(self) -> None:
-        """What a worker does before its first round."""
+        """Prepare as a worker does before its first round: load the functions, restore Redis if it was lost."""
         await load_functions(self._redis)
         await self._rebuilder.restore_if_lost()
 
@@ -106,7 +106,7 @@ class Worker:
         await self._warmer.round()
 
     async def epoch(self, key: str) -> int | None:
-        """How often a policy's arms have changed."""
+        """Return the number of times that a policy's arms have changed."""
         return await self._arms.load_epoch(key)
 
     async def shadow(self) -> None:

@@ -98,7 +98,7 @@ class Strangers:
 
 @dataclass
 class Shop:
-    """What the processes of a test share, and may change: the catalogue and the clock."""
+    """State that the processes of a test share, and may change: the catalogue and the clock."""
 
     catalogue: Catalogue
     skew_ms: int = 0
@@ -125,13 +125,13 @@ class Process:
         return await self.decisions.decide(DecisionRequest(name, "desk", {}, **request))
 
     async def spend(self, tries: int) -> int:
-        """How many of so many decisions had the limited offer."""
+        """Make so many decisions; return how many of them had the limited offer."""
         answers = [await self.decide() for _ in range(tries)]
         return sum(has(answer, LIMITED) for answer in answers)
 
 
 def has(answer: Mapping[str, Any], offer_id: str) -> bool:
-    """Whether an answer contains an offer."""
+    """True if an answer contains an offer."""
     return any(offer["offer_id"] == offer_id for offer in answer["offers"])
 
 

@@ -34,7 +34,7 @@ class Event:
 
 
 class Oracle:
-    """What happened, and what follows from it."""
+    """The events so far, and the limits that follow from them."""
 
     def __init__(self, wishes: dict[str, float]) -> None:
         self.events: list[Event] = []
@@ -43,7 +43,7 @@ class Oracle:
     def full(
         self, matching: Callable[[Event], bool], most: float, window_s: float, now: int, pause_s: int = 0
     ) -> bool:
-        """Whether no more contact may take place, by trying out every moment since the first one."""
+        """True if no more contact may take place, by trying out every moment since the first one."""
         times = [e.at_ms for e in self.events if matching(e)]
 
         def count(moment: int, last: int | None = None) -> int:
@@ -54,7 +54,7 @@ class Oracle:
         return any(count(t, t) >= most and now < t + pause_s * 1000 for t in times)
 
     def forbids(self, offer: str, channel: str, now: int) -> bool:
-        """Whether any rule of the catalogue or wish of the customer forbids an offer."""
+        """True if any rule of the catalogue or wish of the customer forbids an offer."""
         return (offer != "bill" and self._too_often(offer, channel, now)) or self._excluded(offer, now)
 
     def _too_often(self, offer: str, channel: str, now: int) -> bool:
@@ -106,7 +106,7 @@ class Oracle:
         self.events.append(Event(at_ms, offer, kind, channel, decision))
 
     def held(self) -> set[tuple[str, str, str, str, int]]:
-        """What the contact history should hold."""
+        """Return the entries that the contact history should hold."""
         return {
             (e.offer, GROUP_OF[e.offer], e.kind[0] if e.counts else e.kind[0].upper(), e.channel, e.at_ms)
             for e in self.events

@@ -1,4 +1,4 @@
-"""What the version before this one wrote: a waiting decision in Redis, and entries of a stream. Byte for byte."""
+"""Data as the version before this one wrote it: a waiting decision in Redis, entries of a stream. Byte for byte."""
 
 from typing import Any
 

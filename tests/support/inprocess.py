@@ -17,7 +17,7 @@ __all__ = ["decision_service", "feedback_service", "state_of"]
 
 @asynccontextmanager
 async def state_of(installation: Installation) -> AsyncIterator[ApiState]:
-    """What an API process holds."""
+    """Open the state that an API process holds."""
     async with open_state(installation.settings) as state:
         yield state
 

@@ -51,7 +51,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True if it has not ended."""
         return self._process.poll() is None
 
     def kill(self) -> None:
@@ -71,7 +71,7 @@ class Process:
         wait_until(lambda: not self.running, what, timeout_s=START_S, explain=self.printed)
 
     def printed(self) -> str:
-        """What it has printed so far."""
+        """Return its output so far."""
         return self.log.read_text(errors="replace")
 
 

@@ -22,7 +22,7 @@ STALLED_S = 120.0
 
 @dataclass
 class Load:
-    """What was sent, and what was answered. ``told`` maps what was acknowledged to its value."""
+    """Requests that were sent, and their answers. ``told`` maps what was acknowledged to its value."""
 
     urls: Sequence[str]
     headers: dict[str, str]

@@ -104,7 +104,7 @@ def decided_by(
 
 
 def record(asked: SelectionContext, selection: Selection, policy: str, group: str) -> LoggedDecision:
-    """What the log holds of a selection."""
+    """Return a selection as the log holds it."""
     decision = made_by_hand(
         asked.decision_id,
         placement=PLACEMENT,
@@ -143,7 +143,7 @@ def as_logged(logged: LoggedDecision, view: PlacementView) -> SelectionContext:
 def outcome_of(
     logged: LoggedDecision, number: int, reward: float, after_ms: int = 1000, **more: Any
 ) -> Outcome:
-    """What became of one offer of a decision."""
+    """Return the outcome of one offer of a decision."""
     decision = logged.decision
     at_ms = decision.decided_at_ms + after_ms
     return Outcome(

@@ -89,7 +89,7 @@ class Served:
         return done.stdout.strip()
 
     def printed(self) -> str:
-        """What the processes have logged so far."""
+        """Return the log output of the processes so far."""
         return self._log.read_text(errors="replace")
 
     def _ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""What must be true of the stores: arms and roll-ups against folds made here, from the rows in Postgres."""
+"""Checks of what the stores must hold: arms and roll-ups against folds made here, from the rows in Postgres."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -47,7 +47,7 @@ class Stores:
             return list(await connection.execute(text(query), values))
 
     async def caught_up(self, policy: str = POLICY) -> bool:
-        """Whether everything in the streams is folded for a policy, and archived, folds included."""
+        """True if everything in the streams is folded for a policy, and archived, folds included."""
         ends = await self.reader.last_positions()
         folded = await self.arms.load_positions(policy)
         archived = await self.archive.positions()

@@ -61,7 +61,7 @@ SEEDED = {"default_rng", "Generator", "PCG64", "PCG64DXSM", "Philox", "SeedSeque
 
 
 def violations(path: str, source: str) -> list[str]:
-    """What the module at `path` (relative to the project) does that the design forbids."""
+    """List the violations of the design by the module at `path` (relative to the project)."""
     tree = ast.parse(source)
     package, name = path.split("/")[0], path.rpartition("/")[2]
     is_store = package == "storage" or name.startswith("store")
@@ -129,7 +129,7 @@ def _impurities(tree: ast.AST) -> Iterator[str]:
 
 
 def _only_declares(node: ast.AST) -> bool:
-    """Whether this is a method of a protocol: a signature, maybe a docstring, and no code."""
+    """True if this is a method of a protocol: a signature, maybe a docstring, and no code."""
     return isinstance(node, ast.AsyncFunctionDef) and all(
         isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) for part in node.body
     )

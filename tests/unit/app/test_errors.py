@@ -45,7 +45,7 @@ INTERNAL = {
 
 
 async def answer_to(error: Exception) -> httpx.Response:
-    """What an application answers in which everything raises ``error``."""
+    """Return the answer of an application in which everything raises ``error``."""
     app = FastAPI()
     install_error_handlers(app)
 

@@ -55,7 +55,7 @@ def lines(file: Path) -> list[str]:
 
 
 def has_lines(file: Path, count: int) -> bool:
-    """Whether that many lines have been noted."""
+    """True if that many lines have been noted."""
     return len(lines(file)) == count
 
 
@@ -65,7 +65,7 @@ def supervise(grace_s: float, *programs: str) -> subprocess.Popen[bytes]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and is not merely waiting to be reaped."""
+    """True if a process is there and is not merely waiting to be reaped."""
     return find_process(pid) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where metrics are kept, and what labels they have."""
+"""The place where metrics are kept, and their labels."""
 
 import os
 from pathlib import Path

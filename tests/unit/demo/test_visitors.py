@@ -1,4 +1,4 @@
-"""What visitors send, against a stand-in for the service."""
+"""Requests that visitors send, against a stand-in for the service."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What travels over HTTP: instants, texts and numbers at their borders."""
+"""Values that travel over HTTP: instants, texts and numbers at their borders."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -27,7 +27,7 @@ class Thing(BaseModel):
 
 
 def fails(field: str, value: Any) -> str:
-    """Why a value is refused."""
+    """Return the message with which a value is refused."""
     with pytest.raises(ValidationError) as caught:
         Thing.model_validate({field: value})
     return str(caught.value.errors()[0]["msg"])

@@ -44,7 +44,7 @@ def nextbest(*words: object, status: int = 0, said: str | None = None) -> Result
 
 
 def live(postgres_url: str, key: str) -> None:
-    """What a worker would do."""
+    """Make a policy live, as a worker would."""
 
     async def work() -> None:
         engine = make_engine(postgres_url, pool_size=1)

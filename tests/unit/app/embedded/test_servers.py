@@ -49,13 +49,13 @@ def folder() -> Iterator[Path]:
 
 
 def pids(folder: Path) -> dict[str, int]:
-    """What `servers.json` says."""
+    """Return the process ids noted in `servers.json`."""
     found: dict[str, int] = json.loads((folder / "servers.json").read_text())["pids"]
     return found
 
 
 def running(numbers: dict[str, int]) -> bool:
-    """Whether any of the processes is there."""
+    """True if any of the processes is there."""
     return any(find_process(number) for number in numbers.values())
 
 

@@ -22,7 +22,7 @@ def by_name(entries: list[Entry]) -> dict[tuple[str, str], Any]:
 
 
 def applied(current: list[Entry], changes: list[Entry]) -> dict[tuple[str, str], Any]:
-    """What is in force after changes, one by one."""
+    """Return the entries in force after applying changes one by one."""
     found = by_name(current)
     for kind, name, body in changes:
         if body is None:

@@ -1,4 +1,4 @@
-"""What does not go with what, and statuses at a time: laws against plain definitions."""
+"""Offers that exclude each other, and statuses at a time: laws against plain definitions."""
 
 import numpy as np
 from hypothesis import given

@@ -34,7 +34,7 @@ async def contacts(redis: "Redis", keys: Keys, now_ms: int) -> Held:
 
 
 async def waiting(redis: "Redis", keys: Keys) -> dict[bytes, object]:
-    """What waits in all buckets: decisions, their deadlines, those to be confirmed."""
+    """Return all that waits in all buckets: decisions, their deadlines, those to be confirmed."""
     found: dict[bytes, object] = {}
     async for key in redis.scan_iter("nb:*"):
         kind = await redis.type(key)

@@ -1,4 +1,4 @@
-"""What stops an offer: preferences, exclusions, suppression lists, histories that cannot be read."""
+"""Reasons that stop an offer: preferences, exclusions, suppression lists, histories that cannot be read."""
 
 from dataclasses import replace
 

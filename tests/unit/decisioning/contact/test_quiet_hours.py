@@ -24,7 +24,7 @@ def ms(text: str, tz: str = "UTC", fold: int = 0) -> int:
 
 
 def allowed(hours: QuietHours, at_ms: int, channel: str = "web", **attributes: str) -> dict[str, bool]:
-    """Which offers may be made to a customer with these attributes."""
+    """Return, for each offer, whether it may be made to a customer with these attributes."""
     book = world.catalogue(policies={}, quiet={"q": hours}).view(channel).contact
     mask = book.allowed(world.customer("ann", attributes=attributes), [], at_ms)
     return {name: bool(mask[o.number - 1]) for name, o in world.OFFERS.items()}

@@ -35,7 +35,7 @@ def context_of(inputs: EligibilityInputs, group: Any = "champion", **request: An
 
 
 def run(inputs: EligibilityInputs, context: DecisionContext, **fields: Any) -> PolicyResult:
-    """What the policy ``propensity`` selects."""
+    """Return the selection of the policy ``propensity``."""
     roster = Roster()
     runner = PolicyRunner(ArmReplica(roster), roster, budget_ms=math.inf)
     return runner.run(context.assignment, selection_context_of(inputs, **fields))

@@ -1,4 +1,4 @@
-"""Why and why not: the explanation and the engine must say the same of every offer."""
+"""The explanation and the engine must say the same of every offer, selected or not."""
 
 from collections.abc import Mapping
 from typing import Any

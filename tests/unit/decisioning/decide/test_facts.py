@@ -14,7 +14,7 @@ VIEW = SHOP.view("home")
 
 
 def evaluate(cache: RuleResultCache, age: int, fingerprint: int = 1, **fields: Any) -> bool:
-    """Whether the rule of the first offer holds for a customer of an age."""
+    """True if the rule of the first offer holds for a customer of an age."""
     profile = inputs_of(SHOP, customer={"age": age}).profile
     profile = Profile(
         replace(profile.customer, customer_id=fields.pop("customer_id", "c")),

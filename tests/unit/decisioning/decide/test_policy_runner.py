@@ -63,7 +63,7 @@ class World:
         self.inputs = inputs_of(catalogue_with([offer(1), offer(2)]))
 
     def context(self, **fields: Any) -> SelectionContext:
-        """What is selected from."""
+        """Return the offers and inputs from which a policy selects."""
         return selection_context_of(self.inputs, **fields)
 
     def run(self, assignment: Assignment = CHAMPION, took_ms: float = 1.0, **fields: Any) -> PolicyResult:

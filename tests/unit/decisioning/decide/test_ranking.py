@@ -31,7 +31,7 @@ def propensities(*values: float) -> NDArray[np.float32]:
 
 
 def prepared(policy: Policy, context: SelectionContext) -> Any:
-    """What a policy without any experience needs."""
+    """Prepare a policy that has no experience."""
     return prepare(policy, ArmTable(policy.width), context.view, NOW_MS)
 
 

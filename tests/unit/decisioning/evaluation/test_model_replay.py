@@ -1,4 +1,4 @@
-"""What a model was taught, fold by fold, can be taught again from the log: the same model bit for bit."""
+"""A model that was taught fold by fold can be taught again from the log: the same model bit for bit."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence

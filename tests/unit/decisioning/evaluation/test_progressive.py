@@ -172,7 +172,7 @@ def test_the_estimates_of_a_better_policy_cover_what_it_is_worth(logging: Policy
 
 
 def worth_of(log: Log, spec: PolicySpec) -> float:
-    """What the target is really worth in a slot, at the arms that it had, given what the earlier slots took."""
+    """The target's true mean worth in a slot, at the arms that it had, given what the earlier slots took."""
     policy, view = build_policy(spec), log.catalogue.view("home")
     table, waiting, found = ArmTable(policy.width), list(log.outcomes), []
     for decided in log.decided:
@@ -254,7 +254,7 @@ class Broken:
         return getattr(self._policy, name)
 
     def propensities(self, prepared: Any, candidates: Any) -> Any:
-        """What it expects, but for every third time."""
+        """Return the policy's propensities, but raise every third time."""
         self._calls += 1
         if self._calls % 3 == 0:
             raise RuntimeError("broken")

@@ -1,4 +1,4 @@
-"""What a policy learns from the log: which outcomes, as which rewards, with which facts."""
+"""Learning of a policy from the log: which outcomes, as which rewards, with which facts."""
 
 import math
 from dataclasses import replace
@@ -26,7 +26,7 @@ POLICY = ThompsonPolicy(SPEC)
 
 
 def learned(outcome: Outcome, **fields: Any) -> tuple[Observation, float] | None:
-    """What a policy with these fields in its specification learns."""
+    """Return the observation and its time that a policy with these fields in its specification learns, if any."""
     return observation_of(outcome, replace(SPEC, **fields), POLICY)
 
 

@@ -1,4 +1,4 @@
-"""What the version before this one left in Redis, in streams and in Postgres goes on as if this one had written it."""
+"""Data that the version before this one left in Redis, streams and Postgres goes on as if this one had written it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -56,7 +56,7 @@ async def redis(redis_url: str) -> AsyncIterator["Redis"]:
 async def lived(
     redis: Any, log: RedisLog, steps: list[Step], is_earlier: bool, **more: bytes
 ) -> tuple[Any, ...]:
-    """What steps answer, write to the log and leave behind, of a decision that an earlier version or this one wrote."""
+    """Return what steps answer, log and leave behind, of a decision that an earlier version or this one wrote."""
     await earlier.put_waiting(redis, is_earlier=is_earlier, **more)
     reader = LogReader(redis, KEYS)
     said = [await step(log, reader) for step in steps]

@@ -30,7 +30,7 @@ def said(
 
 
 def refusal(source: str) -> RuleError | None:
-    """Why a text is refused, having checked that the place that is named exists; ``None`` if it is not."""
+    """Return the error with which a text is refused, its position checked to exist; ``None`` if it is not refused."""
     try:
         parse_text(source)
     except RuleError as error:

@@ -94,7 +94,7 @@ def said(
     context: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
-    """What is said of the only offer to a customer with these attributes (to an unknown one without)."""
+    """Return the treatment of the only offer for a customer with these attributes (an unknown one without)."""
     view = catalogue(*treatments, attributes=attributes).view("desk")
     known = Customer("c", dict(customer or {}), {}, (), {}, {}, known=customer is not None)
     facts = facts_of(known, context or {}, view.placement)
