@@ -38,7 +38,7 @@ OPTIONS: Mapping[Kind, tuple[str, ...]] = {
     "interests": ("path", "topics", "buckets"),
     "propensity": (),
 }
-"""What can be said of a feature of each kind, apart from its name."""
+"""The keys of a feature of each kind, apart from its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ IntArray = NDArray[np.uint32]
 BoolArray = NDArray[np.bool_]
 Distribution = Callable[[BoolArray], FloatArray]
 Facts = Mapping[str, Any]
-"""What is known of a request, by path (``customer.age``), as it is logged with the decision."""
+"""Facts that are known of a request, by path (``customer.age``), as it is logged with the decision."""
 
 LearnFrom = Literal["acceptance", "value"]
 

@@ -85,7 +85,7 @@ class ModelState:
 
 
 LearnedState = ArmTable | ModelState
-"""What a policy has learned, in memory."""
+"""The state that a policy has learned, in memory."""
 
 
 def teach_model(policy: SequentialPolicy, model: Any, seen: Iterable[tuple[Observation, float]]) -> None:

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 import migrations
+from app.commands.interrupts import between_steps
 from app.config import Settings
-from app.interrupts import between_steps
 from app.servers import server_urls
 from demo.client import ApiClient
 from demo.live import Session, live_visitors

@@ -6,9 +6,9 @@ import sys
 
 import typer
 
+from app.commands.interrupts import between_steps
 from app.commands.migrate import upgrade
 from app.config import ConfigError, Settings, get_settings
-from app.interrupts import between_steps
 from app.server_urls import ServerUrls
 from app.servers import watched_servers
 from app.supervise import Command, Supervisor

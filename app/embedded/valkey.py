@@ -140,7 +140,7 @@ class ValkeyServer:
             file.write(text)
 
     def _port_timeout_s(self) -> float:
-        """How long to wait for the port: as long as it takes while what is left of our last server holds it."""
+        """Return the time to wait for the port: as long as it takes while what is left of our last server holds it."""
         ours = self._last_pid is not None and psutil.pid_exists(self._last_pid)
         return START_TIMEOUT_S if ours else PORT_TIMEOUT_S
 

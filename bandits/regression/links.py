@@ -13,7 +13,7 @@ from bandits.policy import FloatArray
 from bandits.regression.design import sigmoid
 
 MAX_RESPONSE_SHIFT = 6.0
-"""How far the response of a logistic observation may lie from where it was linearised."""
+"""The distance that the response of a logistic observation may lie from where it was linearised."""
 
 _MAX_LOG_ODDS = 8.0
 _MIN_LINEAR_SCORE = 0.01

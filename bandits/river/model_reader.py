@@ -23,7 +23,7 @@ from bandits.river.model_codec import (
 )
 
 MAX_NESTING = 100
-"""How deep things that cannot be changed (tuples, say) may be nested."""
+"""The depth to which immutable things (tuples, say) may be nested."""
 
 _EMPTY_CONTAINERS: dict[str, Callable[[], Any]] = {
     "list": list,

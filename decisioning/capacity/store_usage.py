@@ -62,7 +62,7 @@ class CapacityLog:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
 
     async def archived(self) -> dict[int, StreamPosition]:
-        """How far each bucket's log has been archived."""
+        """Return the position up to which each bucket's log has been archived."""
         return await ArchiveReader(self.engine).positions()
 
     async def forget(self, before_ms: int) -> None:

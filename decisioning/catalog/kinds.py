@@ -54,7 +54,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class ContextWeight:
-    """When ``when`` holds, offers of a goal, of a group, or one offer weigh ``percent`` more (or less) in ``C``."""
+    """Offers of a goal or group, or one offer, that weigh ``percent`` more (or less) in ``C`` while ``when`` holds."""
 
     weight_id: str
     when: str

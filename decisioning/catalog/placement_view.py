@@ -106,18 +106,15 @@ def build_view(
 
     ``contact`` makes the contact policy of the offers in the order of the rows.
     """
-    channel = placement.channel
     here = _offers_in_channel(placement, offers)
-    starts = np.array([o.starts_ms for o in here], dtype=np.int64)
-    ends = np.array([o.ends_ms for o in here], dtype=np.int64)
-    names = sorted({o.group for o in here})
+    starts, ends = (
+        np.array(ms, dtype=np.int64) for ms in ([o.starts_ms for o in here], [o.ends_ms for o in here])
+    )
     conditions = _collect_conditions(here, checker)
     when = None if placement.when is None else checker.check(placement.when)
     values = _value_expressions(here, checker)
     percents = tuple((checker.check(w.when), _percent_by_row(w, here, groups)) for w in weights)
-    treatments = tuple(
-        tuple(prepare_treatment(t, checker) for t in o.treatments if t.channel == channel) for o in here
-    )
+    treatments = _prepare_treatments(here, placement.channel, checker)
     override_rows = tuple((o.starts_ms, o.ends_ms, _override_rows(o, here)) for o in overrides)
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
     mutually_exclusive = _exclusive_rows(here)
@@ -143,17 +140,14 @@ def build_view(
         overrides=override_rows,
         min_propensity=minimum,
         goals=tuple(groups[o.group].goal for o in here),
-        groups=np.array([names.index(o.group) for o in here], dtype=np.intp),
+        groups=np.unique([o.group for o in here], return_inverse=True)[1].astype(np.intp),
         mutually_exclusive=mutually_exclusive,
         contact=contact(here),
         treatments=treatments,
         # All segments, whether rules name them or not: decisions log those that the customer is in.
         plan=rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True),
         base_weights=switched_off(placement, np.ones(len(here)), value, lever),
-        has_slot_rules=bool(mandatory.any())
-        or bool(mutually_exclusive)
-        or bool(override_rows)
-        or placement.max_per_group is not None,
+        has_slot_rules=_has_slot_rules(placement, mandatory, mutually_exclusive, override_rows),
         has_min_propensity=bool((minimum > 0).any()),
         champion=champion,
     )
@@ -180,6 +174,27 @@ def _offers_in_channel(placement: Placement, offers: Iterable[Offer]) -> list[Of
     live = (o for o in offers if o.status in ("live", "scheduled"))
     here = (o for o in live if any(t.channel == placement.channel for t in o.treatments))
     return sorted(here, key=_ORDERS[placement.tie_break])
+
+
+def _has_slot_rules(
+    placement: Placement,
+    mandatory: BoolArray,
+    mutually_exclusive: Mapping[int, BoolArray],
+    overrides: tuple[tuple[int, int, BoolArray], ...],
+) -> bool:
+    if mutually_exclusive or overrides or placement.max_per_group is not None:
+        return True
+    return bool(mandatory.any())
+
+
+def _prepare_treatments(
+    offers: list[Offer], channel: str, checker: Checker
+) -> tuple[tuple[PreparedTreatment, ...], ...]:
+    """Prepare the treatments of a channel, for each offer."""
+    return tuple(
+        tuple(prepare_treatment(t, checker) for t in offer.treatments if t.channel == channel)
+        for offer in offers
+    )
 
 
 def _value_expressions(offers: list[Offer], checker: Checker) -> tuple[tuple[int, Expression], ...]:

@@ -90,7 +90,7 @@ class PlacementLimits:
         return bool(self._limited[row] or (self._counted[row] and preference_checks(customer)))
 
     def log_record(self, rows: Sequence[int], now_ms: int, until_ms: int) -> DecisionContacts:
-        """What the log keeps of the contacts of a decision for ``rows``, so that their history can be rebuilt.
+        """Return what is logged of the contacts of a decision for ``rows``, so that their history can be rebuilt.
 
         Reservations are given back not after the end of the reward window, ``until_ms``.
         """

@@ -85,7 +85,7 @@ class EligibleOffers:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What a policy selected from the eligible offers, and the record of that."""
+    """The selection of a policy from the eligible offers, and the record of that."""
 
     eligible: EligibleOffers
     result: PolicyResult

@@ -1,4 +1,4 @@
-"""What rules and policies may know of a request, and the results of rules that are kept between requests."""
+"""The facts of a request that rules and policies may use, and the results of rules that are kept between requests."""
 
 import math
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""What the services need of the world. The stores implement these."""
+"""Protocols of the parts outside of this room that a decision needs. The stores implement these."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class CapacityReservations(Protocol):
 
 
 class ProfileSource(Protocol):
-    """Where profiles come from when the cache does not have them."""
+    """The source of profiles that the cache does not have."""
 
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
         """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""

@@ -167,7 +167,7 @@ def columns_of(rows: Sequence[Row]) -> Judgement:
 
 
 def _apprentice(key: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
-    """How well an apprentice imitates the caller, and what came of the caller's choices where they agree or differ."""
+    """Measure how well an apprentice imitates the caller, and the outcomes where they agree or differ."""
     learns_to = None if policy is None else imitates_caller(policy)
     about_it = {None: (), True: IMITATES_NOTES, False: OTHERWISE_NOTES}[learns_to]
     own = [row for row in rows if row["error"] is None and row["unusable"] == "caller"]

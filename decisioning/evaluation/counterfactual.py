@@ -32,7 +32,7 @@ REASONS: dict[str, str] = {
     "catalogue": "the catalogue of that time lacks one of its candidates",
     "failed": "the target raised an error",
 }
-"""Why a slot tells nothing of what another policy would have earned."""
+"""Reasons why a slot tells nothing of what another policy would have earned."""
 
 Reward = Literal["acceptance", "value"]
 

@@ -72,7 +72,7 @@ class Turn:
 
 
 class ShadowStore:
-    """Where shadows stand in the archive, and what they would have shown. Methods raise ``PostgresUnavailable``."""
+    """Positions of shadows in the archive, and what they would have shown. Methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""What multiplies a propensity in the score: context weight, value, lever."""
+"""The factors that multiply a propensity in the score: context weight, value, lever."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from decisioning.model.entities import Placement
 
 @dataclass(frozen=True)
 class Weights:
-    """What multiplies the propensities: arrays of shape ``(n,)``, 1 where the placement switches a factor off.
+    """Factors that multiply the propensities: arrays of shape ``(n,)``, 1 where the placement switches a factor off.
 
     ``use_p`` is false when ``P`` itself is switched off.
     """

@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
 @router.get("/{name}/arms", responses=problems(404, 409))
 async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQuery, Query()]) -> ArmsOut:
-    """What a policy has learned of each offer, how often it selects it, and whether it explores enough.
+    """Report a policy's arms: what it learned of each offer, how often it selects it, and whether it explores enough.
 
     `mean` is the observed rate of what it learned from, with observations decayed as the policy decays them;
     `posterior_mean` is what it expects. With `placement`, offers are ranked by expectation times value and lever where

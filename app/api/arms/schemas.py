@@ -17,7 +17,7 @@ class ArmsQuery(BaseModel):
 
 
 class ArmOut(BaseModel):
-    """What was learned of one offer; older observations count less."""
+    """One arm: what was learned of an offer; older observations count less."""
 
     offer_id: str
     observations: float

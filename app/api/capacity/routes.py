@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/reports", tags=["capacities"])
 
 @router.get("/capacity", responses=problems())
 async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
-    """How much of each capacity is used in its current period."""
+    """Report the use of each capacity in its current period."""
     found = await state.capacity_leases.usage(clock.now_ms())
     return UsagesOut(
         capacities=[_usage_out(usage) for usage in sorted(found, key=lambda u: u.capacity.capacity_id)]

@@ -75,7 +75,7 @@ class VersionAnswer(BaseModel):
 
 
 class RollbackRequest(Body):
-    """Which version to go back to, and why."""
+    """The version to go back to, and the reason."""
 
     model_config = examples({"version": 11, "reason": "the new prices were wrong"})
 
@@ -84,7 +84,7 @@ class RollbackRequest(Body):
 
 
 class StatusRequest(Body):
-    """What an offer becomes, and why."""
+    """The new status of an offer, and the reason."""
 
     model_config = examples({"status": "paused", "reason": "sold out"})
 
@@ -131,7 +131,7 @@ async def export_catalog(
 
 @router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
 async def diff_catalog(request: Request, state: State, key: Reader) -> VersionAnswer:
-    """What applying a document would change. Nothing is changed; a document that is wrong is refused."""
+    """Tell what applying a document would change. Nothing is changed; a document that is wrong is refused."""
     version, changes, found = await _compare_with(state, await _read_document(request))
     await state.catalogues.changed(version, changes)
     return VersionAnswer(catalog_version=version, dry_run=True, differences=_differences_out(found))

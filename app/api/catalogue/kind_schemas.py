@@ -99,7 +99,7 @@ class CapacityBody(Body):
 
 
 class OverrideBody(DatedBody):
-    """What comes first from ``starts_at`` to ``ends_at``."""
+    """Offers that come first from ``starts_at`` to ``ends_at``."""
 
     model_config = examples(
         {
@@ -116,7 +116,7 @@ class OverrideBody(DatedBody):
 
 
 class ContextWeightBody(Body):
-    """When ``when`` holds, a goal, a group or an offer weighs ``percent`` more (or less)."""
+    """A goal, a group or an offer that, while ``when`` holds, weighs ``percent`` more (or less)."""
 
     model_config = examples({"when": "context.placement == 'desk'", "percent": 100, "goal": "retain"})
 

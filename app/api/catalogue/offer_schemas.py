@@ -152,7 +152,7 @@ class CatalogueNotAfter(BaseModel):
 
 
 class CatalogueAfterRejection(BaseModel):
-    """What a rejection suppresses, as it is in force."""
+    """The offers that a rejection suppresses, as it is in force."""
 
     for_s: int
     scope: Literal["offer", "group", "attribute"]

@@ -39,21 +39,21 @@ class ScriptStepBody(Body):
 
 
 class ObjectionBody(Body):
-    """What a customer may object, and what can be answered."""
+    """An objection of a customer, and what can be answered."""
 
     objection: Name
     answer: Text
 
 
 class ScriptBody(Body):
-    """How an agent puts an offer: ordered steps, and answers to objections."""
+    """A script for an agent who puts an offer: ordered steps, and answers to objections."""
 
     steps: list[ScriptStepBody] = Field(default_factory=list, max_length=50)
     objections: list[ObjectionBody] = Field(default_factory=list, max_length=50)
 
 
 class TreatmentBody(Body):
-    """How an offer is put in one channel and language.
+    """The form of an offer in one channel and language.
 
     Texts may hold variables, ``{{ customer.first_name | title }}``: attributes of the vocabulary, ``offer.name`` and
     ``offer.value``, with the filters upper, lower, title, capitalize, round, default and join.

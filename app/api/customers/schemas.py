@@ -50,7 +50,7 @@ Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS
 
 
 class CustomerBody(Body):
-    """What is known about a customer. It replaces what was known before."""
+    """Everything that is known about a customer. It replaces what was known before."""
 
     model_config = examples(_CUSTOMER)
 

@@ -32,7 +32,7 @@ _CHOSEN = {
 
 
 class StopOut(BaseModel):
-    """What stopped an offer: the stage, the rule or limit by name, what was observed and what was required."""
+    """A reason that stopped an offer: the stage, the rule or limit by name, what was observed and what was required."""
 
     stage: str
     name: str
@@ -63,7 +63,7 @@ class CandidateExplained(BaseModel):
 
 
 class ExplanationAnswer(BaseModel):
-    """Why and why not, for every offer of the catalogue."""
+    """The reasons for and against, for every offer of the catalogue."""
 
     model_config = shown(
         {

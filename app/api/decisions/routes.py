@@ -71,7 +71,7 @@ async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> D
 
 @router.get("/{decision_id}/explanation", responses=problems(404, 409))
 async def explain_decision(decision_id: DecisionId, state: State, key: Anyone) -> ExplanationAnswer:
-    """Why and why not, of a decision that was made earlier: from the log alone, as it was then.
+    """Explain a decision that was made earlier, why and why not: from the log alone, as it was then.
 
     Decisions are archived within a second or so; before that there is nothing to explain from (404).
     """

@@ -78,7 +78,7 @@ class DecisionRequest(Body):
 
 
 class PolicyRef(BaseModel):
-    """Which policy decided."""
+    """The policy that decided."""
 
     name: str
     version: int
@@ -101,21 +101,21 @@ class StepOut(BaseModel):
 
 
 class ObjectionOut(BaseModel):
-    """What the customer may object, and what to answer."""
+    """An objection that the customer may make, and what to answer."""
 
     objection: str
     answer: str
 
 
 class ScriptOut(BaseModel):
-    """What an agent says, in this order."""
+    """The steps that an agent says, in this order."""
 
     steps: list[StepOut]
     objections: list[ObjectionOut]
 
 
 class TreatmentOut(BaseModel):
-    """How the offer is put in this channel, its variables filled in."""
+    """The form of the offer in this channel, its variables filled in."""
 
     treatment_id: str
     channel: str
@@ -176,7 +176,7 @@ class CandidateOut(BaseModel):
 
 
 class OutcomeOut(BaseModel):
-    """What happened to an offer. Until the decision is archived only the time of recording is told."""
+    """One outcome of an offer. Until the decision is archived only the time of recording is told."""
 
     offer_id: str
     outcome: str
@@ -188,7 +188,7 @@ class OutcomeOut(BaseModel):
 
 
 class LogPosition(BaseModel):
-    """Where in the log the decision is."""
+    """The place of the decision in the log."""
 
     bucket: int
     position: str

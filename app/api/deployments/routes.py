@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1/placements/{placement_id}", tags=["policies"], ro
 
 @router.get("/policies", responses=problems(404))
 async def read_stages(placement_id: Id, state: State, key: Reader, response: Response) -> StagesOut:
-    """Which policies decide here, for whom, since when; and which others could."""
+    """List the policies that decide here, for whom and since when, and those that could."""
     return await _stages_out(state, placement_id, response)
 
 

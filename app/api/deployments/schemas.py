@@ -14,7 +14,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class StageRequest(Body):
-    """What a policy becomes in a placement, and why."""
+    """The new stage of a policy in a placement, and the reason."""
 
     model_config = examples({"policy": "random@1", "stage": "shadow", "reason": "a floor to compare with"})
 
@@ -27,7 +27,7 @@ class StageRequest(Body):
 
 
 class RollbackBody(Body):
-    """Why it goes one step back."""
+    """The reason for going one step back."""
 
     model_config = examples({"reason": "complaints from the branches"})
 
@@ -53,7 +53,7 @@ class ControlsBody(Body):
 
 
 class ApprenticeBody(Body):
-    """Whether the caller's own choice is answered, while policies only learn from it."""
+    """Switches the mode in which the caller's own choice is answered, while policies only learn from it."""
 
     model_config = examples({"on": False})
 
@@ -62,7 +62,7 @@ class ApprenticeBody(Body):
 
 
 class GuardrailsBody(Body):
-    """When a canary is rolled back by itself."""
+    """The conditions on which a canary is rolled back by itself."""
 
     model_config = examples({"alpha": 0.01, "margin": 0.0})
 
@@ -97,7 +97,7 @@ class ControlOut(BaseModel):
 
 
 class GuardrailsOut(BaseModel):
-    """When a canary is rolled back by itself."""
+    """The conditions on which a canary is rolled back by itself."""
 
     alpha: float
     margin: float

@@ -48,7 +48,7 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
 
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))
 async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
-    """How far an evaluation is, and its result when it is done. Results are kept for 30 days."""
+    """Read the progress of an evaluation, and its result when it is done. Results are kept for 30 days."""
     return _evaluation_out(await state.evaluations.get(evaluation_id))
 
 

@@ -84,7 +84,7 @@ _SHADOW = {
 
 
 class EvaluationBody(Body):
-    """What a policy would have earned in decisions that were logged. Say either `policy` or `spec`."""
+    """An evaluation of a policy: what it would have earned in logged decisions. Say either `policy` or `spec`."""
 
     model_config = examples(
         {"policy": "thompson@1", "placement": "home", "limit": 5000},
@@ -138,7 +138,7 @@ class LeftOutOut(BaseModel):
 
 
 class EstimatesOut(BaseModel):
-    """What a policy would have earned in each slot, by three estimators, next to what was earned in the same slots."""
+    """The reward a policy would have earned in each slot, by three estimators, next to what the same slots earned."""
 
     rows: int = Field(description="slots that were used")
     effective_rows: float = Field(description="equally weighted rows that would tell as much")
@@ -156,7 +156,7 @@ class EstimatesOut(BaseModel):
 
 
 class LoggedOut(BaseModel):
-    """What one of the policies that decided has earned in the slots that were used."""
+    """The reward that one of the policies that decided has earned in the slots that were used."""
 
     group: str
     policy: str
@@ -165,7 +165,7 @@ class LoggedOut(BaseModel):
 
 
 class ResultOut(BaseModel):
-    """What came of an evaluation."""
+    """The result of an evaluation."""
 
     model_config = shown(_RESULT)
 
@@ -217,7 +217,7 @@ class EvaluationOut(BaseModel):
 
 
 class ComparisonQuery(BaseModel):
-    """Which decisions to compare on."""
+    """The decisions to compare on."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -271,7 +271,7 @@ class ShadowOut(BaseModel):
 
 
 class AgreementOut(BaseModel):
-    """How well the caller was imitated on one day."""
+    """The share of the caller's choices that were imitated on one day."""
 
     day: str
     slots: int
@@ -279,7 +279,7 @@ class AgreementOut(BaseModel):
 
 
 class AcceptedOut(BaseModel):
-    """What came of some of the caller's choices."""
+    """The outcomes of some of the caller's choices."""
 
     observed: int
     accepted: float
@@ -287,7 +287,7 @@ class AcceptedOut(BaseModel):
 
 
 class ApprenticeOut(BaseModel):
-    """How well the champion imitates the caller's own choice."""
+    """A report on how well the champion imitates the caller's own choice."""
 
     policy: str
     imitates: bool | None = Field(

@@ -14,7 +14,7 @@ Recorded = Literal["recorded", "duplicate", "late"]
 
 
 class FeedbackRequest(Body):
-    """What happened to an offer of a decision."""
+    """An outcome: something that happened to an offer of a decision."""
 
     model_config = examples(
         {"decision_id": _DECISION, "offer_id": "gold", "outcome": "accepted", "value": 40.0}

@@ -6,7 +6,7 @@ from app.api.schemas import shown
 
 
 class RefusalOut(BaseModel):
-    """Why a row was not loaded. Data rows are counted from 1."""
+    """The reason why a row was not loaded. Data rows are counted from 1."""
 
     row: int
     field: str | None
@@ -15,7 +15,7 @@ class RefusalOut(BaseModel):
 
 
 class ImportAnswer(BaseModel):
-    """What an import did: ``rows = loaded + refused``. ``refusals`` describes the first 1,000."""
+    """The result of an import: ``rows = loaded + refused``. ``refusals`` describes the first 1,000."""
 
     model_config = shown(
         {

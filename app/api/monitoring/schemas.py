@@ -8,7 +8,7 @@ from app.api.schemas import Id, shown
 
 
 class DriftQuery(BaseModel):
-    """What to report on."""
+    """The decisions to report on."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -82,7 +82,7 @@ class DriftReport(BaseModel):
 
 
 class CanaryQuery(BaseModel):
-    """What to report on."""
+    """The decisions to report on."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,7 +91,7 @@ class CanaryQuery(BaseModel):
 
 
 class CanarySide(BaseModel):
-    """What was counted of one side: customers, each by the first decision for them, and decisions."""
+    """The counts of one side: customers, each by the first decision for them, and decisions."""
 
     policy: str
     version: int

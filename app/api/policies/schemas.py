@@ -72,7 +72,7 @@ class PlacedOut(BaseModel):
 
 
 class PolicyChangeOut(BaseModel):
-    """Who retired or revived a policy, when and why."""
+    """A policy's retirement or return: by whom, when and why."""
 
     change: PolicyChangeKind
     author: str

@@ -27,7 +27,7 @@ _COUNTS = {
 
 
 class AcceptanceQuery(BaseModel):
-    """What to report on."""
+    """The decisions to report on."""
 
     model_config = ConfigDict(extra="forbid")
 

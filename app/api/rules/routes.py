@@ -11,7 +11,7 @@ router = APIRouter(prefix="/v1", tags=["rules"], route_class=JsonRoute)
 
 @router.post("/rules/preview", responses=problems(body=True))
 async def preview_rule(body: PreviewRequest, state: State, key: Reader) -> PreviewAnswer:
-    """How many customers meet a condition, and some of them, before it goes live.
+    """Count the customers who meet a condition, and show some of them, before it goes live.
 
     A mistake is answered with 422, its position, and a suggestion where one can be guessed.
     """

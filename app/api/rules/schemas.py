@@ -18,7 +18,7 @@ class PreviewRequest(Body):
 
 
 class Estimate(BaseModel):
-    """How many of all customers match, with a 95 % interval; the three are equal if all were looked at."""
+    """The number of customers who match, with a 95 % interval; the three are equal if all were looked at."""
 
     matching: int
     low: int
@@ -26,7 +26,7 @@ class Estimate(BaseModel):
 
 
 class PreviewAnswer(BaseModel):
-    """How many customers match, and some of them."""
+    """The number of customers who match, and some of them."""
 
     model_config = shown(
         {
@@ -79,7 +79,7 @@ class SimulationRequest(Body):
 
 
 class SimulatedRun(BaseModel):
-    """What one catalogue did: candidates left after each stage, expected value, customers without any offer."""
+    """The run of one catalogue: candidates left after each stage, expected value, customers without any offer."""
 
     funnel: dict[str, int]
     expected_value: float
@@ -89,7 +89,7 @@ class SimulatedRun(BaseModel):
 
 
 class SimulatedOffer(BaseModel):
-    """How often an offer was chosen by each catalogue."""
+    """The number of times that each catalogue chose an offer."""
 
     offer_id: str
     live: int

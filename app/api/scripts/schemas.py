@@ -25,7 +25,7 @@ _FOUND = {
 
 
 class ScriptQuery(BaseModel):
-    """What an agent types, and where it is to be looked for."""
+    """The words that an agent types, and the places to look for them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class FoundText(BaseModel):
 
 
 class ScriptResults(BaseModel):
-    """What was found, the best first."""
+    """The scripts that were found, the best first."""
 
     model_config = shown({"results": [_FOUND]})
 

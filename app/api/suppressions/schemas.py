@@ -15,7 +15,7 @@ SUPPRESSION_EXAMPLE = {
 
 
 class SuppressionBody(Body):
-    """Why a customer must not be contacted, and until when."""
+    """The reason why a customer must not be contacted, and until when."""
 
     model_config = examples({"reason": "an open complaint", "until": "2026-12-31T23:00:00Z"})
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.interrupts import between_steps
+from app.commands.interrupts import between_steps
 
 
 @pytest.fixture(autouse=True)
