@@ -21,6 +21,15 @@ from decisioning.policies.store import PolicyStore
 from storage import clock
 from storage.postgres import PATIENT_S
 
+ESTIMATES = (
+    ("was earned", "earned"),
+    ("would have earned, DR", "dr"),
+    ("would have earned, SNIPS", "snips"),
+    ("would have earned, IPS", "ips"),
+    ("DR less what was earned", "lift"),
+)
+"""Labels and keys of a result's estimates, in the order in which they are printed."""
+
 
 def run(policy: str | None, spec: Path | None, scope: EvaluationScope, as_json: bool) -> None:
     """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
@@ -77,16 +86,7 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     if found is not None:
         text += [
             "",
-            *(
-                f"  {name:<28} {_interval_text(found[key])}"
-                for name, key in (
-                    ("was earned", "earned"),
-                    ("would have earned, DR", "dr"),
-                    ("would have earned, SNIPS", "snips"),
-                    ("would have earned, IPS", "ips"),
-                    ("DR less what was earned", "lift"),
-                )
-            ),
+            *[f"  {name:<28} {_interval_text(found[key])}" for name, key in ESTIMATES],
             f"  {found['rows']} slots, worth {found['effective_rows']:.0f} equally weighted ones; "
             f"mean weight {found['mean_weight']:.3f}, largest {found['largest_weight']:.1f}; "
             f"agrees with {found['agreement']:.1%} of what was shown",

@@ -24,7 +24,7 @@ from decisioning.model.decision import (
     DecidedOffer,
     Decision,
     LoggedFactors,
-    PolicyRef,
+    LoggedPolicy,
     RenderedTreatment,
     SnapshotContact,
     SnapshotSuppression,
@@ -57,7 +57,7 @@ def decision_record(
 ) -> Decision:
     """Make the record of a decision by a policy, as it is logged."""
     view, choices = context.view, result.selection.choices
-    scored_by, caller_choice = PolicyRef.of(result.key), result.context.caller_choice
+    scored_by, caller_choice = LoggedPolicy.of(result.key), result.context.caller_choice
     until_ms = context.now_ms + view.placement.reward_window_s * 1000
     source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
     return Decision(
@@ -66,7 +66,7 @@ def decision_record(
         placement=view.placement.placement_id,
         channel=view.placement.channel,
         presentation=view.placement.presentation,
-        policy=scored_by if caller_choice is None else PolicyRef.of(CALLER),
+        policy=scored_by if caller_choice is None else LoggedPolicy.of(CALLER),
         control=context.assignment.control,
         logged_group=context.assignment.group,
         catalog_version=context.catalogue.version,
@@ -108,7 +108,7 @@ def defaults_record(
         placement=placement.placement_id,
         channel=placement.channel,
         presentation=placement.presentation,
-        policy=PolicyRef.of(NO_POLICY),
+        policy=LoggedPolicy.of(NO_POLICY),
         control=context.assignment.control,
         logged_group=context.assignment.group,
         catalog_version=context.catalogue.version,

@@ -21,7 +21,7 @@ from rules.evaluation import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionRequest:
+class DecisionInputs:
     """A validated request. ``decision_id`` is the caller's own id, if any; ``baseline`` its own choice of offers."""
 
     customer_id: str
@@ -43,7 +43,7 @@ class DecisionContext:
     may cut the path at any step, and the answer must still tell what had been missing by then.
     """
 
-    request: DecisionRequest
+    request: DecisionInputs
     catalogue: Catalogue
     view: PlacementView
     decision_id: str

@@ -22,7 +22,7 @@ from decisioning.decide.context import (
     CustomerState,
     Decided,
     DecisionContext,
-    DecisionRequest,
+    DecisionInputs,
     EligibleOffers,
     EvaluatedRequest,
     Selected,
@@ -49,7 +49,7 @@ from profiles.customer import Profile
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
 
-__all__ = ["DecisionRequest", "DecisionService"]
+__all__ = ["DecisionInputs", "DecisionService"]
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class DecisionService:
         self._rule_results = RuleResultCache()
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def decide(self, request: DecisionRequest) -> dict[str, Any]:
+    async def decide(self, request: DecisionInputs) -> dict[str, Any]:
         """Answer a request (as ``codec.answer_of`` gives it, and ``explanation`` if that was asked for).
 
         Raises
@@ -142,7 +142,7 @@ class DecisionService:
             self._on_missing(evaluated.evaluation.missing)
         return decided
 
-    def _open(self, request: DecisionRequest) -> DecisionContext:
+    def _open(self, request: DecisionInputs) -> DecisionContext:
         """Fix the catalogue, the id, the time and the customer's experiment group. Raises as ``decide``."""
         catalogue = self._catalogue()
         view = catalogue.views.get(request.placement)
@@ -163,7 +163,7 @@ class DecisionService:
             slots=min(request.limit or placement.slots, placement.slots),
         )
 
-    def _new_id(self, request: DecisionRequest) -> str:
+    def _new_id(self, request: DecisionInputs) -> str:
         return generated_id(self._keys.bucket(request.customer_id), self._entropy())
 
     async def _read(self, context: DecisionContext) -> ReadReply | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandits.intervals import newcombe_interval, wilson_interval
+from bandits.policy import PolicyKey
 
 
 def add_rates(rows: Sequence[dict[str, Any]], by: Sequence[str]) -> None:
@@ -16,8 +17,8 @@ def add_rates(rows: Sequence[dict[str, Any]], by: Sequence[str]) -> None:
         rate, low, high = wilson_interval(row["accepted"], observed)
         row |= {"observed": observed, "rate": rate, "low": low, "high": high}
         if "policy" in row:
-            name, _, version = row["policy"].rpartition("@")
-            row |= {"policy": name, "version": int(version)}
+            policy = PolicyKey.parse(row["policy"])
+            row |= {"policy": policy.name, "version": policy.version}
     if "group" in by:
         # Each group has a policy of its own: by policy there would be nothing to compare with.
         _add_differences(rows, [dimension for dimension in by if dimension not in ("group", "policy")])

@@ -15,7 +15,7 @@ from storage.postgres import transaction
 
 EvaluationState = Literal["waiting", "running", "done", "failed"]
 MAX_OPEN = 20
-KEPT_DAYS = 30
+RETENTION_DAYS = 30
 DEAD_S = 60
 """An evaluation that has shown no sign of life for so long is taken again."""
 
@@ -25,7 +25,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationJob:
     """One evaluation: what was asked, by whom, how far it is (``seen`` of ``total`` decisions), and its result."""
 
     evaluation_id: str
@@ -47,12 +47,12 @@ class EvaluationStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def ask(self, evaluation_id: str, request: Mapping[str, Any], author: str) -> Evaluation:
+    async def ask(self, evaluation_id: str, request: Mapping[str, Any], author: str) -> EvaluationJob:
         """Put an evaluation in the queue; old ones are forgotten. Raises ``Conflict`` if too many wait."""
         async with transaction(self._engine) as connection:
             await connection.execute(
                 text("DELETE FROM evaluations WHERE asked_at < now() - make_interval(days => :days)"),
-                {"days": KEPT_DAYS},
+                {"days": RETENTION_DAYS},
             )
             waiting = await connection.scalar(
                 text("SELECT count(*) FROM evaluations WHERE state IN ('waiting', 'running')")
@@ -70,7 +70,7 @@ class EvaluationStore:
             )
         return await self.get(evaluation_id)
 
-    async def get(self, evaluation_id: str) -> Evaluation:
+    async def get(self, evaluation_id: str) -> EvaluationJob:
         """One evaluation. Raises ``NotFound``."""
         query = text(f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = :id").columns(
             request=JSONB, result=JSONB
@@ -79,7 +79,7 @@ class EvaluationStore:
             row = (await connection.execute(query, {"id": evaluation_id})).first()
         if row is None:
             raise NotFound("evaluation", evaluation_id)
-        return Evaluation(**row._mapping)
+        return EvaluationJob(**row._mapping)
 
     async def take(self) -> str | None:
         """The evaluation that is to be run next, which is then running; ``None`` if there is none."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from bandits.policy import Policy, PolicySpec
+from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.sequential_policy import LearnedState, is_learner
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
@@ -103,7 +103,7 @@ class ArmsService:
             version = version_shown(name, known, catalogue.placements, catalogue.deployments)
             if version is None:
                 raise NotFound("policy", name)
-        key = f"{name}@{version}"
+        key = PolicyKey.of(name, version)
         if key in roster.broken and key not in roster:
             raise Conflict(f"the policy {key} cannot be used here: {roster.broken[key]}")
         policy = roster.get(key)

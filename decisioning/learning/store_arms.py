@@ -33,7 +33,7 @@ class Arms:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ArmChange:
     """One fold as it was pushed: its epoch, the positions that it moved, the fields' new values."""
 
     epoch: int
@@ -131,7 +131,7 @@ class ArmStore:
                 return False
         return True
 
-    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[Change]:
+    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[ArmChange]:
         """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
         async with redis_errors():
             reply = await self._redis.xread(
@@ -145,8 +145,8 @@ class ArmStore:
             await self._redis.xtrim(self._keys.changes(policy), minid=f"{max(epoch, 0)}-1", approximate=True)
 
 
-def _change(position: bytes, fields: Mapping[bytes, bytes]) -> Change:
+def _change(position: bytes, fields: Mapping[bytes, bytes]) -> ArmChange:
     pairs: Iterable[str] = fields[b"p"].decode().split(",") if fields[b"p"] else ()
     positions = {int(b): StreamPosition(p) for b, _, p in (pair.partition(" ") for pair in pairs)}
     states = {k.decode(): v for k, v in fields.items() if k not in (b"p", b"reset")}
-    return Change(StreamPosition(position.decode()).at_ms, b"reset" in fields, positions, states)
+    return ArmChange(StreamPosition(position.decode()).at_ms, b"reset" in fields, positions, states)

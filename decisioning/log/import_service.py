@@ -11,7 +11,7 @@ import numpy as np
 from decisioning.log.codec import decided_fields, outcome_fields
 from decisioning.log.ports import DecisionLog
 from decisioning.model.deciders import HISTORY
-from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, PolicyRef
+from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, LoggedPolicy
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.keys import Keys
@@ -95,7 +95,7 @@ class HistoryImporter:
             placement=placement,
             channel=None,
             presentation="implicit",
-            policy=PolicyRef.of(HISTORY),
+            policy=LoggedPolicy.of(HISTORY),
             control=False,
             catalog_version=self._catalog_version,
             epoch=0,

@@ -18,14 +18,14 @@ from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
 
 
-class PolicyRef(msgspec.Struct, frozen=True):
+class LoggedPolicy(msgspec.Struct, frozen=True):
     """A policy as answers name it."""
 
     name: str
     version: int
 
     @classmethod
-    def of(cls, policy: str) -> "PolicyRef":
+    def of(cls, policy: str) -> "LoggedPolicy":
         """Split ``name@version``."""
         key = PolicyKey(policy)
         return cls(key.name, key.version)
@@ -187,7 +187,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     placement: str
     channel: str | None
     presentation: str
-    policy: PolicyRef
+    policy: LoggedPolicy
     control: bool
     logged_group: str | None = msgspec.field(default=None, name="group")
     catalog_version: int
@@ -208,7 +208,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     contacts: DecisionContacts | None = msgspec.field(default=None, name="contact")
     customer_snapshot: CustomerSnapshot | None = msgspec.field(default=None, name="seen")
-    scored_by: PolicyRef | None = None
+    scored_by: LoggedPolicy | None = None
     caller_choice: tuple[int, ...] | None = msgspec.field(default=None, name="wanted")
     overrun: Overrun | None = msgspec.field(default=None, name="over_budget")
     failure: PolicyFailure | None = msgspec.field(default=None, name="failed")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from decisioning.decide.service import DecisionRequest
+from decisioning.decide.service import DecisionInputs
 from decisioning.log.feedback_service import Feedback
 from decisioning.log.store_redis import GRACE_MS
 from storage import clock
@@ -60,7 +60,7 @@ async def test_clocks_that_differ_lose_nothing_and_count_nothing_twice(prepared:
         told: set[tuple[str, str, str]] = set()
         statuses: Counter[str] = Counter()
         for number in range(120):
-            decision = await rng.choice(deciders).decide(DecisionRequest(f"c{number % 9}", "web", {}))
+            decision = await rng.choice(deciders).decide(DecisionInputs(f"c{number % 9}", "web", {}))
             assert decision["degraded"] == []
             for offer in decision["offers"]:
                 name = decision["decision_id"], offer["offer_id"], rng.choice(("accepted", "rejected"))
@@ -93,7 +93,7 @@ async def test_expirers_with_any_clock_close_once_and_feedback_races_with_them(
     async with state_of(prepared) as state, stores(prepared) as found:
         service = decision_service(state, entropy=lambda: rng.randbytes(16))
         decisions = [
-            await service.decide(DecisionRequest(f"e{number % 9}", "web", {})) for number in range(60)
+            await service.decide(DecisionInputs(f"e{number % 9}", "web", {})) for number in range(60)
         ]
         teller = feedback_service(state, clock.now_ms)
 

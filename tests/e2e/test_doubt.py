@@ -13,7 +13,7 @@ from app.state import ApiState
 from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec
 from decisioning.decide.policy_runner import MAX_SLOW_RUNS
-from decisioning.decide.service import DecisionRequest, DecisionService
+from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.policies.roster import Roster
 from storage.errors import RedisUnavailable
 from storage.redis_pipe import Pipe
@@ -59,7 +59,7 @@ async def test_a_decision_in_doubt_is_taken_back(
     async with state_of(own_installation) as state, stores(own_installation) as found:
         log = SilentAtWriting(state, pid_of(own_servers, "redis"), 1.5)
         service = decision_service(state, decision_log=log)
-        answer = await service.decide(DecisionRequest("customer", placement, {}))
+        answer = await service.decide(DecisionInputs("customer", placement, {}))
         assert {offer["offer_id"] for offer in answer["offers"]} == offers
         assert answer["degraded"] == [degraded]
         assert answer["feedback_until"] is None
@@ -153,7 +153,7 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
     await asyncio.to_thread(prepare, own_installation)
     async with state_of(own_installation) as state:
         failing = with_policy(state, FailingPolicy)
-        answer = await failing.decide(DecisionRequest("one", "web", {}))
+        answer = await failing.decide(DecisionInputs("one", "web", {}))
         assert answer["degraded"] == ["policy_failed"]
         assert answer["policy"] == {"name": "propensity", "version": 1}
         assert len(answer["offers"]) == 2
@@ -162,8 +162,8 @@ async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_instal
 
         slow = with_policy(state, SlowPolicy)
         for _ in range(MAX_SLOW_RUNS):
-            assert (await slow.decide(DecisionRequest("two", "web", {})))["policy"]["name"] == "calibrated"
-        answer = await slow.decide(DecisionRequest("two", "web", {}))
+            assert (await slow.decide(DecisionInputs("two", "web", {})))["policy"]["name"] == "calibrated"
+        answer = await slow.decide(DecisionInputs("two", "web", {}))
         assert answer["degraded"] == ["policy_slow"]
         assert answer["policy"]["name"] == "propensity"
         assert answer["offers"]

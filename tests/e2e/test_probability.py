@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.state import ApiState
-from decisioning.decide.service import DecisionRequest
+from decisioning.decide.service import DecisionInputs
 from decisioning.log.store_redis import ReadReply
 from tests.support.inprocess import decision_service, state_of
 from tests.support.installation import Api, Installation, place, publish
@@ -50,7 +50,7 @@ def api(installation: Installation) -> Api:
 async def draw(state: ApiState, count: int) -> list[Any]:
     """Dry runs under ids that are the same in every run of the test."""
     service = decision_service(state)
-    request = DecisionRequest("customer", "web", {}, dry_run=True)
+    request = DecisionInputs("customer", "web", {}, dry_run=True)
     return [(await service.decide(request))["offers"] for _ in range(count)]
 
 
@@ -120,9 +120,9 @@ async def test_invariant_5_an_offer_that_drops_out_while_reserving_leaves_no_tra
 ) -> None:
     async with state_of(installation) as state, stores(installation) as found:
         service = decision_service(state, decision_log=Outdated(state), entropy=lambda: bytes(15) + b"!")
-        answer = await service.decide(DecisionRequest("customer", "web", {}))
+        answer = await service.decide(DecisionInputs("customer", "web", {}))
         await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         assert await logged_candidates(found, answer["decision_id"]) == LEFT
         again = decision_service(state, entropy=lambda: bytes(15) + b"!")
-        dry = await again.decide(DecisionRequest("customer", "web", {}, dry_run=True))
+        dry = await again.decide(DecisionInputs("customer", "web", {}, dry_run=True))
         assert dry["offers"] == answer["offers"]

@@ -26,7 +26,7 @@ from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.decide.service import DecisionRequest, DecisionService
+from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver, ArchiveReader
@@ -122,7 +122,7 @@ class Process:
     async def decide(self, **request: Any) -> dict[str, Any]:
         """A decision for somebody new."""
         name = request.pop("customer_id", f"{os.getpid()}-{next(self.shop.numbers)}")
-        return await self.decisions.decide(DecisionRequest(name, "desk", {}, **request))
+        return await self.decisions.decide(DecisionInputs(name, "desk", {}, **request))
 
     async def spend(self, tries: int) -> int:
         """Make so many decisions; return how many of them had the limited offer."""

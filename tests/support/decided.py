@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from decisioning.model.decision import Decision, PolicyRef
+from decisioning.model.decision import Decision, LoggedPolicy
 
 NOW_MS = 1_800_000_000_000
 
@@ -15,7 +15,7 @@ def decision(decision_id: str = "d1", **fields: Any) -> Decision:
         "placement": "home",
         "channel": "web",
         "presentation": "implicit",
-        "policy": PolicyRef("thompson", 1),
+        "policy": LoggedPolicy("thompson", 1),
         "control": False,
         "catalog_version": 1,
         "epoch": 0,

@@ -21,7 +21,7 @@ from decisioning.model.decision import (
     DecidedOffer,
     LoggedDecision,
     LoggedFactors,
-    PolicyRef,
+    LoggedPolicy,
 )
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from decisioning.model.outcome import Outcome
@@ -108,7 +108,7 @@ def record(asked: SelectionContext, selection: Selection, policy: str, group: st
     decision = made_by_hand(
         asked.decision_id,
         placement=PLACEMENT,
-        policy=PolicyRef.of(policy),
+        policy=LoggedPolicy.of(policy),
         logged_group=group,
         decided_at_ms=asked.now_ms,
         slots=asked.slots,

@@ -9,7 +9,7 @@ from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRe
 from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
-from decisioning.decide.service import DecisionRequest as Question
+from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.model_replay_service import ReplayImpossible
@@ -32,7 +32,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
         except ValueError as error:
             raise Invalid("context", str(error)) from None
     answer = await state.decisions.decide(
-        Question(
+        DecisionInputs(
             customer_id=body.customer_id,
             placement=body.placement,
             context=body.context,

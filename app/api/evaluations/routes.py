@@ -15,7 +15,7 @@ from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
 from decisioning.evaluation.store_comparison import Window
-from decisioning.evaluation.store_jobs import Evaluation
+from decisioning.evaluation.store_jobs import EvaluationJob
 from storage import clock
 from storage.clock import to_datetime
 
@@ -69,7 +69,7 @@ async def compare_policies(
     return ComparisonOut.model_validate(report)
 
 
-def _evaluation_out(found: Evaluation) -> EvaluationOut:
+def _evaluation_out(found: EvaluationJob) -> EvaluationOut:
     request: dict[str, Any] = dict(found.request)
     return EvaluationOut.model_validate(
         {

@@ -18,6 +18,7 @@ from app.api.monitoring.schemas import (
 )
 from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
+from bandits.policy import PolicyKey
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.guardrail import GroupCounts, comparison
 from decisioning.rollout.store_canary import CanaryTest
@@ -84,10 +85,10 @@ def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
 
 
 def _side_out(key: str, counts: GroupCounts, interval: Interval) -> CanarySide:
-    name, _, version = key.rpartition("@")
+    policy = PolicyKey.parse(key)
     return CanarySide(
-        policy=name,
-        version=int(version),
+        policy=policy.name,
+        version=policy.version,
         observations=counts.observations,
         acceptances=counts.acceptances,
         rate=counts.rate,

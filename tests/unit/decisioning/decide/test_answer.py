@@ -6,7 +6,7 @@ from typing import Any
 from bandits.policy import PolicyKey
 from decisioning.decide.answer import decision_record, defaults_record
 from decisioning.decide.assignment import Assignment
-from decisioning.decide.context import DecisionContext, DecisionRequest, EvaluatedRequest
+from decisioning.decide.context import DecisionContext, DecisionInputs, EvaluatedRequest
 from decisioning.decide.eligibility import EligibilityInputs, eligible_defaults
 from decisioning.decide.policy_runner import PolicyResult, PolicyRunner
 from decisioning.learning.replica import ArmReplica
@@ -30,7 +30,7 @@ def context_of(inputs: EligibilityInputs, group: Any = "champion", **request: An
     arguments: dict[str, Any] = {"customer_id": "c", "placement": "home", "context": {}} | request
     assignment = Assignment(PolicyKey("propensity@1"), group)
     return DecisionContext(
-        DecisionRequest(**arguments), inputs.catalogue, inputs.view, "d", NOW_MS, assignment, 2
+        DecisionInputs(**arguments), inputs.catalogue, inputs.view, "d", NOW_MS, assignment, 2
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from decisioning.capacity.lease import NO_RESERVATION, Reservation
-from decisioning.decide.service import DecisionRequest, DecisionService
+from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.store_redis import DecideReply, ReadReply
@@ -138,9 +138,9 @@ def service(log: Log, shop: Any = None, profiles: Profiles | None = None, **fiel
     return DecisionService(**(arguments | fields))
 
 
-def request(**fields: Any) -> DecisionRequest:
+def request(**fields: Any) -> DecisionInputs:
     """A request of one customer."""
-    return replace(DecisionRequest("ann", "home", {}, deadline_ms=60_000), **fields)
+    return replace(DecisionInputs("ann", "home", {}, deadline_ms=60_000), **fields)
 
 
 async def test_a_decision_is_written_once_and_answered_as_written() -> None:

@@ -17,7 +17,7 @@ from bandits.sampling import draw_slots, slot_distributions
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.evaluation.counterfactual import CounterfactualDecision, judge_decision
-from decisioning.model.decision import LoggedDecision, PolicyRef
+from decisioning.model.decision import LoggedDecision, LoggedPolicy
 from tests.support.logged import (
     START_MS,
     as_logged,
@@ -199,7 +199,7 @@ def test_only_the_first_slots_are_judged_if_that_is_enough() -> None:
     ("changes", "reason"),
     [
         ({"source": "history"}, "imported"),
-        ({"logged_group": "caller", "scored_by": PolicyRef("ours", 1)}, "caller"),
+        ({"logged_group": "caller", "scored_by": LoggedPolicy("ours", 1)}, "caller"),
         ({"logged_group": "eligibility_only"}, "rules"),
         ({"logged_group": "caller"}, None),
         ({"logged_group": "canary"}, None),

@@ -19,7 +19,7 @@ from decisioning.evaluation.counterfactual import judge_decision
 from decisioning.evaluation.estimates import Earned, Judgement, estimate
 from decisioning.evaluation.progressive import EvaluationRows, Progressive
 from decisioning.learning.fold import fold_outcomes
-from decisioning.model.decision import LoggedDecision, PolicyRef
+from decisioning.model.decision import LoggedDecision, LoggedPolicy
 from decisioning.model.outcome import Outcome
 from tests.support.logged import (
     START_MS,
@@ -194,7 +194,7 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
     view = log.catalogue.view("home")
     changes: list[dict[str, Any]] = [
         {"source": "history"},
-        {"logged_group": "caller", "scored_by": PolicyRef("thompson", 1)},
+        {"logged_group": "caller", "scored_by": LoggedPolicy("thompson", 1)},
         {"numbers": (), "offers": ()},
         {},
     ]

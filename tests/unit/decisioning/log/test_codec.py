@@ -31,10 +31,10 @@ from decisioning.model.decision import (
     DecisionContacts,
     LoggedDecision,
     LoggedFactors,
+    LoggedPolicy,
     OfferContact,
     Overrun,
     PolicyFailure,
-    PolicyRef,
     RenderedObjection,
     RenderedScript,
     RenderedStep,
@@ -60,7 +60,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=3,
 )
-POLICIES = st.builds(PolicyRef, NAMES, st.integers(1, 99))
+POLICIES = st.builds(LoggedPolicy, NAMES, st.integers(1, 99))
 SCRIPTS = st.builds(
     RenderedScript,
     st.lists(st.builds(RenderedStep, TEXTS, TEXTS), max_size=2).map(tuple),
