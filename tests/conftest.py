@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real servers, a migrated database for each module, reproducible property tests."""
 
 import itertools
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ hypothesis.settings.register_profile("nextbest", derandomize=True, deadline=None
 hypothesis.settings.load_profile("nextbest")
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_logged() -> None:
+    """Give the root logger its usual level: what an application of an earlier test set outlives that test."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest_asyncio
 from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.replay_service import replay
 from decisioning.log.codec import as_json
-from tests.support.api import Instance, Nextbest, decide, put_offer
+from tests.support.api import Instance, Nextbest, decide, put_offer, without_policy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,12 +154,9 @@ async def test_the_callers_choice_stands_where_the_champion_cannot_score_it(grou
     api, roster, state = groups.api, groups.api.state.roster, groups.api.state
     await place(api, "headless")
     await api.ok("PUT", "/v1/placements/headless/apprentice", json={"on": True})
-    policy = roster._policies.pop("thompson@1")
-    try:
+    with without_policy(api, "thompson@1"):
         answer = await decide(api, "ann", "headless", baseline=["silver"], explain=True)
         without = await decide(api, "ann", "headless")
-    finally:
-        roster._policies["thompson@1"] = policy
     assert (answer["policy"]["name"], answer["degraded"]) == ("caller", ["policy_unavailable"])
     assert chosen(answer) == [("silver", 1.0)]
     assert without["degraded"] == ["baseline_missing"]
@@ -201,17 +198,14 @@ async def test_a_factor_that_is_off_does_not_count_for_the_caller_either(groups:
 
 
 async def test_a_policy_that_is_not_here_falls_back(groups: Nextbest) -> None:
-    api, roster = groups.api, groups.api.state.roster
+    api = groups.api
     await place(api, "lonely")
     made = await api.ok("POST", "/v1/policies", json={"name": "absent", "algorithm": "random"})
     body = {"policy": made["policy"], "stage": "champion", "force": True}
     await api.ok("POST", "/v1/placements/lonely/policies", json=body)
     assert (await decide(api, "ann", "lonely"))["policy"]["name"] == "absent"
-    policy = roster._policies.pop("absent@1")  # as in a process that lacks the package it comes from
-    try:
+    with without_policy(api, "absent@1"):
         answer = await decide(api, "ann", "lonely")
-    finally:
-        roster._policies["absent@1"] = policy
     assert answer["degraded"] == ["policy_unavailable"]
     assert answer["policy"]["name"] == "propensity"
     header = await logged(groups, answer["decision_id"])

@@ -292,7 +292,7 @@ async def test_shadows_that_are_far_behind_go_on_with_the_newest(
     shop: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepared(shop, "busy", champion="random@1", shadows=["propensity@1"])
-    monkeypatch.setattr(shadows, "MOST_BEHIND", 3)
+    monkeypatch.setattr(shadows, "MAX_BEHIND", 3)
     await visits(shop, "busy", 8)
     await shop.worker.shadow()
     assert await rows(shop, "busy") == []

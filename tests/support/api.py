@@ -1,7 +1,7 @@
 """The whole application inside of the tests: instances of the API, and background jobs that are run by hand."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -281,6 +281,18 @@ async def put_offer(api: Instance, offer_id: str, **fields: Any) -> None:
     await api.ok("PUT", f"/v1/offers/{offer_id}", json={"name": offer_id, "group": "cards"} | fields)
     treatment = {"channel": "web", "language": "en", "title": offer_id}
     await api.ok("PUT", f"/v1/offers/{offer_id}/treatments/banner", json=treatment)
+
+
+@contextmanager
+def without_policy(api: Instance, key: str) -> Iterator[None]:
+    """Let a process lack a policy for a while, as one without the package that it comes from."""
+    roster = api.state.roster
+    policy = roster._policies.pop(key)
+    api.state.decisions._runner._running.pop(key, None)
+    try:
+        yield
+    finally:
+        roster._policies[key] = policy
 
 
 async def decide(api: Instance, customer_id: str = "ann", placement: str = "home", **fields: Any) -> Any:
