@@ -5,20 +5,23 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare_canary, evidence_of_worse
+from decisioning.model.degraded import DegradedReason
 from decisioning.model.deployment import Deployment, Guardrails
 from decisioning.rollout.stages import MAX_REMEMBERED
 
 Cause = Literal["worse", "failures", "slow"]
 
-FAILURES = frozenset({"policy_failed", "policy_unavailable", "arms_unavailable"})
-SLOW = frozenset({"policy_slow", "over_budget"})
+FAILURES: frozenset[str] = frozenset(
+    {DegradedReason.POLICY_FAILED, DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE}
+)
+SLOW: frozenset[str] = frozenset({DegradedReason.POLICY_SLOW, "over_budget"})
 MIN_SLOW_IN_A_ROW = 2
 """A decision that took longer than the policy's budget counts as slow from this one in a row on.
 
 A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
 counted, canaries would be rolled back that are no slower than the champion, only rarer.
 """
-WARMING = frozenset({"policy_unavailable", "arms_unavailable"})
+WARMING: frozenset[str] = frozenset({DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE})
 """Failures that say nothing while processes still take in a policy that is new to them."""
 WARM_UP_MS = 30_000
 """The time that they may take for it."""

@@ -107,9 +107,7 @@ async def read_policies(state: State, key: Reader) -> list[PolicyOut]:
 @router.get("/{name}", responses=problems(404))
 async def read_versions(name: PolicyName, state: State, key: Reader) -> list[PolicyOut]:
     """All versions of a policy."""
-    built_in = [
-        _built_in_out(policy, state) for policy in sorted(ALWAYS) if policy.rpartition("@")[0] == name
-    ]
+    built_in = [_built_in_out(policy, state) for policy in sorted(ALWAYS) if PolicyKey(policy).name == name]
     found = built_in + [_registered_out(policy, state) for policy in await state.policies.versions(name)]
     if not found:
         raise NotFound("policy", name)
