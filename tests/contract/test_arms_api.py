@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from storage import clock
 from tests.support.api import Nextbest, problem_of, put_offer
 from tests.support.canaries import Crowd, add_bad_policy, deploy, place
 from tests.support.waiting import eventually
@@ -34,6 +35,12 @@ async def arms(nextbest: Nextbest, policy: str, query: str = "") -> Any:
     return await nextbest.api.ok("GET", f"/v1/policies/{policy}/arms?{query}", role="scientist")
 
 
+def weight_now(nextbest: Nextbest, key: str) -> float:
+    """Return the weight of an observation of now, as it is reported: relative to the beginning of the present tick."""
+    decay, now_s = nextbest.api.state.roster[key].decay, clock.now_ms() / 1000
+    return float(decay.weight(now_s) * decay.scale(decay.period(now_s), decay.tick(now_s)))
+
+
 async def decided(nextbest: Nextbest, policy: str, placement: str) -> dict[str, int]:
     """Count, per offer, a policy's decisions for it, as given by the acceptance report."""
     path = f"/v1/reports/acceptance?by=offer&policy={policy}&placement={placement}"
@@ -58,7 +65,8 @@ async def test_a_policy_on_beta_arms(visited: Nextbest) -> None:
     everywhere = await arms(visited, "thompson")
     assert sum(arm["selected"] for arm in everywhere["arms"]) > sum(by_report.values())
     observations = sum(arm["observations"] for arm in everywhere["arms"])
-    assert observations == pytest.approx(120, rel=0.01)  # it learns from what others select as well
+    # It learns from what others select as well.
+    assert observations == pytest.approx(120 * weight_now(visited, "thompson@1"), rel=0.001)
 
 
 async def test_a_policy_that_learns_nothing(visited: Nextbest) -> None:
@@ -79,7 +87,8 @@ async def test_a_policy_on_features(visited: Nextbest) -> None:
     assert {arm["offer_id"] for arm in found["arms"]} == {"gold", "silver", "phone"}
     for arm in found["arms"]:
         assert 0 <= arm["posterior_low"] <= arm["posterior_mean"] <= arm["posterior_high"] <= 1
-    assert sum(arm["observations"] for arm in found["arms"]) == pytest.approx(120, rel=0.01)
+    observations = sum(arm["observations"] for arm in found["arms"])
+    assert observations == pytest.approx(120 * weight_now(visited, "calibrated@1"), rel=0.001)
     assert (found["entropy"], found["warning"]) == (None, None)  # it decided nothing
 
 
