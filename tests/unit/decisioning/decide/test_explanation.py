@@ -22,41 +22,18 @@ from decisioning.model.entities import (
     ContactPolicy,
     Group,
     NotAfter,
-    Offer,
     Placement,
     Rule,
-    Treatment,
 )
 from decisioning.model.weights import Weights
 from profiles.customer import Customer, Profile
 from rules.evaluation import evaluate
-from rules.vocabulary import Attribute
 from storage.clock import to_datetime
 from tests.support.bandits_selection import arms
+from tests.support.shop import ATTRIBUTES, NOW_MS, offer
 
-NOW_MS = 1_790_000_000_000
 THOMPSON = build_policy(BUILT_IN[0])
-WEB = (Treatment("t", "web", "en", "Title", ""),)
 GROUPS = {"cards": Group("cards", "Cards", "grow", lever=10.0), "loans": Group("loans", "Loans", "retain")}
-ATTRIBUTES = {
-    "customer.age": Attribute("customer.age", "int"),
-    "context.reason": Attribute("context.reason", "string"),
-    "offer.margin": Attribute("offer.margin", "number"),
-}
-
-
-def offer(number: int, **fields: Any) -> Offer:
-    """A live offer of the web."""
-    parts: dict[str, Any] = {
-        "offer_id": f"o{number}",
-        "number": number,
-        "name": "Offer",
-        "group": "cards",
-        "value": float(number),
-        "treatments": WEB,
-    }
-    return Offer(**(parts | fields))
-
 
 OFFERS = [
     offer(1),
