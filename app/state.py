@@ -77,7 +77,7 @@ def _count_missing(missing: Mapping[str, int]) -> None:
 
 def _count_decided(decision: Decision) -> None:
     placement, policy = decision.placement, decision.policy
-    DECISIONS.labels(placement, policy.name, policy.version, decision.group).inc()
+    DECISIONS.labels(placement, policy.name, policy.version, decision.logged_group or decision.group).inc()
     if decision.failure is not None:
         POLICY_FAILURES.labels(placement, decision.failure.policy, decision.failure.reason).inc()
 

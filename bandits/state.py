@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import quantise
 from bandits.errors import StateCodecError
-from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums
+from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums, quantise
 
 
 def encode_state(state: FloatArray) -> bytes:

@@ -24,10 +24,9 @@ from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RULES_RESULTS
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import STAGES, EligibilityInputs, allowed
 from decisioning.decide.facts import facts_of
-from decisioning.decide.ranking import SelectionContext, select
+from decisioning.decide.ranking import SelectionContext, select, weigh
 from decisioning.model.entities import TIERS, ContactLimit, Group, Offer, Placement, Rule, Treatment
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, evaluate

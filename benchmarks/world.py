@@ -16,8 +16,7 @@ from app.server_urls import ServerUrls
 from benchmarks.machine import BenchError
 from benchmarks.plan import FRESH, OFFERS, ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess
-from profiles.codec import decode, encode
-from profiles.customer import Customer, Profile
+from profiles.customer import Customer, Profile, decode_profile, encode_profile
 from profiles.store import ProfileStore
 from storage.keys import Keys
 
@@ -179,7 +178,7 @@ def _warm(cache: "redis.Redis", keys: Keys, numbers: dict[str, int], crowd: Crow
     propensities = (crowd.scores / 10_000).astype(np.float32)
     pipeline = cache.pipeline(transaction=False)
     for customer, scores in zip(crowd.customers, propensities, strict=True):
-        blob = encode(Profile(customer, offer_nos, scores))
+        blob = encode_profile(Profile(customer, offer_nos, scores))
         pipeline.set(keys.profile(customer.customer_id), blob, ex=CACHED_FOR_S)
     pipeline.execute()
 
@@ -200,7 +199,7 @@ async def check_cache(urls: ServerUrls, keys: Keys, store: ProfileStore, plan: P
             blob = cache.get(keys.profile(customer_id))
             assert stored is not None
             assert isinstance(blob, bytes)
-            cached = decode(blob)
+            cached = decode_profile(blob)
             same = stored.customer == cached.customer and np.array_equal(stored.offer_nos, cached.offer_nos)
             if not same or not np.array_equal(stored.propensities, cached.propensities):
                 raise BenchError(f"the cached profile of {customer_id} is not what Postgres holds")

@@ -15,8 +15,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from profiles.codec import TOMBSTONE, decode_cached, encode
-from profiles.customer import Profile
+from profiles.customer import TOMBSTONE, Profile, decode_cached, encode_profile
 from storage.errors import RedisUnavailable
 from storage.redis import redis_errors
 
@@ -67,7 +66,7 @@ class ProfileCache:
         key = self._key_of(profile.customer.customer_id)
         ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
         async with _bounded("fill the profile cache", min(within_s, REDIS_TIMEOUT_S)):
-            return bool(await self._redis.set(key, encode(profile), nx=True, ex=ttl_s))
+            return bool(await self._redis.set(key, encode_profile(profile), nx=True, ex=ttl_s))
 
     @asynccontextmanager
     async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:

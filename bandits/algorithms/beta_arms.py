@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bandits.decay import ForwardDecay
 from bandits.features import NO_ENCODER
 from bandits.parameters import in_range, known_parameters, no_features
-from bandits.policy import Candidates, FloatArray, Observation, PolicySpec
+from bandits.policy import Candidates, FloatArray, ForwardDecay, Observation, PolicySpec
 
 DAY_S = 86_400.0
 MIN_CHANCE = 1e-6

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import QUANTUM
 from bandits.feature_columns import MAX_COLUMN_VALUE
-from bandits.policy import BoolArray, FloatArray
+from bandits.policy import QUANTUM, BoolArray, FloatArray
 
 SHRINKAGE = 5.0
 """``k``: with so many choices of an offer their own covariance counts as much as the common one."""

@@ -6,7 +6,7 @@ Li, Chu, Langford and Schapire, *A contextual-bandit approach to personalized ne
 from typing import Any, ClassVar
 
 from bandits.policy import Candidates, Distribution, PolicySpec
-from bandits.regression.links import LINKS, Link
+from bandits.regression.design import LINKS, Link
 from bandits.regression.regression_policy import PreparedRegression, RegressionPolicy
 from bandits.sampling import best_score
 

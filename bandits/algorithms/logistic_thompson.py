@@ -3,15 +3,15 @@
 Chapelle and Li, *An empirical evaluation of Thompson sampling*, NIPS 2011, algorithm 3, with sums that commute.
 """
 
-from bandits.regression.links import LINKS, Link
-from bandits.regression.thompson_regression import ThompsonRegressionPolicy
+from bandits.regression.design import LINKS, Link
+from bandits.regression.regression_policy import ThompsonRegressionPolicy
 
 
 class LogisticThompsonPolicy(ThompsonRegressionPolicy):
     r"""Models log odds as linear in the features, with a normal posterior for each offer's parameters.
 
     Chapelle and Li update a diagonal posterior with the Laplace approximation after each batch. Here each
-    observation is approximated by itself, where it was decided (``bandits.regression.links.Logistic`` says how, and
+    observation is approximated by itself, where it was decided (``bandits.regression.design.LogisticLink`` says how, and
     why that is safe), and covariances are kept whole. The log odds of a candidate are then normal; ``draws`` joint
     draws
 

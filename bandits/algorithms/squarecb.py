@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bandits.parameters import one_of
 from bandits.policy import Candidates, Distribution, PolicySpec
-from bandits.regression.links import LINKS, Link
+from bandits.regression.design import LINKS, Link
 from bandits.regression.regression_policy import PreparedRegression, RegressionPolicy
 from bandits.sampling import inverse_gaps
 

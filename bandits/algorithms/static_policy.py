@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import ForwardDecay
 from bandits.features import NO_ENCODER
 from bandits.parameters import no_features, no_parameters
-from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
+from bandits.policy import Candidates, FloatArray, ForwardDecay, Observation, PolicySpec, Sums
 
 
 class StaticPolicy:

@@ -26,11 +26,10 @@ from bandits.conformance.scenarios import (
     make_observations,
     make_scenario,
 )
-from bandits.decay import ForwardDecay
 from bandits.errors import PolicyParameterError, StateCodecError
 from bandits.feature_columns import MAX_COLUMN_VALUE
 from bandits.features import Encoder
-from bandits.policy import SHARED, Policy, PolicySpec
+from bandits.policy import SHARED, ForwardDecay, Policy, PolicySpec
 from bandits.state import ArmTable, decode_state, encode_state, fold_observations
 
 

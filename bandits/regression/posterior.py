@@ -31,8 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 
-from bandits.decay import QUANTUM
-from bandits.policy import FloatArray, Sums
+from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
 
 Share = Literal["none", "shrink", "all"]

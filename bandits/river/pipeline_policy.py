@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import ForwardDecay
 from bandits.errors import PolicyParameterError
 from bandits.parameters import in_range, known_parameters, one_of
-from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
+from bandits.policy import Candidates, Distribution, FloatArray, ForwardDecay, Observation, PolicySpec, Sums
 from bandits.river.allowed_names import AllowedNames, is_within
 from bandits.river.model_inputs import INPUT_KINDS, ModelInputs
 from bandits.river.pipeline_check import check_pipeline

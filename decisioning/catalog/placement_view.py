@@ -48,6 +48,7 @@ class PlacementView:
     that they give each row. ``overrides``: from, to, rows. ``mutually_exclusive``: for each row, the rows that must
     not appear beside it. ``groups``: the group of each row, as a number. ``treatments``: for each row its treatments
     for the channel, by id. ``base_weights``: the weights without context weights and computed values.
+    ``dynamic``: true if ``C`` or ``V`` depends on the request, so that a replay needs them logged.
     ``has_slot_rules``: true if anything but the policy decides who runs for a slot. ``has_min_propensity``: true if
     there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
     """
@@ -75,19 +76,10 @@ class PlacementView:
     treatments: tuple[tuple[PreparedTreatment, ...], ...] = field(repr=False)
     plan: Plan
     base_weights: Weights = field(repr=False)
+    dynamic: bool
     has_slot_rules: bool
     has_min_propensity: bool
     champion: str
-
-    def live(self, now_ms: int) -> BoolArray:
-        """Return the offers that are inside their dates at ``now_ms``: shape ``(n,)``, a fresh array."""
-        live: BoolArray = self.always | ((self.starts_ms <= now_ms) & (now_ms < self.ends_ms))
-        return live
-
-    @property
-    def dynamic(self) -> bool:
-        """True if ``C`` or ``V`` depends on the request, so that a replay needs them logged."""
-        return bool(self.values or self.weights)
 
 
 def build_view(
@@ -147,6 +139,7 @@ def build_view(
         # All segments, whether rules name them or not: decisions log those that the customer is in.
         plan=rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True),
         base_weights=switched_off(placement, np.ones(len(here)), value, lever),
+        dynamic=bool(values or percents),
         has_slot_rules=_has_slot_rules(placement, mandatory, mutually_exclusive, override_rows),
         has_min_propensity=bool((minimum > 0).any()),
         champion=champion,

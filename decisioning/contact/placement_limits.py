@@ -6,8 +6,7 @@ import numpy as np
 
 from bandits.policy import BoolArray
 from decisioning.contact.history import Contact
-from decisioning.contact.limit_index import LimitIndex
-from decisioning.contact.limits import NEVER_AGAIN_MS, LimitCheck, preference_checks
+from decisioning.contact.limits import NEVER_AGAIN_MS, LimitCheck, LimitIndex, preference_checks
 from decisioning.contact.quiet_hours import (
     PreparedQuietHours,
     customer_zone,

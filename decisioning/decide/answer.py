@@ -57,7 +57,7 @@ def decision_record(
 ) -> Decision:
     """Make the record of a decision by a policy, as it is logged."""
     view, choices = context.view, result.selection.choices
-    scored_by, caller_choice = LoggedPolicy.of(result.key), result.context.caller_choice
+    caller_choice = result.context.caller_choice
     until_ms = context.now_ms + view.placement.reward_window_s * 1000
     source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
     return Decision(
@@ -66,7 +66,7 @@ def decision_record(
         placement=view.placement.placement_id,
         channel=view.placement.channel,
         presentation=view.placement.presentation,
-        policy=scored_by if caller_choice is None else LoggedPolicy.of(CALLER),
+        policy=result.policy if caller_choice is None else LoggedPolicy.of(CALLER),
         control=context.assignment.control,
         logged_group=context.assignment.group,
         catalog_version=context.catalogue.version,
@@ -87,7 +87,7 @@ def decision_record(
         source="live",
         contacts=view.contact.log_record([choice.row for choice in choices], context.now_ms, until_ms),
         customer_snapshot=customer_snapshot(inputs, result.selection.unlikely),
-        scored_by=None if caller_choice is None else scored_by,
+        scored_by=None if caller_choice is None else result.policy,
         caller_choice=None if caller_choice is None else tuple(view.offers[r].number for r in caller_choice),
         overrun=result.over_budget,
         failure=result.failed,

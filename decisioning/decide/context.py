@@ -10,9 +10,8 @@ from bandits.policy import BoolArray, Facts
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.decide.assignment import Assignment
 from decisioning.decide.eligibility import EligibilityInputs
-from decisioning.decide.policy_runner import PolicyResult
+from decisioning.decide.policy_runner import Assignment, PolicyResult
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason

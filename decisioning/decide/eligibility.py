@@ -86,7 +86,8 @@ def stops_of(inputs: EligibilityInputs, row: int) -> list[Stop]:
 
 
 def _narrow_to_dates(inputs: EligibilityInputs, mask: BoolArray) -> None:
-    mask &= inputs.view.live(inputs.now_ms)
+    view, now_ms = inputs.view, inputs.now_ms
+    mask &= view.always | ((view.starts_ms <= now_ms) & (now_ms < view.ends_ms))
 
 
 def _explain_dates(inputs: EligibilityInputs, row: int) -> list[Stop]:

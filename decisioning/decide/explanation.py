@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import priority_classes
 from decisioning.decide.eligibility import EligibilityInputs, stops_of
+from decisioning.decide.ranking import priority_classes
 from decisioning.model.entities import Offer
 from decisioning.model.selection import Selection
 from decisioning.model.stop import Stop

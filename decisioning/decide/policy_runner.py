@@ -1,17 +1,94 @@
-"""Running policies: a placement's own, or its fallback when that fails, is slow, or has no arms yet."""
+"""Experiment groups and their policies: assigning customers, and running a policy.
+
+Groups are champion, canary, controls, and the caller's own choice. A placement's fallback policy stands in for one that
+fails, is slow, or has no arms yet.
+"""
 
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
 
 from bandits.policy import Policy, PolicyKey, PolicySpec
-from decisioning.decide.assignment import Assignment, adjust_weights_for_group
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext, select
 from decisioning.learning.replica import ArmReplica
-from decisioning.model.decision import Overrun, PolicyFailure
+from decisioning.model.decision import LoggedPolicy, Overrun, PolicyFailure
 from decisioning.model.degraded import DegradedReason
+from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment
+from decisioning.model.entities import Placement
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
+
+Group = Literal["champion", "canary", "control", "caller"] | ControlKind
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The policy that decides (``name@version``), and as part of which group.
+
+    ``control``: the group is there to compare others with.
+    """
+
+    policy: str
+    group: Group
+
+    @property
+    def control(self) -> bool:
+        """True for control groups."""
+        return self.group not in ("champion", "canary", "caller")
+
+    @property
+    def eligibility_only(self) -> bool:
+        """True if eligibility is the only tier of rules that counts."""
+        return self.group == "eligibility_only"
+
+
+def assign(customer_id: str, view: PlacementView, deployment: Deployment | None) -> Assignment:
+    """Assign the customer to an experiment group. Sticky: it depends on the customer and the placement's salt alone.
+
+    Groups take their shares of one fixed order of the customers: controls from its beginning, the canary from its end.
+    So a growing canary keeps its customers, and none of the controls'.
+    """
+    placement, champion = view.placement, view.champion
+    at = _position_in_order(customer_id, placement)
+    if at < placement.control_share:
+        return Assignment(PolicyKey.of(placement.control_policy, 1), "control")
+    if deployment is None:
+        return Assignment(champion, "champion")
+    end = placement.control_share
+    for control in deployment.controls:
+        end += control.share
+        if at < end:
+            return Assignment(CONTROL_POLICIES.get(control.kind, champion), control.kind)
+    if deployment.canary is not None and at >= 1.0 - deployment.canary.share:
+        return Assignment(deployment.canary.policy, "canary")
+    return Assignment(champion, "caller" if deployment.apprentice else "champion")
+
+
+def _position_in_order(customer_id: str, placement: Placement) -> float:
+    """Hash a customer to a position in the placement's fixed order of all customers: in [0, 1)."""
+    salt = placement.experiment_salt or placement.placement_id
+    digest = blake2b(f"{salt}/{customer_id}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
+
+
+def adjust_weights_for_group(context: SelectionContext, group: str, spec: PolicySpec) -> SelectionContext:
+    """Adjust the weights of a selection for a group and a policy.
+
+    Without levers, ``L`` is 1. For a policy that learns from value, what it expects is money already, so ``V`` is the
+    same for all: the amount that its propensities are shares of.
+    """
+    weights = context.weights
+    if group == "no_levers":
+        weights = replace(weights, L=np.ones(len(weights.L)))
+    if spec.learn_from == "value" and "V" not in context.view.placement.off:
+        weights = replace(weights, V=np.full(len(weights.V), spec.value_scale))
+    return context if weights is context.weights else replace(context, weights=weights)
+
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +99,7 @@ SLOW_PAUSE_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """A selection, by the policy ``key`` (``name@version``), with its arms at ``epoch``.
+    """A selection, by ``policy``, with its arms at ``epoch``.
 
     ``context``: what was selected from, as that policy saw it. ``failed``: the policy that should have decided (or
     scored), and the reason why it did not. ``over_budget``: it did, but late.
@@ -30,7 +107,7 @@ class PolicyResult:
 
     selection: Selection
     context: SelectionContext
-    key: str
+    policy: LoggedPolicy
     epoch: int
     failed: PolicyFailure | None = None
     over_budget: Overrun | None = None
@@ -42,6 +119,7 @@ class _Running:
 
     policy: Policy
     spec: PolicySpec
+    logged: LoggedPolicy
     slow: int = 0
     latest: Overrun | None = None
     paused_until_ms: int = 0
@@ -89,7 +167,9 @@ class PolicyRunner:
         """Find a policy; what the roster has once stays as it is, so it is looked up there only once."""
         running = self._running.get(key)
         if running is None and key in self._roster:
-            running = self._running[key] = _Running(self._roster[key], self._roster.spec(key))
+            running = self._running[key] = _Running(
+                self._roster[key], self._roster.spec(key), LoggedPolicy.of(key)
+            )
         return running
 
     def _reason_against(
@@ -109,7 +189,7 @@ class PolicyRunner:
         # The epoch belongs to what is prepared: both are read without a pause in between.
         prepared = self._replica.prepared(key, context.view, context.now_ms)
         selection = select(adjusted, running.policy, prepared)
-        return PolicyResult(selection, adjusted, key, self._replica.epoch(key) or 0)
+        return PolicyResult(selection, adjusted, running.logged, self._replica.epoch(key) or 0)
 
     def _note_overrun(self, result: PolicyResult, running: _Running, took_ms: float) -> PolicyResult:
         running.slow += 1

@@ -16,8 +16,6 @@ from msgspec import structs
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.answer import decision_record, default_offers, defaults_record
-from decisioning.decide.arbitration import weigh
-from decisioning.decide.assignment import assign
 from decisioning.decide.context import (
     CustomerState,
     Decided,
@@ -32,9 +30,9 @@ from decisioning.decide.context import (
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import RuleResultCache, facts_of, learnable
-from decisioning.decide.policy_runner import PolicyRunner
+from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
-from decisioning.decide.ranking import SelectionContext
+from decisioning.decide.ranking import SelectionContext, weigh
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
@@ -44,8 +42,7 @@ from decisioning.log.store_redis import DecideReply, ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
-from profiles.codec import decode_cached
-from profiles.customer import Profile
+from profiles.customer import Profile, decode_cached
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
 

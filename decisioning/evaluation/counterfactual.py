@@ -14,7 +14,7 @@ import numpy as np
 from bandits.policy import FloatArray, Policy, PolicySpec
 from bandits.sampling import slot_contenders, slot_distributions
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.assignment import adjust_weights_for_group
+from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, score_candidates, slot_distribution, slot_rules
 from decisioning.model.decision import Decision, LoggedDecision
 

@@ -12,9 +12,8 @@ from bandits.sequential_policy import LearnedState, ModelState, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import apply_switches
-from decisioning.decide.assignment import adjust_weights_for_group
-from decisioning.decide.ranking import SelectionContext, select
+from decisioning.decide.policy_runner import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, apply_switches, select
 from decisioning.errors import NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes

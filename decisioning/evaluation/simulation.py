@@ -13,11 +13,10 @@ from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import Contact
-from decisioning.decide.arbitration import weigh
-from decisioning.decide.assignment import adjust_weights_for_group, assign
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, learnable
-from decisioning.decide.ranking import SelectionContext, select
+from decisioning.decide.policy_runner import adjust_weights_for_group, assign
+from decisioning.decide.ranking import SelectionContext, select, weigh
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster

@@ -7,6 +7,7 @@ it, or it does not apply to the decision. Fields that are not known here are ski
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
 
 
-class LoggedPolicy(msgspec.Struct, frozen=True):
+class LoggedPolicy(msgspec.Struct, frozen=True, dict=True):
     """A policy as answers name it."""
 
     name: str
@@ -30,7 +31,7 @@ class LoggedPolicy(msgspec.Struct, frozen=True):
         key = PolicyKey(policy)
         return cls(key.name, key.version)
 
-    @property
+    @cached_property
     def key(self) -> PolicyKey:
         """``name@version``."""
         return PolicyKey.of(self.name, self.version)

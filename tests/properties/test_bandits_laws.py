@@ -8,9 +8,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bandits.algorithms.thompson import ThompsonPolicy
-from bandits.decay import PERIOD_HALF_LIVES, QUANTUM, TICKS_PER_HALF_LIFE, ForwardDecay, quantise
 from bandits.intervals import wilson_interval
-from bandits.policy import BoolArray, Candidates, FloatArray, Observation
+from bandits.policy import (
+    PERIOD_HALF_LIVES,
+    QUANTUM,
+    TICKS_PER_HALF_LIFE,
+    BoolArray,
+    Candidates,
+    FloatArray,
+    ForwardDecay,
+    Observation,
+    quantise,
+)
 from bandits.sampling import draw_slots, sample_index, uniform_draw, with_floor
 from bandits.state import ArmTable, arm_contributions, decode_state, encode_state, fold_observations
 from tests.support.bandits_selection import arms, specification

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.codec import decode, encode
-from profiles.customer import Customer, Profile, Scalar, Suppression
+from profiles.customer import Customer, Profile, Scalar, Suppression, decode_profile, encode_profile
 from profiles.errors import ProfileCodecError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -43,7 +42,7 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 @given(profiles())
 def test_decode_undoes_encode(profile: Profile) -> None:
-    read = decode(encode(profile))
+    read = decode_profile(encode_profile(profile))
     assert read.customer == profile.customer
     assert repr(read.customer) == repr(profile.customer)  # 1 is not 1.0, 0.0 is not -0.0
     np.testing.assert_array_equal(read.offer_nos, profile.offer_nos)
@@ -52,26 +51,26 @@ def test_decode_undoes_encode(profile: Profile) -> None:
 
 @given(profiles(), st.data())
 def test_any_change_of_the_bytes_is_noticed(profile: Profile, data: st.DataObject) -> None:
-    blob = bytearray(encode(profile))
+    blob = bytearray(encode_profile(profile))
     at = data.draw(st.integers(0, len(blob) - 1))
     blob[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ProfileCodecError):
-        decode(bytes(blob))
+        decode_profile(bytes(blob))
 
 
 @given(profiles(), st.data())
 def test_a_cut_or_longer_blob_is_noticed(profile: Profile, data: st.DataObject) -> None:
-    blob = encode(profile)
+    blob = encode_profile(profile)
     with pytest.raises(ProfileCodecError):
-        decode(blob[: data.draw(st.integers(0, len(blob) - 1))])
+        decode_profile(blob[: data.draw(st.integers(0, len(blob) - 1))])
     with pytest.raises(ProfileCodecError):
-        decode(blob + data.draw(st.binary(min_size=1, max_size=16)))
+        decode_profile(blob + data.draw(st.binary(min_size=1, max_size=16)))
 
 
 @given(st.binary(max_size=64))
 def test_no_other_error_comes_out_of_any_bytes(blob: bytes) -> None:
     with pytest.raises(ProfileCodecError):
-        decode(blob)
+        decode_profile(blob)
 
 
 @given(profiles(), st.data())

@@ -5,10 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.decay import ForwardDecay
 from bandits.features import NO_ENCODER
 from bandits.parameters import no_features, no_parameters
-from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
+from bandits.policy import (
+    BoolArray,
+    Candidates,
+    Distribution,
+    FloatArray,
+    ForwardDecay,
+    Observation,
+    PolicySpec,
+    Sums,
+)
 from bandits.sampling import with_floor
 
 STRENGTH = 10.0

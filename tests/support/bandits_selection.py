@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from bandits.policy import BoolArray, FloatArray, IntArray, Policy, PolicySpec, Sums
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import weigh
-from decisioning.decide.ranking import SelectionContext
+from decisioning.decide.ranking import SelectionContext, weigh
 from decisioning.decide.ranking import select as select_contest
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from decisioning.model.selection import Selection

@@ -12,9 +12,8 @@ from bandits.sampling import uniform_draw
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kinds import Override
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.decide.arbitration import weigh
-from decisioning.decide.assignment import adjust_weights_for_group
-from decisioning.decide.ranking import SelectionContext, select
+from decisioning.decide.policy_runner import adjust_weights_for_group
+from decisioning.decide.ranking import SelectionContext, select, weigh
 from decisioning.evaluation.replay_service import logged_context
 from decisioning.model.decision import (
     CustomerSnapshot,

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from bandits.decay import (
+from bandits.errors import PolicyParameterError
+from bandits.policy import (
     PERIOD_HALF_LIVES,
     PERIODS_KEPT,
     QUANTUM,
@@ -13,7 +14,6 @@ from bandits.decay import (
     ForwardDecay,
     quantise,
 )
-from bandits.errors import PolicyParameterError
 
 DAY_S = 86_400.0
 PERIOD_S = PERIOD_HALF_LIVES * DAY_S

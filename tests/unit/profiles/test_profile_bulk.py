@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from profiles.codec import TOMBSTONE, encode
-from profiles.customer import Customer, Profile
+from profiles.customer import TOMBSTONE, Customer, Profile, encode_profile
 from profiles.importing import customers, propensities
 from profiles.importing.run import open_customers, open_propensities
 from profiles.store import ProfileStore
@@ -127,13 +126,13 @@ async def test_progress_and_parts(
 
 async def test_a_load_clears_the_cache_of_those_it_changes(loader: BulkLoader, cache: Redis) -> None:
     for customer_id in ("c1", "c2", "c3"):
-        await cache.set(key_of(customer_id), encode(Profile.unknown(customer_id)))
+        await cache.set(key_of(customer_id), encode_profile(Profile.unknown(customer_id)))
     await loader.load(open_customers(b"customer_id\nc1\n", "csv"))
     data = b"customer_id,offer_id,propensity\nc2,o1,0.5\nc3,o1,7\n"
     await loader.load(open_propensities(data, OFFERS, "csv"))
     assert await cache.get(key_of("c1")) == TOMBSTONE
     assert await cache.get(key_of("c2")) == TOMBSTONE
-    assert await cache.get(key_of("c3")) == encode(Profile.unknown("c3"))
+    assert await cache.get(key_of("c3")) == encode_profile(Profile.unknown("c3"))
 
 
 async def test_nothing_is_loaded_without_redis(engine: AsyncEngine) -> None:

@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from profiles.codec import MAGIC, TOMBSTONE, VERSION, decode, decode_cached, encode
-from profiles.customer import Customer, Profile, Suppression
+from profiles.customer import (
+    CACHE_MAGIC,
+    CACHE_VERSION,
+    TOMBSTONE,
+    Customer,
+    Profile,
+    Suppression,
+    decode_cached,
+    decode_profile,
+    encode_profile,
+)
 from profiles.errors import ProfileCodecError
 
 LISTED = (
@@ -29,29 +38,31 @@ PROFILE = Profile(
 
 def test_a_tombstone_is_no_profile() -> None:
     with pytest.raises(ProfileCodecError):
-        decode(TOMBSTONE)
+        decode_profile(TOMBSTONE)
     assert decode_cached(TOMBSTONE) is None
     assert decode_cached(None) is None
-    assert decode_cached(encode(PROFILE)) is not None
+    assert decode_cached(encode_profile(PROFILE)) is not None
 
 
 def test_another_version_is_a_miss() -> None:
-    blob = encode(PROFILE)
-    assert blob[:4] == MAGIC == b"nbp\x02"
-    other = blob[:3] + bytes([VERSION + 1]) + blob[4:]
+    blob = encode_profile(PROFILE)
+    assert blob[:4] == CACHE_MAGIC == b"nbp\x02"
+    other = blob[:3] + bytes([CACHE_VERSION + 1]) + blob[4:]
     with pytest.raises(ProfileCodecError, match="version 2"):
-        decode(other)
+        decode_profile(other)
     assert decode_cached(other) is None
 
 
-@pytest.mark.parametrize("blob", [b"", b"n", MAGIC, MAGIC + b"\0" * 7, MAGIC + b"\0" * 8, b"\x80\x04N."])
+@pytest.mark.parametrize(
+    "blob", [b"", b"n", CACHE_MAGIC, CACHE_MAGIC + b"\0" * 7, CACHE_MAGIC + b"\0" * 8, b"\x80\x04N."]
+)
 def test_short_and_foreign_bytes_are_refused(blob: bytes) -> None:
     with pytest.raises(ProfileCodecError):
-        decode(blob)
+        decode_profile(blob)
 
 
 def test_numbers_keep_their_types_and_arrays_are_read_only() -> None:
-    read = decode(encode(PROFILE))
+    read = decode_profile(encode_profile(PROFILE))
     assert read.customer == PROFILE.customer
     assert [type(value) for value in read.customer.attributes.values()] == [int, float, bool]
     assert read.offer_nos.dtype == np.uint32
@@ -63,11 +74,11 @@ def test_numbers_keep_their_types_and_arrays_are_read_only() -> None:
 
 def test_text_that_is_not_unicode_is_refused_when_written() -> None:
     with pytest.raises(ProfileCodecError, match="cannot be written"):
-        encode(Profile.unknown("\ud800"))
+        encode_profile(Profile.unknown("\ud800"))
 
 
 def test_what_could_not_be_read_is_never_written() -> None:
     """Else a customer on a suppression list could be taken for one who is on none."""
     with pytest.raises(ProfileCodecError, match="could not be read"):
-        encode(Profile.unreadable("c1"))
-    assert decode(encode(PROFILE)).customer.suppressions == LISTED
+        encode_profile(Profile.unreadable("c1"))
+    assert decode_profile(encode_profile(PROFILE)).customer.suppressions == LISTED

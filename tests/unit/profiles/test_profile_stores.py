@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from profiles.codec import TOMBSTONE, decode, encode
-from profiles.customer import Customer, Profile
+from profiles.customer import TOMBSTONE, Customer, Profile, decode_profile, encode_profile
 from profiles.errors import InvalidCustomer
 from profiles.store import READ_TIMEOUT_S, ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
@@ -173,7 +172,7 @@ async def test_reading_through_fills_the_cache(store: ProfileStore, cache: Redis
     first = await store.get("cached", {})
     blob = await cache.get(key_of("cached"))
     assert isinstance(blob, bytes)
-    assert decode(blob).customer == first.customer == (await store.get("cached", {})).customer
+    assert decode_profile(blob).customer == first.customer == (await store.get("cached", {})).customer
     assert 0 < await cache.ttl(key_of("cached")) <= 300
     await store.get("not there", {})
     assert 0 < await cache.ttl(key_of("not there")) <= 30
@@ -185,7 +184,7 @@ async def test_bytes_of_another_version_make_room(store: ProfileStore, cache: Re
     assert (await store.get("old version", {})).customer.known
     blob = await cache.get(key_of("old version"))
     assert isinstance(blob, bytes)
-    assert decode(blob).customer == customer("old version")
+    assert decode_profile(blob).customer == customer("old version")
 
 
 async def test_unreadable_bytes_are_not_removed_once_replaced(store: ProfileStore, cache: Redis) -> None:
@@ -335,7 +334,7 @@ async def test_a_change_is_not_acknowledged_when_redis_goes_in_the_middle(
 
 
 async def test_a_failed_change_keeps_the_old_record_and_its_error(store: ProfileStore, cache: Redis) -> None:
-    await cache.set(key_of("failing"), encode(Profile.unknown("failing")))
+    await cache.set(key_of("failing"), encode_profile(Profile.unknown("failing")))
     with pytest.raises(RuntimeError, match="commit failed"):
         async with store.cache.changing(["failing"]):
             raise RuntimeError("commit failed")
@@ -362,6 +361,6 @@ async def test_an_unreachable_postgres_is_unavailable(cache: Redis) -> None:
             await call
     with pytest.raises(PostgresUnavailable):
         await store.offer_numbers()
-    await cache.set(key_of("any"), encode(Profile.unknown("any")))
+    await cache.set(key_of("any"), encode_profile(Profile.unknown("any")))
     assert (await store.get("any", {})).customer == Customer.unknown("any")
     await engine.dispose()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandits.algorithms.imitation import CallerChoiceModel
-from bandits.decay import quantise
+from bandits.policy import quantise
 
 
 @pytest.mark.parametrize("seed", range(4))

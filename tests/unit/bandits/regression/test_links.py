@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bandits.regression.links import LINKS, MAX_RESPONSE_SHIFT, LinearLink, LogisticLink
+from bandits.regression.design import LINKS, MAX_RESPONSE_SHIFT, LinearLink, LogisticLink
 from tests.support.bandits_plain_regression import plain_sigmoid
 
 GRID = [k / 2 for k in range(-14, 15)]

@@ -5,8 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.decay import quantise
-from bandits.policy import NO_FEATURES, Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
+from bandits.policy import (
+    NO_FEATURES,
+    Candidates,
+    FloatArray,
+    Observation,
+    Policy,
+    PolicySpec,
+    Sums,
+    quantise,
+)
 from bandits.registry import build_policy
 from bandits.regression.design import sigmoid
 from bandits.regression.regression_policy import RegressionPolicy

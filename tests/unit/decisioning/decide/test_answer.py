@@ -5,10 +5,9 @@ from typing import Any
 
 from bandits.policy import PolicyKey
 from decisioning.decide.answer import decision_record, defaults_record
-from decisioning.decide.assignment import Assignment
 from decisioning.decide.context import DecisionContext, DecisionInputs, EvaluatedRequest
 from decisioning.decide.eligibility import EligibilityInputs, eligible_defaults
-from decisioning.decide.policy_runner import PolicyResult, PolicyRunner
+from decisioning.decide.policy_runner import Assignment, PolicyResult, PolicyRunner
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of, decode_decision, encode_decision
 from decisioning.model.decision import OfferContact, PolicyFailure

@@ -3,7 +3,7 @@
 import numpy as np
 
 from decisioning.catalog.kinds import ContextWeight, Override
-from decisioning.decide.arbitration import (
+from decisioning.decide.ranking import (
     apply_switches,
     compute_context_weights,
     compute_values,

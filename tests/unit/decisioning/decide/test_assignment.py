@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bandits.policy import PolicySpec
-from decisioning.decide.assignment import Assignment, adjust_weights_for_group, assign
+from decisioning.decide.policy_runner import Assignment, adjust_weights_for_group, assign
 from decisioning.model.deployment import Canary, ControlGroup, Deployment
 from decisioning.model.entities import Placement
 from tests.support.shop import catalogue_with, inputs_of, offer, selection_context_of, view_of

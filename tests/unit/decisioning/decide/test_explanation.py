@@ -11,11 +11,10 @@ from bandits.registry import BUILT_IN, build_policy
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kinds import ContextWeight, GoalLever, Override, Segment
 from decisioning.contact.history import Contact
-from decisioning.decide.arbitration import weigh
 from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
-from decisioning.decide.ranking import SelectionContext, select
+from decisioning.decide.ranking import SelectionContext, select, weigh
 from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,

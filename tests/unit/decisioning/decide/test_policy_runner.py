@@ -9,8 +9,13 @@ import pytest
 from bandits.policy import Candidates, FloatArray, Policy, PolicySpec
 from bandits.registry import build_policy
 from decisioning.decide import policy_runner
-from decisioning.decide.assignment import Assignment
-from decisioning.decide.policy_runner import MAX_SLOW_RUNS, SLOW_PAUSE_MS, PolicyResult, PolicyRunner
+from decisioning.decide.policy_runner import (
+    MAX_SLOW_RUNS,
+    SLOW_PAUSE_MS,
+    Assignment,
+    PolicyResult,
+    PolicyRunner,
+)
 from decisioning.decide.ranking import SelectionContext
 from decisioning.learning.replica import ArmReplica
 from decisioning.model.decision import PolicyFailure
@@ -80,7 +85,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_the_assigned_policy_decides_with_its_arms(world: World) -> None:
     result = world.run()
-    assert (result.key, result.epoch, result.failed, result.over_budget) == ("thompson@1", 7, None, None)
+    assert (result.policy.key, result.epoch, result.failed, result.over_budget) == (
+        "thompson@1",
+        7,
+        None,
+        None,
+    )
     assert len(result.selection.choices) == 1
 
 
@@ -96,7 +106,7 @@ def test_a_policy_that_cannot_decide_is_replaced_by_the_fallback(
     world: World, assignment: Assignment, reason: str
 ) -> None:
     result = world.run(assignment)
-    assert (result.key, result.failed) == (
+    assert (result.policy.key, result.failed) == (
         "propensity@1",
         PolicyFailure(assignment.policy, reason),
     )

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from decisioning.decide.assignment import assign
+from decisioning.decide.policy_runner import assign
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Canary, ControlGroup, Deployment, Stage, champion_of
 from decisioning.model.entities import Placement
