@@ -12,8 +12,8 @@ class LinearThompsonPolicy(ThompsonRegressionPolicy):
 
     The paper draws one parameter vector for all offers from :math:`N(\hat\theta, v^2 S)` with a constant ``v``. Here
     each offer has its own, and the variance of the noise is estimated from the sums that arms keep anyway
-    (``bandits.regression.design.LinearLink.noise``): with acceptances of 1 % rewards vary little, and less exploration is
-    needed to tell offers apart. ``exploration`` multiplies the standard deviation that follows.
+    (``bandits.regression.design.LinearLink.noise``): with acceptances of 1 % rewards vary little, and less exploration
+    is needed to tell offers apart. ``exploration`` multiplies the standard deviation that follows.
 
     Parameters: those of ``ThompsonRegressionPolicy`` and ``RegressionPolicy``.
     """

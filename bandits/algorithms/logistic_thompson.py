@@ -11,8 +11,8 @@ class LogisticThompsonPolicy(ThompsonRegressionPolicy):
     r"""Models log odds as linear in the features, with a normal posterior for each offer's parameters.
 
     Chapelle and Li update a diagonal posterior with the Laplace approximation after each batch. Here each
-    observation is approximated by itself, where it was decided (``bandits.regression.design.LogisticLink`` says how, and
-    why that is safe), and covariances are kept whole. The log odds of a candidate are then normal; ``draws`` joint
+    observation is approximated by itself, where it was decided (``bandits.regression.design.LogisticLink`` says how,
+    and why that is safe), and covariances are kept whole. The log odds of a candidate are then normal; ``draws`` joint
     draws
 
     .. math::  s_k = z'\hat\theta_o + \mathrm{exploration} \cdot \sqrt{z' S_o z}\; \epsilon_{ok}
