@@ -40,7 +40,11 @@ class Lease:
 
     def has_units(self, now_s: float) -> bool:
         """Return whether a unit can be taken now."""
-        return self.free > 0 and now_s < self.good_until_s
+        return self.count_units(now_s) > 0
+
+    def count_units(self, now_s: float) -> int:
+        """Return the number of units that can be taken now."""
+        return self.free if now_s < self.good_until_s else 0
 
     def is_low(self, now_s: float) -> bool:
         """Return whether it is time to ask for more units, in the background."""

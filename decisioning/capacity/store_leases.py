@@ -77,6 +77,26 @@ class LeaseHolder:
         """Give the numbers of the view's offers with a capacity: an answer that cannot be logged must not have them."""
         return self._match(view).all_numbers
 
+    async def units(
+        self, view: PlacementView, slots: int, now_ms: int
+    ) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Count the units of capacities that have fewer than an answer of ``slots`` offers may need.
+
+        Returns the units and the numbers of their offers. Waits a moment for more of them first: what is drawn should
+        not depend on how units are spread over processes, but on whether there are any.
+        """
+        needs = [(c, numbers, min(slots, len(numbers))) for c, numbers in self._match(view).numbers]
+        for _ in range(MAX_ATTEMPTS):
+            now_s = time.monotonic()
+            leases = [(self._lease(capacity, now_ms), needed) for capacity, _, needed in needs]
+            lacking = [(lease, needed - lease.count_units(now_s)) for lease, needed in leases]
+            refills = [self._refill(lease, now_ms, wanted) for lease, wanted in lacking if wanted > 0]
+            if not refills or not any(await asyncio.gather(*refills)):
+                break
+        now_s = time.monotonic()  # counted anew: while some were waited for, others may have been used
+        left = [(self._lease(c, now_ms).count_units(now_s), numbers, needed) for c, numbers, needed in needs]
+        return tuple((units, tuple(sorted(numbers))) for units, numbers, needed in left if units < needed)
+
     async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Take a unit for each capacity of each chosen offer: all, or none.
 
@@ -217,17 +237,17 @@ class LeaseHolder:
                 self._ask(lease)
         return units, None, None
 
-    async def _refill(self, lease: Lease, now_ms: int) -> bool:
+    async def _refill(self, lease: Lease, now_ms: int, wanted: int = 1) -> bool:
         """Wait for the pool's answer. Returns whether it is worth trying again."""
         capacity = lease.capacity
         if time.monotonic() < lease.empty_until_s:
             return False
-        lease.waiting += 1
+        lease.waiting += wanted
         try:
             task = lease.task or self._ask(lease)
             await asyncio.wait([task], timeout=MAX_REFILL_WAIT_S)
         finally:
-            lease.waiting -= 1
+            lease.waiting -= wanted
         return task.done() and time.monotonic() >= self._lease(capacity, now_ms).empty_until_s
 
     def _abandon(self, lease: Lease) -> None:
@@ -322,6 +342,12 @@ class NoCapacity:
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Give no numbers."""
         return frozenset()
+
+    async def units(
+        self, view: PlacementView, slots: int, now_ms: int
+    ) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Count nothing."""
+        return ()
 
     async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Take nothing: nothing is needed."""

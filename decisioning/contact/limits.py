@@ -229,6 +229,19 @@ class LimitIndex:
         self._add_exclusions(everything)
         self._add_rejections(everything.values())
         self._scopes = frozenset(self._common) | {scope for scope, _ in self._special}
+        self.is_shared = self._is_shared()
+
+    def _is_shared(self) -> bool:
+        """Return whether showing one offer may use up a limit of another."""
+        if any(
+            "d" in check.kinds for scope in self._common if scope != "offer" for check in self._common[scope]
+        ):
+            return True
+        return any(
+            "d" in check.kinds and any((scope, self._offers[row].number) != (scope, about) for row in rows)
+            for (scope, about), checks in self._special.items()
+            for check, rows in checks
+        )
 
     def counts(self, contact: Contact) -> bool:
         """Return whether any check may count a contact."""
@@ -240,12 +253,19 @@ class LimitIndex:
                 return True
         return False
 
-    def block(self, mask: BoolArray, history: Sequence[Contact], now_ms: int) -> None:
-        """Set ``mask`` (shape ``(n,)``) to false where a check blocks. ``history`` in the order of time."""
+    def block(
+        self, mask: BoolArray, history: Sequence[Contact], now_ms: int, newest: Contact | None = None
+    ) -> None:
+        """Set ``mask`` (shape ``(n,)``) to false where a check blocks.
+
+        ``newest``: only checks that may count this contact of the history are looked at.
+        """
         found: dict[Key, list[Contact]] = defaultdict(list)
+        concerned = None if newest is None else frozenset(self._keys(newest))
         for contact in history:
             for key in self._keys(contact):
-                found[key].append(contact)
+                if concerned is None or key in concerned:
+                    found[key].append(contact)
         for key, contacts in found.items():
             members = self._members.get(key)
             if members is not None and key[0] in self._common:

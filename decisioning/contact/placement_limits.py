@@ -64,7 +64,7 @@ class PlacementLimits:
         self._allowed_unread = np.array(
             [o.requires_consent is None or o.legal_basis in BINDING_BASES for o in offers], dtype=bool
         )
-        channel = placement.channel
+        channel = self._channel = placement.channel
         self._quiet = [prepare_quiet_hours(q) for q in quiet if not q.channels or channel in q.channels]
         self._texts: dict[int, str] = {}
         self._index = LimitIndex(
@@ -87,6 +87,41 @@ class PlacementLimits:
     def limited(self, row: int, customer: Customer) -> bool:
         """Return whether an offer has limits that must be reserved for this customer."""
         return bool(self._limited[row] or (self._counted[row] and preference_checks(customer)))
+
+    def is_shared(self, customer: Customer) -> bool:
+        """Return whether an offer of an answer may use up a limit of another one for this customer."""
+        return self._index.is_shared or bool(preference_checks(customer))
+
+    def block_after(
+        self,
+        chosen: Sequence[int],
+        customer: Customer,
+        history: Sequence[Contact],
+        now_ms: int,
+        left: BoolArray,
+    ) -> None:
+        """Clear in ``left``, shape ``(n,)``, what the last of the rows ``chosen`` for one answer leaves no room for.
+
+        The same as ``nb_decide`` does with the offers of a decision, one after the other.
+        """
+        if not self._counted[chosen[-1]]:
+            return
+        made = [
+            Contact(
+                self._offers[row].number,
+                now_ms,
+                self._offers[row].group,
+                self._goals[row],
+                "d",
+                self._channel,
+            )
+            for row in chosen
+            if self._counted[row]
+        ]
+        contacts = [*history, *made]
+        self._index.block(left, contacts, now_ms, made[-1])
+        if any(check.blocked_until(contacts, now_ms) is not None for check in preference_checks(customer)):
+            left &= self._transactional
 
     def log_record(self, rows: Sequence[int], now_ms: int, until_ms: int) -> DecisionContacts:
         """Return what is logged of the contacts of a decision for ``rows``, so that their history can be rebuilt.

@@ -12,6 +12,7 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.policy_runner import Assignment, PolicyResult
+from decisioning.decide.ranking import Units
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
@@ -106,6 +107,25 @@ def without_capacity(eligible: EligibleOffers, row: int) -> EligibleOffers:
     available = eligible.available.copy()
     available[row] = False
     return replace(eligible, inputs=replace(inputs, exhausted=exhausted), available=available)
+
+
+def without_units(eligible: EligibleOffers, units: Units) -> EligibleOffers:
+    """Return the eligible offers without those of capacities that have no unit left."""
+    gone = frozenset(number for left, numbers in units if left < 1 for number in numbers)
+    inputs = eligible.inputs
+    if gone <= inputs.exhausted:
+        return eligible
+    available = eligible.available & ~np.isin(inputs.view.numbers, list(gone))
+    return replace(eligible, inputs=replace(inputs, exhausted=inputs.exhausted | gone), available=available)
+
+
+def without_limited(eligible: EligibleOffers, counted: frozenset[int]) -> EligibleOffers:
+    """Return the eligible offers without any that may be refused: with limits, or a capacity (``counted``: numbers)."""
+    view, customer = eligible.inputs.view, eligible.inputs.profile.customer
+    limited = [
+        o.number in counted or view.contact.limited(row, customer) for row, o in enumerate(view.offers)
+    ]
+    return replace(eligible, available=eligible.available & ~np.array(limited, dtype=bool))
 
 
 def without_refused(eligible: EligibleOffers, reply: DecideReply) -> EligibleOffers:

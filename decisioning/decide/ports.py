@@ -6,6 +6,7 @@ from typing import Protocol
 
 from decisioning.capacity.lease import Reservation
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.ranking import Units
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.selection import Choice
 from profiles.customer import Profile
@@ -20,6 +21,10 @@ class CapacityReservations(Protocol):
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Numbers of the view's offers that must not be in an answer that is not logged."""
+        ...
+
+    async def units(self, view: PlacementView, slots: int, now_ms: int) -> Units:
+        """Units left of the capacities that have fewer than an answer of so many slots may need."""
         ...
 
     async def take(self, view: PlacementView, choices: Sequence[Choice], now_ms: int) -> Reservation:

@@ -14,9 +14,11 @@ from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts,
 from bandits.sampling import draw_slots, with_floor
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.contact.history import Contact
 from decisioning.decide.facts import offer_facts
 from decisioning.model.selection import Choice, Factors, Selection
 from decisioning.model.weights import Weights, switched_off
+from profiles.customer import Customer
 from rules.evaluation import Evaluation
 
 ARBITRATED, OVERRIDDEN, MANDATORY = range(3)
@@ -70,12 +72,47 @@ def priority_classes(view: PlacementView, now_ms: int) -> NDArray[np.int8]:
 WEIGHTS_ONLY_EPSILON = 0.05
 
 
+Units = tuple[tuple[int, tuple[int, ...]], ...]
+"""Capacities with fewer units than an answer may need: the units left, and the numbers of the offers that need one."""
+NO_UNITS: Units = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLimits:
+    """The customer's contacts, and the units of capacity, that the offers of one answer use up together."""
+
+    customer: Customer
+    history: Sequence[Contact]
+    units: Units
+
+    @classmethod
+    def of(
+        cls,
+        view: PlacementView,
+        customer: Customer,
+        history: Sequence[Contact] | None,
+        units: Units,
+        slots: int,
+    ) -> "SharedLimits | None":
+        """Return the limits that an answer of ``slots`` may reach by itself; ``None`` if there are none."""
+        if slots < 2 or not (units or view.contact.is_shared(customer)):
+            return None
+        return cls(customer, history or (), units)
+
+    def exclude_after(self, chosen: Sequence[int], view: PlacementView, now_ms: int, left: BoolArray) -> None:
+        """Clear in ``left`` the rows that the rows ``chosen`` so far leave no contact or unit for."""
+        view.contact.block_after(chosen, self.customer, self.history, now_ms, left)
+        for units, numbers in self.units:
+            if np.isin(view.numbers[chosen], numbers).sum() >= units:
+                left &= ~np.isin(view.numbers, numbers)
+
+
 @dataclass(frozen=True, slots=True)
 class SelectionContext:
     """Everything that a selection depends on, apart from the policy: one request's view of its candidates.
 
     ``facts``: what policies make their features of, by path. ``caller_choice``: the rows of the caller's own choice, in
-    its order, if that is what is answered.
+    its order, if that is what is answered. ``limits``: those that the answer may reach by itself.
     """
 
     view: PlacementView
@@ -87,6 +124,7 @@ class SelectionContext:
     decision_id: str
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     caller_choice: tuple[int, ...] | None = None
+    limits: SharedLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,18 +263,19 @@ def _drop_unlikely(
 
 
 def slot_rules(context: SelectionContext) -> "SlotRanking | None":
-    """Return the rules for slots beside the policy's own; ``None`` if the placement has none."""
-    return SlotRanking(context) if context.view.has_slot_rules else None
+    """Return the rules for slots beside the policy's own; ``None`` if there are none."""
+    return SlotRanking(context) if context.view.has_slot_rules or context.limits is not None else None
 
 
 class SlotRanking:
     """Draws each slot among the highest class that is left (mandatory, overridden, all others).
 
-    Offers that must not stand beside an earlier choice drop out. Mandatory offers are not drawn: they come in order.
+    Offers that must not stand beside an earlier choice drop out, and those for which it used up a limit or a capacity.
+    Mandatory offers are not drawn: they come in order.
     """
 
     def __init__(self, context: SelectionContext) -> None:
-        self._view = context.view
+        self._view, self._limits, self._now_ms = context.view, context.limits, context.now_ms
         self._classes = priority_classes(context.view, context.now_ms)
         self._chosen: list[int] = []
 
@@ -246,7 +285,7 @@ class SlotRanking:
         return left & (self._classes == highest), bool(highest == MANDATORY)
 
     def exclude_after(self, index: int, left: BoolArray) -> None:
-        """Clear the rows that must not stand beside ``index``, and its group once that has enough offers."""
+        """Clear the rows that must not stand beside ``index``, or cannot any more once it was chosen."""
         view = self._view
         self._chosen.append(index)
         if index in view.mutually_exclusive:
@@ -255,6 +294,8 @@ class SlotRanking:
             group = view.groups[index]
             if sum(view.groups[row] == group for row in self._chosen) >= view.placement.max_per_group:
                 left &= view.groups != group
+        if self._limits is not None:
+            self._limits.exclude_after(self._chosen, view, self._now_ms, left)
 
 
 def _distribute_by_weight(weight: FloatArray) -> Distribution:

@@ -25,14 +25,16 @@ from decisioning.decide.context import (
     EvaluatedRequest,
     Selected,
     without_capacity,
+    without_limited,
     without_refused,
+    without_units,
 )
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import RuleResultCache, facts_of, learnable
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
-from decisioning.decide.ranking import SelectionContext, weigh
+from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
@@ -50,6 +52,8 @@ __all__ = ["DecisionInputs", "DecisionService"]
 
 log = logging.getLogger(__name__)
 
+MAX_REDRAWS = 3
+"""So often is an answer drawn anew since others were faster; then offers that may be refused are left out."""
 MAX_WITHDRAWALS = 60
 WITHDRAWAL_PAUSE_S = 0.5
 
@@ -132,7 +136,10 @@ class DecisionService:
         evaluated = self._evaluate(context, profile)
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
-            decided = _unlogged(context, self._add_defaults(context, self._select(context, eligible)))
+            units = NO_UNITS if reading is None else await self._count_units(context)
+            if units:
+                eligible = without_units(eligible, units)
+            decided = _unlogged(context, self._add_defaults(context, self._select(context, eligible, units)))
         else:
             decided = await self._select_and_log(context, eligible)
         if self._on_missing is not None and evaluated.evaluation.missing:
@@ -239,7 +246,15 @@ class DecisionService:
         )
         return EligibleOffers(evaluated, inputs, allowed(inputs))
 
-    def _select(self, context: DecisionContext, eligible: EligibleOffers) -> Selected:
+    async def _count_units(self, context: DecisionContext) -> Units:
+        """Count the units of capacities of which the answer may need more than there are."""
+        if not self._capacity.withheld(context.view):
+            return NO_UNITS
+        return await self._capacity.units(context.view, context.slots, context.now_ms)
+
+    def _select(
+        self, context: DecisionContext, eligible: EligibleOffers, units: Units = NO_UNITS
+    ) -> Selected:
         """Score, arbitrate and select, by the policy of the customer's group or its fallback."""
         view, inputs, evaluated = context.view, eligible.inputs, eligible.evaluated
         selection_context = SelectionContext(
@@ -252,6 +267,7 @@ class DecisionService:
             decision_id=context.decision_id,
             facts=evaluated.facts,
             caller_choice=_caller_choice(context),
+            limits=SharedLimits.of(view, inputs.profile.customer, inputs.history, units, context.slots),
         )
         result = self._runner.run(context.assignment, selection_context)
         if result.failed is not None:
@@ -271,14 +287,24 @@ class DecisionService:
     async def _select_and_log(self, context: DecisionContext, eligible: EligibleOffers) -> Decided:
         """Select, and reserve limits and capacity and log in one atomic step; anew if others were faster."""
         view, customer = context.view, eligible.inputs.profile.customer
+        redraws = -1
         while True:
-            selected = self._add_defaults(context, self._select(context, eligible))
+            redraws += 1
+            if redraws == MAX_REDRAWS:  # others are faster each time: of what is left nothing can be refused
+                eligible = without_limited(eligible, self._capacity.withheld(view))
+            # What an answer uses up itself is known before it is drawn; only a race makes it be drawn anew.
+            units = await self._count_units(context)
+            if units:
+                eligible = without_units(eligible, units)
+            selected = self._add_defaults(context, self._select(context, eligible, units))
             selection = selected.result.selection
             reservation = await self._capacity.take(view, selection.choices, context.now_ms)
             if reservation.lacking is not None:
                 eligible = without_capacity(eligible, reservation.lacking)
                 continue
             record = selected.record
+            if redraws:
+                record = structs.replace(record, redraws=redraws)
             if reservation.units:  # the log accounts for them: what a lost lease used is counted there
                 record = structs.replace(record, capacity=reservation.logged)
             write = self._log.decide(record, selection, view, customer, reservation.before_ms)

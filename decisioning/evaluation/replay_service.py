@@ -12,13 +12,14 @@ from bandits.sequential_policy import LearnedState, ModelState, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.answer import customer_of, history_of
 from decisioning.decide.policy_runner import adjust_weights_for_group
-from decisioning.decide.ranking import SelectionContext, apply_switches, select
+from decisioning.decide.ranking import SelectionContext, SharedLimits, apply_switches, select
 from decisioning.errors import NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
-from decisioning.model.decision import DecidedOffer, LoggedDecision, LoggedFactors
+from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, LoggedFactors
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Choice, Selection
@@ -134,6 +135,17 @@ def logged_context(view: PlacementView, logged: LoggedDecision) -> SelectionCont
         decision_id=decision.decision_id,
         facts=decision.facts or NO_FACTS,
         caller_choice=None if wanted is None else tuple(row_of[n] for n in wanted if n in row_of),
+        limits=_logged_limits(decision),
+    )
+
+
+def _logged_limits(decision: Decision) -> SharedLimits | None:
+    """Rebuild the limits that slots were drawn within; early versions drew without regard to them."""
+    snapshot = decision.customer_snapshot
+    if decision.units is None or snapshot is None:
+        return None
+    return SharedLimits(
+        customer_of(decision.customer_id, snapshot), history_of(snapshot) or (), decision.units
     )
 
 

@@ -16,7 +16,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, learnable
 from decisioning.decide.policy_runner import adjust_weights_for_group, assign
-from decisioning.decide.ranking import SelectionContext, select, weigh
+from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster
@@ -191,6 +191,7 @@ def _run(
             slots=view.placement.slots,
             decision_id=f"simulation/{customer.customer_id}",
             facts=learnable(facts, roster.paths),
+            limits=SharedLimits.of(view, customer, subject.history, NO_UNITS, view.placement.slots),
         )
         selection = select(
             adjust_weights_for_group(selection_context, assignment.group, roster.spec(key)),

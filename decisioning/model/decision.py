@@ -180,7 +180,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``numbers`` and ``expected``: number and expected propensity of each of ``offers``. ``default_offers``: what was
     answered instead when nothing was right. ``scored_by`` and ``caller_choice`` (numbers): where the caller's own
     choice was answered. ``epoch``: of the policy's arms. ``logged_group``: see ``group``. ``source``: ``live`` or
-    ``history``.
+    ``history``. ``units``: where each slot was drawn with regard to the limits that earlier ones use up, the capacities
+    with fewer units than slots (the units, and the numbers of their offers); ``None`` where it was not. ``redraws``:
+    how often others were faster, so that it was selected anew.
     """
 
     decision_id: str
@@ -215,6 +217,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: PolicyFailure | None = msgspec.field(default=None, name="failed")
     default_offers: tuple[DecidedOffer, ...] | None = msgspec.field(default=None, name="defaults")
     capacity: tuple[CapacityUnit, ...] | None = None
+    units: tuple[tuple[int, tuple[int, ...]], ...] | None = None
+    redraws: int = 0
 
     @property
     def group(self) -> str:
