@@ -91,6 +91,7 @@ def decision_record(
         caller_choice=None if caller_choice is None else tuple(view.offers[r].number for r in caller_choice),
         overrun=result.over_budget,
         failure=result.failed,
+        counts_silence=True,
         units=None if result.context.limits is None else result.context.limits.units,
     )
 

@@ -102,6 +102,6 @@ WHERE placement = :placement AND decided_at >= :start AND decided_at < :end ORDE
 _OUTCOMES = """
 SELECT * FROM outcomes
 WHERE decided_at >= coalesce(:start, '-infinity'::timestamptz) AND decided_at < :end
-    AND (reward IS NOT NULL AND NOT late OR outcome = 'withdrawn')
+    AND (reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL OR outcome = 'withdrawn')
     AND (cast(:placements AS text[]) IS NULL OR placement = ANY(:placements))
 """

@@ -1,13 +1,14 @@
 """The outcomes of the log that a policy learns from, and the rewards that they are."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
 from bandits.sequential_policy import SequentialPolicy, teach_skipping_failures
 from bandits.state import fold_observations
 from decisioning.model.deciders import CALLER
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import SHOWN, Outcome
 
 
 def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
@@ -40,6 +41,42 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
     return seen, at_ms / 1000.0
 
 
+def _silence_of(
+    outcome: Outcome, spec: PolicySpec, policy: Policy, at_ms: int
+) -> tuple[Observation, float] | None:
+    """Make the observation that nothing came of an offer, which counts for the time ``at_ms`` (Unix ms)."""
+    return observation_of(replace(outcome, reward=0.0, late=False, at_ms=at_ms, value=None), spec, policy)
+
+
+def contributions_of(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+) -> tuple[list[tuple[Observation, float]], list[tuple[Observation, float]]]:
+    """Make the observations to add of outcomes, and those to take back.
+
+    That nothing came of an offer counts as soon as it was shown, for the time of that. An acceptance is exchanged for
+    it, at the same time, so that what is rewarded weighs as much as what is not, however late it comes.
+    """
+    added, taken_back = [], []
+    for outcome in outcomes:
+        since_ms = outcome.silence_ms
+        if since_ms is None:
+            found = observation_of(outcome, spec, policy)
+        elif outcome.outcome in SHOWN:
+            found = _silence_of(outcome, spec, policy, since_ms)
+        else:
+            silence = _silence_of(outcome, spec, policy, since_ms)
+            found = observation_of(outcome, spec, policy)
+            if silence is None or (found is not None and found[0].reward == 0.0):
+                continue  # it stands
+            if outcome.outcome == "expired":
+                continue
+            taken_back.append(silence)
+            found = None if found is None else (found[0], since_ms / 1000.0)
+        if found is not None:
+            added.append(found)
+    return added, taken_back
+
+
 def observations_of(
     outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
 ) -> list[tuple[Observation, float]]:
@@ -68,5 +105,8 @@ def fold_outcomes(
     outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
 ) -> tuple[Mapping[str, FloatArray], int]:
     """Sum up what outcomes add to a policy's arms, by field, and how many of them taught it something."""
-    seen = observations_of(outcomes, spec, policy)
-    return fold_observations(policy, seen), len(seen)
+    added, taken_back = contributions_of(outcomes, spec, policy)
+    sums = dict(fold_observations(policy, added))
+    for name, delta in fold_observations(policy, taken_back).items():
+        sums[name] = sums[name] - delta if name in sums else -delta
+    return sums, len(added)

@@ -172,7 +172,42 @@ def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
         placement=f[b"pl"].decode(),
         **_expected(f.get(b"e", b"").decode()),
         facts=parse_facts(f.get(b"f", b"")),
+        silence_ms=int(f[b"z"]) if f.get(b"z") else None,
     )
+
+
+def silences_of(logged: LoggedDecision) -> list[Outcome]:
+    """Return what a decision tells by itself: offers were shown, if nobody has to confirm it, and none is accepted."""
+    decision = logged.decision
+    if not decision.counts_silence or decision.presentation != "implicit":
+        return []
+    base_propensity_of = dict(zip(logged.candidates.tolist(), logged.base_propensities.tolist(), strict=True))
+    return [
+        Outcome(
+            bucket=logged.bucket,
+            position=logged.position,
+            decision_id=decision.decision_id,
+            decided_at_ms=decision.decided_at_ms,
+            offer_id=offer.offer_id,
+            offer=number,
+            outcome="shown",
+            value=None,
+            at_ms=decision.decided_at_ms,
+            recorded_ms=decision.decided_at_ms,
+            late=False,
+            reward=None,
+            # Read from the text that the other records of the decision have, so that both are the same number.
+            base_propensity=float(base_propensity_text(base_propensity_of[number])),
+            policy=decision.policy.key,
+            placement=decision.placement,
+            **_expected(expected),
+            facts=decision.facts or NO_FACTS,
+            silence_ms=decision.decided_at_ms,
+        )
+        for offer, number, expected in zip(
+            decision.offers, decision.numbers, expected_of(decision), strict=True
+        )
+    ]
 
 
 def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
@@ -202,6 +237,7 @@ def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
                 placement=f[b"pl"].decode(),
                 **_expected(more[0] if more else ""),
                 facts=facts,
+                silence_ms=int(more[1]) if more[1:] and more[1] else None,
             )
         )
     return outcomes
@@ -241,6 +277,7 @@ def outcome_fields(outcome: Outcome) -> list[str]:
         "pl": outcome.placement,
         "e": expected_text(outcome.estimate, outcome.worth),
         "f": facts_text(outcome.facts),
+        "z": "" if outcome.silence_ms is None else str(outcome.silence_ms),
     }
     return [text for pair in fields.items() for text in pair]
 
@@ -263,6 +300,8 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
     }
     if facts := facts_text(decision.facts or NO_FACTS):
         fields["f"] = facts
+    if decision.counts_silence:
+        fields["z"] = "1"
     contacts, expected = decision.offer_contacts(), expected_of(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]

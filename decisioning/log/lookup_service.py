@@ -69,6 +69,7 @@ def _archived(logged: LoggedDecision, outcomes: list[Outcome]) -> dict[str, Any]
                 "reward": o.reward,
             }
             for o in outcomes
+            if o.outcome != "shown"  # nobody told it: it is the decision itself
         ],
     }
 

@@ -318,7 +318,7 @@ _IN_ORDER = (
 
 def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
     """The condition of ``observations``, and its values."""
-    where = "reward IS NOT NULL AND NOT late"
+    where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
     values: dict[str, Any] = {}
     if since_ms:
         where += " AND decided_at >= :since"

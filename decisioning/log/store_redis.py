@@ -180,7 +180,7 @@ class RedisLog:
                 "" if confirm_ms is None else confirm_ms,
             ),
             (int(view.placement.without_history == "withhold"), facts_text(decision.facts or NO_FACTS)),
-            (len(selection.choices), *offers),
+            (len(selection.choices), *offers, int(decision.counts_silence)),
         )
         if reply[0] == b"ok":
             return DecideReply(True)

@@ -55,6 +55,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
         _known(o.estimate),
         _known(o.worth),
         facts_text(o.facts) or None,
+        o.silence_ms,
     )
 
 
@@ -91,4 +92,5 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         estimate=math.nan if row.estimate is None else row.estimate,
         worth=math.nan if row.worth is None else row.worth,
         facts=row.facts or NO_FACTS,
+        silence_ms=row.silence_ms,
     )

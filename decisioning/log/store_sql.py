@@ -37,6 +37,7 @@ OUTCOME_COLUMNS = (
     "estimate",
     "worth",
     "facts",
+    "silence_ms",
 )
 
 STAGING = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from decisioning.log.codec import parse_entry
+from decisioning.log.codec import parse_entry, silences_of
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -39,7 +39,7 @@ class LogReader:
     ) -> Batch:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
-        Waits up to ``block_ms`` for something to come. ``decisions=False`` leaves decisions unparsed and out.
+        Waits up to ``block_ms`` for something to come. Without ``decisions`` only what they teach is returned of them.
 
         Raises
         ------
@@ -58,12 +58,13 @@ class LogReader:
             bucket = self._buckets[key]
             for position, fields in entries:
                 kind = fields[b"t"]
-                # Parsing a decision takes longer than all of its outcomes, and learners do not look at it.
-                if kind == b"start" or (kind == b"decided" and not decisions):
+                if kind == b"start":
                     continue
                 parsed = parse_entry(bucket, StreamPosition(position.decode()), fields)
                 if isinstance(parsed, LoggedDecision):
-                    batch.decided.append(parsed)
+                    batch.outcomes.extend(silences_of(parsed))
+                    if decisions:
+                        batch.decided.append(parsed)
                 else:
                     batch.outcomes.extend(parsed)
             batch.last[bucket] = StreamPosition(entries[-1][0].decode())

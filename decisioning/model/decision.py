@@ -182,7 +182,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     choice was answered. ``epoch``: of the policy's arms. ``logged_group``: see ``group``. ``source``: ``live`` or
     ``history``. ``units``: where each slot was drawn with regard to the limits that earlier ones use up, the capacities
     with fewer units than slots (the units, and the numbers of their offers); ``None`` where it was not. ``redraws``:
-    how often others were faster, so that it was selected anew.
+    how often others were faster, so that it was selected anew. ``counts_silence``: that nothing came of an offer is
+    learned as soon as it was shown, until something comes; earlier versions learned it when the window closed.
     """
 
     decision_id: str
@@ -219,6 +220,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     capacity: tuple[CapacityUnit, ...] | None = None
     units: tuple[tuple[int, tuple[int, ...]], ...] | None = None
     redraws: int = 0
+    counts_silence: bool = False
 
     @property
     def group(self) -> str:

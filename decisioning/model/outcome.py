@@ -9,6 +9,9 @@ from decisioning.model.position import StreamPosition
 Identity = tuple[str, int, str | None, str | None]
 """Decision id and time (Unix ms), for an outcome its offer and kind: the same wherever in the log the record stands."""
 
+SHOWN = ("shown", "presented", "clicked")
+"""Outcomes that say that an offer was seen. ``shown`` is the decision itself where nobody has to confirm that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -16,7 +19,8 @@ class Outcome:
 
     ``reward`` is ``None`` if nothing is learned. ``estimate`` and ``worth``: the propensity and the value that the
     decision expected of the offer, NaN if they are not known. ``facts``: what was known of the request, by path, as
-    far as policies learn from it. ``policy``: the key of the policy that decided.
+    far as policies learn from it. ``policy``: the key of the policy that decided. ``silence_ms``: when silence was
+    counted for the offer; by this outcome if it is ``SHOWN``, else by an earlier one, and this one may take it back.
     """
 
     bucket: int
@@ -37,6 +41,7 @@ class Outcome:
     estimate: float = math.nan
     worth: float = math.nan
     facts: Facts = field(default_factory=lambda: NO_FACTS)
+    silence_ms: int | None = None
 
     @property
     def identity(self) -> Identity:

@@ -12,6 +12,7 @@ from decisioning.contact.history import LoggedOutcome, contacts_of_decision
 from decisioning.log.codec import history_member, waiting_fields
 from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
 from decisioning.log.store_rows import decision_of_row
+from decisioning.model.outcome import SHOWN
 from decisioning.model.position import StreamPosition
 from storage.keys import Keys, bucket_of_generated
 from storage.postgres import transaction
@@ -40,8 +41,8 @@ WHERE d.header ->> 'source' = 'live'
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position FROM outcomes
-WHERE decision_id = ANY(:ids) AND outcome NOT IN ('expired', 'withdrawn')
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms FROM outcomes
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'withdrawn')
 """
 
 
@@ -132,5 +133,7 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         is_release = outcome.outcome == "released"
         name = f"rel:{outcome.offer_id}" if is_release else f"r:{outcome.offer_id}:{outcome.outcome}"
         arguments += (name, outcome.recorded_ms)
+        if outcome.outcome in SHOWN and outcome.silence_ms is not None:
+            arguments += (f"z:{outcome.offer_id}", outcome.silence_ms)
     fields = waiting_fields(logged) if is_open else {}
     return [*arguments, "", *(part for pair in fields.items() for part in pair)]

@@ -2,7 +2,8 @@
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
 --       facts that policies learn from ("" for none), offers, then for each offer: id, number, prior,
---       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected
+--       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
+--       behind the offers 1 if silence counts as soon as an offer is shown
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
@@ -38,6 +39,7 @@ local function decide(keys, args)
   redis.call('HSET', decision, 'h', header, 'cu', customer, 'd', now, 'u', until_ms, 'p', policy, 'pl', placement,
     'm', presentation, 'w', history_ms, 'os', table.concat(ids, ','), unpack(fields))
   if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
+  if args[18 + 6 * tonumber(count)] == '1' then redis.call('HSET', decision, 'z', '1') end
   redis.call('PEXPIRE', decision, ttl_ms)
   redis.call('ZADD', pending, until_ms, id)
   if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
@@ -45,6 +47,13 @@ local function decide(keys, args)
   if factors ~= '' then record[#record + 1], record[#record + 2] = 'cv', factors end
   local position = redis.call('XADD', log, '*', unpack(record))
   return { 'ok', position }
+end
+
+-- When silence was counted for an offer (ms), "" if it was not: where nobody has to confirm it, with the decision.
+-- known: d, m, z and z:<offer> of the waiting decision.
+local function silence_of(known, offer)
+  if not known.z then return '' end
+  return known.m == 'implicit' and known.d or known['z:' .. offer] or ''
 end
 
 -- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
@@ -59,8 +68,10 @@ local function feedback(keys, args)
   local recorded = 'r:' .. offer .. ':' .. outcome
   local opposite = TERMINAL[outcome]
   local contrary = 'r:' .. offer .. ':' .. (opposite or '')
+  local accepted, rejected = 'r:' .. offer .. ':accepted', 'r:' .. offer .. ':rejected'
   local known = waiting(decision,
-    { 'd', 'u', 'p', 'pl', 's', 'cu', 'w', 'f', kept, expected, released, recorded, contrary })
+    { 'd', 'u', 'p', 'pl', 'm', 's', 'cu', 'w', 'f', 'z', 'z:' .. offer, kept, expected, released, recorded, contrary,
+      accepted, rejected })
   if not known.d then return { 'unknown' } end
   if not known[kept] then return { 'not_offered' } end
   if known[recorded] then return { 'duplicate', known[recorded] } end
@@ -70,6 +81,14 @@ local function feedback(keys, args)
   local until_ms = tonumber(known.u)
   local late = known.s or now_ms > until_ms or occurred_ms > until_ms
   local reward = (not late) and REWARD[outcome] or ''
+  local silence = ''
+  if reward ~= '' then
+    silence = silence_of(known, offer)
+  elseif known.z and known.m == 'explicit' and not late and silence_of(known, offer) == '' and not known[accepted]
+    and not known[rejected] then
+    silence = occurred_at -- the offer was shown: until more is told, that nothing came of it is what is learned
+    redis.call('HSET', decision, 'z:' .. offer, silence)
+  end
   local decided = parse_offer(known[kept])
   local keep_ms = tonumber(known.w or '0')
   if keep_ms > 0 then
@@ -81,7 +100,8 @@ local function feedback(keys, args)
   redis.call('HSET', decision, recorded, now)
   redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
-    'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', reward ~= '' and known.f or '')
+    'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', (reward ~= '' or silence ~= '') and known.f or '',
+    'z', silence)
   return { late and 'late' or 'recorded', now }
 end
 
@@ -98,9 +118,9 @@ local function decided_offer(decision, offer)
   return parse_offer(redis.call('HGET', decision, 'o:' .. offer))
 end
 
--- An offer in a record that closes several.
-local function closed(offer, decided, reward)
-  return offer .. ' ' .. decided.number .. ' ' .. decided.prior .. ' ' .. reward
+-- An offer in a record that closes several: "<offer> <number> <prior> <reward> <expected> <silence>".
+local function closed(offer, decided, reward, expected, silence)
+  return table.concat({ offer, decided.number, decided.prior, reward, expected or '', silence or '' }, ' ')
 end
 
 -- Gives back what was reserved for offers of which nobody said in time that they were presented.
@@ -138,7 +158,7 @@ end
 local function expire(keys, args)
   local decision, log, pending, unconfirmed, contacts = unpack(keys)
   local id, now, grace_ms = unpack(args)
-  local known = waiting(decision, { 'd', 'u', 'p', 'pl', 'm', 'os', 's', 'f' })
+  local known = waiting(decision, { 'd', 'u', 'p', 'pl', 'm', 'os', 's', 'f', 'z' })
   if not known.d or known.s then
     redis.call('ZREM', pending, id)
     return 'gone'
@@ -150,8 +170,10 @@ local function expire(keys, args)
     local seen = answers(decision, offer)
     if not seen.accepted and not seen.rejected then
       local shown = known.m == 'implicit' or seen.presented or seen.clicked
-      local expected = redis.call('HGET', decision, 'e:' .. offer)
-      open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-') .. ' ' .. (expected or '')
+      local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer })
+      known['z:' .. offer] = kept['z:' .. offer]
+      open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-', kept['e:' .. offer],
+        silence_of(known, offer))
     end
   end
   if #open > 0 then
@@ -178,15 +200,19 @@ end
 local function withdraw(keys, args)
   local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
   local id, now, decided_at, ttl_ms = unpack(args)
-  local known = waiting(decision, { 'd', 'p', 'pl', 'os' })
+  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z' })
   if known.d ~= decided_at then return 'gone' end
   local offers = {}
   for _, offer in ipairs(split(known.os)) do
-    offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-')
+    local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer, 'r:' .. offer .. ':accepted' })
+    known['z:' .. offer] = kept['z:' .. offer]
+    -- An acceptance has taken the silence back already.
+    local silence = kept['r:' .. offer .. ':accepted'] and '' or silence_of(known, offer)
+    offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-', kept['e:' .. offer], silence)
   end
   forget(decision, contact, id)
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', id, 'd', known.d, 'at', now, 'ts', now,
-    'p', known.p, 'pl', known.pl, 'os', table.concat(offers, ','))
+    'p', known.p, 'pl', known.pl, 'os', table.concat(offers, ','), 'f', known.f or '')
   redis.call('SET', mark, known.d, 'PX', ttl_ms)
   redis.call('DEL', decision)
   redis.call('ZREM', pending, id)

@@ -47,7 +47,8 @@ CARDS = tuple(o.offer_id for o in OFFERS[:3])
 
 def policy(**fields: Any) -> ContactPolicy:
     """A contact policy of one a day."""
-    return ContactPolicy(**({"policy_id": "p", "name": "p", "max": 1, "window_s": DAY_S} | fields))
+    parts: dict[str, Any] = {"policy_id": "p", "name": "p", "max": 1, "window_s": DAY_S}
+    return ContactPolicy(**(parts | fields))
 
 
 LIMITS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
