@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ UNSUPPORTED_SCORE = 4.0
 MUCH_LEFT_OUT = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """Columns of judged slots that can be used: shape ``(n,)`` each. ``unit`` tells which decision a slot is of.
 
@@ -121,11 +121,8 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
 
 def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
     """Value and interval as JSON takes them: what is infinite is not known."""
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in asdict(found).items()
-        if name in ("value", "low", "high")
-    }
+    numbers = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def summary(found: Earned | None) -> dict[str, Any] | None:

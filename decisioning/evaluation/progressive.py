@@ -24,6 +24,7 @@ from decisioning.evaluation.counterfactual import (
     Reward,
     judge_decision,
 )
+from decisioning.evaluation.estimates import Judgement
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.replica import ArmReplica
 from decisioning.model.decision import Decision, LoggedDecision
@@ -58,10 +59,10 @@ class OutcomeIndex:
 
 
 @dataclass(slots=True)
-class EvaluationRows:
+class EvaluationRows(Judgement):
     """The rows that can be used, as columns, and how many could not be, by reason.
 
-    ``unit``: the decision. ``facts``: the paths of all facts that were logged with any decision.
+    ``facts``: the paths of all facts that were logged with any decision.
     """
 
     unit: list[int] = field(default_factory=list)
@@ -132,10 +133,7 @@ class Progressive:
         self.learned = 0
 
     def add_outcomes(self, outcomes: Iterable[Outcome], *, evaluate: bool = True) -> None:
-        """Take in outcomes, to be learned from when their time has come.
-
-        With ``evaluate`` they are also what decisions earned.
-        """
+        """Take in outcomes, to be learned from when their time has come; with ``evaluate``, also as earned."""
         found = list(outcomes)
         if evaluate:
             self.outcomes.add(found)
@@ -151,13 +149,10 @@ class Progressive:
 
         Their order matters only to a model that is taught in order.
         """
-        known: list[Outcome] = []
-        later: list[Outcome] = []
-        for outcome in outcomes:
-            (known if outcome.recorded_ms < at_ms else later).append(outcome)
-        self.add_outcomes(later, evaluate=False)
+        found = list(outcomes)
+        self.add_outcomes((o for o in found if o.recorded_ms >= at_ms), evaluate=False)
         if is_learner(self._policy):
-            self.learned += self._learner.learn(known)
+            self.learned += self._learner.learn([o for o in found if o.recorded_ms < at_ms])
 
     def learn_until(self, at_ms: int) -> None:
         """Learn what the log knew before ``at_ms``."""
@@ -168,10 +163,7 @@ class Progressive:
             self.learned += self._learner.learn(due)
 
     def judge_next(self, logged: LoggedDecision, selection_context: SelectionContext | None) -> None:
-        """Judge the next decision.
-
-        ``selection_context`` is ``None`` where the catalogue of that time cannot tell what was possible.
-        """
+        """Judge the next decision; without ``selection_context`` nobody can tell what was possible."""
         rows, decision, at_ms = self.rows, logged.decision, logged.decision.decided_at_ms
         self.learn_until(at_ms)
         rows.decisions += 1
@@ -184,8 +176,7 @@ class Progressive:
             rows.left_out["withdrawn"] += shown
             return
         if selection_context is None:
-            reason = "imported" if decision.source != "live" else "catalogue"
-            rows.left_out[reason] += shown
+            rows.left_out["catalogue" if decision.source == "live" else "imported"] += shown
             return
         started = self._timer()
         try:

@@ -104,20 +104,10 @@ def simulate(
 
     Capacity is taken as unlimited. Raises ``NotFound`` if either catalogue lacks the placement.
     """
-    runs = {
-        name: _run(
-            catalogue,
-            placement_id,
-            subjects,
-            roster,
-            tables,
-            context,
-            now_ms,
-        )
-        for name, catalogue in (("live", live), ("changed", changed))
-    }
-    before, after = runs["live"], runs["changed"]
-    offers = sorted(set(before.chosen) | set(after.chosen))
+    before, after = (
+        _run(catalogue, placement_id, subjects, roster, tables, context, now_ms)
+        for catalogue in (live, changed)
+    )
     differs = [c for c in before.offers_of if before.offers_of[c] != after.offers_of[c]]
     return {
         "placement": placement_id,
@@ -131,7 +121,7 @@ def simulate(
                 "changed": after.chosen[offer],
                 "difference": after.chosen[offer] - before.chosen[offer],
             }
-            for offer in offers
+            for offer in sorted(before.chosen.keys() | after.chosen.keys())
         ],
         "customers_with_another_answer": len(differs),
     }
@@ -162,11 +152,9 @@ def _run(
     for subject in subjects:
         customer = subject.profile.customer
         assignment = assign(customer.customer_id, view, deployment)
-        key = (
-            assignment.policy
-            if assignment.policy in roster
-            else PolicyKey.of(view.placement.fallback_policy, 1)
-        )
+        key = assignment.policy
+        if key not in roster:
+            key = PolicyKey.of(view.placement.fallback_policy, 1)
         policy = roster[key]
         if key not in prepared:
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
@@ -182,10 +170,9 @@ def _run(
             now_ms=now_ms,
             eligibility_only=assignment.eligibility_only,
         )
-        available = _count_stages(run, inputs)
         selection_context = SelectionContext(
             view=view,
-            available=available,
+            available=_count_stages(run, inputs),
             base_propensities=subject.profile.dense(view.numbers),
             weights=weigh(view, evaluation),
             now_ms=now_ms,
@@ -193,11 +180,8 @@ def _run(
             decision_id=f"simulation/{customer.customer_id}",
             facts=learnable(facts, roster.paths),
         )
-        selection = select(
-            adjust_weights_for_group(selection_context, assignment.group, roster.spec(key)),
-            policy,
-            prepared[key],
-        )
+        adjusted = adjust_weights_for_group(selection_context, assignment.group, roster.spec(key))
+        selection = select(adjusted, policy, prepared[key])
         run.funnel["propensity"] += len(selection.candidates)
         run.funnel["chosen"] += len(selection.choices)
         run.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)

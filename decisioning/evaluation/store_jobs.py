@@ -1,7 +1,7 @@
 """Evaluations that were asked for: taken by one worker at a time, with their progress and results."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,10 +18,6 @@ MAX_OPEN = 20
 RETENTION_DAYS = 30
 DEAD_S = 60
 """An evaluation that has shown no sign of life for so long is taken again."""
-
-_COLUMNS = (
-    "evaluation_id, request, author, state, asked_at, alive_at, finished_at, seen, total, result, error"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,8 @@ class EvaluationStore:
 
     async def get(self, evaluation_id: str) -> EvaluationJob:
         """One evaluation. Raises ``NotFound``."""
-        query = text(f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = :id").columns(
+        columns = ", ".join(field.name for field in fields(EvaluationJob))
+        query = text(f"SELECT {columns} FROM evaluations WHERE evaluation_id = :id").columns(
             request=JSONB, result=JSONB
         )
         async with transaction(self._engine) as connection:
