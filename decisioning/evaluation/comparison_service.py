@@ -87,14 +87,9 @@ def _role(key: str, placement: Placement, deployment: Deployment) -> str:
 def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
     """One policy that was asked: what it would have earned, how much it agrees, how it behaved."""
     slots = [row for row in rows if row["error"] is None]
-    left_out: Counter[str] = Counter()
-    usable = []
-    for row in slots:
-        reason = row["unusable"] or ("unobserved" if row["reward"] is None else None)
-        if reason is None:
-            usable.append(row)
-        else:
-            left_out[reason] += 1
+    reasons = [row["unusable"] or ("unobserved" if row["reward"] is None else None) for row in slots]
+    usable = [row for row, reason in zip(slots, reasons, strict=True) if reason is None]
+    left_out = Counter(reason for reason in reasons if reason is not None)
     found, warnings = estimate(_columns(usable))
     learned = policy is not None and is_learner(policy)
     narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
@@ -107,6 +102,7 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
             f"In {known} of {len(usable)} slots the outcome was known when the policy was asked, and it may have "
             "learned from it already; their estimates are a little too good."
         )
+    # Time is measured once a decision, and stands in the rows of all its slots.
     times = [row["took_us"] for row in slots if row["rank"] == 1]
     return {
         "policy": key,

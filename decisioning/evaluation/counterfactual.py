@@ -114,8 +114,9 @@ def judge_decision(
     if found.left.any():
         distribution = slot_distribution(seen, policy, prepared, found.candidates)
         drawn_from = list(slot_distributions(distribution, found.left, taken, slot_rules(seen)))
-    else:
+    else:  # everything is below its minimum propensity: the target would have shown nothing
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)
+    # As the logging policy saw it: a probability of 1 is no choice where several offers were running.
     running = slot_contenders(selection_context.available, taken, slot_rules(selection_context))
     slots, snapshot = [], decision.customer_snapshot
     for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
@@ -147,13 +148,11 @@ def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]
 
 
 def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Compute what the target expects of each row: acceptances, and value.
-
-    A policy that learns from value expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
-    """
+    """Compute what the target expects of each row: acceptances, and value."""
     expected = np.nan_to_num(propensities, nan=0.0)
     if spec.learn_from != "value":
         return expected, expected * values
+    # It expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
     worth = expected * spec.value_scale
     shares = np.divide(worth, values, out=np.zeros(len(worth)), where=values > 0)
     return np.clip(shares, 0.0, 1.0), worth
@@ -211,7 +210,7 @@ def shadow_rows(
         "took_us": took_us,
         "judged_ms": judged_ms,
         "narrowed": judged is not None and judged.narrowed,
-        "error": None if error is None else error[:ERROR_CHARS].replace("\x00", ""),
+        "error": None if error is None else error[:ERROR_CHARS].replace("\x00", ""),  # Postgres refuses NUL
     }
     if judged is None:
         return [shared | {"rank": 0}]
@@ -220,6 +219,7 @@ def shadow_rows(
         | {
             "rank": slot.rank,
             "offer_no": slot.offer,
+            # Not NaN, which JSON does not have.
             "probability": None if math.isnan(slot.logging_probability) else slot.logging_probability,
             "chance": slot.target_probability,
             "estimate": slot.estimate,

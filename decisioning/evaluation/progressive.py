@@ -20,7 +20,6 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.counterfactual import (
     CounterfactualDecision,
-    CounterfactualSlot,
     Reward,
     judge_decision,
 )
@@ -49,7 +48,7 @@ class OutcomeIndex:
                 self.withdrawn.add((o.decision_id, o.decided_at_ms))
             elif o.reward is not None and not o.late:
                 worth = o.worth if o.value is None else o.value
-                value = None if worth != worth else o.reward * worth
+                value = None if worth != worth else o.reward * worth  # NaN differs from itself: not known
                 self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (o.reward, value)
 
     def clear(self) -> None:
@@ -94,7 +93,7 @@ class TargetLearner:
     def learn(self, outcomes: Sequence[Outcome]) -> int:
         """Learn from outcomes in their order; returns how many of them taught anything."""
         if is_sequential(self._policy):
-            self._ready = None
+            self._ready = None  # it was prepared from the model as it was before
             return teach_outcomes(outcomes, self._spec, self._policy, self._model)[0]
         deltas, taught = fold_outcomes(outcomes, self._spec, self._policy)
         self._replica.add(self._spec.key, deltas)
@@ -178,7 +177,7 @@ class Progressive:
         if selection_context is None:
             rows.left_out["catalogue" if decision.source == "live" else "imported"] += shown
             return
-        started = self._timer()
+        started = self._timer()  # preparing counts too: what is learned has to be prepared, live as well
         try:
             prepared = self._learner.prepared(selection_context.view, at_ms)
             judged = judge_decision(selection_context, logged, self._spec, self._policy, prepared, most=shown)
@@ -190,28 +189,20 @@ class Progressive:
         self._add_rows(decision, judged)
 
     def _add_rows(self, decision: Decision, judged: CounterfactualDecision) -> None:
-        rows = self.rows
+        rows, by_value = self.rows, self._reward == "value"
         rows.narrowed += judged.narrowed
         for slot in judged.slots:
-            reason = slot.unusable or self._unobserved(decision, slot)
-            if reason is not None:
-                rows.left_out[reason] += 1
+            key = (decision.decision_id, decision.decided_at_ms, slot.offer)
+            reward, value = self.outcomes.rewards.get(key, (None, None))
+            earned = value if by_value else reward
+            if slot.unusable is not None or earned is None:
+                rows.left_out[slot.unusable or ("unobserved" if reward is None else "unpriced")] += 1
                 continue
-            reward, value = self.outcomes.rewards[decision.decision_id, decision.decided_at_ms, slot.offer]
-            if self._reward == "value":
-                assert value is not None
-                reward = value
             rows.unit.append(rows.decisions)
-            rows.reward.append(reward)
+            rows.reward.append(earned)
             rows.logging_probability.append(slot.logging_probability)
             rows.target_probability.append(slot.target_probability)
-            rows.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
-            rows.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
+            rows.estimate.append(slot.worth if by_value else slot.estimate)
+            rows.direct.append(slot.direct_worth if by_value else slot.direct)
             rows.agrees.append(slot.agrees)
             rows.group.append((decision.logged_group or "champion", decision.policy.key))
-
-    def _unobserved(self, decision: Decision, slot: CounterfactualSlot) -> str | None:
-        told = self.outcomes.rewards.get((decision.decision_id, decision.decided_at_ms, slot.offer))
-        if told is None:
-            return "unobserved"
-        return "unpriced" if self._reward == "value" and told[1] is None else None

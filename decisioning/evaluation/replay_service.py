@@ -91,7 +91,7 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
     if is_sequential(policy):
         return ModelState(await ModelReplay(log, spec, policy).model_at(epoch), epoch)
     table = ArmTable(policy.width, epoch)
-    if policy.width == 0:
+    if policy.width == 0:  # it learns nothing, so no fold of it was ever archived
         return table
     positions = await log.positions_at(key, epoch)
     if positions is None:
@@ -185,13 +185,13 @@ async def replay(
         policy=replayed.key,
         epoch=decision.epoch,
         catalog_version=decision.catalog_version,
+        # Without texts, which are no part of a ranking.
         logged=[replace(offer, treatment=None) for offer in decision.offers],
         replayed=[_compared(choice) for choice in replayed.selection.choices],
     )
 
 
 def _compared(choice: Choice) -> DecidedOffer:
-    """Make a choice as the log would hold it, without its treatment."""
     f = choice.factors
     factors = LoggedFactors(f.P, f.C, f.V, f.L)
     return DecidedOffer(choice.offer.offer_id, choice.rank, choice.score, factors, choice.probability)
@@ -231,7 +231,7 @@ def _situation(replayed: ReplayedDecision) -> Situation:
 
 
 def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
-    """Put the propensities of all rows together: replayed for candidates, as logged for those below their minimum."""
+    # Offers below their minimum were no candidates any more: theirs stand in the log alone.
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
     unlikely = dict(snapshot.unlikely)
     return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

@@ -69,12 +69,7 @@ def from_json(kept: Mapping[str, Any]) -> EvaluationRequest:
 async def spec_of(request: EvaluationRequest, registry: PolicyStore) -> PolicySpec:
     """Find the specification that is meant.
 
-    Raises
-    ------
-    NotFound
-        If no such policy is registered.
-    BanditsError
-        If the specification is not one.
+    Raises ``NotFound`` if no such policy is registered, ``BanditsError`` if the specification is not one.
     """
     if request.spec is not None:
         return parse_stored_spec(request.spec)
@@ -108,6 +103,7 @@ async def evaluate(
     if span is None:
         raise NotFound("archived decision of the placement", scope.placement)
     start_ms = to_ms(span.start)
+    # From a cold start an outcome of an earlier decision teaches nothing, even if it comes later.
     spec = replace(spec, learn_since_ms=0 if scope.start == "warm" else start_ms)
     policy = build_policy(spec)
     target = Progressive(spec, policy, timer, slots=scope.slots, reward=scope.reward)
@@ -122,7 +118,7 @@ async def evaluate(
         on_progress(target.rows.decisions, span.decisions)
         # A page holds all outcomes of its decisions, so memory need not grow with the log.
         target.outcomes.clear()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # other tasks get their turn: a page is pure computation
     return _report(spec, policy, scope, span, target)
 
 

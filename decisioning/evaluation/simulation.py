@@ -52,7 +52,7 @@ def preview(
 ) -> dict[str, Any]:
     """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers."""
     plan = catalogue.rules.plan([expression])
-    placement = Placement("preview", "preview")
+    placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
     for profile in profiles:
@@ -61,19 +61,18 @@ def preview(
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
     rate, low, high = wilson_interval(len(matching), len(profiles))
-    exact = len(profiles) == total
+    found, exact = len(matching), len(profiles) == total
+    estimate = (found, found, found)
+    if not exact:
+        estimate = round((rate or 0.0) * total), int(low * total), int(np.ceil(high * total))
     return {
         "expression": expression.source,
-        "matching": len(matching),
+        "matching": found,
         "sample": len(profiles),
         "customers": total,
         "exact": exact,
         "share": rate,
-        "estimate": {
-            "matching": len(matching) if exact else round((rate or 0.0) * total),
-            "low": len(matching) if exact else int(low * total),
-            "high": len(matching) if exact else int(np.ceil(high * total)),
-        },
+        "estimate": dict(zip(("matching", "low", "high"), estimate, strict=True)),
         "examples": matching[:MAX_EXAMPLES],
         "missing": dict(missing.most_common(MAX_EXAMPLES)),
     }
@@ -153,10 +152,10 @@ def _run(
         customer = subject.profile.customer
         assignment = assign(customer.customer_id, view, deployment)
         key = assignment.policy
-        if key not in roster:
+        if key not in roster:  # as a decision would
             key = PolicyKey.of(view.placement.fallback_policy, 1)
         policy = roster[key]
-        if key not in prepared:
+        if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
@@ -177,6 +176,7 @@ def _run(
             weights=weigh(view, evaluation),
             now_ms=now_ms,
             slots=view.placement.slots,
+            # It seeds the draws: the same in both catalogues, so that no difference is one of chance.
             decision_id=f"simulation/{customer.customer_id}",
             facts=learnable(facts, roster.paths),
         )

@@ -80,6 +80,7 @@ class EvaluationStore:
 
     async def take(self) -> str | None:
         """The evaluation that is to be run next, which is then running; ``None`` if there is none."""
+        # SKIP LOCKED: workers that ask at the same time take different ones, and none waits.
         query = text(
             "UPDATE evaluations SET state = 'running', alive_at = now() WHERE evaluation_id = ("
             " SELECT evaluation_id FROM evaluations WHERE state = 'waiting'"
@@ -112,6 +113,7 @@ class EvaluationStore:
         )
 
     async def _update(self, what: str, evaluation_id: str, **values: Any) -> None:
+        # Only while it runs: a result that is there is never overwritten.
         query = text(f"UPDATE evaluations {what} WHERE evaluation_id = :id AND state = 'running'")
         async with transaction(self._engine) as connection:
             await connection.execute(query, values | {"id": evaluation_id})
