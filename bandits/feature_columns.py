@@ -1,14 +1,11 @@
-"""The kinds of features, and the columns that each makes of facts. All are pure, and bounded by 4.
-
-Each has ``columns``, the names of what it fills, ``paths``, the facts that it reads, and ``fill``, which writes into
-``x`` from its own first column on. ``x`` is given as zeros.
-"""
+"""The kinds of features, and the columns that each makes of facts. All are pure, and bounded by 4."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from itertools import product
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -35,8 +32,20 @@ class FeatureColumns(Protocol):
         ...
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
-        """Write the values into ``x[start : start + len(columns)]``."""
+        """Write the values into ``x[start : start + len(columns)]``, which holds zeros."""
         ...
+
+
+class _OfOneFact:
+    """Columns of the fact at ``path``."""
+
+    __slots__ = ()
+    path: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The one fact that is read."""
+        return (self.path,)
 
 
 def hash_bucket(name: str, value: str, buckets: int) -> int:
@@ -86,7 +95,7 @@ def category_texts(value: Any) -> list[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Numeric:
+class Numeric(_OfOneFact):
     """A number: from -1 to 1 over a declared range, else ``asinh(value) / 8``; clipped.
 
     Where it is missing: ``default`` if there is one, else 0 and 1 in an indicator column.
@@ -103,11 +112,6 @@ class Numeric:
         """The value, and unless there is a default the indicator that it is missing."""
         return (self.name,) if self.default is not None else (self.name, f"{self.name}?")
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The one fact that is read."""
-        return (self.path,)
-
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write the scaled value, or the indicator."""
         value = finite_number(facts.get(self.path))
@@ -117,14 +121,14 @@ class Numeric:
             x[start + 1] = 1.0
             return
         if self.low is None or self.high is None:
-            scaled = math.asinh(value) / _ASINH_SCALE
+            scaled = math.asinh(value) / _ASINH_SCALE  # like a logarithm, but defined for 0 and below
         else:
             scaled = 2.0 * ((value - self.low) / (self.high - self.low)) - 1.0
         x[start] = min(max(scaled, -MAX_COLUMN_VALUE), MAX_COLUMN_VALUE)
 
 
 @dataclass(frozen=True, slots=True)
-class OneHot:
+class OneHot(_OfOneFact):
     """A column for each known value, one for all others, and an indicator that it is missing."""
 
     name: str
@@ -137,15 +141,10 @@ class OneHot:
         known = [f"{self.name}={value}" for value in self.places]
         return (*known, f"{self.name}=other", f"{self.name}?")
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The one fact that is read."""
-        return (self.path,)
-
-    def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
+    def levels(self, facts: Mapping[str, Any]) -> list[str]:
         """Return the values as a cross tells them apart: all unknown ones are one level, the empty text."""
-        found = category_texts(facts.get(self.path))
-        return None if found is None else [f"={text}" if text in self.places else "" for text in found]
+        found = category_texts(facts.get(self.path)) or ()
+        return [f"={text}" if text in self.places else "" for text in found]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write 1 for each value, or the indicator."""
@@ -158,7 +157,7 @@ class OneHot:
 
 
 @dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(_OfOneFact):
     """A column for each bucket that values fall into, and an indicator that it is missing."""
 
     name: str
@@ -170,15 +169,10 @@ class Hashed:
         """One for each bucket, and the indicator."""
         return (*_bucket_names(self.name, self.buckets), f"{self.name}?")
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The one fact that is read."""
-        return (self.path,)
-
-    def levels(self, facts: Mapping[str, Any]) -> list[str] | None:
+    def levels(self, facts: Mapping[str, Any]) -> list[str]:
         """Return the values as a cross tells them apart: each is a level of its own."""
-        found = category_texts(facts.get(self.path))
-        return None if found is None else [f"={text}" for text in found]
+        # Not the bucket: values that share one are still told apart in a cross.
+        return [f"={text}" for text in category_texts(facts.get(self.path)) or ()]
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write 1 in the bucket of each value, or the indicator."""
@@ -210,11 +204,10 @@ class Crossed:
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write 1 in the bucket of each pair."""
-        first, second = self.of[0].levels(facts), self.of[1].levels(facts)
-        for one in (first or ())[:_MAX_CROSSED_VALUES]:
-            for other in (second or ())[:_MAX_CROSSED_VALUES]:
-                # The length keeps ("ab", "c") and ("a", "bc") apart.
-                x[start + hash_bucket(self.name, f"{len(one)}{one}{other}", self.buckets)] = 1.0
+        first, second = (category.levels(facts)[:_MAX_CROSSED_VALUES] for category in self.of)
+        for one, other in product(first, second):
+            # The length keeps ("ab", "c") and ("a", "bc") apart.
+            x[start + hash_bucket(self.name, f"{len(one)}{one}{other}", self.buckets)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +254,7 @@ class Weekday:
 
 
 @dataclass(frozen=True, slots=True)
-class Interests:
+class Interests(_OfOneFact):
     """Strengths of a customer's interests, between -1 and 1: by known topic, or added up in hashed buckets."""
 
     name: str
@@ -274,11 +267,6 @@ class Interests:
         """One for each topic or bucket, and the indicator that nothing is known."""
         known = [f"{self.name}.{topic}" for topic in self.places]
         return (*known, *_bucket_names(self.name, self.buckets), f"{self.name}?")
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The one fact that is read."""
-        return (self.path,)
 
     def fill(self, x: NDArray[np.float64], start: int, facts: Mapping[str, Any], at_ms: int) -> None:
         """Write the strengths, or the indicator."""

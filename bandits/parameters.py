@@ -34,6 +34,7 @@ def no_features(algorithm: str, features: tuple[Feature, ...]) -> None:
 
 def in_range(name: str, value: Any, low: float, high: float) -> float:
     """Return ``value`` if it is a number and ``low <= value <= high``, else raise ``PolicyParameterError``."""
+    # ``True`` is an ``int`` to Python, but no number in a specification.
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         raise PolicyParameterError(
             f"{name} must be a number between {low} and {high}, not {value!r}", f"parameters.{name}"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 from bandits.errors import PluginError
 
@@ -18,11 +18,8 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 def usable_plugins(taken: Collection[str]) -> Mapping[str, str]:
     """Map the name of each usable entry point to its target and its package; nothing is imported."""
-    return {
-        name: _describe(points)
-        for name, points in _entry_points().items()
-        if refusal_reason(name, taken) is None
-    }
+    points = _entry_points()
+    return {name: _describe(points[name]) for name in points if refusal_reason(name, taken) is None}
 
 
 def refused_plugins(taken: Collection[str]) -> Mapping[str, str]:
@@ -45,17 +42,21 @@ def refusal_reason(name: str, taken: Collection[str]) -> str | None:
 def load_plugin(name: str, taken: Collection[str]) -> Callable[..., Any] | None:
     """Import the target of the entry point ``name``; ``None`` if there is no such entry point.
 
-    Raises
-    ------
-    PluginError
-        If it must not be used, cannot be imported, or is nothing that a policy could be made with.
+    Raises ``PluginError`` if it must not be used, cannot be imported, or is nothing to make a policy with.
     """
-    if name not in _entry_points():
+    points = _entry_points().get(name)
+    if points is None:
         return None
     why = refusal_reason(name, taken)
     if why is not None:
         raise PluginError(why)
-    return _import_algorithm(_entry_points()[name][0])
+    try:
+        algorithm: Any = points[0].load()
+    except (Exception, SystemExit) as error:  # whatever a package does while it is imported
+        raise PluginError(f"{_describe(points)} cannot be imported: {error!r}") from error
+    if not callable(algorithm):
+        raise PluginError(f"{_describe(points)} is {type(algorithm).__name__}, not the class of a policy")
+    return cast(Callable[..., Any], algorithm)
 
 
 def clear_plugin_cache() -> None:
@@ -70,17 +71,6 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, {}).setdefault(f"{point.value} {_package_name(point)}", point)
     return {name: tuple(points[key] for key in sorted(points)) for name, points in sorted(found.items())}
-
-
-def _import_algorithm(point: EntryPoint) -> Callable[..., Any]:
-    try:
-        algorithm = point.load()
-    except (Exception, SystemExit) as error:  # whatever a package does while it is imported
-        raise PluginError(f"{_describe((point,))} cannot be imported: {error!r}") from error
-    if not callable(algorithm):
-        raise PluginError(f"{_describe((point,))} is {type(algorithm).__name__}, not the class of a policy")
-    made: Callable[..., Any] = algorithm
-    return made
 
 
 def _describe(points: tuple[EntryPoint, ...]) -> str:

@@ -9,11 +9,9 @@ from bandits.algorithms.apprentice import ApprenticePolicy
 from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.algorithms.epsilon_greedy import EpsilonGreedyPolicy
 from bandits.algorithms.lin_ucb import LinUCBPolicy
-from bandits.algorithms.linear_thompson import LinearThompsonPolicy
-from bandits.algorithms.logistic_thompson import LogisticThompsonPolicy
-from bandits.algorithms.propensity import PropensityPolicy
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.regression_thompson import LinearThompsonPolicy, LogisticThompsonPolicy
 from bandits.algorithms.squarecb import SquareCBPolicy
+from bandits.algorithms.static_policy import PropensityPolicy, RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.algorithms.ucb import UCBPolicy
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
@@ -59,10 +57,8 @@ def build_policy(spec: PolicySpec) -> Policy:
     ------
     UnknownPolicy
         If there is no such algorithm.
-    PluginError
-        If it is an installed package's, and cannot be imported or is no policy.
-    PolicyParameterError
-        If a parameter or a feature cannot be.
+    PluginError, PolicyParameterError
+        As ``build_plugin_policy``; also if an installed package cannot be imported.
     """
     # Built-in names come first, so that no package can put itself in the place of an algorithm of nextbest.
     algorithm = ALGORITHMS.get(spec.algorithm)
@@ -81,12 +77,8 @@ def build_policy(spec: PolicySpec) -> Policy:
 def build_plugin_policy(algorithm: Callable[[PolicySpec], Any], spec: PolicySpec) -> Policy:
     """Build the policy of a specification with another package's ``algorithm``.
 
-    Raises
-    ------
-    PolicyParameterError
-        If it refuses the specification, however it does so.
-    PluginError
-        If what it makes is no policy.
+    Raises ``PolicyParameterError`` if it refuses the specification, however it does so, and ``PluginError`` if what
+    it makes is no policy.
     """
     try:
         policy: Policy = algorithm(spec)

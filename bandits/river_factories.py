@@ -22,7 +22,7 @@ class LogOdds(base.Transformer):
         propensity = x.get("propensity")
         if propensity is None:
             return x
-        p = min(max(propensity, _TINY), 1.0 - _TINY)
+        p = min(max(propensity, _TINY), 1.0 - _TINY)  # 0 and 1 have no finite log odds
         return x | {"propensity": log(p / (1.0 - p))}
 
 
@@ -39,6 +39,7 @@ class OfferInteractions(base.Transformer):
             key if isinstance(value, float) else f"{key}={value}": value if isinstance(value, float) else 1.0
             for key, value in x.items()
         }
+        # The offer's indicator with itself would be the same column a second time.
         return shared | {f"{key}|{offer}": value for key, value in shared.items() if key != f"offer={offer}"}
 
 

@@ -20,8 +20,8 @@ MODEL_FIELD = "model"
 class SequentialPolicy(Policy, Protocol):
     """A policy that learns one outcome after the other.
 
-    ``width`` is 0 and ``learn`` gives nothing, since there are no sums; ``prepare`` takes a ``Learned`` (or ``Sums``,
-    for a model that has learned nothing). Models are changed by ``observe`` alone.
+    ``width`` is 0 and ``learn`` gives nothing, since there are no sums; ``prepare`` takes a ``LearnedModel`` (or
+    ``Sums``, for a model that has learned nothing). Models are changed by ``observe`` alone.
     """
 
     sequential: bool
@@ -61,17 +61,14 @@ class LearnedModel(Sums):
 
 
 class ModelState:
-    """The model of one sequential policy in memory, in the place of an ``ArmTable``.
+    """The model of one sequential policy in memory, in the place of an ``ArmTable``; ``epoch``: as there."""
 
-    ``epoch`` counts the folds that led here, as for arms.
-    """
-
-    __slots__ = ("epoch", "model", "width")
+    __slots__ = ("epoch", "model")
+    width = 0
 
     def __init__(self, model: Any, epoch: int = 0) -> None:
         self.model = model
         self.epoch = epoch
-        self.width = 0
 
     def offers(self) -> list[int]:
         """Return nothing: no offer has sums of its own."""
@@ -102,8 +99,7 @@ def teach_skipping_failures(
     for observation, at_s in seen:
         try:
             policy.observe(model, observation, at_s)
-        except (
-            Exception
-        ) as error:  # a pipeline's own code can raise anything; the log cannot be held up by it
+        except Exception as error:
+            # A pipeline's own code can raise anything, and the log cannot be held up by it.
             failures.append(error)
     return failures

@@ -4,19 +4,18 @@ Every mistake raises ``PolicyParameterError``; its ``field`` says where (``featu
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from bandits.errors import PluginError, PolicyParameterError, UnknownPolicy
 from bandits.feature_columns import category_text
 from bandits.features import OPTIONS, Feature, Kind
+from bandits.plugins import NAME
 from bandits.policy import LearnFrom, PolicySpec
 from bandits.registry import build_policy
 from bandits.wording import did_you_mean
 
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_VERSION = 1_000_000
 MAX_REWARD_WINDOW_S = 10 * 366 * 86_400
 MAX_VALUE_SCALE = 1e12
@@ -37,12 +36,7 @@ def parse_spec(
     """Parse a specification, and build its policy once to check it.
 
     ``name`` and ``version``: what it is to be called; if the mapping says so too, it must say the same.
-    ``builder``: what makes the policy; the registry by default.
-
-    Raises
-    ------
-    PolicyParameterError
-        For the first mistake.
+    ``builder``: what makes the policy; the registry by default. Raises ``PolicyParameterError`` for the first mistake.
     """
     if not isinstance(mapping, Mapping):
         raise PolicyParameterError(f"a specification is an object with fields, not {_shorten(mapping)}", "")
@@ -128,8 +122,7 @@ def _parse_feature(item: Any, at: str) -> Feature:
             said[option] = _parse_texts(said[option], f"{at}.{option}")
     for option in ("low", "high", "default", "buckets", "harmonics"):
         if option in said:
-            number = isinstance(said[option], int | float) and not isinstance(said[option], bool)
-            _require(number, f"{at}.{option}", f"{option} is a number", said[option])
+            _require(_is_number(said[option]), f"{at}.{option}", f"{option} is a number", said[option])
     return Feature(**said)
 
 
@@ -164,6 +157,10 @@ def _is_plain_json(value: Any, depth: int = 0) -> bool:
     return value is None or isinstance(value, int) or _is_storable(value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_storable(value: Any) -> bool:
     """Return whether a value is a text that every database can hold."""
     # Postgres refuses NUL in text, and neither it nor JSON in UTF-8 can hold a lone surrogate.
@@ -171,12 +168,9 @@ def _is_storable(value: Any) -> bool:
 
 
 def _parse_learn_from(value: Any) -> LearnFrom:
-    known: tuple[LearnFrom, ...] = get_args(LearnFrom)
-    for each in known:
-        if value == each:
-            return each
-    _require(False, "learn_from", f"learn_from is one of {', '.join(known)}", value, known)
-    raise AssertionError
+    known = get_args(LearnFrom)
+    _require(value in known, "learn_from", f"learn_from is one of {', '.join(known)}", value, known)
+    return cast(LearnFrom, value)
 
 
 def _parse_value_scale(mapping: Mapping[str, Any]) -> float:
@@ -185,9 +179,8 @@ def _parse_value_scale(mapping: Mapping[str, Any]) -> float:
         what = "the value that counts as 1, such as the most that an offer is worth; learning from value needs it"
         _required(mapping, "value_scale", what)
     value = mapping.get("value_scale", 1.0)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     rule = f"value_scale is the value that counts as 1: a number above 0, up to {MAX_VALUE_SCALE:g}"
-    _require(number and 0 < value <= MAX_VALUE_SCALE, "value_scale", rule, value)
+    _require(_is_number(value) and 0 < value <= MAX_VALUE_SCALE, "value_scale", rule, value)
     return float(value)
 
 

@@ -20,13 +20,7 @@ def encode_state(state: FloatArray) -> bytes:
 
 
 def decode_state(blob: bytes, width: int) -> FloatArray:
-    """Decode one arm's sums.
-
-    Raises
-    ------
-    StateCodecError
-        If the blob does not hold exactly ``width`` numbers.
-    """
+    """Decode one arm's sums. Raises ``StateCodecError`` unless the blob holds exactly ``width`` numbers."""
     if len(blob) != 8 * width:
         raise StateCodecError(f"an arm of width {width} takes {8 * width} bytes, not {len(blob)}")
     return np.frombuffer(blob, dtype="<f8").astype(np.float64)
@@ -67,10 +61,7 @@ class ArmTable:
     def add(self, field: str, delta: FloatArray) -> None:
         """Add to one field's sums.
 
-        Raises
-        ------
-        StateCodecError
-            If the field has no known form, or ``delta`` is not of shape ``(width,)``.
+        Raises ``StateCodecError`` if the field has no known form, or ``delta`` is not of shape ``(width,)``.
         """
         offer, period = _parse_field(field)
         if delta.shape != (self.width,):
@@ -81,24 +72,13 @@ class ArmTable:
         periods[period] = delta if old is None else old + delta
 
     def put(self, field: str, blob: bytes) -> int:
-        """Replace one field by its stored form; returns the offer's number.
-
-        Raises
-        ------
-        StateCodecError
-            If the field or the blob is not one of this policy's.
-        """
-        offer, period = _parse_field(field)
-        self._by_offer.setdefault(offer, {})[period] = decode_state(blob, self.width)
-        return offer
+        """Replace one field by its stored form; returns the offer's number. Raises as ``put_all``."""
+        return self.put_all([(field, blob)]).pop()
 
     def put_all(self, fields: Iterable[tuple[str, bytes]]) -> set[int]:
         """Replace several fields by their stored forms, all or none; returns the offers' numbers.
 
-        Raises
-        ------
-        StateCodecError
-            If a field or a blob is not one of this policy's; then nothing has changed.
+        Raises ``StateCodecError`` if a field or a blob is not one of this policy's; then nothing has changed.
         """
         # All are decoded before the first is stored, so that a damaged one leaves the table as it was.
         read = [(_parse_field(field), decode_state(blob, self.width)) for field, blob in fields]

@@ -13,9 +13,8 @@ from app.tasks import TaskSet
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.evaluation.counterfactual import judge_decision
+from decisioning.evaluation.counterfactual import judge_decision, shadow_rows, shadows_of
 from decisioning.evaluation.replay_service import LoggedContexts
-from decisioning.evaluation.shadowing import shadow_rows, shadows_of
 from decisioning.evaluation.store_shadows import ShadowStore, Turn
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore

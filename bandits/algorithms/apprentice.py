@@ -56,7 +56,7 @@ class ApprenticePolicy:
 
     with ``w`` the win frequencies of ``calibrated`` (``lambda = 1`` where ``m`` is ``b``). ``q`` is taken at the whole
     posterior deviation, whatever ``exploration`` is: the medians of 256 slices of equal probability of the one
-    score are compared with those of the other, pair by pair. So it is exact, and nothing is drawn.
+    score are compared with those of the other, pair by pair.
 
     Where the caller never chose any of the offers that are available, it is ``calibrated``.
 
@@ -75,8 +75,7 @@ class ApprenticePolicy:
 
     def __init__(self, spec: PolicySpec) -> None:
         learned = {**CalibratedPolicy.common_parameters, **CalibratedPolicy.own_parameters}
-        known = {**learned, "caution": DEFAULT_CAUTION}
-        known_parameters(self.algorithm, spec.parameters, tuple(known))
+        known_parameters(self.algorithm, spec.parameters, (*learned, "caution"))
         given = dict(spec.parameters)
         self.caution = in_range("caution", given.pop("caution", DEFAULT_CAUTION), 0.0, 1e6)
         self.learner = CalibratedPolicy(replace(spec, parameters=given))
@@ -93,9 +92,8 @@ class ApprenticePolicy:
 
     def learn(self, observation: Observation) -> FloatArray:
         """Return the contributions to both models; that to the imitation is 0 unless the caller chose."""
-        chosen = np.zeros(self.caller_model.width)
-        if observation.by_caller:
-            chosen = self.caller_model.contribution(observation.x)
+        model = self.caller_model
+        chosen = model.contribution(observation.x) if observation.by_caller else np.zeros(model.width)
         return np.concatenate((self.learner.learn(observation), chosen))
 
     def prepare(self, sums: Sums) -> PreparedApprentice:
@@ -138,6 +136,7 @@ class ApprenticePolicy:
             stays = with_floor(1.0 * (np.arange(len(offers)) == theirs), available, self.epsilon)
             if not expected[best] > expected[theirs]:
                 return stays
+            # Pairs of medians instead of draws: the same for every process, and exact.
             share = min(1.0, self.caution * (1.0 - share_of_pairs_above(drawn(best), drawn(theirs))))
             return stays if share == 1.0 else share * stays + (1.0 - share) * free()(available)
 
@@ -153,7 +152,7 @@ class ApprenticePolicy:
         return Sums(sums.offers, sums.own[:, :width], sums.shared[:width])
 
     def _of_choices(self, sums: Sums) -> tuple[FloatArray, FloatArray]:
-        """Return the part of the sums that the imitation learned: of each offer, and of all offers."""
+        """Return the part that the imitation learned: of each offer, and of all offers."""
         width = self.learner.width
         return sums.own[:, width:], sums.shared[width:]
 

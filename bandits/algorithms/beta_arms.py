@@ -86,6 +86,7 @@ class BetaArmsPolicy:
         self.parameters: dict[str, Any] = {**known, **spec.parameters}
         self.strength = self.number_in_range("strength", 0.1, 1e6)
         self.default = self.number_in_range("default_propensity", 1e-4, 0.9999)
+        # 0 stands for never, which the decay knows as None.
         half_life_days = self.number_in_range("half_life_days", 0.0, 36_500.0)
         self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
         self.epsilon = self.number_in_range("epsilon", 1e-4, 1.0)
@@ -112,6 +113,7 @@ class BetaArmsPolicy:
 
     def odds(self, candidates: Candidates) -> FloatArray:
         """Return the odds of the precomputed propensities; those of the default where there is none."""
+        # Odds of 0 or infinity could not be shifted by any evidence: hence the clip.
         base_propensity = candidates.base_propensity.astype(np.float64)
         base_propensity = np.where(
             np.isnan(base_propensity), self.default, np.clip(base_propensity, MIN_CHANCE, 1 - MIN_CHANCE)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bandits.algorithms.logistic_thompson import LogisticThompsonPolicy
+from bandits.algorithms.regression_thompson import LogisticThompsonPolicy
 from bandits.features import Feature
 from bandits.policy import FloatArray, PolicySpec
 from bandits.regression.design import LOGIT_SCALE

@@ -4,7 +4,6 @@ Watkins, *Learning from delayed rewards*, PhD thesis, Cambridge 1989; Sutton and
 section 2.2. The simplest policy that others can be evaluated on.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,13 +12,6 @@ from numpy.typing import NDArray
 from bandits.algorithms.beta_arms import BetaArmsPolicy, odds_to_probability
 from bandits.policy import Candidates, Distribution, FloatArray, Sums
 from bandits.sampling import best_score
-
-
-@dataclass(frozen=True, slots=True)
-class Ratios:
-    """Each arm's odds ratio at the posterior mean: shape ``(n,)``."""
-
-    ratio: FloatArray
 
 
 class EpsilonGreedyPolicy(BetaArmsPolicy):
@@ -35,19 +27,19 @@ class EpsilonGreedyPolicy(BetaArmsPolicy):
     algorithm = "epsilon_greedy"
     own_parameters: ClassVar[dict[str, Any]] = {"epsilon": 0.1}
 
-    def prepare(self, sums: Sums) -> Ratios:
-        """Compute the posterior means of all arms."""
-        return Ratios(self.posterior(sums.own).ratio)
+    def prepare(self, sums: Sums) -> FloatArray:
+        """Compute each arm's odds ratio at its posterior mean: shape ``(n,)``."""
+        return self.posterior(sums.own).ratio
 
-    def refresh(self, prepared: Ratios, sums: Sums, rows: NDArray[np.intp]) -> Ratios:
+    def refresh(self, prepared: FloatArray, sums: Sums, rows: NDArray[np.intp]) -> FloatArray:
         """Compute those of ``rows`` anew, in place."""
-        prepared.ratio[rows] = self.posterior(sums.own[rows]).ratio
+        prepared[rows] = self.posterior(sums.own[rows]).ratio
         return prepared
 
-    def propensities(self, prepared: Ratios, candidates: Candidates) -> FloatArray:
+    def propensities(self, prepared: FloatArray, candidates: Candidates) -> FloatArray:
         """Return the customer's propensities at the arms' posterior means."""
-        return odds_to_probability(self.odds(candidates) * prepared.ratio)
+        return odds_to_probability(self.odds(candidates) * prepared)
 
-    def selector(self, prepared: Ratios, candidates: Candidates) -> Distribution:
+    def selector(self, prepared: FloatArray, candidates: Candidates) -> Distribution:
         """Give everything but the floor to the best score."""
         return best_score(self.propensities(prepared, candidates) * candidates.weight, self.epsilon)

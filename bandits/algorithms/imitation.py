@@ -19,7 +19,7 @@ hidden by them for ever, and pairs of categories are not seen without a declared
 are made of.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,11 +87,10 @@ class CallerChoiceModel:
         self, prepared: PreparedCallerChoice, own: FloatArray, shared: FloatArray, rows: NDArray[np.intp]
     ) -> PreparedCallerChoice:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
-        spread = self._spread(shared)
-        prepared.own[rows] = own[rows]
-        changed = PreparedCallerChoice(prepared.own, spread, prepared.terms, prepared.chosen)
-        same = np.array_equal(spread, prepared.spread)
-        self._fill(changed, rows if same else np.arange(len(prepared.own)))
+        changed = replace(prepared, spread=self._spread(shared))
+        changed.own[rows] = own[rows]
+        same = np.array_equal(changed.spread, prepared.spread)
+        self._fill(changed, rows if same else np.arange(len(changed.own)))
         return changed
 
     def scores(self, prepared: PreparedCallerChoice, x: FloatArray) -> FloatArray:
@@ -110,14 +109,12 @@ class CallerChoiceModel:
         return np.where(prepared.chosen, scores[: len(prepared.chosen)], -np.inf)
 
     def _spread(self, shared: FloatArray) -> FloatArray:
-        """Return ``D``: variances, of which 1/64 counts as seen once, rounded to powers of two.
-
-        They are rounded so that they change rarely: a change costs new terms for every offer.
-        """
+        """Return ``D``: variances, of which 1/64 counts as seen once, rounded to powers of two."""
         a = shared[self.square]
         n, total, squares = max(float(a[0, 0]), 0.0), a[0, 1:], np.diagonal(a)[1:]
         mean = total / n if n > 0.0 else np.zeros(self.columns)
         variance = (np.maximum(squares - mean * total, 0.0) + _PRIOR_VARIANCE) / (n + 1.0)
+        # Rounded, so that they change rarely: a change costs new terms for every offer.
         spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _MIN_VARIANCE))))
         return spread
 

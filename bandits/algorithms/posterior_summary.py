@@ -17,6 +17,8 @@ from bandits.regression.design import CandidateColumns
 from bandits.regression.regression_policy import RegressionPolicy
 
 TAIL_PROBABILITY = 0.025
+Estimates = tuple[FloatArray, FloatArray, FloatArray]
+"""The mean, and the ends of the interval: shapes ``(n,)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +35,37 @@ class PosteriorSummary:
 def summarise_posterior(policy: Policy, sums: Sums) -> PosteriorSummary | None:
     """Summarise the posterior of ``policy``, given its arms; ``None`` for a kind of policy that has no summary."""
     if isinstance(policy, BetaArmsPolicy):
-        return _summarise_levels(policy, sums)
-    if isinstance(policy, RegressionPolicy):
-        return _summarise_typical_requests(policy, sums)
-    own = getattr(policy, "posterior_summary", None)
-    found = own(sums) if callable(own) else None
-    return found if isinstance(found, PosteriorSummary) else None
+        estimates = _estimate_levels(policy, sums)
+    elif isinstance(policy, RegressionPolicy):
+        estimates = _estimate_typical_requests(policy, sums)
+    else:
+        own = getattr(policy, "posterior_summary", None)
+        found = own(sums) if callable(own) else None
+        return found if isinstance(found, PosteriorSummary) else None
+    # Arms of both kinds begin with these two sums; rounding may have taken them below 0.
+    observations, rewards = np.maximum(sums.own[:, :2], 0.0).T
+    return PosteriorSummary(observations, rewards, *estimates)
 
 
-def _summarise_levels(policy: BetaArmsPolicy, sums: Sums) -> PosteriorSummary:
+def _estimate_levels(policy: BetaArmsPolicy, sums: Sums) -> Estimates:
     found = policy.posterior(sums.own)
     alpha, beta = found.alpha, found.beta
-    return PosteriorSummary(
-        observations=np.maximum(sums.own[:, 0], 0.0),
-        rewards=np.maximum(sums.own[:, 1], 0.0),
-        mean=alpha / (alpha + beta),
-        low=betaincinv(alpha, beta, TAIL_PROBABILITY),
-        high=betaincinv(alpha, beta, 1.0 - TAIL_PROBABILITY),
-    )
+    low, high = (betaincinv(alpha, beta, tail) for tail in (TAIL_PROBABILITY, 1.0 - TAIL_PROBABILITY))
+    return alpha / (alpha + beta), low, high
 
 
-def _summarise_typical_requests(policy: RegressionPolicy, sums: Sums) -> PosteriorSummary:
-    regression = policy.regression
-    posterior = regression.prepare(sums)
+def _estimate_typical_requests(policy: RegressionPolicy, sums: Sums) -> Estimates:
+    posterior = policy.regression.prepare(sums)
     z = _mean_columns(policy, sums)
     projected = posterior.project(z)
     predictor = posterior.mean(projected)
     deviation = np.sqrt(posterior.variance(projected, z) * policy.link.noise(posterior.own, sums.shared))
-    return PosteriorSummary(
-        observations=np.maximum(sums.own[:, 0], 0.0),
-        rewards=np.maximum(sums.own[:, 1], 0.0),
-        mean=policy.link.propensity(predictor),
-        low=policy.link.propensity(predictor - Z95 * deviation),
-        high=policy.link.propensity(predictor + Z95 * deviation),
-    )
+    low, high = (policy.link.propensity(predictor + end * deviation) for end in (-Z95, Z95))
+    return policy.link.propensity(predictor), low, high
 
 
 def _mean_columns(policy: RegressionPolicy, sums: Sums) -> CandidateColumns:
-    """Return the mean columns of the requests that each offer was shown to."""
+    # The first row of the sum of w z z' holds the sum of w z: divided by its first element, the mean of z.
     layout, design = policy.regression.layout, policy.design
     unknown = design.row(np.zeros(design.common - 1), float("nan"))
     shared = _mean_or_default(layout.read(sums.shared)[0][0], unknown)
@@ -80,5 +75,4 @@ def _mean_columns(policy: RegressionPolicy, sums: Sums) -> CandidateColumns:
 
 
 def _mean_or_default(first: FloatArray, otherwise: FloatArray) -> FloatArray:
-    """Return the mean of columns, from the first row of the sum of ``w z z'``; ``otherwise`` without observations."""
     return first / first[0] if first[0] > 0.0 else otherwise

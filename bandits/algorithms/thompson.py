@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bandits.algorithms.beta_arms import MIN_CHANCE, BetaArmsPolicy, odds_to_probability
 from bandits.parameters import whole_in_range
-from bandits.policy import Candidates, Distribution, FloatArray, IntArray, PolicySpec, Sums
+from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
 from bandits.sampling import win_frequencies
 
 
@@ -48,28 +48,24 @@ class ThompsonPolicy(BetaArmsPolicy):
 
     def prepare(self, sums: Sums) -> PreparedArms:
         """Draw from the posterior of each arm. The draws depend on the offer's number and its sums alone."""
-        prepared = PreparedArms(
-            np.empty((self.draws, len(sums.offers)), dtype=np.float32), np.empty(len(sums.offers))
-        )
-        self._fill(prepared, sums.offers, sums.own, np.arange(len(sums.offers)))
-        return prepared
+        n = len(sums.offers)
+        prepared = PreparedArms(np.empty((self.draws, n), dtype=np.float32), np.empty(n))
+        return self._fill(prepared, sums, np.arange(n))
 
     def refresh(self, prepared: PreparedArms, sums: Sums, rows: NDArray[np.intp]) -> PreparedArms:
         """Draw anew for ``rows`` only, in place: the caller owns ``prepared``."""
-        self._fill(prepared, sums.offers, sums.own, rows)
-        return prepared
+        return self._fill(prepared, sums, rows)
 
-    def _fill(
-        self, prepared: PreparedArms, offers: IntArray, own: FloatArray, rows: NDArray[np.intp]
-    ) -> None:
-        posterior = self.posterior(own[rows])
+    def _fill(self, prepared: PreparedArms, sums: Sums, rows: NDArray[np.intp]) -> PreparedArms:
+        posterior = self.posterior(sums.own[rows])
         prepared.ratio[rows] = posterior.ratio
         for k, row in enumerate(rows.tolist()):
             # Seeded by number and sums: every process and every replay draws the same for the same arm.
-            generator = np.random.Generator(np.random.PCG64(_seed(int(offers[row]), own[row])))
+            generator = np.random.Generator(np.random.PCG64(_seed(int(sums.offers[row]), sums.own[row])))
             theta = generator.beta(posterior.alpha[k], posterior.beta[k], size=self.draws)
             theta = np.clip(theta, MIN_CHANCE, 1 - MIN_CHANCE)
             prepared.draws[:, row] = theta / (1.0 - theta) / posterior.expected_odds[k]
+        return prepared
 
     def propensities(self, prepared: PreparedArms, candidates: Candidates) -> FloatArray:
         """Return the customer's propensities at the arms' posterior means."""

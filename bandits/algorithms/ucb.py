@@ -44,8 +44,7 @@ class UCBPolicy(BetaArmsPolicy):
     .. math::  u = \max \{ v : N \, d(\mu, v) \le c \log (1 + t) \}
 
     where ``d`` is the relative entropy of Bernoulli distributions, and a customer's odds are shifted to ``u`` instead
-    of :math:`\mu`. The logarithm is rounded up to quarters of ``log 2``, so that bounds of arms that were not
-    observed rarely change.
+    of :math:`\mu`. The logarithm is rounded up to quarters of ``log 2``.
 
     Parameters
     ----------
@@ -67,9 +66,8 @@ class UCBPolicy(BetaArmsPolicy):
     def prepare(self, sums: Sums) -> Bounds:
         """Compute the bounds of all arms."""
         n = len(sums.offers)
-        empty = Bounds(
-            np.empty(n), np.empty(n), np.empty(n), np.empty(n), self._plausible_entropy(sums.shared)
-        )
+        level = self._plausible_entropy(sums.shared)
+        empty = Bounds(np.empty(n), np.empty(n), np.empty(n), np.empty(n), level)
         return self._fill(empty, sums.own, np.arange(n))
 
     def refresh(self, prepared: Bounds, sums: Sums, rows: NDArray[np.intp]) -> Bounds:
@@ -91,6 +89,7 @@ class UCBPolicy(BetaArmsPolicy):
 
     def _plausible_entropy(self, shared: FloatArray) -> float:
         t = max(float(shared[0]), 0.0)
+        # In steps, so that the bounds of arms that were not observed rarely change.
         return self.exploration * math.ceil(4.0 * math.log2(1.0 + t)) / 4.0 * math.log(2.0)
 
     def propensities(self, prepared: Bounds, candidates: Candidates) -> FloatArray:
@@ -108,11 +107,8 @@ class UCBPolicy(BetaArmsPolicy):
 
 
 def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
-    """Return the largest ``v <= 1 - 1e-6`` whose relative entropy to ``mean`` is at most ``entropy``; shapes
-    ``(n,)``.
-
-    Newton's method: relative entropy is convex in ``v``, so from above the root every step ends above it.
-    """
+    """Return the largest ``v <= 1 - 1e-6`` with a relative entropy to ``mean`` of at most ``entropy``: ``(n,)``."""
+    # Newton's method: relative entropy is convex in v, so from above the root every step ends above it.
     p = np.clip(mean, MIN_CHANCE, 1.0 - MIN_CHANCE)
     # Two bounds from above: Pinsker's inequality, and its version for small chances.
     start = np.minimum(p + np.sqrt(entropy / 2.0), p + entropy + np.sqrt(entropy * (entropy + 2.0 * p)))

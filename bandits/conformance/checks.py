@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
-from bandits.conformance.assertions import LawViolation
 from bandits.conformance.choosing_laws import CHOOSING_LAWS
 from bandits.conformance.learning_laws import LEARNING_LAWS
+from bandits.conformance.scenarios import LawViolation
 from bandits.conformance.sequential_laws import SEQUENTIAL_LAWS
 from bandits.errors import ConformanceError
 from bandits.policy import Policy
@@ -34,13 +34,7 @@ def checks_for(policy: Policy) -> Iterator[Check]:
 
 
 def check(policy: Policy) -> None:
-    """Run all checks.
-
-    Raises
-    ------
-    ConformanceError
-        For the first law that ``policy`` breaks; the message names the law.
-    """
+    """Run all checks. Raises ``ConformanceError`` for the first law that ``policy`` breaks; its message names it."""
     for law in checks_for(policy):
         law(policy)
 

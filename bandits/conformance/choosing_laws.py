@@ -5,8 +5,17 @@ from copy import deepcopy
 
 import numpy as np
 
-from bandits.conformance.assertions import SUM_TOLERANCE, all_answers, exercise_policy, require, require_equal
-from bandits.conformance.scenarios import availability_masks, fingerprint, make_scenario, make_scenarios
+from bandits.conformance.scenarios import (
+    SUM_TOLERANCE,
+    all_answers,
+    availability_masks,
+    exercise_policy,
+    fingerprint,
+    make_scenario,
+    make_scenarios,
+    require,
+    require_equal,
+)
 from bandits.policy import Policy, Sums
 
 

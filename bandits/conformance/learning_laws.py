@@ -4,27 +4,24 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
-from bandits.conformance.assertions import (
-    LawViolation,
-    all_answers,
-    exercise_policy,
-    require,
-    require_equal,
-    with_other_facts,
-)
 from bandits.conformance.scenarios import (
     NOW_MS,
     NOW_S,
+    LawViolation,
+    all_answers,
+    exercise_policy,
     fingerprint,
     learned_arms,
     make_facts,
     make_observation,
     make_observations,
     make_scenario,
+    require,
+    require_equal,
+    with_other_facts,
 )
 from bandits.errors import PolicyParameterError, StateCodecError
 from bandits.feature_columns import MAX_COLUMN_VALUE
@@ -35,9 +32,8 @@ from bandits.state import ArmTable, decode_state, encode_state, fold_observation
 
 def is_described(policy: Policy) -> None:
     """Name, version, width, epsilon and what else describes a policy are of their types and ranges."""
-    name: Any = policy.name
-    version: Any = policy.version
-    width: Any = policy.width
+    # As ``Any``: what is checked here is that the types which the protocol promises are true.
+    name, version, width = (getattr(policy, field) for field in ("name", "version", "width"))
     require(isinstance(name, str) and name, "name is not a string")
     require(isinstance(version, int) and version >= 1, "version is not a positive integer")
     require(isinstance(width, int) and width >= 0, "width is not a count")

@@ -1,6 +1,7 @@
-"""Small synthetic scenarios: arms that have learned from made-up outcomes, and customers to choose for.
+"""Small synthetic scenarios, and helpers that laws on them are stated with.
 
-States are always folds of observations, never arbitrary numbers, so that they are possible ones for any policy.
+A scenario is arms that have learned from made-up outcomes, and a customer to choose for. States are always folds of
+observations, never arbitrary numbers, so that they are possible ones for any policy.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from bandits.features import Encoder, Feature
-from bandits.policy import BoolArray, Candidates, Facts, IntArray, Observation, Policy, Sums
+from bandits.policy import BoolArray, Candidates, Facts, FloatArray, IntArray, Observation, Policy, Sums
 from bandits.sequential_policy import ModelState, is_sequential, teach_model
 from bandits.state import ArmTable, fold_observations
 
 NOW_S = 1_750_000_000.0
 NOW_MS = 1_750_000_000_000
+SUM_TOLERANCE = 1e-12
 _DEFAULT_HALF_LIFE_S = 90 * 86_400.0
 
 
@@ -47,7 +49,7 @@ def make_facts(encoder: Encoder, rng: np.random.Generator) -> dict[str, Any]:
     facts = {}
     for path in sorted(encoder.paths):
         feature = next((each for each in encoder.features if each.path == path), Feature(path, "numeric"))
-        kind = int(rng.integers(10))
+        kind = int(rng.integers(10))  # most are as declared, one in ten is missing, one is anything
         if kind > 1:
             facts[path] = _expected_value(feature, rng)
         elif kind:
@@ -149,8 +151,8 @@ def make_scenarios(policy: Policy) -> Iterator[Scenario]:
         "some priors": np.where(rng.random(20) < 0.5, np.nan, base.candidates.base_propensity),
         "priors 0 and 1": (np.arange(20) % 2).astype(np.float64),
     }
-    for name, base_propensity in base_propensities.items():
-        yield _scenario_with(base, name, base_propensity, base.candidates.weight)
+    for name, values in base_propensities.items():
+        yield Scenario(name, base.sums, replace(base.candidates, base_propensity=values.astype(np.float32)))
     weights = {
         "all weights zero": np.zeros(20),
         "some weights zero": np.where(np.arange(20) % 3 == 0, base.candidates.weight, 0.0),
@@ -158,7 +160,7 @@ def make_scenarios(policy: Policy) -> Iterator[Scenario]:
         "unequal weights": 10.0 ** rng.uniform(-30, 30, 20),
     }
     for name, weight in weights.items():
-        yield _scenario_with(base, name, base.candidates.base_propensity, weight)
+        yield Scenario(name, base.sums, replace(base.candidates, weight=weight))
 
 
 def availability_masks(n: int) -> Iterator[BoolArray]:
@@ -190,10 +192,36 @@ def fingerprint(value: Any) -> Any:
     return type(value).__name__, fingerprint(value.__getstate__())
 
 
-def _scenario_with(base: Scenario, name: str, base_propensity: Any, weight: Any) -> Scenario:
-    candidates = replace(
-        base.candidates,
-        base_propensity=np.asarray(base_propensity, np.float32),
-        weight=np.asarray(weight, np.float64),
-    )
-    return Scenario(name, base.sums, candidates)
+class LawViolation(Exception):
+    """A law is broken; the message says by what."""
+
+
+def require(holds: Any, what: str) -> None:
+    """Raise ``LawViolation`` unless it holds."""
+    if not holds:
+        raise LawViolation(what)
+
+
+def require_equal(a: FloatArray, b: FloatArray, what: str) -> None:
+    """Raise ``LawViolation`` unless both are equal bit for bit."""
+    require(fingerprint(np.asarray(a)) == fingerprint(np.asarray(b)), what)
+
+
+def with_other_facts(facts: Facts) -> Facts:
+    """Return the same facts in another order, with facts added that no feature reads."""
+    return {"context.nobody_asked": 7.0, **dict(reversed(list(facts.items()))), "customer.nobody_asked": "x"}
+
+
+def all_answers(policy: Policy, prepared: Any, candidates: Candidates) -> Any:
+    """Return a fingerprint of everything that a policy says about candidates."""
+    distribution = policy.selector(prepared, candidates)
+    chances = [distribution(available) for available in availability_masks(len(candidates))]
+    return fingerprint([policy.propensities(prepared, candidates), *chances])
+
+
+def exercise_policy(policy: Policy, w: Scenario) -> None:
+    """Call every method of a policy once."""
+    prepared = policy.prepare(w.sums)
+    prepared = policy.refresh(prepared, w.sums, np.arange(1, dtype=np.intp))
+    all_answers(policy, prepared, w.candidates)
+    policy.learn(make_observation(policy, int(w.offers[0]), 1.0, 0.5, 0.5, w.candidates.facts))

@@ -12,7 +12,6 @@ of a shift in linear processes*, Journal of Time Series Analysis 15, 1994), on `
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -67,10 +66,7 @@ class AcceptanceChangeDetector:
     grace_period
         Outcomes of an offer before anything is reported, at least 1.
 
-    Raises
-    ------
-    EvaluationError
-        If a parameter or an outcome is out of range; nothing is changed then.
+    Raises ``EvaluationError`` if a parameter or an outcome is out of range; nothing is changed then.
     """
 
     def __init__(self, delta: float = 0.02, grace_period: int = 100) -> None:
@@ -88,16 +84,14 @@ class AcceptanceChangeDetector:
 
     def observe(self, outcome: OfferReward) -> Detection | None:
         """Add the next outcome (in order, for each offer), and return the change that it revealed, if any."""
-        reward = outcome.reward
-        if not 0.0 <= reward <= 1.0:
-            raise EvaluationError(f"reward must be in [0, 1], not {reward!r}")
+        if not 0.0 <= outcome.reward <= 1.0:
+            raise EvaluationError(f"reward must be in [0, 1], not {outcome.reward!r}")
         if not math.isfinite(outcome.at_s):
             raise EvaluationError(f"at_s must be a finite time, not {outcome.at_s!r}")
         window = self._windows.get(outcome.offer)
         if window is None:
-            window = _Window(self._delta, self._grace_period)
-            self._windows[outcome.offer] = window
-        if not window.add(outcome.at_s, reward):
+            window = self._windows[outcome.offer] = _Window(self._delta, self._grace_period)
+        if not window.add(outcome.at_s, outcome.reward):
             return None
         # The window starts anew: it spans the change, and would report it again and again.
         del self._windows[outcome.offer]
@@ -125,17 +119,6 @@ class AcceptanceChangeDetector:
     def forget(self, offer: str) -> None:
         """Drop the window of ``offer``, if there is one."""
         self._windows.pop(offer, None)
-
-
-def detect_changes(
-    outcomes: Iterable[OfferReward], delta: float = 0.02, grace_period: int = 100
-) -> Iterator[Detection]:
-    """Yield the changes that ``AcceptanceChangeDetector`` finds in ``outcomes``, in their order."""
-    watch = AcceptanceChangeDetector(delta, grace_period)
-    for outcome in outcomes:
-        found = watch.observe(outcome)
-        if found is not None:
-            yield found
 
 
 class _Block(NamedTuple):
@@ -167,9 +150,8 @@ class _Window:
         if blocks and blocks[-1].n < self._length:
             blocks[-1] = blocks[-1].joined(latest)
         else:
-            if (
-                len(blocks) == MAX_BLOCKS
-            ):  # bounded memory: neighbours are merged, so blocks stay of equal length
+            if len(blocks) == MAX_BLOCKS:
+                # Bounded memory: neighbours are merged, so blocks stay of equal length.
                 blocks[:] = [a.joined(b) for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
                 self._length *= 2
             blocks.append(latest)
@@ -183,6 +165,7 @@ class _Window:
         """Return the two parts of the window whose means explain most of the variance."""
         before = list(accumulate(self._blocks[:-1], _Block.joined))
         after = list(accumulate(self._blocks[:0:-1], lambda later, block: block.joined(later)))[::-1]
+        # Proportional to the variance between the parts: the rest, which is what least squares makes small, follows.
         return max(
             zip(before, after, strict=True), key=lambda p: p[0].n * p[1].n * (p[0].mean - p[1].mean) ** 2
         )

@@ -37,11 +37,6 @@ class ExplorationDiagnosis:
     favourite: int | None
     neglected: tuple[int, ...]
 
-    @property
-    def died_early(self) -> bool:
-        """True if any arm was given up before it was known to be worse."""
-        return bool(self.neglected)
-
 
 def normalised_entropy(share: ArrayLike) -> float:
     """Return the entropy of the distribution of choices over ``log n``: 0 if one arm has all, 1 if all have the same.
@@ -94,9 +89,8 @@ def diagnose_exploration(
         return ExplorationDiagnosis(normalised_entropy(p), 0 if len(p) else None, ())
     favourite = int(np.argmax(p))
     neglected = (upper >= m[favourite]) & (p < min(0.01, hardly / len(p)))
-    if (
-        p[favourite] < concentrated
-    ):  # choices are still spread: only arms with little evidence count as given up
+    if p[favourite] < concentrated:
+        # Choices are still spread: only arms with little evidence count as given up.
         neglected &= seen < few
     neglected[favourite] = False
     return ExplorationDiagnosis(
@@ -140,12 +134,13 @@ def _normalised_shares(share: ArrayLike) -> FloatArray:
     p = _finite_array("share", share)
     if (p < 0.0).any():
         raise EvaluationError("share must not be negative")
-    if len(p) and not p.any():
+    if not len(p):
+        return p
+    if not p.any():
         raise EvaluationError("share must not be all zero: something is always selected")
-    if len(p):
-        p = p / p.max()  # so that the sum cannot overflow
-        p /= p.sum()
-    return p
+    shares: FloatArray = p / p.max()  # so that the sum cannot overflow
+    shares /= shares.sum()
+    return shares
 
 
 def _finite_array(name: str, values: ArrayLike) -> FloatArray:

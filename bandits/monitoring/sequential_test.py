@@ -127,14 +127,11 @@ def compare_canary(
         ``a, b`` of the beta mixture, both positive. Must not depend on what is counted here. What the champion did
         *before* may shape it.
 
-    Raises
-    ------
-    EvaluationError
-        If an argument is out of range; the message names it.
+    Raises ``EvaluationError`` if an argument is out of range; the message names it.
 
     Examples
     --------
-    >>> seen = compare(Counts(1_000, 50), Counts(19_000, 1_900))
+    >>> seen = compare_canary(Counts(1_000, 50), Counts(19_000, 1_900))
     >>> seen.worse.rejected, seen.better.rejected
     (True, False)
     """
@@ -215,12 +212,13 @@ def _least_log_e(first: _ArmMartingale, second: _ArmMartingale, shift: float) ->
 
     E is convex in the pair of rates: unless the observed rates are in the null, the least is on its border.
     """
-    if _is_observed_in_null(first, second, shift):
+    if _observed_difference(first, second) >= shift:
         return _log_average(first.regret, second.regret)
-    low, high = max(0.0, shift), min(1.0, 1.0 + shift)
+    low, high = lowest, highest = max(0.0, shift), min(1.0, 1.0 + shift)
     for _ in range(_BISECTION_STEPS):
         p = (low + high) / 2.0
-        if not max(0.0, shift) < p < min(1.0, 1.0 + shift) or not 0.0 < p - shift < 1.0:
+        # Rounded to a border, where slopes are infinite: nothing nearer can be found.
+        if not lowest < p < highest or not 0.0 < p - shift < 1.0:
             break
         if _average_slope(first, second, p, p - shift) > 0.0:
             high = p
@@ -230,9 +228,9 @@ def _least_log_e(first: _ArmMartingale, second: _ArmMartingale, shift: float) ->
     return _log_average(first.log_e(p), second.log_e(min(max(p - shift, 0.0), 1.0)))
 
 
-def _is_observed_in_null(first: _ArmMartingale, second: _ArmMartingale, shift: float) -> bool:
-    """Return whether the likeliest pair of rates is in the null. An arm without observations has any rate."""
-    return (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0) >= shift
+def _observed_difference(first: _ArmMartingale, second: _ArmMartingale) -> float:
+    """Return ``first - second`` of the likeliest rates; the highest one, where an arm has no observations."""
+    return (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0)
 
 
 def _log_average(x: float, y: float) -> float:
@@ -254,16 +252,12 @@ def _average_slope(first: _ArmMartingale, second: _ArmMartingale, p: float, q: f
 def _rate_interval(arm: _ArmMartingale, limit: float) -> Interval:
     if not arm.n:
         return Interval(0.0, 1.0)
-
-    def inside(p: float) -> bool:
-        return arm.log_e(p) < limit
-
-    return Interval(_interval_end(inside, arm.rate, 0.0), _interval_end(inside, arm.rate, 1.0))
+    return Interval(*(_interval_end(lambda p: arm.log_e(p) < limit, arm.rate, end) for end in (0.0, 1.0)))
 
 
 def _highest_difference(first: _ArmMartingale, second: _ArmMartingale, limit: float) -> float:
     """Return the highest ``first - second`` that is not rejected."""
-    observed = (first.rate if first.n else 1.0) - (second.rate if second.n else 0.0)
+    observed = _observed_difference(first, second)
     return _interval_end(lambda shift: _least_log_e(first, second, shift) < limit, observed, 1.0)
 
 

@@ -67,15 +67,12 @@ def inverse_propensity(
     reward, probability, target
         Shape ``(n,)``; see the module. NaN as a ``probability`` means that it is unknown (imported history).
     unknown
-        ``"refuse"`` such rows, or ``"leave_out"``: they are then counted in ``Estimate.left_out``.
+        ``"refuse"`` such rows, or ``"leave_out"``: they are then counted in ``left_out``.
     units
         Shape ``(n,)``, whole numbers: rows with the same number belong together. By default each row is alone.
 
-    Raises
-    ------
-    EvaluationError
-        If shapes differ, a value is out of range, a probability is unknown and not to be left out, no row remains,
-        or the target would have chosen nothing of what was logged.
+    Raises ``EvaluationError`` if shapes differ, a value is out of range, a probability is unknown and not to be left
+    out, no row remains, or the target would have chosen nothing of what was logged.
 
     Examples
     --------
@@ -131,10 +128,8 @@ def doubly_robust(
     is, and more precise than weighting alone as far as the model predicts rewards. Dudík, Langford and Li, *Doubly
     robust policy evaluation and learning*, ICML 2011. The model must not have seen the rewards it is judged with.
 
-    Parameters
-    ----------
-    reward, probability, target, unknown, units
-        As for ``inverse_propensity``.
+    Parameters as for ``inverse_propensity``, and
+
     expected
         Shape ``(n,)``: the model's reward for the offer that was logged.
     direct
@@ -144,10 +139,7 @@ def doubly_robust(
         Weights above it count as it: less variance, and a bias of at most the model's error where it was clipped (the
         pessimistic shrinkage of Su, Dimakopoulou, Krishnamurthy and Dudík, ICML 2020). Not clipped by default.
 
-    Raises
-    ------
-    EvaluationError
-        As ``inverse_propensity``; also if ``expected`` or ``direct`` is not finite, or ``clip`` is not positive.
+    Errors as for ``inverse_propensity``; also if ``expected`` or ``direct`` is not finite, or ``clip`` is not positive.
 
     Examples
     --------
@@ -188,12 +180,14 @@ def _with_interval(
 ) -> PolicyValueEstimate:
     """Return ``value`` with its interval, from residuals that add up to 0; ``total`` divides their sum."""
     if rows.units is not None:  # rows of one unit vary together: their sum is one observation
-        sums = np.zeros(len(rows.units))
-        np.add.at(sums, np.unique(rows.units, return_inverse=True)[1], residuals)
-        residuals = sums[: len(np.unique(rows.units))]
+        units, unit_of = np.unique(rows.units, return_inverse=True)
+        sums = np.zeros(len(units))
+        np.add.at(sums, unit_of, residuals)
+        residuals = sums
     n, w = len(residuals), rows.weight
     half = math.inf
     if n > 1:
+        # n / (n - 1): the residuals are from a mean that was estimated from the same rows.
         half = Z95 * math.sqrt(float(np.square(residuals).sum()) * n / (n - 1)) / total
     effective = float(w.sum() ** 2 / np.square(w).sum())
     left_out = int(np.count_nonzero(~rows.known))

@@ -38,10 +38,7 @@ class AllowedNames:
     def name(self, thing: Any) -> tuple[str, str]:
         """Return the module and qualified name of a class or function.
 
-        Raises
-        ------
-        StateCodecError
-            If it is not on the list, or is not to be found under its own name (a lambda, say).
+        Raises ``StateCodecError`` if it is not on the list, or not to be found under its own name (a lambda, say).
         """
         module, qualname = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
         if not isinstance(module, str) or not isinstance(qualname, str):
@@ -53,10 +50,7 @@ class AllowedNames:
     def find(self, module: str, qualname: str) -> Any:
         """Return the class or function of that name.
 
-        Raises
-        ------
-        StateCodecError
-            If it is not on the list, or does not exist.
+        Raises ``StateCodecError`` if it is not on the list, or does not exist.
         """
         found = self._found.get((module, qualname))
         if found is None:
@@ -75,9 +69,8 @@ class AllowedNames:
         except (ImportError, AttributeError, ValueError):
             raise StateCodecError(f"a stored model names {full}, which does not exist here") from None
         # What a module has imported from elsewhere is not its own.
-        own = (
-            getattr(found, "__module__", None) == module and getattr(found, "__qualname__", None) == qualname
-        )
+        named = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+        own = named == (module, qualname)
         if not isinstance(found, type | FunctionType | BuiltinFunctionType) or not (listed or own):
             raise StateCodecError(f"a stored model may not name {full}")
         return found

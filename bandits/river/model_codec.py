@@ -41,10 +41,7 @@ _Visit = Generator[Any, Any, Any]
 def pack_model(model: Any, names: AllowedNames, river: str) -> bytes:
     """Encode a model of ``river`` (its version) in its stored form.
 
-    Raises
-    ------
-    StateCodecError
-        If something in it has no stored form (the message names its type), or it is too big.
+    Raises ``StateCodecError`` if something in it has no stored form (the message names its type), or it is too big.
     """
     writer = _ModelWriter(names)
     root = writer.write(model)
@@ -100,10 +97,8 @@ class _ModelWriter:
         if kind is dict or kind is OrderedDict or kind is Counter:
             return [kind.__name__, *(yield from _write_pairs(value))]
         if kind is set or kind is frozenset:
-            return [
-                kind.__name__,
-                *sorted((yield from _write_all(_orderable_members(value))), key=json.dumps),
-            ]
+            members = yield from _write_all(_orderable_members(value))
+            return [kind.__name__, *sorted(members, key=json.dumps)]
         if kind is deque:
             return ["deque", value.maxlen, *(yield from _write_all(value))]
         if kind is defaultdict:
@@ -175,11 +170,10 @@ def _write_pairs(mapping: Any) -> _Visit:
 
 def _write_state(state: Any) -> _Visit:
     """Write attributes, in their order; those in slots as well; or any other state that a class has."""
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
+        state = (state[0] or {}) | state[1]
     if type(state) is dict:
         return ["attributes", *(yield from _write_attributes(state))]
-    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
-        merged = (state[0] or {}) | state[1]
-        return ["attributes", *(yield from _write_attributes(merged))]
     return ["state", (yield state)]
 
 
@@ -200,8 +194,8 @@ def _write_array(value: Any) -> list[Any]:
         raise StateCodecError(f"an array of {array.dtype} has no stored form")
     little = array.astype(array.dtype.newbyteorder("<"))
     kind = "array" if isinstance(value, np.ndarray) else "scalar"
-    by_columns = array.flags.f_contiguous and not array.flags.c_contiguous  # sums may depend on it
-    order: Literal["F", "C"] = "F" if by_columns else "C"
+    # The order in memory is kept, since sums may depend on it.
+    order: Literal["F", "C"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     return [kind, little.dtype.str, list(array.shape), order, _to_base64(little.tobytes(order))]
 
 

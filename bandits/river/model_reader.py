@@ -26,22 +26,15 @@ MAX_NESTING = 100
 """The depth to which immutable things (tuples, say) may be nested."""
 
 _EMPTY_CONTAINERS: dict[str, Callable[[], Any]] = {
-    "list": list,
-    "dict": dict,
-    "set": set,
-    "OrderedDict": OrderedDict,
-    "Counter": Counter,
+    kind.__name__: kind for kind in (list, dict, set, OrderedDict, Counter)
 }
 
 
 def unpack_model(blob: bytes, names: AllowedNames, river: str) -> Any:
     """Decode a model from its stored form.
 
-    Raises
-    ------
-    StateCodecError
-        If the form is damaged, too big, of another codec, of another minor version of river, or names what is not on
-        the list.
+    Raises ``StateCodecError`` if the form is damaged, too big, of another codec, of another minor version of river, or
+    names what is not on the list.
     """
     lines = _inflate(blob).split(b"\n")
     if len(lines) > MAX_OBJECTS + 1:
@@ -112,8 +105,7 @@ class _ModelReader:
                 return self._get(written[0], depth)
             if written[:1] == ["unseeded"]:
                 return self._unseeded(written[1])
-            raise StateCodecError("a value is neither plain nor a reference")
-        if type(written) is dict:
+        if type(written) in (list, dict):
             raise StateCodecError("a value is neither plain nor a reference")
         return written
 
@@ -136,7 +128,8 @@ class _ModelReader:
         if kind in _EMPTY_CONTAINERS:
             return _EMPTY_CONTAINERS[kind]()
         if kind == "object":
-            return self._new(rest[0], rest[1], rest[2], depth)
+            found = self._class(rest[0], rest[1])
+            return found.__new__(found, *self._values(rest[2], depth))
         if kind == "tuple":
             return tuple(self._values(rest, depth))
         if kind == "frozenset":
@@ -188,16 +181,12 @@ class _ModelReader:
             raise StateCodecError(f"{module}.{qualname} is not a class")
         return found
 
-    def _new(self, module: str, qualname: str, arguments: list[Any], depth: int) -> Any:
-        found = self._class(module, qualname)
-        return found.__new__(found, *self._values(arguments, depth))
-
     def _fill(self, made: Any, parts: list[Any]) -> None:
         kind, *rest = parts
         if kind == "list":
             made.extend(self._values(rest))
         elif kind in ("dict", "OrderedDict", "Counter"):
-            made.update(self._pairs(rest) if kind != "Counter" else dict(self._pairs(rest)))
+            made.update(dict(self._pairs(rest)))  # a Counter would count pairs, not take them
         elif kind == "set":
             made.update(self._values(rest))
         elif kind == "deque":
@@ -239,13 +228,13 @@ class _ModelReader:
         return self._class(module, kind)(0)
 
     def _random(self, version: int, state: str, following: float | None) -> Any:
-        made = self._class("random", "Random")(0)
+        made = self._unseeded("Random")
         words = np.frombuffer(base64.b64decode(state, validate=True), dtype="<u4")
         made.setstate((version, tuple(words.tolist()), following))
         return made
 
     def _random_state(self, key: str, position: int, has_gauss: int, gauss: float) -> Any:
-        made = self._class("numpy.random.mtrand", "RandomState")(0)
+        made = self._unseeded("RandomState")
         words = np.frombuffer(base64.b64decode(key, validate=True), dtype="<u4").astype(np.uint32)
         state = {"key": words, "pos": position}
         made.set_state({"bit_generator": "MT19937", "state": state, "has_gauss": has_gauss, "gauss": gauss})

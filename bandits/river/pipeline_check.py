@@ -13,21 +13,15 @@ OBSERVATION_COUNT = 60
 def check_pipeline(policy: SequentialPolicy, factory: str, seed: int = 1) -> None:
     """Teach two fresh models the same outcomes, store one of them in between, and compare them.
 
-    Raises
-    ------
-    PolicyParameterError
-        If the pipeline fails, has no stored form, goes on differently after it was stored, or is not deterministic.
+    Raises ``PolicyParameterError`` if the pipeline fails, has no stored form, goes on differently after it was stored,
+    or is not deterministic.
     """
     try:
         _run_checks(policy, seed)
-    except BanditsError as error:
-        raise PolicyParameterError(
-            f"factory {factory!r} cannot be used: {error}", "parameters.factory"
-        ) from error
     except Exception as error:
-        raise PolicyParameterError(
-            f"factory {factory!r} gives a pipeline that fails: {error!r}", "parameters.factory"
-        ) from error
+        known = isinstance(error, BanditsError)
+        why = f"cannot be used: {error}" if known else f"gives a pipeline that fails: {error!r}"
+        raise PolicyParameterError(f"factory {factory!r} {why}", "parameters.factory") from error
 
 
 def _run_checks(policy: SequentialPolicy, seed: int) -> None:

@@ -47,10 +47,7 @@ def allow_factories(modules: Iterable[str]) -> None:
 def find_factory(name: Any) -> Callable[..., Any]:
     """Find a factory by name: an entry point of the group ``nextbest.river``, or an allowed ``module:function``.
 
-    Raises
-    ------
-    PolicyParameterError
-        If it is not allowed, or is not there.
+    Raises ``PolicyParameterError`` if it is not allowed, or is not there.
     """
     if not isinstance(name, str):
         raise _factory_error(f"factory must be the name of one, not {name!r}")
@@ -120,11 +117,8 @@ class RiverPolicy:
 
     def __init__(self, spec: PolicySpec) -> None:
         p = spec.parameters
-        known_parameters(
-            "river",
-            p,
-            ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity"),
-        )
+        known = ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity")
+        known_parameters("river", p, known)
         if "factory" not in p:
             raise _factory_error("river needs the parameter 'factory': the name of what makes the pipeline")
         self.name = spec.name
@@ -135,15 +129,17 @@ class RiverPolicy:
         self.explore = one_of("explore", p.get("explore", "epsilon_greedy"), EXPLORATION_KINDS)
         self.inputs = ModelInputs(spec.features, one_of("inputs", p.get("inputs", "facts"), INPUT_KINDS))
         self.encoder = self.inputs.encoder
-        self.arguments = dict(_checked_mapping("arguments", p.get("arguments", {})))
+        arguments = p.get("arguments", {})
+        if not isinstance(arguments, Mapping):
+            message = f"arguments must be a mapping of names to values, not {arguments!r}"
+            raise PolicyParameterError(message, "parameters.arguments")
+        self.arguments = dict(arguments)
         self.factory = str(p["factory"])
         self._factory = find_factory(p["factory"])
         self._names = AllowedNames((*_allowed_modules, BUILT_IN_MODULE, self._factory.__module__))
         self._classifies = _is_classifier(self.fresh(), spec.learn_from)
-        tried = (
-            self._factory,
-            repr((sorted(self.arguments.items()), self.inputs.described, self._classifies)),
-        )
+        described = repr((sorted(self.arguments.items()), self.inputs.described, self._classifies))
+        tried = (self._factory, described)
         if tried not in _checked_pipelines:
             check_pipeline(self, self.factory)
             _checked_pipelines.add(tried)
@@ -198,9 +194,8 @@ class RiverPolicy:
             return prepared.last[1].copy()
         seen = self.inputs.request(candidates.facts, candidates.x)
         estimates = np.empty(len(candidates))
-        for row, (offer, base_propensity) in enumerate(
-            zip(candidates.offers.tolist(), candidates.base_propensity.tolist(), strict=True)
-        ):
+        pairs = zip(candidates.offers.tolist(), candidates.base_propensity.tolist(), strict=True)
+        for row, (offer, base_propensity) in enumerate(pairs):
             x = self.inputs.candidate(seen, offer, base_propensity)
             estimates[row] = self._estimate(prepared.model, x, base_propensity)
         prepared.last = candidates, np.clip(estimates, 0.0, 1.0)
@@ -214,23 +209,13 @@ class RiverPolicy:
         return best_score(scores, self.epsilon)
 
     def _estimate(self, model: Any, x: dict[str, Any], base_propensity: float) -> float:
+        # NaN differs from itself, and stands for a propensity that was not precomputed or an estimate that failed.
         if not self._classifies:
             estimate = float(model.predict_one(x))
         else:
             chances = model.predict_proba_one(x)
-            if not chances:
-                # NaN differs from itself: there is no precomputed propensity.
-                return self.default if base_propensity != base_propensity else base_propensity
-            estimate = float(chances.get(True, 0.0))
+            estimate = float(chances.get(True, 0.0)) if chances else base_propensity
         return estimate if estimate == estimate else self.default
-
-
-def _checked_mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise PolicyParameterError(
-            f"{name} must be a mapping of names to values, not {value!r}", f"parameters.{name}"
-        )
-    return value
 
 
 def _is_classifier(model: Any, learn_from: str) -> bool:

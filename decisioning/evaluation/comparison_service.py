@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,9 @@ from bandits.policy import Policy
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.errors import NotFound
+from decisioning.evaluation.counterfactual import count_left_out, judged_policies
 from decisioning.evaluation.estimates import Judgement, estimate, notes_on, shares, summary
-from decisioning.evaluation.service import MEANINGS
-from decisioning.evaluation.shadowing import judged_policies
-from decisioning.evaluation.store_comparison import Window
+from decisioning.evaluation.store_comparison import ComparisonReader, Window
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
 
@@ -48,18 +47,10 @@ OTHERWISE_NOTES = (
 )
 
 
-class Reader(Protocol):
-    """A window of the log. Methods raise ``PostgresUnavailable``."""
-
-    async def by_group(self, window: Window) -> list[dict[str, Any]]: ...
-
-    async def judged(self, window: Window, policy: str) -> list[dict[str, Any]]: ...
-
-
 async def compare(
-    catalogue: Catalogue, window: Window, reader: Reader, policies: Mapping[str, Policy]
+    catalogue: Catalogue, window: Window, reader: ComparisonReader, policies: Mapping[str, Policy]
 ) -> dict[str, Any]:
-    """The report. Raises ``NotFound`` if there is no such placement."""
+    """The report. Raises ``NotFound`` if there is no such placement, and ``PostgresUnavailable``."""
     placement = catalogue.placements.get(window.placement)
     if placement is None:
         raise NotFound("placement", window.placement)
@@ -78,7 +69,7 @@ async def compare(
         "to": window.end,
         "slots": "first" if window.first else "all",
         "limit": window.limit,
-        "deciding": [_deciding(row) for row in groups],
+        "deciding": [row | {"acceptance": shares(row["accepted"], row["observed"])} for row in groups],
         "shadows": shadows,
         "apprentice": apprentice,
         "notes": list(NOTES),
@@ -93,32 +84,13 @@ def _role(key: str, placement: Placement, deployment: Deployment) -> str:
     return "shadow"
 
 
-def _deciding(row: Row) -> dict[str, Any]:
-    accepted = shares(row["accepted"], row["observed"])
-    return {
-        "group": row["group"],
-        "policy": row["policy"],
-        "decisions": row["decisions"],
-        "failures": row["failures"],
-        "shown": row["shown"],
-        "observed": row["observed"],
-        "accepted": row["accepted"],
-        "acceptance": accepted,
-    }
-
-
 def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
     """One policy that was asked: what it would have earned, how much it agrees, how it behaved."""
     slots = [row for row in rows if row["error"] is None]
-    left_out: Counter[str] = Counter()
-    usable = []
-    for row in slots:
-        reason = row["unusable"] or ("unobserved" if row["reward"] is None else None)
-        if reason is None:
-            usable.append(row)
-        else:
-            left_out[reason] += 1
-    found, warnings = estimate(columns_of(usable))
+    reasons = [row["unusable"] or ("unobserved" if row["reward"] is None else None) for row in slots]
+    usable = [row for row, reason in zip(slots, reasons, strict=True) if reason is None]
+    left_out = Counter(reason for reason in reasons if reason is not None)
+    found, warnings = estimate(_columns(usable))
     learned = policy is not None and is_learner(policy)
     narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
     warnings += notes_on(
@@ -130,6 +102,7 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
             f"In {known} of {len(usable)} slots the outcome was known when the policy was asked, and it may have "
             "learned from it already; their estimates are a little too good."
         )
+    # Time is measured once a decision, and stands in the rows of all its slots.
     times = [row["took_us"] for row in slots if row["rank"] == 1]
     return {
         "policy": key,
@@ -137,10 +110,7 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
         "decisions": len({(row["decided_at"], row["decision_id"]) for row in rows}),
         "judged": len(slots),
         "agreement": float(np.mean([row["best_no"] == row["offer_no"] for row in slots])) if slots else None,
-        "left_out": [
-            {"reason": reason, "slots": n, "meaning": MEANINGS.get(reason, "")}
-            for reason, n in sorted(left_out.items())
-        ],
+        "left_out": count_left_out(left_out),
         "failures": [
             {"reason": reason, "decisions": n}
             for reason, n in Counter(row["error"] for row in rows if row["error"] is not None).most_common(10)
@@ -152,8 +122,8 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
     }
 
 
-def columns_of(rows: Sequence[Row]) -> Judgement:
-    """The columns that estimates are made of."""
+def _columns(rows: Sequence[Row]) -> Judgement:
+    # By time as well: an id may be asked for again after an answer that was taken back.
     units: dict[tuple[Any, str], int] = {}
     return Judgement(
         unit=[units.setdefault((row["decided_at"], row["decision_id"]), len(units)) for row in rows],

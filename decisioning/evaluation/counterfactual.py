@@ -1,4 +1,4 @@
-"""Hindsight: what another policy would have done in a decision that was logged. Pure; estimates are made of it.
+"""Hindsight: what another policy would have done in a decision that was logged; which are asked, and what is kept.
 
 A slot is judged given what the slots before it took, so its chance compares with the probability that was logged there.
 The reward model of a doubly robust estimate is the target's own: its propensities, at the arms it had then.
@@ -13,15 +13,19 @@ import numpy as np
 
 from bandits.policy import FloatArray, Policy, PolicySpec
 from bandits.sampling import slot_contenders, slot_distributions
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, score_candidates, slot_distribution, slot_rules
 from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.deployment import Deployment, champion_of
+from decisioning.model.entities import Placement
+from storage.clock import to_iso
 
 Unusable = Literal[
     "imported", "default", "caller", "rules", "mandatory", "certain", "withdrawn", "catalogue", "failed"
 ]
-REASONS: dict[str, str] = {
+MEANINGS: dict[str, str] = {
     "imported": "decided elsewhere: with which probability is not known",
     "default": "a default offer, or no policy decided",
     "caller": "the caller's own choice: nothing was left to chance",
@@ -31,10 +35,22 @@ REASONS: dict[str, str] = {
     "withdrawn": "taken back: the answer was not delivered",
     "catalogue": "the catalogue of that time lacks one of its candidates",
     "failed": "the target raised an error",
+    "nothing": "nothing was shown",
+    "unobserved": "no answer yet, or nobody confirmed that it was presented",
+    "unpriced": "nobody knows what it was worth",
 }
 """Reasons why a slot tells nothing of what another policy would have earned."""
 
 Reward = Literal["acceptance", "value"]
+ERROR_CHARS = 200
+
+
+def count_left_out(slots: Mapping[str, int]) -> list[dict[str, Any]]:
+    """List how many slots were left out for each reason, with what the reason means."""
+    return [
+        {"reason": reason, "slots": n, "meaning": MEANINGS.get(reason, "")}
+        for reason, n in sorted(slots.items())
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +114,9 @@ def judge_decision(
     if found.left.any():
         distribution = slot_distribution(seen, policy, prepared, found.candidates)
         drawn_from = list(slot_distributions(distribution, found.left, taken, slot_rules(seen)))
-    else:
+    else:  # everything is below its minimum propensity: the target would have shown nothing
         drawn_from = [np.zeros(len(view.numbers))] * len(taken)
+    # As the logging policy saw it: a probability of 1 is no choice where several offers were running.
     running = slot_contenders(selection_context.available, taken, slot_rules(selection_context))
     slots, snapshot = [], decision.customer_snapshot
     for rank, (row, chances, ran) in enumerate(zip(taken, drawn_from, running, strict=True), start=1):
@@ -131,36 +148,86 @@ def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]
 
 
 def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Compute what the target expects of each row: acceptances, and value.
-
-    A policy that learns from value expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
-    """
+    """Compute what the target expects of each row: acceptances, and value."""
     expected = np.nan_to_num(propensities, nan=0.0)
     if spec.learn_from != "value":
         return expected, expected * values
+    # It expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
     worth = expected * spec.value_scale
     shares = np.divide(worth, values, out=np.zeros(len(worth)), where=values > 0)
     return np.clip(shares, 0.0, 1.0), worth
 
 
-def unusable(decision: Decision) -> Unusable | None:
-    """Find why a whole decision tells nothing of other policies; ``None`` if it may."""
+def _unusable(decision: Decision, mandatory: bool, probability: float, running: int) -> Unusable | None:
+    """Find why a slot, for which so many were ``running``, tells nothing of other policies; ``None`` if it may."""
     if decision.source != "live":
         return "imported"
     if decision.logged_group == "caller" and decision.scored_by is not None:
         return "caller"
     if decision.logged_group == "eligibility_only":
         return "rules"
-    return None
-
-
-def _unusable(decision: Decision, mandatory: bool, probability: float, running: int) -> Unusable | None:
-    """The same of one slot, for which so many were ``running``."""
-    whole = unusable(decision)
-    if whole is not None:
-        return whole
     if math.isnan(probability):
         return "default"
     if mandatory:
         return "mandatory"
     return "certain" if probability == 1.0 and running > 1 else None
+
+
+def judged_policies(placement: Placement, deployment: Deployment) -> tuple[str, ...]:
+    """Its shadows and its canary; the champion as well while it is an apprentice."""
+    found = list(deployment.shadows)
+    if deployment.canary is not None:
+        found.append(deployment.canary.policy)
+    if deployment.apprentice:
+        found.append(champion_of(placement, deployment))
+    return tuple(dict.fromkeys(found))
+
+
+def shadows_of(catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
+    """The policies that are to be asked what they would have shown, by placement; only placements that have some."""
+    found = {
+        placement_id: judged_policies(catalogue.placements[placement_id], deployment)
+        for placement_id, deployment in catalogue.deployments.items()
+        if placement_id in catalogue.placements
+    }
+    return {placement_id: keys for placement_id, keys in found.items() if keys}
+
+
+def shadow_rows(
+    logged: LoggedDecision,
+    key: str,
+    judged: CounterfactualDecision | None,
+    took_us: int,
+    judged_ms: int,
+    error: str | None,
+) -> list[dict[str, Any]]:
+    """The rows that are kept of one decision and policy: one for each slot, or one that tells the error."""
+    shared = {
+        "decided_at": to_iso(logged.decision.decided_at_ms),
+        "decision_id": logged.decision_id,
+        "policy": key,
+        "placement": logged.decision.placement,
+        "took_us": took_us,
+        "judged_ms": judged_ms,
+        "narrowed": judged is not None and judged.narrowed,
+        "error": None if error is None else error[:ERROR_CHARS].replace("\x00", ""),  # Postgres refuses NUL
+    }
+    if judged is None:
+        return [shared | {"rank": 0}]
+    return [
+        shared
+        | {
+            "rank": slot.rank,
+            "offer_no": slot.offer,
+            # Not NaN, which JSON does not have.
+            "probability": None if math.isnan(slot.logging_probability) else slot.logging_probability,
+            "chance": slot.target_probability,
+            "estimate": slot.estimate,
+            "direct": slot.direct,
+            "worth": slot.worth,
+            "direct_worth": slot.direct_worth,
+            "best_no": slot.best,
+            "unusable": slot.unusable,
+        }
+        for slot in judged.slots
+    ]

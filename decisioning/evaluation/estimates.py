@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ UNSUPPORTED_SCORE = 4.0
 MUCH_LEFT_OUT = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """Columns of judged slots that can be used: shape ``(n,)`` each. ``unit`` tells which decision a slot is of.
 
@@ -65,17 +65,16 @@ class Earned:
 
 def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
     """The estimates, and warnings; ``None`` if nothing can be estimated, and why."""
-    r, p, q, unit, e, d = (
+    r, p, q, d = (
         np.asarray(values, dtype=np.float64)
         for values in (
             columns.reward,
             columns.logging_probability,
             columns.target_probability,
-            columns.unit,
-            columns.estimate,
             columns.direct,
         )
     )
+    unit, e = columns.unit, columns.estimate
     if len(r) == 0:
         return None, ["No slot of the log can be used, so nothing can be estimated."]
     agrees = np.asarray(columns.agrees, dtype=bool)
@@ -86,6 +85,7 @@ def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
             ips=inverse_propensity(r, p, q, units=unit),
             snips=self_normalised(r, p, q, units=unit),
             dr=doubly_robust(r, p, q, e, d, units=unit),
+            # Row by row: what both share cancels, so the interval is narrower than that of two estimates.
             lift=doubly_robust(r, p, q, e, d - r, units=unit),
             weight=float((q / p).mean()),
             largest_weight=float((q / p).max()),
@@ -105,7 +105,7 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
             f"Few rows carry most of the weight: {found.rows} tell as much as {effective:.0f} equally weighted ones. "
             "The intervals are not to be trusted; log with more exploration, or wait for more decisions."
         )
-    spread = float(weights.std()) / math.sqrt(found.rows)
+    spread = float(weights.std()) / math.sqrt(found.rows)  # 0 for equal weights: hence the 1e-9 for rounding
     if found.rows > 1 and found.weight < 1.0 - UNSUPPORTED_SCORE * spread - 1e-9:
         said.append(
             f"The weights have a mean of {found.weight:.3f} instead of 1: in about {1 - found.weight:.1%} of the slots "
@@ -121,11 +121,8 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
 
 def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
     """Value and interval as JSON takes them: what is infinite is not known."""
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in asdict(found).items()
-        if name in ("value", "low", "high")
-    }
+    numbers = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def summary(found: Earned | None) -> dict[str, Any] | None:

@@ -52,16 +52,15 @@ class ModelReplay:
         self._taught = 0
 
     async def model_at(self, epoch: int) -> Any:
-        """The model at ``epoch``, the same bit for bit. The work is done in a thread.
+        """The model at ``epoch``, the same bit for bit.
 
-        Raises
-        ------
-        ReplayImpossible
-            If the epoch, or one before it, is not archived (yet), or too much would have to be taught.
+        Raises ``ReplayImpossible`` if the epoch, or one before it, is not archived (yet), or too much would have to be
+        taught.
         """
         first = epoch // GENERATION * GENERATION
         start = await self._log.positions_at(self._spec.key, first)
         moves = await self._log.moves(self._spec.key, first, epoch)
+        # Every epoch must be there: with a gap the model would be taught less than it was.
         if start is None or sorted({move[0] for move in moves}) != list(range(first + 1, epoch + 1)):
             raise ReplayImpossible(
                 f"the folds up to epoch {epoch} of {self._spec.key} are not archived (yet)"
@@ -88,15 +87,16 @@ class ModelReplay:
         held = 0
         async for outcomes in self._log.in_order(last, behind=start):
             held += len(outcomes)
-            self._not_too_many(held)
+            self._not_too_many(held)  # before it is taught: what is held until then is bounded as well
             for outcome in outcomes:
                 of_bucket = ends[outcome.bucket]
-                found = bisect_left(of_bucket, (outcome.position, 0))
+                found = bisect_left(of_bucket, (outcome.position, 0))  # the first fold that reached it
                 by_epoch[of_bucket[found][1]].append(outcome)
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
     async def _teach(self, model: Any, outcomes: list[Outcome]) -> None:
         self._not_too_many(self._taught + len(outcomes))
+        # Pipelines may take minutes, and the event loop has to go on.
         await asyncio.to_thread(teach_outcomes, outcomes, self._spec, self._policy, model)
         self._taught += len(outcomes)
 

@@ -20,10 +20,10 @@ from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.counterfactual import (
     CounterfactualDecision,
-    CounterfactualSlot,
     Reward,
     judge_decision,
 )
+from decisioning.evaluation.estimates import Judgement
 from decisioning.learning.fold import fold_outcomes, teach_outcomes
 from decisioning.learning.replica import ArmReplica
 from decisioning.model.decision import Decision, LoggedDecision
@@ -48,7 +48,7 @@ class OutcomeIndex:
                 self.withdrawn.add((o.decision_id, o.decided_at_ms))
             elif o.reward is not None and not o.late:
                 worth = o.worth if o.value is None else o.value
-                value = None if worth != worth else o.reward * worth
+                value = None if worth != worth else o.reward * worth  # NaN differs from itself: not known
                 self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (o.reward, value)
 
     def clear(self) -> None:
@@ -58,10 +58,10 @@ class OutcomeIndex:
 
 
 @dataclass(slots=True)
-class EvaluationRows:
+class EvaluationRows(Judgement):
     """The rows that can be used, as columns, and how many could not be, by reason.
 
-    ``unit``: the decision. ``facts``: the paths of all facts that were logged with any decision.
+    ``facts``: the paths of all facts that were logged with any decision.
     """
 
     unit: list[int] = field(default_factory=list)
@@ -93,7 +93,7 @@ class TargetLearner:
     def learn(self, outcomes: Sequence[Outcome]) -> int:
         """Learn from outcomes in their order; returns how many of them taught anything."""
         if is_sequential(self._policy):
-            self._ready = None
+            self._ready = None  # it was prepared from the model as it was before
             return teach_outcomes(outcomes, self._spec, self._policy, self._model)[0]
         deltas, taught = fold_outcomes(outcomes, self._spec, self._policy)
         self._replica.add(self._spec.key, deltas)
@@ -132,10 +132,7 @@ class Progressive:
         self.learned = 0
 
     def add_outcomes(self, outcomes: Iterable[Outcome], *, evaluate: bool = True) -> None:
-        """Take in outcomes, to be learned from when their time has come.
-
-        With ``evaluate`` they are also what decisions earned.
-        """
+        """Take in outcomes, to be learned from when their time has come; with ``evaluate``, also as earned."""
         found = list(outcomes)
         if evaluate:
             self.outcomes.add(found)
@@ -151,13 +148,10 @@ class Progressive:
 
         Their order matters only to a model that is taught in order.
         """
-        known: list[Outcome] = []
-        later: list[Outcome] = []
-        for outcome in outcomes:
-            (known if outcome.recorded_ms < at_ms else later).append(outcome)
-        self.add_outcomes(later, evaluate=False)
+        found = list(outcomes)
+        self.add_outcomes((o for o in found if o.recorded_ms >= at_ms), evaluate=False)
         if is_learner(self._policy):
-            self.learned += self._learner.learn(known)
+            self.learned += self._learner.learn([o for o in found if o.recorded_ms < at_ms])
 
     def learn_until(self, at_ms: int) -> None:
         """Learn what the log knew before ``at_ms``."""
@@ -168,10 +162,7 @@ class Progressive:
             self.learned += self._learner.learn(due)
 
     def judge_next(self, logged: LoggedDecision, selection_context: SelectionContext | None) -> None:
-        """Judge the next decision.
-
-        ``selection_context`` is ``None`` where the catalogue of that time cannot tell what was possible.
-        """
+        """Judge the next decision; without ``selection_context`` nobody can tell what was possible."""
         rows, decision, at_ms = self.rows, logged.decision, logged.decision.decided_at_ms
         self.learn_until(at_ms)
         rows.decisions += 1
@@ -184,10 +175,9 @@ class Progressive:
             rows.left_out["withdrawn"] += shown
             return
         if selection_context is None:
-            reason = "imported" if decision.source != "live" else "catalogue"
-            rows.left_out[reason] += shown
+            rows.left_out["catalogue" if decision.source == "live" else "imported"] += shown
             return
-        started = self._timer()
+        started = self._timer()  # preparing counts too: what is learned has to be prepared, live as well
         try:
             prepared = self._learner.prepared(selection_context.view, at_ms)
             judged = judge_decision(selection_context, logged, self._spec, self._policy, prepared, most=shown)
@@ -199,28 +189,20 @@ class Progressive:
         self._add_rows(decision, judged)
 
     def _add_rows(self, decision: Decision, judged: CounterfactualDecision) -> None:
-        rows = self.rows
+        rows, by_value = self.rows, self._reward == "value"
         rows.narrowed += judged.narrowed
         for slot in judged.slots:
-            reason = slot.unusable or self._unobserved(decision, slot)
-            if reason is not None:
-                rows.left_out[reason] += 1
+            key = (decision.decision_id, decision.decided_at_ms, slot.offer)
+            reward, value = self.outcomes.rewards.get(key, (None, None))
+            earned = value if by_value else reward
+            if slot.unusable is not None or earned is None:
+                rows.left_out[slot.unusable or ("unobserved" if reward is None else "unpriced")] += 1
                 continue
-            reward, value = self.outcomes.rewards[decision.decision_id, decision.decided_at_ms, slot.offer]
-            if self._reward == "value":
-                assert value is not None
-                reward = value
             rows.unit.append(rows.decisions)
-            rows.reward.append(reward)
+            rows.reward.append(earned)
             rows.logging_probability.append(slot.logging_probability)
             rows.target_probability.append(slot.target_probability)
-            rows.estimate.append(slot.worth if self._reward == "value" else slot.estimate)
-            rows.direct.append(slot.direct_worth if self._reward == "value" else slot.direct)
+            rows.estimate.append(slot.worth if by_value else slot.estimate)
+            rows.direct.append(slot.direct_worth if by_value else slot.direct)
             rows.agrees.append(slot.agrees)
             rows.group.append((decision.logged_group or "champion", decision.policy.key))
-
-    def _unobserved(self, decision: Decision, slot: CounterfactualSlot) -> str | None:
-        told = self.outcomes.rewards.get((decision.decision_id, decision.decided_at_ms, slot.offer))
-        if told is None:
-            return "unobserved"
-        return "unpriced" if self._reward == "value" and told[1] is None else None

@@ -1,8 +1,7 @@
-"""Replay: logged decisions made again from the log alone, and compared bit for bit."""
+"""Replay: logged decisions made again from the log alone, to be compared bit for bit, and explained."""
 
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -12,37 +11,34 @@ from bandits.sequential_policy import LearnedState, ModelState, is_sequential
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.answer import customer_of, history_of
+from decisioning.decide.eligibility import EligibilityInputs
+from decisioning.decide.explanation import Situation, explain
+from decisioning.decide.facts import facts_of
 from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, SharedLimits, apply_switches, select
 from decisioning.errors import NotFound
-from decisioning.evaluation.model_replay_service import ModelReplay, ModelReplayLog, ReplayImpossible
+from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
-from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, LoggedFactors
-from decisioning.model.outcome import Outcome
-from decisioning.model.position import StreamPosition
+from decisioning.log.codec import as_json
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.model.decision import (
+    CustomerSnapshot,
+    DecidedOffer,
+    Decision,
+    LoggedDecision,
+    LoggedFactors,
+)
 from decisioning.model.selection import Choice, Selection
 from decisioning.policies.roster import Roster
+from profiles.customer import Profile
+from rules.evaluation import evaluate
+from storage.clock import to_datetime
 
 MAX_CATALOGUES = 8
 """Versions of the catalogue that are kept at hand."""
-
-
-class Log(ModelReplayLog, Protocol):
-    """The archived log. Methods raise ``PostgresUnavailable``."""
-
-    async def decision(self, decision_id: str) -> LoggedDecision | None: ...
-
-    def observations(
-        self, up_to: Mapping[int, StreamPosition] | None = None
-    ) -> AsyncIterator[list[Outcome]]: ...
-
-
-class Catalogues(Protocol):
-    """Catalogues by version. Raises ``PostgresUnavailable``."""
-
-    async def load(self, version: int | None = None) -> Catalogue: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class ReplayedDecision:
 
 
 async def replay_decision(
-    decision_id: str, log: Log, catalogues: Catalogues, roster: Roster
+    decision_id: str, log: ArchiveReader, catalogues: CatalogueStore, roster: Roster
 ) -> ReplayedDecision:
     """Make an archived decision again: same id, catalogue, policy, and arms folded from the same part of the log.
 
@@ -71,6 +67,8 @@ async def replay_decision(
         If the decision is not archived (yet).
     ReplayImpossible
         If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
+    PostgresUnavailable
+        If the log or the catalogue cannot be read.
     """
     logged = await log.decision(decision_id)
     if logged is None:
@@ -92,13 +90,13 @@ async def replay_decision(
     )
 
 
-async def arms_at(log: Log, key: str, roster: Roster, epoch: int) -> LearnedState:
+async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> LearnedState:
     """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
     policy, spec = roster[key], roster.spec(key)
     if is_sequential(policy):
         return ModelState(await ModelReplay(log, spec, policy).model_at(epoch), epoch)
     table = ArmTable(policy.width, epoch)
-    if policy.width == 0:
+    if policy.width == 0:  # it learns nothing, so no fold of it was ever archived
         return table
     positions = await log.positions_at(key, epoch)
     if positions is None:
@@ -152,7 +150,7 @@ def _logged_limits(decision: Decision) -> SharedLimits | None:
 class LoggedContexts:
     """Rebuilds the contexts of logged decisions, one after another, with the catalogue of their time."""
 
-    def __init__(self, catalogues: Catalogues) -> None:
+    def __init__(self, catalogues: CatalogueStore) -> None:
         self._catalogues = catalogues
         self._known: dict[int, Catalogue] = {}
 
@@ -189,15 +187,12 @@ class Replayed:
         return self.logged == self.replayed
 
 
-async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Roster) -> Replayed:
+async def replay(
+    decision_id: str, log: ArchiveReader, catalogues: CatalogueStore, roster: Roster
+) -> Replayed:
     """Make an archived decision again, and put what comes of it beside what was logged.
 
-    Raises
-    ------
-    NotFound
-        If the decision is not archived.
-    ReplayImpossible
-        If it was not made by a policy here (imported history), or the log does not reach its arms' position yet.
+    Raises as ``replay_decision``.
     """
     replayed = await replay_decision(decision_id, log, catalogues, roster)
     decision = replayed.logged.decision
@@ -206,13 +201,53 @@ async def replay(decision_id: str, log: Log, catalogues: Catalogues, roster: Ros
         policy=replayed.key,
         epoch=decision.epoch,
         catalog_version=decision.catalog_version,
+        # Without texts, which are no part of a ranking.
         logged=[replace(offer, treatment=None) for offer in decision.offers],
         replayed=[_compared(choice) for choice in replayed.selection.choices],
     )
 
 
 def _compared(choice: Choice) -> DecidedOffer:
-    """Make a choice as the log would hold it, without its treatment."""
     f = choice.factors
     factors = LoggedFactors(f.P, f.C, f.V, f.L)
     return DecidedOffer(choice.offer.offer_id, choice.rank, choice.score, factors, choice.probability)
+
+
+async def explain_logged(
+    decision_id: str, log: ArchiveReader, catalogues: CatalogueStore, roster: Roster
+) -> dict[str, Any]:
+    """Explain an archived decision from the log alone. Raises as ``replay_decision``."""
+    replayed = await replay_decision(decision_id, log, catalogues, roster)
+    return {
+        "decision_id": decision_id,
+        "policy": as_json(replayed.logged.decision.policy),
+        "candidates": explain(_situation(replayed)),
+    }
+
+
+def _situation(replayed: ReplayedDecision) -> Situation:
+    """The decision as it was when it was made: what was known of the customer, and what that came to."""
+    logged, view = replayed.logged, replayed.selection_context.view
+    decision, now_ms = logged.decision, logged.decision.decided_at_ms
+    snapshot = decision.customer_snapshot or CustomerSnapshot()
+    customer = customer_of(decision.customer_id, snapshot)
+    facts = facts_of(customer, decision.context, view.placement)
+    inputs = EligibilityInputs(
+        catalogue=replayed.catalogue,
+        view=view,
+        profile=Profile(customer, logged.candidates, logged.base_propensities),
+        history=history_of(snapshot),
+        evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
+        exhausted=frozenset(snapshot.exhausted),
+        now_ms=now_ms,
+        eligibility_only=decision.group == "eligibility_only",
+    )
+    propensities = _propensities(view, replayed.selection, snapshot)
+    return Situation(inputs, replayed.selection_context.weights, propensities, replayed.selection)
+
+
+def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
+    # Offers below their minimum were no candidates any more: theirs stand in the log alone.
+    found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
+    unlikely = dict(snapshot.unlikely)
+    return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

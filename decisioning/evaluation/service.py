@@ -2,32 +2,28 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
+from msgspec import convert
 
 from bandits.ope.estimators import inverse_propensity
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_sequential
 from bandits.specification import parse_stored_spec
+from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import NotFound
-from decisioning.evaluation.counterfactual import REASONS, Reward
-from decisioning.evaluation.estimates import Judgement, as_numbers, estimate, notes_on, shares, summary
+from decisioning.evaluation.counterfactual import Reward, count_left_out
+from decisioning.evaluation.estimates import as_numbers, estimate, notes_on, shares, summary
 from decisioning.evaluation.progressive import EvaluationRows, Progressive, Slots
-from decisioning.evaluation.replay_service import Catalogues, LoggedContexts
-from decisioning.evaluation.store_pages import Page, Span
-from decisioning.model.outcome import Outcome
+from decisioning.evaluation.replay_service import LoggedContexts
+from decisioning.evaluation.store_pages import HindsightReader, Span
+from decisioning.policies.store import PolicyStore
 from storage.clock import to_ms
-
-MEANINGS = REASONS | {
-    "nothing": "nothing was shown",
-    "unobserved": "no answer yet, or nobody confirmed that it was presented",
-    "unpriced": "nobody knows what it was worth",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,78 +54,35 @@ class EvaluationRequest:
 
 def as_json(request: EvaluationRequest) -> dict[str, Any]:
     """Make plain JSON of a request, to be kept and run later in another process."""
-    scope = request.scope
-    return {
-        "policy": request.policy,
-        "spec": None if request.spec is None else dict(request.spec),
-        "placement": scope.placement,
-        "since": None if scope.since is None else scope.since.isoformat(),
-        "until": None if scope.until is None else scope.until.isoformat(),
-        "limit": scope.limit,
-        "slots": scope.slots,
-        "reward": scope.reward,
-        "start": scope.start,
+    scope = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(request.scope).items()
     }
+    return {"policy": request.policy, "spec": None if request.spec is None else dict(request.spec), **scope}
 
 
 def from_json(kept: Mapping[str, Any]) -> EvaluationRequest:
     """Read a request: the inverse of ``as_json``."""
-    since, until = (None if kept[n] is None else datetime.fromisoformat(kept[n]) for n in ("since", "until"))
-    scope = EvaluationScope(
-        kept["placement"], since, until, kept["limit"], kept["slots"], kept["reward"], kept["start"]
-    )
-    return EvaluationRequest(scope, kept["policy"], kept["spec"])
+    return EvaluationRequest(convert(kept, EvaluationScope), kept["policy"], kept["spec"])
 
 
-class Registry(Protocol):
-    """Registered policies. Raises ``NotFound`` and ``PostgresUnavailable``."""
-
-    async def get(self, key: str) -> Any: ...
-
-
-async def spec_of(request: EvaluationRequest, registry: Registry) -> PolicySpec:
+async def spec_of(request: EvaluationRequest, registry: PolicyStore) -> PolicySpec:
     """Find the specification that is meant.
 
-    Raises
-    ------
-    NotFound
-        If no such policy is registered.
-    BanditsError
-        If the specification is not one.
+    Raises ``NotFound`` if no such policy is registered, ``BanditsError`` if the specification is not one.
     """
     if request.spec is not None:
         return parse_stored_spec(request.spec)
     assert request.policy is not None
-    known: dict[str, PolicySpec] = {spec.key: spec for spec in BUILT_IN}
-    if request.policy in known:
-        return known[request.policy]
-    try:
-        registered = await registry.get(request.policy)
-    except NotFound:
-        raise NotFound("policy", request.policy) from None
-    found: PolicySpec = registered.spec
-    return found
-
-
-class HindsightLog(Protocol):
-    """The archived log in the order of time. Methods raise ``PostgresUnavailable``."""
-
-    async def span(
-        self, placement: str, start: datetime | None, end: datetime | None, limit: int
-    ) -> Span | None: ...
-
-    def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]: ...
-
-    def before(
-        self, span: Span, placements: Sequence[str] = (), *, in_order: bool = False
-    ) -> AsyncIterator[list[Outcome]]: ...
+    built_in = next((spec for spec in BUILT_IN if spec.key == request.policy), None)
+    return built_in or (await registry.get(request.policy)).spec
 
 
 async def evaluate(
     spec: PolicySpec,
     scope: EvaluationScope,
-    log: HindsightLog,
-    catalogues: Catalogues,
+    log: HindsightReader,
+    catalogues: CatalogueStore,
     timer: Callable[[], float],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -149,12 +102,12 @@ async def evaluate(
     span = await log.span(scope.placement, scope.since, scope.until, scope.limit)
     if span is None:
         raise NotFound("archived decision of the placement", scope.placement)
-    since_ms = 0 if scope.start == "warm" else to_ms(span.start)
-    spec = replace(spec, learn_since_ms=since_ms)
+    start_ms = to_ms(span.start)
+    # From a cold start an outcome of an earlier decision teaches nothing, even if it comes later.
+    spec = replace(spec, learn_since_ms=0 if scope.start == "warm" else start_ms)
     policy = build_policy(spec)
     target = Progressive(spec, policy, timer, slots=scope.slots, reward=scope.reward)
     if scope.start == "warm":
-        start_ms = to_ms(span.start)
         async for outcomes in log.before(span, spec.placements, in_order=is_sequential(policy)):
             target.begin(outcomes, start_ms)
     logged_contexts = LoggedContexts(catalogues)
@@ -163,8 +116,9 @@ async def evaluate(
         for logged in page.decided:
             target.judge_next(logged, await logged_contexts.of(logged))
         on_progress(target.rows.decisions, span.decisions)
+        # A page holds all outcomes of its decisions, so memory need not grow with the log.
         target.outcomes.clear()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # other tasks get their turn: a page is pure computation
     return _report(spec, policy, scope, span, target)
 
 
@@ -172,10 +126,9 @@ def _report(
     spec: PolicySpec, policy: Policy, scope: EvaluationScope, span: Span, target: Progressive
 ) -> dict[str, Any]:
     rows = target.rows
-    found, warnings = estimate(_columns(rows))
+    found, warnings = estimate(rows)
     left_out = sum(n for reason, n in rows.left_out.items() if reason != "nothing")
-    learned = target.learned
-    warnings += notes_on(policy.epsilon, learned > 0, rows.narrowed, left_out, len(rows.reward))
+    warnings += notes_on(policy.epsilon, target.learned > 0, rows.narrowed, left_out, len(rows.reward))
     if rows.failed:
         warnings.append(f"The target raised an error in {rows.failed} decisions; they are left out.")
     unknown = sorted(set(policy.encoder.paths) - rows.facts)
@@ -195,28 +148,13 @@ def _report(
         "slots": scope.slots,
         "reward": scope.reward,
         "decisions": rows.decisions,
-        "learned": learned,
+        "learned": target.learned,
         "us_per_decision": 1e6 * rows.seconds / decided if decided else None,
-        "left_out": [
-            {"reason": reason, "slots": n, "meaning": MEANINGS.get(reason, "")}
-            for reason, n in sorted(rows.left_out.items())
-        ],
+        "left_out": count_left_out(rows.left_out),
         "estimates": summary(found),
         "logged": _logged(rows, scope.reward),
         "warnings": warnings,
     }
-
-
-def _columns(rows: EvaluationRows) -> Judgement:
-    return Judgement(
-        unit=rows.unit,
-        reward=rows.reward,
-        logging_probability=rows.logging_probability,
-        target_probability=rows.target_probability,
-        estimate=rows.estimate,
-        direct=rows.direct,
-        agrees=rows.agrees,
-    )
 
 
 def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
@@ -233,5 +171,5 @@ def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
 def _mean(found: Sequence[float], reward: Reward) -> dict[str, float | None]:
     if reward == "acceptance":
         return shares(sum(found), len(found))
-    ones = np.ones(len(found))
+    ones = np.ones(len(found))  # with weights of 1 this is the plain mean
     return as_numbers(inverse_propensity(found, ones, ones))

@@ -51,7 +51,7 @@ def preview(
 ) -> dict[str, Any]:
     """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers."""
     plan = catalogue.rules.plan([expression])
-    placement = Placement("preview", "preview")
+    placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
     for profile in profiles:
@@ -60,19 +60,18 @@ def preview(
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
     rate, low, high = wilson_interval(len(matching), len(profiles))
-    exact = len(profiles) == total
+    found, exact = len(matching), len(profiles) == total
+    estimate = (found, found, found)
+    if not exact:
+        estimate = round((rate or 0.0) * total), int(low * total), int(np.ceil(high * total))
     return {
         "expression": expression.source,
-        "matching": len(matching),
+        "matching": found,
         "sample": len(profiles),
         "customers": total,
         "exact": exact,
         "share": rate,
-        "estimate": {
-            "matching": len(matching) if exact else round((rate or 0.0) * total),
-            "low": len(matching) if exact else int(low * total),
-            "high": len(matching) if exact else int(np.ceil(high * total)),
-        },
+        "estimate": dict(zip(("matching", "low", "high"), estimate, strict=True)),
         "examples": matching[:MAX_EXAMPLES],
         "missing": dict(missing.most_common(MAX_EXAMPLES)),
     }
@@ -103,20 +102,10 @@ def simulate(
 
     Capacity is taken as unlimited. Raises ``NotFound`` if either catalogue lacks the placement.
     """
-    runs = {
-        name: _run(
-            catalogue,
-            placement_id,
-            subjects,
-            roster,
-            tables,
-            context,
-            now_ms,
-        )
-        for name, catalogue in (("live", live), ("changed", changed))
-    }
-    before, after = runs["live"], runs["changed"]
-    offers = sorted(set(before.chosen) | set(after.chosen))
+    before, after = (
+        _run(catalogue, placement_id, subjects, roster, tables, context, now_ms)
+        for catalogue in (live, changed)
+    )
     differs = [c for c in before.offers_of if before.offers_of[c] != after.offers_of[c]]
     return {
         "placement": placement_id,
@@ -130,7 +119,7 @@ def simulate(
                 "changed": after.chosen[offer],
                 "difference": after.chosen[offer] - before.chosen[offer],
             }
-            for offer in offers
+            for offer in sorted(before.chosen.keys() | after.chosen.keys())
         ],
         "customers_with_another_answer": len(differs),
     }
@@ -161,13 +150,11 @@ def _run(
     for subject in subjects:
         customer = subject.profile.customer
         assignment = assign(customer.customer_id, view, deployment)
-        key = (
-            assignment.policy
-            if assignment.policy in roster
-            else PolicyKey.of(view.placement.fallback_policy, 1)
-        )
+        key = assignment.policy
+        if key not in roster:  # as a decision would
+            key = PolicyKey.of(view.placement.fallback_policy, 1)
         policy = roster[key]
-        if key not in prepared:
+        if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
@@ -181,23 +168,20 @@ def _run(
             now_ms=now_ms,
             eligibility_only=assignment.eligibility_only,
         )
-        available = _count_stages(run, inputs)
         selection_context = SelectionContext(
             view=view,
-            available=available,
+            available=_count_stages(run, inputs),
             base_propensities=subject.profile.dense(view.numbers),
             weights=weigh(view, evaluation),
             now_ms=now_ms,
             slots=view.placement.slots,
+            # It seeds the draws: the same in both catalogues, so that no difference is one of chance.
             decision_id=f"simulation/{customer.customer_id}",
             facts=learnable(facts, roster.paths),
             limits=SharedLimits.of(view, customer, subject.history, NO_UNITS, view.placement.slots),
         )
-        selection = select(
-            adjust_weights_for_group(selection_context, assignment.group, roster.spec(key)),
-            policy,
-            prepared[key],
-        )
+        adjusted = adjust_weights_for_group(selection_context, assignment.group, roster.spec(key))
+        selection = select(adjusted, policy, prepared[key])
         run.funnel["propensity"] += len(selection.candidates)
         run.funnel["chosen"] += len(selection.choices)
         run.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)

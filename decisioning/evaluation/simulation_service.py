@@ -88,6 +88,7 @@ class SimulationService:
                 *(self.decision_log.read(p.customer.customer_id, True, None) for p in part),
                 return_exceptions=True,
             )
+            # A simulation is worth having without histories, so that Redis may be away.
             for profile, reply in zip(part, replies, strict=True):
                 if isinstance(reply, BaseException) and not isinstance(reply, RedisUnavailable):
                     raise reply

@@ -1,11 +1,11 @@
 """Figures for comparing a placement's policies: counts by group, and judged slots with their rewards."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_sql import DECIDER_OF
 from decisioning.model.deciders import CALLER
@@ -21,17 +21,6 @@ class Window:
     end: datetime
     limit: int
     first: bool
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """As parameters of statements."""
-        return {
-            "placement": self.placement,
-            "start": self.start,
-            "end": self.end,
-            "limit": self.limit,
-            "first": self.first,
-        }
 
 
 _BY_GROUP = f"""
@@ -82,18 +71,16 @@ class ComparisonReader:
 
     async def by_group(self, window: Window) -> list[dict[str, Any]]:
         """Decisions, failures, offers shown, observed and accepted, by group and the policy that was to decide."""
-        async with transaction(self._engine) as connection:
-            return await _rows(connection, _BY_GROUP, window.values)
+        return await self._rows(_BY_GROUP, window)
 
     async def judged(self, window: Window, policy: str) -> list[dict[str, Any]]:
         """The slots that a policy was asked about, in the order of time, with what came of them.
 
         ``known``: the outcome was known already when the policy was asked.
         """
+        return await self._rows(_JUDGED, window, policy=policy)
+
+    async def _rows(self, query: str, window: Window, **values: Any) -> list[dict[str, Any]]:
         async with transaction(self._engine) as connection:
-            return await _rows(connection, _JUDGED, window.values | {"policy": policy})
-
-
-async def _rows(connection: AsyncConnection, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = await connection.execute(text(query), values)
-    return [dict(row._mapping) for row in rows]
+            rows = await connection.execute(text(query), asdict(window) | values)
+            return [dict(row._mapping) for row in rows]

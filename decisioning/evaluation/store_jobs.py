@@ -1,7 +1,7 @@
 """Evaluations that were asked for: taken by one worker at a time, with their progress and results."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,10 +18,6 @@ MAX_OPEN = 20
 RETENTION_DAYS = 30
 DEAD_S = 60
 """An evaluation that has shown no sign of life for so long is taken again."""
-
-_COLUMNS = (
-    "evaluation_id, request, author, state, asked_at, alive_at, finished_at, seen, total, result, error"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,8 @@ class EvaluationStore:
 
     async def get(self, evaluation_id: str) -> EvaluationJob:
         """One evaluation. Raises ``NotFound``."""
-        query = text(f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = :id").columns(
+        columns = ", ".join(field.name for field in fields(EvaluationJob))
+        query = text(f"SELECT {columns} FROM evaluations WHERE evaluation_id = :id").columns(
             request=JSONB, result=JSONB
         )
         async with transaction(self._engine) as connection:
@@ -83,6 +80,7 @@ class EvaluationStore:
 
     async def take(self) -> str | None:
         """The evaluation that is to be run next, which is then running; ``None`` if there is none."""
+        # SKIP LOCKED: workers that ask at the same time take different ones, and none waits.
         query = text(
             "UPDATE evaluations SET state = 'running', alive_at = now() WHERE evaluation_id = ("
             " SELECT evaluation_id FROM evaluations WHERE state = 'waiting'"
@@ -115,6 +113,7 @@ class EvaluationStore:
         )
 
     async def _update(self, what: str, evaluation_id: str, **values: Any) -> None:
+        # Only while it runs: a result that is there is never overwritten.
         query = text(f"UPDATE evaluations {what} WHERE evaluation_id = :id AND state = 'running'")
         async with transaction(self._engine) as connection:
             await connection.execute(query, values | {"id": evaluation_id})

@@ -59,15 +59,14 @@ class HindsightReader:
             row = (await connection.execute(text(query), values)).one()
         return None if row.n == 0 else Span(placement, row.start, row.end, row.n)
 
-    async def pages(
-        self, span: Span, placements: Sequence[str] = (), size: int = PAGE_SIZE
-    ) -> AsyncIterator[Page]:
+    async def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]:
         """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty)."""
         start = span.start
         while start < span.end:
             async with transaction(self._engine) as connection:
                 values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE_SIZE}
                 until = await connection.scalar(text(_UNTIL), values)
+                # More decisions of one instant than a page holds must not stop the walk.
                 end = span.end if until is None else max(until, start + timedelta(microseconds=1))
                 rows = await connection.execute(text(_DECISIONS), values | {"end": end})
                 decided = [decision_of_row(row) for row in rows]

@@ -19,17 +19,7 @@ DIMENSIONS = {
     "hour": "hour",
     "day": "date_trunc('day', hour, 'UTC')",
 }
-COUNTS = (
-    "decided",
-    "presented",
-    "clicked",
-    "accepted",
-    "rejected",
-    "ignored",
-    "unobserved",
-    "late",
-    "value",
-)
+COUNTS = tuple(OUTCOME_COUNTS)
 NAMES = {"offer": "offer_id", "group": '"group"'}
 
 
@@ -42,7 +32,7 @@ _BY_SEGMENT = f"""(
     GROUP BY 1, 2, 3, 4, 5, 6
     UNION ALL
     SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF}, segment,
-        {", ".join(OUTCOME_COUNTS[c] for c in COUNTS)}
+        {", ".join(OUTCOME_COUNTS.values())}
     FROM outcomes AS o JOIN decisions AS d USING (decision_id, decided_at),
         jsonb_array_elements_text(coalesce(d.header -> 'segments', '[]')) AS s (segment)
     GROUP BY 1, 2, 3, 4, 5, 6
@@ -59,26 +49,22 @@ async def acceptance(
 ) -> list[dict[str, Any]]:
     """Sums of the roll-up by ``DIMENSIONS``, over decisions from ``start`` to before ``end`` (whole hours).
 
-    By segment they are taken from the log itself, which takes longer.
-
-    Raises ``PostgresUnavailable``.
+    By segment they are taken from the log itself, which takes longer. Raises ``PostgresUnavailable``.
     """
     source = _BY_SEGMENT if "segment" in by else "acceptance"
     groups = ", ".join(f"{DIMENSIONS[d]} AS {NAMES.get(d, d)}" for d in by)
     sums = ", ".join(f"sum({c})::{'float' if c == 'value' else 'bigint'} AS {c}" for c in COUNTS)
     conditions = {
-        "hour >= :start": start,
-        "hour < :end": end,
-        "placement = :placement": placement,
-        "starts_with(policy, :policy || '@')": policy,
+        "start": "hour >= :start",
+        "end": "hour < :end",
+        "placement": "placement = :placement",
+        "policy": "starts_with(policy, :policy || '@')",
     }
-    given = [condition for condition, value in conditions.items() if value is not None]
-    where = f"WHERE {' AND '.join(given)}" if given else ""
+    values = {"start": start, "end": end, "placement": placement, "policy": policy}
+    given = {name: value for name, value in values.items() if value is not None}
+    where = f"WHERE {' AND '.join(conditions[name] for name in given)}" if given else ""
     ordinals = ", ".join(str(i) for i in range(1, len(by) + 1))
     statement = f"SELECT {groups}, {sums} FROM {source} {where} GROUP BY {ordinals} ORDER BY {ordinals}"
-    parameters = {"start": start, "end": end, "placement": placement, "policy": policy}
     async with transaction(engine) as connection:
-        rows = await connection.execute(
-            text(statement), {k: v for k, v in parameters.items() if v is not None}
-        )
+        rows = await connection.execute(text(statement), given)
         return [dict(row._mapping) for row in rows]

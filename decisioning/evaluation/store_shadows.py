@@ -79,14 +79,16 @@ class ShadowStore:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn | None]:
-        """The right to judge; ``None`` if somebody else has it. The first position ever is the newest decision."""
+        """The right to judge; ``None`` if somebody else has it."""
         async with transaction(self._engine) as connection:
+            # A lock of the transaction: whoever dies gives it back.
             if not await connection.scalar(
                 text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": SHADOW_LOCK}
             ):
                 yield None
                 return
             newest = await connection.scalar(text("SELECT coalesce(max(seq), 0) FROM decisions"))
+            # The first position ever is the newest decision: shadows are not asked about what was before them.
             await connection.execute(
                 text("INSERT INTO shadow_position (seq) VALUES (:seq) ON CONFLICT DO NOTHING"),
                 {"seq": newest},

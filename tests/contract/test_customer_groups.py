@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from decisioning.evaluation.explanation_service import explain_logged
-from decisioning.evaluation.replay_service import replay
+from decisioning.evaluation.replay_service import explain_logged, replay
 from decisioning.log.codec import as_json
 from tests.support.api import Instance, Nextbest, decide, put_offer, without_policy
 

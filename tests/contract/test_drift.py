@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from app.worker.drift_watch import BATCH_SIZE, DriftWatch
-from bandits.monitoring.change_detection import Detection, OfferReward, detect_changes
+from bandits.monitoring.change_detection import Detection, OfferReward
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.decision import DecidedOffer, LoggedDecision
@@ -21,6 +21,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
 from tests.support.api import Nextbest, problem_of
+from tests.support.bandits_changes import detect_changes
 from tests.support.canaries import place
 from tests.support.decided import decision as made_by_hand
 from tests.support.waiting import Deadline

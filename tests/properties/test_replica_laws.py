@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits.algorithms.beta_arms import DAY_S
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.conformance.scenarios import fingerprint
 from bandits.errors import StateCodecError

@@ -1,6 +1,6 @@
 """A policy that breaks a law on purpose, to be found by its path."""
 
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.policy import PolicySpec
 
 BROKEN = PolicySpec("broken", 1, "broken")

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.worker.guardrail_watch import GuardrailWatch
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.policy import Candidates, FloatArray, PolicySpec
 from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_archive import ArchiveReader

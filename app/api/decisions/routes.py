@@ -11,8 +11,8 @@ from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
 from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, Invalid, NotFound
-from decisioning.evaluation.explanation_service import explain_logged
 from decisioning.evaluation.model_replay_service import ReplayImpossible
+from decisioning.evaluation.replay_service import explain_logged
 from decisioning.log.lookup_service import record_of
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bandits.algorithms.beta_arms import DAY_S
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.policy import Observation, Policy
 from bandits.registry import build_policy

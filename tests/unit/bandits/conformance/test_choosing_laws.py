@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import PreparedArms, ThompsonPolicy
 from bandits.conformance.checks import checks_for
 from bandits.errors import ConformanceError

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bandits.algorithms.linear_thompson import LinearThompsonPolicy
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.regression_thompson import LinearThompsonPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.conformance.checks import check, checks_for
 from bandits.errors import BanditsError, ConformanceError

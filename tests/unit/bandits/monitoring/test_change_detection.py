@@ -9,12 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bandits.errors import EvaluationError
-from bandits.monitoring.change_detection import (
-    MAX_BLOCKS,
-    AcceptanceChangeDetector,
-    OfferReward,
-    detect_changes,
-)
+from bandits.monitoring.change_detection import MAX_BLOCKS, AcceptanceChangeDetector, OfferReward
+from tests.support.bandits_changes import detect_changes
 
 
 def stream(seed: int, *stretches: tuple[int, float], offer: str = "a") -> list[OfferReward]:

@@ -72,15 +72,15 @@ def explore(
 
 def test_a_concentration_on_one_arm_is_early_while_another_may_be_as_good() -> None:
     found = explore([0.998, 0.001, 0.001], [0.31, 0.29], [5_000, 500, 500])
-    assert found.died_early
+    assert found.neglected
     assert found.neglected == (1,)
     assert found.favourite == 0
     assert found.entropy == pytest.approx(normalised_entropy([0.998, 0.001, 0.001]))
 
 
 def test_a_concentration_on_an_arm_that_is_clearly_best_is_not_early() -> None:
-    assert not explore([0.998, 0.001, 0.001], [0.29, 0.29], [5_000, 500, 500]).died_early
-    assert not explore([1.0, 0.0, 0.0], [0.29, 0.29], [5_000, 5, 0]).died_early
+    assert not explore([0.998, 0.001, 0.001], [0.29, 0.29], [5_000, 500, 500]).neglected
+    assert not explore([1.0, 0.0, 0.0], [0.29, 0.29], [5_000, 5, 0]).neglected
 
 
 def test_an_interval_that_just_reaches_the_favourites_mean_counts() -> None:
@@ -92,24 +92,24 @@ def test_an_arm_hardly_tried_is_neglected_though_choices_are_spread() -> None:
     share, high = [0.5, 0.499, 0.001], [0.4, 0.9]
     assert explore(share, high, [5_000, 5_000, 99]).neglected == (2,)
     assert explore(share, high, [5_000, 5_000, 0]).neglected == (2,)
-    assert not explore(share, high, [5_000, 5_000, 100]).died_early
+    assert not explore(share, high, [5_000, 5_000, 100]).neglected
     assert explore(share, high, [5_000, 5_000, 100], few=101).neglected == (2,)
 
 
 def test_how_little_is_hardly_selected() -> None:
     """Below 0.01, and below a tenth of the even share from ten arms on."""
     assert explore([0.991, 0.009], [0.4], [500, 500]).neglected == (1,)
-    assert not explore([0.99, 0.01], [0.4], [500, 500]).died_early
+    assert not explore([0.99, 0.01], [0.4], [500, 500]).neglected
     many = [0.981] + [0.001] * 19
     assert explore(many, [0.4] * 19, [500] * 20).neglected == tuple(range(1, 20))
-    assert not explore(many, [0.4] * 19, [500] * 20, hardly=0.02).died_early
-    assert not explore([0.9] + [0.1 / 19] * 19, [0.4] * 19, [0] * 20).died_early
+    assert not explore(many, [0.4] * 19, [500] * 20, hardly=0.02).neglected
+    assert not explore([0.9] + [0.1 / 19] * 19, [0.4] * 19, [0] * 20).neglected
 
 
 def test_concentrated_begins_at_its_threshold() -> None:
     share = [0.5, 0.49609375, 0.00390625]
     assert explore(share, [0.4, 0.4], [500] * 3, concentrated=0.5).neglected == (2,)
-    assert not explore(share, [0.4, 0.4], [500] * 3, concentrated=0.501).died_early
+    assert not explore(share, [0.4, 0.4], [500] * 3, concentrated=0.501).neglected
 
 
 def test_the_favourite_is_never_neglected() -> None:
@@ -133,7 +133,7 @@ def test_sampling_from_the_posterior_is_not_warned_about(n: int) -> None:
     half = 1.96 * deviation
     half[1:] += 1e-9
     found = diagnose_exploration(mean, mean - half, mean + half, np.full(n, 10), share)
-    assert not found.died_early
+    assert not found.neglected
 
 
 def test_without_arms_or_with_one_there_is_nothing_to_neglect() -> None:
@@ -144,7 +144,7 @@ def test_without_arms_or_with_one_there_is_nothing_to_neglect() -> None:
 def test_without_data_even_choices_are_fine() -> None:
     nothing = diagnose_exploration([0.5] * 4, [0.0] * 4, [1.0] * 4, [0] * 4, [0.25] * 4)
     assert nothing.entropy == pytest.approx(1.0)
-    assert not nothing.died_early
+    assert not nothing.neglected
     assert not is_settled([0.5] * 4, [0.0] * 4, [1.0] * 4)
 
 
@@ -177,7 +177,7 @@ def test_a_settled_leader_is_never_a_reason_to_warn(
     first = leading_arm(mean)
     share = np.eye(len(mean))[first]
     if is_settled(mean, low, high):
-        assert not diagnose_exploration(mean, low, high, np.zeros(len(mean)), share).died_early
+        assert not diagnose_exploration(mean, low, high, np.zeros(len(mean)), share).neglected
 
 
 OK = {"mean": [0.3, 0.1], "low": [0.2, 0.0], "high": [0.4, 0.2], "observations": [9, 9], "share": [0.5, 0.5]}

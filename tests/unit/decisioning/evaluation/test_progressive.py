@@ -16,7 +16,7 @@ from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import score_candidates
 from decisioning.evaluation.counterfactual import judge_decision
-from decisioning.evaluation.estimates import Earned, Judgement, estimate
+from decisioning.evaluation.estimates import Earned, estimate
 from decisioning.evaluation.progressive import EvaluationRows, Progressive
 from decisioning.learning.fold import fold_outcomes
 from decisioning.model.decision import LoggedDecision, LoggedPolicy
@@ -92,16 +92,7 @@ def walk(log: Log, spec: PolicySpec, **options: Any) -> Progressive:
 
 def earned(seen: EvaluationRows) -> Earned:
     """The estimates."""
-    columns = Judgement(
-        seen.unit,
-        seen.reward,
-        seen.logging_probability,
-        seen.target_probability,
-        seen.estimate,
-        seen.direct,
-        seen.agrees,
-    )
-    found, _ = estimate(columns)
+    found, _ = estimate(seen)
     assert found is not None
     return found
 

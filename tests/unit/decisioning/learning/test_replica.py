@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bandits.algorithms.random import RandomPolicy
+from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.conformance.scenarios import fingerprint
 from bandits.errors import StateCodecError

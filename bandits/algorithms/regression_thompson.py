@@ -1,10 +1,30 @@
-"""``logistic_thompson``: Thompson sampling on an online Bayesian logistic regression.
+"""Thompson sampling on regression models.
 
-Chapelle and Li, *An empirical evaluation of Thompson sampling*, NIPS 2011, algorithm 3, with sums that commute.
+``linear_thompson``: Agrawal and Goyal, *Thompson sampling for contextual bandits with linear payoffs*, ICML 2013.
+``logistic_thompson``: Chapelle and Li, *An empirical evaluation of Thompson sampling*, NIPS 2011, algorithm 3, with
+sums that commute.
 """
 
 from bandits.regression.design import LINKS, Link
 from bandits.regression.regression_policy import ThompsonRegressionPolicy
+
+
+class LinearThompsonPolicy(ThompsonRegressionPolicy):
+    r"""Models rewards as linear in the features, with a normal posterior for each offer's parameters.
+
+    The paper draws one parameter vector for all offers from :math:`N(\hat\theta, v^2 S)` with a constant ``v``. Here
+    each offer has its own, and the variance of the noise is estimated from the sums that arms keep anyway
+    (``bandits.regression.design.LinearLink.noise``): with acceptances of 1 % rewards vary little, and less exploration
+    is needed to tell offers apart. ``exploration`` multiplies the standard deviation that follows.
+
+    Parameters: those of ``ThompsonRegressionPolicy`` and ``RegressionPolicy``.
+    """
+
+    algorithm = "linear_thompson"
+
+    def choose_link(self) -> Link:
+        """Return the linear link."""
+        return LINKS["linear"]
 
 
 class LogisticThompsonPolicy(ThompsonRegressionPolicy):
