@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from app.config import ConfigError, Settings, get_settings
 from bandits.errors import BanditsError
@@ -24,21 +25,21 @@ TIMEOUT_S = 3600.0
 PROGRESS_INTERVAL_S = 1.0
 
 
+@dataclass
 class EvaluationRunner:
     """Run what was asked for, one at a time. ``run`` does it, and returns 0 if it came to an end."""
 
-    def __init__(self, store: EvaluationStore, run: Callable[[str], Awaitable[int]]) -> None:
-        self._store = store
-        self._run = run
+    store: EvaluationStore
+    run: Callable[[str], Awaitable[int]]
 
     async def round(self) -> float:
         """Run the next evaluation; return how long to sleep. Raises ``PostgresUnavailable``."""
-        taken = await self._store.take()
+        taken = await self.store.take()
         if taken is None:
             return INTERVAL_S
-        status = await self._run(taken)
+        status = await self.run(taken)
         if status:
-            await self._store.fail(taken, f"its process ended with {status}")
+            await self.store.fail(taken, f"its process ended with {status}")
         return 0.0
 
 

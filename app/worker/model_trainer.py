@@ -77,8 +77,7 @@ class ModelTrainer:
     async def round(self) -> float:
         """Own the model, read what came, train on it, store; return how long to sleep.
 
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer, ``StateCodecError`` if the
-        model cannot be stored or read.
+        Raises ``Unavailable``, and ``StateCodecError`` if the model cannot be stored or read.
         """
         token = await self._models.own(self.key, self.name, self._lease_ms)
         if token is None:
@@ -162,10 +161,6 @@ def first_part(batch: Batch, max_outcomes: int) -> Batch:
     end = _log_order(ordered[max_outcomes - 1])
     taken = [o for o in ordered if _log_order(o) <= end]
     return Batch({o.bucket: o.position for o in taken}, [], taken)
-
-
-def _place(outcome: Outcome) -> tuple[int, int, int]:
-    return *outcome.position.parts, outcome.bucket
 
 
 def _log_order(outcome: Outcome) -> tuple[tuple[int, int], int]:

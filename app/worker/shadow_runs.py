@@ -70,7 +70,7 @@ class ShadowRunner:
         await self._followers.close()
 
     async def round(self) -> float:
-        """Judge a batch; return how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
+        """Judge a batch; return how long to sleep. Raises ``Unavailable``."""
         shadows = await self._refresh_shadows()
         if asyncio.get_running_loop().time() >= self._next_forget_s:
             await self.forget()
