@@ -63,13 +63,7 @@ class Transactions:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> "Transactions":
         """Return the lines for which `keep` (a boolean array of the same length) is true."""
-        return Transactions(
-            self.household[keep],
-            self.basket[keep],
-            self.product[keep],
-            self.sales_value[keep],
-            self.day[keep],
-        )
+        return Transactions(*(getattr(self, column)[keep] for column in Transactions.__slots__))
 
     def before(self, day: np.datetime64) -> "Transactions":
         """Return the lines strictly before the given day."""
@@ -150,11 +144,8 @@ class Journey:
 
 
 def data_folder() -> Path:
-    """Find the installed package's Parquet files.
-
-    The package is found but not imported, which would load pandas for nothing. Raises JourneyMissing when
-    it is not installed.
-    """
+    """Find the installed package's Parquet files. Raises JourneyMissing when it is not installed."""
+    # Found but not imported, which would load pandas for nothing.
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise JourneyMissing("The demo's data is not installed: pip install 'nextbest[demo]'")
@@ -192,11 +183,8 @@ def load_journey(folder: Path | None = None) -> Journey:
     order = np.argsort(product_ids)
     department = np.asarray(names.indices, dtype=np.int64)
 
-    purchases = _read(
-        source,
-        "transactions",
-        ["household_id", "basket_id", "product_id", "sales_value", "transaction_timestamp"],
-    )
+    columns = ["household_id", "basket_id", "product_id", "sales_value", "transaction_timestamp"]
+    purchases = _read(source, "transactions", columns)
     households = np.unique(_ints(purchases, "household_id"))
 
     def product_at(ids: Ints) -> Ints:

@@ -17,8 +17,7 @@ from app.supervise import Child
 from demo.client import ApiClient, DemoError, Json
 from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
-from demo.report import Figures, write_json
-from demo.screen import live_view, plain_line, print_end, print_start
+from demo.report import Figures, live_view, plain_line, print_end, print_start, write_json
 from demo.service import tail
 from demo.visitors import Visitors
 
