@@ -93,10 +93,9 @@ class ProfileStore:
     async def load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
         """Read a profile from Postgres, without the cache, in at most ``READ_TIMEOUT_S``.
 
-        ``offer_numbers`` maps offer ids to their numbers; numbers that it lacks are looked up. ``None`` if
-        nothing is known; a customer without a record, of whom there are only propensities or suppressions, is not
-        ``known`` and has no consent.
-        Raises ``PostgresUnavailable``.
+        ``offer_numbers`` maps offer ids to their numbers; those that it lacks are looked up. ``None`` if nothing is
+        known; who has only propensities or suppressions, and no record, is not ``known`` and has no consent. Raises
+        ``PostgresUnavailable``.
         """
         if id_problem(customer_id):
             return None
@@ -120,8 +119,7 @@ class ProfileStore:
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.
 
-        ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
-        ``RedisUnavailable``.
+        ``started_s`` is the store's clock before the call of ``load``. Raises ``RedisUnavailable``.
         """
         left_s = FILL_WITHIN_S - (self._clock() - started_s)
         return left_s > 0 and await self.cache.fill(profile, left_s)
@@ -163,7 +161,8 @@ class ProfileStore:
     async def _complete(
         self, connection: AsyncConnection, offer_ids: Collection[str], numbers: Mapping[str, int]
     ) -> Mapping[str, int | None]:
-        """Add the numbers of other ``offer_ids`` to ``numbers``: offers may be newer than the caller's catalogue."""
+        """Add the numbers of other ``offer_ids`` to ``numbers``."""
+        # Offers may be newer than the caller's catalogue.
         missing = [offer_id for offer_id in offer_ids if offer_id not in numbers]
         if not missing:
             return numbers
@@ -210,7 +209,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def _scalar(value: Scalar) -> Scalar:
-    """Large floats come back from ``jsonb`` as whole numbers beyond 64 bits, which rules cannot handle."""
+    # Large floats come back from ``jsonb`` as whole numbers beyond 64 bits, which rules cannot handle.
     return float(value) if type(value) is int and not MIN_INT <= value <= MAX_INT else value
 
 

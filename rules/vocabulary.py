@@ -12,27 +12,10 @@ from rules.errors import VocabularyError
 AttributeType = Literal["string", "number", "int", "bool", "list", "timestamp"]
 ROOTS = ("customer", "context", "offer")
 PATH = re.compile(r"(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
-RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "null",
-        "package",
-        "return",
-        "true",
-    ]
-)
+RESERVED = frozenset((
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
+    "package", "return", "true",
+))  # fmt: skip
 
 Value = str | float | int | bool
 
@@ -74,19 +57,17 @@ BUILT_IN = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All attributes by path, the built-in ones included.
-
-    Raises
-    ------
-    VocabularyError
-        For a name that CEL cannot refer to, an unknown type, a value of another type, or a name declared twice.
-    """
+    """All attributes by path, the built-in ones included."""
 
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     @classmethod
     def of(cls, attributes: Iterable[Attribute]) -> "Vocabulary":
-        """Make the vocabulary of these attributes and the built-in ones."""
+        """Make the vocabulary of these attributes and the built-in ones.
+
+        Raises ``VocabularyError`` for a name that CEL cannot refer to, an unknown type, a value of another type, or a
+        name declared twice.
+        """
         found: dict[str, Attribute] = {}
         for attribute in (*BUILT_IN, *attributes):
             _check(attribute)

@@ -27,7 +27,7 @@ def cells(text: pa.StringArray) -> pa.StringArray:
 
     A number is what JSON calls one, up to 18 digits before the point: ``00123`` and longer digits stay text.
     """
-    typed = pc.case_when(
+    return pc.case_when(
         pc.make_struct(
             pc.equal(text, ""),
             pc.match_substring_regex(text, _NUMBER),
@@ -40,7 +40,6 @@ def cells(text: pa.StringArray) -> pa.StringArray:
         "false",
         strings(text),
     )
-    return typed
 
 
 def numbers(column: pa.Array) -> pa.StringArray:

@@ -82,8 +82,7 @@ class ImportRun:
 def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
     """Open a file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
 
-    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises
-    ``ImportFileError``, and does so before anything is yielded.
+    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises ``ImportFileError``.
     """
     source = _open(data, file_format)
     return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells))
