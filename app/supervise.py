@@ -109,10 +109,7 @@ def logged(command: Command, log: Path, grace_s: float) -> Iterator[Child]:
 
 
 class Supervisor:
-    """Runs commands until a signal comes, or one of them fails for good.
-
-    `watch` is called about every second; what it raises is logged.
-    """
+    """Runs commands until a signal comes, or one fails for good. `watch` is called every second; errors are logged."""
 
     def __init__(
         self,
@@ -194,5 +191,6 @@ def _end_with_parent() -> Callable[[], None] | None:
     """Make what a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
     if sys.platform != "linux":
         return None
+    # Loaded here: between fork and exec only what is loaded already may be called.
     libc = ctypes.CDLL(None)
     return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

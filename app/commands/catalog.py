@@ -11,7 +11,7 @@ from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read_file
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.store import CatalogueStore, Trail
+from decisioning.catalog.store import CatalogueStore
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
 app = typer.Typer()
@@ -81,7 +81,8 @@ def history(limit: int = typer.Option(20, min=1, max=10_000, help="how many entr
     for entry in _with_store(lambda store: store.trail(limit=limit)):
         why = f": {entry.reason}" if entry.reason else ""
         typer.echo(f"{entry.version}  {entry.changed_at:%Y-%m-%d %H:%M:%S%z}  {entry.author}{why}")
-        for difference in _differences_of(entry):
+        before, after = (entry.kind, entry.name, entry.before), (entry.kind, entry.name, entry.after)
+        for difference in differences([before], [after]):
             typer.echo(f"    {difference}")
 
 
@@ -131,10 +132,6 @@ def _print_differences(found: list[Difference]) -> None:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
     typer.echo(f"{len(found)} changes" if found else "no changes")
-
-
-def _differences_of(entry: Trail) -> list[Difference]:
-    return differences([(entry.kind, entry.name, entry.before)], [(entry.kind, entry.name, entry.after)])
 
 
 def _can_ask() -> bool:

@@ -88,6 +88,7 @@ def rebuild(reports: bool) -> None:
     """Put back what Redis holds from the log, the search over scripts, and with ``reports`` the roll-ups as well."""
 
     async def work(state: ApiState) -> tuple[Rebuilt, int]:
+        # The state's own engine gives up on statements that read the whole log.
         engine = make_engine(str(state.settings.postgres_url), statement_s=PATIENT_S)
         try:
             if reports:

@@ -120,9 +120,9 @@ def _learning_step(policy: Policy, seen: Observation, at_s: float) -> Callable[[
 
 
 def _median_us(run: Callable[[], None]) -> float:
-    run()
+    run()  # once before: what is cached and compiled then is not measured
     found: list[int] = []
-    gc.disable()
+    gc.disable()  # a collection is not the policy's time
     try:
         while len(found) < _MIN_RUNS or (sum(found) < _MIN_NS and len(found) < _MAX_RUNS):
             start = perf_counter_ns()

@@ -86,7 +86,8 @@ def _upgrade(url: str) -> None:
 
 
 def service_commands(settings: Settings, urls: ServerUrls) -> list[Command]:
-    """Describe the processes of one installation, told by their environment which servers to use."""
+    """Describe the processes of one installation."""
+    # Told by their environment which servers to use: embedded ones are in no setting.
     env = {
         **os.environ,
         "NEXTBEST_POSTGRES_URL": urls.postgres_url,

@@ -54,10 +54,7 @@ class EmbeddedServers:
         self._started_in = 0
 
     def start(self) -> ServerUrls:
-        """Start both servers, or join those that run; return their URLs once both answer.
-
-        Raises `EmbeddedServersError` if one does not start.
-        """
+        """Start both servers, or join those that run; return their URLs. Raises `EmbeddedServersError`."""
         if self._use is not None:
             return self.urls
         with exclusive(self.data_dir / START_LOCK):
@@ -80,6 +77,7 @@ class EmbeddedServers:
         if self._use is None or self._started_in != os.getpid():
             return
         if self._is_removed():
+            # There may be a new folder of this name, with servers of somebody else.
             self._postgres.trust_folder = self._valkey.trust_folder = False
             self._leave()
             return

@@ -39,10 +39,7 @@ class _Watched:
 
 @dataclass
 class DriftWatch:
-    """Watch for drift. Of several, one is at work; its state is a fold of the log, built again when another takes over.
-
-    Results, positions and detections are written at once, so nothing is found twice, whoever watches.
-    """
+    """Watch for drift. Of several, one is at work. Its state is a fold of the log, built anew if another takes over."""
 
     store: DriftStore
     reader: LogReader
@@ -94,6 +91,7 @@ class DriftWatch:
         if results:
             watched.place = LogPlace.behind(results[-1].made)
             if watched.stored is None:
+                # At once, in the turn's transaction: nothing is found twice, whoever watches.
                 await turn.store(placement, watched.place, found, watched.drift.pop_changed())
         return found, len(results) == BATCH_SIZE
 

@@ -1,7 +1,4 @@
-"""Evaluations: asked for through the API, run one after the other, each in a process of its own.
-
-So neither answers nor learning wait for them, and a policy that breaks its process breaks nothing else.
-"""
+"""Evaluations: asked for through the API, run one after the other, each in a process of its own."""
 
 import asyncio
 import sys
@@ -45,6 +42,7 @@ class EvaluationRunner:
 
 async def run_in_process(evaluation_id: str) -> int:
     """Run an evaluation in a process of its own, with the environment of this one; return its exit status."""
+    # Neither answers nor learning wait for it then, and a policy that breaks its process breaks nothing else.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id, stdin=asyncio.subprocess.DEVNULL
     )

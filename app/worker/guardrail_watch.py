@@ -20,7 +20,7 @@ AUTHOR = "guardrails"
 
 @dataclass
 class GuardrailWatch:
-    """Judge canaries. Any number may run: counts move with their position, and only what was read is changed."""
+    """Judge canaries. Any number may run: counts move with their position."""
 
     canaries: CanaryStore
     catalogues: CatalogueStore

@@ -19,10 +19,7 @@ MAX_FIELDS_PER_FOLD = 1000
 
 
 class Learner:
-    """Fold one policy's arms. It holds nothing but a copy of the positions, which the arms own.
-
-    Two learners of the same policy do not harm each other.
-    """
+    """Fold one policy's arms. It holds only a copy of the positions, which the arms own: two of them do no harm."""
 
     def __init__(
         self, key: str, roster: Roster, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder

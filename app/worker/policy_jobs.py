@@ -59,7 +59,7 @@ class WarmStartJob:
             if key not in self.roster:
                 raise LookupError(self.roster.broken.get(key, "it is not known here"))
             await self.starter.warm(key)
-        except Unavailable:
+        except Unavailable:  # of the stores, not of the policy: the round is done again
             raise
         except Exception as error:  # of one policy; the others must not wait for it
             self._failed_s[key] = asyncio.get_running_loop().time()

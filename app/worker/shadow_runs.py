@@ -82,6 +82,7 @@ class ShadowRunner:
                 if turn.newest > turn.position:
                     await turn.write((), turn.newest)
                 return IDLE_S
+            # A follower is still loading arms: look again soon.
             if not self._has_arms():
                 return 0.05
             return await self._judge_batch(turn, shadows)

@@ -72,7 +72,7 @@ def _expected_version(if_match: str | None, if_none_match: str | None) -> int | 
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
-        return 0
+        return 0  # the version of what does not exist
     if if_match is None:
         return None
     if if_match.strip() == "*":

@@ -7,9 +7,8 @@ from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
 from app.api.deps import Ops, Reader, State, problems
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
-from decisioning.errors import Invalid, NotFound
+from decisioning.errors import NotFound
 from profiles.customer import Customer, Suppression
-from profiles.errors import InvalidCustomer
 from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
@@ -28,10 +27,7 @@ async def put_customer(
         body.interests,
         {purpose: tuple(channels) for purpose, channels in body.consents.items()},
     )
-    try:
-        await state.profiles.upsert_customer(customer)
-    except InvalidCustomer as error:
-        raise Invalid(error.field, error.reason) from None
+    await state.profiles.upsert_customer(customer)
     return CustomerStored(customer_id=customer_id)
 
 

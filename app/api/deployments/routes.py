@@ -108,6 +108,7 @@ async def _stages_out(state: ApiState, placement_id: str, response: Response) ->
     catalogue = state.current_catalogue()
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
+    # 0 while the placement has no deployment of its own: the first change may ask for that.
     response.headers["ETag"] = f'"{catalogue.versions.get(("deployment", placement_id), 0)}"'
     registered: dict[str, RegisteredPolicy] = {policy.key: policy for policy in await state.policies.all()}
     return answer_of(

@@ -11,11 +11,12 @@ PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1
 Slots = Literal["first", "all"]
 MAX_DECISIONS = 200_000
 
+_EARNED = {"value": 0.1, "low": 0.09, "high": 0.11}
 _INTERVAL = {"value": 0.12, "low": 0.10, "high": 0.14}
 _ESTIMATES = {
     "rows": 5000,
     "effective_rows": 1240.0,
-    "earned": {"value": 0.1, "low": 0.09, "high": 0.11},
+    "earned": _EARNED,
     "ips": _INTERVAL,
     "snips": _INTERVAL,
     "dr": _INTERVAL,
@@ -39,14 +40,7 @@ _RESULT = _WINDOW | {
     "us_per_decision": 85.0,
     "left_out": [_LEFT_OUT],
     "estimates": _ESTIMATES,
-    "logged": [
-        {
-            "group": "champion",
-            "policy": "calibrated@1",
-            "slots": 5000,
-            "earned": {"value": 0.1, "low": 0.09, "high": 0.11},
-        }
-    ],
+    "logged": [{"group": "champion", "policy": "calibrated@1", "slots": 5000, "earned": _EARNED}],
     "warnings": [],
 }
 
