@@ -71,10 +71,7 @@ class ApiClient:
         return arms
 
     async def upload(self, kind: str, path: Path) -> Json:
-        """Import a file of `customers`, `propensities` or `history`.
-
-        Returns {"loaded", "refused", "refusals"}. Raises DemoError when the file is refused.
-        """
+        """Import a file of one kind. Returns {"loaded", "refused", "refusals"}. Raises DemoError when it is refused."""
         headers = {"Content-Type": _CONTENT_TYPES[path.suffix]}
         content = await asyncio.to_thread(path.read_bytes)
         response = await self.http.post(f"/v1/imports/{kind}", content=content, headers=headers, timeout=120)

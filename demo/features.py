@@ -63,6 +63,7 @@ def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WIN
     days = min(observed, window_days)
     weeks = days / 7
     lines = past.where(past.day >= as_of - np.timedelta64(days, "D"))
+    # A basket has many lines, and counts once.
     _, one_line_each = np.unique(lines.basket, return_index=True)
     groups = len(DEPARTMENTS)
     cell = lines.household * groups + department_groups(journey)[lines.product]

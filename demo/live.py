@@ -53,10 +53,7 @@ class Session:
 
 
 async def live_visitors(session: Session, api: ApiClient, seconds: float | None) -> None:
-    """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report.
-
-    Raises DemoError if the service ends.
-    """
+    """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report. Raises DemoError if the service ends."""
     figures, console = session.figures, session.console
     customers = session.prepared.crowd.customers
     warm = {arm["offer_id"]: float(arm["observations"]) for arm in figures.arms}
@@ -124,6 +121,7 @@ async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> N
         figures.tally.errors[f"report: {type(error).__name__}"] += 1
         return
     figures.acceptance = acceptance
+    # Others cannot be shown to anybody: their arms do not change.
     figures.arms = [arm for arm in arms if arm["offer_id"] in open_now]
     grown = (arm["observations"] - warm.get(arm["offer_id"], 0.0) for arm in arms)
     figures.learned_observations = sum(max(0.0, growth) for growth in grown)

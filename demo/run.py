@@ -41,6 +41,7 @@ def demo(seconds: float | None) -> None:
     Exit status: 0 if decisions were served and learned from, 1 if not, 2 if the demo could not run.
     """
     console = Console()
+    # Rich would take 80 columns for a file or a pipe, and wrap most lines.
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     try:
@@ -98,6 +99,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
             prepared = prepare(folder, datetime.now(UTC).date())
         with steps.step("start PostgreSQL and Valkey, build the database"):
             urls = stack.enter_context(server_urls(own))
+            # Embedded servers are in the folder, which is fresh; others may hold somebody's data.
             if settings.postgres_url is not None:
                 asyncio.run(require_empty(urls))
             migrations.upgrade(urls.postgres_url)

@@ -53,7 +53,8 @@ def fresh_folder(data_dir: Path) -> Iterator[Path]:
 
 
 def _stop_servers(folder: Path) -> None:
-    """Stop embedded servers that a killed demo has left running; their state file says that there are some."""
+    """Stop embedded servers that a killed demo has left running."""
+    # The state file says that there are some.
     if (folder / "servers.json").exists():
         from app.embedded import EmbeddedServers
 

@@ -31,10 +31,7 @@ CONTEXTS: Mapping[str, tuple[Json, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """The visitors and their answers.
-
-    `acceptance` is customers x offers; `offers` maps offer ids to its columns, `values` has their dollars.
-    """
+    """The visitors. `acceptance` is customers x offers; `offers` maps ids to columns, `values` has their dollars."""
 
     customers: Sequence[str]
     offers: Mapping[str, int]
