@@ -58,9 +58,10 @@ def customer_rows(clean: pa.RecordBatch) -> pa.Table:
 
 
 def propensity_rows(clean: pa.RecordBatch) -> pa.Table:
-    """Make one row for each customer, with the JSON object of scores. Of repeats ``jsonb`` keeps the last."""
+    """Make one row for each customer, with the JSON object of scores."""
     customers = clean["customer_id"].dictionary_encode()
     codes = customers.indices.to_numpy()
+    # Stable, for of repeats ``jsonb`` keeps the last.
     order = np.argsort(codes, kind="stable")
     members = pc.binary_join_element_wise(
         _keys(clean["offer_id"]), clean["propensity"].cast(pa.string()), ""

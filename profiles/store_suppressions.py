@@ -51,6 +51,7 @@ class SuppressionStore:
 
     async def delete(self, list_id: str, customer_id: str) -> bool:
         """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""
+        # What cannot be stored is not there.
         if id_problem(list_id) or id_problem(customer_id):
             return False
         async with (

@@ -1,9 +1,4 @@
-"""Expressions: checked against the vocabulary when they are saved, compiled for evaluation.
-
-Two libraries share the work. The checker of CEL's own C++ implementation (``cel-expr-python``) knows types and
-positions; the Rust evaluator (``common-expression-language``) is fast on a prepared context. What the second cannot run
-is refused when saved as well.
-"""
+"""Expressions: checked against the vocabulary when they are saved, compiled for evaluation."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -76,10 +71,7 @@ class Checker:
         self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
-        """Check an expression that must give a truth value, or a number.
-
-        Raises ``RuleError``, with the position and, where one can be guessed, what may have been meant.
-        """
+        """Check a condition, or a number. Raises ``RuleError``: where, why, and what may have been meant."""
         known = self._checked.get((source, kind))
         if known is None:
             known = self._checked[source, kind] = self._check(source, kind)
@@ -92,6 +84,8 @@ class Checker:
             raise RuleError(f"the expression has {len(source)} characters; at most {MAX_CHARS} are taken")
         if "\x00" in source:
             raise RuleError("the expression contains the character NUL")
+        # Two libraries share the work: the checker, CEL's own C++ implementation (``cel-expr-python``), knows types and
+        # positions; the Rust evaluator (``common-expression-language``) is fast on a prepared context.
         try:
             checked = self._environment.compile(_HAS.sub(_padded_true, source))
         except RuntimeError as error:
@@ -133,7 +127,8 @@ class Checker:
         return frozenset(paths), frozenset(segments)
 
     def _declared_path(self, source: str, parts: list[str], at: int) -> str:
-        """Find the declared path at the start of a dotted name: behind it come methods."""
+        """Find the declared path at the start of a dotted name."""
+        # The longest one: behind it come methods.
         for end in range(len(parts), 1, -1):
             path = ".".join(parts[:end])
             if path in self.vocabulary.attributes:
@@ -198,7 +193,8 @@ class Checker:
 
 
 def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
-    """Find the dotted name that spans a position (the checker points at its dot), and the column where it begins."""
+    """Find the dotted name that spans a position, and the column where it begins."""
+    # The checker points at the dot of an undeclared name.
     for token in tokens(source):
         if token.kind == "name":
             at_line, at_column = position(source, token.at)

@@ -74,6 +74,7 @@ class Vocabulary:
             if attribute.path in found:
                 raise VocabularyError(f"{attribute.path} is declared twice")
             found[attribute.path] = attribute
+        # What has a value in CEL cannot have fields as well.
         for path in found:
             for part in range(2, path.count(".") + 1):
                 shorter = ".".join(path.split(".")[:part])

@@ -43,10 +43,11 @@ def cells(text: pa.StringArray) -> pa.StringArray:
 
 
 def numbers(column: pa.Array) -> pa.StringArray:
-    """Write finite numbers as JSON; floats keep a point or an exponent, so that they are read as floats again."""
+    """Write finite numbers as JSON."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.string())
     text = column.cast(pa.float32() if pa.types.is_float16(column.type) else column.type).cast(pa.string())
+    # Floats keep a point or an exponent, so that they are read as floats again.
     whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
     return pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
 
