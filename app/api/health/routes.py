@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -38,8 +38,8 @@ async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
     cold = state.cold_policies()
     checks = {
-        "postgres": await _check(state.catalogues.version()),
-        "redis": await _check(state.pipe.call("PING")),
+        "postgres": await _check(state.catalogues.version),
+        "redis": await _check(lambda: state.pipe.call("PING")),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -49,9 +49,9 @@ async def readyz(state: State) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
-async def _check(answer: Awaitable[object]) -> str:
+async def _check(ask: Callable[[], Awaitable[object]]) -> str:
     try:
-        await answer
+        await ask()
     except Unavailable as error:
         # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
         log.warning("not ready: %s", error)
