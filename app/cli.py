@@ -1,12 +1,13 @@
 """The command `nextbest`. Each command is a module of `app.commands`, imported when it is run."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
-from app.commands import catalog, keys, policies
 from app.config import ConfigError
 from decisioning.errors import DecisioningError
 from profiles.errors import ProfilesError
@@ -24,7 +25,7 @@ app = typer.Typer(
 @app.command()
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker."""
-    from app.commands.up import up as run
+    from app.commands.service import up as run
 
     run()
 
@@ -32,7 +33,7 @@ def up() -> None:
 @app.command()
 def serve() -> None:
     """Serve the HTTP API."""
-    from app.commands.serve import serve as run
+    from app.commands.service import serve as run
 
     run()
 
@@ -40,7 +41,7 @@ def serve() -> None:
 @app.command()
 def work() -> None:
     """Run the background jobs: learner, archiver, expirer."""
-    from app.commands.work import work as run
+    from app.commands.service import work as run
 
     run()
 
@@ -48,7 +49,7 @@ def work() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the present schema."""
-    from app.commands.migrate import migrate as run
+    from app.commands.service import migrate as run
 
     run()
 
@@ -89,26 +90,47 @@ def demo(
     seconds: float | None = typer.Option(None, min=1, help="stop after so many seconds of live visitors"),
 ) -> None:
     """Run everything on real data, in a folder of its own, with simulated visitors; until Ctrl-C or --seconds."""
-    from demo.command import demo as run
+    from demo.run import demo as run
 
     run(seconds)
 
 
-app.add_typer(keys.app, name="keys")
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(policies.app, name="policies")
+class _LazyGroup(TyperGroup):
+    """The commands of a module of `app.commands` of this name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands, for --help."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find the command that is asked for."""
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self) -> None:
+        # Not before one is asked for: `nextbest serve` and `nextbest --help` need not load all that groups work with.
+        if not self.commands:
+            self.commands.update(
+                typer.main.get_group(import_module(f"app.commands.{self.name}").app).commands
+            )
+
+
+for _group, _help in (
+    ("keys", "API keys."),
+    ("catalog", "The catalogue as a file: in git, in reviews, and back."),
+    ("policies", "Policies: their life, from a file to champion."),
+):
+    app.add_typer(typer.Typer(cls=_LazyGroup, help=_help, no_args_is_help=True), name=_group)
 
 
 def main() -> None:
     """Run the command line; what is wrong is said in words: exit status 2 for the configuration, 1 for the rest."""
     try:
         app()
-    except ConfigError as error:
+    except (ConfigError, DecisioningError, ProfilesError, StorageError) as error:
         typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(2)
-    except (DecisioningError, ProfilesError, StorageError) as error:
-        typer.secho(f"nextbest: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 if __name__ == "__main__":

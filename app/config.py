@@ -73,11 +73,7 @@ def factory_modules(settings: Settings) -> list[str]:
 
 
 def get_settings() -> Settings:
-    """Read the settings from the environment, anew at each call.
-
-    Raises:
-        ConfigError: a value is wrong, or there is a `NEXTBEST_*` variable that no setting has.
-    """
+    """Read the settings from the environment, anew at each call. Raises `ConfigError`: one is wrong, or unknown."""
     unknown = unknown_variables(os.environ)
     if unknown:
         raise ConfigError("\n".join(unknown))
@@ -85,6 +81,7 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = (_describe(problem["loc"], problem["msg"]) for problem in error.errors())
+        # Without its cause, which quotes values: they may hold passwords.
         raise ConfigError("\n".join(problems)) from None
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
+from profiles.errors import InvalidCustomer
 from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:
         return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)}])
+
+    @app.exception_handler(InvalidCustomer)
+    async def _customer(request: Request, error: InvalidCustomer) -> JSONResponse:
+        return problem(422, str(error), [{"field": error.field, "reason": error.reason}])
 
     @app.exception_handler(InvalidRule)
     async def _rule(request: Request, error: InvalidRule) -> JSONResponse:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from app.state import ApiState
 from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
@@ -22,12 +20,7 @@ async def import_file(
 ) -> tuple[ImportReport, int | None]:
     """Load all rows of a file that are not refused. For history, also says how many rows were new.
 
-    Raises
-    ------
-    ImportFileError
-        If the file as a whole cannot be imported; nothing is loaded then.
-    RedisUnavailable, PostgresUnavailable
-        If a store does not answer; the same file may be imported again.
+    Raises ``ImportFileError``, and then nothing is loaded, or ``Unavailable``: the same file may be imported again.
     """
     await state.refresh()
     known = state.numbers()
@@ -49,28 +42,20 @@ async def _import_history(
     )
     new = 0
     batches = run.batches()
+    # Files are parsed in a thread: this process answers requests meanwhile.
     while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-        new += await importer.append(_past_decisions(batch))
+        new += await importer.append([_past_decision(row) for row in batch.to_pylist()])
         if on_progress:
             on_progress(run.read, run.rows_total)
     return run.report(), new
 
 
-def _past_decisions(batch: pa.RecordBatch) -> list[PastDecision]:
-    return [_past_decision(row) for row in batch.to_pylist()]
-
-
 def _past_decision(row: dict[str, Any]) -> PastDecision:
-    decided_ms = round(row["decided_at"].timestamp() * 1000)
-    occurred = row["occurred_at"]
-    propensity = row["propensity"]
+    decided_ms = round(row.pop("decided_at").timestamp() * 1000)
+    occurred, propensity = row.pop("occurred_at"), row.pop("propensity")
     return PastDecision(
-        customer_id=row["customer_id"],
-        offer_id=row["offer_id"],
         decided_at_ms=decided_ms,
-        outcome=row["outcome"],
         occurred_at_ms=decided_ms if occurred is None else to_ms(occurred),
-        value=row["value"],
-        placement=row["placement"],
         propensity=float("nan") if propensity is None else propensity,
+        **row,
     )

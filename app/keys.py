@@ -1,7 +1,4 @@
-"""API keys: made once, stored as a hash, checked in memory.
-
-A key is 32 random bytes, so a plain SHA-256 is enough: there is nothing to guess that a slow hash would slow down.
-"""
+"""API keys: made once, stored as a hash, checked in memory."""
 
 import hashlib
 import secrets
@@ -29,6 +26,7 @@ class ApiKey:
 
 def hash_key(key: str) -> bytes:
     """Hash a key to the form that is stored."""
+    # A key is 32 random bytes: there is nothing to guess that a slow hash would slow down.
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -1,6 +1,7 @@
 """API keys and roles: a key is checked before anything of the body is read."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -14,32 +15,25 @@ _FILE_PATHS = ("/v1/imports/", "/v1/catalog/")
 _MAX_LENGTH_DIGITS = 18
 
 
+@dataclass
 class KeyCheck:
     """ASGI middleware: a key for everything under ``/v1/``, and bodies within their size.
 
     ``keys`` gives the keys in force, ``None`` while they are not known yet.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        keys: Callable[[], Mapping[bytes, ApiKey] | None],
-        body_bytes: int,
-        import_bytes: int,
-    ) -> None:
-        self._app = app
-        self._keys = keys
-        self._body_bytes = body_bytes
-        self._import_bytes = import_bytes
+    app: ASGIApp
+    keys: Callable[[], Mapping[bytes, ApiKey] | None]
+    body_bytes: int
+    import_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         found = dict(headers)
-        keys = self._keys()
+        keys = self.keys()
         if keys is None:
             await problem(503, "not ready yet")(scope, receive, send)
             return
@@ -50,7 +44,7 @@ class KeyCheck:
             return
         # For the routes, and without a second look-up: `Allow` finds it here.
         scope["api_key"] = key
-        limit = self._import_bytes if scope["path"].startswith(_FILE_PATHS) else self._body_bytes
+        limit = self.import_bytes if scope["path"].startswith(_FILE_PATHS) else self.body_bytes
         length = found.get(b"content-length")
         # A length that is missing or odd says nothing: what comes is counted.
         if length is None or not length.isdigit():
@@ -60,7 +54,7 @@ class KeyCheck:
                 scope, receive, send
             )
             return
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 def _presented_key(headers: Mapping[bytes, bytes]) -> str:

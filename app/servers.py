@@ -11,10 +11,8 @@ from app.server_urls import ServerUrls
 def server_urls(settings: Settings) -> Iterator[ServerUrls]:
     """Yield the configured servers' URLs, or else embedded servers of `data_dir` for as long as the block lasts.
 
-    Embedded servers that another process has started there are shared with it.
-
-    Raises:
-        ConfigError: no URLs are set, and the extra `embedded` is not installed or its servers do not start.
+    Embedded servers that another process has started there are shared with it. Raises `ConfigError` if no URLs are set
+    and the extra `embedded` is not installed, or its servers do not start.
     """
     with watched_servers(settings) as (urls, _):
         yield urls

@@ -51,10 +51,8 @@ def spec_of(
 
 
 def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]:
-    """List what is not wrong in a specification as it is kept, but may not be meant. ``placements``: those there are.
-
-    A placement may be made later than a policy that learns from it, so one that is not there is no mistake.
-    """
+    """List what is not wrong in a specification that is kept, but may not be meant. ``placements``: those there are."""
+    # Not refused: a placement may be made later than a policy that learns from it.
     known = set(placements)
     return [
         f"placements: there is no placement {said!r}, so it learns nothing from it{did_you_mean(said, known)}"

@@ -57,13 +57,13 @@ class Child:
     failures: int = 0
 
     def start(self) -> None:
-        """Start the process, in a session of its own: a terminal's Ctrl-C reaches it only through us."""
+        """Start the process."""
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
             list(self.command.argv),
             env=None if self.command.env is None else dict(self.command.env),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True,  # a terminal's Ctrl-C reaches it only through us
             preexec_fn=_end_with_parent(),
         )
 
@@ -109,13 +109,7 @@ def logged(command: Command, log: Path, grace_s: float) -> Iterator[Child]:
 
 
 class Supervisor:
-    """Runs commands until a signal comes, or one of them fails for good.
-
-    Args:
-        commands: what to keep running.
-        limits: delays and limits.
-        watch: called about every second; what it raises is logged.
-    """
+    """Runs commands until a signal comes, or one fails for good. `watch` is called every second; errors are logged."""
 
     def __init__(
         self,
@@ -133,8 +127,7 @@ class Supervisor:
     def run(self) -> int:
         """Block until SIGTERM or SIGINT, passed on to all, or until a command is given up.
 
-        Returns:
-            0 after a signal, else the exit status of the command that was given up (1 if a signal ended it).
+        Returns 0 after a signal, else the exit status of the command that was given up (1 if a signal ended it).
         """
         with self._signals():
             try:
@@ -198,5 +191,6 @@ def _end_with_parent() -> Callable[[], None] | None:
     """Make what a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
     if sys.platform != "linux":
         return None
+    # Loaded here: between fork and exec only what is loaded already may be called.
     libc = ctypes.CDLL(None)
     return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -30,15 +30,11 @@ class ApiClient:
 
     async def decide(self, body: Json) -> Json:
         """Ask for a decision. Raises httpx.HTTPError."""
-        response = await self.http.post("/v1/decisions", json=body)
-        response.raise_for_status()
-        return _object(response)
+        return _object((await self.http.post("/v1/decisions", json=body)).raise_for_status())
 
     async def decision(self, decision_id: str) -> Json:
         """Read the record of a decision. Raises httpx.HTTPError."""
-        response = await self.http.get(f"/v1/decisions/{quote(decision_id, safe='')}")
-        response.raise_for_status()
-        return _object(response)
+        return await self._get(f"/v1/decisions/{quote(decision_id, safe='')}")
 
     async def feedback(self, item: Json) -> str:
         """Send one outcome; the answer is `recorded`, `duplicate` or `late`. Raises httpx.HTTPError.
@@ -66,23 +62,16 @@ class ApiClient:
 
     async def acceptance(self, by: str = "policy") -> list[Json]:
         """Read the rows of the acceptance report. Raises httpx.HTTPError."""
-        response = await self.http.get("/v1/reports/acceptance", params={"by": by})
-        response.raise_for_status()
-        rows: list[Json] = _object(response)["rows"]
+        rows: list[Json] = (await self._get("/v1/reports/acceptance", by=by))["rows"]
         return rows
 
     async def arms(self, policy: str) -> list[Json]:
         """Read the arms of a policy, as they are now. Raises httpx.HTTPError."""
-        response = await self.http.get(f"/v1/policies/{policy}/arms")
-        response.raise_for_status()
-        arms: list[Json] = _object(response)["arms"]
+        arms: list[Json] = (await self._get(f"/v1/policies/{policy}/arms"))["arms"]
         return arms
 
     async def upload(self, kind: str, path: Path) -> Json:
-        """Import a file of `customers`, `propensities` or `history`.
-
-        Returns {"loaded", "refused", "refusals"}. Raises DemoError when the file is refused.
-        """
+        """Import a file of one kind. Returns {"loaded", "refused", "refusals"}. Raises DemoError when it is refused."""
         headers = {"Content-Type": _CONTENT_TYPES[path.suffix]}
         content = await asyncio.to_thread(path.read_bytes)
         response = await self.http.post(f"/v1/imports/{kind}", content=content, headers=headers, timeout=120)
@@ -95,6 +84,9 @@ class ApiClient:
         except httpx.TransportError:
             return False
 
+    async def _get(self, path: str, **parameters: str) -> Json:
+        return _object((await self.http.get(path, params=parameters)).raise_for_status())
+
     async def _send(self, path: str, body: Json) -> Json:
         for attempt in range(MAX_ATTEMPTS):
             last = attempt == MAX_ATTEMPTS - 1
@@ -105,8 +97,7 @@ class ApiClient:
                     raise
             else:
                 if last or response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    response.raise_for_status()
-                    return _object(response)
+                    return _object(response.raise_for_status())
             await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 

@@ -11,23 +11,16 @@ from demo.journey import CUT_OFF, Floats, Journey
 from demo.names import customer_ids
 
 DEMOGRAPHICS = (
-    "age",
-    "income",
-    "home_ownership",
-    "marital_status",
-    "household_size",
-    "household_comp",
-    "kids_count",
-)
+    "age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count",
+)  # fmt: skip
 
 
 def customer_table(journey: Journey) -> pa.Table:
     """Build one row per household, as known at the cut-off.
 
-    Demographics are attributes (known for 801 of 2,469 households, absent otherwise). Recency in days,
-    baskets and dollars a week over the twelve weeks before the cut-off are indicators; the departments'
-    shares of spend over the same weeks are interests. Households that had not shopped yet have no recency
-    and no interests.
+    Demographics are attributes (known for 801 of 2,469 households). Recency in days, baskets and dollars a week over
+    the twelve weeks before the cut-off are indicators; the departments' shares of spend over the same weeks are
+    interests. Households that had not shopped yet have no recency and no interests.
     """
     habits = habits_before(journey, CUT_OFF)
     people = [journey.demographics.get(int(number), {}) for number in journey.households]

@@ -15,42 +15,22 @@ WINDOW_DAYS = 84
 OTHER = "OTHER"
 # The departments that hold 99 % of spend; the remaining ones are small and are counted together.
 DEPARTMENTS = (
-    "GROCERY",
-    "DRUG GM",
-    "FUEL",
-    "PRODUCE",
-    "MEAT",
-    "MEAT-PCKGD",
-    "DELI",
-    "MISCELLANEOUS",
-    "PASTRY",
-    "NUTRITION",
-    "SEAFOOD-PCKGD",
-    "FLORAL",
-    "COSMETICS",
-    "SALAD BAR",
-    OTHER,
-)
+    "GROCERY", "DRUG GM", "FUEL", "PRODUCE", "MEAT", "MEAT-PCKGD", "DELI", "MISCELLANEOUS", "PASTRY", "NUTRITION",
+    "SEAFOOD-PCKGD", "FLORAL", "COSMETICS", "SALAD BAR", OTHER,
+)  # fmt: skip
 COLUMNS = (
-    "log_recency",
-    "log_frequency",
-    "log_spend",
-    "department_affinity",
-    "log_coupon_spend",
-    "log_past_redemptions",
-    "demographics_known",
-    "type_a",
-    "type_c",
-)
+    "log_recency", "log_frequency", "log_spend", "department_affinity", "log_coupon_spend", "log_past_redemptions",
+    "demographics_known", "type_a", "type_c",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
     """Shopping of each household before a day. Rates are per week of the window of up to `WINDOW_DAYS` days.
 
-    `recency_days` counts from the last purchase ever seen (NaN: none), `frequency` baskets, `spend` dollars
-    (shape: households); `shares` are the departments' parts of spend (households x DEPARTMENTS, rows sum to
-    1 or 0); `lines` are the purchases inside the window, lasting `weeks`.
+    `recency_days` counts from the last purchase ever seen (NaN: none), `frequency` baskets, `spend` dollars (shape:
+    households); `shares` are the departments' parts of spend (households x DEPARTMENTS, rows sum to 1 or 0); `lines`
+    are the purchases inside the window, lasting `weeks`.
     """
 
     recency_days: Floats
@@ -70,10 +50,7 @@ def department_groups(journey: Journey) -> Ints:
 
 
 def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WINDOW_DAYS) -> Habits:
-    """Compute the habits of all households from transactions strictly before `as_of`.
-
-    Raises ValueError when `as_of` is not after the first day of the data.
-    """
+    """Compute habits from transactions strictly before `as_of`. Raises ValueError when there can be none."""
     if as_of <= DATA_START:
         raise ValueError(f"no transactions before {as_of}")
     count = len(journey.households)
@@ -86,6 +63,7 @@ def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WIN
     days = min(observed, window_days)
     weeks = days / 7
     lines = past.where(past.day >= as_of - np.timedelta64(days, "D"))
+    # A basket has many lines, and counts once.
     _, one_line_each = np.unique(lines.basket, return_index=True)
     groups = len(DEPARTMENTS)
     cell = lines.household * groups + department_groups(journey)[lines.product]
@@ -102,9 +80,7 @@ def habits_before(journey: Journey, as_of: np.datetime64, window_days: int = WIN
 
 
 def campaign_mix(journey: Journey) -> Floats:
-    """Compute for each campaign the departments' parts of its coupons' products (campaigns x DEPARTMENTS, rows sum
-    to 1).
-    """
+    """Compute the departments' parts of each campaign's products (campaigns x DEPARTMENTS; rows sum to 1)."""
     mix = np.zeros((len(journey.campaigns), len(DEPARTMENTS)))
     np.add.at(mix, (journey.coupons.campaign, department_groups(journey)[journey.coupons.product]), 1.0)
     return np.asarray(mix / mix.sum(axis=1, keepdims=True), dtype=np.float64)
@@ -129,12 +105,9 @@ def past_redemptions(journey: Journey, as_of: np.datetime64) -> Floats:
 
 
 def design_matrix(journey: Journey, habits: Habits, as_of: np.datetime64, campaign: int) -> Floats:
-    """Describe every household facing one campaign, as known before `as_of` (households x COLUMNS).
-
-    `habits` are those of the same day. A household never seen counts as having shopped before the data
-    begins.
-    """
+    """Describe every household facing one campaign (households x COLUMNS), given its `habits` before `as_of`."""
     count = len(journey.households)
+    # A household never seen counts as having shopped before the data begins.
     unseen = float((as_of - DATA_START).astype(np.int64)) + 1
     known = np.array([int(who) in journey.demographics for who in journey.households], dtype=np.float64)
     kind = journey.campaigns.type[campaign]

@@ -1,14 +1,8 @@
 """The history import file: what the grocer itself sent after the cut-off, and what came of it.
 
 One row per household x campaign, in time order. The decision is dated at the start of the campaign. A
-household that redeemed accepted on the day of its first redemption, worth the sales of its coupons'
-products; all others expired when the campaign ended, or on the last day of the data where a campaign ran
-on.
-
-A campaign that had run for less than `MATURITY_DAYS` when the data ended is left out whole, households that
-had redeemed included: keeping only those would make it look irresistible. Three weeks is when seven in ten
-of all acceptances have come in, so the four older campaigns that still ran at the end are understated, by
-about a quarter.
+household that redeemed accepted on the day of its first redemption, worth the sales of its coupons' products; all
+others expired when the campaign ended, or on the last day of the data where a campaign ran on.
 """
 
 from dataclasses import dataclass
@@ -23,6 +17,8 @@ from demo.journey import CUT_OFF, DATA_END, Floats, Journey
 from demo.names import MAILER, customer_id, offer_id
 from demo.offers import acceptance_sales, moved, shift_to
 
+# By then seven in ten of all acceptances have come in, so the four older campaigns that still ran at the end are
+# understated, by about a quarter.
 MATURITY_DAYS = 21
 
 
@@ -51,11 +47,13 @@ def write_history(journey: Journey, scores: Floats, today: date, path: Path) -> 
     exposures, campaigns = journey.exposures, journey.campaigns
     start, end = campaigns.start[exposures.campaign], campaigns.end[exposures.campaign]
     later = start >= CUT_OFF
+    # Left out whole: keeping only the households that had redeemed already would make a campaign look irresistible.
     young = later & (end > DATA_END) & (DATA_END - start < np.timedelta64(MATURITY_DAYS, "D"))
     chosen = np.flatnonzero(later & ~young)
     order = np.lexsort((exposures.household[chosen], exposures.campaign[chosen], start[chosen]))
     rows = chosen[order]
     accepted = ~np.isnat(exposures.accepted[rows])
+    # Silence is known the day after, as far as the data go.
     closed = np.minimum(end[rows] + np.timedelta64(1, "D"), DATA_END)
     occurred = np.where(accepted, exposures.accepted[rows], closed)
 

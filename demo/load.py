@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +26,7 @@ KINDS = ("customers", "propensities", "history")
 MAILER_WINDOW_S = 180 * 86_400
 CONTROL_SHARE = 0.2
 CONTACT_LIMIT = {"max": 3, "window_s": 60}
+# A multiple of 27, the propensities of a customer: parts end between customers.
 UPLOAD_BATCH_SIZE = 8_100
 DRAIN_TIMEOUT_S = 60.0
 POLL_S = 0.2
@@ -50,8 +51,8 @@ class DemoData:
         """Collect the counts and the model's measured quality, for the report."""
         return {
             "rows": self.rows,
-            "history": {name: getattr(self.history, name) for name in HistoryCounts.__slots__},
-            "propensity_model": self.quality.to_dict(),
+            "history": asdict(self.history),
+            "propensity_model": asdict(self.quality),
             "odds_factor_of_simulated_answers": round(self.answers.odds_factor, 3),
         }
 
@@ -146,10 +147,7 @@ async def create_catalogue(api: ApiClient, offers: list[CampaignOffer], progress
 
 
 async def import_file(api: ApiClient, kind: str, path: Path, progress: Progress) -> int:
-    """Upload a file in parts, so that progress can be shown; returns the rows loaded.
-
-    Raises DemoError if any row is refused.
-    """
+    """Upload a file in parts, to show progress; returns the rows loaded. Raises DemoError if any row is refused."""
     total = await asyncio.to_thread(lambda: int(pq.read_metadata(path).num_rows))
     loaded = 0
     for start in range(0, total, UPLOAD_BATCH_SIZE):
@@ -163,17 +161,14 @@ async def import_file(api: ApiClient, kind: str, path: Path, progress: Progress)
 
 
 def _write_part(path: Path, start: int) -> Path:
-    """Write `UPLOAD_BATCH_SIZE` rows from `start` on to a file. Parts end between customers (27 propensities each)."""
+    """Write `UPLOAD_BATCH_SIZE` rows from `start` on to a file."""
     part = path.with_name(f"{path.stem}.part.parquet")
     pq.write_table(pq.read_table(path).slice(start, UPLOAD_BATCH_SIZE), part)
     return part
 
 
 async def wait_until_learned(api: ApiClient, history_rows: int, progress: Progress) -> list[Json]:
-    """Wait until the imported history has reached reports and arms; returns the arms of calibrated.
-
-    Raises DemoError when that takes longer than `DRAIN_TIMEOUT_S`.
-    """
+    """Wait until imported history is in reports and arms; return calibrated's arms. Raises DemoError if it is late."""
     archived, before, steady = 0, -1.0, 0
     clock = asyncio.get_running_loop().time
     deadline = clock() + DRAIN_TIMEOUT_S

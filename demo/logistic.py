@@ -13,6 +13,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+# Keeps the curvature invertible.
 _TINY_INTERCEPT_PENALTY = 1e-9
 
 

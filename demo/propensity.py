@@ -1,11 +1,9 @@
 """The demo's precomputed propensities: one small logistic regression.
 
 It is fitted only on what was over by the cut-off: exposures of campaigns that began after the data did and
-ended before it, 2,196 of the 2,343, of which 239 were accepted. (Three campaigns were sent out before the
-first transaction; nothing is known about their 147 exposures at the time.) Each row describes the household
-as of the day its campaign began, so no outcome can leak into its own row. Columns, window and penalty were
-not tuned: of the choices tried, all that kept demographics and past redemptions reached an AUC of 0.77 to
-0.78 on the later exposures.
+ended before it, 2,196 of the 2,343, of which 239 were accepted. Each row describes the household as of the day its
+campaign began, so no outcome can leak into its own row. Columns, window and penalty were not tuned: of the choices
+tried, all that kept demographics and past redemptions reached an AUC of 0.77 to 0.78 on the later exposures.
 
 The fitted model scores every household x offer as of the cut-off. That is what a data mart would deliver:
 one file, computed once, that knows neither later shopping nor later redemptions. `quality` says how well it
@@ -13,7 +11,7 @@ did on the exposures that came later. Campaigns that ran beyond the end of the d
 redeemers as refusals.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +42,6 @@ class Quality:
     mean_propensity: float
     acceptance: float
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the same figures as plain values, for a report."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -67,6 +61,7 @@ def training_rows(journey: Journey) -> tuple[Floats, npt.NDArray[np.bool_]]:
     rows, outcomes = [], []
     for campaign in range(len(journey.campaigns)):
         start, end = journey.campaigns.start[campaign], journey.campaigns.end[campaign]
+        # Three campaigns were sent out before the first transaction: of their 147 exposures nothing was known.
         if start <= DATA_START or end >= CUT_OFF:
             continue
         here = journey.exposures.campaign == campaign

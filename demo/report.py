@@ -1,12 +1,17 @@
-"""The report of the demo, as values and as a JSON file; `screen` shows the same."""
+"""The report of the demo: its figures in a terminal and in a JSON file."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
 from demo.client import Json
-from demo.names import WEB
+from demo.names import REWARD_WINDOW_S, WEB
 from demo.visitors import VisitTally
 
 NOTES = {
@@ -15,6 +20,7 @@ NOTES = {
     "propensity": "fallback: precomputed propensities only",
     "default": "the placement's default offers",
 }
+MAX_SHOWN_ALIKE = 2
 HISTORY_NOTE = "targeted, not randomised: no uplift claimed"
 SIMULATED = (
     "Visitors and their answers are simulated, by a model fitted on the real redemptions and scaled up: the rates "
@@ -27,9 +33,8 @@ SIMULATED = (
 class Figures:
     """All that is reported.
 
-    `acceptance` and `arms` are rows of the API's answers; `learned_observations` is how much the arms'
-    evidence grew by live feedback; `set_up` has the seconds of each step; `offer_names` the names of all
-    offers.
+    `acceptance` and `arms` are rows of the API's answers; `learned_observations` is how much the arms' evidence grew by
+    live feedback; `set_up` has the seconds of each step.
     """
 
     api_url: str
@@ -106,7 +111,177 @@ def to_json(figures: Figures) -> Json:
 
 
 def write_json(figures: Figures, path: Path) -> None:
-    """Write the figures; the file appears whole or not at all."""
+    """Write the figures."""
+    # Under another name first: the file appears whole or not at all.
     new = path.with_suffix(".new")
     new.write_text(json.dumps(to_json(figures), indent=2) + "\n")
     new.replace(path)
+
+
+def print_start(console: Console, figures: Figures) -> None:
+    """Print addresses, the key of this run, a line to paste (so it is not wrapped), one explained decision."""
+    lines = [f"{name:<14} {url}" for name, url in figures.addresses().items()]
+    lines += [f"{'API key':<14} {figures.api_key}", "", "Ask for a decision:", figures.curl_line()]
+    console.print(Text("\n" + "\n".join(lines) + "\n"), soft_wrap=True)
+    if figures.explained is not None:
+        console.print(explained_panel(figures.explained, figures.offer_names))
+
+
+def live_view(figures: Figures) -> RenderableType:
+    """Build the part that is refreshed while visitors come."""
+    return Group(*_result_parts(figures), Text("Ctrl-C stops the demo.", "dim"))
+
+
+def print_end(console: Console, figures: Figures) -> None:
+    """Print the part that stays when the demo is over."""
+    if figures.explained is not None:
+        console.print(explained_panel(figures.explained, figures.offer_names))
+    console.print(*_result_parts(figures), sep="\n")
+    if figures.learned:
+        grown = f"{figures.learned_observations:,.0f}"
+        console.print(f"Learned: live feedback added {grown} observations to the arms.", style="green")
+    else:
+        console.print("Nothing was learned from live feedback.", style="red")
+
+
+def plain_line(figures: Figures) -> str:
+    """Write a line of progress, for output that is not a terminal."""
+    rates = [
+        f"{row['policy']} {row['rate']:.1%} of {row['observed']:,}"
+        for row in _history_last(figures.acceptance)
+        if row["observed"] and not is_history(row)
+    ]
+    return f"{_traffic_line(figures)}; accepted (simulated): {', '.join(rates) or 'nothing known yet'}"
+
+
+def _result_parts(figures: Figures) -> list[RenderableType]:
+    parts: list[RenderableType] = [_traffic_line(figures)]
+    tally = figures.tally
+    if tally.errors:
+        parts.append(Text("errors: " + ", ".join(f"{kind} x {n}" for kind, n in tally.errors.items()), "red"))
+    if tally.degraded:
+        reasons = ", ".join(f"{why} x {n}" for why, n in tally.degraded.items())
+        parts.append(Text(f"degraded answers: {reasons}", "yellow"))
+    parts += [acceptance_table(figures.acceptance), Text(SIMULATED, "italic"), Text()]
+    return [*parts, arms_table(figures.arms, figures.offer_names)]
+
+
+def _traffic_line(figures: Figures) -> str:
+    tally = figures.tally
+    rate = tally.decisions / figures.seconds if figures.seconds else 0.0
+    parts = [
+        f"{figures.seconds:.0f} s: {tally.decisions:,} decisions ({rate:.0f}/s)",
+        f"{sum(tally.feedback.values()):,} feedbacks ({tally.feedback['duplicate']:,} repeats counted once)",
+    ]
+    if tally.empty:
+        parts.append(f"{tally.empty:,} times nothing was right")
+    median, slow = tally.latency_ms(0.5), tally.latency_ms(0.99)
+    if median is not None and slow is not None:
+        parts.append(f"p50 {median:.0f} ms, p99 {slow:.0f} ms as visitors see it")
+    return ", ".join(parts)
+
+
+def acceptance_table(rows: Sequence[Json]) -> Table:
+    """Show acceptance by policy with 95 % Wilson intervals; history last."""
+    table = Table(
+        title=f"Acceptance by policy. Live answers are simulated; silence is known after {REWARD_WINDOW_S} s",
+        title_justify="left",
+    )
+    table.add_column("policy")
+    for heading in ("decided", "outcome known", "accepted", "rate", "95 % interval"):
+        table.add_column(heading, justify="right")
+    table.add_column("what it is")
+    for row in _history_last(rows):
+        known = row["observed"] > 0
+        table.add_row(
+            row["policy"],
+            f"{row['decided']:,}",
+            f"{row['observed']:,}",
+            f"{row['accepted']:,}",
+            f"{row['rate']:.1%}" if known else "-",
+            f"{row['low']:.1%} - {row['high']:.1%}" if known else "-",
+            note_of(row),
+        )
+    return table
+
+
+def _history_last(rows: Sequence[Json]) -> list[Json]:
+    order = list(NOTES)
+    return sorted(rows, key=lambda row: len(order) if is_history(row) else order.index(row["policy"]))
+
+
+def arms_table(arms: Sequence[Json], names: Mapping[str, str]) -> Table:
+    """Show what the policy has learned of the live offers, from history and from visitors."""
+    table = Table(title="What calibrated has learned of the live offers", title_justify="left")
+    table.add_column("offer")
+    for heading in ("observations", "acceptances", "mean", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for arm in arms:
+        table.add_row(
+            names.get(arm["offer_id"], arm["offer_id"]),
+            f"{arm['observations']:,.0f}",
+            f"{arm['successes']:,.0f}",
+            f"{arm['mean']:.1%}",
+            f"{arm['low']:.1%} - {arm['high']:.1%}",
+        )
+    return table
+
+
+def explained_panel(explained: Json, names: Mapping[str, str]) -> Panel:
+    """Take one decision apart: each ranked offer with its factors and the chance it was drawn with."""
+    table = Table(box=None)
+    for heading in ("rank", "offer", "P", "C", "V", "L", "score", "probability"):
+        table.add_column(heading, justify="left" if heading == "offer" else "right")
+    for offer in explained["offers"]:
+        factors = offer["factors"] or {}
+        table.add_row(
+            str(offer["rank"]),
+            names.get(offer["offer_id"], offer["offer_id"]),
+            *(_format_number(factors.get(factor)) for factor in "PCVL"),
+            _format_number(offer["score"]),
+            _format_number(offer["probability"]),
+        )
+    policy = explained["policy"]
+    heading = (
+        f"{explained['decision_id']} for {explained['customer_id']} at {explained['placement']}, "
+        f"by {policy['name']} version {policy['version']}"
+    )
+    meaning = (
+        "score = P x C x V x L: propensity as the policy sees it now, context weight, value in dollars, lever. "
+        "probability: the chance with which the offer was drawn for its rank."
+    )
+    parts: list[RenderableType] = [Text(heading), table, Text(meaning, "dim")]
+    if explained.get("explanation"):
+        parts += [Text(), _results_table(explained["explanation"], names)]
+    return Panel(Group(*parts), title="One decision, explained")
+
+
+def _results_table(candidates: Sequence[Json], names: Mapping[str, str]) -> Table:
+    """Show what became of each offer of the catalogue; those that were stopped alike share a row."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for candidate in candidates:
+        rows.setdefault(_describe_result(candidate), []).append(candidate["offer_id"])
+    table = Table("what became of all offers", "why", "offers", box=None)
+    for (result, why), offers in rows.items():
+        shown = "; ".join(names.get(offer, offer) for offer in offers[:MAX_SHOWN_ALIKE])
+        more = len(offers) - MAX_SHOWN_ALIKE
+        table.add_row(result, why, shown + (f" and {more} more" if more > 0 else ""))
+    return table
+
+
+def _describe_result(candidate: Json) -> tuple[str, str]:
+    """Describe a candidate's result, and what stopped it."""
+    if candidate["result"] == "chosen":
+        return "chosen", f"rank {candidate['rank']}"
+    if candidate["result"] == "ready":
+        return "ready", "others were drawn"
+    stop = candidate["stops"][0]
+    observed = stop["observed"]
+    if isinstance(observed, dict):
+        found = ", ".join(f"{path} is {'missing' if v is None else v}" for path, v in observed.items())
+        return "stopped", f"{stop['stage']}, {stop['name']}: {found}"
+    return "stopped", f"{stop['stage']}, {stop['name']}"
+
+
+def _format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

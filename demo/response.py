@@ -9,10 +9,8 @@ logistic regression on
   products and on past redemptions. They are what a policy can find out by trying and what the precomputed
   propensities miss.
 
-Real coupons are redeemed over weeks and by few; a visitor answers at once. To let half a minute show
-something, the odds of all answers are multiplied by one factor, chosen such that a random household shown a
-random live offer accepts as often as the average exposure in the data did: 792 of 6,589, or 12.0 %. Of
-those who do not accept, a fixed share says no and the others say nothing.
+The odds of all answers are multiplied by one factor, such that a random household shown a random live offer accepts as
+often as the average exposure in the data did. Of those who do not accept, a fixed share says no.
 """
 
 from dataclasses import dataclass
@@ -28,6 +26,8 @@ SHARED_PENALTY = 2.0
 CAMPAIGN_PENALTY = 2.0
 SLOPE_PENALTY = 4.0
 SLOPES = ("log_coupon_spend", "log_past_redemptions")
+# The acceptance of exposures in the data, 12.0 %. Real coupons are redeemed over weeks and by few; visitors answer at
+# once, so that half a minute shows something.
 TARGET_ACCEPTANCE = 792 / 6589
 REJECTION_SHARE = 0.25
 

@@ -4,35 +4,66 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 import migrations
 from app.commands.interrupts import between_steps
-from app.config import Settings
+from app.config import Settings, get_settings
 from app.servers import server_urls
-from demo.client import ApiClient
+from demo.client import ApiClient, DemoError
+from demo.journey import JourneyMissing
 from demo.live import Session, live_visitors
 from demo.load import KINDS, DemoData, Progress, create_catalogue, import_file, prepare, wait_until_learned
-from demo.place import choose_port, find_free_port, fresh_folder
 from demo.report import Figures
-from demo.service import create_key, require_empty, running_service, wait_until_ready
+from demo.service import (
+    choose_port,
+    create_key,
+    find_free_port,
+    fresh_folder,
+    require_empty,
+    running_service,
+    wait_until_ready,
+)
+
+PLAIN_WIDTH = 120
 
 
+def demo(seconds: float | None) -> None:
+    """Set everything up in `demo` below the data folder and let visitors come, for `seconds` or until Ctrl-C.
+
+    Exit status: 0 if decisions were served and learned from, 1 if not, 2 if the demo could not run.
+    """
+    console = Console()
+    # Rich would take 80 columns for a file or a pipe, and wrap most lines.
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    try:
+        learned = run_demo(get_settings(), seconds, console)
+    except (DemoError, JourneyMissing) as error:
+        typer.secho(f"nextbest demo: {error}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if learned else 1)
+
+
+@dataclass
 class Steps:
     """Print each step of the set-up with the seconds that it took; long ones have a bar meanwhile.
 
     `check` is called before and after each, and whenever one gets on: it raises if the user wants to stop.
     """
 
-    def __init__(self, console: Console, check: Callable[[], None]) -> None:
-        self.console = console
-        self.check = check
-        self.taken: list[tuple[str, float]] = []
+    console: Console
+    check: Callable[[], None]
+    taken: list[tuple[str, float]] = field(default_factory=list, init=False)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
@@ -68,6 +99,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
             prepared = prepare(folder, datetime.now(UTC).date())
         with steps.step("start PostgreSQL and Valkey, build the database"):
             urls = stack.enter_context(server_urls(own))
+            # Embedded servers are in the folder, which is fresh; others may hold somebody's data.
             if settings.postgres_url is not None:
                 asyncio.run(require_empty(urls))
             migrations.upgrade(urls.postgres_url)

@@ -1,7 +1,10 @@
-"""The service under demonstration: `nextbest up` in a process of its own, with its output in a file."""
+"""The service under demonstration: a data folder of its own, a free port, and `nextbest up` in a process of its own."""
 
 import asyncio
+import fcntl
 import os
+import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from app.supervise import Child, Command, logged
 from demo.client import ApiClient, DemoError
 from storage.postgres import make_engine
 
+MARK = ".nextbest-demo"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 MAX_LOG_LINES = 10
@@ -23,11 +27,68 @@ MAX_LOG_COLUMNS = 300
 
 
 @contextmanager
-def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
-    """Run API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too.
+def fresh_folder(data_dir: Path) -> Iterator[Path]:
+    """Make an empty folder `demo` in `data_dir`, held by this process alone for as long as the block lasts.
 
-    They share the embedded servers of `data_dir` with this process, unless others are configured.
+    What a former demo left is removed. Raises DemoError when another runs there, or when the folder is somebody else's.
     """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / ".demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(
+                f"a demo is running in {data_dir} already: stop it first (Ctrl-C where it was started), "
+                "or set NEXTBEST_DATA_DIR to run another one elsewhere"
+            ) from None
+        folder = data_dir / "demo"
+        if folder.exists():
+            if not (folder / MARK).exists() and any(folder.iterdir()):
+                raise DemoError(f"{folder} was not made by a demo, so it is left alone: move it away")
+            _stop_servers(folder)
+            shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / MARK).touch()
+        yield folder.resolve()
+
+
+def _stop_servers(folder: Path) -> None:
+    """Stop embedded servers that a killed demo has left running."""
+    # The state file says that there are some.
+    if (folder / "servers.json").exists():
+        from app.embedded import EmbeddedServers
+
+        with EmbeddedServers(folder):
+            pass
+
+
+def choose_port(configured: int) -> int:
+    """Choose the port: `NEXTBEST_PORT` (`configured`) goes before `PORT`. Raises DemoError."""
+    given = os.environ.get("PORT")
+    if given is None or "NEXTBEST_PORT" in os.environ:
+        return configured
+    if not given.isdecimal() or not 0 < int(given) < 65_536:
+        raise DemoError(f"PORT={given!r} is not a port: give a number from 1 to 65535")
+    return int(given)
+
+
+def find_free_port(host: str, wanted: int) -> int:
+    """Return `wanted` if nothing listens there, else some free port."""
+    for port in (wanted, 0):  # 0: the kernel chooses
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoError(f"no free port on {host}")
+
+
+@contextmanager
+def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
+    """Run API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too."""
+    # They share the embedded servers of the folder with this process, unless others are configured.
     env = {**os.environ, "NEXTBEST_DATA_DIR": str(data_dir), "NEXTBEST_PORT": str(port)}
     command = Command("service", (sys.executable, "-m", "app.cli", "up"), env)
     with logged(command, log, STOP_TIMEOUT_S) as child:
@@ -35,10 +96,7 @@ def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
 
 
 async def wait_until_ready(api: ApiClient, child: Child, log: Path, check: Callable[[], None]) -> None:
-    """Wait for /readyz, calling `check` meanwhile.
-
-    Raises DemoError, with the end of the log, if the service ends or takes too long.
-    """
+    """Wait for /readyz, calling `check` meanwhile. Raises DemoError, with the end of the log, if it does not come."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + READY_TIMEOUT_S
     while not await api.ready():
@@ -68,7 +126,8 @@ async def create_key(postgres_url: str) -> str:
 
 
 async def require_empty(urls: ServerUrls) -> None:
-    """Raise DemoError unless the configured servers are empty: a demo does not write among real customers."""
+    """Raise DemoError unless the configured servers are empty."""
+    # A demo does not write among real customers.
     connection = await asyncpg.connect(urls.postgres_url)
     try:
         used = False

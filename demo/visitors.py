@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import httpx
 import numpy as np
@@ -31,10 +31,7 @@ CONTEXTS: Mapping[str, tuple[Json, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """The visitors and their answers.
-
-    `acceptance` is customers x offers; `offers` maps offer ids to its columns, `values` has their dollars.
-    """
+    """The visitors. `acceptance` is customers x offers; `offers` maps ids to columns, `values` has their dollars."""
 
     customers: Sequence[str]
     offers: Mapping[str, int]
@@ -59,34 +56,28 @@ class VisitTally:
         return float(np.quantile(self.latencies_ms, quantile)) if self.latencies_ms else None
 
 
+@dataclass
 class Visitors:
     """Visitors who arrive, in an open loop, at `rate_per_s`, at most `concurrency` at a time, until `stop` is set.
 
     All draws come from one generator seeded with `seed`.
     """
 
-    def __init__(
-        self,
-        api: ApiClient,
-        crowd: Crowd,
-        *,
-        seed: int,
-        rate_per_s: float = VISITS_PER_S,
-        concurrency: int = CONCURRENCY,
-        thinking_s: float = THINKING_S,
-    ) -> None:
-        self.tally = VisitTally()
-        self._api = api
-        self._crowd = crowd
+    api: ApiClient
+    crowd: Crowd
+    seed: InitVar[int]
+    rate_per_s: float = VISITS_PER_S
+    concurrency: int = CONCURRENCY
+    thinking_s: float = THINKING_S
+    tally: VisitTally = field(default_factory=VisitTally, init=False)
+    _batch: list[Json] = field(default_factory=list, init=False)
+
+    def __post_init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
-        self._rate_per_s = rate_per_s
-        self._concurrency = concurrency
-        self._thinking_s = thinking_s
-        self._batch: list[Json] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Let visitors come until `stop`, then wait for those who are inside and send what is left."""
-        inside = asyncio.Semaphore(self._concurrency)
+        inside = asyncio.Semaphore(self.concurrency)
         clock = asyncio.get_running_loop().time
         next_arrival = clock()
         async with asyncio.TaskGroup() as visits:
@@ -94,17 +85,17 @@ class Visitors:
                 await inside.acquire()
                 visits.create_task(self._visit()).add_done_callback(lambda _: inside.release())
                 # At most a second is made up for: after a stall there is no flood of visitors.
-                next_arrival = max(next_arrival + 1 / self._rate_per_s, clock() - 1.0)
+                next_arrival = max(next_arrival + 1 / self.rate_per_s, clock() - 1.0)
                 await _wait_or_stop(stop, next_arrival - clock())
         await self._flush()
 
     async def _visit(self) -> None:
-        customer = int(self._random.integers(len(self._crowd.customers)))
+        customer = int(self._random.integers(len(self.crowd.customers)))
         placement = DESK if self._random.random() < DESK_SHARE else WEB
         contexts = CONTEXTS[placement]
         context = contexts[int(self._random.integers(len(contexts)))]
         request = {
-            "customer_id": self._crowd.customers[customer],
+            "customer_id": self.crowd.customers[customer],
             "placement": placement,
             "context": context,
             "limit": 1,
@@ -112,7 +103,7 @@ class Visitors:
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
-            decision = await self._api.decide(request)
+            decision = await self.api.decide(request)
         except httpx.HTTPError as error:
             self.tally.errors[_error_kind(error)] += 1
             return
@@ -122,7 +113,7 @@ class Visitors:
         if not decision["offers"]:
             self.tally.empty += 1
             return
-        await asyncio.sleep(float(self._random.exponential(self._thinking_s)))
+        await asyncio.sleep(float(self._random.exponential(self.thinking_s)))
         await self._answer(customer, placement, decision)
 
     async def _answer(self, customer: int, placement: str, decision: Json) -> None:
@@ -133,11 +124,11 @@ class Visitors:
                 self.tally.answers["not read out"] += 1
                 return
             await self._send_feedback(item | {"outcome": "presented"})
-        column = self._crowd.offers[offer_id]
-        outcome = draw_answer(float(self._crowd.acceptance[customer, column]), float(self._random.random()))
+        column = self.crowd.offers[offer_id]
+        outcome = draw_answer(float(self.crowd.acceptance[customer, column]), float(self._random.random()))
         self.tally.answers[outcome or "silent"] += 1
         if outcome == "accepted":
-            await self._send_feedback(item | {"outcome": outcome, "value": self._crowd.values[column]})
+            await self._send_feedback(item | {"outcome": outcome, "value": self.crowd.values[column]})
         elif outcome is not None:
             await self._send_feedback(item | {"outcome": outcome})
 
@@ -150,7 +141,7 @@ class Visitors:
             return
         for _ in range(2 if self._random.random() < REPEAT_SHARE else 1):
             try:
-                self.tally.feedback[await self._api.feedback(item)] += 1
+                self.tally.feedback[await self.api.feedback(item)] += 1
             except httpx.HTTPError as error:
                 self.tally.errors[_error_kind(error)] += 1
 
@@ -159,7 +150,7 @@ class Visitors:
         if not batch:
             return
         try:
-            self.tally.feedback.update(await self._api.feedback_batch(batch))
+            self.tally.feedback.update(await self.api.feedback_batch(batch))
         except httpx.HTTPError as error:
             self.tally.errors[_error_kind(error)] += len(batch)
 

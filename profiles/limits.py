@@ -28,7 +28,7 @@ def text_problem(text: str, limit: int = MAX_TEXT_CHARS) -> str | None:
         return too_long(limit)
     if "\0" in text:
         return HAS_NUL
-    if not text.isascii():
+    if not text.isascii():  # most text is, and needs no trial
         try:
             text.encode()
         except UnicodeEncodeError:

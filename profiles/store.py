@@ -53,10 +53,7 @@ _SOME_OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers WHERE offer_id
 
 
 class ProfileStore:
-    """Profiles in Postgres behind the cache in Redis.
-
-    ``key_of`` gives the cache key of a customer. ``clock`` is monotonic, in seconds.
-    """
+    """Profiles in Postgres behind the cache in Redis. ``key_of`` gives cache keys, ``clock`` monotonic seconds."""
 
     def __init__(
         self,
@@ -69,18 +66,16 @@ class ProfileStore:
     ) -> None:
         self.cache = ProfileCache(redis, key_of, ttl_s=ttl_s)
         self._engine = engine
+        # A single statement needs no transaction around it.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._clock = clock
         self._later_numbers: dict[str, int | None] = {}
 
     async def get(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile:
-        """Read the profile from the cache or else from Postgres, in which case it is cached.
-
-        Works without Redis. Raises ``PostgresUnavailable`` if Postgres is needed and does not answer.
-        """
+        """Read the profile from the cache or else from Postgres, and cache it then. Raises ``PostgresUnavailable``."""
         try:
             cached = await self.cache.get(customer_id)
-        except RedisUnavailable:
+        except RedisUnavailable:  # it is only a cache: go on without it
             return await self._load_known_or_not(customer_id, offer_numbers)
         if cached is not None:
             return cached
@@ -93,10 +88,9 @@ class ProfileStore:
     async def load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
         """Read a profile from Postgres, without the cache, in at most ``READ_TIMEOUT_S``.
 
-        ``offer_numbers`` maps offer ids to their numbers; numbers that it lacks are looked up. ``None`` if
-        nothing is known; a customer without a record, of whom there are only propensities or suppressions, is not
-        ``known`` and has no consent.
-        Raises ``PostgresUnavailable``.
+        ``offer_numbers`` maps offer ids to their numbers; those that it lacks are looked up. ``None`` if nothing is
+        known; who has only propensities or suppressions, and no record, is not ``known`` and has no consent. Raises
+        ``PostgresUnavailable``.
         """
         if id_problem(customer_id):
             return None
@@ -120,8 +114,7 @@ class ProfileStore:
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.
 
-        ``started_s`` is the store's clock (``time.monotonic``) before the call of ``load``. Raises
-        ``RedisUnavailable``.
+        ``started_s`` is the store's clock before the call of ``load``. Raises ``RedisUnavailable``.
         """
         left_s = FILL_WITHIN_S - (self._clock() - started_s)
         return left_s > 0 and await self.cache.fill(profile, left_s)
@@ -163,7 +156,8 @@ class ProfileStore:
     async def _complete(
         self, connection: AsyncConnection, offer_ids: Collection[str], numbers: Mapping[str, int]
     ) -> Mapping[str, int | None]:
-        """Add the numbers of other ``offer_ids`` to ``numbers``: offers may be newer than the caller's catalogue."""
+        """Add the numbers of other ``offer_ids`` to ``numbers``."""
+        # Offers may be newer than the caller's catalogue.
         missing = [offer_id for offer_id in offer_ids if offer_id not in numbers]
         if not missing:
             return numbers
@@ -192,7 +186,7 @@ def customer_of_row(customer_id: str, row: Any) -> Customer:
     _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
     return Customer(
         customer_id,
-        {name: _scalar(value) for name, value in from_json(attributes).items() if _is_scalar(value)},
+        {name: _scalar(value) for name, value in from_json(attributes).items() if isinstance(value, Scalar)},
         _floats(indicators),
         tuple(holdings),
         _floats(interests),
@@ -205,21 +199,17 @@ def _suppressions(json: str | None) -> tuple[Suppression, ...]:
     return tuple(Suppression(*entry) for entry in from_json(json)) if json else ()
 
 
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | float | int)
-
-
 def _scalar(value: Scalar) -> Scalar:
-    """Large floats come back from ``jsonb`` as whole numbers beyond 64 bits, which rules cannot handle."""
+    # Large floats come back from ``jsonb`` as whole numbers beyond 64 bits, which rules cannot handle.
     return float(value) if type(value) is int and not MIN_INT <= value <= MAX_INT else value
 
 
 def _floats(json: str) -> dict[str, float]:
-    return {name: float(value) for name, value in from_json(json).items() if _is_number(value)}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value)
+    return {
+        name: float(value)
+        for name, value in from_json(json).items()
+        if isinstance(value, float | int) and math.isfinite(value)
+    }
 
 
 def _channels(value: object) -> tuple[str, ...]:

@@ -2,17 +2,20 @@
 
 import asyncio
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from profiles.importing import json_text
 from profiles.importing.run import ImportReport, ImportRun
 from profiles.store_cache import ProfileCache
-from profiles.store_staging import Staged, customer_rows, propensity_rows, stage
 from storage.errors import Unavailable
 from storage.postgres import postgres_errors
 
@@ -21,11 +24,74 @@ Progress = Callable[[int, int], None]
 
 STATEMENT_TIMEOUT = "60s"
 _TABLE = "nextbest_staged"
+MAX_CUSTOMERS = 20_000
+"""Customers changed in one transaction, which should be over well before the first tombstones expire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Rows for one transaction: the customers whom it changes, and the CSV."""
+
+    customer_ids: Sequence[str]
+    csv: bytes
+
+
+def stage(table: pa.Table) -> Iterator[Staged]:
+    """Write ``table``, with one row for each ``customer_id``, in parts of at most ``MAX_CUSTOMERS`` rows."""
+    options = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    for at in range(0, table.num_rows, MAX_CUSTOMERS):
+        part = table.slice(at, MAX_CUSTOMERS)
+        out = io.BytesIO()
+        pa_csv.write_csv(part, out, options)
+        yield Staged(part["customer_id"].to_pylist(), out.getvalue())
+
+
+def customer_rows(clean: pa.RecordBatch) -> pa.Table:
+    """Make the rows of customers: the last row of each, with ``holdings`` as an array literal."""
+    codes = clean["customer_id"].dictionary_encode()
+    if len(codes.dictionary) < clean.num_rows:
+        last = np.zeros(len(codes.dictionary), np.int64)
+        np.maximum.at(last, codes.indices.to_numpy(), np.arange(clean.num_rows))
+        clean = clean.take(pa.array(np.sort(last)))
+    at = clean.schema.get_field_index("holdings")
+    return pa.Table.from_batches([clean.set_column(at, "holdings", _array_literals(clean["holdings"]))])
+
+
+def propensity_rows(clean: pa.RecordBatch) -> pa.Table:
+    """Make one row for each customer, with the JSON object of scores."""
+    customers = clean["customer_id"].dictionary_encode()
+    codes = customers.indices.to_numpy()
+    # Stable, for of repeats ``jsonb`` keeps the last.
+    order = np.argsort(codes, kind="stable")
+    members = pc.binary_join_element_wise(
+        _keys(clean["offer_id"]), clean["propensity"].cast(pa.string()), ""
+    ).take(pa.array(order))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes))]).astype(np.int32)
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), members), ",")
+    scores = pc.binary_join_element_wise("{", joined, "}", "")
+    return pa.table({"customer_id": customers.dictionary, "scores": scores})
+
+
+def _keys(offer_id: pa.StringArray) -> pa.StringArray:
+    offers = offer_id.dictionary_encode()
+    return pc.binary_join_element_wise(json_text.strings(offers.dictionary), ":", "").take(offers.indices)
+
+
+def _array_literals(lists: pa.ListArray) -> pa.StringArray:
+    """Write lists of text as Postgres writes arrays: ``{"a","b"}``."""
+    items = lists.flatten()
+    for special in ("\\", '"'):
+        items = pc.replace_substring(items, special, f"\\{special}")
+    quoted = pc.binary_join_element_wise('"', items, '"', "")
+    lengths = pc.list_value_length(lists).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), quoted), ",")
+    return pc.binary_join_element_wise("{", joined, "}", "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The storage of one kind of file. Merging in the order of ids keeps concurrent imports from deadlocks."""
+    """The storage of one kind of file."""
 
     chunk_rows: int
     rows: Callable[[pa.RecordBatch], pa.Table]
@@ -33,6 +99,7 @@ class _Kind:
     merge: str
 
 
+# Merging in the order of ids keeps concurrent imports from deadlocks.
 _KINDS = {
     "customers": _Kind(
         chunk_rows=20_000,
@@ -65,19 +132,18 @@ _KINDS = {
 }
 
 
+@dataclass
 class BulkLoader:
     """Loads files of customers, whose records are replaced, and of propensities, which are merged."""
 
-    def __init__(self, engine: AsyncEngine, cache: ProfileCache) -> None:
-        self._engine = engine
-        self._cache = cache
+    engine: AsyncEngine
+    cache: ProfileCache
 
     async def load(self, run: ImportRun, on_progress: Progress | None = None) -> ImportReport:
         """Load all rows of ``run`` that are not refused; files are parsed in a thread.
 
-        Rows take effect in the order of the file, some thousands of customers in a transaction. Raises
-        ``Unavailable``, saying how far it got: then the same file may be imported again, since two loads of a file do
-        what one does. Raises ``ImportFileError`` if the file changes meanwhile.
+        Rows take effect in the order of the file, some thousands of customers in a transaction. Raises ``Unavailable``,
+        saying how far it got: the same file may be imported again. Raises ``ImportFileError`` if it changes meanwhile.
         """
         kind = _KINDS[run.kind]
         chunks = _chunks(run, kind)
@@ -97,9 +163,9 @@ class BulkLoader:
 
     async def _store(self, kind: _Kind, part: Staged) -> None:
         async with (
-            self._cache.changing(part.customer_ids),
+            self.cache.changing(part.customer_ids),
             postgres_errors("load rows into Postgres"),
-            self._engine.begin() as connection,
+            self.engine.begin() as connection,
         ):
             await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
             await connection.execute(text(kind.create))

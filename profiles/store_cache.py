@@ -45,23 +45,20 @@ class ProfileCache:
         self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
 
     async def get(self, customer_id: str) -> Profile | None:
-        """Read the cached profile, or ``None``. Raises ``RedisUnavailable``.
-
-        Bytes that cannot be read, such as those of an older version, are removed to make room for a fill.
-        """
+        """Read the cached profile, or ``None``. Raises ``RedisUnavailable``."""
         key = self._key_of(customer_id)
         async with _bounded("read the profile cache"):
             value = cast("bytes | None", await self._redis.get(key))
             profile = decode_cached(value)
             if profile is None and value is not None and value != TOMBSTONE:
+                # Bytes that cannot be read, such as those of an older version, make room for a fill.
                 await self._remove_if_still(key, value)
         return profile
 
     async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
         """Cache ``profile`` unless something is there, be it a tombstone. Returns whether it was cached.
 
-        Nothing is sent, nor sent again, after ``within_s``; ``ProfileStore.fill`` knows how much is left. Raises
-        ``RedisUnavailable``.
+        Nothing is sent, nor sent again, after ``within_s``. Raises ``RedisUnavailable``.
         """
         key = self._key_of(profile.customer.customer_id)
         ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
@@ -72,9 +69,8 @@ class ProfileCache:
     async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:
         """Guard a change of these customers, which must be committed when the block ends.
 
-        Raises ``RedisUnavailable`` before the block if the cache cannot be cleared: nothing is changed
-        then. Raises it after the block if the cache cannot be cleared again: the change is stored, but must
-        not be acknowledged, and has to be repeated.
+        Raises ``RedisUnavailable`` before the block if the cache cannot be cleared: nothing is changed then. Raises it
+        after the block if it cannot be cleared again: the change is stored, but has to be repeated.
         """
         await self._bury(customer_ids, BEFORE_CHANGE_S)
         try:
@@ -83,6 +79,7 @@ class ProfileCache:
             with suppress(RedisUnavailable):  # a failed commit may still have taken place
                 await self._bury(customer_ids, AFTER_CHANGE_S)
             raise
+        # An error here must reach the caller, who may not acknowledge a change that old profiles could outlive.
         await self._bury(customer_ids, AFTER_CHANGE_S)
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:

@@ -38,6 +38,7 @@ async def sample_profiles(
         engine.connect() as connection,
     ):
         total = int(await connection.scalar(_COUNT) or 0)
+        # A fifth more than is asked for: each row is drawn for itself, and what is too many is cut off.
         share = min(100.0, 120.0 * size / max(total, 1) + 0.01)
         sampled = "" if total <= size else f"TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({int(seed)})"
         rows = (

@@ -1,6 +1,7 @@
 """Suppression lists in Postgres. A change is in force at once: it goes through the tombstones of the profile cache."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -19,12 +20,12 @@ ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until
 _DELETE = text("DELETE FROM suppressions WHERE list_id = :list_id AND customer_id = :customer_id")
 
 
+@dataclass
 class SuppressionStore:
     """Puts customers on suppression lists and takes them off; with or without a record of the customer."""
 
-    def __init__(self, engine: AsyncEngine, cache: ProfileCache) -> None:
-        self._engine = engine
-        self._cache = cache
+    engine: AsyncEngine
+    cache: ProfileCache
 
     async def put(self, list_id: str, customer_id: str, reason: str, until: datetime | None) -> None:
         """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
@@ -41,22 +42,23 @@ class SuppressionStore:
                 raise InvalidCustomer(field, problem)
         values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
         async with (
-            self._cache.changing([customer_id]),
+            self.cache.changing([customer_id]),
             postgres_errors("store the suppression in Postgres"),
             asyncio.timeout(WRITE_TIMEOUT_S),
-            self._engine.begin() as connection,
+            self.engine.begin() as connection,
         ):
             await connection.execute(_PUT, values)
 
     async def delete(self, list_id: str, customer_id: str) -> bool:
         """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""
+        # What cannot be stored is not there.
         if id_problem(list_id) or id_problem(customer_id):
             return False
         async with (
-            self._cache.changing([customer_id]),
+            self.cache.changing([customer_id]),
             postgres_errors("remove the suppression from Postgres"),
             asyncio.timeout(WRITE_TIMEOUT_S),
-            self._engine.begin() as connection,
+            self.engine.begin() as connection,
         ):
             result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": customer_id})
             return bool(result.rowcount)

@@ -1,13 +1,9 @@
-"""Expressions: checked against the vocabulary when they are saved, compiled for evaluation.
-
-Two libraries share the work. The checker of CEL's own C++ implementation (``cel-expr-python``) knows types and
-positions; the Rust evaluator (``common-expression-language``) is fast on a prepared context. What the second cannot run
-is refused when saved as well.
-"""
+"""Expressions: checked against the vocabulary when they are saved, compiled for evaluation."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,7 +11,6 @@ import cel
 from cel_expr_python import cel as checker
 
 from rules.errors import RuleError
-from rules.samples import sample_context
 from rules.tokens import literal, position, tokens
 from rules.vocabulary import ROOTS, Vocabulary
 
@@ -30,6 +25,17 @@ _WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _HAS = re.compile(r"\bhas\(\s*([A-Za-z_][\w.]*)\s*\)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
 _OVERLOAD = re.compile(r"found no matching overload for '_?([^'_]+(?:_[a-z]+)?)_?'? ?applied to '(.*)'")
+
+_SAMPLE_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+_TYPES: Mapping[str, tuple[Any, Any]] = {
+    "string": (checker.Type.STRING, "x"),
+    "number": (checker.Type.DOUBLE, 1.0),
+    "int": (checker.Type.INT, 1),
+    "bool": (checker.Type.BOOL, True),
+    "list": (checker.Type.List(checker.Type.STRING), ["x"]),
+    "timestamp": (checker.Type.TIMESTAMP, _SAMPLE_TIME),
+}
+"""The checker's type of each type of attribute, and a made-up value."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,14 @@ class Checker:
     def __init__(self, vocabulary: Vocabulary, segments: Iterable[str] = ()) -> None:
         self.vocabulary = vocabulary
         self.segments = frozenset(segments)
-        types = _types()
-        variables = {path: types[attribute.type] for path, attribute in vocabulary.attributes.items()}
+        variables = {path: _TYPES[attribute.type][0] for path, attribute in vocabulary.attributes.items()}
         variables |= {f"{SEGMENT}.{name}": checker.Type.BOOL for name in self.segments}
         variables["now"] = checker.Type.TIMESTAMP
         self._environment = checker.NewEnv(variables=variables)
         self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
-        """Check an expression that must give a truth value, or a number.
-
-        Raises
-        ------
-        RuleError
-            With the position and, where one can be guessed, what may have been meant.
-        """
+        """Check a condition, or a number. Raises ``RuleError``: where, why, and what may have been meant."""
         known = self._checked.get((source, kind))
         if known is None:
             known = self._checked[source, kind] = self._check(source, kind)
@@ -85,6 +84,8 @@ class Checker:
             raise RuleError(f"the expression has {len(source)} characters; at most {MAX_CHARS} are taken")
         if "\x00" in source:
             raise RuleError("the expression contains the character NUL")
+        # Two libraries share the work: the checker, CEL's own C++ implementation (``cel-expr-python``), knows types and
+        # positions; the Rust evaluator (``common-expression-language``) is fast on a prepared context.
         try:
             checked = self._environment.compile(_HAS.sub(_padded_true, source))
         except RuntimeError as error:
@@ -126,7 +127,8 @@ class Checker:
         return frozenset(paths), frozenset(segments)
 
     def _declared_path(self, source: str, parts: list[str], at: int) -> str:
-        """Find the declared path at the start of a dotted name: behind it come methods."""
+        """Find the declared path at the start of a dotted name."""
+        # The longest one: behind it come methods.
         for end in range(len(parts), 1, -1):
             path = ".".join(parts[:end])
             if path in self.vocabulary.attributes:
@@ -158,11 +160,8 @@ class Checker:
         where = _WHERE.search(message)
         if where is None:
             return RuleError(message.strip())
-        line, column, text = (
-            int(where[1]),
-            int(where[2]),
-            where[3].strip().removesuffix("[INVALID_ARGUMENT]").strip(),
-        )
+        line, column = int(where[1]), int(where[2])
+        text = where[3].strip().removesuffix("[INVALID_ARGUMENT]").strip()
         if undeclared := _UNDECLARED.search(text):
             return self._undeclared_error(source, line, column, undeclared[1])
         if overload := _OVERLOAD.search(text):
@@ -194,7 +193,8 @@ class Checker:
 
 
 def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
-    """Find the dotted name that spans a position (the checker points at its dot), and the column where it begins."""
+    """Find the dotted name that spans a position, and the column where it begins."""
+    # The checker points at the dot of an undeclared name.
     for token in tokens(source):
         if token.kind == "name":
             at_line, at_column = position(source, token.at)
@@ -220,20 +220,9 @@ def _compared_with(found: list[Any], i: int) -> list[Any]:
 
 
 def _padded_true(match: "re.Match[str]") -> str:
-    """Put ``true`` in the place of ``has(path)``, so that positions stay; the path is checked with all others."""
+    """Put ``true`` in the place of ``has(path)``; the path is checked with all others."""
+    # As long as what it replaces, so that positions stay.
     return "true".ljust(len(match[0]))
-
-
-def _types() -> Mapping[str, Any]:
-    t = checker.Type
-    return {
-        "string": t.STRING,
-        "number": t.DOUBLE,
-        "int": t.INT,
-        "bool": t.BOOL,
-        "list": t.List(t.STRING),
-        "timestamp": t.TIMESTAMP,
-    }
 
 
 def _type_name(name: str) -> str:
@@ -245,10 +234,29 @@ def _type_name(name: str) -> str:
 def _try_to_run(expression: Expression, vocabulary: Vocabulary) -> None:
     """Refuse what the evaluator cannot run, by running it once on made-up values."""
     try:
-        expression.program.execute(sample_context(expression.paths, expression.segments, vocabulary))
+        expression.program.execute(_sample_context(expression, vocabulary))
     except ValueError as error:
         raise RuleError(f"the evaluator cannot read this: {str(error).splitlines()[0]}") from None
     except RuntimeError as error:
         raise RuleError(f"the evaluator has no such function: {str(error).split('.', 1)[0]}") from None
     except (KeyError, TypeError, ZeroDivisionError, OverflowError, IndexError):
         return  # depends on the values
+
+
+def _sample_context(expression: Expression, vocabulary: Vocabulary) -> Any:
+    """Make up values for everything that an expression refers to."""
+    roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}, "offer": {}}
+    for path in expression.paths - {"now"}:
+        root, *names = path.split(".")
+        place = roots[root]
+        for name in names[:-1]:
+            place = place.setdefault(name, {})
+        attribute = vocabulary.attributes[path]
+        sample = attribute.values[0] if attribute.values else _TYPES[attribute.type][1]
+        place[names[-1]] = [sample] if attribute.type == "list" and attribute.values else sample
+    context = cel.Context()
+    for root, values in roots.items():
+        context.add_variable(root, values)
+    context.add_variable("now", _SAMPLE_TIME)
+    context.add_variable(SEGMENT, dict.fromkeys(expression.segments, True))
+    return context

@@ -12,27 +12,10 @@ from rules.errors import VocabularyError
 AttributeType = Literal["string", "number", "int", "bool", "list", "timestamp"]
 ROOTS = ("customer", "context", "offer")
 PATH = re.compile(r"(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
-RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "null",
-        "package",
-        "return",
-        "true",
-    ]
-)
+RESERVED = frozenset((
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
+    "package", "return", "true",
+))  # fmt: skip
 
 Value = str | float | int | bool
 
@@ -74,25 +57,24 @@ BUILT_IN = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All attributes by path, the built-in ones included.
-
-    Raises
-    ------
-    VocabularyError
-        For a name that CEL cannot refer to, an unknown type, a value of another type, or a name declared twice.
-    """
+    """All attributes by path, the built-in ones included."""
 
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     @classmethod
     def of(cls, attributes: Iterable[Attribute]) -> "Vocabulary":
-        """Make the vocabulary of these attributes and the built-in ones."""
+        """Make the vocabulary of these attributes and the built-in ones.
+
+        Raises ``VocabularyError`` for a name that CEL cannot refer to, an unknown type, a value of another type, or a
+        name declared twice.
+        """
         found: dict[str, Attribute] = {}
         for attribute in (*BUILT_IN, *attributes):
             _check(attribute)
             if attribute.path in found:
                 raise VocabularyError(f"{attribute.path} is declared twice")
             found[attribute.path] = attribute
+        # What has a value in CEL cannot have fields as well.
         for path in found:
             for part in range(2, path.count(".") + 1):
                 shorter = ".".join(path.split(".")[:part])

@@ -18,10 +18,7 @@ def library_code() -> str:
 async def load_functions(redis: "Redis", *, only_if_missing: bool = False) -> None:
     """Put this version's function library in place, replacing an older one.
 
-    Raises
-    ------
-    RedisUnavailable
-        If Redis cannot be reached, or has no functions (they came with Redis 7 and Valkey 7.2).
+    Raises ``RedisUnavailable``, also if Redis has no functions (they came with Redis 7 and Valkey 7.2).
     """
     async with redis_errors():
         if only_if_missing and await redis.function_list(library=LIBRARY):

@@ -39,28 +39,20 @@ def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_
 
 @asynccontextmanager
 async def postgres_errors(doing: str = "") -> AsyncIterator[None]:
-    """Raise ``PostgresUnavailable`` for what the drivers raise.
-
-    ``doing`` completes "cannot ..."; only the kind of error follows, since messages may quote a customer's data.
-    """
+    """Raise ``PostgresUnavailable`` for what the drivers raise. ``doing`` completes "cannot ..."."""
     try:
         yield
     except POSTGRES_ERRORS as error:
         cause = getattr(error, "orig", None) or error
         if doing:
+            # Only the kind of error: messages may quote a customer's data.
             raise PostgresUnavailable(f"cannot {doing}: {type(cause).__name__}") from error
         raise PostgresUnavailable(f"postgres did not answer: {_reason(cause)}") from error
 
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Run one transaction; it is committed at the end, and rolled back on an exception.
-
-    Raises
-    ------
-    PostgresUnavailable
-        If Postgres cannot be reached, or does not answer in time.
-    """
+    """Run one transaction, committed at the end, rolled back on an exception. Raises ``PostgresUnavailable``."""
     async with postgres_errors(), engine.begin() as connection:
         yield connection
 

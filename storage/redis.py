@@ -15,29 +15,20 @@ REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
-    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
-
-    It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was, because
-    what comes then may not follow on what came before.
-    """
-    return Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=2.0,
-        retry=Retry(NoBackoff(), 0),
-    )
+    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``)."""
+    # It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was,
+    # because what comes then may not follow on what came before.
+    retry = Retry(NoBackoff(), 0)
+    return Redis.from_url(url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=2.0, retry=retry)
 
 
 @asynccontextmanager
 async def redis_errors(doing: str = "") -> AsyncIterator[None]:
-    """Raise ``RedisUnavailable`` for what the driver raises.
-
-    ``doing`` completes "cannot ..."; only the kind of error follows, since messages may quote a customer's data.
-    """
+    """Raise ``RedisUnavailable`` for what the driver raises. ``doing`` completes "cannot ..."."""
     try:
         yield
     except REDIS_ERRORS as error:
         if doing:
+            # Only the kind of error: messages may quote a customer's data.
             raise RedisUnavailable(f"cannot {doing}: {type(error).__name__}") from error
         raise RedisUnavailable(f"redis did not answer: {error}") from error

@@ -90,7 +90,8 @@ def check_json(request: Request) -> None:
 
 
 def is_json(content_type: str) -> bool:
-    """Return whether a ``Content-Type`` header says JSON. JSON is UTF-8: a charset does not matter."""
+    """Return whether a ``Content-Type`` header says JSON."""
+    # JSON is UTF-8: a charset does not matter.
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")

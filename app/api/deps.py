@@ -33,7 +33,6 @@ _REASONS: Mapping[int, str] = {
     422: "Not valid; the answer names the field",
     503: "A store does not answer; try again after Retry-After seconds",
 }
-_OF_BODIES = (413, 415)
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
 
 Responses = dict[int | str, dict[str, Any]]
@@ -41,7 +40,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 def problems(*statuses: int, body: bool = False) -> Responses:
     """Document the error answers of a route; those that every route has, or every route with a body, are added."""
-    found = {401, 403, 422, 503, *statuses, *(_OF_BODIES if body else ())}
+    found = {401, 403, 422, 503, *statuses, *((413, 415) if body else ())}
     return {status: {"description": _REASONS[status], "content": _PROBLEM} for status in sorted(found)}
 
 

@@ -64,7 +64,8 @@ def roles_of(route: APIRoute) -> tuple[str, ...]:
 
 
 def _secure(operation: dict[str, Any], roles: tuple[str, ...]) -> None:
-    """Document the keys that an operation takes. In OpenAPI 3.1 the roles stand where OAuth has scopes."""
+    """Document the keys that an operation takes."""
+    # In OpenAPI 3.1 roles may stand where OAuth has scopes.
     operation["security"] = [{scheme: list(roles)} for scheme in _SCHEMES]
     description = operation.get("description", "")
     operation["description"] = f"{description}\n\nRoles: {', '.join(f'`{role}`' for role in roles)}.".strip()

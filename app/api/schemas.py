@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +14,12 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
-    field_validator,
 )
 
 from decisioning.model.entities import FOREVER_MS
 from storage.clock import floor_ms, to_datetime
+
+M = TypeVar("M", bound=BaseModel)
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_MONEY = 1e15
@@ -75,6 +76,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Parameters(BaseModel):
+    """The query of a request. Unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 def examples(*values: Mapping[str, Any]) -> ConfigDict:
     """Configure the model of a body, with examples for the documentation."""
     return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [dict(v) for v in values]})
@@ -85,24 +92,29 @@ def shown(*values: Mapping[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [dict(v) for v in values]})
 
 
-def in_order(value: datetime | None, info: ValidationInfo, start: str, called: str) -> datetime | None:
-    """Check that an end lies after the field ``start`` (as callers know it: ``called``). Raises ``ValueError``."""
-    before = info.data.get(start)
-    if value is not None and before is not None and value <= before:
-        raise ValueError(f"must lie after {called}")
-    return value
+def after(start: str, called: str) -> AfterValidator:
+    """Make the check that an end lies after the field ``start``, which callers know as ``called``."""
+
+    def check(value: datetime | None, info: ValidationInfo) -> datetime | None:
+        before = info.data.get(start)
+        if value is not None and before is not None and value <= before:
+            raise ValueError(f"must lie after {called}")
+        return value
+
+    return AfterValidator(check)
+
+
+def answer_of(model: type[M], source: Any, **others: Any) -> M:
+    """Make an answer from ``others`` and, for all other fields of the model, what ``source`` has under their names."""
+    found = {name: getattr(source, name) for name in model.model_fields if name not in others}
+    return model.model_validate(found | others, from_attributes=True)
 
 
 class DatedBody(Body):
     """The body of something that may begin and end."""
 
     starts_at: Instant | None = None
-    ends_at: Instant | None = Field(None, description="exclusive")
-
-    @field_validator("ends_at")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "starts_at", "starts_at")
+    ends_at: Annotated[Instant | None, after("starts_at", "starts_at")] = Field(None, description="exclusive")
 
     def stored(self) -> dict[str, Any]:
         """Return the form that is kept in the catalogue."""

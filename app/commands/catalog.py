@@ -1,13 +1,26 @@
 """`nextbest catalog`: the catalogue as one YAML file, its history, and the way back."""
 
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
-app = typer.Typer(help="The catalogue as a file: in git, in reviews, and back.", no_args_is_help=True)
+from app.catalog_check import check_entry
+from app.commands.terminal import author, fail, on_database, read_file
+from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.kind import Entry
+from decisioning.catalog.store import CatalogueStore
+from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
-# Each command imports its work when it runs, so that --help does not load the whole service.
+app = typer.Typer()
+
+T = TypeVar("T")
+Compared = tuple[int, list[Entry], list[Difference]]
+
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
+_COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YELLOW}
 
 
 @app.command()
@@ -15,17 +28,27 @@ def export(
     file: Path | None = typer.Argument(None, help="where to write it; otherwise it is printed"),
 ) -> None:
     """Write the whole catalogue as one YAML document."""
-    from app.commands.catalog_file import export as run
 
-    run(file)
+    async def work(store: CatalogueStore) -> tuple[int, str]:
+        version, entries = await store.entries()
+        return version, to_yaml(entries)
+
+    version, document = _with_store(work)
+    if file is None:
+        typer.echo(document, nl=False)
+        return
+    _write_file(file, document)
+    typer.echo(f"{file}: the catalogue at version {version}")
 
 
 @app.command()
 def diff(file: Path = _FILE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    from app.commands.catalog_file import diff as run
-
-    run(file)
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    _, _, found = _with_store(lambda store: _compare(store, target))
+    _print_differences(found)
+    if found:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -38,17 +61,29 @@ def apply(
     reason: str = typer.Option("", help="why; kept in the audit trail"),
 ) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
-    from app.commands.catalog_file import apply as run
-
-    run(file, yes, dry_run, reason)
+    target = read_file(file, _parse_entries, MAX_BYTES)
+    version, changes, found = _with_store(lambda store: _compare(store, target))
+    _print_differences(found)
+    if dry_run or not changes:
+        return
+    if not yes:
+        if not _can_ask():
+            fail("nothing was changed: there is nobody to ask, so say --yes")
+        typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
+    # On top of the version that was compared: a change that came meanwhile is not overwritten.
+    catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
+    typer.echo(f"the catalogue is at version {catalogue.version}")
 
 
 @app.command()
 def history(limit: int = typer.Option(20, min=1, max=10_000, help="how many entries")) -> None:
     """Show who changed what, when and why, the newest first."""
-    from app.commands.catalog_file import history as run
-
-    run(limit)
+    for entry in _with_store(lambda store: store.trail(limit=limit)):
+        why = f": {entry.reason}" if entry.reason else ""
+        typer.echo(f"{entry.version}  {entry.changed_at:%Y-%m-%d %H:%M:%S%z}  {entry.author}{why}")
+        before, after = (entry.kind, entry.name, entry.before), (entry.kind, entry.name, entry.after)
+        for difference in differences([before], [after]):
+            typer.echo(f"    {difference}")
 
 
 @app.command()
@@ -57,6 +92,47 @@ def rollback(
     reason: str = typer.Option(..., help="why; kept in the audit trail"),
 ) -> None:
     """Make what was in force at a version the newest version. The history stays as it is."""
-    from app.commands.catalog_file import rollback as run
 
-    run(version, reason)
+    async def work(store: CatalogueStore) -> tuple[int, list[Difference]]:
+        _, before = await store.entries()
+        catalogue = await store.rollback(version, author(), reason)
+        _, after = await store.entries(catalogue.version)
+        return catalogue.version, differences(before, after)
+
+    newest, found = _with_store(work)
+    _print_differences(found)
+    typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
+
+
+def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
+    return on_database(lambda engine: work(CatalogueStore(engine)))
+
+
+async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
+    """Return the version, the changes that lead to ``target``, and the differences. Check the result as a whole."""
+    version, current = await store.entries()
+    changes = changes_between(current, target)
+    await store.changed(version, changes)
+    return version, changes, differences(current, target)
+
+
+def _parse_entries(document: str) -> list[Entry]:
+    return from_yaml(document, check_entry)
+
+
+def _write_file(file: Path, document: str) -> None:
+    try:
+        file.write_text(document, encoding="utf-8")
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+
+
+def _print_differences(found: list[Difference]) -> None:
+    for difference in found:
+        line = str(difference)
+        typer.secho(line, fg=_COLOURS[line[0]])
+    typer.echo(f"{len(found)} changes" if found else "no changes")
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()

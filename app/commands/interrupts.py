@@ -18,9 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def between_steps() -> Iterator[Callable[[], None]]:
     """Hold the first signal back until the function that this yields is called; a second one acts at once.
 
-    The function raises KeyboardInterrupt after SIGINT, and SystemExit after SIGTERM; so does the end of the block, also
-    in the place of an error, which is then likely to be of the same cause. To be used in the main thread. A signal
-    whose handler was not set from Python keeps it.
+    The function raises KeyboardInterrupt after SIGINT, and SystemExit after SIGTERM; so does the end of the block. To
+    be used in the main thread.
     """
     received: list[int] = []
 
@@ -43,7 +42,7 @@ def between_steps() -> Iterator[Callable[[], None]]:
             signal.signal(number, note)
         yield check
     except Exception:
-        check()
+        check()  # in the place of the error, which is then likely to be of the same cause
         raise
     finally:
         for number, handler in before.items():

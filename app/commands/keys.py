@@ -5,7 +5,7 @@ import typer
 from app.commands.terminal import on_database
 from app.keys import ROLES, KeyStore
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = typer.Typer()
 
 
 @app.command()

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.commands.terminal import fail
+from app.commands.terminal import fail, progress_bar
 from app.config import get_settings
 from app.imports import Kind, import_file
 from app.servers import server_urls
@@ -49,16 +47,8 @@ def load_file(kind: Kind, path: Path) -> None:
     """Load a file, with a progress bar; prints what was refused and why. Exit status 1 if anything was."""
 
     async def work(state: ApiState) -> tuple[ImportReport, int | None]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"importing {kind}", total=None)
-            return await import_file(
-                state,
-                kind,
-                path,
-                format_of_path(path),
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        with progress_bar(f"importing {kind}") as progress:
+            return await import_file(state, kind, path, format_of_path(path), progress)
 
     report, new = _with_state(work)
     for refusal in report.refusals:
@@ -98,6 +88,7 @@ def rebuild(reports: bool) -> None:
     """Put back what Redis holds from the log, the search over scripts, and with ``reports`` the roll-ups as well."""
 
     async def work(state: ApiState) -> tuple[Rebuilt, int]:
+        # The state's own engine gives up on statements that read the whole log.
         engine = make_engine(str(state.settings.postgres_url), statement_s=PATIENT_S)
         try:
             if reports:

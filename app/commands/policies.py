@@ -1,20 +1,54 @@
 """`nextbest policies`: registered, staged, watched, rolled back and checked from the command line."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeVar, get_args
 
 import typer
+import yaml
 
-app = typer.Typer(help="Policies: their life, from a file to champion.", no_args_is_help=True)
+from app.commands.policy_check import check
+from app.commands.policy_evaluate import evaluate_policy
+from app.commands.terminal import author, fail, on_database, read_file
+from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
+from bandits.policy import PolicyKey, PolicySpec
+from bandits.registry import BUILT_IN
+from bandits.specification import spec_to_dict
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.store import CatalogueStore, Published
+from decisioning.errors import NotFound
+from decisioning.model.deployment import Stage, champion_of
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_rows import RegisteredPolicy
+from decisioning.rollout.service import RolloutService, check_share, progress_text
+from decisioning.rollout.stages import parts_of, stage_of
+from storage import clock
 
-Slots = Literal["first", "all"]
-Reward = Literal["acceptance", "value"]
-Start = Literal["cold", "warm"]
+app = typer.Typer()
+
+T = TypeVar("T")
+POLL_S = 0.5
+UNFINISHED_STATES = ("registered", "folding", "failed")
 
 _KEY = typer.Argument(..., metavar="NAME@VERSION", help="the policy")
 _PLACEMENT = typer.Option(..., "--placement", help="the placement")
 _REASON = typer.Option("", help="why; kept in the audit trail")
 _POLICY_REASON = typer.Option("", help="why; kept with the policy")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores that the commands work on."""
+
+    policies: PolicyStore
+    catalogues: CatalogueStore
+
+    def stager(self, reason: str) -> RolloutService:
+        """Change stages in the name of the user who types."""
+        return RolloutService(self.catalogues, self.policies, clock.now_ms, author(), reason)
 
 
 @app.command()
@@ -23,25 +57,64 @@ def register(
     reason: str = _POLICY_REASON,
 ) -> None:
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
-    from app.commands.policy_life import register as run
+    spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
 
-    run(file, reason)
+    async def work(stores: Stores) -> tuple[str, bool, Catalogue]:
+        made = spec
+        if numbered:
+            new = await stores.policies.register(spec, author(), reason)
+        else:
+            made, new = await stores.policies.register_next(spec, author(), reason)
+        return made.key, new, await stores.catalogues.load()
+
+    key, new, catalogue = _with_stores(work)
+    typer.echo(f"{key} is registered" if new else f"{key} is registered already, and says the same")
+    for warning in warnings_of(spec_to_dict(spec), catalogue.placements):
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
 @app.command("list")
 def list_policies() -> None:
     """Show all policies: state, progress, where they have a part."""
-    from app.commands.policy_life import list_policies as run
 
-    run()
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
+        return await stores.policies.all(), await stores.catalogues.load()
+
+    policies, catalogue = _with_stores(work)
+    for spec in BUILT_IN:
+        typer.echo(f"{spec.key}  built in{_parts_text(catalogue, spec.key)}")
+    for policy in policies:
+        typer.echo(f"{policy.key}  {_state_text(policy)}{_parts_text(catalogue, policy.key)}")
 
 
 @app.command()
-def show(policy: str = typer.Argument(..., metavar="NAME[@VERSION]", help="the policy")) -> None:
+def show(
+    name: str = typer.Argument(..., metavar="NAME[@VERSION]", help="the policy"),
+) -> None:
     """Show a policy, or all its versions, with the specification as YAML."""
-    from app.commands.policy_life import show as run
 
-    run(policy)
+    async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
+        policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
+        return policies, await stores.catalogues.load()
+
+    built_in = [spec for spec in BUILT_IN if name in (spec.key, spec.name)]
+    found: list[RegisteredPolicy] = []
+    if not (built_in and "@" in name):
+        found, catalogue = _with_stores(work)
+    if not found and not built_in:
+        fail(str(NotFound("policy", name)))
+    for spec in built_in:
+        typer.echo(f"# {spec.key}, built in")
+        typer.echo(_to_yaml(spec_to_dict(spec)), nl=False)
+    for policy in found:
+        typer.echo(
+            f"# {policy.key}, {_state_text(policy)}; {_change_text(policy.created_at, policy.author, policy.reason)}"
+        )
+        for one in policy.changes:
+            typer.echo(f"# {one.change}: {_change_text(one.changed_at, one.author, one.reason)}")
+        for warning in warnings_of(policy.body, catalogue.placements):
+            typer.echo(f"# warning: {warning}")
+        typer.echo(_to_yaml(policy.body), nl=False)
 
 
 @app.command()
@@ -54,33 +127,40 @@ def stage(
     reason: str = _REASON,
 ) -> None:
     """Give a policy a stage in a placement; in force everywhere within a second."""
-    from app.commands.policy_life import stage as run
+    stages: tuple[Stage, ...] = get_args(Stage)
+    found = next((one for one in stages if one == stage != "registered"), None)
+    if found is None:
+        known = ", ".join(one for one in stages if one != "registered")
+        raise typer.BadParameter(f"{stage!r} is not a stage; there are {known}", param_hint="STAGE")
+    target = found
 
-    run(policy, stage, placement, share, force, reason)
+    async def work(stores: Stores) -> Published | None:
+        check_share(share)
+        return await stores.stager(reason).stage(placement, policy, target, share=share, force=force)
+
+    _with_stores(work)
+    _show_stages(placement)
 
 
 @app.command()
 def rollback(placement: str = _PLACEMENT, reason: str = _REASON) -> None:
     """End the canary of a placement, or, without one, put the champion before this one back."""
-    from app.commands.policy_life import rollback as run
-
-    run(placement, reason)
+    _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
+    _show_stages(placement)
 
 
 @app.command()
 def retire(policy: str = _KEY, reason: str = _POLICY_REASON) -> None:
     """Let a policy that no placement uses learn no more. Decisions that it made can still be replayed."""
-    from app.commands.policy_life import retire as run
-
-    run(policy, reason)
+    done = _with_stores(lambda stores: stores.policies.retire(policy, author(), reason))
+    typer.echo(f"{policy} is retired" if done else f"{policy} is retired already")
 
 
 @app.command()
 def revive(policy: str = _KEY, reason: str = _POLICY_REASON) -> None:
     """Take a retired policy back; it starts warm again."""
-    from app.commands.policy_life import revive as run
-
-    run(policy, reason)
+    done = _with_stores(lambda stores: stores.policies.revive(policy, author(), reason))
+    typer.echo(f"{policy} is revived" if done else f"{policy} is not retired")
 
 
 @app.command()
@@ -88,40 +168,64 @@ def progress(
     follow: bool = typer.Option(False, "--follow", help="until all warm starts are done"),
 ) -> None:
     """Show the warm starts that are not done yet."""
-    from app.commands.policy_life import progress as run
 
-    run(follow)
+    async def work(stores: Stores) -> None:
+        shown: dict[PolicyKey, str] = {}
+        while True:
+            waiting = {
+                p.key: progress_text(p) for p in await stores.policies.all() if p.state in UNFINISHED_STATES
+            }
+            for key, said in waiting.items():
+                if shown.get(key) != said:
+                    typer.echo(f"{key}: {said}")
+            for key in shown.keys() - waiting.keys():
+                typer.echo(f"{key}: done")
+            shown = waiting
+            if not waiting or not follow:
+                break
+            await asyncio.sleep(POLL_S)
+        if not shown:
+            typer.echo("no warm starts are waiting")
+
+    _with_stores(work)
 
 
-@app.command()
-def check(
-    target: str = typer.Argument(..., help="a class as mypackage:MyPolicy, or the name of an algorithm"),
-    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON) to try it with"),
-) -> None:
-    """Run the conformance laws on a policy, then measure how fast it is. Exit status 1 if a law is broken."""
-    from app.commands.policy_check import check as run
-
-    run(target, spec)
+app.command()(check)
+app.command("evaluate")(evaluate_policy)
 
 
-@app.command()
-def evaluate(
-    policy: str | None = typer.Argument(None, metavar="[NAME@VERSION]", help="a policy that is known here"),
-    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON); it need not be registered"),
-    placement: str = _PLACEMENT,
-    since: str | None = typer.Option(None, "--from", help="decisions from then on"),
-    until: str | None = typer.Option(None, "--to", help="decisions before then"),
-    limit: int = typer.Option(20_000, min=1, help="the newest so many decisions"),
-    slots: Slots = typer.Option("first", help="first slots only, or all of them"),
-    reward: Reward = typer.Option("acceptance", help="what counts: acceptance, or value"),
-    start: Start = typer.Option(
-        "cold", help="what it knows at first: nothing, or all that was logged before"
-    ),
-    as_json: bool = typer.Option(False, "--json", help="print JSON"),
-) -> None:
-    """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
-    from app.commands.policy_evaluate import parse_time, run
-    from decisioning.evaluation.service import EvaluationScope
+def _show_stages(placement: str) -> None:
+    catalogue = _with_stores(lambda stores: stores.catalogues.load())
+    found = catalogue.view(placement).placement
+    deployment = catalogue.deployment(placement)
+    keys = dict.fromkeys([champion_of(found, deployment), *sorted(deployment.policies)])
+    for key in keys:
+        canary = deployment.canary
+        share = f" with {canary.share:g} of the customers" if canary and canary.policy == key else ""
+        typer.echo(f"{placement}: {key} is {stage_of(found, deployment, key)}{share}")
 
-    times = parse_time(since, "--from"), parse_time(until, "--to")
-    run(policy, spec, EvaluationScope(placement, *times, limit, slots, reward, start), as_json)
+
+def _state_text(policy: RegisteredPolicy) -> str:
+    return "live" if policy.state == "live" else f"{policy.state}: {progress_text(policy)}"
+
+
+def _change_text(at: datetime, author: str, reason: str) -> str:
+    return f"{at:%Y-%m-%d %H:%M}, {author}" + (f": {reason}" if reason else "")
+
+
+def _parts_text(catalogue: Catalogue, key: str) -> str:
+    """Say in words where a policy has a part."""
+    found = [f"{stage} in {placement_id}" for placement_id, stage in parts_of(catalogue, key)]
+    return f"; {', '.join(found)}" if found else ""
+
+
+def _to_yaml(body: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
+
+
+def _parse(document: str) -> tuple[PolicySpec, bool]:
+    return spec_of(yaml_values(document), clock.now_ms())
+
+
+def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:
+    return on_database(lambda engine: work(Stores(PolicyStore(engine), CatalogueStore(engine))))

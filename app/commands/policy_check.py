@@ -31,15 +31,18 @@ _MIN_NS = 100_000_000
 _MIN_RUNS, _MAX_RUNS = 5, 300
 
 
-def check(target: str, spec_file: Path | None) -> None:
-    """Check and measure a policy. Raises ``typer.Exit``: 1 if a law is broken, 2 if it could not be made at all."""
+def check(
+    target: str = typer.Argument(..., help="a class as mypackage:MyPolicy, or the name of an algorithm"),
+    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON) to try it with"),
+) -> None:
+    """Run the conformance laws on a policy, then measure how fast it is. Exit status 1 if a law is broken."""
     build_it = _find_builder(target)
-    spec = _read_spec(target, spec_file, build_it)
+    made_of = _read_spec(target, spec, build_it)
     try:
-        policy = build_it(spec)
+        policy = build_it(made_of)
     except BanditsError as error:
         fail(str(error), NOT_MADE)
-    typer.echo(f"{target}: {spec.algorithm} with {dict(spec.parameters) or 'no parameters'}")
+    typer.echo(f"{target}: {made_of.algorithm} with {dict(made_of.parameters) or 'no parameters'}")
     broken = run_laws(policy)
     if broken:
         typer.secho(f"{broken} broken; a policy is ready for use when none is", fg=typer.colors.RED)
@@ -117,9 +120,9 @@ def _learning_step(policy: Policy, seen: Observation, at_s: float) -> Callable[[
 
 
 def _median_us(run: Callable[[], None]) -> float:
-    run()
+    run()  # once before: what is cached and compiled then is not measured
     found: list[int] = []
-    gc.disable()
+    gc.disable()  # a collection is not the policy's time
     try:
         while len(found) < _MIN_RUNS or (sum(found) < _MIN_NS and len(found) < _MAX_RUNS):
             start = perf_counter_ns()

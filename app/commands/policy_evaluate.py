@@ -5,14 +5,12 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.terminal import on_database, read_file
+from app.commands.terminal import on_database, progress_bar, read_file
 from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, evaluate, spec_of
@@ -20,6 +18,10 @@ from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
 from storage import clock
 from storage.postgres import PATIENT_S
+
+Slots = Literal["first", "all"]
+Reward = Literal["acceptance", "value"]
+Start = Literal["cold", "warm"]
 
 ESTIMATES = (
     ("was earned", "earned"),
@@ -31,17 +33,32 @@ ESTIMATES = (
 """Labels and keys of a result's estimates, in the order in which they are printed."""
 
 
-def run(policy: str | None, spec: Path | None, scope: EvaluationScope, as_json: bool) -> None:
-    """Evaluate a policy that is registered, or the specification in a file, and print what came of it."""
+def evaluate_policy(
+    policy: str | None = typer.Argument(None, metavar="[NAME@VERSION]", help="a policy that is known here"),
+    spec: Path | None = typer.Option(None, help="a specification (YAML or JSON); it need not be registered"),
+    placement: str = typer.Option(..., "--placement", help="the placement"),
+    since: str | None = typer.Option(None, "--from", help="decisions from then on"),
+    until: str | None = typer.Option(None, "--to", help="decisions before then"),
+    limit: int = typer.Option(20_000, min=1, help="the newest so many decisions"),
+    slots: Slots = typer.Option("first", help="first slots only, or all of them"),
+    reward: Reward = typer.Option("acceptance", help="what counts: acceptance, or value"),
+    start: Start = typer.Option(
+        "cold", help="what it knows at first: nothing, or all that was logged before"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="print JSON"),
+) -> None:
+    """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
+    times = _parse_time(since, "--from"), _parse_time(until, "--to")
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
     parsed = None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES)
+    scope = EvaluationScope(placement, *times, limit, slots, reward, start)
     request = EvaluationRequest(scope, policy, parsed)
-    result = on_database(lambda engine: _evaluate_policy(engine, request), pool_size=2, statement_s=PATIENT_S)
+    result = on_database(lambda engine: _evaluate(engine, request), pool_size=2, statement_s=PATIENT_S)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(result_lines(result)))
 
 
-def parse_time(text: str | None, option: str) -> datetime | None:
+def _parse_time(text: str | None, option: str) -> datetime | None:
     """Parse a time as it is written on the command line; without a zone it is UTC."""
     if text is None:
         return None
@@ -58,19 +75,11 @@ def _parse(document: str) -> dict[str, Any]:
     return candidate_body(yaml_values(document), clock.now_ms())
 
 
-async def _evaluate_policy(engine: AsyncEngine, request: EvaluationRequest) -> dict[str, Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+async def _evaluate(engine: AsyncEngine, request: EvaluationRequest) -> dict[str, Any]:
     spec = await spec_of(request, PolicyStore(engine))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("decisions", total=None)
-        return await evaluate(
-            spec,
-            request.scope,
-            HindsightReader(engine),
-            CatalogueStore(engine),
-            time.perf_counter,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    logged, catalogues = HindsightReader(engine), CatalogueStore(engine)
+    with progress_bar("decisions") as progress:
+        return await evaluate(spec, request.scope, logged, catalogues, time.perf_counter, progress)
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:

@@ -3,11 +3,14 @@
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import get_settings
@@ -40,10 +43,7 @@ def author() -> str:
 
 
 def read_file(file: Path, parse: Callable[[str], T], max_bytes: int, status: int = 1) -> T:
-    """Read a file (``-``: the standard input) and parse it; what is wrong with it is said with its name.
-
-    Ends with ``status`` then.
-    """
+    """Read a file (``-``: the standard input) and parse it; what is wrong is said with its name, and ``status``."""
     try:
         data = sys.stdin.buffer.read(max_bytes + 1) if str(file) == "-" else file.read_bytes()
         if len(data) > max_bytes:
@@ -55,6 +55,15 @@ def read_file(file: Path, parse: Callable[[str], T], max_bytes: int, status: int
         fail(f"{file}: is not UTF-8", status)
     except (DecisioningError, StorageError) as error:
         fail(f"{file}: {describe_error(error)}", status)
+
+
+@contextmanager
+def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error until the block ends. Yields what it is told: (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 
 def on_database(

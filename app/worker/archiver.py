@@ -1,6 +1,7 @@
 """The archiver: it copies the log into Postgres, and trims the streams behind what is durable."""
 
 import logging
+from dataclasses import dataclass, field
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED
 from decisioning.learning.store_arms import ArmStore
@@ -18,83 +19,72 @@ CHANGES_RETENTION = 2000
 """Changes of arms that stay in their stream, for followers that were away for a moment."""
 
 
+@dataclass
 class ArchiverJob:
     """Archive all buckets in batches. Of several, one is at work at a time; positions move with the data."""
 
-    def __init__(
-        self,
-        archiver: Archiver,
-        reader: LogReader,
-        arms: ArmStore,
-        feed: RosterFeed,
-        interval_s: float,
-    ) -> None:
-        self._archiver = archiver
-        self._reader = reader
-        self._arms = arms
-        self._feed = feed
-        self._interval_s = interval_s
-        self._forgotten: set[str] = set()
+    archiver: Archiver
+    reader: LogReader
+    arms: ArmStore
+    feed: RosterFeed
+    interval_s: float
+    _forgotten: set[str] = field(default_factory=set, init=False)
 
     async def round(self) -> float:
-        """Archive one batch of entries and folds; return how long to sleep (0 while there is a backlog).
-
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
-        """
-        self._forgotten &= {key for key, state in self._feed.states.items() if state == "retired"}
-        async with self._archiver.turn() as positions:
+        """Archive one batch of entries and folds; return how long to sleep. Raises ``Unavailable``."""
+        self._forgotten &= {key for key, state in self.feed.states.items() if state == "retired"}
+        async with self.archiver.turn() as positions:
             if positions is None:
-                return self._interval_s  # another archiver is at it
-            batch = await self._reader.read(
-                positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True
-            )
+                return self.interval_s  # another archiver is at it
+            batch = await self.reader.read(positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True)
             if batch.last:
-                await self._archiver.write(batch)
+                await self.archiver.write(batch)
         if not batch.last:
             await self._archive_folds()
-            return self._interval_s
+            return self.interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
         newest_ms = max(position.at_ms for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         await self._trim(batch)
         await self._archive_folds()
-        return 0.0 if len(batch) > ENTRIES_BATCH_SIZE else self._interval_s
+        # At once while there is a backlog.
+        return 0.0 if len(batch) > ENTRIES_BATCH_SIZE else self.interval_s
 
     async def _trim(self, batch: Batch) -> None:
         """Trim the streams behind what is archived and folded into every policy's arms."""
         durable = dict(batch.last)
         # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
-        for key in await self._feed.learning():
-            arms = await self._arms.load_positions(key)
+        for key in await self.feed.learning():
+            arms = await self.arms.load_positions(key)
             for bucket, position in durable.items():
                 durable[bucket] = min(position, arms.get(bucket, StreamPosition.START))
-        await self._reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})
+        await self.reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})
 
     async def _archive_folds(self) -> None:
-        for key in self._feed.live():
+        for key in self.feed.live():
             await self._archive_folds_of(key)
-        for key, state in self._feed.states.items():
+        for key, state in self.feed.states.items():
             if state == "retired" and key not in self._forgotten:
                 await self._forget_arms(key)
 
     async def _archive_folds_of(self, key: str) -> int:
         """Archive what was folded into a policy's arms; return the newest epoch that is archived."""
-        last = await self._archiver.last_fold(key)
-        changes = await self._arms.changes(key, last, count=CHANGES_BATCH_SIZE, block_ms=None)
+        last = await self.archiver.last_fold(key)
+        changes = await self.arms.changes(key, last, count=CHANGES_BATCH_SIZE, block_ms=None)
         if not changes:
             return last
         moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
-        await self._archiver.write_folds(key, moves)
-        await self._arms.trim_changes(key, changes[-1].epoch - CHANGES_RETENTION)
+        await self.archiver.write_folds(key, moves)
+        await self.arms.trim_changes(key, changes[-1].epoch - CHANGES_RETENTION)
         return changes[-1].epoch
 
     async def _forget_arms(self, key: str) -> None:
         """Delete the arms of a retired policy, once everything is archived that a replay needs."""
-        async with self._feed.store.hold_state(key, "retired") as held:
-            epoch = None if held is None else await self._arms.load_epoch(key)
+        async with self.feed.store.hold_state(key, "retired") as held:
+            epoch = None if held is None else await self.arms.load_epoch(key)
             # A replay needs the position of every fold, so arms go only once the last of them is archived.
             if epoch is None or (
-                await self._archive_folds_of(key) >= epoch and await self._arms.forget(key, epoch)
+                await self._archive_folds_of(key) >= epoch and await self.arms.forget(key, epoch)
             ):
                 self._forgotten.add(key)

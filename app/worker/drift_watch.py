@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import token_hex
 
 from app.metrics import DRIFTS
@@ -37,43 +37,29 @@ class _Watched:
         return True
 
 
+@dataclass
 class DriftWatch:
-    """Watch for drift. Of several, one is at work; its state is a fold of the log, built again when another takes over.
+    """Watch for drift. Of several, one is at work. Its state is a fold of the log, built anew if another takes over."""
 
-    Results, positions and detections are written at once, so nothing is found twice, whoever watches.
-    """
-
-    def __init__(
-        self,
-        store: DriftStore,
-        reader: LogReader,
-        archive: ArchiveReader,
-        clock_ms: Callable[[], int],
-        interval_s: float,
-        horizon_s: int,
-    ) -> None:
-        self._store = store
-        self._reader = reader
-        self._archive = archive
-        self._clock_ms = clock_ms
-        self._interval_s = interval_s
-        self._horizon_ms = horizon_s * 1000
-        self._owner = token_hex(8)
-        self._watched: dict[str, _Watched] = {}
+    store: DriftStore
+    reader: LogReader
+    archive: ArchiveReader
+    clock_ms: Callable[[], int]
+    interval_s: float
+    horizon_s: int
+    _owner: str = field(default_factory=lambda: token_hex(8), init=False)
+    _watched: dict[str, _Watched] = field(default_factory=dict, init=False)
 
     async def round(self) -> float:
-        """Watch what came; return how long to sleep (0 while there is more).
-
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
-        """
-        until_ms = await archived_until_ms(self._reader, self._archive, self._clock_ms())
+        """Watch what came; return how long to sleep (0 while there is more). Raises ``Unavailable``."""
+        until_ms = await archived_until_ms(self.reader, self.archive, self.clock_ms())
         found: dict[str, list[Drift]] = {}
         more = False
         try:
-            async with self._store.turn(self._owner) as turn:
+            async with self.store.turn(self._owner) as turn:
                 if turn is None:
                     self._watched.clear()
-                    return self._interval_s
+                    return self.interval_s
                 for placement, stored in (await turn.placements()).items():
                     found[placement], full = await self._watch(turn, placement, stored, until_ms)
                     more |= full
@@ -81,7 +67,7 @@ class DriftWatch:
             self._watched.clear()  # what was written is not known: read it again
             raise
         self._report(found)
-        return 0.0 if more else self._interval_s
+        return 0.0 if more else self.interval_s
 
     async def _watch(
         self, turn: DriftTurn, placement: str, stored: LogPlace | None, until_ms: int
@@ -96,7 +82,7 @@ class DriftWatch:
             )
             self._watched[placement] = watched
         made = await turn.next_decisions(placement, watched.place, until_ms, BATCH_SIZE)
-        results = results_in_order(made, self._horizon_ms, until_ms)
+        results = results_in_order(made, self.horizon_s * 1000, until_ms)
         found: list[Drift] = []
         for result in results:
             known = watched.known(result.made)
@@ -105,6 +91,7 @@ class DriftWatch:
         if results:
             watched.place = LogPlace.behind(results[-1].made)
             if watched.stored is None:
+                # At once, in the turn's transaction: nothing is found twice, whoever watches.
                 await turn.store(placement, watched.place, found, watched.drift.pop_changed())
         return found, len(results) == BATCH_SIZE
 

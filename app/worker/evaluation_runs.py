@@ -1,12 +1,10 @@
-"""Evaluations: asked for through the API, run one after the other, each in a process of its own.
-
-So neither answers nor learning wait for them, and a policy that breaks its process breaks nothing else.
-"""
+"""Evaluations: asked for through the API, run one after the other, each in a process of its own."""
 
 import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from app.config import ConfigError, Settings, get_settings
 from bandits.errors import BanditsError
@@ -24,26 +22,27 @@ TIMEOUT_S = 3600.0
 PROGRESS_INTERVAL_S = 1.0
 
 
+@dataclass
 class EvaluationRunner:
     """Run what was asked for, one at a time. ``run`` does it, and returns 0 if it came to an end."""
 
-    def __init__(self, store: EvaluationStore, run: Callable[[str], Awaitable[int]]) -> None:
-        self._store = store
-        self._run = run
+    store: EvaluationStore
+    run: Callable[[str], Awaitable[int]]
 
     async def round(self) -> float:
         """Run the next evaluation; return how long to sleep. Raises ``PostgresUnavailable``."""
-        taken = await self._store.take()
+        taken = await self.store.take()
         if taken is None:
             return INTERVAL_S
-        status = await self._run(taken)
+        status = await self.run(taken)
         if status:
-            await self._store.fail(taken, f"its process ended with {status}")
+            await self.store.fail(taken, f"its process ended with {status}")
         return 0.0
 
 
 async def run_in_process(evaluation_id: str) -> int:
     """Run an evaluation in a process of its own, with the environment of this one; return its exit status."""
+    # Neither answers nor learning wait for it then, and a policy that breaks its process breaks nothing else.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id, stdin=asyncio.subprocess.DEVNULL
     )

@@ -1,7 +1,6 @@
-"""The expirer: it closes decisions whose reward window is over, so that silence is learned from as well.
+"""The expirer: it closes decisions whose reward window is over, so that silence is learned from as well."""
 
-It also gives back what was reserved for offers of which nobody said in time that they were presented.
-"""
+from dataclasses import dataclass
 
 from app.metrics import EXPIRED, RELEASED
 from decisioning.log.store_redis import GRACE_MS
@@ -11,19 +10,20 @@ from storage import clock
 BATCH_SIZE = 200
 
 
+@dataclass
 class Expirer:
     """Close and release what is due. Any number may run: closing a decision is one atomic step, and happens once."""
 
-    def __init__(self, reader: LogReader, interval_s: float) -> None:
-        self._reader = reader
-        self._interval_s = interval_s
+    reader: LogReader
+    interval_s: float
 
     async def round(self) -> float:
         """Release and close what is due; return how long to sleep. Raises ``RedisUnavailable``."""
-        unconfirmed = await self._reader.unconfirmed(clock.now_ms(), BATCH_SIZE)
+        # What was reserved for offers of which nobody said in time that they were presented is given back.
+        unconfirmed = await self.reader.unconfirmed(clock.now_ms(), BATCH_SIZE)
         if unconfirmed:
-            RELEASED.inc(await self._reader.release(unconfirmed, clock.now_ms()))
-        due = await self._reader.due(clock.now_ms(), BATCH_SIZE)
+            RELEASED.inc(await self.reader.release(unconfirmed, clock.now_ms()))
+        due = await self.reader.due(clock.now_ms(), BATCH_SIZE)
         if due:
-            EXPIRED.inc(await self._reader.expire(due, clock.now_ms(), GRACE_MS))
-        return 0.0 if max(len(due), len(unconfirmed)) >= BATCH_SIZE else self._interval_s
+            EXPIRED.inc(await self.reader.expire(due, clock.now_ms(), GRACE_MS))
+        return 0.0 if max(len(due), len(unconfirmed)) >= BATCH_SIZE else self.interval_s

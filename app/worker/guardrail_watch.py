@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from app.metrics import CANARY_EVIDENCE, CANARY_OBSERVATIONS, ROLLBACKS
 from decisioning.catalog.store import CatalogueStore
@@ -18,42 +18,31 @@ log = logging.getLogger(__name__)
 AUTHOR = "guardrails"
 
 
+@dataclass
 class GuardrailWatch:
-    """Judge canaries. Any number may run: counts move with their position, and only what was read is changed."""
+    """Judge canaries. Any number may run: counts move with their position."""
 
-    def __init__(
-        self,
-        canaries: CanaryStore,
-        catalogues: CatalogueStore,
-        reader: LogReader,
-        archive: ArchiveReader,
-        clock_ms: Callable[[], int],
-        interval_s: float,
-    ) -> None:
-        self._canaries = canaries
-        self._catalogues = catalogues
-        self._reader = reader
-        self._archive = archive
-        self._clock_ms = clock_ms
-        self._interval_s = interval_s
+    canaries: CanaryStore
+    catalogues: CatalogueStore
+    reader: LogReader
+    archive: ArchiveReader
+    clock_ms: Callable[[], int]
+    interval_s: float
 
     async def round(self) -> float:
-        """Look at all canaries; return how long to sleep (0 while there is more to count).
-
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
-        """
-        running = await self._canaries.running()
+        """Look at all canaries; return how long to sleep (0 while there is more to count). Raises ``Unavailable``."""
+        running = await self.canaries.running()
         more = False
         if running:
-            until_ms = await archived_until_ms(self._reader, self._archive, self._clock_ms())
+            until_ms = await archived_until_ms(self.reader, self.archive, self.clock_ms())
             for canary in running:
                 more |= await self._watch(canary, until_ms)
-        await self._canaries.end_others([canary.placement for canary in running])
-        return 0.0 if more else self._interval_s
+        await self.canaries.end_others([canary.placement for canary in running])
+        return 0.0 if more else self.interval_s
 
     async def _watch(self, canary: RunningCanary, until_ms: int) -> bool:
         """Count and judge one canary; return whether there is more to count."""
-        async with self._canaries.turn() as turn:
+        async with self.canaries.turn() as turn:
             if turn is None:
                 return False  # another watch is at it
             test = await turn.current_test(canary)
@@ -71,7 +60,7 @@ class GuardrailWatch:
         del body["placement_id"]
         reason = f"canary {test.policy} rolled back: {verdict.reason}"
         try:
-            await self._catalogues.put(
+            await self.catalogues.put(
                 "deployment",
                 test.placement,
                 body,
@@ -81,6 +70,7 @@ class GuardrailWatch:
                 also=lambda connection: end_with_verdict(connection, test.test_id, verdict),
             )
         except PreconditionFailed:
+            # Only what was read is changed: people who steer by hand are not overruled.
             log.info("the deployment of %s was changed meanwhile; it is looked at again", test.placement)
             return
         log.warning("%s: %s", test.placement, reason)

@@ -17,8 +17,7 @@ MAX_BACKOFF_S = 2.0
 async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
     """Call ``work`` until this task is cancelled, sleeping as many seconds as it returns.
 
-    When a store does not answer it is tried again, later and later; a job keeps its state outside of ``work``, or
-    finds it again in the stores. A defect is logged and tried again as well: one poisoned round must not stop learning.
+    After an error it is tried again, later and later: a job keeps its state outside of ``work``, or in the stores.
     """
     failures = 0
     while not cancelled():
@@ -27,7 +26,7 @@ async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
             failures = 0
         except Unavailable as error:
             log.warning("%s waits: %s", name, error)
-        except Exception:
+        except Exception:  # one poisoned round must not stop learning
             log.exception("a defect in %s", name)
         else:
             await asyncio.sleep(pause_s)

@@ -19,11 +19,7 @@ MAX_FIELDS_PER_FOLD = 1000
 
 
 class Learner:
-    """Fold one policy's arms. It holds nothing but a copy of the positions, which the arms own.
-
-    Two learners of the same policy do not harm each other: of two that read the same entries, one moves the position
-    and the other finds it moved, and goes on from there.
-    """
+    """Fold one policy's arms. It holds only a copy of the positions, which the arms own: two of them do no harm."""
 
     def __init__(
         self, key: str, roster: Roster, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder
@@ -37,10 +33,7 @@ class Learner:
         self._generation = 0
 
     async def round(self) -> float:
-        """Read what came, fold it; return at once so that the next round reads on.
-
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer.
-        """
+        """Read what came, fold it; return at once so that the next round reads on. Raises ``Unavailable``."""
         if self._positions is None:
             arms = await self._arms.load(self.key)
             if arms is None:
@@ -71,6 +64,7 @@ class Learner:
             self._positions.update(batch.last)
             FOLDED.labels(self.key).inc(count)
         else:
+            # Another learner read the same entries and was faster: go on from where it moved the position.
             self._positions = None
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -46,50 +46,43 @@ class _LoadedModel:
     positions: dict[int, StreamPosition]
 
 
+@dataclass
 class ModelTrainer:
     """Train one policy's model. Any number of them may run: the one that holds the lease does the work.
 
     Whatever is not known to be stored is forgotten, and read from the store again.
     """
 
-    def __init__(
-        self,
-        key: str,
-        roster: Roster,
-        policy: SequentialPolicy,
-        reader: LogReader,
-        arms: ArmStore,
-        models: ModelStore,
-        rebuilder: Rebuilder,
-        lease_ms: int = LEASE_MS,
-    ) -> None:
-        self.key = key
-        self.name = uuid4().hex
-        self._policy, self._spec = policy, roster.spec(key)
-        self._reader = reader
-        self._arms = arms
-        self._models = models
-        self._rebuilder = rebuilder
-        self._lease_ms = lease_ms
-        self._loaded: _LoadedModel | None = None
-        self._batch_size = MIN_BATCH_SIZE
+    key: str
+    roster: Roster
+    policy: SequentialPolicy
+    reader: LogReader
+    arms: ArmStore
+    models: ModelStore
+    rebuilder: Rebuilder
+    lease_ms: int = LEASE_MS
+    name: str = field(default_factory=lambda: uuid4().hex, init=False)
+    _loaded: _LoadedModel | None = field(default=None, init=False)
+    _batch_size: int = field(default=MIN_BATCH_SIZE, init=False)
+
+    def __post_init__(self) -> None:
+        self._spec = self.roster.spec(self.key)
 
     async def round(self) -> float:
         """Own the model, read what came, train on it, store; return how long to sleep.
 
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer, ``StateCodecError`` if the
-        model cannot be stored or read.
+        Raises ``Unavailable``, and ``StateCodecError`` if the model cannot be stored or read.
         """
-        token = await self._models.own(self.key, self.name, self._lease_ms)
+        token = await self.models.own(self.key, self.name, self.lease_ms)
         if token is None:
             self._loaded = None
             return OWNERSHIP_POLL_S
         if self._loaded is None and not await self._load():
-            await self._rebuilder.restore_if_lost()
+            await self.rebuilder.restore_if_lost()
             return PAUSE_S
         assert self._loaded is not None
         try:
-            batch = await self._reader.read(
+            batch = await self.reader.read(
                 self._loaded.positions, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
             )
             if not batch.last:
@@ -103,29 +96,29 @@ class ModelTrainer:
 
     async def close(self) -> None:
         """Let another become the owner at once. Raises ``RedisUnavailable``."""
-        await self._models.disown(self.key, self.name)
+        await self.models.disown(self.key, self.name)
 
     async def _load(self) -> bool:
-        arms = await self._arms.load(self.key)
+        arms = await self.arms.load(self.key)
         if arms is None:
             return False
         blob = arms.fields.get(MODEL_FIELD)
-        model = self._policy.fresh() if blob is None else await asyncio.to_thread(self._policy.unpack, blob)
+        model = self.policy.fresh() if blob is None else await asyncio.to_thread(self.policy.unpack, blob)
         self._loaded = _LoadedModel(model, arms.epoch, arms.positions)
         return True
 
     async def _train(self, token: str, loaded: _LoadedModel, batch: Batch) -> float:
         started_s = time.monotonic()
         learned, failures = await asyncio.to_thread(
-            teach_outcomes, in_order(batch.outcomes), self._spec, self._policy, loaded.model
+            teach_outcomes, in_order(batch.outcomes), self._spec, self.policy, loaded.model
         )
         trained_s = time.monotonic()
-        blob = await asyncio.to_thread(self._policy.pack, loaded.model) if learned else None
+        blob = await asyncio.to_thread(self.policy.pack, loaded.model) if learned else None
         packed_s = time.monotonic()
         if failures:
             log.warning("%s failed on %d outcomes: %r", self.key, len(failures), failures[0])
         moves = [(b, loaded.positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
-        epoch = await self._models.replace(self.key, token, loaded.epoch, moves, blob)
+        epoch = await self.models.replace(self.key, token, loaded.epoch, moves, blob)
         if epoch is None:
             self._loaded = None
             return 0.0
@@ -162,10 +155,6 @@ def first_part(batch: Batch, max_outcomes: int) -> Batch:
     end = _log_order(ordered[max_outcomes - 1])
     taken = [o for o in ordered if _log_order(o) <= end]
     return Batch({o.bucket: o.position for o in taken}, [], taken)
-
-
-def _place(outcome: Outcome) -> tuple[int, int, int]:
-    return *outcome.position.parts, outcome.bucket
 
 
 def _log_order(outcome: Outcome) -> tuple[tuple[int, int], int]:

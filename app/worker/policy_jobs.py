@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 
 from app.tasks import TaskSet
 from decisioning.learning.store_warm_start import WarmStarter
@@ -17,54 +18,52 @@ RETRY_S = 5.0
 COLD_STATES = ("registered", "folding", "failed")
 
 
+@dataclass
 class PolicySupervisor:
     """Keep the learners of a worker in step with the policies that are registered."""
 
-    def __init__(self, feed: RosterFeed, learners: TaskSet) -> None:
-        self._feed = feed
-        self._learners = learners
+    feed: RosterFeed
+    learners: TaskSet
 
     async def round(self) -> float:
         """Start and end learners; return how long to sleep. Raises ``PostgresUnavailable``."""
-        await self._feed.refresh()
-        self._learners.want(self._feed.live())
+        await self.feed.refresh()
+        self.learners.want(self.feed.live())
         return INTERVAL_S
 
 
+@dataclass
 class WarmStartJob:
     """Warm up one policy after the other. Several workers share them out."""
 
-    def __init__(
-        self, feed: RosterFeed, starter: WarmStarter, roster: Roster, retry_s: float = RETRY_S
-    ) -> None:
-        self._feed = feed
-        self._starter = starter
-        self._roster = roster
-        self._retry_s = retry_s
-        self._failed_s: dict[str, float] = {}
+    feed: RosterFeed
+    starter: WarmStarter
+    roster: Roster
+    retry_s: float = RETRY_S
+    _failed_s: dict[str, float] = field(default_factory=dict, init=False)
 
     async def round(self) -> float:
-        """Warm up what is to be; return how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
-        await self._feed.refresh()
-        for key, state in self._feed.states.items():
+        """Warm up what is to be; return how long to sleep. Raises ``Unavailable``."""
+        await self.feed.refresh()
+        for key, state in self.feed.states.items():
             if state in COLD_STATES and self._is_due(key):
                 await self._warm(key)
         return INTERVAL_S
 
     def _is_due(self, key: str) -> bool:
         failed_s = self._failed_s.get(key)
-        return failed_s is None or asyncio.get_running_loop().time() >= failed_s + self._retry_s
+        return failed_s is None or asyncio.get_running_loop().time() >= failed_s + self.retry_s
 
     async def _warm(self, key: str) -> None:
         try:
-            if key not in self._roster:
-                raise LookupError(self._roster.broken.get(key, "it is not known here"))
-            await self._starter.warm(key)
-        except Unavailable:
+            if key not in self.roster:
+                raise LookupError(self.roster.broken.get(key, "it is not known here"))
+            await self.starter.warm(key)
+        except Unavailable:  # of the stores, not of the policy: the round is done again
             raise
         except Exception as error:  # of one policy; the others must not wait for it
             self._failed_s[key] = asyncio.get_running_loop().time()
-            if key in self._roster:
+            if key in self.roster:
                 log.exception("the warm start of %s failed", key)
             # Kept with the policy, where those who registered it look.
-            await self._feed.store.fail_warm_start(key, str(error) or type(error).__name__)
+            await self.feed.store.fail_warm_start(key, str(error) or type(error).__name__)

@@ -15,14 +15,15 @@ from app.config import ConfigError, Settings, factory_modules
 from app.state import check_buckets
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
+from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
+from app.worker.guardrail_watch import GuardrailWatch
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.shadow_runs import ShadowRunner
-from app.worker.watches import watch_jobs
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
 from decisioning.capacity.store_pools import Pools
@@ -34,12 +35,14 @@ from decisioning.evaluation.store_shadows import ShadowStore
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_models import ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
-from decisioning.log.store_archive import Archiver
+from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.rollout.store_canary import CanaryStore
+from decisioning.rollout.store_drift import DriftStore
 from storage import clock
 from storage.errors import Unavailable
 from storage.functions import load_functions
@@ -144,11 +147,28 @@ def _make_learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebu
 def _make_log_jobs(
     settings: Settings, to: _Connections, keys: Keys, roster: Roster, learners: TaskSet
 ) -> dict[str, Callable[[], Awaitable[float]]]:
-    """Make the jobs that read and close the log, and keep the policies that learn from it."""
+    """Make the jobs that read, close and watch the log, and keep the policies that learn from it."""
     reader, arms = LogReader(to.redis, keys), ArmStore(to.redis, keys)
     feed = RosterFeed(PolicyStore(to.engine), roster)
     pools = Pools(to.pipe, keys)
     keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock.now_ms)
+    archive = ArchiveReader(to.engine)
+    guardrails = GuardrailWatch(
+        CanaryStore(to.engine),
+        CatalogueStore(to.engine),
+        reader,
+        archive,
+        clock.now_ms,
+        settings.guard_interval_ms / 1000,
+    )
+    drift = DriftWatch(
+        DriftStore(to.engine),
+        reader,
+        archive,
+        clock.now_ms,
+        settings.drift_interval_ms / 1000,
+        settings.drift_horizon_s,
+    )
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
         "archiver": archiver.round,
@@ -156,7 +176,8 @@ def _make_log_jobs(
         "warm starts": WarmStartJob(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
         "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
-        **watch_jobs(settings, to.engine, reader),
+        "guardrails": guardrails.round,
+        "drift": drift.round,
     }
 
 

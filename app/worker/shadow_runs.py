@@ -69,7 +69,7 @@ class ShadowRunner:
         await self._followers.close()
 
     async def round(self) -> float:
-        """Judge a batch; return how long to sleep. Raises ``RedisUnavailable`` or ``PostgresUnavailable``."""
+        """Judge a batch; return how long to sleep. Raises ``Unavailable``."""
         shadows = await self._refresh_shadows()
         if asyncio.get_running_loop().time() >= self._next_forget_s:
             await self.forget()
@@ -81,6 +81,7 @@ class ShadowRunner:
                 if turn.newest > turn.position:
                     await turn.write((), turn.newest)
                 return IDLE_S
+            # A follower is still loading arms: look again soon.
             if not self._has_arms():
                 return 0.05
             return await self._judge_batch(turn, shadows)

@@ -29,21 +29,20 @@ def value_type(type_: pa.DataType) -> pa.DataType:
 
 def is_text(type_: pa.DataType) -> bool:
     """Return whether a column holds text."""
-    return any(
-        is_kind(type_) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return bool(
+        pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
     )
 
 
 def is_number(type_: pa.DataType) -> bool:
     """Return whether a column holds numbers."""
-    return any(is_kind(type_) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
 def is_text_list(type_: pa.DataType) -> bool:
     """Return whether a column holds lists of text."""
-    return (pa.types.is_list(type_) or pa.types.is_large_list(type_)) and is_text(
-        value_type(type_.value_type)
-    )
+    listed = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return listed and is_text(value_type(type_.value_type))
 
 
 def require(schema: pa.Schema, field: str, kind: str, accepts: bool) -> None:
@@ -184,12 +183,14 @@ def instants(problems: Problems, field: str, column: pa.Array) -> tuple[NDArray[
 
 
 def _microseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Convert Unix seconds to microseconds; what could overflow becomes 0, which is out of range as well."""
+    """Convert Unix seconds to microseconds."""
+    # What could overflow becomes 0, which is out of range as well.
     sane = np.abs(seconds) < MAX_SECONDS
     return np.round(np.where(sane, seconds, 0.0) * 1e6).astype(np.int64)
 
 
 def _parse_instants(text: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    # Instants repeat, and parsing one costs far more than looking it up.
     encoded = text.dictionary_encode()
     parsed = [_instant_us(cell) if cell else 0 for cell in encoded.dictionary.to_pylist()]
     values = np.array([0 if value is None else value for value in parsed], np.int64)

@@ -137,8 +137,9 @@ class CsvSource:
 
 
 class _Skipped:
-    """Misshapen rows, which the parser reports ahead of the batches from which they are missing."""
+    """Misshapen rows."""
 
+    # The parser reports them ahead of the batches from which they are missing.
     def __init__(self) -> None:
         self.last_text = ""
         self._rows = array("q")

@@ -67,6 +67,7 @@ class CustomerCleaner:
         kind, dot, name = field.partition(".")
         if field in KINDS:
             raise ImportFileError(f"write the column '{field}' as one column each: '{field}.<name>'", field)
+        # A column without one of the kinds before a point is an attribute, point or not.
         if not dot or kind not in KINDS:
             kind, name = "attributes", field
         problem = text_problem(name, MAX_NAME_CHARS) if name else "has no name after the point"

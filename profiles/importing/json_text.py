@@ -27,7 +27,7 @@ def cells(text: pa.StringArray) -> pa.StringArray:
 
     A number is what JSON calls one, up to 18 digits before the point: ``00123`` and longer digits stay text.
     """
-    typed = pc.case_when(
+    return pc.case_when(
         pc.make_struct(
             pc.equal(text, ""),
             pc.match_substring_regex(text, _NUMBER),
@@ -40,14 +40,14 @@ def cells(text: pa.StringArray) -> pa.StringArray:
         "false",
         strings(text),
     )
-    return typed
 
 
 def numbers(column: pa.Array) -> pa.StringArray:
-    """Write finite numbers as JSON; floats keep a point or an exponent, so that they are read as floats again."""
+    """Write finite numbers as JSON."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.string())
     text = column.cast(pa.float32() if pa.types.is_float16(column.type) else column.type).cast(pa.string())
+    # Floats keep a point or an exponent, so that they are read as floats again.
     whole = pc.match_substring_regex(text, r"^-?[0-9]+$")
     return pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
 

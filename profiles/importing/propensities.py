@@ -71,7 +71,7 @@ def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -
     offer_id = columns.as_text(column)
     known = columns.flags(pc.is_in(offer_id, value_set=offers))
     if not known.all():
-        columns.ids(problems, "offer_id", column)
+        columns.ids(problems, "offer_id", column)  # what is no id at all is refused as such
         problems.refuse(~known, "offer_id", UNKNOWN_OFFER, offer_id)
     return offer_id
 

@@ -49,16 +49,13 @@ class ImportRun:
         self._source = source
         self._cleaner = cleaner
         self.rows_total = source.check()
-        self._reset()
-
-    def _reset(self) -> None:
-        self.read = 0
-        self.refused = 0
+        self.read = self.refused = 0
         self.refusals: list[Refusal] = []
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
-        self._reset()
+        # A run may be read more than once.
+        self.read, self.refused, self.refusals = 0, 0, []
         for block in self._source.blocks():
             kept = self._kept(block)
             self.read += len(block.rows) + block.misshapen
@@ -74,6 +71,7 @@ class ImportRun:
         clean = self._cleaner.clean(block.batch, problems)
         refused = int(problems.refused.sum())
         self.refused += refused + block.misshapen
+        # Misshapen rows were found by the parser, others here: of all, the first ones are described.
         described = sorted([*problems.first(), *block.refusals], key=lambda refusal: refusal.row)
         self.refusals += described[: MAX_REFUSALS - len(self.refusals)]
         return clean.filter(pa.array(~problems.refused)) if refused else clean
@@ -82,8 +80,7 @@ class ImportRun:
 def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
     """Open a file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
 
-    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises
-    ``ImportFileError``, and does so before anything is yielded.
+    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises ``ImportFileError``.
     """
     source = _open(data, file_format)
     return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells))

@@ -173,17 +173,17 @@ async def test_a_person_and_the_guard_at_the_same_time(shop: Nextbest) -> None:
     await deploy(shop, "race", "broken@1")
     await Crowd(shop, "race", 14, thompson=0.5, propensity=0.5).come(30)
     guard = guard_of(shop)
-    put = guard._catalogues.put
+    put = guard.catalogues.put
 
     async def beaten(*arguments: Any, **more: Any) -> Any:
         await deploy(shop, "race", None, champion="random@1")
         return await put(*arguments, **more)
 
-    guard._catalogues.put = beaten  # type: ignore[method-assign]
+    guard.catalogues.put = beaten  # type: ignore[method-assign]
     await guard.round()
     assert (await deployed(shop, "race"))[1]["champion"] == "random@1"
     assert (await trail(shop, "race"))["author"] == "tests"
-    guard._catalogues.put = put  # type: ignore[method-assign]
+    guard.catalogues.put = put  # type: ignore[method-assign]
     await guard.round()
     assert (await counted(shop, "race")).cause == "changed"
     assert rollbacks("race", "failures", "broken@1") == 0
@@ -202,13 +202,13 @@ async def failing_canary(shop: Nextbest, placement: str) -> GuardrailWatch:
 
 async def test_the_reason_of_a_rollback_outlives_the_guard(shop: Nextbest) -> None:
     guard = await failing_canary(shop, "killed")
-    put = guard._catalogues.put
+    put = guard.catalogues.put
 
     async def killed(*arguments: Any, **more: Any) -> Any:
         await put(*arguments, **more)
         raise asyncio.CancelledError
 
-    guard._catalogues.put = killed  # type: ignore[method-assign]
+    guard.catalogues.put = killed  # type: ignore[method-assign]
     with pytest.raises(asyncio.CancelledError):
         await guard.round()
     assert (await deployed(shop, "killed"))[1]["canary"] is None
@@ -218,15 +218,15 @@ async def test_the_reason_of_a_rollback_outlives_the_guard(shop: Nextbest) -> No
 
 async def test_the_reason_of_a_rollback_counts_more_than_a_guard_that_is_behind(shop: Nextbest) -> None:
     guard = await failing_canary(shop, "behind")
-    put = guard._catalogues.put
+    put = guard.catalogues.put
 
     async def after_the_other(*arguments: Any, **more: Any) -> Any:
-        store = guard._canaries
+        store = guard.canaries
         await store.end_others({canary.placement for canary in await store.running()} - {"behind"})
         assert (await counted(shop, "behind")).cause == "changed"
         return await put(*arguments, **more)
 
-    guard._catalogues.put = after_the_other  # type: ignore[method-assign]
+    guard.catalogues.put = after_the_other  # type: ignore[method-assign]
     await guard.round()
     test = await counted(shop, "behind")
     assert test.cause == "failures"

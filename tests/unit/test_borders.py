@@ -276,7 +276,7 @@ def test_what_crosses_a_border_is_found(path: str, source: str) -> None:
             "from storage.clock import to_iso\ndef f(now_ms): return to_iso(now_ms)",
         ),
         ("decisioning/decide/service.py", "from storage import clock\nx = clock.now_ms()"),
-        ("app/cli.py", "def f():\n    from demo.command import demo"),
+        ("app/cli.py", "def f():\n    from demo.run import demo"),
         ("bandits/registry.py", "from bandits.algorithms.ucb import UcbPolicy"),
         ("bandits/x.py", "import numpy as np\nx = np.random.default_rng(7)"),
         ("bandits/x.py", "from datetime import UTC, datetime\nx = datetime.fromtimestamp(0, UTC)"),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.api.arms.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.deps import Reader, State, problems
-from app.api.schemas import Id
+from app.api.schemas import Id, answer_of
 from decisioning.learning.arms_report import Arm
 from decisioning.learning.arms_service import LATELY_H
 
@@ -22,16 +22,14 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
     those do not depend on the request; without, by expectation alone. Offers that are not live are not judged.
     """
     report = await state.arms_reports.report(state.current_catalogue(), name, query.version, query.placement)
-    return ArmsOut(
+    return answer_of(
+        ArmsOut,
+        report,
         policy=name,
         version=report.policy.version,
-        algorithm=report.algorithm,
         placement=query.placement,
-        epoch=report.epoch,
-        learned=report.learned,
         hours=LATELY_H,
         entropy=report.mind.entropy,
-        warning=report.warning,
         leader=report.mind.leader,
         settled=report.mind.settled,
         arms=[_arm_out(arm) for arm in report.arms],
@@ -41,16 +39,5 @@ async def read_arms(name: Id, state: State, key: Reader, query: Annotated[ArmsQu
 def _arm_out(arm: Arm) -> ArmOut:
     rate, low, high = arm.observed
     mean, lowest, highest = arm.believed or (None, None, None)
-    return ArmOut(
-        offer_id=arm.offer_id,
-        observations=arm.observations,
-        successes=arm.successes,
-        mean=rate,
-        low=low,
-        high=high,
-        posterior_mean=mean,
-        posterior_low=lowest,
-        posterior_high=highest,
-        selected=arm.selected,
-        share=arm.share,
-    )
+    believed = {"posterior_mean": mean, "posterior_low": lowest, "posterior_high": highest}
+    return answer_of(ArmOut, arm, mean=rate, low=low, high=high, **believed)

@@ -1,14 +1,12 @@
 """Arms of policies, as they travel."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from app.api.schemas import Id, shown
+from app.api.schemas import Id, Parameters, shown
 
 
-class ArmsQuery(BaseModel):
+class ArmsQuery(Parameters):
     """Of which version, and for which placement."""
-
-    model_config = ConfigDict(extra="forbid")
 
     version: int | None = Field(
         None, ge=1, le=2**31 - 1, description="by default the newest that decides anywhere, else the newest"

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.api.capacity.schemas import UsageOut, UsagesOut
 from app.api.deps import Reader, State, problems
+from app.api.schemas import answer_of
 from decisioning.capacity.leasing import Usage
 from storage import clock
 from storage.clock import to_datetime
@@ -22,13 +23,11 @@ async def read_capacity_usage(state: State, key: Reader) -> UsagesOut:
 
 def _usage_out(usage: Usage) -> UsageOut:
     capacity, period = usage.capacity, usage.period
-    return UsageOut(
-        capacity_id=capacity.capacity_id,
-        name=capacity.name,
-        per=capacity.per,
+    return answer_of(
+        UsageOut,
+        capacity,
         period=period.period_id,
         ends_at=None if capacity.per == "total" else to_datetime(period.ends_ms),
-        max=capacity.max,
         used=usage.used,
         leased=usage.leased,
         remaining=usage.remaining,

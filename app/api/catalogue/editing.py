@@ -12,7 +12,9 @@ from app.errors import Problem
 from app.keys import ApiKey, Role
 from app.security import Allow
 from app.state import ApiState
+from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store import ANY_VERSION
+from decisioning.errors import NotFound
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 
@@ -70,7 +72,7 @@ def _expected_version(if_match: str | None, if_none_match: str | None) -> int | 
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
-        return 0
+        return 0  # the version of what does not exist
     if if_match is None:
         return None
     if if_match.strip() == "*":
@@ -86,8 +88,13 @@ Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
 
-def set_etag(state: ApiState, response: Response, kind: str, name: str) -> None:
-    """Send the ETag of a thing that is read."""
-    version = state.current_catalogue().versions.get((kind, name))
+def find_thing(state: ApiState, response: Response, kind: str, name: str) -> Any:
+    """Find a thing of the catalogue in force, and send its ETag. Raises ``NotFound``."""
+    catalogue = state.current_catalogue()
+    things = catalogue.things(KINDS[kind])
+    if name not in things:
+        raise NotFound(kind.replace("_", " "), name)
+    version = catalogue.versions.get((kind, name))
     if version is not None:
         response.headers["ETag"] = f'"{version}"'
+    return things[name]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
 from app.api.deps import Anyone, Ops, Reader, State, problems
-from app.api.schemas import Body, Id, Text, examples, shown
+from app.api.schemas import Body, Id, Text, answer_of, examples, shown
 from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
@@ -104,16 +104,11 @@ async def read_trail(
     """The audit trail, newest first: who changed what, when and why."""
     trail = await state.catalogues.trail(before=before, kind=kind, name=id, limit=limit)
     return [
-        TrailOut(
-            version=t.version,
-            kind=t.kind,
+        answer_of(
+            TrailOut,
+            t,
             id=t.name,
-            author=t.author,
-            reason=t.reason,
-            changed_at=t.changed_at,
-            differences=_differences_out(
-                differences([(t.kind, t.name, t.before)], [(t.kind, t.name, t.after)])
-            ),
+            differences=differences([(t.kind, t.name, t.before)], [(t.kind, t.name, t.after)]),
         )
         for t in trail
     ]
@@ -201,4 +196,4 @@ async def _compare_with(state: ApiState, wanted: list[Entry]) -> tuple[int, list
 
 
 def _differences_out(found: list[Difference]) -> list[DifferenceOut]:
-    return [DifferenceOut(path=d.path, before=d.before, after=d.after) for d in found]
+    return [answer_of(DifferenceOut, difference) for difference in found]

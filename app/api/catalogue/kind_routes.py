@@ -8,13 +8,12 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, set_etag
+from app.api.catalogue.editing import Editing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
 from app.api.deps import Anyone, State, created, problems
 from app.api.schemas import Body, shown_times
 from decisioning.catalog.kind import Kind
 from decisioning.catalog.kinds import KINDS
-from decisioning.errors import NotFound
 
 
 def build_router() -> APIRouter:
@@ -41,11 +40,7 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         ]
 
     async def read(thing_id: Any, state: State, key: Anyone, response: Response) -> dict[str, Any]:
-        found = state.current_catalogue().things(kind)
-        if thing_id not in found:
-            raise NotFound(what, thing_id)
-        set_etag(state, response, kind.name, thing_id)
-        return _answer(thing_id, found[thing_id])
+        return _answer(thing_id, find_thing(state, response, kind.name, thing_id))
 
     async def delete(thing_id: Any, edit: Editing) -> KindPublished:
         return KindPublished(id=thing_id, catalog_version=await edit.delete(kind.name, thing_id))

@@ -6,16 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter
 
-from app.api.schemas import (
-    Body,
-    DatedBody,
-    Id,
-    Name,
-    Number,
-    Text,
-    examples,
-    storable,
-)
+from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, examples, storable
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]

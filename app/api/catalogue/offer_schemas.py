@@ -7,17 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import Cel, ContactKind, Percent, Seconds
 from app.api.catalogue.schemas import CatalogueTreatment
-from app.api.schemas import (
-    Body,
-    DatedBody,
-    Id,
-    Name,
-    Number,
-    Worth,
-    examples,
-    shown,
-    shown_times,
-)
+from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
 from decisioning.model.entities import LegalBasis, Offer, Status, Tier, effective_status
 
 _OFFER = {
@@ -201,9 +191,7 @@ class CatalogueOffer(BaseModel):
     def of(cls, offer: Offer, now_ms: int) -> "CatalogueOffer":
         """An offer of the catalogue at ``now_ms``, with times in place of milliseconds."""
         status = {"effective_status": effective_status(offer, now_ms)}
-        computed = status | shown_times(offer.starts_ms, offer.ends_ms)
-        stored = {name: getattr(offer, name) for name in cls.model_fields if name not in computed}
-        return cls.model_validate(stored | computed, from_attributes=True)
+        return answer_of(cls, offer, **status, **shown_times(offer.starts_ms, offer.ends_ms))
 
 
 class OfferPublished(BaseModel):

@@ -1,13 +1,11 @@
 """The catalogue: groups, offers, treatments, placements."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, set_etag
+from app.api.catalogue.editing import Editing, find_thing
 from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished
 from app.api.catalogue.schemas import (
     CatalogueGroup,
@@ -27,12 +25,6 @@ from storage import clock
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
 
-def _find(things: Mapping[str, Any], what: str, name: str) -> Any:
-    if name not in things:
-        raise NotFound(what, name)
-    return things[name]
-
-
 @router.get("/groups", responses=problems())
 async def read_groups(state: State, key: Anyone) -> list[CatalogueGroup]:
     """All groups."""
@@ -42,8 +34,7 @@ async def read_groups(state: State, key: Anyone) -> list[CatalogueGroup]:
 @router.get("/groups/{group_id}", responses=problems(404))
 async def read_group(group_id: Id, state: State, key: Anyone, response: Response) -> CatalogueGroup:
     """One group."""
-    set_etag(state, response, "group", group_id)
-    return CatalogueGroup(**asdict(_find(state.current_catalogue().groups, "group", group_id)))
+    return CatalogueGroup(**asdict(find_thing(state, response, "group", group_id)))
 
 
 @router.put("/groups/{group_id}", responses=problems(412, body=True) | created(GroupPublished))
@@ -63,8 +54,7 @@ async def read_offers(state: State, key: Anyone) -> list[CatalogueOffer]:
 @router.get("/offers/{offer_id}", responses=problems(404))
 async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response) -> CatalogueOffer:
     """One offer, with its treatments."""
-    set_etag(state, response, "offer", offer_id)
-    return CatalogueOffer.of(_find(state.current_catalogue().offers, "offer", offer_id), clock.now_ms())
+    return CatalogueOffer.of(find_thing(state, response, "offer", offer_id), clock.now_ms())
 
 
 @router.put("/offers/{offer_id}", responses=problems(412, body=True) | created(OfferPublished))
@@ -90,7 +80,8 @@ async def put_treatment(
     """Create or replace a treatment of an offer."""
     if offer_id not in state.current_catalogue().offers:
         await state.refresh()  # another process may just have made it
-    _find(state.current_catalogue().offers, "offer", offer_id)
+    if offer_id not in state.current_catalogue().offers:
+        raise NotFound("offer", offer_id)
     name = f"{offer_id}/{treatment_id}"
     version = await edit.put("treatment", name, body.model_dump())
     return TreatmentPublished(offer_id=offer_id, treatment_id=treatment_id, catalog_version=version)
@@ -107,9 +98,7 @@ async def read_placement(
     placement_id: Id, state: State, key: Anyone, response: Response
 ) -> CataloguePlacement:
     """One placement."""
-    set_etag(state, response, "placement", placement_id)
-    placement = _find(state.current_catalogue().placements, "placement", placement_id)
-    return CataloguePlacement(**asdict(placement))
+    return CataloguePlacement(**asdict(find_thing(state, response, "placement", placement_id)))
 
 
 @router.put("/placements/{placement_id}", responses=problems(412, body=True) | created(PlacementPublished))

@@ -5,11 +5,10 @@ from fastapi import APIRouter
 from app.api.body import JsonRoute
 from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
 from app.api.deps import Ops, Reader, State, problems
-from app.api.schemas import PathCustomerId
+from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
-from decisioning.errors import Invalid, NotFound
-from profiles.customer import Customer
-from profiles.errors import InvalidCustomer
+from decisioning.errors import NotFound
+from profiles.customer import Customer, Suppression
 from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
@@ -28,10 +27,7 @@ async def put_customer(
         body.interests,
         {purpose: tuple(channels) for purpose, channels in body.consents.items()},
     )
-    try:
-        await state.profiles.upsert_customer(customer)
-    except InvalidCustomer as error:
-        raise Invalid(error.field, error.reason) from None
+    await state.profiles.upsert_customer(customer)
     return CustomerStored(customer_id=customer_id)
 
 
@@ -45,21 +41,14 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
     # Propensities of offers that are no longer in the catalogue are left out.
     names = {number: offer_id for offer_id, number in state.numbers().items()}
     propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
-    return CustomerOut(
-        customer_id=customer.customer_id,
-        attributes=customer.attributes,
-        indicators=customer.indicators,
-        holdings=list(customer.holdings),
-        interests=customer.interests,
-        consents={purpose: list(channels) for purpose, channels in customer.consents.items()},
+    return answer_of(
+        CustomerOut,
+        customer,
         propensities={names[number]: score for number, score in propensities if number in names},
-        suppressions=[
-            SuppressionOut(
-                list_id=s.list_id,
-                reason=s.reason,
-                until=None if s.until_ms is None else to_datetime(s.until_ms),
-                added_at=to_datetime(s.added_ms),
-            )
-            for s in customer.suppressions or ()
-        ],
+        suppressions=[_suppression_out(entry) for entry in customer.suppressions or ()],
     )
+
+
+def _suppression_out(entry: Suppression) -> SuppressionOut:
+    until = None if entry.until_ms is None else to_datetime(entry.until_ms)
+    return answer_of(SuppressionOut, entry, until=until, added_at=to_datetime(entry.added_ms))

@@ -1,24 +1,20 @@
 """The policies of a placement: their stages, control groups, apprenticeship and guardrails."""
 
-from dataclasses import asdict
-
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Edit, RollingBack, Staging
 from app.api.deployments.schemas import (
     ApprenticeBody,
-    ControlOut,
     ControlsBody,
     GuardrailsBody,
-    GuardrailsOut,
     RollbackBody,
     StagedOut,
     StageRequest,
     StagesOut,
 )
 from app.api.deps import Reader, State, problems
-from app.api.schemas import Id
+from app.api.schemas import Id, answer_of
 from app.state import ApiState
 from bandits.policy import PolicyKey
 from decisioning.catalog.store import Published
@@ -112,9 +108,12 @@ async def _stages_out(state: ApiState, placement_id: str, response: Response) ->
     catalogue = state.current_catalogue()
     placement = catalogue.view(placement_id).placement
     deployment = catalogue.deployment(placement_id)
+    # 0 while the placement has no deployment of its own: the first change may ask for that.
     response.headers["ETag"] = f'"{catalogue.versions.get(("deployment", placement_id), 0)}"'
     registered: dict[str, RegisteredPolicy] = {policy.key: policy for policy in await state.policies.all()}
-    return StagesOut(
+    return answer_of(
+        StagesOut,
+        deployment,
         placement_id=placement_id,
         champion=champion_of(placement, deployment),
         policies=[
@@ -122,10 +121,6 @@ async def _stages_out(state: ApiState, placement_id: str, response: Response) ->
             for key in policies_of(placement, deployment, registered)
         ],
         control_share=placement.control_share,
-        controls=[ControlOut(**asdict(control)) for control in deployment.controls],
-        apprentice=deployment.apprentice,
-        guardrails=GuardrailsOut(**asdict(deployment.guardrails)),
-        before=list(deployment.before),
     )
 
 

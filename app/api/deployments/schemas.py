@@ -120,13 +120,7 @@ class StagesOut(BaseModel):
             "control_share": 0.1,
             "controls": [{"kind": "no_levers", "share": 0.01}],
             "apprentice": False,
-            "guardrails": {
-                "alpha": 0.01,
-                "margin": 0.0,
-                "max_failure_share": 0.01,
-                "min_failures": 5,
-                "horizon_s": 600,
-            },
+            "guardrails": GuardrailsBody().model_dump(exclude={"reason"}),
             "before": ["thompson@1"],
         }
     )

@@ -3,14 +3,14 @@
 import asyncio
 import secrets
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
-from app.api.schemas import Id
+from app.api.schemas import Id, answer_of
 from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
@@ -70,18 +70,5 @@ async def compare_policies(
 
 
 def _evaluation_out(found: EvaluationJob) -> EvaluationOut:
-    request: dict[str, Any] = dict(found.request)
-    return EvaluationOut.model_validate(
-        {
-            "evaluation_id": found.evaluation_id,
-            "policy": request["policy"],
-            "placement": request["placement"],
-            "state": found.state,
-            "asked_at": found.asked_at,
-            "asked_by": found.author,
-            "seen": found.seen,
-            "total": found.total,
-            "result": found.result,
-            "error": found.error,
-        }
-    )
+    asked = {name: found.request[name] for name in ("policy", "placement")}
+    return answer_of(EvaluationOut, found, asked_by=found.author, **asked)

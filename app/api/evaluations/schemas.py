@@ -3,27 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from app.api.schemas import Body, Id, Instant, examples, in_order, shown
+from app.api.schemas import Body, Id, Instant, Parameters, after, examples, shown
 
 PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$")]
 Slots = Literal["first", "all"]
 MAX_DECISIONS = 200_000
 
+_EARNED = {"value": 0.1, "low": 0.09, "high": 0.11}
 _INTERVAL = {"value": 0.12, "low": 0.10, "high": 0.14}
 _ESTIMATES = {
     "rows": 5000,
     "effective_rows": 1240.0,
-    "earned": {"value": 0.1, "low": 0.09, "high": 0.11},
+    "earned": _EARNED,
     "ips": _INTERVAL,
     "snips": _INTERVAL,
     "dr": _INTERVAL,
@@ -47,14 +40,7 @@ _RESULT = _WINDOW | {
     "us_per_decision": 85.0,
     "left_out": [_LEFT_OUT],
     "estimates": _ESTIMATES,
-    "logged": [
-        {
-            "group": "champion",
-            "policy": "calibrated@1",
-            "slots": 5000,
-            "earned": {"value": 0.1, "low": 0.09, "high": 0.11},
-        }
-    ],
+    "logged": [{"group": "champion", "policy": "calibrated@1", "slots": 5000, "earned": _EARNED}],
     "warnings": [],
 }
 
@@ -99,7 +85,9 @@ class EvaluationBody(Body):
     spec: dict[str, Any] | None = Field(None, description="any specification; it need not be registered")
     placement: Id
     since: Instant | None = Field(None, alias="from", description="decisions from then on")
-    until: Instant | None = Field(None, alias="to", description="decisions before then")
+    until: Annotated[Instant | None, after("since", "from")] = Field(
+        None, alias="to", description="decisions before then"
+    )
     limit: int = Field(20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions")
     slots: Slots = Field(
         "first", description="`all`: later slots as well, each given what the earlier ones took"
@@ -108,11 +96,6 @@ class EvaluationBody(Body):
     start: Literal["cold", "warm"] = Field(
         "cold", description="`warm`: the policy has learned from all that was logged before"
     )
-
-    @field_validator("until")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "since", "from")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -216,20 +199,15 @@ class EvaluationOut(BaseModel):
     error: str | None
 
 
-class ComparisonQuery(BaseModel):
+class ComparisonQuery(Parameters):
     """The decisions to compare on."""
 
-    model_config = ConfigDict(extra="forbid")
-
     start: Instant | None = Field(None, alias="from", description="a week before `to` if left out")
-    end: Instant | None = Field(None, alias="to", description="now if left out")
+    end: Annotated[Instant | None, after("start", "from")] = Field(
+        None, alias="to", description="now if left out"
+    )
     slots: Slots = "first"
     limit: int = Field(20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions")
-
-    @field_validator("end")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "start", "from")
 
 
 class DecidingOut(BaseModel):

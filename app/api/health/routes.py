@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -10,15 +11,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
 from app.api.health.schemas import Alive, Readiness
-from app.state import ApiState
 from app.telemetry import MULTIPROC
-from storage.errors import PostgresUnavailable, RedisUnavailable
+from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["health"])
-
-NO_ANSWER = "does not answer"
 
 
 @router.head("/livez", include_in_schema=False)
@@ -40,8 +38,8 @@ async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well."""
     cold = state.cold_policies()
     checks = {
-        "postgres": await _check_postgres(state),
-        "redis": await _check_redis(state),
+        "postgres": await _check(state.catalogues.version),
+        "redis": await _check(lambda: state.pipe.call("PING")),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -51,22 +49,13 @@ async def readyz(state: State) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
-# What exactly is wrong is in the log: it may name hosts and users, and this needs no key.
-async def _check_postgres(state: ApiState) -> str:
+async def _check(ask: Callable[[], Awaitable[object]]) -> str:
     try:
-        await state.catalogues.version()
-    except PostgresUnavailable as error:
+        await ask()
+    except Unavailable as error:
+        # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
         log.warning("not ready: %s", error)
-        return NO_ANSWER
-    return "ok"
-
-
-async def _check_redis(state: ApiState) -> str:
-    try:
-        await state.pipe.call("PING")
-    except RedisUnavailable as error:
-        log.warning("not ready: %s", error)
-        return NO_ANSWER
+        return "does not answer"
     return "ok"
 
 

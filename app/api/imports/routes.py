@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from app.api.deps import Ops, State, problems
-from app.api.imports.schemas import ImportAnswer, RefusalOut
+from app.api.imports.schemas import ImportAnswer
+from app.api.schemas import answer_of
 from app.errors import Problem
 from app.imports import Kind, import_file
 from profiles.errors import ImportFileError
@@ -49,7 +50,4 @@ async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> I
             report, new = await import_file(state, kind, path, file_format)
         except ImportFileError as error:
             raise Problem(422, str(error), error.field or "body") from None
-    refusals = [RefusalOut(row=r.row, field=r.field, reason=r.reason, value=r.value) for r in report.refusals]
-    return ImportAnswer(
-        rows=report.rows, loaded=report.loaded, refused=report.refused, refusals=refusals, new=new
-    )
+    return answer_of(ImportAnswer, report, new=new)

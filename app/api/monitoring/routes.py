@@ -16,6 +16,7 @@ from app.api.monitoring.schemas import (
     DriftReport,
     DriftWindow,
 )
+from app.api.schemas import answer_of
 from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
 from bandits.policy import PolicyKey
@@ -35,22 +36,12 @@ async def read_drift(state: State, key: Reader, query: Annotated[DriftQuery, Que
     """
     windows = [_window_out(row) for row in await state.drift.windows(query.placement, query.offer)]
     found = await state.drift.detections(query.placement, query.offer, query.limit)
-    detections = [DriftDetection.model_validate(row, from_attributes=True) for row in found]
-    return DriftReport(windows=windows, detections=detections)
+    return DriftReport(windows=windows, detections=[answer_of(DriftDetection, row) for row in found])
 
 
 def _window_out(row: Any) -> DriftWindow:
     rate, low, high = wilson_interval(row.acceptances, row.observations)
-    return DriftWindow(
-        placement=row.placement,
-        offer_id=row.offer_id,
-        observations=row.observations,
-        rate=rate,
-        low=low,
-        high=high,
-        since=row.since,
-        until=row.until,
-    )
+    return answer_of(DriftWindow, row, rate=rate, low=low, high=high)
 
 
 @router.get("/canaries", responses=problems())
@@ -67,14 +58,9 @@ async def read_canaries(state: State, key: Reader, query: Annotated[CanaryQuery,
 def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     guardrails = Guardrails() if deployment is None else deployment.guardrails
     found = comparison(test.canary, test.others, guardrails)
-    return CanaryStage(
-        placement=test.placement,
-        share=test.share,
-        started_at=test.started_at,
-        looked_at=test.looked_at,
-        ended_at=test.ended_at,
-        cause=test.cause,
-        reason=test.reason,
+    return answer_of(
+        CanaryStage,
+        test,
         canary=_side_out(test.policy, test.canary, found.canary),
         champion=_side_out(test.champion, test.others, found.champion),
         difference_low=found.difference.low,
@@ -86,15 +72,5 @@ def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
 
 def _side_out(key: str, counts: GroupCounts, interval: Interval) -> CanarySide:
     policy = PolicyKey.parse(key)
-    return CanarySide(
-        policy=policy.name,
-        version=policy.version,
-        observations=counts.observations,
-        acceptances=counts.acceptances,
-        rate=counts.rate,
-        low=interval.low,
-        high=interval.high,
-        decisions=counts.decisions,
-        failures=counts.failures,
-        slow=counts.slow,
-    )
+    named = {"policy": policy.name, "version": policy.version}
+    return answer_of(CanarySide, counts, low=interval.low, high=interval.high, **named)

@@ -2,15 +2,13 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from app.api.schemas import Id, shown
+from app.api.schemas import Id, Parameters, shown
 
 
-class DriftQuery(BaseModel):
+class DriftQuery(Parameters):
     """The decisions to report on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     placement: Id | None = None
     offer: Id | None = Field(None, description="the offer's id")
@@ -81,10 +79,8 @@ class DriftReport(BaseModel):
     detections: list[DriftDetection]
 
 
-class CanaryQuery(BaseModel):
+class CanaryQuery(Parameters):
     """The decisions to report on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     placement: Id | None = None
     limit: int = Field(50, ge=1, le=1000, description="so many stages at most, the newest")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -11,7 +10,8 @@ from starlette.types import Message
 
 from app.api.body import Handler, JsonRoute
 from app.api.deps import Reader, Scientist, State, created, problems
-from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyChangeOut, PolicyName, PolicyOut
+from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyName, PolicyOut
+from app.api.schemas import answer_of
 from app.errors import Problem
 from app.specs import spec_of, warnings_of, yaml_values
 from app.state import ApiState
@@ -131,7 +131,9 @@ async def retire_policy(
 
     Retiring what is retired already is no change.
     """
-    return await _retire(name, version, state, key.name, x_reason)
+    policy = PolicyKey.of(name, version)
+    await state.policies.retire(policy, key.name, x_reason or "")
+    return await _changed_out(policy, state)
 
 
 @router.delete("/{name}/{version:int}", responses=problems(404, 409))
@@ -139,7 +141,7 @@ async def delete_policy(
     name: PolicyName, version: Version, state: State, key: Scientist, x_reason: Reason = None
 ) -> PolicyOut:
     """The same as retiring it: what has decided is never deleted, since decisions refer to it."""
-    return await _retire(name, version, state, key.name, x_reason)
+    return await retire_policy(name, version, state, key, x_reason)
 
 
 @router.post("/{name}/{version:int}/revive", responses=problems(404, 409))
@@ -149,37 +151,24 @@ async def revive_policy(
     """Take a retired policy back. It starts warm again. Reviving one that is not retired is no change."""
     policy = PolicyKey.of(name, version)
     await state.policies.revive(policy, key.name, x_reason or "")
-    await state.refresh_policies()
-    return _registered_out(await state.policies.get(policy), state)
+    return await _changed_out(policy, state)
 
 
-async def _retire(name: str, version: int, state: ApiState, author: str, reason: str | None) -> PolicyOut:
-    policy = PolicyKey.of(name, version)
-    await state.policies.retire(policy, author, reason or "")
+async def _changed_out(policy: PolicyKey, state: ApiState) -> PolicyOut:
+    # The process that answers knows the change at once; the others see it when they look.
     await state.refresh_policies()
     return _registered_out(await state.policies.get(policy), state)
 
 
 def _registered_out(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
-    return PolicyOut(
+    return answer_of(
+        PolicyOut,
+        policy,
         policy=policy.key,
-        name=policy.name,
-        version=policy.version,
-        state=policy.state,
         built_in=False,
-        spec=dict(policy.body),
-        author=policy.author,
-        reason=policy.reason,
-        created_at=policy.created_at,
-        retired_at=policy.retired_at,
-        folded=policy.folded,
-        total=policy.total,
-        started_at=policy.started_at,
-        finished_at=policy.finished_at,
-        error=policy.error,
+        spec=policy.body,
         unusable=state.roster.broken.get(policy.key),
         placements=_placed_out(policy.key, state),
-        changes=[PolicyChangeOut(**asdict(change)) for change in policy.changes],
         warnings=warnings_of(policy.body, state.current_catalogue().placements),
     )
 

@@ -1,11 +1,11 @@
 """Reports, as they travel."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field
 
-from app.api.schemas import Id, Instant, in_order, shown
+from app.api.schemas import Id, Instant, Parameters, after, shown
 
 Dimension = Literal["offer", "policy", "placement", "group", "segment", "hour", "day"]
 
@@ -26,25 +26,18 @@ _COUNTS = {
 }
 
 
-class AcceptanceQuery(BaseModel):
+class AcceptanceQuery(Parameters):
     """The decisions to report on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     by: list[Dimension] = Field(["policy"], min_length=1, max_length=7, description="what to group by")
     start: Instant | None = Field(
         None, alias="from", description="decisions of the hours that begin at this time or later"
     )
-    end: Instant | None = Field(
+    end: Annotated[Instant | None, after("start", "from")] = Field(
         None, alias="to", description="decisions of the hours that begin before this time"
     )
     placement: Id | None = None
     policy: Id | None = Field(None, description="the policy's name, in any version")
-
-    @field_validator("end")
-    @classmethod
-    def _after_the_start(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
-        return in_order(value, info, "start", "from")
 
 
 class AcceptanceRow(BaseModel):

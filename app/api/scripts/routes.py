@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.deps import State, problems
+from app.api.schemas import answer_of
 from app.api.scripts.schemas import FoundText, ScriptQuery, ScriptResults
 from app.keys import ApiKey
 from app.security import Allow
@@ -31,11 +32,5 @@ async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Q
     channel = None if query.placement is None else catalogue.view(query.placement).placement.channel
     live = {offer.offer_id: offer.name for offer in catalogue.live_offers(clock.now_ms())}
     found = await search_scripts(state.engine, words, list(live), channel, query.language, query.limit)
-    return ScriptResults(
-        results=[
-            FoundText.model_validate(text, from_attributes=True).model_copy(
-                update={"offer_name": live[text.offer_id]}
-            )
-            for text in found
-        ]
-    )
+    results = [answer_of(FoundText, text, offer_name=live[text.offer_id]) for text in found]
+    return ScriptResults(results=results)

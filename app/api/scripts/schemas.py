@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
-from app.api.schemas import Id, shown
+from app.api.schemas import Id, Parameters, shown
 
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 
@@ -24,10 +24,8 @@ _FOUND = {
 }
 
 
-class ScriptQuery(BaseModel):
+class ScriptQuery(Parameters):
     """The words that an agent types, and the places to look for them."""
-
-    model_config = ConfigDict(extra="forbid")
 
     q: str = Field(description="free text; only its first 500 characters count", examples=["price too high"])
     language: Language | None = Field(None, description="a language, of any region; by default all")

@@ -6,8 +6,7 @@ from app.api.body import JsonRoute
 from app.api.deps import Ops, State, problems
 from app.api.schemas import Id, PathCustomerId
 from app.api.suppressions.schemas import SuppressionBody, SuppressionStored
-from decisioning.errors import Invalid, NotFound
-from profiles.errors import InvalidCustomer
+from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
 
@@ -21,10 +20,7 @@ async def put_suppression(
     While it is in force the customer gets transactional offers on the basis of a contract or a legal obligation, and
     nothing else. When this answers, no decision is made without it.
     """
-    try:
-        await state.suppressions.put(list_id, customer_id, body.reason, body.until)
-    except InvalidCustomer as error:
-        raise Invalid(error.field, error.reason) from None
+    await state.suppressions.put(list_id, customer_id, body.reason, body.until)
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.up import require_free_port, service_commands
+from app.commands.service import require_free_port, service_commands
 from app.config import ConfigError, Settings
 from app.embedded.process import find_process
 from app.server_urls import ServerUrls

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from demo.report import Figures, to_json, write_json
-from demo.screen import live_view, plain_line, print_end, print_start
+from demo.report import Figures, live_view, plain_line, print_end, print_start, to_json, write_json
 
 KEY = "nb_admin_secret"
 

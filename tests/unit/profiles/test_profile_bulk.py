@@ -14,8 +14,7 @@ from profiles.customer import TOMBSTONE, Customer, Profile, encode_profile
 from profiles.importing import customers, propensities
 from profiles.importing.run import open_customers, open_propensities
 from profiles.store import ProfileStore
-from profiles.store_bulk import BulkLoader
-from profiles.store_staging import customer_rows, propensity_rows, stage
+from profiles.store_bulk import BulkLoader, customer_rows, propensity_rows, stage
 from storage.errors import RedisUnavailable
 from tests.support.profile_keys import key_of
 
@@ -113,7 +112,7 @@ async def test_offers_with_any_name(loader: BulkLoader, engine: AsyncEngine) -> 
 async def test_progress_and_parts(
     loader: BulkLoader, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profiles.store_staging.MAX_CUSTOMERS", 7)
+    monkeypatch.setattr("profiles.store_bulk.MAX_CUSTOMERS", 7)
     rows = "".join(f"c{number % 50},o{number % 20},0.5\n" for number in range(1000))
     seen: list[tuple[int, int]] = []
     run = open_propensities(f"customer_id,offer_id,propensity\n{rows}".encode(), OFFERS, "csv")
@@ -148,7 +147,7 @@ async def test_imports_of_the_same_customers_at_once(
     loader: BulkLoader, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four importers in opposite orders, many transactions each: no deadlock, and no record is a mixture."""
-    monkeypatch.setattr("profiles.store_staging.MAX_CUSTOMERS", 100)
+    monkeypatch.setattr("profiles.store_bulk.MAX_CUSTOMERS", 100)
     ids = [f"c{number}" for number in range(400)]
 
     def customers_file(mark: int) -> bytes:
@@ -175,7 +174,7 @@ async def test_imports_of_the_same_customers_at_once(
 async def test_an_import_beside_single_changes(
     loader: BulkLoader, store: ProfileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profiles.store_staging.MAX_CUSTOMERS", 20)
+    monkeypatch.setattr("profiles.store_bulk.MAX_CUSTOMERS", 20)
     ids = [f"c{number}" for number in range(200)]
     run = open_customers(("customer_id,by\n" + "".join(f"{i},import\n" for i in ids)).encode(), "csv")
 
