@@ -84,13 +84,7 @@ class Usage:
 
 @lru_cache(maxsize=256)
 def zone(name: str) -> ZoneInfo:
-    """Find a time zone by its IANA name.
-
-    Raises
-    ------
-    Invalid
-        If there is none of that name.
-    """
+    """Find a time zone by its IANA name. Raises ``Invalid`` if there is none of that name."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -103,10 +97,7 @@ def period_at(capacity: Capacity, at_ms: int) -> Period:
     Days are those of the capacity's time zone: 23 or 25 hours long where clocks change. Hours are the clock's hours,
     named with their offset, so that an hour which the clock shows twice is two hours.
 
-    Raises
-    ------
-    Invalid
-        If the time zone does not exist.
+    Raises ``Invalid`` if the time zone does not exist.
     """
     if capacity.per == "total":
         return TOTAL

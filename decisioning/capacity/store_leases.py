@@ -14,8 +14,7 @@ from typing import Any
 from decisioning.capacity.lease import NO_RESERVATION, Lease, Reservation
 from decisioning.capacity.leasing import LEASE_MS, Period, Usage, next_want, period_at
 from decisioning.capacity.matching import ViewCapacities
-from decisioning.capacity.store_pools import Grant, Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import CapacityLog, Grant, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import DecisioningError

@@ -11,8 +11,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 
 from decisioning.capacity.leasing import GRACE_MS, LEASE_MS, Period, period_at
-from decisioning.capacity.store_pools import Books, Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import Books, CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_stream import LogReader
@@ -62,10 +61,7 @@ class CapacityKeeper:
     async def round(self) -> float:
         """Look after every pool once; returns how long to sleep.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; the round may be done again.
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer; the round may be done again.
         """
         if self._catalogue is None or await self._catalogues.version() > self._catalogue.version:
             self._catalogue = await self._catalogues.load()

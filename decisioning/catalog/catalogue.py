@@ -55,10 +55,7 @@ class Catalogue:
     ``versions``: the version of the newest entry of each thing, by kind and id. Building a catalogue checks it as a
     whole.
 
-    Raises
-    ------
-    Invalid
-        For the first reference that leads nowhere, and the first expression that is wrong.
+    Raises ``Invalid`` for the first reference that leads nowhere, and the first expression that is wrong.
     """
 
     version: int
@@ -192,13 +189,7 @@ class Catalogue:
         return [offer for offer in self.offers.values() if effective_status(offer, now_ms) == "live"]
 
     def view(self, placement_id: str) -> PlacementView:
-        """Return the view of a placement and its offers.
-
-        Raises
-        ------
-        NotFound
-            If there is no such placement.
-        """
+        """Return the view of a placement and its offers. Raises ``NotFound`` if there is no such placement."""
         try:
             return self.views[placement_id]
         except KeyError:
@@ -222,10 +213,7 @@ def build_catalogue(
 ) -> Catalogue:
     """Make a catalogue of its entries; those without a body are deleted. ``numbers``: offer ids to numbers.
 
-    Raises
-    ------
-    Invalid
-        If an entry is not of its kind's shape, or the catalogue as a whole is not right.
+    Raises ``Invalid`` if an entry is not of its kind's shape, or the catalogue as a whole is not right.
     """
     sections: dict[str, dict[str, Any]] = {kind.section: {} for kind in top_level_kinds()}
     treatments: dict[str, list[Treatment]] = {}

@@ -93,10 +93,7 @@ class Kind(Generic[T]):
     def normalise(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a body with everything that is not its default, as plain JSON: two that mean the same are equal.
 
-        Raises
-        ------
-        pydantic.ValidationError
-            If it is not of this shape.
+        Raises ``pydantic.ValidationError`` if it is not of this shape.
         """
         return _non_defaults(self.load(name, body), {self.id_field, *self.derived})
 

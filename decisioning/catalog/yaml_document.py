@@ -50,10 +50,7 @@ def to_yaml(entries: Iterable[Entry]) -> str:
 def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
     """Return the entries of a document. ``check`` is called with each of them.
 
-    Raises
-    ------
-    DocumentError
-        For anything that is not understood: with the line, and a suggestion for a misspelt name.
+    Raises ``DocumentError`` for anything that is not understood: with the line, and a suggestion for a misspelt name.
     """
     if len(text) > MAX_BYTES:
         raise DocumentError("document", f"has {len(text)} characters; at most {MAX_BYTES} are taken")

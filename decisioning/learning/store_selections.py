@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.learning.arms_report import SelectionCounts
+from decisioning.learning.arms_service import SelectionCounts
 from storage.postgres import transaction
 
 

@@ -45,16 +45,9 @@ class FeedbackService:
     async def record(self, feedback: Feedback) -> Status:
         """Record one outcome.
 
-        Raises
-        ------
-        NotFound
-            If there is no such decision.
-        Invalid
-            If the offer was not in it, or the time is impossible.
-        Conflict
-            If the opposite outcome is already recorded.
-        RedisUnavailable, PostgresUnavailable
-            If it could not be stored. It may be sent again as often as needed.
+        Raises ``NotFound`` if there is no such decision; ``Invalid`` if the offer was not in it, or the time is
+        impossible; ``Conflict`` if the opposite outcome is already recorded; ``RedisUnavailable`` or
+        ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as needed.
         """
         now_ms = self._clock_ms()
         at_ms = now_ms if feedback.at_ms is None else feedback.at_ms

@@ -72,10 +72,8 @@ class HistoryImporter:
     async def append(self, rows: Sequence[PastDecision]) -> int:
         """Append rows in their order; returns how many were new.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; the same rows may be appended again.
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer; the same rows may be appended
+        again.
         """
         new = 0
         for start in range(0, len(rows), BATCH_SIZE):

@@ -27,6 +27,7 @@ from decisioning.policies.store_rows import (
     key_parameters,
     note_change,
     placements_of,
+    read_states,
 )
 from storage.locks import POLICIES_LOCK, WARMING_SPACE
 from storage.postgres import transaction
@@ -43,12 +44,8 @@ class PolicyStore:
     async def register(self, spec: PolicySpec, author: str, reason: str = "") -> bool:
         """Register a policy; False if exactly this one has been registered before.
 
-        Raises
-        ------
-        UnknownPolicy, PolicyParameterError
-            If it cannot be built.
-        Conflict
-            If another specification has this name and version: versions are immutable; or the name is one of ours.
+        Raises ``UnknownPolicy`` or ``PolicyParameterError`` if it cannot be built; ``Conflict`` if another
+        specification has this name and version: versions are immutable; or the name is one of ours.
         """
         has_arms = await _check_new(spec)
         async with self._exclusive() as connection:
@@ -81,8 +78,7 @@ class PolicyStore:
     async def states(self) -> dict[str, PolicyState]:
         """Read the state of each policy, by ``name@version``."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(text("SELECT name, version, state FROM policies"))
-            return {PolicyKey.of(row.name, row.version): row.state for row in rows}
+            return await read_states(connection)
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """Read the stored specifications of some policies."""
@@ -102,12 +98,7 @@ class PolicyStore:
     async def retire(self, key: str, author: str, reason: str = "") -> bool:
         """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.
 
-        Raises
-        ------
-        NotFound
-            If there is no such policy.
-        Conflict
-            If a placement uses it, or it is built in.
+        Raises ``NotFound`` if there is no such policy; ``Conflict`` if a placement uses it, or it is built in.
         """
         _not_built_in(key)
         async with self._exclusive() as connection:
@@ -130,12 +121,7 @@ class PolicyStore:
     async def revive(self, key: str, author: str, reason: str = "") -> bool:
         """Take a retired policy back; it starts warm again. False if it is not retired.
 
-        Raises
-        ------
-        NotFound
-            If there is no such policy.
-        Conflict
-            If it is built in.
+        Raises ``NotFound`` if there is no such policy; ``Conflict`` if it is built in.
         """
         _not_built_in(key)
         async with self._exclusive() as connection:

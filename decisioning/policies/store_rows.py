@@ -105,6 +105,12 @@ def _time_in_json(written: str) -> datetime:
     return datetime.fromisoformat(written).astimezone(UTC)
 
 
+async def read_states(connection: AsyncConnection) -> dict[str, PolicyState]:
+    """Read the state of each policy, by ``name@version``."""
+    rows = await connection.execute(text("SELECT name, version, state FROM policies"))
+    return {PolicyKey.of(row.name, row.version): row.state for row in rows}
+
+
 async def get_policy(connection: AsyncConnection, key: str) -> RegisteredPolicy:
     """Read the policy ``name@version``. Raises ``NotFound``."""
     found = await find_policies(connection, f"WHERE {BY_KEY}", key_parameters(key))

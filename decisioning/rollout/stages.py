@@ -57,12 +57,8 @@ def with_stage(
 ) -> Deployment:
     """Return the deployment in which a policy has a stage; the same if it has it already.
 
-    Raises
-    ------
-    Conflict
-        If it cannot have that stage now; the message says what is possible.
-    Invalid
-        If the share is not one that is free.
+    Raises ``Conflict`` if it cannot have that stage now; the message says what is possible; ``Invalid`` if the share is
+    not one that is free.
     """
     now = stage_of(placement, deployment, key)
     if share is not None and stage != "canary":

@@ -117,10 +117,7 @@ async def search_scripts(
     Anything may be typed: ``"exact words"``, ``-without``, ``one or other``, and whatever else is ignored. Only
     ``offers`` are looked at, in one ``channel`` and ``language`` (of any region) if these are given.
 
-    Raises
-    ------
-    PostgresUnavailable
-        If Postgres does not answer.
+    Raises ``PostgresUnavailable`` if Postgres does not answer.
     """
     # Texts are indexed in the configuration of their language, so words are read in each that may match.
     base = None if language is None else _base(language)

@@ -80,10 +80,7 @@ class ParsedText:
 def parse_text(source: str) -> ParsedText:
     """Parse a text; the same text is parsed once.
 
-    Raises
-    ------
-    RuleError
-        If it contains anything but variables and the filters that are allowed, with the position.
+    Raises ``RuleError`` if it contains anything but variables and the filters that are allowed, with the position.
     """
     if len(source) > MAX_CHARS:
         raise RuleError(f"the text has {len(source)} characters; at most {MAX_CHARS} are taken")

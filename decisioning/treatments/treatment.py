@@ -45,10 +45,8 @@ def check_treatment(
     ``offer``: the values of the offer, by path; if it is not given, all of ``offer.`` counts as known.
     ``prefix`` is put before the names of fields.
 
-    Raises
-    ------
-    Invalid
-        Naming the field; an ``InvalidRule``, with position and suggestion, for what is wrong inside a text.
+    Raises ``Invalid`` naming the field; an ``InvalidRule``, with position and suggestion, for what is wrong inside a
+    text.
     """
     _check_script(treatment, prefix)
     known = {*vocabulary.attributes, *OFFER_FIELDS}
@@ -162,10 +160,7 @@ class PreparedTreatment:
 def prepare_treatment(treatment: Treatment, checker: Checker) -> PreparedTreatment:
     """Parse the texts and conditions of a treatment that has been checked.
 
-    Raises
-    ------
-    RuleError
-        If a text or a condition is wrong after all.
+    Raises ``RuleError`` if a text or a condition is wrong after all.
     """
     script = treatment.script
     steps: tuple[ScriptStep, ...] = () if script is None else script.steps
