@@ -8,9 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import POOL_RETENTION_MS, Period
 from decisioning.errors import DecisioningError
-from decisioning.log.store_archive import ArchiveReader
 from decisioning.model.entities import Capacity
-from decisioning.model.position import StreamPosition
 from storage.clock import to_datetime
 from storage.errors import RedisUnavailable
 from storage.keys import Keys
@@ -226,10 +224,6 @@ class CapacityLog:
         """Count units whose decision was withdrawn, or released and never presented: late confirmations are use."""
         async with transaction(self.engine) as connection:
             return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
-
-    async def archived(self) -> dict[int, StreamPosition]:
-        """Return the position up to which each bucket's log has been archived."""
-        return await ArchiveReader(self.engine).positions()
 
     async def forget(self, before_ms: int) -> None:
         """Drop the notes of pools whose period ended before a time."""

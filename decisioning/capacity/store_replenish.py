@@ -5,8 +5,7 @@ It holds nothing that may not be lost, and any number of keepers may run.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from sqlalchemy import text
 
@@ -14,6 +13,7 @@ from decisioning.capacity.leasing import GRACE_MS, LEASE_MS, Period, period_at
 from decisioning.capacity.store_pools import Books, CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
+from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import Capacity
 from decisioning.model.position import StreamPosition
@@ -47,6 +47,7 @@ class CapacityKeeper:
     ) -> None:
         self._pools = pools
         self._log = capacity_log
+        self._archive = ArchiveReader(capacity_log.engine)
         self._reader = reader
         self._catalogues = catalogues
         self._clock_ms = clock_ms
@@ -112,7 +113,12 @@ class CapacityKeeper:
         since_ms = self._missing.setdefault((capacity_id, period.period_id), now_ms)
         if now_ms < since_ms + self._lease_ms + self._grace_ms:
             return
-        async with self._pool_lock(capacity_id, period):
+        async with transaction(self._log.engine) as connection:
+            # One keeper at a time opens a pool: what it has counted must not be out of date by then.
+            await connection.execute(
+                text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+                {"name": f"capacity {capacity_id} {period.period_id}"},
+            )
             if await self._pools.books(capacity_id, period) is not None or not await self._caught_up():
                 return
             settled = sum((await self._log.used(capacity_id, period)).values())
@@ -120,23 +126,13 @@ class CapacityKeeper:
             if await self._pools.open(capacity_id, period, settled, released):
                 log.warning("capacity %s: its pool was lost; restored with %d used", capacity_id, settled)
 
-    @asynccontextmanager
-    async def _pool_lock(self, capacity_id: str, period: Period) -> AsyncIterator[None]:
-        """Let one keeper at a time open a pool: what it has counted must not be out of date by then."""
-        async with transaction(self._log.engine) as connection:
-            await connection.execute(
-                text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-                {"name": f"capacity {capacity_id} {period.period_id}"},
-            )
-            yield
-
     async def _caught_up(self) -> bool:
         """Wait a while until all that is in the log now has been archived. Returns whether it has."""
         target = await self._reader.last_positions()
         loop = asyncio.get_running_loop()
         stop_s = loop.time() + MAX_CATCH_UP_S
         while loop.time() < stop_s:
-            archived = await self._log.archived()
+            archived = await self._archive.positions()
             if all(archived.get(b, StreamPosition.START) >= position for b, position in target.items()):
                 return True
             await asyncio.sleep(POLL_S)
