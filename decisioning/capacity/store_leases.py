@@ -34,8 +34,6 @@ MAX_REFILL_WAIT_S = 0.05
 """For a decision that found nothing here: a part of the time in which it must be answered."""
 MAX_ATTEMPTS = 4
 
-_NO_NUMBERS: frozenset[int] = frozenset()
-
 
 class LeaseHolder:
     """Holds this process' units. All methods are for the event loop that ``start`` was called on."""
@@ -65,12 +63,8 @@ class LeaseHolder:
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
         """Give the numbers of the view's offers of which nothing is left, as far as this process knows."""
-        matched = self._match(view)
-        if not matched.all_numbers:
-            return _NO_NUMBERS
-        now_s = time.monotonic()
-        empty = [numbers for capacity, numbers in matched.numbers if self._is_empty(capacity, now_ms, now_s)]
-        return frozenset().union(*empty) if empty else _NO_NUMBERS
+        numbers, now_s = self._match(view).numbers, time.monotonic()
+        return frozenset().union(*(of for capacity, of in numbers if self._is_empty(capacity, now_ms, now_s)))
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Give the numbers of the view's offers with a capacity: an answer that cannot be logged must not have them."""

@@ -221,21 +221,19 @@ def build_catalogue(
     for name_of_kind, name, body in sorted(entries, key=lambda entry: entry[0] != TREATMENT.name):
         if body is None:
             continue
-        kind = KINDS[name_of_kind]
-        if kind is TREATMENT:
-            treatments.setdefault(name.partition("/")[0], []).append(_load(kind, name, body))
-        elif kind is OFFER:
+        kind, derived = KINDS[name_of_kind], {}
+        if kind is OFFER:
             own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
             derived = {"number": numbers[name], "treatments": own}
-            sections[kind.section][name] = _load(kind, name, body, derived)
+        thing = _load(kind, name, body, derived)
+        if kind is TREATMENT:
+            treatments.setdefault(name.partition("/")[0], []).append(thing)
         else:
-            sections[kind.section][name] = _load(kind, name, body)
+            sections[kind.section][name] = thing
     return Catalogue(version, versions=versions, **sections)
 
 
-def _load(
-    kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None
-) -> Any:
+def _load(kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any]) -> Any:
     try:
         return kind.load(name, body, derived)
     except ValidationError as error:

@@ -42,10 +42,10 @@ _KEPT = (f"{_TAG}null", f"{_TAG}timestamp")
 class DocumentError(Invalid):
     """The document is wrong; the field is the path, and the message names the line."""
 
-
-def path_text(path: tuple[Any, ...]) -> str:
-    """Write a path with dots; the root is the document."""
-    return ".".join(str(part) for part in path) or "document"
+    @classmethod
+    def at(cls, path: tuple[Any, ...], line: int, problem: object) -> "DocumentError":
+        """Make an error of a path, written with dots (the root is the document), its line, and the problem."""
+        return cls(".".join(str(part) for part in path) or "document", f"line {line}: {problem}")
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
@@ -58,7 +58,7 @@ def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
             return (None if node is None else _value(loader, node, (), lines)), lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DocumentError("document", f"line {line}: {error.problem}") from None
+        raise DocumentError.at((), line, error.problem) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DocumentError("document", f"is not YAML: {error}") from None
 
@@ -69,10 +69,10 @@ def _check_structure(text: str) -> None:
     for event in yaml.parse(text, Loader=_FAST_LOADER):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            raise DocumentError("document", f"line {line}: aliases (*name) are not taken here")
+            raise DocumentError.at((), line, "aliases (*name) are not taken here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise DocumentError("document", f"line {line}: is nested more than {MAX_DEPTH} levels deep")
+            raise DocumentError.at((), line, f"is nested more than {MAX_DEPTH} levels deep")
 
 
 class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
@@ -102,10 +102,10 @@ def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[
             line = key_node.start_mark.line + 1
             key = _scalar(loader, key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str | int):
-                raise DocumentError(path_text(path), f"line {line}: names must be plain text")
+                raise DocumentError.at(path, line, "names must be plain text")
             key = str(key) if path != () else key
             if key in found:
-                raise DocumentError(path_text((*path, key)), f"line {line}: {key!r} is there twice")
+                raise DocumentError.at((*path, key), line, f"{key!r} is there twice")
             found[key] = _value(loader, value_node, (*path, key), lines)
             lines[*path, key] = line
         return found
@@ -122,12 +122,12 @@ def _scalar(loader: _Loader, node: Any, path: tuple[Any, ...]) -> Any:
     try:
         value = loader.construct_object(node)
     except ValueError as error:
-        raise DocumentError(path_text(path), f"line {line}: {error}") from None
+        raise DocumentError.at(path, line, error) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise DocumentError(path_text(path), f"line {line}: must be a finite number; not {node.value}")
+        raise DocumentError.at(path, line, f"must be a finite number; not {node.value}")
     return value
 
 
 def _tagged(node: Any, path: tuple[Any, ...]) -> DocumentError:
     line = node.start_mark.line + 1
-    return DocumentError(path_text(path), f"line {line}: tags ({node.tag}) are not taken here")
+    return DocumentError.at(path, line, f"tags ({node.tag}) are not taken here")

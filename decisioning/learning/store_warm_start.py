@@ -102,8 +102,7 @@ class WarmStarter:
             return True
 
 
-async def _nobody(read: int) -> None:
-    """Tell nobody."""
+async def _nobody(read: int) -> None: ...
 
 
 async def fold_archive(
