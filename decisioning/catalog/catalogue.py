@@ -196,12 +196,10 @@ class Catalogue:
             raise NotFound("placement", placement_id) from None
 
 
+# It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
 @lru_cache(maxsize=4)
 def checker_for(attributes: tuple[Attribute, ...], segments: tuple[str, ...]) -> Checker:
-    """Return the checker of a vocabulary.
-
-    It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
-    """
+    """Return the checker of a vocabulary."""
     return Checker(Vocabulary.of(attributes), segments)
 
 

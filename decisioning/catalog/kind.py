@@ -66,6 +66,7 @@ class Kind(Generic[T]):
     adapter: TypeAdapter[T] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # Before the adapter is made, which reads the configuration of each class once.
         _forbid_unknown_fields(self.cls)
         object.__setattr__(self, "adapter", TypeAdapter(self.cls))
 
@@ -105,10 +106,7 @@ class Kind(Generic[T]):
 
 
 def _forbid_unknown_fields(cls: Any) -> None:
-    """Make pydantic refuse unknown fields of a dataclass, and of all dataclasses inside of it.
-
-    Must run before the type adapter is made: it reads the configuration of each class once.
-    """
+    """Make pydantic refuse unknown fields of a dataclass, and of all dataclasses inside of it."""
     setattr(cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
     waiting = list(get_type_hints(cls).values())
     while waiting:

@@ -83,10 +83,10 @@ async def build_in_thread(
     numbers: Mapping[str, int],
     versions: Mapping[tuple[str, str], int] | None = None,
 ) -> Catalogue:
-    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile. One at a time."""
+    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile."""
 
     def build() -> Catalogue:
-        with _BUILDING:
+        with _BUILDING:  # one at a time, so that several do not crowd requests out
             return build_catalogue(version, entries, numbers, versions)
 
     return await asyncio.to_thread(build)

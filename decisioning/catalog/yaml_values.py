@@ -1,9 +1,4 @@
-"""YAML as plain values, with the line of each: the part of YAML that a catalogue needs, and nothing surprising.
-
-``true`` and ``false`` are the only truth values, so that ``off``, ``on``, ``yes`` and ``no`` are names, and numbers are
-decimal, so that ``21:00`` is a text. There are no anchors, aliases and tags: they can blow a small file up to a large
-one, or make of it what it does not say.
-"""
+"""YAML as plain values, with the line of each: the part of YAML that a catalogue needs, and nothing surprising."""
 
 import contextlib
 import math
@@ -26,7 +21,8 @@ Lines = Mapping[tuple[Any, ...], int]
 _TAG = "tag:yaml.org,2002:"
 _TEXT = f"{_TAG}str"
 _COLLECTIONS = (f"{_TAG}map", f"{_TAG}seq")
-# All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
+# Truth values are only these, so that `off`, `on`, `yes` and `no` are names; numbers are decimal, so that `21:00` is a
+# text. All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
 _RESOLVED = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
@@ -68,6 +64,7 @@ def _check_structure(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_FAST_LOADER):
         line = event.start_mark.line + 1 if event.start_mark else 1
+        # Aliases and anchors can blow a small file up to a large one; tags make of it what it does not say.
         if isinstance(event, yaml.AliasEvent):
             raise DocumentError.at((), line, "aliases (*name) are not taken here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -153,10 +153,7 @@ class ModelStore(_Store):
     """Models of sequential policies in Redis: one owner at a time teaches, and stores what it has taught.
 
     The owner holds a lease, which ends by itself if it is not renewed, and a token, which is higher for each owner.
-    Whoever was held up for so long that another has taken over cannot store anything any more: its token is not the
-    newest. The model is stored with the positions of the log up to which it was taught, in one step, so no outcome is
-    taught twice or not at all, whenever an owner dies. Models are read with ``ArmStore.load``. Raises
-    ``RedisUnavailable``.
+    Models are read with ``ArmStore.load``. Raises ``RedisUnavailable``.
     """
 
     async def own(self, policy: str, owner: str, ttl_ms: int) -> str | None:
@@ -182,6 +179,8 @@ class ModelStore(_Store):
         Returns the new epoch; ``None`` (and nothing has changed) if ``token`` is not the newest any more, or the stored
         epoch or a position is not the expected one.
         """
+        # The token fences off an owner that was held up for so long that another has taken over. Model and positions
+        # are stored in one step, so no outcome is taught twice or not at all, whenever an owner dies.
         keys = (self._keys.arms(policy), self._keys.changes(policy), self._keys.fence(policy))
         parts = (part for move in moves for part in move)
         reply = await self._function(

@@ -2,14 +2,10 @@
 
 A warm start gives a new policy the arms that it would have, had it been there from the start. The archived log is
 folded up to the positions P, read when the policy was known to be warming; then its arms are put in place at P, and the
-learner goes on from there. It must not miss anything between:
-
-- Nothing is trimmed behind arms that are not there yet (see ``PolicyStore.learning``): streams keep all from P on.
-- Redis may lose it even so, and be rebuilt from the archive, with streams that go on behind P. Then they have no entry
-  at P any more. That is looked at while archiving stands still, when nothing can be rebuilt.
-
-Whatever ends it in the middle leaves a policy that is still marked as folding, and it is done anew; arms that are there
-already, of an earlier life of the policy, or put in place just before the end, are replaced.
+learner goes on from there, without missing anything: nothing is trimmed behind arms that are not there yet (see
+``PolicyStore.learning``), so streams keep all from P on. Whatever ends it in the middle leaves a policy that is still
+marked as folding, and it is done anew; arms that are there already, of an earlier life of the policy, or put in place
+just before the end, are replaced.
 """
 
 import asyncio
@@ -93,6 +89,8 @@ class WarmStarter:
         async with self._store.hold_state(folded.key, "folding", ARCHIVER_LOCK) as connection:
             if connection is None:
                 return False
+            # Redis may have been lost, and rebuilt with streams that go on behind P and have no entry at P any more.
+            # That is looked at while archiving stands still, when nothing can be rebuilt.
             archived = await self._archive.positions()
             if archived.keys() - positions.keys() or await self._reader.without(positions):
                 return False  # nobody knows whether the streams still hold all that came after

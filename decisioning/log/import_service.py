@@ -36,7 +36,8 @@ class PastDecision:
 
     @property
     def decision_id(self) -> str:
-        """The same row has the same id, so importing a file twice counts once."""
+        """The id of the decision, made of the row."""
+        # The same row has the same id, so importing a file twice counts once.
         text = (
             f"{self.customer_id}\x00{self.offer_id}\x00{self.decided_at_ms}\x00{self.placement or PLACEMENT}"
         )
@@ -51,10 +52,7 @@ class KnownIds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HistoryImporter:
-    """Appends past decisions with their outcomes.
-
-    Their selection probability is not known and is logged as null, so evaluation leaves them out; learning does not.
-    """
+    """Appends past decisions with their outcomes."""
 
     decision_log: DecisionLog
     archive: KnownIds
@@ -95,6 +93,7 @@ class HistoryImporter:
             context={},
             limit=None,
             slots=1,
+            # Their probability is not known and is logged as null, so evaluation leaves them out; learning does not.
             offers=(DecidedOffer(row.offer_id, 1),),
             numbers=(number,),
             degraded=(),

@@ -1,13 +1,10 @@
 """Rebuilding what a lost Redis held, from the log in Postgres: arms, contact history, decisions that still wait.
 
-Safe while the system runs. Archiving stands still meanwhile, so the archived positions do not move and nothing is
-trimmed behind them; arms are reset to those positions only if nobody folded in between; and what is still in the
-streams behind the positions is folded again by the learner, whose earlier readings are void. At the end each bucket
-is marked as whole. An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
+Safe while the system runs. What is still in the streams behind the archived positions is folded again by the learner,
+whose earlier readings are void.
 
 Redis may also have lost only the end of what it was told (a power loss, with ``appendfsync everysec``). Then streams
-end before what is archived, while clients may already have added to them. Each such stream is made to go on behind
-the archived position with those entries that are not archived, so that none is skipped and none is counted twice.
+end before what is archived, while clients may already have added to them.
 """
 
 import logging
@@ -141,6 +138,7 @@ class Rebuilder:
 
     @asynccontextmanager
     async def _archiving_stopped(self, query: str) -> AsyncIterator[bool]:
+        # So the archived positions do not move, and nothing is trimmed behind them.
         async with transaction(self._engine) as connection:
             yield bool(await connection.scalar(text(query), {"lock": ARCHIVER_LOCK}))
 
@@ -159,6 +157,7 @@ class Rebuilder:
         # Without those that are still being warmed up: whoever does it notices, and starts anew.
         for key in self._feed.live():
             rebuilt.observations[key] = await self._rebuild_arms(key, archived)
+        # An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
         await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
 
@@ -183,6 +182,7 @@ class Rebuilder:
             last, entries = await self._reader.whole(bucket)
             identities = {at: _identities(entry) for at, entry in entries}
             known = await self._archive.among({i[0] for found in identities.values() for i in found})
+            # None may be skipped, and none counted twice.
             keep = [at for at, found in identities.items() if not found <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
@@ -190,7 +190,7 @@ class Rebuilder:
     async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)
         while not await reset_arms(self._arms, self._archive, self._keys, folded, archived):
-            pass  # somebody has folded meanwhile
+            pass  # somebody has folded meanwhile, so the arms are ahead of these positions
         return folded.taught
 
 

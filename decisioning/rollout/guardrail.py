@@ -14,12 +14,10 @@ FAILURES: frozenset[str] = frozenset(
     {DegradedReason.POLICY_FAILED, DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE}
 )
 SLOW: frozenset[str] = frozenset({DegradedReason.POLICY_SLOW, "over_budget"})
+# A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
+# counted, canaries would be rolled back that are no slower than the champion, only rarer.
 MIN_SLOW_IN_A_ROW = 2
-"""A decision that took longer than the policy's budget counts as slow from this one in a row on.
-
-A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
-counted, canaries would be rolled back that are no slower than the champion, only rarer.
-"""
+"""A decision that took longer than the policy's budget counts as slow from this one in a row on."""
 WARMING: frozenset[str] = frozenset({DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE})
 """Failures that say nothing while processes still take in a policy that is new to them."""
 WARM_UP_MS = 30_000

@@ -62,7 +62,7 @@ def with_stage(
     now = stage_of(placement, deployment, key)
     if share is not None and stage != "canary":
         raise Invalid("share", "only a canary has a share")
-    if stage == now != "canary":
+    if stage == now != "canary":  # a canary may get another share
         return deployment
     _check_step(key, now, stage, force)
     kept = replace(deployment, shadows=_without(key, deployment.shadows))
@@ -140,13 +140,13 @@ def _check_step(key: str, now: Stage, stage: Stage, force: bool) -> None:
 def _with_canary(
     placement: Placement, deployment: Deployment, key: str, share: float | None, now_ms: int
 ) -> Deployment:
-    """Return the deployment with a canary; one that grows or shrinks stays the same canary."""
     there = deployment.canary
     if there is not None and there.policy != key:
         raise Conflict(
             f"{there.policy} is the canary here; promote it, roll it back, or make it a shadow before {key}"
         )
     default = DEFAULT_CANARY_SHARE if there is None else there.share
+    # One that grows or shrinks stays the same canary, with the evidence against it.
     since_ms = now_ms if there is None else there.since_ms
     canary = Canary(key, default if share is None else share, since_ms)
     changed = replace(deployment, canary=canary, since=_since(deployment, key, since_ms))

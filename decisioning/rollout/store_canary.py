@@ -282,10 +282,8 @@ class CanaryTurn:
 
 
 async def end_with_verdict(connection: AsyncConnection, test_id: int, verdict: RollbackVerdict) -> None:
-    """End a test with the reason of its rollback, in the transaction that publishes it.
-
-    A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
-    """
+    """End a test with the reason of its rollback, in the transaction that publishes it."""
+    # A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
     await _end_tests(connection, [test_id], verdict.cause, verdict.reason, over="changed")
 
 

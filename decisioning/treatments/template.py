@@ -1,9 +1,8 @@
 """Texts with variables: ``Good morning, {{ customer.first_name | title }}``.
 
 Jinja2 reads them and its immutable sandbox runs them, but only a small part of its language is let through: paths
-below ``customer``, ``context`` and ``offer``, and a few filters with literal arguments. What runs in the end knows
-neither attributes nor calls: every path has been replaced by a plain variable, whose value is looked up in the data
-beforehand. So a text cannot reach Python, and a value is only ever shown, never read as a template.
+below ``customer``, ``context`` and ``offer``, and a few filters with literal arguments. So a text cannot reach Python,
+and a value is only ever shown, never read as a template.
 """
 
 import re
@@ -176,6 +175,7 @@ class _Reader:
             starts = ", ".join(f"{root}." for root in ROOTS)
             raise RuleError(f"{path!r} is not a variable: variables start with {starts}", line, column)
         self._uses.append(VariableUse(path, line, column, guarded))
+        # A plain variable, whose value is looked up beforehand: what runs knows neither attributes nor calls.
         return nodes.Name(self._names.setdefault(path, f"v{len(self._names)}"), "load", lineno=node.lineno)
 
     def _check_filter(self, node: nodes.Filter) -> None:
