@@ -152,10 +152,8 @@ class Pools:
         self, capacity_id: str, period: Period, holder: str, used: int, now_ms: int | None = None
     ) -> bool:
         """End a lease that has run out. False if it had been ended, or runs again."""
-        return bool(
-            await self._function("nb_settle", capacity_id, period, _time_argument(now_ms), holder, used)
-            == b"ok"
-        )
+        at = _time_argument(now_ms)
+        return bool(await self._function("nb_settle", capacity_id, period, at, holder, used) == b"ok")
 
     async def release(self, capacity_id: str, period: Period, count: int) -> None:
         """Report how many units of this pool have been released so far."""
@@ -167,14 +165,9 @@ class Pools:
         stored = {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
         if not stored:
             return None
-        books = Books(int(stored["s"]), int(stored["r"]))
-        for name, value in stored.items():
-            if name.startswith("l:"):
-                holder = name[2:]
-                books.holders[holder] = Holding(
-                    int(value), int(stored[f"u:{holder}"]), int(stored[f"e:{holder}"])
-                )
-        return books
+        names = [name[2:] for name in stored if name.startswith("l:")]
+        holders = {h: Holding(*(int(stored[f"{part}:{h}"]) for part in "lue")) for h in names}
+        return Books(int(stored["s"]), int(stored["r"]), holders)
 
     async def _function(self, name: str, capacity_id: str, period: Period, *arguments: Any) -> Any:
         key = self._keys.capacity(capacity_id, period.period_id)
