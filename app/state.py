@@ -19,8 +19,7 @@ from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
 from bandits.river.pipeline_policy import allow_factories
 from decisioning.capacity.store_leases import LeaseHolder
-from decisioning.capacity.store_pools import Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.service import DecisionService

@@ -1,7 +1,8 @@
 """Connections to Postgres, and the translation of what drivers raise."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,6 +56,16 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Run one transaction, committed at the end, rolled back on an exception. Raises ``PostgresUnavailable``."""
     async with postgres_errors(), engine.begin() as connection:
         yield connection
+
+
+def where(tests: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Make a ``WHERE`` of those tests whose value is not ``None``, and its parameters; empty if there are none.
+
+    A test is a column and an operator, such as ``version <``; its parameter is named like the column.
+    """
+    values = {test.split()[0]: value for test, value in tests.items() if value is not None}
+    given = [f"{test} :{test.split()[0]}" for test, value in tests.items() if value is not None]
+    return f"WHERE {' AND '.join(given)}" if given else "", values
 
 
 def _reason(cause: BaseException) -> str:

@@ -9,7 +9,8 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import PreconditionFailed
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
-from decisioning.rollout.guardrail import RollbackVerdict, evidence, judge, without_canary
+from decisioning.rollout.guardrail import RollbackVerdict, evidence, judge
+from decisioning.rollout.stages import without_canary
 from decisioning.rollout.store_canary import CanaryStore, CanaryTest, RunningCanary, end_with_verdict
 from decisioning.rollout.store_results import archived_until_ms
 

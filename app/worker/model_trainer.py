@@ -12,8 +12,7 @@ from app.metrics import FOLDED
 from app.worker.jobs import repeat
 from bandits.sequential_policy import MODEL_FIELD, SequentialPolicy
 from decisioning.learning.fold import in_order, teach_outcomes
-from decisioning.learning.store_arms import ArmStore
-from decisioning.learning.store_models import ModelStore
+from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition

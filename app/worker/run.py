@@ -26,14 +26,12 @@ from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.shadow_runs import ShadowRunner
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
-from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.capacity.store_replenish import CapacityKeeper
-from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
-from decisioning.learning.store_arms import ArmStore
-from decisioning.learning.store_models import ModelStore
+from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import LogReader

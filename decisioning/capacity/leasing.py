@@ -38,9 +38,9 @@ has not spent for a second returns what it holds.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from decisioning.contact.quiet_hours import zone_of
 from decisioning.errors import Invalid
 from decisioning.model.entities import FOREVER_MS, Capacity
 from storage.clock import DAY_MS, HOUR_MS, to_ms
@@ -82,35 +82,20 @@ class Usage:
     remaining: int
 
 
-@lru_cache(maxsize=256)
-def zone(name: str) -> ZoneInfo:
-    """Find a time zone by its IANA name.
-
-    Raises
-    ------
-    Invalid
-        If there is none of that name.
-    """
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise Invalid("time_zone", f"there is no time zone {name!r}") from None
-
-
 def period_at(capacity: Capacity, at_ms: int) -> Period:
     """Find the capacity's period at a time (Unix ms).
 
     Days are those of the capacity's time zone: 23 or 25 hours long where clocks change. Hours are the clock's hours,
     named with their offset, so that an hour which the clock shows twice is two hours.
 
-    Raises
-    ------
-    Invalid
-        If the time zone does not exist.
+    Raises ``Invalid`` if the time zone does not exist.
     """
     if capacity.per == "total":
         return TOTAL
-    return (_day if capacity.per == "day" else _hour)(zone(capacity.time_zone), at_ms)
+    zone = zone_of(capacity.time_zone)
+    if zone is None:
+        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+    return (_day if capacity.per == "day" else _hour)(zone, at_ms)
 
 
 def _day(tz: ZoneInfo, at_ms: int) -> Period:

@@ -34,11 +34,9 @@ def match_offers(
 def stop_of(
     capacities: Iterable[Capacity], offer: Offer, channel: str, now_ms: int, *, counted: bool
 ) -> Stop:
-    """Give the reason why an offer without capacity was stopped. ``counted``: False if Redis was lost, so nobody knows.
-
-    If several capacities hold for it, any of them may be the one, and the earliest end of a period is given.
-    """
+    """Give the reason why an offer without capacity was stopped. ``counted``: False if Redis was lost: nobody knows."""
     held = [c for c in capacities if matches(c, offer, channel)]
+    # Any of them may be the one that is used up, so the earliest end of a period is given.
     ends_ms = min((period_at(c, now_ms).ends_ms for c in held), default=FOREVER_MS)
     return Stop(
         "capacity",

@@ -14,8 +14,7 @@ from typing import Any
 from decisioning.capacity.lease import NO_RESERVATION, Lease, Reservation
 from decisioning.capacity.leasing import LEASE_MS, Period, Usage, next_want, period_at
 from decisioning.capacity.matching import ViewCapacities
-from decisioning.capacity.store_pools import Grant, Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import CapacityLog, Grant, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import DecisioningError
@@ -34,8 +33,6 @@ MAX_PAUSE_S = 1.0
 MAX_REFILL_WAIT_S = 0.05
 """For a decision that found nothing here: a part of the time in which it must be answered."""
 MAX_ATTEMPTS = 4
-
-_NO_NUMBERS: frozenset[int] = frozenset()
 
 
 class LeaseHolder:
@@ -66,12 +63,8 @@ class LeaseHolder:
 
     def exhausted(self, view: PlacementView, now_ms: int) -> frozenset[int]:
         """Give the numbers of the view's offers of which nothing is left, as far as this process knows."""
-        matched = self._match(view)
-        if not matched.all_numbers:
-            return _NO_NUMBERS
-        now_s = time.monotonic()
-        empty = [numbers for capacity, numbers in matched.numbers if self._is_empty(capacity, now_ms, now_s)]
-        return frozenset().union(*empty) if empty else _NO_NUMBERS
+        numbers, now_s = self._match(view).numbers, time.monotonic()
+        return frozenset().union(*(of for capacity, of in numbers if self._is_empty(capacity, now_ms, now_s)))
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Give the numbers of the view's offers with a capacity: an answer that cannot be logged must not have them."""
@@ -175,12 +168,12 @@ class LeaseHolder:
                 self._ending.append(self._current.pop(capacity_id))
 
     async def _return_leases(self) -> None:
-        """Return what is retired, once the fate of all its units is known. If it fails, the lease runs out."""
+        """Return what is retired, once the fate of all its units is known."""
         ready = [lease for lease in self._ending if lease.open == 0 and lease.task is None]
         self._ending = [lease for lease in self._ending if lease not in ready]
         for lease in ready:
             if lease.ends_ms:
-                with contextlib.suppress(RedisUnavailable):
+                with contextlib.suppress(RedisUnavailable):  # the lease runs out then
                     await self._pools.give_back(
                         lease.capacity.capacity_id, lease.period, lease.holder, lease.used
                     )
@@ -251,7 +244,8 @@ class LeaseHolder:
         return task.done() and time.monotonic() >= self._lease(capacity, now_ms).empty_until_s
 
     def _abandon(self, lease: Lease) -> None:
-        """Never use a lease again, nor return it: it runs out, and its use is counted in the log."""
+        """Never use a lease again, nor return it."""
+        # It runs out, and its use is counted in the log, since here it is not known.
         if self._current.get(lease.capacity.capacity_id) is lease:
             del self._current[lease.capacity.capacity_id]
         if lease in self._ending:
@@ -266,7 +260,7 @@ class LeaseHolder:
         return task
 
     async def _exchange(self, lease: Lease, renew_only: bool) -> None:
-        """Ask the pool. Whenever its answer is not known, the lease is not used any more."""
+        """Ask the pool, and use the lease no more if there is no grant."""
         try:
             grant = await self._request(lease, renew_only)
             if grant.status == "missing" and not lease.ends_ms:
@@ -275,6 +269,7 @@ class LeaseHolder:
         except (DecisioningError, StorageError) as error:
             if not isinstance(error, Unavailable):
                 log.exception("a defect in the leases of capacity %s", lease.capacity.capacity_id)
+            # Whether units were granted is not known, so none may be used.
             grant = Grant("missing")
         finally:
             lease.task = None
@@ -320,9 +315,10 @@ class LeaseHolder:
         return grant
 
     async def _open(self, lease: Lease) -> None:
-        """Open a pool that never was. One that was lost is left to the worker, who counts the log first."""
+        """Open a pool that never was."""
         capacity_id, period = lease.capacity.capacity_id, lease.period
         before_ms = await self._pools.server_ms() + self._lease_ms
+        # One that was lost is left to the worker, who counts the log first.
         if await self._log.note_opening(capacity_id, period):
             await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
 

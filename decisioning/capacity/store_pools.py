@@ -1,16 +1,40 @@
-"""Pools of capacity in Redis, through the functions ``nb_open``, ``nb_lease``, ``nb_return`` ... of the library."""
+"""The books of capacity: pools in Redis, kept by ``nb_lease`` and others, and use as counted in the archived log."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from decisioning.capacity.leasing import POOL_RETENTION_MS, Period
 from decisioning.errors import DecisioningError
 from decisioning.model.entities import Capacity
+from storage.clock import to_datetime
 from storage.errors import RedisUnavailable
 from storage.keys import Keys
+from storage.postgres import transaction
 from storage.redis_pipe import Pipe, RedisReplyError
 
 Status = Literal["ok", "missing", "lapsed"]
+
+_UNITS = """
+FROM decisions d, jsonb_array_elements(d.header -> 'capacity') AS unit
+WHERE d.header ? 'capacity' AND d.decided_at >= :starts
+    AND unit ->> 'capacity_id' = :capacity AND unit ->> 'period' = :period
+"""
+_RELEASED = """
+SELECT count(DISTINCT (o.decision_id, o.offer_id))
+FROM outcomes o JOIN decisions d ON d.decision_id = o.decision_id AND d.decided_at = o.decided_at,
+    jsonb_array_elements(d.header -> 'capacity') AS unit
+WHERE o.outcome IN ('withdrawn', 'released') AND o.decided_at >= :starts AND d.decided_at >= :starts
+    AND d.header ? 'capacity' AND unit ->> 'offer_id' = o.offer_id
+    AND unit ->> 'capacity_id' = :capacity AND unit ->> 'period' = :period
+    AND (o.outcome = 'withdrawn' OR NOT EXISTS (
+        SELECT 1 FROM outcomes x
+        WHERE x.decision_id = o.decision_id AND x.offer_id = o.offer_id AND x.decided_at = o.decided_at
+            AND x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+    ))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +152,8 @@ class Pools:
         self, capacity_id: str, period: Period, holder: str, used: int, now_ms: int | None = None
     ) -> bool:
         """End a lease that has run out. False if it had been ended, or runs again."""
-        return bool(
-            await self._function("nb_settle", capacity_id, period, _time_argument(now_ms), holder, used)
-            == b"ok"
-        )
+        at = _time_argument(now_ms)
+        return bool(await self._function("nb_settle", capacity_id, period, at, holder, used) == b"ok")
 
     async def release(self, capacity_id: str, period: Period, count: int) -> None:
         """Report how many units of this pool have been released so far."""
@@ -143,14 +165,9 @@ class Pools:
         stored = {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
         if not stored:
             return None
-        books = Books(int(stored["s"]), int(stored["r"]))
-        for name, value in stored.items():
-            if name.startswith("l:"):
-                holder = name[2:]
-                books.holders[holder] = Holding(
-                    int(value), int(stored[f"u:{holder}"]), int(stored[f"e:{holder}"])
-                )
-        return books
+        names = [name[2:] for name in stored if name.startswith("l:")]
+        holders = {h: Holding(*(int(stored[f"{part}:{h}"]) for part in "lue")) for h in names}
+        return Books(int(stored["s"]), int(stored["r"]), holders)
 
     async def _function(self, name: str, capacity_id: str, period: Period, *arguments: Any) -> Any:
         key = self._keys.capacity(capacity_id, period.period_id)
@@ -167,3 +184,48 @@ class Pools:
 
 def _time_argument(now_ms: int | None) -> str | int:
     return "*" if now_ms is None else now_ms  # "*": the server's own clock
+
+
+class CapacityLog:
+    """Counts units in Postgres. Every method raises ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def note_opening(self, capacity_id: str, period: Period) -> bool:
+        """Note that a pool is about to be opened. Returns whether it never was before."""
+        async with transaction(self.engine) as connection:
+            inserted = await connection.scalar(
+                text(
+                    "INSERT INTO capacity_pools (capacity_id, period, ends_ms) VALUES (:capacity, :period, :ends)"
+                    " ON CONFLICT DO NOTHING RETURNING 1"
+                ),
+                {"capacity": capacity_id, "period": period.period_id, "ends": period.ends_ms},
+            )
+        return inserted is not None
+
+    async def used(self, capacity_id: str, period: Period) -> dict[str, int]:
+        """Count units in decided records by holder, whatever became of the decisions."""
+        async with transaction(self.engine) as connection:
+            rows = await connection.execute(
+                text(f"SELECT unit ->> 'holder' AS holder, count(*) AS used {_UNITS} GROUP BY 1"),
+                _parameters(capacity_id, period),
+            )
+            return {row.holder: row.used for row in rows}
+
+    async def released(self, capacity_id: str, period: Period) -> int:
+        """Count units whose decision was withdrawn, or released and never presented: late confirmations are use."""
+        async with transaction(self.engine) as connection:
+            return int(await connection.scalar(text(_RELEASED), _parameters(capacity_id, period)) or 0)
+
+    async def forget(self, before_ms: int) -> None:
+        """Drop the notes of pools whose period ended before a time."""
+        async with transaction(self.engine) as connection:
+            await connection.execute(
+                text("DELETE FROM capacity_pools WHERE ends_ms < :before"), {"before": before_ms}
+            )
+
+
+def _parameters(capacity_id: str, period: Period) -> dict[str, object]:
+    starts = to_datetime(period.starts_ms)
+    return {"capacity": capacity_id, "period": period.period_id, "starts": starts}

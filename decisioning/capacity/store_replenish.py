@@ -5,16 +5,16 @@ It holds nothing that may not be lost, and any number of keepers may run.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 from sqlalchemy import text
 
 from decisioning.capacity.leasing import GRACE_MS, LEASE_MS, Period, period_at
-from decisioning.capacity.store_pools import Books, Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import Books, CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
+from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import Capacity
 from decisioning.model.position import StreamPosition
@@ -31,45 +31,32 @@ ROUNDS_PER_RELEASE_COUNT = 5
 """Counting what was released reads the log of the whole period, so it is not done in every round."""
 
 
+@dataclass(slots=True, eq=False)
 class CapacityKeeper:
     """Looks after the pools of all capacities of the newest catalogue."""
 
-    def __init__(
-        self,
-        pools: Pools,
-        capacity_log: CapacityLog,
-        reader: LogReader,
-        catalogues: CatalogueStore,
-        clock_ms: Callable[[], int],
-        *,
-        lease_ms: int = LEASE_MS,
-        grace_ms: int = GRACE_MS,
-        interval_s: float = 1.0,
-    ) -> None:
-        self._pools = pools
-        self._log = capacity_log
-        self._reader = reader
-        self._catalogues = catalogues
-        self._clock_ms = clock_ms
-        self._lease_ms = lease_ms
-        self._grace_ms = grace_ms
-        self._interval_s = interval_s
-        self._catalogue: Catalogue | None = None
-        self._missing: dict[tuple[str, str], int] = {}
-        self._cleaned_up_ms = 0
-        self._rounds = 0
+    pools: Pools
+    capacity_log: CapacityLog
+    reader: LogReader
+    catalogues: CatalogueStore
+    clock_ms: Callable[[], int]
+    _: KW_ONLY
+    lease_ms: int = LEASE_MS
+    grace_ms: int = GRACE_MS
+    interval_s: float = 1.0
+    _catalogue: Catalogue | None = field(default=None, init=False)
+    _missing: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _cleaned_up_ms: int = field(default=0, init=False)
+    _rounds: int = field(default=0, init=False)
 
     async def round(self) -> float:
         """Look after every pool once; returns how long to sleep.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; the round may be done again.
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer; the round may be done again.
         """
-        if self._catalogue is None or await self._catalogues.version() > self._catalogue.version:
-            self._catalogue = await self._catalogues.load()
-        now_ms = self._clock_ms()
+        if self._catalogue is None or await self.catalogues.version() > self._catalogue.version:
+            self._catalogue = await self.catalogues.load()
+        now_ms = self.clock_ms()
         self._rounds += 1
         for capacity in self._catalogue.capacities.values():
             period = period_at(capacity, now_ms)
@@ -78,69 +65,66 @@ class CapacityKeeper:
                 await self._maintain(capacity, period_at(capacity, period.ends_ms))
         if now_ms - self._cleaned_up_ms > CLEANUP_INTERVAL_MS:
             self._cleaned_up_ms = now_ms
-            await self._log.forget(now_ms - POOL_NOTE_RETENTION_MS)
-        return self._interval_s
+            await self.capacity_log.forget(now_ms - POOL_NOTE_RETENTION_MS)
+        return self.interval_s
 
     async def _maintain(self, capacity: Capacity, period: Period) -> None:
         capacity_id = capacity.capacity_id
-        books = await self._pools.books(capacity_id, period)
+        books = await self.pools.books(capacity_id, period)
         if books is None:
             await self._open(capacity_id, period)
             return
         self._missing.pop((capacity_id, period.period_id), None)
         await self._settle(capacity_id, period, books)
         if (books.settled or books.holders) and self._rounds % ROUNDS_PER_RELEASE_COUNT == 0:
-            await self._pools.release(capacity_id, period, await self._log.released(capacity_id, period))
+            await self.pools.release(
+                capacity_id, period, await self.capacity_log.released(capacity_id, period)
+            )
 
     async def _settle(self, capacity_id: str, period: Period, books: Books) -> None:
         """End the leases that have run out, with what the log says was used of them."""
         if not books.holders:
             return
-        now_ms = await self._pools.server_ms()
-        over = [h for h, held in books.holders.items() if now_ms >= held.ends_ms + self._grace_ms]
+        now_ms = await self.pools.server_ms()
+        over = [h for h, held in books.holders.items() if now_ms >= held.ends_ms + self.grace_ms]
         if not over or not await self._caught_up():
             return
-        used = await self._log.used(capacity_id, period)
+        used = await self.capacity_log.used(capacity_id, period)
         for holder in over:
-            if await self._pools.settle(capacity_id, period, holder, used.get(holder, 0)):
+            if await self.pools.settle(capacity_id, period, holder, used.get(holder, 0)):
                 unused = books.holders[holder].leased - used.get(holder, 0)
                 log.info("capacity %s: a lease ran out, %d units come back", capacity_id, unused)
 
     async def _open(self, capacity_id: str, period: Period) -> None:
         """Open a pool: a new one at once, a lost one when all its leases have run out and the log is counted."""
-        before_ms = await self._pools.server_ms() + self._lease_ms
-        if await self._log.note_opening(capacity_id, period):
-            await self._pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
+        before_ms = await self.pools.server_ms() + self.lease_ms
+        if await self.capacity_log.note_opening(capacity_id, period):
+            await self.pools.open(capacity_id, period, 0, 0, before_ms=before_ms)
             return
-        now_ms = await self._pools.server_ms()
+        now_ms = await self.pools.server_ms()
         since_ms = self._missing.setdefault((capacity_id, period.period_id), now_ms)
-        if now_ms < since_ms + self._lease_ms + self._grace_ms:
+        if now_ms < since_ms + self.lease_ms + self.grace_ms:
             return
-        async with self._pool_lock(capacity_id, period):
-            if await self._pools.books(capacity_id, period) is not None or not await self._caught_up():
-                return
-            settled = sum((await self._log.used(capacity_id, period)).values())
-            released = await self._log.released(capacity_id, period)
-            if await self._pools.open(capacity_id, period, settled, released):
-                log.warning("capacity %s: its pool was lost; restored with %d used", capacity_id, settled)
-
-    @asynccontextmanager
-    async def _pool_lock(self, capacity_id: str, period: Period) -> AsyncIterator[None]:
-        """Let one keeper at a time open a pool: what it has counted must not be out of date by then."""
-        async with transaction(self._log.engine) as connection:
+        async with transaction(self.capacity_log.engine) as connection:
+            # One keeper at a time opens a pool: what it has counted must not be out of date by then.
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
                 {"name": f"capacity {capacity_id} {period.period_id}"},
             )
-            yield
+            if await self.pools.books(capacity_id, period) is not None or not await self._caught_up():
+                return
+            settled = sum((await self.capacity_log.used(capacity_id, period)).values())
+            released = await self.capacity_log.released(capacity_id, period)
+            if await self.pools.open(capacity_id, period, settled, released):
+                log.warning("capacity %s: its pool was lost; restored with %d used", capacity_id, settled)
 
     async def _caught_up(self) -> bool:
         """Wait a while until all that is in the log now has been archived. Returns whether it has."""
-        target = await self._reader.last_positions()
+        target = await self.reader.last_positions()
         loop = asyncio.get_running_loop()
         stop_s = loop.time() + MAX_CATCH_UP_S
         while loop.time() < stop_s:
-            archived = await self._log.archived()
+            archived = await ArchiveReader(self.capacity_log.engine).positions()
             if all(archived.get(b, StreamPosition.START) >= position for b, position in target.items()):
                 return True
             await asyncio.sleep(POLL_S)

@@ -55,10 +55,7 @@ class Catalogue:
     ``versions``: the version of the newest entry of each thing, by kind and id. Building a catalogue checks it as a
     whole.
 
-    Raises
-    ------
-    Invalid
-        For the first reference that leads nowhere, and the first expression that is wrong.
+    Raises ``Invalid`` for the first reference that leads nowhere, and the first expression that is wrong.
     """
 
     version: int
@@ -192,25 +189,17 @@ class Catalogue:
         return [offer for offer in self.offers.values() if effective_status(offer, now_ms) == "live"]
 
     def view(self, placement_id: str) -> PlacementView:
-        """Return the view of a placement and its offers.
-
-        Raises
-        ------
-        NotFound
-            If there is no such placement.
-        """
+        """Return the view of a placement and its offers. Raises ``NotFound`` if there is no such placement."""
         try:
             return self.views[placement_id]
         except KeyError:
             raise NotFound("placement", placement_id) from None
 
 
+# It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
 @lru_cache(maxsize=4)
 def checker_for(attributes: tuple[Attribute, ...], segments: tuple[str, ...]) -> Checker:
-    """Return the checker of a vocabulary.
-
-    It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
-    """
+    """Return the checker of a vocabulary."""
     return Checker(Vocabulary.of(attributes), segments)
 
 
@@ -222,10 +211,7 @@ def build_catalogue(
 ) -> Catalogue:
     """Make a catalogue of its entries; those without a body are deleted. ``numbers``: offer ids to numbers.
 
-    Raises
-    ------
-    Invalid
-        If an entry is not of its kind's shape, or the catalogue as a whole is not right.
+    Raises ``Invalid`` if an entry is not of its kind's shape, or the catalogue as a whole is not right.
     """
     sections: dict[str, dict[str, Any]] = {kind.section: {} for kind in top_level_kinds()}
     treatments: dict[str, list[Treatment]] = {}
@@ -233,21 +219,19 @@ def build_catalogue(
     for name_of_kind, name, body in sorted(entries, key=lambda entry: entry[0] != TREATMENT.name):
         if body is None:
             continue
-        kind = KINDS[name_of_kind]
-        if kind is TREATMENT:
-            treatments.setdefault(name.partition("/")[0], []).append(_load(kind, name, body))
-        elif kind is OFFER:
+        kind, derived = KINDS[name_of_kind], {}
+        if kind is OFFER:
             own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
             derived = {"number": numbers[name], "treatments": own}
-            sections[kind.section][name] = _load(kind, name, body, derived)
+        thing = _load(kind, name, body, derived)
+        if kind is TREATMENT:
+            treatments.setdefault(name.partition("/")[0], []).append(thing)
         else:
-            sections[kind.section][name] = _load(kind, name, body)
+            sections[kind.section][name] = thing
     return Catalogue(version, versions=versions, **sections)
 
 
-def _load(
-    kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None
-) -> Any:
+def _load(kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any]) -> Any:
     try:
         return kind.load(name, body, derived)
     except ValidationError as error:

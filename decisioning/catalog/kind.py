@@ -1,7 +1,7 @@
 """The descriptor of one kind of catalogue entries. Building, checking, files, diffs and routes are loops over these."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
@@ -66,14 +66,18 @@ class Kind(Generic[T]):
     adapter: TypeAdapter[T] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # Before the adapter is made, which reads the configuration of each class once.
         _forbid_unknown_fields(self.cls)
         object.__setattr__(self, "adapter", TypeAdapter(self.cls))
 
     @property
+    def _not_stored(self) -> set[str]:
+        return {self.id_field, *self.derived}
+
+    @property
     def body_fields(self) -> list[str]:
         """The names of the fields of a stored body."""
-        left_out = {self.id_field, *self.derived}
-        return [f.name for f in fields(self.cls) if f.name not in left_out]  # type: ignore[arg-type] # a dataclass
+        return [f.name for f in fields(self.cls) if f.name not in self._not_stored]  # type: ignore[arg-type] # a dataclass
 
     def own_id(self, name: str) -> str:
         """Return the id without that of the parent."""
@@ -87,25 +91,22 @@ class Kind(Generic[T]):
 
     def dump(self, thing: T) -> dict[str, Any]:
         """Return the body of a thing, with everything that has its default."""
-        body: dict[str, Any] = self.adapter.dump_python(thing)
-        return {name: body[name] for name in self.body_fields}
+        body: dict[str, Any] = self.adapter.dump_python(thing, exclude=self._not_stored)
+        return body
 
     def normalise(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a body with everything that is not its default, as plain JSON: two that mean the same are equal.
 
-        Raises
-        ------
-        pydantic.ValidationError
-            If it is not of this shape.
+        Raises ``pydantic.ValidationError`` if it is not of this shape.
         """
-        return _non_defaults(self.load(name, body), {self.id_field, *self.derived})
+        found: dict[str, Any] = self.adapter.dump_python(
+            self.load(name, body), mode="json", exclude=self._not_stored, exclude_defaults=True
+        )
+        return found
 
 
 def _forbid_unknown_fields(cls: Any) -> None:
-    """Make pydantic refuse unknown fields of a dataclass, and of all dataclasses inside of it.
-
-    Must run before the type adapter is made: it reads the configuration of each class once.
-    """
+    """Make pydantic refuse unknown fields of a dataclass, and of all dataclasses inside of it."""
     setattr(cls, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
     waiting = list(get_type_hints(cls).values())
     while waiting:
@@ -113,25 +114,3 @@ def _forbid_unknown_fields(cls: Any) -> None:
         waiting += get_args(hint)
         if isinstance(hint, type) and is_dataclass(hint) and "__pydantic_config__" not in vars(hint):
             _forbid_unknown_fields(hint)
-
-
-def _non_defaults(thing: Any, left_out: Collection[str] = ()) -> dict[str, Any]:
-    kept = [f for f in fields(thing) if f.name not in left_out and not _is_default(thing, f)]
-    return {f.name: _plain(getattr(thing, f.name)) for f in kept}
-
-
-def _is_default(thing: Any, f: "Field[Any]") -> bool:
-    value = getattr(thing, f.name)
-    if f.default is not MISSING:
-        return bool(value == f.default)
-    return f.default_factory is not MISSING and value == f.default_factory()
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _non_defaults(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value

@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.store_deployments import check_deployments, deployments_gone
+from decisioning.catalog.store_checks import (
+    check_deployments,
+    check_life,
+    check_never_published,
+    deployments_gone,
+    treatments_gone,
+)
 from decisioning.catalog.store_entries import (
     build_in_thread,
     load_catalogue,
@@ -22,11 +28,10 @@ from decisioning.catalog.store_entries import (
     read_entry,
     read_version,
 )
-from decisioning.catalog.store_lifecycle import check_life, check_never_published, treatments_gone
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.treatments.store_search import index_treatment, rebuild_search
 from storage.locks import CATALOGUE_LOCK
-from storage.postgres import transaction
+from storage.postgres import transaction, where
 
 MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
@@ -127,16 +132,10 @@ class CatalogueStore:
         ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
         ``also`` writes more in the same transaction: both are stored, or neither.
 
-        Raises
-        ------
-        Invalid
-            If the catalogue would not be right; nothing is changed then.
-        PreconditionFailed
-            If somebody else has changed it since ``expected``.
-        NotFound
-            If there is nothing to delete, no offer for a treatment, no placement or policy for a deployment.
-        Conflict
-            If an offer is to be deleted that was more than a draft at any time: the log refers to it.
+        Raises ``Invalid`` if the catalogue would not be right (nothing is changed then), ``PreconditionFailed`` if
+        somebody else has changed it since ``expected``, ``NotFound`` if there is nothing to delete, no offer for a
+        treatment, no placement or policy for a deployment, and ``Conflict`` if an offer is to be deleted that was more
+        than a draft at any time: the log refers to it.
         """
         async with _writing(self._engine) as connection:
             current = await read_entry(connection, kind, name)
@@ -161,12 +160,8 @@ class CatalogueStore:
     ) -> Catalogue:
         """Publish many changes at once, all or none.
 
-        Raises
-        ------
-        Invalid
-            If the catalogue would not be right.
-        PreconditionFailed
-            If the catalogue is not at ``expected_version`` any more.
+        Raises ``Invalid`` if the catalogue would not be right; ``PreconditionFailed`` if the catalogue is not at
+        ``expected_version`` any more.
         """
         async with _writing(self._engine) as connection:
             version = await read_version(connection)
@@ -203,20 +198,15 @@ class CatalogueStore:
         self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[Trail]:
         """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
-        conditions = {"version < :before": before, "kind = :kind": kind, "id = :name": name}
-        given = [condition for condition, value in conditions.items() if value is not None]
-        where = f"WHERE {' AND '.join(given)}" if given else ""
+        condition, values = where({"version <": before, "kind =": kind, "id =": name})
         query = text(
             "SELECT version, kind, id, body, author, reason, changed_at, ("
             " SELECT e.body FROM catalog_entries e WHERE e.kind = c.kind AND e.id = c.id AND e.version < c.version"
             " ORDER BY e.version DESC LIMIT 1) AS before"
-            f" FROM catalog_entries c {where} ORDER BY version DESC LIMIT :limit"
+            f" FROM catalog_entries c {condition} ORDER BY version DESC LIMIT :limit"
         ).columns(body=JSONB, before=JSONB)
-        values = {"before": before, "kind": kind, "name": name}
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                query, {k: v for k, v in values.items() if v is not None} | {"limit": limit}
-            )
+            rows = await connection.execute(query, values | {"limit": limit})
             return [
                 Trail(r.version, r.kind, r.id, r.before, r.body, r.author, r.reason, r.changed_at)
                 for r in rows

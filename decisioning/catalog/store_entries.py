@@ -36,6 +36,18 @@ async def read_entry(
     return None if row is None or row.body is None else (row.version, row.body)
 
 
+async def read_bodies(
+    connection: AsyncConnection, kind: str, where: str, **values: Any
+) -> dict[str, Mapping[str, Any]]:
+    """Return the bodies of the things of a kind that are in force, by id. ``where``: a condition on ``id``."""
+    query = text(
+        f"SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = :kind AND {where}"
+        " ORDER BY id, version DESC"
+    ).columns(body=JSONB)
+    rows = await connection.execute(query, {"kind": kind, **values})
+    return {row.id: row.body for row in rows if row.body is not None}
+
+
 async def read_version(connection: AsyncConnection) -> int:
     """Return the newest version; 0 if nothing was ever published."""
     return int(await connection.scalar(text("SELECT coalesce(max(version), 0) FROM catalog_entries")) or 0)
@@ -71,10 +83,10 @@ async def build_in_thread(
     numbers: Mapping[str, int],
     versions: Mapping[tuple[str, str], int] | None = None,
 ) -> Catalogue:
-    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile. One at a time."""
+    """Run ``build_catalogue`` in a thread, because requests are answered meanwhile."""
 
     def build() -> Catalogue:
-        with _BUILDING:
+        with _BUILDING:  # one at a time, so that several do not crowd requests out
             return build_catalogue(version, entries, numbers, versions)
 
     return await asyncio.to_thread(build)

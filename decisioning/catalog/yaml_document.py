@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from decisioning.catalog.kind import Entry, Kind
 from decisioning.catalog.kinds import KINDS, top_level_kinds
-from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse, path_text
+from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse
 from storage.clock import to_ms
 
 __all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "to_yaml"]
@@ -50,10 +50,7 @@ def to_yaml(entries: Iterable[Entry]) -> str:
 def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
     """Return the entries of a document. ``check`` is called with each of them.
 
-    Raises
-    ------
-    DocumentError
-        For anything that is not understood: with the line, and a suggestion for a misspelt name.
+    Raises ``DocumentError`` for anything that is not understood: with the line, and a suggestion for a misspelt name.
     """
     if len(text) > MAX_BYTES:
         raise DocumentError("document", f"has {len(text)} characters; at most {MAX_BYTES} are taken")
@@ -68,7 +65,7 @@ def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
         if section not in kinds:
             raise _unknown((section,), lines, kinds)
         if not isinstance(things, dict):
-            raise DocumentError(section, f"line {lines[section,]}: must map ids to what they are")
+            raise DocumentError.at((section,), lines[section,], "must map ids to what they are")
         for name, body in things.items():
             for entry, path in _read(kinds[section], str(name), body, (section, name), lines):
                 if check is not None and entry[2] is not None:
@@ -93,14 +90,14 @@ def _read(
 ) -> list[tuple[Entry, tuple[Any, ...]]]:
     """Return the entries of one thing with their paths: itself, and those that stand in it."""
     if not isinstance(body, dict):
-        raise DocumentError(path_text(path), f"line {lines[path]}: must map names to values")
+        raise DocumentError.at(path, lines[path], "must map names to values")
     body = dict(body)
     inner: list[tuple[Kind[Any], dict[Any, Any]]] = []
     for child in (other for other in KINDS.values() if other.parent == kind.name):
         at = (*path, child.section)
         inner.append((child, body.pop(child.section, {})))
         if not isinstance(inner[-1][1], dict):
-            raise DocumentError(path_text(at), f"line {lines[at]}: must map ids to what they are")
+            raise DocumentError.at(at, lines[at], "must map ids to what they are")
     known = [_TIMES.get(field, field) for field in kind.body_fields]
     for key in body:
         if key not in known and kind.problem is None:
@@ -112,7 +109,7 @@ def _read(
         found: list[tuple[Entry, tuple[Any, ...]]] = [((kind.name, name, kind.normalise(name, body)), path)]
     except ValidationError as error:
         if kind.problem is not None:
-            raise DocumentError(path_text(path), f"line {lines[path]}: {kind.problem}") from None
+            raise DocumentError.at(path, lines[path], kind.problem) from None
         raise _invalid(error, path, lines) from None
     for child, things in inner:
         for own_id, thing in things.items():
@@ -128,9 +125,7 @@ def _milliseconds(value: Any, path: tuple[Any, ...], lines: Lines) -> int:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return max(to_ms(at), 0)
     except (TypeError, ValueError, OverflowError):
-        raise DocumentError(
-            path_text(path), f"line {lines[path]}: must be a time such as 2026-03-01T00:00:00Z"
-        ) from None
+        raise DocumentError.at(path, lines[path], "must be a time such as 2026-03-01T00:00:00Z") from None
 
 
 def _invalid(error: ValidationError, path: tuple[Any, ...], lines: Lines) -> DocumentError:
@@ -139,12 +134,12 @@ def _invalid(error: ValidationError, path: tuple[Any, ...], lines: Lines) -> Doc
     full = (*path, *first["loc"])
     line = next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), 1)
     if first["type"] in _UNKNOWN:
-        return DocumentError(path_text(full), f"line {line}: there is no {full[-1]!r} here")
+        return DocumentError.at(full, line, f"there is no {full[-1]!r} here")
     message = "is needed" if first["type"] == "missing" else str(first["msg"])
-    return DocumentError(path_text(full), f"line {line}: {message}")
+    return DocumentError.at(full, line, message)
 
 
 def _unknown(path: tuple[Any, ...], lines: Lines, known: Iterable[str]) -> DocumentError:
     near = get_close_matches(str(path[-1]), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-    return DocumentError(path_text(path), f"line {lines[path]}: there is no {path[-1]!r}{hint}")
+    return DocumentError.at(path, lines[path], f"there is no {path[-1]!r}{hint}")

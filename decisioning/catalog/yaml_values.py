@@ -1,9 +1,4 @@
-"""YAML as plain values, with the line of each: the part of YAML that a catalogue needs, and nothing surprising.
-
-``true`` and ``false`` are the only truth values, so that ``off``, ``on``, ``yes`` and ``no`` are names, and numbers are
-decimal, so that ``21:00`` is a text. There are no anchors, aliases and tags: they can blow a small file up to a large
-one, or make of it what it does not say.
-"""
+"""YAML as plain values, with the line of each: the part of YAML that a catalogue needs, and nothing surprising."""
 
 import contextlib
 import math
@@ -26,7 +21,8 @@ Lines = Mapping[tuple[Any, ...], int]
 _TAG = "tag:yaml.org,2002:"
 _TEXT = f"{_TAG}str"
 _COLLECTIONS = (f"{_TAG}map", f"{_TAG}seq")
-# All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
+# Truth values are only these, so that `off`, `on`, `yes` and `no` are names; numbers are decimal, so that `21:00` is a
+# text. All of these are what YAML 1.1 takes for the same, so that what is written plainly is read again as it was.
 _RESOLVED = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
@@ -42,10 +38,10 @@ _KEPT = (f"{_TAG}null", f"{_TAG}timestamp")
 class DocumentError(Invalid):
     """The document is wrong; the field is the path, and the message names the line."""
 
-
-def path_text(path: tuple[Any, ...]) -> str:
-    """Write a path with dots; the root is the document."""
-    return ".".join(str(part) for part in path) or "document"
+    @classmethod
+    def at(cls, path: tuple[Any, ...], line: int, problem: object) -> "DocumentError":
+        """Make an error of a path, written with dots (the root is the document), its line, and the problem."""
+        return cls(".".join(str(part) for part in path) or "document", f"line {line}: {problem}")
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
@@ -58,7 +54,7 @@ def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
             return (None if node is None else _value(loader, node, (), lines)), lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DocumentError("document", f"line {line}: {error.problem}") from None
+        raise DocumentError.at((), line, error.problem) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DocumentError("document", f"is not YAML: {error}") from None
 
@@ -68,11 +64,12 @@ def _check_structure(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_FAST_LOADER):
         line = event.start_mark.line + 1 if event.start_mark else 1
+        # Aliases and anchors can blow a small file up to a large one; tags make of it what it does not say.
         if isinstance(event, yaml.AliasEvent):
-            raise DocumentError("document", f"line {line}: aliases (*name) are not taken here")
+            raise DocumentError.at((), line, "aliases (*name) are not taken here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise DocumentError("document", f"line {line}: is nested more than {MAX_DEPTH} levels deep")
+            raise DocumentError.at((), line, f"is nested more than {MAX_DEPTH} levels deep")
 
 
 class _Loader(_FAST_LOADER):  # type: ignore[misc, valid-type] # found at import
@@ -102,10 +99,10 @@ def _value(loader: _Loader, node: Any, path: tuple[Any, ...], lines: dict[tuple[
             line = key_node.start_mark.line + 1
             key = _scalar(loader, key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str | int):
-                raise DocumentError(path_text(path), f"line {line}: names must be plain text")
+                raise DocumentError.at(path, line, "names must be plain text")
             key = str(key) if path != () else key
             if key in found:
-                raise DocumentError(path_text((*path, key)), f"line {line}: {key!r} is there twice")
+                raise DocumentError.at((*path, key), line, f"{key!r} is there twice")
             found[key] = _value(loader, value_node, (*path, key), lines)
             lines[*path, key] = line
         return found
@@ -122,12 +119,12 @@ def _scalar(loader: _Loader, node: Any, path: tuple[Any, ...]) -> Any:
     try:
         value = loader.construct_object(node)
     except ValueError as error:
-        raise DocumentError(path_text(path), f"line {line}: {error}") from None
+        raise DocumentError.at(path, line, error) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise DocumentError(path_text(path), f"line {line}: must be a finite number; not {node.value}")
+        raise DocumentError.at(path, line, f"must be a finite number; not {node.value}")
     return value
 
 
 def _tagged(node: Any, path: tuple[Any, ...]) -> DocumentError:
     line = node.start_mark.line + 1
-    return DocumentError(path_text(path), f"line {line}: tags ({node.tag}) are not taken here")
+    return DocumentError.at(path, line, f"tags ({node.tag}) are not taken here")

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_archive import BATCH_SIZE
-from decisioning.log.store_rows import decision_of_row, outcome_of_row
+from decisioning.log.store_sql import decision_of_row, outcome_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from storage.postgres import transaction

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.log.store_rows import decision_of_row
+from decisioning.log.store_sql import decision_of_row
 from decisioning.model.decision import LoggedDecision
 from storage.locks import SHADOW_LOCK
 from storage.postgres import transaction

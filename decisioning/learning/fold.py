@@ -12,13 +12,8 @@ from decisioning.model.outcome import SHOWN, Outcome
 
 
 def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
-    """Make an observation of an outcome, with the time it counts for (Unix seconds); ``None`` if nothing is learned.
-
-    Only offers that were presented have a reward in the log. An answer that took longer than the policy's own reward
-    window counts as silence: 0, at the end of that window. Learning from value, an acceptance is worth what was told
-    with it, else what the decision took the offer's value to be, as a share of ``value_scale``, at most 1. Where the
-    caller's own choice was answered, each of its offers is also an example of what the caller chooses.
-    """
+    """Make an observation of an outcome, with the time it counts for (Unix seconds); ``None`` if nothing is learned."""
+    # Only offers that were presented have a reward in the log.
     if outcome.reward is None or outcome.late or outcome.decided_at_ms < spec.learn_since_ms:
         return None
     if spec.placements and outcome.placement not in spec.placements:
@@ -26,14 +21,17 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
     reward, at_ms = outcome.reward, outcome.at_ms
     if spec.reward_window_s is not None:
         ends_ms = outcome.decided_at_ms + spec.reward_window_s * 1000
+        # An answer that took longer than the policy's own window is silence to it, known at the end of that window.
         if at_ms > ends_ms:
             reward, at_ms = 0.0, ends_ms
     if reward and spec.learn_from == "value":
+        # What was told with the acceptance, else what the decision took the offer's value to be.
         worth = outcome.worth if outcome.value is None else outcome.value
         if worth != worth:
             return None  # nobody knows what it was worth
         reward *= min(max(worth / spec.value_scale, 0.0), 1.0)
     x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
+    # Where the caller's own choice was answered, each of its offers is an example of what the caller chooses.
     by_caller = outcome.policy == CALLER
     seen = Observation(
         outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller

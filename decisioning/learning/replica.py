@@ -27,10 +27,7 @@ def prepare(policy: Policy, table: LearnedState, view: PlacementView, at_ms: int
 
 
 class ArmReplica:
-    """Arm tables of all learning policies, and what policies prepared from them for each placement.
-
-    Preparing is lazy and incremental: a change marks its offers, and the next decision refreshes those rows.
-    """
+    """Arm tables of all learning policies, and what policies prepared from them for each placement."""
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self.policies = policies
@@ -96,6 +93,7 @@ class ArmReplica:
         self._mark_stale(key, {int(name.partition(":")[0]) for name in deltas})
 
     def _mark_stale(self, key: str, offer_numbers: set[int]) -> None:
+        # Preparing is lazy: a change only marks its offers, and the next decision refreshes those rows.
         for cached, prepared in self._prepared.items():
             if cached[0] == key:
                 prepared.stale |= offer_numbers

@@ -1,4 +1,4 @@
-"""Arms in Redis: loaded, folded into, reset, and the stream of their changes."""
+"""Arms and models in Redis: loaded, folded into, reset, replaced, and the stream of their changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,15 +42,21 @@ class ArmChange:
     fields: dict[str, bytes]
 
 
-class ArmStore:
-    """Arms in Redis. Every change goes through ``nb_fold`` or ``nb_reset``."""
-
+class _Store:
     def __init__(self, redis: "Redis", keys: Keys) -> None:
         self._redis: Any = redis
         self._keys = keys
 
+    async def _function(self, name: str, keys: Sequence[str], *arguments: Any) -> Any:
+        async with redis_errors():
+            return await self._redis.fcall(name, len(keys), *keys, *arguments)
+
+
+class ArmStore(_Store):
+    """Arms in Redis. Every change goes through ``nb_fold`` or ``nb_reset``."""
+
     async def load(self, policy: str) -> Arms | None:
-        """The arms of ``name@version`` at one moment; ``None`` if there are none."""
+        """Load the arms of ``name@version`` at one moment; ``None`` if there are none."""
         async with redis_errors():
             stored: dict[bytes, bytes] = await self._redis.hgetall(self._keys.arms(policy))
         if b"epoch" not in stored:
@@ -67,9 +73,7 @@ class ArmStore:
         async with redis_errors():
             stored = await self._redis.hmget(self._keys.arms(policy), fields)
         return {
-            bucket: StreamPosition(position.decode())
-            for bucket, position in enumerate(stored)
-            if position is not None
+            b: StreamPosition(position.decode()) for b, position in enumerate(stored) if position is not None
         }
 
     async def load_epoch(self, policy: str) -> int | None:
@@ -94,25 +98,15 @@ class ArmStore:
         arguments += [len(moves), *(part for move in moves for part in move)]
         for name, delta in deltas.items():
             arguments += [name, encode_state(delta)]
-        async with redis_errors():
-            reply = await self._redis.fcall(
-                "nb_fold", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
-            )
+        reply = await self._function("nb_fold", self._pair(policy), *arguments)
         return bool(reply[0] == b"ok")
 
     async def reset(self, policy: str, expected_epoch: int | None, arms: Arms) -> bool:
         """Replace all arms. False if the epoch is not the expected one (``None``: there must be no arms)."""
-        arguments: list[Any] = [
-            -1 if expected_epoch is None else expected_epoch,
-            arms.epoch,
-            ",".join(f"{b} {p}" for b, p in sorted(arms.positions.items())),
-        ]
-        for name, blob in arms.fields.items():
-            arguments += [name, blob]
-        async with redis_errors():
-            reply = await self._redis.fcall(
-                "nb_reset", 2, self._keys.arms(policy), self._keys.changes(policy), *arguments
-            )
+        expected = -1 if expected_epoch is None else expected_epoch
+        positions = ",".join(f"{b} {p}" for b, p in sorted(arms.positions.items()))
+        fields = (part for pair in arms.fields.items() for part in pair)
+        reply = await self._function("nb_reset", self._pair(policy), expected, arms.epoch, positions, *fields)
         return bool(reply == b"ok")
 
     async def forget(self, policy: str, epoch: int) -> bool:
@@ -144,9 +138,52 @@ class ArmStore:
         async with redis_errors():
             await self._redis.xtrim(self._keys.changes(policy), minid=f"{max(epoch, 0)}-1", approximate=True)
 
+    def _pair(self, policy: str) -> tuple[str, str]:
+        return self._keys.arms(policy), self._keys.changes(policy)
+
 
 def _change(position: bytes, fields: Mapping[bytes, bytes]) -> ArmChange:
     pairs: Iterable[str] = fields[b"p"].decode().split(",") if fields[b"p"] else ()
     positions = {int(b): StreamPosition(p) for b, _, p in (pair.partition(" ") for pair in pairs)}
     states = {k.decode(): v for k, v in fields.items() if k not in (b"p", b"reset")}
     return ArmChange(StreamPosition(position.decode()).at_ms, b"reset" in fields, positions, states)
+
+
+class ModelStore(_Store):
+    """Models of sequential policies in Redis: one owner at a time teaches, and stores what it has taught.
+
+    The owner holds a lease, which ends by itself if it is not renewed, and a token, which is higher for each owner.
+    Models are read with ``ArmStore.load``. Raises ``RedisUnavailable``.
+    """
+
+    async def own(self, policy: str, owner: str, ttl_ms: int) -> str | None:
+        """Become or remain the owner for ``ttl_ms``; returns the token, ``None`` if somebody else is the owner."""
+        keys = (self._keys.lease(policy), self._keys.fence(policy))
+        token = await self._function("nb_own", keys, owner, ttl_ms)
+        return token.decode() or None
+
+    async def disown(self, policy: str, owner: str) -> bool:
+        """Let somebody else become the owner at once. False if ``owner`` is not the owner."""
+        return bool(await self._function("nb_disown", (self._keys.lease(policy),), owner) == b"ok")
+
+    async def replace(
+        self,
+        policy: str,
+        token: str,
+        expected_epoch: int,
+        moves: Sequence[tuple[int, StreamPosition, StreamPosition]],
+        model: bytes | None,
+    ) -> int | None:
+        """Store a model (``None``: it is unchanged) and move positions ``(bucket, expected, new)``, all or nothing.
+
+        Returns the new epoch; ``None`` (and nothing has changed) if ``token`` is not the newest any more, or the stored
+        epoch or a position is not the expected one.
+        """
+        # The token fences off an owner that was held up for so long that another has taken over. Model and positions
+        # are stored in one step, so no outcome is taught twice or not at all, whenever an owner dies.
+        keys = (self._keys.arms(policy), self._keys.changes(policy), self._keys.fence(policy))
+        parts = (part for move in moves for part in move)
+        reply = await self._function(
+            "nb_replace", keys, token, expected_epoch, len(moves), *parts, model or b""
+        )
+        return int(reply[1]) if reply[0] == b"ok" else None

@@ -81,11 +81,12 @@ class ArmFollower:
             self._replica.forget(key)
 
     async def _load(self, key: str, arms: Arms) -> None:
-        """Put arms in the replica. A model is unpacked in a thread, and not too often: requests go on meanwhile."""
+        """Put arms, or a model, in the replica."""
         policy = self._replica.policies[key]
         if not is_sequential(policy):
             self._replica.load(key, arms.epoch, arms.fields.items())
             return
+        # Unpacked in a thread, and not too often: requests go on meanwhile.
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         with garbage_collection.put_off():

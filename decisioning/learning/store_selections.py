@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.learning.arms_report import SelectionCounts
-from storage.postgres import transaction
+from decisioning.learning.arms_service import SelectionCounts
+from storage.postgres import transaction, where
 
 
 async def selections(
@@ -16,14 +16,13 @@ async def selections(
 
     Raises ``PostgresUnavailable``.
     """
-    where = "" if placement is None else "AND placement = :placement"
+    condition, values = where({"policy =": policy, "placement =": placement})
     query = text(
         "SELECT offer_id, sum(decided)::bigint AS decided, sum(accepted)::bigint AS accepted,"
         " sum(accepted + rejected + ignored)::bigint AS observed FROM acceptance"
-        f" WHERE policy = :policy AND hour >= date_trunc('hour', cast(:since AS timestamptz)) {where}"
+        f" {condition} AND hour >= date_trunc('hour', cast(:since AS timestamptz))"
         " GROUP BY offer_id HAVING sum(decided) > 0"
     )
-    values = {"policy": policy, "since": since} | ({} if placement is None else {"placement": placement})
     async with transaction(engine) as connection:
-        rows = await connection.execute(query, values)
+        rows = await connection.execute(query, values | {"since": since})
         return {row.offer_id: SelectionCounts(row.decided, row.observed, row.accepted) for row in rows}

@@ -1,23 +1,24 @@
-"""Warm starts: a new policy gets the arms that it would have, had it been there from the start.
+"""Arms made of the archived log: for a new policy, and for what Redis has lost.
 
-The archived log is folded up to the positions P, read when the policy was known to be warming; then its arms are put in
-place at P, and the learner goes on from there. It must not miss anything between:
-
-- Nothing is trimmed behind arms that are not there yet (see ``PolicyStore.learning``): streams keep all from P on.
-- Redis may lose it even so, and be rebuilt from the archive, with streams that go on behind P. Then they have no entry
-  at P any more. That is looked at while archiving stands still, when nothing can be rebuilt.
-
-Whatever ends it in the middle leaves a policy that is still marked as folding, and it is done anew; arms that are there
-already, of an earlier life of the policy, or put in place just before the end, are replaced.
+A warm start gives a new policy the arms that it would have, had it been there from the start. The archived log is
+folded up to the positions P, read when the policy was known to be warming; then its arms are put in place at P, and the
+learner goes on from there, without missing anything: nothing is trimmed behind arms that are not there yet (see
+``PolicyStore.learning``), so streams keep all from P on. Whatever ends it in the middle leaves a policy that is still
+marked as folding, and it is done anew; arms that are there already, of an earlier life of the policy, or put in place
+just before the end, are replaced.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.learning.store_archive_fold import Folded, fold_archive, reset_arms
-from decisioning.learning.store_arms import ArmStore
+from bandits.sequential_policy import MODEL_FIELD, is_sequential
+from bandits.state import ArmTable
+from decisioning.learning.fold import fold_outcomes, teach_outcomes
+from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import StreamPosition
@@ -26,8 +27,20 @@ from decisioning.policies.store import PolicyStore, finish_warm_start
 from storage.keys import Keys
 from storage.locks import ARCHIVER_LOCK
 
+log = logging.getLogger(__name__)
+
 TELL_S = 0.3
 """The time between two notes of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The stored arms (or the model) of ``key``, made of ``read`` outcomes of which ``taught`` taught it something."""
+
+    key: str
+    fields: dict[str, bytes]
+    read: int
+    taught: int
 
 
 class WarmStarter:
@@ -76,6 +89,8 @@ class WarmStarter:
         async with self._store.hold_state(folded.key, "folding", ARCHIVER_LOCK) as connection:
             if connection is None:
                 return False
+            # Redis may have been lost, and rebuilt with streams that go on behind P and have no entry at P any more.
+            # That is looked at while archiving stands still, when nothing can be rebuilt.
             archived = await self._archive.positions()
             if archived.keys() - positions.keys() or await self._reader.without(positions):
                 return False  # nobody knows whether the streams still hold all that came after
@@ -83,3 +98,60 @@ class WarmStarter:
                 return False
             await finish_warm_start(connection, folded.key, folded.read)
             return True
+
+
+async def _nobody(read: int) -> None: ...
+
+
+async def fold_archive(
+    archive: ArchiveReader,
+    roster: Roster,
+    key: str,
+    up_to: Mapping[int, StreamPosition],
+    on_progress: Callable[[int], Awaitable[None]] = _nobody,
+) -> Folded:
+    """Fold the archived outcomes at or before the positions ``up_to`` into new arms.
+
+    ``on_progress`` is told how many outcomes have been read. Raises ``PostgresUnavailable``.
+    """
+    policy, spec = roster[key], roster.spec(key)
+    read = taught = 0
+    # All sums and lessons are made in threads: other tasks of the worker go on meanwhile.
+    if is_sequential(policy):
+        model = policy.fresh()
+        in_order = archive.in_order(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
+        async for outcomes in in_order:
+            count, failures = await asyncio.to_thread(teach_outcomes, outcomes, spec, policy, model)
+            if failures:
+                log.warning("%s failed on %d outcomes: %r", key, len(failures), failures[0])
+            read, taught = read + len(outcomes), taught + count
+            await on_progress(read)
+        return Folded(key, {MODEL_FIELD: await asyncio.to_thread(policy.pack, model)}, read, taught)
+    table = ArmTable(policy.width)
+    batches = archive.observations(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
+    async for outcomes in batches:
+        deltas, count = await asyncio.to_thread(fold_outcomes, outcomes, spec, policy)
+        for name, delta in deltas.items():
+            table.add(name, delta)
+        read, taught = read + len(outcomes), taught + count
+        await on_progress(read)
+    return Folded(key, dict(table.fields()), read, taught)
+
+
+async def reset_arms(
+    arms: ArmStore,
+    archive: ArchiveReader,
+    keys: Keys,
+    folded: Folded,
+    positions: Mapping[int, StreamPosition],
+) -> bool:
+    """Put arms in place that go on at ``positions``, as a new generation. False if somebody has changed them meanwhile.
+
+    Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+    """
+    last_fold = await archive.last_fold(folded.key)
+    epoch = await arms.load_epoch(folded.key)
+    # Above the archived folds too: Redis may have lost epochs that others have seen.
+    generation = 1 + max(epoch or 0, last_fold) // GENERATION
+    everywhere = {bucket: positions.get(bucket, StreamPosition.START) for bucket in range(keys.buckets)}
+    return await arms.reset(folded.key, epoch, Arms(generation * GENERATION, everywhere, folded.fields))

@@ -34,36 +34,29 @@ class Feedback:
     at_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class FeedbackService:
     """Records outcomes. When ``record`` returns, the outcome is in the log."""
 
-    def __init__(self, decision_log: DecisionLog, archive: Archive, clock_ms: Callable[[], int]) -> None:
-        self._log = decision_log
-        self._archive = archive
-        self._clock_ms = clock_ms
+    decision_log: DecisionLog
+    archive: Archive
+    clock_ms: Callable[[], int]
 
     async def record(self, feedback: Feedback) -> Status:
         """Record one outcome.
 
-        Raises
-        ------
-        NotFound
-            If there is no such decision.
-        Invalid
-            If the offer was not in it, or the time is impossible.
-        Conflict
-            If the opposite outcome is already recorded.
-        RedisUnavailable, PostgresUnavailable
-            If it could not be stored. It may be sent again as often as needed.
+        Raises ``NotFound`` if there is no such decision; ``Invalid`` if the offer was not in it, or the time is
+        impossible; ``Conflict`` if the opposite outcome is already recorded; ``RedisUnavailable`` or
+        ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as needed.
         """
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
         if at_ms > now_ms + SKEW_MS:
             raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
-        bucket = await self._log.bucket_of(feedback.decision_id)
+        bucket = await self.decision_log.bucket_of(feedback.decision_id)
         if bucket is None:
             return await self._archived(feedback, at_ms, now_ms)
-        status, detail = await self._log.feedback(
+        status, detail = await self.decision_log.feedback(
             bucket,
             feedback.decision_id,
             feedback.offer_id,
@@ -84,9 +77,9 @@ class FeedbackService:
         return _STATUSES[status]
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
-        """The decision has left Redis: it is late if it is archived, and unknown if it is not."""
-        logged = await self._archive.decision(feedback.decision_id)
-        outcomes = [] if logged is None else await self._archive.outcomes(feedback.decision_id)
+        """Record an outcome of a decision that has left Redis: late if that is archived, unknown if it is not."""
+        logged = await self.archive.decision(feedback.decision_id)
+        outcomes = [] if logged is None else await self.archive.outcomes(feedback.decision_id)
         if logged is None or logged.decision.is_taken_back(outcomes):
             raise NotFound("decision", feedback.decision_id)
         decision = logged.decision
@@ -123,7 +116,7 @@ class FeedbackService:
         # The decision is not in Redis, so nothing there can tell a repeated outcome from a new one but this mark.
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
         contacts = _contacts(logged, outcome, earlier)
-        fresh = await self._log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
+        fresh = await self.decision_log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
         return "late" if fresh else "duplicate"
 
 

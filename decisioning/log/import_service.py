@@ -36,7 +36,8 @@ class PastDecision:
 
     @property
     def decision_id(self) -> str:
-        """The same row has the same id, so importing a file twice counts once."""
+        """The id of the decision, made of the row."""
+        # The same row has the same id, so importing a file twice counts once.
         text = (
             f"{self.customer_id}\x00{self.offer_id}\x00{self.decided_at_ms}\x00{self.placement or PLACEMENT}"
         )
@@ -49,45 +50,33 @@ class KnownIds(Protocol):
     async def known(self, decision_ids: Collection[str]) -> set[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
 class HistoryImporter:
-    """Appends past decisions with their outcomes.
+    """Appends past decisions with their outcomes."""
 
-    Their selection probability is not known and is logged as null, so evaluation leaves them out; learning does not.
-    """
-
-    def __init__(
-        self,
-        decision_log: DecisionLog,
-        archive: KnownIds,
-        keys: Keys,
-        numbers: Mapping[str, int],
-        catalog_version: int,
-    ) -> None:
-        self._log = decision_log
-        self._archive = archive
-        self._keys = keys
-        self._numbers = numbers
-        self._catalog_version = catalog_version
+    decision_log: DecisionLog
+    archive: KnownIds
+    keys: Keys
+    numbers: Mapping[str, int]
+    catalog_version: int
 
     async def append(self, rows: Sequence[PastDecision]) -> int:
         """Append rows in their order; returns how many were new.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; the same rows may be appended again.
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer; the same rows may be appended
+        again.
         """
         new = 0
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            known = await self._archive.known([row.decision_id for row in part])
+            known = await self.archive.known([row.decision_id for row in part])
             done = await asyncio.gather(*(self._one(row) for row in part if row.decision_id not in known))
             new += sum(done)
         return new
 
     async def _one(self, row: PastDecision) -> bool:
-        bucket = self._keys.bucket(row.customer_id)
-        number = self._numbers[row.offer_id]
+        bucket = self.keys.bucket(row.customer_id)
+        number = self.numbers[row.offer_id]
         placement = row.placement or PLACEMENT
         decision = Decision(
             decision_id=row.decision_id,
@@ -97,13 +86,14 @@ class HistoryImporter:
             presentation="implicit",
             policy=LoggedPolicy.of(HISTORY),
             control=False,
-            catalog_version=self._catalog_version,
+            catalog_version=self.catalog_version,
             epoch=0,
             decided_at_ms=row.decided_at_ms,
             until_ms=row.occurred_at_ms,
             context={},
             limit=None,
             slots=1,
+            # Their probability is not known and is logged as null, so evaluation leaves them out; learning does not.
             offers=(DecidedOffer(row.offer_id, 1),),
             numbers=(number,),
             degraded=(),
@@ -129,6 +119,6 @@ class HistoryImporter:
         )
         candidates = np.array([number], np.uint32), np.array([row.propensity], np.float32)
         logged = LoggedDecision(bucket, StreamPosition(), decision, *candidates)
-        return await self._log.append(
+        return await self.decision_log.append(
             bucket, row.decision_id, [decided_fields(logged), outcome_fields(outcome)]
         )

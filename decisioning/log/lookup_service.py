@@ -49,15 +49,13 @@ async def archived_answer(decision_id: str, archive: Archive) -> Decision | None
 
 
 def _archived(logged: LoggedDecision, outcomes: list[Outcome]) -> dict[str, Any]:
-    base_propensities = [None if math.isnan(p) else p for p in logged.base_propensities.tolist()]
+    candidates = zip(logged.candidates.tolist(), logged.base_propensities.tolist(), strict=True)
     record: dict[str, Any] = as_json(logged.decision)
     return record | {
         "archived": True,
         "log": {"bucket": logged.bucket, "position": logged.position},
-        "candidates": [
-            {"number": number, "prior": base_propensity}
-            for number, base_propensity in zip(logged.candidates.tolist(), base_propensities, strict=True)
-        ],
+        # JSON has no NaN.
+        "candidates": [{"number": n, "prior": None if math.isnan(p) else p} for n, p in candidates],
         "outcomes": [
             {
                 "offer_id": o.offer_id,

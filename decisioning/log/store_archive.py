@@ -1,27 +1,25 @@
 """The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.store_rows import (
-    decision_of_row,
-    decision_row,
-    outcome_of_row,
-    outcome_row,
-)
 from decisioning.log.store_sql import (
     DECISION_COLUMNS,
     INSERT_DECISIONS,
     INSERT_OUTCOMES,
     OUTCOME_COLUMNS,
     STAGING,
+    decision_of_row,
+    decision_row,
+    outcome_of_row,
+    outcome_row,
     partition_statements,
 )
 from decisioning.log.store_stream import Batch
@@ -37,15 +35,13 @@ SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process
 
 BATCH_SIZE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
-
 NOWHERE: Mapping[int, StreamPosition] = MappingProxyType({})
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Archiver:
-    """Writes batches of the log on a connection of its own, with COPY.
+    """Writes batches of the log on a connection of its own, with COPY. Several may run: they take turns.
 
-    Several may run: they take turns.
+    Methods raise ``PostgresUnavailable``.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,42 +51,28 @@ class Archiver:
 
     async def close(self) -> None:
         """Give the connection back."""
+        # A partition that was made in a turn that failed is not there.
+        self._months.clear()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.terminate()
 
     async def positions(self) -> dict[int, StreamPosition]:
-        """Read up to which position each bucket is archived. Raises ``PostgresUnavailable``."""
-        try:
-            connection = await self._connected()
+        """Read up to which position each bucket is archived."""
+        async with self._connected("answer") as connection:
             return await _positions(connection)
-        except POSTGRES_ERRORS as error:
-            await self.close()
-            raise PostgresUnavailable(f"postgres did not answer: {error}") from error
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Mapping[int, StreamPosition] | None]:
-        """The right to archive, of which there is one, with the archived positions; ``None`` if somebody else has it.
+        """Hold the only right to archive, with the archived positions; ``None`` if somebody else has it.
 
         Streams are read during the turn, so a rebuild, which takes the same right, cannot change them in between. What
-        is written becomes durable with the end of the turn, all or nothing.
-
-        Raises
-        ------
-        PostgresUnavailable
-            If Postgres does not answer; whether the turn's writing was kept is then not known, and found by the next.
+        is written becomes durable with the end of the turn, all or nothing. If Postgres does not answer, it is not
+        known whether the turn's writing was kept, and found by the next.
         """
-        try:
-            connection = await self._connected()
-            async with connection.transaction():
-                if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK):
-                    yield await _positions(connection)
-                else:
-                    yield None
-        except POSTGRES_ERRORS as error:
-            self._months.clear()
-            await self.close()
-            raise PostgresUnavailable(f"postgres did not take the batch: {error}") from error
+        async with self._connected("take the batch") as connection, connection.transaction():
+            mine = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK)
+            yield await _positions(connection) if mine else None
 
     async def write(self, batch: Batch) -> None:
         """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
@@ -108,9 +90,8 @@ class Archiver:
         )
 
     async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, StreamPosition]]) -> None:
-        """Keep ``(epoch, bucket, position)`` of folds. Raises ``PostgresUnavailable``."""
-        try:
-            connection = await self._connected()
+        """Keep ``(epoch, bucket, position)`` of folds."""
+        async with self._connected("take the folds") as connection:
             await connection.execute(
                 "INSERT INTO folds SELECT $1, * FROM unnest($2::bigint[], $3::smallint[], $4::text[])"
                 " ON CONFLICT DO NOTHING",
@@ -119,31 +100,27 @@ class Archiver:
                 [m[1] for m in moves],
                 [m[2] for m in moves],
             )
-        except POSTGRES_ERRORS as error:
-            await self.close()
-            raise PostgresUnavailable(f"postgres did not take the folds: {error}") from error
 
     async def last_fold(self, policy: str) -> int:
-        """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
+        """Read the newest archived epoch of a policy's arms; 0 if there is none."""
+        query = "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1"
+        async with self._connected("answer") as connection:
+            return int(await connection.fetchval(query, policy))
+
+    @asynccontextmanager
+    async def _connected(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
+        """Give the connection. ``doing``: what Postgres did not do, if it fails; then the connection is given up."""
         try:
-            connection = await self._connected()
-            return int(
-                await connection.fetchval(
-                    "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1", policy
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(
+                    self._url, timeout=2, command_timeout=30, server_settings=SESSION
                 )
-            )
+                for statement in STAGING:
+                    await self._connection.execute(statement)
+            yield self._connection
         except POSTGRES_ERRORS as error:
             await self.close()
-            raise PostgresUnavailable(f"postgres did not answer: {error}") from error
-
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._url, timeout=2, command_timeout=30, server_settings=SESSION
-            )
-            for statement in STAGING:
-                await self._connection.execute(statement)
-        return self._connection
+            raise PostgresUnavailable(f"postgres did not {doing}: {error}") from error
 
     async def _partition(self, connection: asyncpg.Connection, month: datetime) -> None:
         name = f"{month:%Y_%m}"
@@ -167,72 +144,57 @@ class Archiver:
 
 
 async def _positions(connection: asyncpg.Connection) -> dict[int, StreamPosition]:
-    rows = await connection.fetch("SELECT bucket, position FROM archived")
-    return {row["bucket"]: StreamPosition(row["position"]) for row in rows}
+    return _by_bucket(await connection.fetch("SELECT bucket, position FROM archived"))
 
 
 class ArchiveReader:
-    """Reads the archived log."""
+    """Reads the archived log. Methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def decision(self, decision_id: str) -> LoggedDecision | None:
-        """A decision as logged; ``None`` if it is not archived. Raises ``PostgresUnavailable``.
-
-        Of several under one id the last one: a caller may ask again after an answer that was taken back.
-        """
+    async def _rows(self, query: str, **values: Any) -> Sequence[Row[Any]]:
         async with transaction(self._engine) as connection:
-            row = (
-                await connection.execute(
-                    text(
-                        "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
-                        " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1"
-                    ),
-                    {"id": decision_id},
-                )
-            ).first()
-        return None if row is None else decision_of_row(row)
+            return (await connection.execute(text(query), values)).all()
+
+    async def decision(self, decision_id: str) -> LoggedDecision | None:
+        """Read a decision as logged; ``None`` if it is not archived."""
+        # Of several under one id the last one: a caller may ask again after an answer that was taken back.
+        rows = await self._rows(
+            "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
+            " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1",
+            id=decision_id,
+        )
+        return decision_of_row(rows[0]) if rows else None
 
     async def known(self, decision_ids: Collection[str]) -> set[str]:
-        """Pick out those of these decisions that are archived. Raises ``PostgresUnavailable``."""
-        async with transaction(self._engine) as connection:
-            query = text("SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)")
-            return {row.decision_id for row in await connection.execute(query, {"ids": list(decision_ids)})}
+        """Pick out those of these decisions that are archived."""
+        query = "SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)"
+        return {row.decision_id for row in await self._rows(query, ids=list(decision_ids))}
 
     async def among(self, decision_ids: Collection[str]) -> set[Identity]:
-        """The identities of all that is archived of these decisions. Raises ``PostgresUnavailable``."""
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                text(
-                    "SELECT decision_id, decided_at, NULL AS offer_id, NULL AS outcome FROM decisions"
-                    " WHERE decision_id = ANY(:ids) UNION ALL"
-                    " SELECT decision_id, decided_at, offer_id, outcome FROM outcomes WHERE decision_id = ANY(:ids)"
-                ),
-                {"ids": list(decision_ids)},
-            )
-            return {(r.decision_id, to_ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
+        """Read the identities of all that is archived of these decisions."""
+        rows = await self._rows(
+            "SELECT decision_id, decided_at, NULL AS offer_id, NULL AS outcome FROM decisions"
+            " WHERE decision_id = ANY(:ids) UNION ALL"
+            " SELECT decision_id, decided_at, offer_id, outcome FROM outcomes WHERE decision_id = ANY(:ids)",
+            ids=list(decision_ids),
+        )
+        return {(r.decision_id, to_ms(r.decided_at), r.offer_id, r.outcome) for r in rows}
 
     async def positions(self) -> dict[int, StreamPosition]:
-        """Read up to which position each bucket is archived. Raises ``PostgresUnavailable``."""
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(text("SELECT bucket, position FROM archived"))
-            return {row.bucket: StreamPosition(row.position) for row in rows}
+        """Read up to which position each bucket is archived."""
+        return _by_bucket(await self._rows("SELECT bucket, position FROM archived"))
 
     async def last_fold(self, policy: str) -> int:
-        """The newest archived epoch of a policy's arms; 0 if there is none. Raises ``PostgresUnavailable``."""
-        async with transaction(self._engine) as connection:
-            query = text("SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy")
-            return int(await connection.scalar(query, {"policy": policy}) or 0)
+        """Read the newest archived epoch of a policy's arms; 0 if there is none."""
+        query = "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy"
+        return int((await self._rows(query, policy=policy))[0][0])
 
     async def outcomes(self, decision_id: str) -> list[Outcome]:
-        """All outcomes of a decision, in the order of the log. Raises ``PostgresUnavailable``."""
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                text("SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"),
-                {"id": decision_id},
-            )
-            return [outcome_of_row(row) for row in rows]
+        """Read all outcomes of a decision, in the order of the log."""
+        query = "SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"
+        return [outcome_of_row(row) for row in await self._rows(query, id=decision_id)]
 
     async def observations(
         self,
@@ -241,7 +203,7 @@ class ArchiveReader:
         since_ms: int = 0,
         placements: Collection[str] = (),
     ) -> AsyncIterator[list[Outcome]]:
-        """All outcomes that teach, in batches, in no particular order (arms are sums).
+        """Yield all outcomes that teach, in batches, in no particular order (arms are sums).
 
         ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
         ``since_ms``: only those of decisions from then on. ``placements``: only those of these, if any are given.
@@ -275,39 +237,34 @@ class ArchiveReader:
                 yield [outcome_of_row(row) for row in rows]
 
     async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, StreamPosition]]:
-        """The folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""
-        async with transaction(self._engine) as connection:
-            query = text(
-                "SELECT epoch, bucket, position FROM folds"
-                " WHERE policy = :policy AND epoch > :first AND epoch <= :last ORDER BY epoch, bucket"
-            )
-            rows = await connection.execute(query, {"policy": policy, "first": first, "last": last})
-            return [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
+        """Read the folds behind epoch ``first`` up to ``last``: ``(epoch, bucket, position)`` by epoch."""
+        rows = await self._rows(
+            "SELECT epoch, bucket, position FROM folds"
+            " WHERE policy = :policy AND epoch > :first AND epoch <= :last ORDER BY epoch, bucket",
+            policy=policy,
+            first=first,
+            last=last,
+        )
+        return [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
 
     async def observed(self, *, since_ms: int = 0, placements: Collection[str] = ()) -> int:
-        """Count the outcomes that ``observations`` gives. Raises ``PostgresUnavailable``."""
+        """Count the outcomes that ``observations`` gives."""
         where, values = _teaching(since_ms, placements)
-        async with transaction(self._engine) as connection:
-            return int(
-                await connection.scalar(text(f"SELECT count(*) FROM outcomes WHERE {where}"), values) or 0
-            )
+        return int((await self._rows(f"SELECT count(*) FROM outcomes WHERE {where}", **values))[0][0])
 
     async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
         """Read up to where a policy's arms were folded at ``epoch``; ``None`` if that epoch is not archived."""
-        async with transaction(self._engine) as connection:
-            if not await connection.scalar(
-                text("SELECT 1 FROM folds WHERE policy = :policy AND epoch = :epoch LIMIT 1"),
-                {"policy": policy, "epoch": epoch},
-            ):
-                return None
-            rows = await connection.execute(
-                text(
-                    "SELECT DISTINCT ON (bucket) bucket, position FROM folds"
-                    " WHERE policy = :policy AND epoch <= :epoch ORDER BY bucket, epoch DESC"
-                ),
-                {"policy": policy, "epoch": epoch},
-            )
-            return {row.bucket: StreamPosition(row.position) for row in rows}
+        rows = await self._rows(
+            "SELECT DISTINCT ON (bucket) bucket, position, epoch FROM folds"
+            " WHERE policy = :policy AND epoch <= :epoch ORDER BY bucket, epoch DESC",
+            policy=policy,
+            epoch=epoch,
+        )
+        return _by_bucket(rows) if any(row.epoch == epoch for row in rows) else None
+
+
+def _by_bucket(rows: Iterable[Any]) -> dict[int, StreamPosition]:
+    return {bucket: StreamPosition(position) for bucket, position, *_ in rows}
 
 
 _IN_ORDER = (
@@ -317,7 +274,7 @@ _IN_ORDER = (
 
 
 def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
-    """The condition of ``observations``, and its values."""
+    """Make the condition of ``observations``, and its values."""
     where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
     values: dict[str, Any] = {}
     if since_ms:

@@ -74,20 +74,14 @@ class DecideReply:
 
 
 class RedisLog:
-    """Reads and writes what a decision and a feedback need."""
+    """Reads and writes what a decision and a feedback need. Methods raise ``RedisUnavailable``."""
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self.pipe = pipe
         self.keys = keys
 
     async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply:
-        """One round trip: profile, contact history, and for a caller's own id what it named before.
-
-        Raises
-        ------
-        RedisUnavailable
-            If Redis does not answer.
-        """
+        """Read in one round trip: profile, contact history, and for a caller's own id what it named before."""
         bucket = self.keys.bucket(customer_id)
         profile = self.pipe.call("GET", self.keys.profile(customer_id))
         history = owner = earlier = None
@@ -128,12 +122,12 @@ class RedisLog:
         customer: Customer,
         before_ms: int | None = None,
     ) -> "asyncio.Task[DecideReply]":
-        """The write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
+        """Write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
         ``customer``: whose preferences count. ``before_ms``: by the server's clock, when it must not be written any
         more.
-        Returns a task, so that a caller who stops waiting can still learn what became of it.
         """
+        # A task, so that a caller who stops waiting can still learn what became of it.
         return asyncio.ensure_future(self._decide(decision, selection, view, customer, before_ms))
 
     async def _decide(
@@ -213,10 +207,7 @@ class RedisLog:
         bucket = bucket_of_generated(decision_id)
         if bucket is not None:
             return bucket if bucket < self.keys.buckets else None
-        try:
-            owner = await self.pipe.call("GET", self.keys.owner(decision_id))
-        except RedisReplyError as error:
-            raise RedisUnavailable(f"redis refused a read: {error}") from error
+        owner = await self._read("GET", self.keys.owner(decision_id))
         return None if owner is None else int(owner.split(b" ", 1)[0])
 
     async def feedback(
@@ -264,11 +255,14 @@ class RedisLog:
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]:
         """The waiting decision's hash; empty if it is not there."""
+        reply = await self._read("HGETALL", self.keys.decision(bucket, decision_id))
+        return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def _read(self, *command: str) -> Any:
         try:
-            reply = await self.pipe.call("HGETALL", self.keys.decision(bucket, decision_id))
+            return await self.pipe.call(*command)
         except RedisReplyError as error:
             raise RedisUnavailable(f"redis refused a read: {error}") from error
-        return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
 
     async def _function(self, name: str, keys: Sequence[str], *arguments: Sequence[Any]) -> Any:
         flat = [argument for part in arguments for argument in part]

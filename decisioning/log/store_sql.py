@@ -1,8 +1,22 @@
-"""The statements that archive a batch: idempotent inserts, with the roll-up taken from what was really new."""
+"""Records of the log as rows in Postgres, and the statements that archive a batch of them.
 
+Inserts are idempotent, with the roll-up taken from what was really new.
+"""
+
+import math
 from datetime import datetime
+from operator import attrgetter
+from typing import Any
 
+from sqlalchemy import Row
+
+from bandits.policy import NO_FACTS
+from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, parse_decided
 from decisioning.model.deciders import CALLER
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from storage.clock import to_datetime, to_ms
 
 DECISION_COLUMNS = (
     "decision_id",
@@ -18,27 +32,12 @@ DECISION_COLUMNS = (
     "factors",
     "grp",
 )
-OUTCOME_COLUMNS = (
-    "decision_id",
-    "offer_id",
-    "outcome",
-    "decided_at",
-    "offer_no",
-    "value",
-    "at_ms",
-    "recorded_ms",
-    "late",
-    "reward",
-    "prior",
-    "policy",
-    "placement",
-    "bucket",
-    "position",
-    "estimate",
-    "worth",
-    "facts",
-    "silence_ms",
-)
+_OFFERED = ("decision_id", "offer_id", "outcome", "policy", "placement", "bucket")
+_TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
+_SAME = (*_OFFERED, *_TOLD)
+"""Columns of outcomes that are named like the fields of ``Outcome``, and hold their values as they are."""
+_same_of = attrgetter(*_SAME)
+OUTCOME_COLUMNS = (*_SAME, "decided_at", "offer_no", "prior", "position", "estimate", "worth", "facts")
 
 STAGING = (
     "CREATE TEMP TABLE stage_decisions (LIKE decisions) ON COMMIT DELETE ROWS",
@@ -129,3 +128,61 @@ def partition_statements(month: datetime) -> list[str]:
         f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
         for table in ("decisions", "outcomes")
     ]
+
+
+def decision_row(d: LoggedDecision) -> tuple[Any, ...]:
+    """Return a decision as ``DECISION_COLUMNS``."""
+    decision = d.decision
+    candidates, base_propensities, factors = candidate_bytes(d)
+    return (
+        decision.decision_id,
+        to_datetime(decision.decided_at_ms),
+        decision.customer_id,
+        decision.placement,
+        decision.policy.key,
+        d.bucket,
+        d.position,
+        # As it was logged: a field that only a later version knows must not be lost in the archive.
+        (d.encoded or encode_decision(decision)).decode(),
+        candidates,
+        base_propensities,
+        factors or None,
+        decision.group,
+    )
+
+
+def outcome_row(o: Outcome) -> tuple[Any, ...]:
+    """Return an outcome as ``OUTCOME_COLUMNS``."""
+    return (
+        *_same_of(o),
+        to_datetime(o.decided_at_ms),
+        o.offer,
+        o.base_propensity,
+        o.position,
+        # Null, since NaN would be greater than every number in SQL.
+        None if math.isnan(o.estimate) else o.estimate,
+        None if math.isnan(o.worth) else o.worth,
+        facts_text(o.facts) or None,
+    )
+
+
+def decision_of_row(row: Row[Any]) -> LoggedDecision:
+    """Return a decision from its archived columns. Raises ``LogCodecError``."""
+    position = StreamPosition(row.position)
+    return parse_decided(
+        row.bucket, position, row.header.encode(), row.candidates, row.priors, row.factors or b""
+    )
+
+
+def outcome_of_row(row: Row[Any]) -> Outcome:
+    """Return an outcome from all of its archived columns."""
+    return Outcome(
+        **dict(zip(_SAME, _same_of(row), strict=True)),
+        position=StreamPosition(row.position),
+        decided_at_ms=to_ms(row.decided_at),
+        offer=row.offer_no,
+        base_propensity=row.prior,
+        estimate=math.nan if row.estimate is None else row.estimate,
+        worth=math.nan if row.worth is None else row.worth,
+        facts=row.facts or NO_FACTS,
+    )

@@ -41,12 +41,7 @@ class LogReader:
 
         Waits up to ``block_ms`` for something to come. Without ``decisions`` only what they teach is returned of them.
 
-        Raises
-        ------
-        RedisUnavailable
-            If Redis does not answer.
-        LogCodecError
-            If an entry cannot be read.
+        Raises ``RedisUnavailable`` if Redis does not answer; ``LogCodecError`` if an entry cannot be read.
         """
         streams = {
             self._keys.log(b): positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)
@@ -87,18 +82,12 @@ class LogReader:
             for bucket in range(self._keys.buckets):
                 pipe.xrevrange(self._keys.log(bucket), count=1)
             replies = await pipe.execute()
-        return {
-            bucket: StreamPosition(entries[0][0].decode())
-            for bucket, entries in enumerate(replies)
-            if entries
-        }
+        return {b: StreamPosition(entries[0][0].decode()) for b, entries in enumerate(replies) if entries}
 
     async def without(self, positions: Mapping[int, StreamPosition]) -> set[int]:
-        """The buckets whose stream has no entry at the given position.
-
-        The entry at the archived position is kept by ``trim`` until a later one is archived, so a stream without it
-        has lost its end.
-        """
+        """Find the buckets whose stream has no entry at the given position."""
+        # The entry at the archived position is kept by `trim` until a later one is archived, so a stream without it
+        # has lost its end.
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket, position in positions.items():
                 pipe.xrange(self._keys.log(bucket), position, position)
@@ -155,27 +144,26 @@ class LogReader:
 
     async def release(self, due: Sequence[tuple[int, str]], now_ms: int) -> int:
         """Give back what unconfirmed decisions reserved; returns how many gave something back by this call."""
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for bucket, name in due:
-                keys = (
-                    self._keys.decision(bucket, name),
-                    self._keys.log(bucket),
-                    self._keys.unconfirmed(bucket),
-                    self._keys.contacts(bucket),
-                )
-                pipe.fcall("nb_release", len(keys), *keys, name, now_ms)
-            return sum(reply == b"released" for reply in await pipe.execute())
+        keys = (self._keys.log, self._keys.unconfirmed, self._keys.contacts)
+        return await self._call_each("nb_release", due, keys, now_ms, done=b"released")
 
     async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
         """Close decisions; returns how many were closed by this call."""
+        keys = (self._keys.log, self._keys.pending, self._keys.unconfirmed, self._keys.contacts)
+        return await self._call_each("nb_expire", due, keys, now_ms, grace_ms, done=b"expired")
+
+    async def _call_each(
+        self,
+        name: str,
+        due: Sequence[tuple[int, str]],
+        keys: Sequence[Callable[[int], str]],
+        *arguments: int,
+        done: bytes,
+    ) -> int:
+        """Call a function for each decision with its own key and the ``keys`` of its bucket; count ``done`` replies."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for bucket, name in due:
-                keys = (
-                    self._keys.decision(bucket, name),
-                    self._keys.log(bucket),
-                    self._keys.pending(bucket),
-                    self._keys.unconfirmed(bucket),
-                    self._keys.contacts(bucket),
-                )
-                pipe.fcall("nb_expire", len(keys), *keys, name, now_ms, grace_ms)
-            return sum(reply == b"expired" for reply in await pipe.execute())
+            for bucket, decision_id in due:
+                of_bucket = [key(bucket) for key in keys]
+                own = self._keys.decision(bucket, decision_id)
+                pipe.fcall(name, 1 + len(keys), own, *of_bucket, decision_id, *arguments)
+            return sum(reply == done for reply in await pipe.execute())

@@ -9,7 +9,6 @@ from decisioning.errors import Invalid
 from decisioning.model.entities import Placement
 
 ControlKind = Literal["random", "propensity", "no_levers", "eligibility_only"]
-CONTROL_KINDS: tuple[ControlKind, ...] = ("random", "propensity", "no_levers", "eligibility_only")
 CONTROL_POLICIES: Mapping[ControlKind, str] = {
     "random": PolicyKey("random@1"),
     "propensity": PolicyKey("propensity@1"),
@@ -98,9 +97,8 @@ def check_shares(placement: Placement, deployment: Deployment, field: str) -> No
     """Raise ``Invalid`` for ``field`` if more customers are given away than there are."""
     controls = sum(control.share for control in deployment.controls)
     canary = 0.0 if deployment.canary is None else deployment.canary.share
-    if (
-        placement.control_share + controls + canary > 1.0 + 1e-9
-    ):  # shares are decimal fractions, whose sum may be rounded up
+    # Shares are decimal fractions, whose sum may be rounded up.
+    if placement.control_share + controls + canary > 1.0 + 1e-9:
         raise Invalid(
             field,
             f"the shares of {placement.placement_id!r} would be more than 1 together: control_share"

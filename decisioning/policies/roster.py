@@ -1,14 +1,11 @@
 """The policies of an installation by ``name@version``: those that it always has, and those that were registered."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_learner
-
-NO_POLICIES: Mapping[str, Policy | str] = MappingProxyType({})
 
 
 def build_or_reason(spec: PolicySpec) -> Policy | str:
@@ -49,7 +46,7 @@ class Roster(Mapping[str, Policy]):
         return self._specs[key]
 
     def add(
-        self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] = NO_POLICIES
+        self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] | None = None
     ) -> list[PolicyKey]:
         """Take in what is not here yet; returns the keys of what is new and usable.
 
@@ -60,7 +57,7 @@ class Roster(Mapping[str, Policy]):
             if spec.key in self._specs:
                 continue
             self._specs[spec.key] = spec
-            policy = built.get(spec.key) or build_or_reason(spec)
+            policy = (built or {}).get(spec.key) or build_or_reason(spec)
             if isinstance(policy, str):
                 self.broken[spec.key] = policy
             else:

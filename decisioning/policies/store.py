@@ -27,6 +27,8 @@ from decisioning.policies.store_rows import (
     key_parameters,
     note_change,
     placements_of,
+    read_states,
+    update_policy,
 )
 from storage.locks import POLICIES_LOCK, WARMING_SPACE
 from storage.postgres import transaction
@@ -43,12 +45,8 @@ class PolicyStore:
     async def register(self, spec: PolicySpec, author: str, reason: str = "") -> bool:
         """Register a policy; False if exactly this one has been registered before.
 
-        Raises
-        ------
-        UnknownPolicy, PolicyParameterError
-            If it cannot be built.
-        Conflict
-            If another specification has this name and version: versions are immutable; or the name is one of ours.
+        Raises ``UnknownPolicy`` or ``PolicyParameterError`` if it cannot be built; ``Conflict`` if another
+        specification has this name and version: versions are immutable; or the name is one of ours.
         """
         has_arms = await _check_new(spec)
         async with self._exclusive() as connection:
@@ -81,8 +79,7 @@ class PolicyStore:
     async def states(self) -> dict[str, PolicyState]:
         """Read the state of each policy, by ``name@version``."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(text("SELECT name, version, state FROM policies"))
-            return {PolicyKey.of(row.name, row.version): row.state for row in rows}
+            return await read_states(connection)
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
         """Read the stored specifications of some policies."""
@@ -102,12 +99,7 @@ class PolicyStore:
     async def retire(self, key: str, author: str, reason: str = "") -> bool:
         """Let a policy learn no more; False if that is so already. Its arms go when their folds are archived.
 
-        Raises
-        ------
-        NotFound
-            If there is no such policy.
-        Conflict
-            If a placement uses it, or it is built in.
+        Raises ``NotFound`` if there is no such policy; ``Conflict`` if a placement uses it, or it is built in.
         """
         _not_built_in(key)
         async with self._exclusive() as connection:
@@ -118,24 +110,14 @@ class PolicyStore:
                 raise Conflict(
                     f"{key} is in use in {', '.join(used)}; take it out there first (stage 'retired')"
                 )
-            await connection.execute(
-                text(
-                    f"UPDATE policies SET state = 'retired', retired_at = now(), error = NULL WHERE {BY_KEY}"
-                ),
-                key_parameters(key),
-            )
+            await update_policy(connection, key, "state = 'retired', retired_at = now(), error = NULL")
             await note_change(connection, key, "retired", author, reason)
             return True
 
     async def revive(self, key: str, author: str, reason: str = "") -> bool:
         """Take a retired policy back; it starts warm again. False if it is not retired.
 
-        Raises
-        ------
-        NotFound
-            If there is no such policy.
-        Conflict
-            If it is built in.
+        Raises ``NotFound`` if there is no such policy; ``Conflict`` if it is built in.
         """
         _not_built_in(key)
         async with self._exclusive() as connection:
@@ -143,12 +125,11 @@ class PolicyStore:
             if found.state != "retired":
                 return False
             state = "registered" if is_learner(await asyncio.to_thread(build_policy, found.spec)) else "live"
-            await connection.execute(
-                text(
-                    "UPDATE policies SET state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL,"
-                    f" folded = 0, total = 0 WHERE {BY_KEY}"
-                ),
-                {**key_parameters(key), "state": state},
+            await update_policy(
+                connection,
+                key,
+                "state = :state, retired_at = NULL, started_at = NULL, finished_at = NULL, folded = 0, total = 0",
+                state=state,
             )
             await note_change(connection, key, "revived", author, reason)
             return True
@@ -178,14 +159,12 @@ class PolicyStore:
     async def begin_warm_start(self, key: str) -> bool:
         """Note that a warm start begins, anew if there was one; False if none is wanted any more."""
         async with transaction(self._engine) as connection:
-            begun = await connection.execute(
-                text(
-                    "UPDATE policies SET state = 'folding', started_at = now(), finished_at = NULL, folded = 0,"
-                    f" total = 0, error = NULL WHERE {BY_KEY} AND state IN ('registered', 'folding', 'failed')"
-                ),
-                key_parameters(key),
+            return await update_policy(
+                connection,
+                key,
+                "state = 'folding', started_at = now(), finished_at = NULL, folded = 0, total = 0, error = NULL",
+                "state IN ('registered', 'folding', 'failed')",
             )
-            return bool(begun.rowcount)
 
     async def note_progress(self, key: str, folded: int, total: int) -> None:
         """Note how far a warm start has come."""
@@ -198,10 +177,7 @@ class PolicyStore:
     async def _update(self, key: str, what: str, **values: Any) -> None:
         """Change the row of a policy that is to be warmed up."""
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                text(f"UPDATE policies SET {what} WHERE {BY_KEY} AND state IN ('registered', 'folding')"),
-                {**key_parameters(key), **values},
-            )
+            await update_policy(connection, key, what, "state IN ('registered', 'folding')", **values)
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[AsyncConnection]:
@@ -218,13 +194,8 @@ async def lock_policies(connection: AsyncConnection) -> None:
 
 async def finish_warm_start(connection: AsyncConnection, key: str, folded: int) -> None:
     """Note that a warm start has ended, in a transaction of ``hold_state``."""
-    await connection.execute(
-        text(
-            "UPDATE policies SET state = 'live', finished_at = now(), folded = :folded, total = :folded"
-            f" WHERE {BY_KEY}"
-        ),
-        {**key_parameters(key), "folded": folded},
-    )
+    what = "state = 'live', finished_at = now(), folded = :folded, total = :folded"
+    await update_policy(connection, key, what, folded=folded)
 
 
 def _not_built_in(key: str) -> None:
@@ -234,12 +205,11 @@ def _not_built_in(key: str) -> None:
 
 async def _check_new(spec: PolicySpec) -> bool:
     """Check a new specification. Returns whether the policy learns; raises as ``PolicyStore.register``."""
-    if spec.name in ALGORITHMS:
+    name = spec.name
+    if name in ALGORITHMS:
         raise Conflict(
-            f"{spec.name!r} is the name of an algorithm, and of a policy that is built in; take another"
+            f"{name!r} is the name of an algorithm, and of a policy that is built in; take another"
         )
-    if spec.name in NOT_POLICIES:
-        raise Conflict(
-            f"{spec.name!r} is what the log calls decisions that no policy made; take another name"
-        )
+    if name in NOT_POLICIES:
+        raise Conflict(f"{name!r} is what the log calls decisions that no policy made; take another name")
     return is_learner(await asyncio.to_thread(build_policy, spec))  # trying a pipeline out takes its time

@@ -27,23 +27,19 @@ class RosterFeed:
     async def refresh(self) -> None:
         """Take in what was registered and retired. Raises ``PostgresUnavailable``; then all is as before."""
         async with self._refreshing:  # an answer that took longer must not undo a newer one
-            await self._refresh()
-
-    async def _refresh(self) -> None:
-        states = await self.store.states()
-        new = states.keys() - self._known
-        if new:
-            bodies = await self.store.bodies(new)
-            specs, built = await asyncio.to_thread(
-                self._build, bodies
-            )  # trying a pipeline out takes its time
-            self._roster.add(specs, built)
-            for key in new & self._roster.broken.keys():
-                log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
-            self._known |= new
-        if states != self.states:
-            self._roster.retire(key for key, state in states.items() if state == "retired")
-            self.states = states
+            states = await self.store.states()
+            new = states.keys() - self._known
+            if new:
+                bodies = await self.store.bodies(new)
+                # In a thread, since trying a pipeline out takes its time.
+                specs, built = await asyncio.to_thread(self._build, bodies)
+                self._roster.add(specs, built)
+                for key in new & self._roster.broken.keys():
+                    log.warning("policy %s cannot be used here: %s", key, self._roster.broken[key])
+                self._known |= new
+            if states != self.states:
+                self._roster.retire(key for key, state in states.items() if state == "retired")
+                self.states = states
 
     def live(self) -> list[str]:
         """Find the policies that learn and can do so here: the built-in ones, and those whose warm start is done."""
@@ -60,12 +56,10 @@ class RosterFeed:
     def _build(
         self, bodies: Mapping[str, Mapping[str, object]]
     ) -> tuple[list[PolicySpec], dict[str, Policy | str]]:
-        specs = [spec for key, body in bodies.items() for spec in self._read(key, body)]
+        specs = []
+        for key, body in bodies.items():
+            try:
+                specs.append(parse_stored_spec(body))
+            except BanditsError as error:
+                self._roster.mark_unreadable(key, str(error))
         return specs, {spec.key: build_or_reason(spec) for spec in specs}
-
-    def _read(self, key: str, body: Mapping[str, object]) -> list[PolicySpec]:
-        try:
-            return [parse_stored_spec(body)]
-        except BanditsError as error:
-            self._roster.mark_unreadable(key, str(error))
-            return []

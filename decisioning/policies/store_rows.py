@@ -1,6 +1,6 @@
 """Rows of policies in Postgres: what was registered, and who retired or revived it, when and why."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -94,15 +94,16 @@ async def find_policies(
     return [RegisteredPolicy(**{**row._mapping, "changes": _changes(row.changes)}) for row in rows]
 
 
-def _changes(found: Iterable[Mapping[str, Any]]) -> tuple[PolicyChange, ...]:
-    return tuple(
-        PolicyChange(c["change"], c["author"], c["reason"], _time_in_json(c["changed_at"])) for c in found
-    )
+def _changes(found: Sequence[Mapping[str, Any]]) -> tuple[PolicyChange, ...]:
+    # Times in JSON are in the database's own time zone.
+    times = [datetime.fromisoformat(c["changed_at"]).astimezone(UTC) for c in found]
+    return tuple(PolicyChange(**{**c, "changed_at": at}) for c, at in zip(found, times, strict=True))
 
 
-def _time_in_json(written: str) -> datetime:
-    """Read a time from JSON, where it is in the database's own time zone."""
-    return datetime.fromisoformat(written).astimezone(UTC)
+async def read_states(connection: AsyncConnection) -> dict[str, PolicyState]:
+    """Read the state of each policy, by ``name@version``."""
+    rows = await connection.execute(text("SELECT name, version, state FROM policies"))
+    return {PolicyKey.of(row.name, row.version): row.state for row in rows}
 
 
 async def get_policy(connection: AsyncConnection, key: str) -> RegisteredPolicy:
@@ -151,6 +152,15 @@ async def insert_policy(
     raise Conflict(
         f"{spec.key} is registered with another specification, and versions never change; take the next"
     )
+
+
+async def update_policy(
+    connection: AsyncConnection, key: str, what: str, condition: str = "true", **values: Any
+) -> bool:
+    """Set columns of a policy's row, if the condition holds for it; returns whether it does."""
+    query = text(f"UPDATE policies SET {what} WHERE {BY_KEY} AND {condition}")
+    updated = await connection.execute(query, {**key_parameters(key), **values})
+    return bool(updated.rowcount)
 
 
 async def note_change(

@@ -1,42 +1,71 @@
 """Rebuilding what a lost Redis held, from the log in Postgres: arms, contact history, decisions that still wait.
 
-Safe while the system runs. Archiving stands still meanwhile, so the archived positions do not move and nothing is
-trimmed behind them; arms are reset to those positions only if nobody folded in between; and what is still in the
-streams behind the positions is folded again by the learner, whose earlier readings are void. At the end each bucket
-is marked as whole. An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
+Safe while the system runs. What is still in the streams behind the archived positions is folded again by the learner,
+whose earlier readings are void.
 
 Redis may also have lost only the end of what it was told (a power loss, with ``appendfsync everysec``). Then streams
-end before what is archived, while clients may already have added to them. Each such stream is made to go on behind
-the archived position with those entries that are not archived, so that none is skipped and none is counted twice.
+end before what is archived, while clients may already have added to them.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.store import CatalogueStore
-from decisioning.learning.store_archive_fold import fold_archive, reset_arms
+from decisioning.contact.history import LoggedOutcome, contacts_of_decision
 from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_warm_start import fold_archive, reset_arms
+from decisioning.log.codec import history_member, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
+from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
-from decisioning.model.outcome import Identity, Outcome
+from decisioning.model.outcome import SHOWN, Identity, Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
-from decisioning.recovery.store_restore import DecisionRestorer
-from storage.keys import Keys
+from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
 from storage.postgres import transaction
 from storage.redis import redis_errors
 
 log = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+
+_DECISIONS = """
+SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
+    d.candidates, d.priors, d.factors,
+    coalesce((
+        SELECT min(x.outcome) FROM outcomes x
+        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
+    ), 'open') AS state
+FROM decisions d
+WHERE d.header ->> 'source' = 'live'
+    AND (
+        (d.header ->> 'until_ms')::bigint > :until_ms
+        OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms
+        OR (d.decision_id, d.decided_at) IN (
+            SELECT x.decision_id, x.decided_at FROM outcomes x
+            WHERE x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+                AND least(x.at_ms, x.recorded_ms) > :contacts_from_ms
+        )
+    )
+"""
+
+_OUTCOMES = """
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms FROM outcomes
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'withdrawn')
+"""
 
 
 @dataclass(slots=True)
@@ -88,10 +117,7 @@ class Rebuilder:
     async def restore_if_lost(self) -> Rebuilt | None:
         """Rebuild if ``lost`` says so; ``None`` if there was nothing to do, or it cannot be done just now.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; it may be run again.
+        Raises as ``rebuild``.
         """
         if not await self.lost():
             return None
@@ -105,16 +131,14 @@ class Rebuilder:
     async def rebuild(self) -> Rebuilt:
         """Rebuild everything.
 
-        Raises
-        ------
-        RedisUnavailable, PostgresUnavailable
-            If a store does not answer; it may be run again.
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable`` if a store does not answer; it may be run again.
         """
         async with self._archiving_stopped("SELECT pg_advisory_xact_lock(:lock) IS NOT NULL"):
             return await self._rebuild()
 
     @asynccontextmanager
     async def _archiving_stopped(self, query: str) -> AsyncIterator[bool]:
+        # So the archived positions do not move, and nothing is trimmed behind them.
         async with transaction(self._engine) as connection:
             yield bool(await connection.scalar(text(query), {"lock": ARCHIVER_LOCK}))
 
@@ -129,15 +153,13 @@ class Rebuilder:
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
         rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
-        for key in await self._with_arms():
+        await self._feed.refresh()
+        # Without those that are still being warmed up: whoever does it notices, and starts anew.
+        for key in self._feed.live():
             rebuilt.observations[key] = await self._rebuild_arms(key, archived)
+        # An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
         await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
-
-    async def _with_arms(self) -> list[str]:
-        """The policies whose arms are put back. One that is still being warmed up notices, and starts anew."""
-        await self._feed.refresh()
-        return self._feed.live()
 
     async def _not_whole(self) -> bool:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
@@ -160,6 +182,7 @@ class Rebuilder:
             last, entries = await self._reader.whole(bucket)
             identities = {at: _identities(entry) for at, entry in entries}
             known = await self._archive.among({i[0] for found in identities.values() for i in found})
+            # None may be skipped, and none counted twice.
             keep = [at for at, found in identities.items() if not found <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
@@ -167,7 +190,7 @@ class Rebuilder:
     async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)
         while not await reset_arms(self._arms, self._archive, self._keys, folded, archived):
-            pass  # somebody has folded meanwhile
+            pass  # somebody has folded meanwhile, so the arms are ahead of these positions
         return folded.taught
 
 
@@ -175,3 +198,96 @@ def _identities(entry: LoggedDecision | list[Outcome]) -> set[Identity]:
     if isinstance(entry, LoggedDecision):
         return {entry.decision.identity}
     return {outcome.identity for outcome in entry}
+
+
+class DecisionRestorer:
+    """Works beside a running system: what is in Redis already is completed, never replaced."""
+
+    def __init__(self, engine: AsyncEngine, redis: "Redis", keys: Keys) -> None:
+        self._engine = engine
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def restore(self, now_ms: int, history_ms: int) -> int:
+        """Put everything back; returns how many decisions were missing.
+
+        ``history_ms`` is the longest contact window. Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+        """
+        restored = 0
+        async with transaction(self._engine) as connection:
+            rows = await connection.stream(
+                text(_DECISIONS),
+                {"contacts_from_ms": now_ms - history_ms, "until_ms": now_ms - GRACE_MS},
+                execution_options={"yield_per": BATCH_SIZE},
+            )
+            async for part in rows.partitions(BATCH_SIZE):
+                outcomes = await _outcomes(connection, [row.decision_id for row in part])
+                restored += await self._put_back(part, outcomes, now_ms, history_ms)
+        return restored
+
+    async def _put_back(
+        self, rows: Sequence[Any], outcomes: Mapping[Any, Sequence[Any]], now_ms: int, history_ms: int
+    ) -> int:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for row in rows:
+                bucket = self._keys.bucket(row.customer_id)
+                if row.state == "open" and bucket_of_generated(row.decision_id) is None:
+                    owner = f"{bucket} {row.customer_id}"
+                    pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=OWNER_TTL_MS)
+                keys = (
+                    self._keys.decision(bucket, row.decision_id),
+                    self._keys.pending(bucket),
+                    self._keys.contact(row.customer_id),
+                    self._keys.withdrawal(bucket, row.decision_id),
+                    self._keys.unconfirmed(bucket),
+                )
+                found = outcomes.get((row.decision_id, row.decided_at), ())
+                pipe.fcall("nb_restore", 5, *keys, *_arguments(row, found, now_ms, history_ms))
+            return sum(reply == b"restored" for reply in await pipe.execute())
+
+
+async def _outcomes(connection: AsyncConnection, ids: list[str]) -> Mapping[Any, Sequence[Any]]:
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for row in await connection.execute(text(_OUTCOMES), {"ids": ids}):
+        found[row.decision_id, row.decided_at].append(row)
+    return found
+
+
+def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) -> list[Any]:
+    """Make the arguments of ``nb_restore``."""
+    logged = decision_of_row(row)
+    decision = logged.decision
+    is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
+    state = "expired" if row.state == "open" and not is_open else row.state
+    told = [
+        LoggedOutcome(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, StreamPosition(o.position))
+        for o in outcomes
+    ]
+    kept = [k for k in contacts_of_decision(decision, told) if k.contact.at_ms > now_ms - history_ms]
+    confirm_ms = None if decision.contacts is None else decision.contacts.confirm_until_ms
+    if any(t.outcome == "released" for t in told):
+        confirm_ms = None
+    arguments: list[Any] = [
+        row.decision_id,
+        decision.until_ms,
+        max(decision.until_ms - now_ms, 0) + GRACE_MS,
+        history_ms,
+        decision.decided_at_ms,
+        state,
+        "" if confirm_ms is None else confirm_ms,
+        len(kept),
+    ]
+    for one in kept:
+        arguments += (
+            one.offer_id if one.reserved else "",
+            one.contact.at_ms,
+            history_member(one.contact, row.decision_id),
+        )
+    for outcome in outcomes:
+        is_release = outcome.outcome == "released"
+        name = f"rel:{outcome.offer_id}" if is_release else f"r:{outcome.offer_id}:{outcome.outcome}"
+        arguments += (name, outcome.recorded_ms)
+        if outcome.outcome in SHOWN and outcome.silence_ms is not None:
+            arguments += (f"z:{outcome.offer_id}", outcome.silence_ms)
+    fields = waiting_fields(logged) if is_open else {}
+    return [*arguments, "", *(part for pair in fields.items() for part in pair)]

@@ -1,8 +1,4 @@
-"""Drift of acceptance in one placement: results in their order in, detections out. Pure.
-
-What is watched are the results of ``decisioning.rollout.results``: fed in the order of decisions, so that silence,
-which is known later than acceptance, does not look like a change of its own.
-"""
+"""Drift of acceptance in one placement: results in their order in, detections out. Pure."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -35,7 +31,7 @@ class AcceptanceWindow:
 
 
 class PlacementDrift:
-    """Watches the offers of a placement. Its memory is bounded; the same results give the same detections.
+    """Watches the offers of a placement. The same results give the same detections.
 
     ``settled``: by offer, time (Unix ms) and id of the decision that revealed its last known change. Results up to
     there are passed over, so a watch that is built again from the log goes on where the one before it stood.
@@ -49,6 +45,7 @@ class PlacementDrift:
 
     def take(self, result: Result) -> list[Drift]:
         """Take in the next result, and return the changes that it revealed."""
+        # By the time of the decision: silence is known later than acceptance, and must not look like a change.
         at_ms = result.made.at_ms
         found: list[Drift] = []
         for offer_id, accepted in result.accepted.items():

@@ -6,8 +6,7 @@ from typing import Literal
 
 from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare_canary, evidence_of_worse
 from decisioning.model.degraded import DegradedReason
-from decisioning.model.deployment import Deployment, Guardrails
-from decisioning.rollout.stages import MAX_REMEMBERED
+from decisioning.model.deployment import Guardrails
 
 Cause = Literal["worse", "failures", "slow"]
 
@@ -15,12 +14,10 @@ FAILURES: frozenset[str] = frozenset(
     {DegradedReason.POLICY_FAILED, DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE}
 )
 SLOW: frozenset[str] = frozenset({DegradedReason.POLICY_SLOW, "over_budget"})
+# A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
+# counted, canaries would be rolled back that are no slower than the champion, only rarer.
 MIN_SLOW_IN_A_ROW = 2
-"""A decision that took longer than the policy's budget counts as slow from this one in a row on.
-
-A pause of the process, or offers that are prepared anew after a change of the catalogue, hit one decision: were each
-counted, canaries would be rolled back that are no slower than the champion, only rarer.
-"""
+"""A decision that took longer than the policy's budget counts as slow from this one in a row on."""
 WARMING: frozenset[str] = frozenset({DegradedReason.POLICY_UNAVAILABLE, DegradedReason.ARMS_UNAVAILABLE})
 """Failures that say nothing while processes still take in a policy that is new to them."""
 WARM_UP_MS = 30_000
@@ -75,13 +72,11 @@ def judge(
 ) -> RollbackVerdict | None:
     """Judge whether a canary must be rolled back; ``None``: not (yet). May be called as often as one likes.
 
-    ``carried``: ``log_e`` of the stages before this one, whose counts are not among these. The product of e-values of
-    stages that follow each other is an e-value again.
-
-    Failures first: they are the quickest to tell. A share of failures counts as far as it exceeds the champion's: what
-    hits both (a store that is gone, a process that starts) is not the canary's fault.
+    ``carried``: ``log_e`` of the stages before this one, whose counts are not among these.
     """
-    failing = (
+    # Failures first: they are the quickest to tell. A share of them counts as far as it exceeds the champion's: what
+    # hits both (a store that is gone, a process that starts) is not the canary's fault.
+    failing: tuple[tuple[Cause, int, int, str], ...] = (
         ("failures", canary.failures, champion.failures, "failed in"),
         ("slow", canary.slow, champion.slow, "was slower than its budget in"),
     )
@@ -92,8 +87,9 @@ def judge(
                 f"it {did} {bad:,} of {canary.decisions:,} decisions ({_percent(share)};"
                 f" the champion {_percent(usual)}); allowed are {_percent(guardrails.max_failure_share)} more"
             )
-            return RollbackVerdict("failures" if cause == "failures" else "slow", reason)
+            return RollbackVerdict(cause, reason)
     found = evidence(canary, champion, guardrails)
+    # The product of e-values of stages that follow each other is an e-value again.
     if replace(found, log_e=found.log_e + carried).rejected:
         return RollbackVerdict("worse", _in_words(canary, champion, guardrails, carried))
     return None
@@ -111,15 +107,6 @@ def comparison(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrail
     return compare_canary(
         _counts(canary), _counts(champion), alpha=guardrails.alpha, margin=guardrails.margin
     )
-
-
-def without_canary(deployment: Deployment) -> Deployment:
-    """Return the deployment without its canary, which is remembered as the last one."""
-    canary = deployment.canary
-    if canary is None:
-        return deployment
-    before = tuple(key for key in deployment.was if key != canary.policy)
-    return replace(deployment, canary=None, was=(canary.policy, *before)[:MAX_REMEMBERED])
 
 
 def classify_failure(reason: str, *, warming: bool) -> Cause | None:

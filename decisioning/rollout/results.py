@@ -1,11 +1,7 @@
 """Results of decisions in the order in which those were made: policies are compared by them, and drift is seen.
 
-Acceptance is told sooner than silence: of the decisions of the last minutes those that are known already are mostly
-accepted ones. To count whatever is known would therefore count too many acceptances, and a test that takes its
-observations for a fair sample would be wrong. So decisions are counted in the order in which they were made, and
-counting stands still at the first whose result is not known. A result is known once each of its offers has an answer,
-and at the latest after a *horizon*: what was not accepted by then counts as not accepted. An always-valid test may be
-read after any number of observations in their order, so also where counting happens to stand still.
+A result is known once each of its offers has an answer, and at the latest after a *horizon*: what was not accepted by
+then counts as not accepted. Counting stands still at the first decision whose result is not known.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +79,9 @@ def results_in_order(made: Iterable[MadeDecision], horizon_ms: int, now_ms: int)
     results = []
     for decision in made:
         result = result_of(decision, horizon_ms, now_ms)
+        # Acceptance is told sooner than silence: of the last minutes mostly acceptances are known, so whoever counted
+        # all that is known would not have a fair sample. An always-valid test may be read after any number of
+        # observations in their order, so also where counting happens to stand still.
         if result is None:
             break
         results.append(result)

@@ -1,7 +1,7 @@
 """Changes of the stages of policies: the deployment is read, changed, and published unless somebody was faster."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from decisioning.catalog.kinds import DEPLOYMENT, PLACEMENT
 from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
@@ -17,6 +17,7 @@ MAX_ATTEMPTS = 5
 _ORDER: tuple[Stage, ...] = ("champion", "canary", "shadow", "retired", "registered")
 
 
+@dataclass(frozen=True, slots=True)
 class RolloutService:
     """Changes deployments, as ``author`` for a ``reason``, which the audit trail keeps.
 
@@ -25,30 +26,21 @@ class RolloutService:
     is none), and ``PostgresUnavailable``.
     """
 
-    def __init__(
-        self,
-        catalogues: CatalogueStore,
-        policies: PolicyStore,
-        clock_ms: Callable[[], int],
-        author: str,
-        reason: str = "",
-        expected: int | None = None,
-    ) -> None:
-        self._catalogues = catalogues
-        self._policies = policies
-        self._clock_ms = clock_ms
-        self._author = author
-        self._reason = reason
-        self._expected = expected
+    catalogues: CatalogueStore
+    policies: PolicyStore
+    clock_ms: Callable[[], int]
+    author: str
+    reason: str = ""
+    expected: int | None = None
 
     async def stage(
         self, placement_id: str, key: str, stage: Stage, *, share: float | None = None, force: bool = False
     ) -> Published | None:
         """Give a policy a stage. Raises ``Conflict`` and ``Invalid`` as ``with_stage``, and if it is not warm."""
         if key not in ALWAYS and stage != "retired":
-            _check_ready(await self._policies.get(key), stage)
+            _check_ready(await self.policies.get(key), stage)
         check_share(share)
-        now_ms = self._clock_ms()
+        now_ms = self.clock_ms()
         return await self._change(
             placement_id,
             lambda placement, there: with_stage(
@@ -58,8 +50,8 @@ class RolloutService:
 
     async def roll_back(self, placement_id: str) -> Published | None:
         """End the canary, or put the champion before this one back. Raises ``Conflict`` if there is neither."""
-        states = await self._policies.states()
-        now_ms = self._clock_ms()
+        states = await self.policies.states()
+        now_ms = self.clock_ms()
 
         def usable(key: str) -> bool:
             return key in ALWAYS or states.get(key) == "live"
@@ -92,28 +84,28 @@ class RolloutService:
                 return None
             body = DEPLOYMENT.normalise(placement_id, DEPLOYMENT.dump(changed))
             try:
-                return await self._catalogues.put(
-                    "deployment", placement_id, body, self._author, self._reason, version
+                return await self.catalogues.put(
+                    "deployment", placement_id, body, self.author, self.reason, version
                 )
             except PreconditionFailed:
                 # Somebody was faster. Who named no version wants the change anyhow: it is made of what is there now.
-                if self._expected is not None or not left:
+                if self.expected is not None or not left:
                     raise
         raise AssertionError("unreachable")
 
     def _check_version(self, placement_id: str, version: int) -> None:
-        matches = version > 0 if self._expected == ANY_VERSION else self._expected in (None, version)
+        matches = version > 0 if self.expected == ANY_VERSION else self.expected in (None, version)
         if not matches:
             raise PreconditionFailed(
-                f"the policies of {placement_id!r} are at version {version}, not at {self._expected}"
+                f"the policies of {placement_id!r} are at version {version}, not at {self.expected}"
             )
 
     async def _read(self, placement_id: str) -> tuple[Placement, Deployment, int]:
         """Read the placement, its deployment, and the deployment's version."""
-        _, body = await self._catalogues.newest("placement", placement_id)
+        _, body = await self.catalogues.newest("placement", placement_id)
         placement = PLACEMENT.load(placement_id, body)
         try:
-            version, body = await self._catalogues.newest("deployment", placement_id)
+            version, body = await self.catalogues.newest("deployment", placement_id)
         except NotFound:
             return placement, Deployment(placement_id), 0
         return placement, DEPLOYMENT.load(placement_id, body), version

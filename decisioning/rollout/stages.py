@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import dropwhile
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.errors import Conflict, Invalid
@@ -20,8 +21,6 @@ NEXT: Mapping[Stage, tuple[Stage, ...]] = {
     "retired": ("shadow",),
 }
 """The stages that may follow on a stage. With force, also a canary or the champion at once."""
-
-
 PARTS: tuple[Stage, ...] = ("shadow", "canary", "champion")
 
 
@@ -57,20 +56,16 @@ def with_stage(
 ) -> Deployment:
     """Return the deployment in which a policy has a stage; the same if it has it already.
 
-    Raises
-    ------
-    Conflict
-        If it cannot have that stage now; the message says what is possible.
-    Invalid
-        If the share is not one that is free.
+    Raises ``Conflict`` if it cannot have that stage now; the message says what is possible; ``Invalid`` if the share is
+    not one that is free.
     """
     now = stage_of(placement, deployment, key)
     if share is not None and stage != "canary":
         raise Invalid("share", "only a canary has a share")
-    if stage == now != "canary":
+    if stage == now != "canary":  # a canary may get another share
         return deployment
     _check_step(key, now, stage, force)
-    kept = replace(deployment, shadows=tuple(k for k in deployment.shadows if k != key))
+    kept = replace(deployment, shadows=_without(key, deployment.shadows))
     if stage == "canary":
         return _with_canary(placement, kept, key, share, now_ms)
     if now == "canary":
@@ -91,24 +86,28 @@ def step_back(
     Champions that are not ``usable`` any more are passed over. Raises ``Conflict`` if there is nothing to go back to.
     """
     if deployment.canary is not None:
-        return replace(deployment, canary=None, was=_first(deployment.canary.policy, deployment.was))
-    before = list(deployment.before)
-    while before and not usable(before[0]):
-        del before[0]
+        return without_canary(deployment)
+    before = list(dropwhile(lambda key: not usable(key), deployment.before))
     if not before:
         raise Conflict(
             f"there is nothing to go back to in {placement.placement_id!r}: no canary, and no champion before this one"
         )
     champion, *rest = before
-    was = tuple(key for key in deployment.was if key != champion)
     back = replace(
         deployment,
         champion=champion,
         before=tuple(rest),
-        was=_first(champion_of(placement, deployment), was),
-        shadows=tuple(key for key in deployment.shadows if key != champion),
+        was=_first(champion_of(placement, deployment), _without(champion, deployment.was)),
+        shadows=_without(champion, deployment.shadows),
     )
     return replace(back, since=_since(back, champion, now_ms))
+
+
+def without_canary(deployment: Deployment) -> Deployment:
+    """Return the deployment without its canary, which is remembered as the last one."""
+    if deployment.canary is None:
+        return deployment
+    return replace(deployment, canary=None, was=_first(deployment.canary.policy, deployment.was))
 
 
 def with_controls(
@@ -141,13 +140,13 @@ def _check_step(key: str, now: Stage, stage: Stage, force: bool) -> None:
 def _with_canary(
     placement: Placement, deployment: Deployment, key: str, share: float | None, now_ms: int
 ) -> Deployment:
-    """Return the deployment with a canary; one that grows or shrinks stays the same canary."""
     there = deployment.canary
     if there is not None and there.policy != key:
         raise Conflict(
             f"{there.policy} is the canary here; promote it, roll it back, or make it a shadow before {key}"
         )
     default = DEFAULT_CANARY_SHARE if there is None else there.share
+    # One that grows or shrinks stays the same canary, with the evidence against it.
     since_ms = now_ms if there is None else there.since_ms
     canary = Canary(key, default if share is None else share, since_ms)
     changed = replace(deployment, canary=canary, since=_since(deployment, key, since_ms))
@@ -160,8 +159,8 @@ def _with_champion(placement: Placement, deployment: Deployment, key: str, now_m
     changed = replace(
         deployment,
         champion=key,
-        was=_first(old, tuple(k for k in deployment.was if k != key)),
-        before=_first(old, tuple(k for k in deployment.before if k != key)),
+        was=_first(old, _without(key, deployment.was)),
+        before=_first(old, _without(key, deployment.before)),
     )
     return replace(changed, since=_since(changed, key, now_ms))
 
@@ -173,4 +172,8 @@ def _since(deployment: Deployment, key: str, now_ms: int) -> Mapping[str, int]:
 
 
 def _first(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
-    return (key, *(k for k in keys if k != key))[:MAX_REMEMBERED]
+    return (key, *_without(key, keys))[:MAX_REMEMBERED]
+
+
+def _without(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(k for k in keys if k != key)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,7 @@ from decisioning.rollout.results import Result, results_in_order
 from decisioning.rollout.store_results import LogPlace, decisions_in_order
 from storage.clock import to_datetime
 from storage.locks import GUARD_LOCK
-from storage.postgres import transaction
+from storage.postgres import transaction, where
 
 PAGE_SIZE = 500
 DEFAULT_POLICY = Placement("", "").policy
@@ -62,11 +62,11 @@ _NEW_CUSTOMERS = text(
     "INSERT INTO canary_customers SELECT :test, unnest(cast(:customers AS text[]))"
     " ON CONFLICT DO NOTHING RETURNING customer_id"
 )
-_COUNTED = text("""
+_COUNTS = tuple(f.name for f in fields(GroupCounts))
+"""Columns of a test: the canary's counts by these names, those of the others with ``champion_`` before them."""
+_COUNTED = text(f"""
 UPDATE canary_tests SET seen_at = :seen_at, seen_id = :seen_id, failures_at = :failures_at, looked_at = now(),
-    observations = :n, acceptances = :s, decisions = :d, failures = :f, slow = :w,
-    champion_observations = :cn, champion_acceptances = :cs, champion_decisions = :cd, champion_failures = :cf,
-    champion_slow = :cw
+    {", ".join(f"{name} = :{name}, champion_{name} = :champion_{name}" for name in _COUNTS)}
 WHERE test_id = :test
 """)
 
@@ -124,9 +124,9 @@ class CanaryTest:
         return (self.policy, self.champion, self.share, self.horizon_s, self.since_ms)
 
     @property
-    def groups(self) -> dict[tuple[str, str], bool]:
-        """By group and policy of the decisions that are compared: True if they are the canary's."""
-        return {("canary", self.policy): True, (self.others_group, self.champion): False}
+    def groups(self) -> frozenset[tuple[str, str]]:
+        """Group and policy of the decisions that are compared."""
+        return frozenset({("canary", self.policy), (self.others_group, self.champion)})
 
     @property
     def others_group(self) -> str:
@@ -147,11 +147,10 @@ class CanaryStore:
 
     async def tests(self, placement: str | None = None, limit: int = 50) -> list[CanaryTest]:
         """Read tests, the newest first."""
-        where = "" if placement is None else "WHERE placement = :placement"
-        query = text(f"SELECT * FROM canary_tests {where} ORDER BY test_id DESC LIMIT :limit")
-        values: dict[str, Any] = {"limit": limit} | ({} if placement is None else {"placement": placement})
+        condition, values = where({"placement =": placement})
+        query = text(f"SELECT * FROM canary_tests {condition} ORDER BY test_id DESC LIMIT :limit")
         async with transaction(self._engine) as connection:
-            return [_test_of_row(row) for row in await connection.execute(query, values)]
+            return [_test_of_row(row) for row in await connection.execute(query, {**values, "limit": limit})]
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["CanaryTurn | None"]:
@@ -163,13 +162,11 @@ class CanaryStore:
     async def end_others(self, placements: Collection[str]) -> None:
         """End the tests of placements that have no canary any more. ``placements``: those that have."""
         async with transaction(self._engine) as connection:
-            query = text(
+            query = (
                 "SELECT test_id FROM canary_tests WHERE ended_at IS NULL AND placement <> ALL(:placements)"
             )
-            rows = await connection.execute(query, {"placements": list(placements)})
-            await _end_tests(
-                connection, [row.test_id for row in rows], "changed", "the canary was changed or taken back"
-            )
+            tests = (await connection.scalars(text(query), {"placements": list(placements)})).all()
+            await _end_tests(connection, tests, "changed", "the canary was changed or taken back")
 
 
 class CanaryTurn:
@@ -190,10 +187,12 @@ class CanaryTurn:
         if known.stage == running.stage:
             return known
         await _end_tests(self._connection, [known.test_id], "changed", "the canary's stage was changed")
+        canary = running.canary
+        # Evidence is of one canary against one champion; its share and horizon may change meanwhile.
         same = (known.policy, known.champion, known.since_ms) == (
-            running.canary.policy,
+            canary.policy,
             running.champion,
-            running.canary.since_ms,
+            canary.since_ms,
         )
         guardrails = running.deployment.guardrails
         carried = known.carried + evidence(known.canary, known.others, guardrails).log_e if same else 0.0
@@ -221,7 +220,7 @@ class CanaryTurn:
         values = {"test": test.test_id, "customers": list(first)}
         for row in await self._connection.execute(_NEW_CUSTOMERS, values):
             result = first[row.customer_id]
-            if test.groups[result.made.group, result.made.decider]:
+            if result.made.group == "canary":
                 test.canary = test.canary.add_customer(result.success)
             else:
                 test.others = test.others.add_customer(result.success)
@@ -248,51 +247,43 @@ class CanaryTurn:
         test.failures_at = to
 
     async def _begin(self, running: RunningCanary, carried: float) -> CanaryTest:
-        values: dict[str, Any] = {"placement": running.placement, "policy": running.canary.policy}
-        values |= {"since_ms": running.canary.since_ms}
+        values: dict[str, Any] = {
+            "placement": running.placement,
+            "policy": running.canary.policy,
+            "since_ms": running.canary.since_ms,
+            "champion": running.champion,
+            "share": running.canary.share,
+            "horizon_s": running.deployment.guardrails.horizon_s,
+            "carried": carried,
+        }
         # A later stage of the same canary is counted from when the deployment was changed, a first one from its start.
         query = text(
             "SELECT 1 FROM canary_tests WHERE placement = :placement AND policy = :policy AND since_ms = :since_ms"
         )
         later = (await self._connection.execute(query, values)).first() is not None
-        started_at = running.changed_at if later else to_datetime(running.canary.since_ms)
+        values["started_at"] = running.changed_at if later else to_datetime(running.canary.since_ms)
         query = text(
             "INSERT INTO canary_tests (placement, policy, champion, share, horizon_s, since_ms, carried, started_at,"
             " seen_at, failures_at) VALUES (:placement, :policy, :champion, :share, :horizon_s, :since_ms, :carried,"
             " :started_at, :started_at, :started_at) RETURNING *"
         )
-        values |= {"champion": running.champion, "share": running.canary.share, "carried": carried}
-        values |= {"horizon_s": running.deployment.guardrails.horizon_s, "started_at": started_at}
         return _test_of_row((await self._connection.execute(query, values)).one())
 
     async def _store(self, test: CanaryTest) -> None:
-        canary, others = test.canary, test.others
-        await self._connection.execute(
-            _COUNTED,
-            {
-                "test": test.test_id,
-                "seen_at": test.seen.at,
-                "seen_id": test.seen.decision_id,
-                "failures_at": test.failures_at,
-                "n": canary.observations,
-                "s": canary.acceptances,
-                "d": canary.decisions,
-                "f": canary.failures,
-                "w": canary.slow,
-                "cn": others.observations,
-                "cs": others.acceptances,
-                "cd": others.decisions,
-                "cf": others.failures,
-                "cw": others.slow,
-            },
-        )
+        values = {
+            "test": test.test_id,
+            "seen_at": test.seen.at,
+            "seen_id": test.seen.decision_id,
+            "failures_at": test.failures_at,
+            **asdict(test.canary),
+            **{f"champion_{name}": count for name, count in asdict(test.others).items()},
+        }
+        await self._connection.execute(_COUNTED, values)
 
 
 async def end_with_verdict(connection: AsyncConnection, test_id: int, verdict: RollbackVerdict) -> None:
-    """End a test with the reason of its rollback, in the transaction that publishes it.
-
-    A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
-    """
+    """End a test with the reason of its rollback, in the transaction that publishes it."""
+    # A guard with an older list of canaries may have ended it as changed: the verdict is what is true then.
     await _end_tests(connection, [test_id], verdict.cause, verdict.reason, over="changed")
 
 
@@ -315,39 +306,15 @@ async def _end_tests(
 def _canary_of_row(row: Row[Any]) -> RunningCanary:
     deployment = DEPLOYMENT.load(row.id, row.body)
     assert deployment.canary is not None
-    champion = deployment.champion or f"{row.usual or DEFAULT_POLICY}@1"
-    return RunningCanary(
-        deployment,
-        deployment.canary,
-        CALLER if deployment.apprentice else champion,
-        row.version,
-        row.changed_at,
-    )
+    champion = CALLER if deployment.apprentice else deployment.champion or f"{row.usual or DEFAULT_POLICY}@1"
+    return RunningCanary(deployment, deployment.canary, champion, row.version, row.changed_at)
 
 
 def _test_of_row(row: Row[Any]) -> CanaryTest:
+    stored = row._mapping
     return CanaryTest(
-        test_id=row.test_id,
-        placement=row.placement,
-        policy=row.policy,
-        champion=row.champion,
-        share=row.share,
-        horizon_s=row.horizon_s,
-        since_ms=row.since_ms,
-        started_at=row.started_at,
-        carried=row.carried,
+        **{f.name: stored[f.name] for f in fields(CanaryTest) if f.name in stored},
         seen=LogPlace(row.seen_at, row.seen_id),
-        failures_at=row.failures_at,
-        canary=GroupCounts(row.observations, row.acceptances, row.decisions, row.failures, row.slow),
-        others=GroupCounts(
-            row.champion_observations,
-            row.champion_acceptances,
-            row.champion_decisions,
-            row.champion_failures,
-            row.champion_slow,
-        ),
-        looked_at=row.looked_at,
-        ended_at=row.ended_at,
-        cause=row.cause,
-        reason=row.reason,
+        canary=GroupCounts(**{name: stored[name] for name in _COUNTS}),
+        others=GroupCounts(**{name: stored[f"champion_{name}"] for name in _COUNTS}),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from decisioning.rollout.results import MadeDecision
 from decisioning.rollout.store_results import LogPlace, decisions_in_order
 from storage.clock import to_datetime, to_ms
 from storage.locks import DRIFT_LOCK
-from storage.postgres import transaction
+from storage.postgres import transaction, where
 
 LEASE_S = 15
 """A watcher that is silent for so long has lost its place to another one."""
@@ -45,10 +46,11 @@ ON CONFLICT (placement) DO UPDATE SET seen_at = excluded.seen_at, seen_id = excl
 _FOUND = text("""
 INSERT INTO drift_detections (placement, offer_id, detected_at, decision_id, since, rate_before, rate_after,
     observations_before, observations_after)
-VALUES (:placement, :offer, :at, :id, :since, :before, :after, :n_before, :n_after) ON CONFLICT DO NOTHING
+VALUES (:placement, :offer, :at, :id, :since, :rate_before, :rate_after, :width_before, :width)
+ON CONFLICT DO NOTHING
 """)
 _WINDOW = text("""
-INSERT INTO drift_windows VALUES (:placement, :offer, :n, :s, :since, :until)
+INSERT INTO drift_windows VALUES (:placement, :offer_id, :observations, :acceptances, :since, :until)
 ON CONFLICT (placement, offer_id) DO UPDATE SET observations = excluded.observations,
     acceptances = excluded.acceptances, since = excluded.since, until = excluded.until
 """)
@@ -79,16 +81,10 @@ class DriftStore:
     async def _rows(
         self, table: str, by: str, placement: str | None, offer_id: str | None, limit: int
     ) -> list[Any]:
-        conditions = {"placement = :placement": placement, "offer_id = :offer": offer_id}
-        given = [condition for condition, value in conditions.items() if value is not None]
-        where = f"WHERE {' AND '.join(given)}" if given else ""
-        values = {"placement": placement, "offer": offer_id}
+        condition, values = where({"placement =": placement, "offer_id =": offer_id})
+        query = text(f"SELECT * FROM {table} {condition} ORDER BY {by} LIMIT :limit")
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                text(f"SELECT * FROM {table} {where} ORDER BY {by} LIMIT :limit"),
-                {k: v for k, v in values.items() if v is not None} | {"limit": limit},
-            )
-            return list(rows)
+            return list(await connection.execute(query, values | {"limit": limit}))
 
 
 class DriftTurn:
@@ -128,30 +124,20 @@ class DriftTurn:
             _MOVE, {"placement": placement, "at": place.at, "id": place.decision_id}
         )
         detections = [
-            {
+            asdict(drift.detection)
+            | {
                 "placement": placement,
-                "offer": drift.detection.offer,
                 "id": drift.decision_id,
                 "at": _datetime_of_s(drift.detection.at_s),
                 "since": _datetime_of_s(drift.detection.since_s),
-                "before": drift.detection.rate_before,
-                "after": drift.detection.rate_after,
-                "n_before": drift.detection.width_before,
-                "n_after": drift.detection.width,
             }
             for drift in found
         ]
         if detections:
             await self._connection.execute(_FOUND, detections)
         rows = [
-            {
-                "placement": placement,
-                "offer": w.offer_id,
-                "n": w.observations,
-                "s": w.acceptances,
-                "since": to_datetime(w.since_ms),
-                "until": to_datetime(w.until_ms),
-            }
+            asdict(w)
+            | {"placement": placement, "since": to_datetime(w.since_ms), "until": to_datetime(w.until_ms)}
             for w in windows
         ]
         if rows:

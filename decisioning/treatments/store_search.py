@@ -1,7 +1,7 @@
 """Search over the texts of agents: scripts, answers to objections, titles and messages, by Postgres full-text search.
 
 ``script_texts`` holds the texts of all treatments as they were saved last, and is rewritten with them; it can be
-thrown away and made again from the catalogue. Texts in English and Spanish are stemmed, all others taken by the word.
+thrown away and made again from the catalogue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from storage.postgres import transaction
 MAX_QUERY_CHARS = 500
 """Longer queries are cut; a single word that Postgres still takes is four times as long."""
 
+# Texts in these languages are stemmed, all others taken by the word.
 _CONFIGS = {"en": "english", "es": "spanish"}
 # Marks around what was found: from the private use area, and taken out of texts beforehand.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -117,10 +118,7 @@ async def search_scripts(
     Anything may be typed: ``"exact words"``, ``-without``, ``one or other``, and whatever else is ignored. Only
     ``offers`` are looked at, in one ``channel`` and ``language`` (of any region) if these are given.
 
-    Raises
-    ------
-    PostgresUnavailable
-        If Postgres does not answer.
+    Raises ``PostgresUnavailable`` if Postgres does not answer.
     """
     # Texts are indexed in the configuration of their language, so words are read in each that may match.
     base = None if language is None else _base(language)

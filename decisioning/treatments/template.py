@@ -1,9 +1,8 @@
 """Texts with variables: ``Good morning, {{ customer.first_name | title }}``.
 
 Jinja2 reads them and its immutable sandbox runs them, but only a small part of its language is let through: paths
-below ``customer``, ``context`` and ``offer``, and a few filters with literal arguments. What runs in the end knows
-neither attributes nor calls: every path has been replaced by a plain variable, whose value is looked up in the data
-beforehand. So a text cannot reach Python, and a value is only ever shown, never read as a template.
+below ``customer``, ``context`` and ``offer``, and a few filters with literal arguments. So a text cannot reach Python,
+and a value is only ever shown, never read as a template.
 """
 
 import re
@@ -80,21 +79,16 @@ class ParsedText:
 def parse_text(source: str) -> ParsedText:
     """Parse a text; the same text is parsed once.
 
-    Raises
-    ------
-    RuleError
-        If it contains anything but variables and the filters that are allowed, with the position.
+    Raises ``RuleError`` if it contains anything but variables and the filters that are allowed, with the position.
     """
     if len(source) > MAX_CHARS:
         raise RuleError(f"the text has {len(source)} characters; at most {MAX_CHARS} are taken")
     for sign in ("{%", "{#"):
         if sign in source:
-            line, column = position(source, source.index(sign))
-            raise RuleError(
-                f"{sign!r} is not taken: a text holds only variables such as {{{{ customer.first_name }}}}",
-                line,
-                column,
+            problem = (
+                f"{sign!r} is not taken: a text holds only variables such as {{{{ customer.first_name }}}}"
             )
+            raise RuleError(problem, *position(source, source.index(sign)))
     if "{{" not in source:
         return ParsedText(source)
     # Jinja2 turns all line ends into \n; done before, places in errors are right.
@@ -148,13 +142,11 @@ class _Reader:
         try:
             return _ENVIRONMENT.parse(self._source)
         except TemplateError as error:
-            line, column = self._where(getattr(error, "lineno", 1))
-            raise RuleError(f"this cannot be read: {error.message}", line, column) from None
+            place = self._where(getattr(error, "lineno", 1))
+            raise RuleError(f"this cannot be read: {error.message}", *place) from None
         except (RecursionError, ValueError, OverflowError):
-            line, column = self._where(1)
-            raise RuleError(
-                "this cannot be read: it is too deep, or a number too long", line, column
-            ) from None
+            problem = "this cannot be read: it is too deep, or a number too long"
+            raise RuleError(problem, *self._where(1)) from None
 
     def _value(self, node: nodes.Expr) -> nodes.Expr:
         """Check a variable with its filters, and put a plain name in its place."""
@@ -180,30 +172,26 @@ class _Reader:
         pattern = r"\s*\.\s*".join(map(re.escape, names))
         line, column = self._where(_root(node).lineno, rf"(?<![\w.]){pattern}(?!\w)")
         if names[0] not in ROOTS or len(names) < 2:
-            raise RuleError(
-                f"{path!r} is not a variable: variables start with {', '.join(f'{r}.' for r in ROOTS)}",
-                line,
-                column,
-            )
+            starts = ", ".join(f"{root}." for root in ROOTS)
+            raise RuleError(f"{path!r} is not a variable: variables start with {starts}", line, column)
         self._uses.append(VariableUse(path, line, column, guarded))
+        # A plain variable, whose value is looked up beforehand: what runs knows neither attributes nor calls.
         return nodes.Name(self._names.setdefault(path, f"v{len(self._names)}"), "load", lineno=node.lineno)
 
     def _check_filter(self, node: nodes.Filter) -> None:
-        line, column = self._where(node.lineno, rf"(?<!\w){re.escape(node.name)}(?!\w)")
+        place = self._where(node.lineno, rf"(?<!\w){re.escape(node.name)}(?!\w)")
         if node.name not in FILTERS:
             raise RuleError(
-                f"there is no filter {node.name!r}; there are {', '.join(sorted(FILTERS))}", line, column
+                f"there is no filter {node.name!r}; there are {', '.join(sorted(FILTERS))}", *place
             )
         constants = [a.value if isinstance(a, nodes.Const) else None for a in node.args]
         if node.kwargs or node.dyn_args or node.dyn_kwargs or not takes_arguments(node.name, constants):
-            raise RuleError(f"the filter {node.name!r} is written {FILTER_USAGE[node.name]}", line, column)
+            raise RuleError(f"the filter {node.name!r} is written {FILTER_USAGE[node.name]}", *place)
 
     def _refused(self, node: nodes.Node) -> RuleError:
-        line, column = self._where(node.lineno)
         return RuleError(
             "only variables, with filters, are taken: {{ customer.first_name }} or {{ customer.first_name | title }}",
-            line,
-            column,
+            *self._where(node.lineno),
         )
 
     def _where(self, line: int, pattern: str = r"\{\{") -> tuple[int, int]:

@@ -45,16 +45,16 @@ def check_treatment(
     ``offer``: the values of the offer, by path; if it is not given, all of ``offer.`` counts as known.
     ``prefix`` is put before the names of fields.
 
-    Raises
-    ------
-    Invalid
-        Naming the field; an ``InvalidRule``, with position and suggestion, for what is wrong inside a text.
+    Raises ``Invalid`` naming the field; an ``InvalidRule``, with position and suggestion, for what is wrong inside a
+    text.
     """
     _check_script(treatment, prefix)
     known = {*vocabulary.attributes, *OFFER_FIELDS}
     for path, fallback in treatment.fallbacks.items():
         if path not in known:
-            raise Invalid(f"{prefix}fallbacks.{path}", f"there is no variable {path!r}{_hint(path, known)}")
+            suggestion = _suggestion(path, known)
+            hint = f" ({suggestion})" if suggestion else ""
+            raise Invalid(f"{prefix}fallbacks.{path}", f"there is no variable {path!r}{hint}")
         if "{{" in fallback:
             raise Invalid(f"{prefix}fallbacks.{path}", "a fallback is plain text: it cannot hold variables")
     for name, source in _texts(treatment):
@@ -68,24 +68,16 @@ def check_treatment(
 def _check_script(treatment: Treatment, prefix: str) -> None:
     if treatment.script is None:
         return
-    steps, objections = treatment.script.steps, treatment.script.objections
-    if len(steps) > MAX_STEPS:
-        raise Invalid(f"{prefix}script.steps", f"has {len(steps)} steps; at most {MAX_STEPS} are taken")
-    if len(objections) > MAX_OBJECTIONS:
-        raise Invalid(
-            f"{prefix}script.objections",
-            f"has {len(objections)} objections; at most {MAX_OBJECTIONS} are taken",
-        )
-    _check_unique(f"{prefix}script.steps", "step_id", (s.step_id for s in steps))
-    _check_unique(f"{prefix}script.objections", "objection", (o.objection for o in objections))
-
-
-def _check_unique(field: str, id_field: str, values: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise Invalid(field, f"the {id_field} {value!r} is there twice")
-        seen.add(value)
+    steps = [step.step_id for step in treatment.script.steps]
+    objections = [objection.objection for objection in treatment.script.objections]
+    parts = (("steps", "step_id", steps, MAX_STEPS), ("objections", "objection", objections, MAX_OBJECTIONS))
+    for name, _, ids, most in parts:
+        if len(ids) > most:
+            raise Invalid(f"{prefix}script.{name}", f"has {len(ids)} {name}; at most {most} are taken")
+    for name, id_field, ids, _ in parts:
+        twice = next((one for i, one in enumerate(ids) if one in ids[:i]), None)
+        if twice is not None:
+            raise Invalid(f"{prefix}script.{name}", f"the {id_field} {twice!r} is there twice")
 
 
 def _texts(treatment: Treatment) -> Iterator[tuple[str, str]]:
@@ -104,8 +96,7 @@ def _check_use(
     use: VariableUse, known: set[str], fallbacks: Mapping[str, str], offer: Mapping[str, Any] | None
 ) -> None:
     if use.path not in known:
-        near = _near(use.path, known)
-        suggestion = near and f"did you mean {near}?"
+        suggestion = _suggestion(use.path, known)
         raise RuleError(f"there is no variable {use.path!r}", use.line, use.column, suggestion)
     # Of an offer the value is known when it is saved; of a customer or a context it may be missing at any time.
     certain = use.path.startswith("offer.") and (
@@ -120,14 +111,9 @@ def _check_use(
         )
 
 
-def _near(path: str, known: Iterable[str]) -> str | None:
+def _suggestion(path: str, known: Iterable[str]) -> str | None:
     near = get_close_matches(path, sorted(known), n=1, cutoff=0.6)
-    return near[0] if near else None
-
-
-def _hint(path: str, known: Iterable[str]) -> str:
-    near = _near(path, known)
-    return f" (did you mean {near}?)" if near else ""
+    return f"did you mean {near[0]}?" if near else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +148,7 @@ class PreparedTreatment:
 def prepare_treatment(treatment: Treatment, checker: Checker) -> PreparedTreatment:
     """Parse the texts and conditions of a treatment that has been checked.
 
-    Raises
-    ------
-    RuleError
-        If a text or a condition is wrong after all.
+    Raises ``RuleError`` if a text or a condition is wrong after all.
     """
     script = treatment.script
     steps: tuple[ScriptStep, ...] = () if script is None else script.steps

@@ -15,8 +15,8 @@ from bandits.state import ArmTable
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning import store_warm_start as warming
 from decisioning.learning.fold import fold_outcomes
-from decisioning.learning.store_archive_fold import fold_archive
 from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_warm_start import fold_archive
 from decisioning.log import store_archive as archive
 from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder

@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import TOTAL, period_at
-from decisioning.capacity.store_pools import Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_stream import LogReader

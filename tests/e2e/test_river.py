@@ -15,8 +15,7 @@ from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.model_replay_service import ModelReplay
 from decisioning.evaluation.replay_service import replay
-from decisioning.learning.store_arms import GENERATION
-from decisioning.learning.store_models import ModelStore
+from decisioning.learning.store_arms import GENERATION, ModelStore
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
@@ -35,7 +34,7 @@ SPEC = PolicySpec(
     "stream", 1, "river", {"factory": "bandits.river_factories:logistic", "epsilon": 0.2}, FEATURES
 )
 LATE = PolicySpec("late", 1, "river", {"factory": "bandits.river_factories:hoeffding_tree"}, FEATURES)
-REPLACE = "decisioning.learning.store_models:ModelStore.replace"
+REPLACE = "decisioning.learning.store_arms:ModelStore.replace"
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.worker.archiver import ArchiverJob
 from app.worker.jobs import repeat
 from decisioning.capacity.store_leases import LeaseHolder
-from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.capacity.store_replenish import CapacityKeeper
-from decisioning.capacity.store_usage import CapacityLog
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.service import DecisionInputs, DecisionService

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Query
 from app.api.arms.schemas import ArmOut, ArmsOut, ArmsQuery
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id, answer_of
-from decisioning.learning.arms_report import Arm
-from decisioning.learning.arms_service import LATELY_H
+from decisioning.learning.arms_service import LATELY_H, Arm
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
 

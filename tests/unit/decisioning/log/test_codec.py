@@ -22,7 +22,7 @@ from decisioning.log.codec import (
     parse_entry,
     waiting_fields,
 )
-from decisioning.log.store_rows import decision_row
+from decisioning.log.store_sql import decision_row
 from decisioning.model.decision import (
     CapacityUnit,
     CustomerSnapshot,

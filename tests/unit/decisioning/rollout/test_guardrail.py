@@ -12,9 +12,9 @@ from decisioning.rollout.guardrail import (
     comparison,
     evidence,
     judge,
-    without_canary,
 )
 from decisioning.rollout.results import MadeDecision, results_in_order
+from decisioning.rollout.stages import without_canary
 
 GUARDRAILS = Guardrails(alpha=0.05)
 

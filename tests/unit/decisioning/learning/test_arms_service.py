@@ -6,7 +6,7 @@ import pytest
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.state import ArmTable
-from decisioning.learning.arms_report import (
+from decisioning.learning.arms_service import (
     Arm,
     ExplorationSummary,
     SelectionCounts,

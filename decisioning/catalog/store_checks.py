@@ -1,33 +1,34 @@
-"""The life cycle of offers: the statuses that may follow, and deletion."""
+"""Checks of changes against what is stored: the life cycle of offers, and the policies of deployments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decisioning.catalog.kind import Entry
-from decisioning.errors import Conflict, Invalid
+from decisioning.catalog.kinds import DEPLOYMENT
+from decisioning.catalog.store_entries import read_bodies
+from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.model.entities import NEXT_STATUS
+from decisioning.policies.store import ALWAYS, lock_policies
+from decisioning.policies.store_rows import read_states
 
 
 async def check_life(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
     """Hold the offers among ``changes`` (not stored yet) to their life cycle.
 
-    Raises
-    ------
-    Invalid
-        If a status cannot follow the stored one, or an offer is scheduled without a start, or published without a
-        treatment.
+    Raises ``Invalid`` if a status cannot follow the stored one, or an offer is scheduled without a start, or published
+    without a treatment.
     """
     offers = {name: body for kind, name, body in changes if kind == "offer" and body is not None}
-    before = await _statuses(connection, list(offers))
+    stored = await read_bodies(connection, "offer", "id = ANY(:ids)", ids=list(offers))
     new_treatments = {
         name.partition("/")[0] for kind, name, body in changes if kind == "treatment" and body is not None
     }
     for name, body in offers.items():
-        old, new = before.get(name), body.get("status", "live")
+        old = stored[name].get("status", "live") if name in stored else None
+        new = body.get("status", "live")
         _check_step(name, old, new, body)
         if old == "draft" and new != "draft" and name not in new_treatments:
             gone = {n for kind, n, b in changes if kind == "treatment" and b is None}
@@ -62,25 +63,33 @@ async def check_never_published(connection: AsyncConnection, name: str) -> None:
 
 async def treatments_gone(connection: AsyncConnection, offer_id: str) -> list[Entry]:
     """Return the entries that would delete the treatments of an offer."""
-    rows = await connection.execute(
-        text(
-            "SELECT id FROM (SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'treatment'"
-            " AND starts_with(id, :prefix) ORDER BY id, version DESC) t WHERE body IS NOT NULL ORDER BY id"
-        ),
-        {"prefix": f"{offer_id}/"},
-    )
-    return [("treatment", row.id, None) for row in rows]
+    found = await read_bodies(connection, "treatment", "starts_with(id, :prefix)", prefix=f"{offer_id}/")
+    return [("treatment", name, None) for name in found]
 
 
-async def _statuses(connection: AsyncConnection, names: list[str]) -> dict[str, Any]:
-    """Return the status of those offers that are in force."""
-    query = (
-        text(
-            "SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = 'offer' AND id = ANY(:names)"
-            " ORDER BY id, version DESC"
-        )
-        .bindparams(bindparam("names", type_=ARRAY(TEXT)))
-        .columns(body=JSONB)
-    )
-    rows = await connection.execute(query, {"names": names})
-    return {r.id: r.body.get("status", "live") for r in rows if r.body is not None}
+async def deployments_gone(connection: AsyncConnection, changes: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that delete the deployments of placements that ``changes`` delete."""
+    gone = [name for kind, name, body in changes if kind == "placement" and body is None]
+    found = await read_bodies(connection, "deployment", "id = ANY(:ids)", ids=gone) if gone else ()
+    return [("deployment", name, None) for name in found]
+
+
+async def check_deployments(connection: AsyncConnection, changes: Sequence[Entry]) -> None:
+    """Check that the policies of the deployments among ``changes`` exist, and keep them until the transaction ends.
+
+    Raises ``NotFound`` if a policy is not registered; ``Conflict`` if it is retired.
+    """
+    wanted: set[str] = set()
+    for kind, name, body in changes:
+        if kind == "deployment" and body is not None:
+            wanted |= DEPLOYMENT.load(name, body).policies
+    if not wanted - ALWAYS:
+        return
+    # Locked before they are read, so that none of them can be retired in between.
+    await lock_policies(connection)
+    states = await read_states(connection)
+    for key in sorted(wanted - ALWAYS):
+        if key not in states:
+            raise NotFound("policy", key)
+        if states[key] == "retired":
+            raise Conflict(f"{key} is retired; revive it first")
