@@ -11,8 +11,7 @@ import pytest
 
 from decisioning.capacity import store_leases
 from decisioning.capacity.store_leases import LeaseHolder
-from decisioning.capacity.store_pools import Pools
-from decisioning.capacity.store_usage import CapacityLog
+from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.ranking import select
 from decisioning.decide.service import DecisionInputs, DecisionService
