@@ -1,11 +1,15 @@
 """The things of a catalogue: statuses at a time, and weights."""
 
+from dataclasses import replace
+from typing import get_args
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.catalog.catalogue import build_catalogue
 from decisioning.catalog.kind import Entry
-from decisioning.model.entities import Offer, effective_status
+from decisioning.model.entities import NEXT_STATUS, Offer, Status, effective_status, percent
 
 
 @given(
@@ -42,3 +46,31 @@ def test_effective_status(status: str, starts_ms: int, ends_ms: int, now_ms: int
         assert shown == status
     elif now_ms >= ends_ms:
         assert shown == "ended"
+
+
+@given(st.lists(st.floats(-300, 300), max_size=4))
+def test_levers_add_up_and_are_normalised_once(levers: list[float]) -> None:
+    assert percent(*levers) == pytest.approx(max(0.0, (100 + sum(levers)) / 100))
+    assert percent(*levers) >= 0
+
+
+def test_no_lever_is_neutral_and_less_than_nothing_is_nothing() -> None:
+    assert (percent(), percent(25), percent(-100), percent(-80, -80)) == (1.0, 1.25, 0.0, 0.0)
+
+
+def test_a_paused_offer_whose_end_has_passed_has_ended() -> None:
+    paused = Offer("o", 1, "o", "g", 1.0, status="paused", starts_ms=10, ends_ms=20)
+    assert [effective_status(paused, now_ms) for now_ms in (5, 10, 19, 20)] == ["paused"] * 3 + ["ended"]
+    live = replace(paused, status="live")
+    assert [effective_status(live, now_ms) for now_ms in (9, 10, 19, 20)] == [
+        "scheduled",
+        "live",
+        "live",
+        "ended",
+    ]
+
+
+def test_every_status_but_the_last_can_be_left_and_ended_is_reached_from_all() -> None:
+    assert set(NEXT_STATUS) == set(get_args(Status))
+    assert [status for status, after in NEXT_STATUS.items() if not after] == ["ended"]
+    assert all("ended" in after and status not in after for status, after in NEXT_STATUS.items() if after)
