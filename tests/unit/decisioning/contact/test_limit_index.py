@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decisioning.contact.history import Contact
 from decisioning.contact.limit_index import LimitIndex
-from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer
+from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Scope
 from tests.support import contact_world as world
 
 NOW_MS = 1_800_000_000_000
@@ -51,6 +52,9 @@ HISTORIES = st.lists(
 ).map(lambda found: sorted(found, key=lambda contact: contact.at_ms))
 
 
+BARE = [replace(offer, contact_limits=(), not_after=(), after_rejection=()) for offer in OFFERS]
+
+
 def goal_of(offer: Offer) -> str:
     """The goal of an offer's group."""
     return world.GROUPS[offer.group].goal
@@ -69,7 +73,7 @@ def blocked(index: LimitIndex, rows: int, history: Sequence[Contact]) -> list[in
     return np.flatnonzero(~mask).tolist()
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(POLICIES, HISTORIES, st.sets(st.sampled_from(range(len(OFFERS))), min_size=1))
 def test_a_row_is_blocked_exactly_if_one_of_its_checks_blocks(
     policies: list[ContactPolicy], history: list[Contact], some: set[int]
@@ -89,12 +93,20 @@ def test_a_row_is_blocked_exactly_if_one_of_its_checks_blocks(
     assert blocked(index, len(offers), counted) == expected
 
 
-def test_a_policy_about_something_concerns_its_members_alone() -> None:
-    bare = [replace(offer, contact_limits=(), not_after=(), after_rejection=()) for offer in OFFERS]
+@pytest.mark.parametrize(
+    ("scope", "rows"), [("offer", [1]), ("group", [0, 1]), ("goal", [0, 1]), ("all", [0, 1, 2, 3, 5])]
+)
+def test_a_contact_blocks_what_is_in_the_scope_of_the_policy(scope: Scope, rows: list[int]) -> None:
+    index = index_of(BARE, [ContactPolicy("p", "p", 1, 60, scope=scope)])
+    assert blocked(index, len(BARE), [Contact(2, NOW_MS, "cards", "grow", "d", "web")]) == rows
+    if scope in ("group", "goal"):  # they are those that the offer had at the time of the contact
+        assert blocked(index, len(BARE), [Contact(2, NOW_MS, "loans", "acquire", "d", "web")]) == [2, 3]
 
+
+def test_a_policy_about_something_concerns_its_members_alone() -> None:
     def concerned(policy: ContactPolicy) -> list[str]:
-        index = LimitIndex(bare, [goal_of(o) for o in bare], [policy], {o.offer_id: o for o in bare})
-        return [offer.offer_id for offer, checks in zip(bare, index.rows, strict=True) for _ in checks]
+        index = index_of(BARE, [policy])
+        return [offer.offer_id for offer, checks in zip(BARE, index.rows, strict=True) for _ in checks]
 
     policy = ContactPolicy("p", "p", 1, 60)
     assert concerned(policy) == ["gold", "blue", "home", "car", "news"]  # a bill uses up nothing

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decisioning.log.codec import parse_entry
@@ -91,7 +91,7 @@ async def test_rows_go_in_parts() -> None:
 ROWS = st.builds(
     PastDecision,
     st.sampled_from(("a", "b", "a1")),
-    st.sampled_from(("gold", "1", "news")),
+    st.sampled_from(("1", "11")),
     st.sampled_from((1, 11, 111)),
     st.sampled_from(("accepted", "expired")),
     st.integers(0, 9),
@@ -101,6 +101,7 @@ ROWS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS)
 def test_two_rows_have_one_id_exactly_if_they_are_about_the_same_decision(
     one: PastDecision, two: PastDecision
