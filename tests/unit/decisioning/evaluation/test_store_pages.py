@@ -93,6 +93,7 @@ async def test_pages_hold_every_decision_once_whatever_their_size(
         *(f"d{n}" for n in range(6)),
         "x",
     ]
+    assert all(page.decided for page in pages)
     for page in pages:
         # Decisions of the same moment are never parted, and outcomes come with those of their time.
         assert {o.decided_at_ms for o in page.outcomes} <= {d.decision.decided_at_ms for d in page.decided}
