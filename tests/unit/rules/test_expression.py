@@ -2,7 +2,7 @@
 
 import pytest
 
-from rules.errors import RuleError, VocabularyError
+from rules.errors import RuleError
 from rules.expression import MAX_CHARS, Checker
 from rules.vocabulary import Attribute, Vocabulary
 
@@ -16,7 +16,10 @@ ATTRIBUTES = (
     Attribute("context.pages", "list", values=("deals", "help")),
     Attribute("offer.margin", "number"),
 )
+
+
 CHECKER = Checker(Vocabulary.of(ATTRIBUTES), ("vip", "young"))
+
 
 MISTAKES = {
     "": (1, 1, "is empty", None),
@@ -100,25 +103,3 @@ def test_a_value_must_be_a_number() -> None:
 
 def test_the_same_expression_is_checked_once() -> None:
     assert CHECKER.check("customer.age > 30") is CHECKER.check("customer.age > 30")
-
-
-@pytest.mark.parametrize(
-    ("attribute", "reason"),
-    [
-        (Attribute("age", "int"), "write customer., context. or offer."),
-        (Attribute("customer.in", "int"), "is a word of CEL"),
-        (Attribute("customer.a-b", "int"), "cannot be an attribute"),
-        (Attribute("customer.a", "money"), "unknown type"),  # type: ignore[arg-type]  # what is refused here
-        (Attribute("customer.a", "int", values=("x",)), "cannot be one of its values"),
-        (Attribute("customer.a", "int", values=(True,)), "cannot be one of its values"),
-        (Attribute("customer.holdings", "list"), "declared twice"),
-    ],
-)
-def test_a_wrong_vocabulary_is_refused(attribute: Attribute, reason: str) -> None:
-    with pytest.raises(VocabularyError, match=reason):
-        Vocabulary.of([attribute])
-
-
-def test_an_attribute_cannot_be_one_and_hold_others() -> None:
-    with pytest.raises(VocabularyError, match=r"customer\.a is an attribute, so customer\.a\.b"):
-        Vocabulary.of([Attribute("customer.a", "int"), Attribute("customer.a.b", "int")])

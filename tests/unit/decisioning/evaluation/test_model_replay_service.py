@@ -29,9 +29,17 @@ SPEC = PolicySpec(
     {"factory": "bandits.river_factories:logistic"},
     (Feature("age", "numeric", "customer.age"),),
 )
+
+
 POLICY = build_policy(SPEC)
+
+
 assert isinstance(POLICY, RiverPolicy)
+
+
 FIRST = 3 * GENERATION
+
+
 BUCKETS = 3
 
 
@@ -171,22 +179,3 @@ def test_a_poisoned_outcome_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     taught, failures = teach_outcomes([ACCEPTED] * 3, SPEC, POLICY, model)
     assert (taught, model) == (3, [0, 1, 2])
     assert [str(failure) for failure in failures] == ["no"]
-
-
-def test_parts_of_a_batch_divide_no_entry() -> None:
-    found = [
-        replace(ACCEPTED, bucket=bucket, position=At(position), offer=offer)
-        for bucket, position, offer in [
-            (0, "2-0", 1),
-            (0, "2-0", 2),
-            (1, "2-0", 1),
-            (0, "10-0", 1),
-            (1, "9-1", 1),
-        ]
-    ]
-    batch = Batch({0: At("12-0"), 1: At("9-1"), 2: At("5-0")}, [], found)
-    assert first_part(batch, 5) is batch
-    part = first_part(batch, 1)
-    assert (part.last, len(part.outcomes)) == ({0: "2-0"}, 2)
-    part = first_part(batch, 4)
-    assert (part.last, len(part.outcomes)) == ({0: "2-0", 1: "9-1"}, 4)

@@ -14,7 +14,7 @@ from profiles.importing.run import ImportRun, open_customers, open_history, open
 from profiles.limits import EMPTY, HAS_NUL, MAX_ENTRIES, MAX_ID_CHARS, MAX_TEXT_CHARS, NOT_FINITE, too_long
 from profiles.store_bulk import MAX_CUSTOMERS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "importing.md").read_text()
 OFFERS = ["gold-card", "travel-insurance"]
 
 

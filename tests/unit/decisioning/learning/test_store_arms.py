@@ -1,0 +1,116 @@
+"""Arms in Redis: added to with the positions that were read, all or nothing, and pushed in order."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from bandits.state import decode_state, encode_state
+from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
+from decisioning.model.position import StreamPosition as At
+from storage.functions import load_functions
+from storage.keys import Keys
+from storage.redis import make_redis
+
+P = "spring@1"
+START = At.START
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[ArmStore]:
+    """A store without arms."""
+    redis = make_redis(redis_url)
+    await redis.flushdb()
+    await load_functions(redis)
+    yield ArmStore(redis, Keys(2))
+    await redis.aclose()
+
+
+async def begin(store: ArmStore, generation: int = 1, expected: int | None = None) -> bool:
+    """New arms of a generation: ``a`` is 1.0, both buckets are at their start."""
+    fields = {"a": encode_state(np.array([1.0]))}
+    return await store.reset(P, expected, Arms(generation * GENERATION, {0: START, 1: START}, fields))
+
+
+async def fold(store: ArmStore, at: tuple[str, str], *, generation: int = 1, **deltas: float) -> bool:
+    """Add to arms, and move bucket 0 from a position to another."""
+    made = {name: np.array([delta]) for name, delta in deltas.items()}
+    return await store.fold(P, generation, [(0, At(at[0]), At(at[1]))], made)
+
+
+async def arms_of(store: ArmStore) -> dict[str, float]:
+    """The arms as they are stored."""
+    arms = await store.load(P)
+    assert arms is not None
+    return {name: float(decode_state(blob, 1)[0]) for name, blob in arms.fields.items()}
+
+
+async def test_before_there_are_arms_nothing_can_be_added(store: ArmStore) -> None:
+    assert (await store.load(P), await store.load_epoch(P), await store.load_positions(P)) == (None, None, {})
+    assert not await fold(store, ("0-0", "5-1"), a=1.0)
+    assert await store.load(P) is None
+
+
+async def test_a_fold_adds_moves_and_is_pushed(store: ArmStore) -> None:
+    assert await begin(store)
+    assert await fold(store, ("0-0", "5-1"), a=2.0, b=0.5)
+    assert await arms_of(store) == {"a": 3.0, "b": 0.5}
+    assert await store.load_positions(P) == {0: "5-1", 1: "0-0"}
+    assert await store.load_epoch(P) == GENERATION + 1
+    (change,) = await store.changes(P, GENERATION, count=9, block_ms=None)
+    assert (change.epoch, change.reset, change.positions) == (GENERATION + 1, False, {0: "5-1"})
+    assert {name: decode_state(blob, 1)[0] for name, blob in change.fields.items()} == {"a": 3.0, "b": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("at", "generation"), [(("4-0", "5-1"), 1), (("0-0", "5-1"), 0), (("0-0", "5-1"), 2)]
+)
+async def test_a_fold_that_does_not_fit_changes_nothing(
+    store: ArmStore, at: tuple[str, str], generation: int
+) -> None:
+    await begin(store)
+    before = await store.load(P)
+    assert not await fold(store, at, generation=generation, a=2.0)
+    assert await store.load(P) == before
+    assert before is not None
+    assert before.generation == 1
+
+
+async def test_the_same_part_of_the_log_is_not_folded_twice(store: ArmStore) -> None:
+    await begin(store)
+    assert [await fold(store, ("0-0", "5-1"), a=1.0) for _ in range(2)] == [True, False]
+    assert await arms_of(store) == {"a": 2.0}
+
+
+async def test_arms_are_replaced_only_as_they_were_seen(store: ArmStore) -> None:
+    assert not await begin(store, expected=GENERATION)
+    assert await begin(store)
+    assert not await begin(store, 2)
+    await fold(store, ("0-0", "5-1"), a=1.0)
+    assert not await begin(store, 2, expected=GENERATION)
+    assert await begin(store, 2, expected=GENERATION + 1)
+    assert await arms_of(store) == {"a": 1.0}
+    assert await store.load_positions(P) == {0: "0-0", 1: "0-0"}
+    changes = await store.changes(P, GENERATION, count=9, block_ms=None)
+    assert [(change.epoch, change.reset) for change in changes] == [(2 * GENERATION, True)]
+
+
+async def test_arms_are_forgotten_only_at_the_epoch_that_was_seen(store: ArmStore) -> None:
+    assert not await store.forget(P, GENERATION)
+    await begin(store)
+    assert not await store.forget(P, GENERATION + 1)
+    assert await store.forget(P, GENERATION)
+    assert (await store.load(P), await store.changes(P, 0, count=9, block_ms=None)) == (None, [])
+
+
+async def test_changes_are_read_behind_an_epoch_and_no_more_than_wanted(store: ArmStore) -> None:
+    await begin(store)
+    for n in range(3):
+        await fold(store, (f"{n}-0", f"{n + 1}-0"), a=1.0)
+    found = [await store.changes(P, GENERATION + n, count=2, block_ms=None) for n in range(4)]
+    assert [[change.epoch - GENERATION for change in changes] for changes in found] == [
+        [1, 2],
+        [2, 3],
+        [3],
+        [],
+    ]

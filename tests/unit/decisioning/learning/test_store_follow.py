@@ -1,0 +1,120 @@
+"""The follower of arms: what it loads, applies and loads again, of arms that are told by hand."""
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import pytest
+
+from bandits.policy import PolicySpec
+from bandits.state import encode_state
+from decisioning.learning import store_follow
+from decisioning.learning.replica import ArmReplica
+from decisioning.learning.store_arms import ArmChange, Arms, ArmStore
+from decisioning.learning.store_follow import ArmFollower, garbage_collection
+from decisioning.policies.roster import Roster
+from storage.errors import RedisUnavailable
+from tests.support.waiting import DEADLINE_S
+
+KEY = "spring@1"
+ROSTER = Roster([PolicySpec("spring", 1, "thompson")])
+STATE = encode_state(np.zeros(ROSTER[KEY].width))
+
+
+class Store:
+    """Arms at an epoch, and the changes behind it, one batch after the other; errors are raised in their turn."""
+
+    def __init__(self, *steps: list[ArmChange] | Exception, epoch: int | None = 5) -> None:
+        self.steps = list(steps)
+        self.epoch = epoch
+        self.loads = 0
+        self.idle = asyncio.Event()
+
+    async def load(self, policy: str) -> Arms | None:
+        self.loads += 1
+        return None if self.epoch is None else Arms(self.epoch, {}, {"1:2500": STATE})
+
+    async def load_epoch(self, policy: str) -> int | None:
+        return self.epoch
+
+    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[ArmChange]:
+        if not self.steps:
+            self.idle.set()
+            await asyncio.Event().wait()
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+def change(epoch: int, *, reset: bool = False) -> ArmChange:
+    """A fold."""
+    return ArmChange(epoch, reset, {}, {"2:2500": STATE})
+
+
+async def followed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, then: Callable[[ArmReplica], None]
+) -> tuple[ArmReplica, int]:
+    """Follow until nothing is left to apply, look, and end; returns the replica and how often arms were loaded."""
+    monkeypatch.setattr(store_follow, "RETRY_S", 0.0)
+    replica, loads = ArmReplica(ROSTER), list[int]()
+    follower = ArmFollower(cast(ArmStore, store), replica, lambda: loads.append(1))
+    task = asyncio.create_task(follower.follow(KEY))
+    await asyncio.wait_for(store.idle.wait(), DEADLINE_S)
+    then(replica)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return replica, len(loads)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epoch", "loads"),
+    [
+        ([[change(6), change(7)], [change(8)]], 8, 1),
+        ([[change(6), change(8)]], 5, 2),
+        ([[change(6, reset=True)]], 5, 2),
+        ([RedisUnavailable("gone"), [change(6)]], 6, 2),
+        ([RuntimeError("a defect"), [change(6)]], 6, 2),
+        ([[], [change(6)]], 6, 1),
+    ],
+    ids=["in order", "a gap", "a reset", "redis gone", "a defect", "silence"],
+)
+async def test_folds_are_applied_in_order_or_all_is_loaded_again(
+    steps: list[list[ArmChange] | Exception], epoch: int, loads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(*steps)
+    seen: list[int | None] = []
+    replica, told = await followed(store, monkeypatch, lambda replica: seen.append(replica.epoch(KEY)))
+    assert (seen, store.loads, told) == ([epoch], loads, loads)
+    assert replica.epoch(KEY) is None  # nobody follows them any more
+
+
+async def test_arms_that_were_emptied_in_silence_are_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Emptied(Store):
+        async def load_epoch(self, policy: str) -> int | None:
+            return 4
+
+    store = Emptied([])
+    await followed(store, monkeypatch, lambda replica: None)
+    assert store.loads == 2
+
+
+async def test_arms_that_are_not_there_yet_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Store):
+        async def load(self, policy: str) -> Arms | None:
+            self.epoch = 5 if self.loads == 2 else None
+            return await super().load(policy)
+
+    store = Late(epoch=None)
+    _, told = await followed(store, monkeypatch, lambda replica: None)
+    assert (store.loads, told) == (3, 1)
+
+
+def test_garbage_is_collected_again_once_all_who_put_it_off_are_done() -> None:
+    with garbage_collection.put_off():
+        with pytest.raises(ValueError, match="inside"), garbage_collection.put_off():
+            raise ValueError("inside")
+        assert not gc.isenabled()
+    assert gc.isenabled()
