@@ -139,7 +139,7 @@ class Observation:
     ``base_propensity`` is the precomputed propensity that the decision used, NaN where there was none; ``estimate``
     is what the deciding policy expected of this offer, NaN if that is not known. ``x`` and ``facts``: as in
     ``Candidates``, encoded from the facts as they were logged. ``by_caller``: the offer was the caller's own choice,
-    no policy's.
+    no policy's. ``provisional``: a reward of 0 since nothing has come of the offer yet, though it still may.
     """
 
     offer: int
@@ -149,6 +149,7 @@ class Observation:
     estimate: float = float("nan")
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     by_caller: bool = False
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

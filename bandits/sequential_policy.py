@@ -25,6 +25,8 @@ class SequentialPolicy(Policy, Protocol):
     """
 
     sequential: bool
+    weighs: bool
+    """True if ``observe`` weighs provisional silence by the model's own chance that it lasts, so that it is no bias."""
 
     def fresh(self) -> Any:
         """Make a model that has learned nothing: the same one every time."""

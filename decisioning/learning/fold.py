@@ -75,12 +75,26 @@ def contributions_of(
     return added, taken_back
 
 
-def observations_of(
-    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+def _observations_in_order(
+    outcomes: Iterable[Outcome], spec: PolicySpec, policy: SequentialPolicy
 ) -> list[tuple[Observation, float]]:
-    """Make observations of several outcomes, in their order."""
-    found = (observation_of(outcome, spec, policy) for outcome in outcomes)
-    return [seen for seen in found if seen is not None]
+    """Make the observations of outcomes for a policy that cannot take back what it was taught.
+
+    If it weighs, it learns silence when an offer was shown, and only acceptances after that. Else it learns when the
+    window closes, as it does of records of earlier versions.
+    """
+    seen = []
+    for outcome in outcomes:
+        found = observation_of(outcome, spec, policy)
+        if outcome.silence_ms is not None and policy.weighs:
+            if outcome.outcome in SHOWN:
+                silence = _silence_of(outcome, spec, policy, outcome.silence_ms)
+                found = None if silence is None else (replace(silence[0], provisional=True), silence[1])
+            elif found is not None and found[0].reward == 0.0:
+                found = None
+        if found is not None:
+            seen.append(found)
+    return seen
 
 
 def in_order(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -95,7 +109,7 @@ def teach_outcomes(
     outcomes: Iterable[Outcome], spec: PolicySpec, policy: SequentialPolicy, model: Any
 ) -> tuple[int, list[Exception]]:
     """Teach a model outcomes, in their order; returns how many there were to learn from, and on what it failed."""
-    seen = observations_of(outcomes, spec, policy)
+    seen = _observations_in_order(outcomes, spec, policy)
     return len(seen), teach_skipping_failures(policy, model, seen)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import linear_model, neighbors, optim, preprocessing
+from river import linear_model, naive_bayes, neighbors, optim, preprocessing
 
 from bandits.conformance.scenarios import make_observations
 from bandits.errors import PolicyParameterError
@@ -42,6 +42,11 @@ def of_neighbours() -> Any:
     """Measures with a function that has no name."""
     distance: Any = lambda a, b: 0.0  # noqa: E731
     return Numbers() | neighbors.KNNClassifier(engine=neighbors.LazySearch(dist_func=distance))
+
+
+def of_bayes() -> Any:
+    """Learns every observation in full."""
+    return Numbers() | naive_bayes.GaussianNB()
 
 
 def no_model() -> Any:
@@ -253,3 +258,31 @@ def test_installed_factories_are_found_by_their_names(monkeypatch: pytest.Monkey
     assert river("ours").factory == "ours"
     with pytest.raises(PolicyParameterError, match="ours"):
         river(f"{HERE}:unseeded")
+
+
+@pytest.mark.parametrize("factory", ["logistic", "linear", "hoeffding_tree", "hoeffding_tree_regressor"])
+def test_silence_that_ends_late_is_no_bias(factory: str) -> None:
+    """Three of ten are accepted, each 400 impressions after it was shown: never is 1 expected, nor 0."""
+    policy = build_policy(PolicySpec("r", 1, "river", {"factory": f"{OURS}:{factory}"}))
+    assert isinstance(policy, RiverPolicy)
+    assert policy.weighs
+    model, rng = policy.fresh(), np.random.default_rng(5)
+    accepted = rng.random(6000) < 0.3
+    candidates = Candidates(np.array([1], np.uint32), np.array([np.nan], np.float32), np.ones(1))
+    expected = []
+    for n in range(6000):
+        policy.observe(model, Observation(1, 0.0, float("nan"), provisional=True), 0.0)
+        if n >= 400 and accepted[n - 400]:
+            policy.observe(model, Observation(1, 1.0, float("nan")), 0.0)
+        state = ModelState(model).read(policy, candidates.offers, 0)
+        if n >= 1500 and n % 20 == 0:
+            expected.append(policy.propensities(policy.prepare(state), candidates)[0])
+    assert np.mean(expected) == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_model_without_weights_learns_silence_when_its_window_closes() -> None:
+    policy = build_policy(PolicySpec("r", 1, "river", {"factory": f"{HERE}:of_bayes"}))
+    assert isinstance(policy, RiverPolicy)
+    assert not policy.weighs
+    by_value = PolicySpec("r", 1, "river", {"factory": f"{OURS}:linear"}, learn_from="value")
+    assert not RiverPolicy(by_value).weighs
