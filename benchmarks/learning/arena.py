@@ -1,9 +1,9 @@
 """Playing a stream: all entrants meet the same rounds, and take turns, so that noise of the machine is shared."""
 
 import gc
+import heapq
 import time
 import warnings
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -61,7 +61,8 @@ def play(rounds: Rounds, entrants: tuple[Entrant, ...], seed: int) -> list[Score
 
 def _turns(rounds: Rounds, player: Player, score: Score) -> Iterator[None]:
     step = _replayed if rounds.logged is not None else _played
-    waiting: deque[tuple[int, Round, Choice, float]] = deque()
+    waiting: list[tuple[int, int, Round, Choice, float]] = []
+    show = getattr(player, "show", None) if rounds.window else None
     clock = time.process_time_ns
     offers: Rows = np.flatnonzero(rounds.since <= 0)
     for t in range(len(rounds)):
@@ -69,15 +70,27 @@ def _turns(rounds: Rounds, player: Player, score: Score) -> Iterator[None]:
             offers = np.flatnonzero(rounds.since <= t)
         base_propensity = None if rounds.base_propensity is None else rounds.base_propensity[t]
         now = Round(t, rounds.x[t], rounds.facts[t], offers, base_propensity)
-        waiting.append((t + rounds.delay, now, *step(rounds, player, score, now)))
+        choice, reward = step(rounds, player, score, now)
+        if show is not None:
+            show(now, choice)
+        due, reward = _known(rounds, t, reward)
+        heapq.heappush(waiting, (due, t, now, choice, reward))
         while waiting and waiting[0][0] <= t:
-            _, then, choice, reward = waiting.popleft()
+            _, _, then, choice, reward = heapq.heappop(waiting)
             started = clock()
             player.learn(then, choice, reward)
             score.update_ns += clock() - started
             score.updates += 1
         if (t + 1) % TURN == 0:
             yield
+
+
+def _known(rounds: Rounds, t: int, reward: float) -> tuple[int, float]:
+    """In which round an outcome is known, and what it is by then."""
+    if not rounds.window or rounds.acceptance_delays is None:
+        return t + rounds.delay, reward
+    delay = int(rounds.acceptance_delays[t])
+    return (t + delay, reward) if reward and delay <= rounds.window else (t + rounds.window, 0.0)
 
 
 def _played(rounds: Rounds, player: Player, score: Score, now: Round) -> tuple[Choice, float]:

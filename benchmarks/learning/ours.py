@@ -25,6 +25,7 @@ class Ours:
     def __init__(self, rounds: Rounds, seed: int, spec: PolicySpec) -> None:
         self._policy = build_policy(spec)
         self._seed = seed
+        self._shows = False
         self._numbers = np.arange(1, rounds.offers + 1, dtype=np.uint32)
         self._since = rounds.since
         self._cold = np.full(rounds.offers, np.nan, dtype=np.float32)
@@ -53,8 +54,19 @@ class Ours:
         """Keep what a policy in the shadow needs of a decision."""
         return Choice(offer, probability, self._memo(self._candidates(now), offer))
 
+    def show(self, now: Round, choice: Choice) -> None:
+        """Learn that nothing has come of it yet."""
+        self._shows = True
+        self._fold(now, choice, 0.0)
+
     def learn(self, then: Round, choice: Choice, reward: float) -> None:
-        """Fold the outcome into the arms, and make ready what has changed."""
+        """Fold the outcome into the arms, in the place of silence if that was learned; make ready what has changed."""
+        if self._shows and reward:
+            self._fold(then, choice, 0.0, -1.0)
+        if reward or not self._shows:
+            self._fold(then, choice, reward)
+
+    def _fold(self, then: Round, choice: Choice, reward: float, sign: float = 1.0) -> None:
         base_propensity, estimate, x = choice.memo
         observation = Observation(
             offer=choice.offer + 1,
@@ -67,9 +79,9 @@ class Ours:
         at_s = float(START_S + ROUND_S * then.number)
         fields, delta = arm_contributions(self._policy, observation, at_s)
         for field in fields:
-            self._table.add(field, delta)
+            self._table.add(field, sign * delta)
         rows = np.array([choice.offer])
-        tick = self._policy.decay.tick(at_s)
+        tick = max(self._policy.decay.tick(at_s), self._tick)  # an outcome may be of an earlier round
         if tick == self._tick:
             sums = self._table.read(self._policy, self._numbers, tick, rows)
             self._prepared = self._policy.refresh(self._prepared, sums, rows)

@@ -21,7 +21,9 @@ class Rounds:
     them, ``T`` mappings by path, declared by ``features``. ``base_propensity``: shape ``(T, n)``, the precomputed
     propensities, or None where the stream has none. ``expected``: shape ``(T, n)``, the mean reward of each
     offer (the reward itself where nothing else is known); ``rewards``: shape ``(T, n)``, in [0, 1]. ``since``: shape
-    ``(n,)``, the round in which each offer arrives. ``delay``: an outcome is known so many rounds later.
+    ``(n,)``, the round in which each offer arrives. ``delay``: an outcome is known so many rounds later. With
+    ``window`` acceptances have delays of their own, ``acceptance_delays``, shape ``(T,)``; one that is longer than the
+    window, and what is not accepted, is known as a reward of 0 at the window's end.
     ``logged``: shape ``(T,)``, the offer that somebody else chose uniformly at random: then only its reward is
     known, and a policy is judged on the rounds in which it chooses the same. ``drifts``: whether the world changes.
     """
@@ -34,6 +36,8 @@ class Rounds:
     since: Rows
     base_propensity: NDArray[np.float32] | None = None
     delay: int = 0
+    window: int = 0
+    acceptance_delays: Rows | None = None
     logged: Rows | None = None
     drifts: bool = False
 
@@ -79,6 +83,14 @@ class Player(Protocol):
 
     def learn(self, then: Round, choice: Choice, reward: float) -> None:
         """The outcome of a choice."""
+        ...
+
+
+class Shower(Player, Protocol):
+    """A player that also learns that a choice was shown, before its outcome is known."""
+
+    def show(self, now: Round, choice: Choice) -> None:
+        """It was shown, and nothing has come of it yet."""
         ...
 
 

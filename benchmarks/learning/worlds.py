@@ -15,6 +15,7 @@ from benchmarks.learning.rounds import Rounds, Stream
 
 FEATURES = 20
 LONG, ROUNDS = 5_000, 3_000
+WINDOW = 600
 WITH_100_OFFERS = 1_500  # where one of the libraries takes 6 ms a round
 # The mean logit, its spread over offers, and the spread of a customer's logit: random earns 0.206, the oracle 0.749.
 LEVEL, LEVEL_SPREAD, SIGNAL = -2.09, 0.5, 1.8
@@ -91,6 +92,14 @@ def stale(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     return _rounds(rng, x, sigmoid(logits), base_propensity=sigmoid(known))
 
 
+def windowed(seed: int, mean_delay: float, rounds: int = ROUNDS) -> Rounds:
+    """Logistic; silence is known at the end of a window, acceptances after exponential delays, if inside of it."""
+    rng = np.random.default_rng([8, seed])
+    delays = np.rint(rng.exponential(mean_delay, size=rounds) if mean_delay else np.zeros(rounds))
+    made = logistic(3_000 + seed, rounds=rounds)
+    return replace(made, window=WINDOW, acceptance_delays=delays.astype(np.intp))
+
+
 def flat(seed: int, offers: int = 20, rounds: int = LONG) -> Rounds:
     """No features, and chances as low as they are in practice: drawn from Beta(1, 24), 4 % in the mean."""
     rng = np.random.default_rng([6, seed])
@@ -149,6 +158,26 @@ WORLDS = (
         "delayed",
         "logistic; outcomes are known 300 rounds later",
         lambda seed: logistic(2_000 + seed, rounds=ROUNDS, delay=300),
+    ),
+    Stream(
+        "no window",
+        "logistic; the same customers, all outcomes known at once",
+        lambda s: logistic(3_000 + s, rounds=ROUNDS),
+    ),
+    Stream("late silence", "acceptances known at once, silence 600 rounds later", lambda s: windowed(s, 0.0)),
+    Stream(
+        "late, a third",
+        "acceptances after 200 rounds in the mean, silence after 600",
+        lambda s: windowed(s, 200.0),
+    ),
+    Stream("late, twice", "the same after 1,200: most come too late", lambda s: windowed(s, 1_200.0)),
+    *(
+        Stream(
+            f"delay {d}",
+            "all outcomes are known so many rounds later (delays of Chapelle and Li, 2011, table 1); 5,000 rounds",
+            lambda seed, d=d: logistic(2_000 + seed, delay=d),  # type: ignore[misc]
+        )
+        for d in (10, 100, 1000)
     ),
     Stream("cold offers", "logistic; 5 offers, then one more every 150 rounds", arriving),
     Stream("stale propensities", "precomputed propensities, stale for 8 of 20 offers", stale),
