@@ -254,3 +254,21 @@ async def test_what_cannot_be_asked_is_refused_before_anything_is_read() -> None
         await service(Log()).decide(request(placement="lost"))
     with pytest.raises(Invalid, match="made by nextbest"):
         await service(Log()).decide(request(decision_id=f"nb001-{bytes(16).hex()}"))
+
+
+async def test_an_answer_is_drawn_again_a_bounded_number_of_times() -> None:
+    """Whatever is offered, somebody else is faster: in the end only offers without limits are left."""
+    limited = {"contact_limits": (ContactLimit(1, 60),)}
+    shop = catalogue_with(
+        [offer(1)] + [offer(n, **limited) for n in range(2, 30)], {"slots": 3, "control_share": 0.0}
+    )
+
+    def refuse_the_limited(record: Decision) -> DecideReply:
+        reached = tuple(o.offer_id for o in record.offers if o.offer_id != "o1")
+        return DecideReply(not reached, reached=reached)
+
+    log = Log(*[refuse_the_limited] * 10)
+    answer = await service(log, shop).decide(request())
+    assert [o["offer_id"] for o in answer["offers"]] == ["o1"]
+    assert [record.redraws for record in log.written] == [0, 1, 2, 3]
+    assert log.written[-1].offers[0].probability == 1.0
