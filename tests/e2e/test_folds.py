@@ -78,13 +78,14 @@ def tell(world: World, customer_id: str, decision: Any, rng: random.Random) -> N
             {"value": rng.randrange(40) / 4} if rng.random() < 0.5 else {}
         )
         assert world.api.feedback(decision["decision_id"], offer["offer_id"], outcome, **more) == "recorded"
-        if outcome in ("accepted", "rejected"):
-            observation = Observation(
-                world.numbers[offer["offer_id"]],
-                float(outcome == "accepted"),
-                base_propensity(customer_id, offer["offer_id"]),
-            )
-            world.told.append((observation, at.timestamp()))
+        expect_lesson(world, customer_id, decision, offer["offer_id"], float(outcome == "accepted"))
+
+
+def expect_lesson(world: World, customer_id: str, decision: Any, offer_id: str, reward: float) -> None:
+    """Note what an offer should teach: from when it was shown silence, in whose place an acceptance comes."""
+    decided_ms = world.api.ok("GET", f"/v1/decisions/{decision['decision_id']}")["decided_at_ms"]
+    observation = Observation(world.numbers[offer_id], reward, base_propensity(customer_id, offer_id))
+    world.told.append((observation, decided_ms / 1000))
 
 
 def expected_arms(told: list[tuple[Observation, float]]) -> dict[str, bytes]:
@@ -104,12 +105,8 @@ def test_invariant_1_arms_are_a_fold_of_the_log(world: World) -> None:
     silent = [(c, world.api.decide(c, "short")) for c in CUSTOMERS[:10]]
     unheard = [world.api.decide(c, "call") for c in CUSTOMERS[:10]]
     for customer_id, decision in silent:  # an implicit presentation that stays without answer is a rejection
-        until = datetime.fromisoformat(decision["feedback_until"]).timestamp()
         for offer in decision["offers"]:
-            number = world.numbers[offer["offer_id"]]
-            world.told.append(
-                (Observation(number, 0.0, base_propensity(customer_id, offer["offer_id"])), until)
-            )
+            expect_lesson(world, customer_id, decision, offer["offer_id"], 0.0)
     expected = expected_arms(world.told)
 
     def learned() -> bool:

@@ -139,7 +139,7 @@ async def check_roll_ups(found: Stores) -> None:
         for offer in row.header["offers"]:
             group = row.header["group"]
             expected[_hour(row), row.placement, row.policy, offer["offer_id"], group]["decided"] += 1
-    for row in await found.rows("SELECT * FROM outcomes"):
+    for row in await found.rows("SELECT * FROM outcomes WHERE outcome <> 'shown'"):
         group = groups[row.decision_id, row.decided_at]
         counts = expected[_hour(row), row.placement, row.policy, row.offer_id, group]
         if row.outcome == "withdrawn":
