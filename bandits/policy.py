@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.errors import PolicyParameterError
+from bandits.exact_math import exp2_of
 from bandits.features import Encoder, Feature
 
 PERIOD_HALF_LIVES = 8
@@ -72,7 +73,7 @@ class ForwardDecay:
         if self.half_life_s is None:
             return 1.0
         half_lives = t_s / self.half_life_s  # rounded as in `period`: the difference below is exact
-        return float(2.0 ** (half_lives - self.period(t_s) * PERIOD_HALF_LIVES))
+        return exp2_of(half_lives - self.period(t_s) * PERIOD_HALF_LIVES)
 
     def scale(self, period: int, tick: int) -> float:
         """Return the factor of a sum of ``period`` when it is read at ``tick``; 0 once it is forgotten.
@@ -85,7 +86,7 @@ class ForwardDecay:
         half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
         if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:  # at most 2 ** -24 of it would be left
             return 0.0
-        return float(2.0 ** -max(half_lives, 0.0))
+        return exp2_of(-max(half_lives, 0.0))
 
 
 def quantise(contribution: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -164,7 +164,7 @@ class RegressionPolicy(ABC):
         posterior = prepared.posterior
         z = self.design.columns(candidates.x, candidates.base_propensity)
         projected = posterior.project(z)
-        deviation = np.sqrt(posterior.variance(projected, z) * prepared.noise)
+        deviation = np.sqrt(posterior.variance(projected) * prepared.noise)
         prediction = (posterior.mean(projected), deviation)
         self._latest = (prepared, candidates, prediction)
         return prediction
