@@ -23,6 +23,8 @@ PERIOD_HALF_LIVES = 8
 PERIODS_KEPT = 4
 TICKS_PER_HALF_LIFE = 32
 QUANTUM = 2.0**-20
+MIN_HALF_LIFE_S = 1e-3
+"""A shorter half-life would make the number of a period, or of a tick, too large for exact differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,13 @@ class ForwardDecay:
     Raises
     ------
     PolicyParameterError
-        If the half-life is not positive and finite.
+        If the half-life is shorter than a millisecond, or not finite.
     """
 
     half_life_s: float | None
 
     def __post_init__(self) -> None:
-        if self.half_life_s is not None and not (0 < self.half_life_s < math.inf):
+        if self.half_life_s is not None and not (MIN_HALF_LIFE_S <= self.half_life_s < math.inf):
             raise PolicyParameterError(
                 f"half_life_s must be positive, not {self.half_life_s}; null never forgets"
             )

@@ -1,5 +1,6 @@
 """All additive policies compute the same bits, whatever the processor can do and however many threads there are."""
 
+import importlib
 import json
 import os
 import platform
@@ -7,13 +8,14 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from numpy._core import _multiarray_umath as umath
 
 from tests.support.bandits_fingerprint import POLICIES, fingerprint
 
 ROOT = Path(__file__).parents[3]
+umath: Any = importlib.import_module("numpy._core._multiarray_umath")
 VECTOR_UNITS = " ".join(name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name))
 """The vector units that numpy uses here beyond those that it always needs."""
 MACHINES = {
