@@ -50,7 +50,7 @@ def invert_factors(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     w, pivots = np.empty(a.shape), np.empty((size, count))
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
-        rows, pivots[:, part] = _invert_cholesky(np.ascontiguousarray(a[:, :, part]))
+        rows, pivots[:, part] = _invert_cholesky(a[:, :, part])
         w[:, :, part] = rows.transpose(1, 0, 2)
     return w, pivots
 
@@ -58,8 +58,7 @@ def invert_factors(a: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _invert_cholesky(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the inverse of the Cholesky factor, rows first, and the pivots."""
     size, _, count = a.shape
-    lower = np.zeros_like(a)  # columns first
-    w = np.zeros_like(a)
+    lower, w = _zeros(size, count), _zeros(size, count)  # ``lower`` with its columns first
     pivots = np.empty((size, count))
     for j in range(size):
         column = a[j, j:]
@@ -72,6 +71,14 @@ def _invert_cholesky(a: FloatArray) -> tuple[FloatArray, FloatArray]:
             np.divide(sum_rows(lower[:j, j, None] * w[:j, :j]), -root, out=w[j, :j])
         np.divide(1.0, root, out=w[j, j])
     return w, pivots
+
+
+def _zeros(size: int, count: int) -> FloatArray:
+    """Return zeros of shape ``(size, size, count)``, the longer of the last two axes innermost in memory."""
+    # Steps are the same whatever the order in memory; numpy is slow where what it walks along is short.
+    if count < size:
+        return np.zeros((size, count, size)).transpose(0, 2, 1)
+    return np.zeros((size, size, count))
 
 
 def apply_factors(w: FloatArray, common: FloatArray, own: FloatArray | None) -> FloatArray:

@@ -40,7 +40,7 @@ class ForwardDecay:
     absolute time: sums of different periods are kept apart, so weights stay between 1 and 256, and a period that began
     more than ``PERIODS_KEPT`` periods ago counts as nothing. And every contribution is rounded to a multiple of
     ``2 ** -20``: sums of such numbers below ``2 ** 33`` are exact in float64, hence independent of the order of
-    addition, bit for bit.
+    addition, bit for bit; larger ones are kept in two parts (``bandits.state``), and so are exact for ever.
 
     Raises
     ------

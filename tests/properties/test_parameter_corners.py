@@ -60,7 +60,7 @@ def check_finite(spec: PolicySpec) -> None:
     policy, random = build_policy(spec), np.random.default_rng(1)
     offers = np.arange(1, 6, dtype=np.uint32)
     own = np.zeros((5, policy.width))
-    facts = (
+    facts: tuple[dict[str, float], ...] = (
         {"customer.age": 18, "customer.income": 1e300},
         {"customer.age": 1e300, "customer.income": -5.0},
         {},
