@@ -32,6 +32,18 @@ ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])
 EXPIRED = Counter("nextbest_expired", "Decisions whose reward window was closed")
 RELEASED = Counter("nextbest_released", "Decisions whose reservations were given back: never presented")
 JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that failed", ["job"])
+SET_ASIDE = Counter(
+    "nextbest_set_aside",
+    "Policies that streams wait for no longer, since their learner stood still",
+    ["policy"],
+)
+LEARNER_STILL = Gauge(
+    "nextbest_learner_still_seconds",
+    "Time for which a policy's learner has folded nothing, though there was something",
+    ["policy"],
+    multiprocess_mode="mostrecent",
+)
+SWEPT = Counter("nextbest_swept", "Decisions whose window was closed from the archive, long after its end")
 ARCHIVE_LAG = Gauge(
     "nextbest_archive_lag_seconds", "Age of the newest archived record", multiprocess_mode="mostrecent"
 )

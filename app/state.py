@@ -184,7 +184,7 @@ class ApiState:
     async def refresh_policies(self) -> None:
         """Read the registered policies again, and follow the arms of those that are live."""
         await self.feed.refresh()
-        self.followers.want(self.feed.live())
+        self.followers.want(self.feed.deciding())
 
     async def adopt(self, catalogue: Catalogue) -> None:
         """Put a catalogue in force here, unless a newer one is; wait a little for the arms that it needs."""
@@ -295,7 +295,7 @@ async def _start(state: ApiState) -> None:
     await state.pipe.start()
     state.capacity_leases.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
-    state.followers.want(state.feed.live())
+    state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.exact_math import asinh_of, sin_cos_of_turns
+
 MAX_COLUMN_VALUE = 4.0
 _ASINH_SCALE = 8.0
 _MAX_CROSSED_VALUES = 8
@@ -121,7 +123,7 @@ class Numeric(_OfOneFact):
             x[start + 1] = 1.0
             return
         if self.low is None or self.high is None:
-            scaled = math.asinh(value) / _ASINH_SCALE  # like a logarithm, but defined for 0 and below
+            scaled = asinh_of(value) / _ASINH_SCALE  # like a logarithm, but defined for 0 and below
         else:
             scaled = 2.0 * ((value - self.low) / (self.high - self.low)) - 1.0
         x[start] = min(max(scaled, -MAX_COLUMN_VALUE), MAX_COLUMN_VALUE)
@@ -230,9 +232,8 @@ class TimeOfDay:
         t = _local_time(at_ms, self.zone)
         seconds = t.hour * 3600 + t.minute * 60 + t.second + t.microsecond * 1e-6
         for harmonic in range(self.harmonics):
-            angle = 2.0 * math.pi * (harmonic + 1) * seconds / _DAY_S
-            x[start + 2 * harmonic] = math.sin(angle)
-            x[start + 2 * harmonic + 1] = math.cos(angle)
+            turns = (harmonic + 1) * (seconds / _DAY_S)
+            x[start + 2 * harmonic], x[start + 2 * harmonic + 1] = sin_cos_of_turns(turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,10 @@ from typing import Any
 
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
+from bandits.policy import ForwardDecay
 from bandits.wording import did_you_mean
+
+DAY_S = 86_400.0
 
 
 def no_parameters(algorithm: str, parameters: Mapping[str, Any]) -> None:
@@ -40,6 +43,25 @@ def in_range(name: str, value: Any, low: float, high: float) -> float:
             f"{name} must be a number between {low} and {high}, not {value!r}", f"parameters.{name}"
         )
     return float(value)
+
+
+MIN_HALF_LIFE_DAYS, MAX_HALF_LIFE_DAYS = 1e-5, 36_500.0
+
+
+def decay_of_half_life(half_life_days: Any) -> ForwardDecay:
+    """Return the forgetting of the parameter ``half_life_days``; 0 never forgets.
+
+    Raises ``PolicyParameterError`` if it is neither 0 nor between a second, about, and a hundred years.
+    """
+    # Shorter ones would make weights infinite, and learning fail.
+    days = in_range("half_life_days", half_life_days, 0.0, MAX_HALF_LIFE_DAYS)
+    if 0.0 < days < MIN_HALF_LIFE_DAYS:
+        raise PolicyParameterError(
+            f"half_life_days must be 0, or a number between {MIN_HALF_LIFE_DAYS} and {MAX_HALF_LIFE_DAYS:g},"
+            f" not {half_life_days!r}",
+            "parameters.half_life_days",
+        )
+    return ForwardDecay(days * DAY_S if days else None)
 
 
 def whole_in_range(name: str, value: Any, low: int, high: int) -> int:

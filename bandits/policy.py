@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.errors import PolicyParameterError
+from bandits.exact_math import exp2_of
 from bandits.features import Encoder, Feature
 
 PERIOD_HALF_LIVES = 8
 PERIODS_KEPT = 4
 TICKS_PER_HALF_LIFE = 32
 QUANTUM = 2.0**-20
+MIN_HALF_LIFE_S = 1e-3
+"""A shorter half-life would make the number of a period, or of a tick, too large for exact differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,18 @@ class ForwardDecay:
     absolute time: sums of different periods are kept apart, so weights stay between 1 and 256, and a period that began
     more than ``PERIODS_KEPT`` periods ago counts as nothing. And every contribution is rounded to a multiple of
     ``2 ** -20``: sums of such numbers below ``2 ** 33`` are exact in float64, hence independent of the order of
-    addition, bit for bit.
+    addition, bit for bit; larger ones are kept in two parts (``bandits.state``), and so are exact for ever.
 
     Raises
     ------
     PolicyParameterError
-        If the half-life is not positive and finite.
+        If the half-life is shorter than a millisecond, or not finite.
     """
 
     half_life_s: float | None
 
     def __post_init__(self) -> None:
-        if self.half_life_s is not None and not (0 < self.half_life_s < math.inf):
+        if self.half_life_s is not None and not (MIN_HALF_LIFE_S <= self.half_life_s < math.inf):
             raise PolicyParameterError(
                 f"half_life_s must be positive, not {self.half_life_s}; null never forgets"
             )
@@ -72,7 +75,7 @@ class ForwardDecay:
         if self.half_life_s is None:
             return 1.0
         half_lives = t_s / self.half_life_s  # rounded as in `period`: the difference below is exact
-        return float(2.0 ** (half_lives - self.period(t_s) * PERIOD_HALF_LIVES))
+        return exp2_of(half_lives - self.period(t_s) * PERIOD_HALF_LIVES)
 
     def scale(self, period: int, tick: int) -> float:
         """Return the factor of a sum of ``period`` when it is read at ``tick``; 0 once it is forgotten.
@@ -85,7 +88,7 @@ class ForwardDecay:
         half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
         if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:  # at most 2 ** -24 of it would be left
             return 0.0
-        return float(2.0 ** -max(half_lives, 0.0))
+        return exp2_of(-max(half_lives, 0.0))
 
 
 def quantise(contribution: NDArray[np.float64]) -> NDArray[np.float64]:

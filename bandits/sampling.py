@@ -135,16 +135,25 @@ def _slot_distribution(
     return probabilities, first
 
 
+def normal_quantiles(count: int) -> FloatArray:
+    """Return the medians of ``count`` slices of equal probability of the standard normal distribution, sorted.
+
+    They are rounded to multiples of ``2 ** -24``, so that the last bits of a logarithm do not matter.
+    """
+    normal = NormalDist()
+    medians = np.array([normal.inv_cdf((k + 0.5) / count) for k in range(count)])
+    return np.rint(medians * 2.0**24) * 2.0**-24
+
+
 def normal_draws(offers: IntArray, count: int) -> NDArray[np.float32]:
     """Return ``count`` standard normal draws for each offer, fixed by its number: ``(count, n)``, float32.
 
     Every offer has the same numbers, one from the middle of each of ``count`` slices of equal probability, in an order
     of its own (Latin hypercube: McKay, Beckman and Conover, *Technometrics* 21, 1979).
     """
-    normal = NormalDist()
-    strata = np.array([normal.inv_cdf((k + 0.5) / count) for k in range(count)])
+    strata = normal_quantiles(count)
     # The middles of slices vary less than the normal distribution does; this restores the variance of 1.
-    strata /= np.sqrt(np.mean(strata**2))
+    strata /= math.sqrt(math.fsum(strata * strata) / count)
     draws = np.empty((count, len(offers)), dtype=np.float32)
     for column, offer in enumerate(offers.tolist()):
         # Seeded by the offer alone, so that a decision can be replayed, and no candidate changes another's draws.

@@ -3,6 +3,11 @@
 A field is ``<offer number>:<period>``, with the number 0 for the sums over all offers; its value is a little-endian
 float64 vector. Everything here is a sum, so a table can be built from deltas in any order, and two tables of disjoint
 logs merge by adding them.
+
+Sums of multiples of the quantum are exact in float64 up to ``2 ** 33``. So that they stay exact for ever, a sum that
+leaves ``[-2 ** 31, 2 ** 31)`` is kept in two parts: ``low`` in that range, and ``high``, a multiple of ``2 ** 32``. A
+state with a high part anywhere is an array ``[low, high]`` of shape ``(2, width)`` and stored as both vectors and the
+number ``2 ** 32``. Which parts there are follows from the sum alone, so equal sums have equal bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,17 +18,51 @@ from numpy.typing import NDArray
 from bandits.errors import StateCodecError
 from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums, quantise
 
+HIGH_STEP = 2.0**32
+_MAX_LOW = HIGH_STEP / 2.0
+_STEP_BYTES = np.array([HIGH_STEP], dtype="<f8").tobytes()
+
 
 def encode_state(state: FloatArray) -> bytes:
     """Encode one arm's sums as little-endian float64, nothing else (the width belongs to the policy)."""
-    return state.astype("<f8").tobytes()
+    encoded = state.astype("<f8").tobytes()
+    return encoded if state.ndim == 1 else encoded + _STEP_BYTES
 
 
 def decode_state(blob: bytes, width: int) -> FloatArray:
-    """Decode one arm's sums. Raises ``StateCodecError`` unless the blob holds exactly ``width`` numbers."""
+    """Decode one arm's sums: shape ``(width,)``, or ``(2, width)`` if they have high parts.
+
+    Raises ``StateCodecError`` unless the blob holds exactly so many numbers.
+    """
+    if len(blob) == 8 * (2 * width + 1) and blob.endswith(_STEP_BYTES):
+        return np.frombuffer(blob[:-8], dtype="<f8").astype(np.float64).reshape(2, width)
     if len(blob) != 8 * width:
         raise StateCodecError(f"an arm of width {width} takes {8 * width} bytes, not {len(blob)}")
     return np.frombuffer(blob, dtype="<f8").astype(np.float64)
+
+
+def add_exactly(state: FloatArray | None, delta: FloatArray) -> FloatArray:
+    """Return a state, or nothing, plus an amount of shape ``(width,)`` below ``2 ** 32``, with high parts as needed.
+
+    As ``sum`` in ``storage/lua/3_arms.lua`` does it.
+    """
+    if state is None:
+        low, high = delta, None
+    elif state.ndim == 1:
+        low, high = state + delta, None
+    else:
+        low, high = state[0] + delta, state[1]
+    beyond = (low >= _MAX_LOW) | (low < -_MAX_LOW)
+    if beyond.any():
+        carry = np.where(beyond, np.floor((low + _MAX_LOW) / HIGH_STEP) * HIGH_STEP, 0.0)
+        low, high = low - carry, carry if high is None else high + carry
+    return low if high is None or not high.any() else np.stack((low, high))
+
+
+def total_of(state: FloatArray) -> FloatArray:
+    """Return the sums of a state, rounded once: shape ``(width,)``."""
+    total: FloatArray = state if state.ndim == 1 else state[1] + state[0]
+    return total
 
 
 def arm_contributions(
@@ -69,7 +108,7 @@ class ArmTable:
         periods = self._by_offer.setdefault(offer, {})
         old = periods.get(period)
         # Never in place: the caller keeps ``delta``, and others may hold the old array.
-        periods[period] = delta if old is None else old + delta
+        periods[period] = add_exactly(old, delta)
 
     def put(self, field: str, blob: bytes) -> int:
         """Replace one field by its stored form; returns the offer's number. Raises as ``put_all``."""
@@ -107,7 +146,7 @@ class ArmTable:
         total = np.zeros(self.width)
         periods = self._by_offer.get(offer, {})
         for period in sorted(periods):  # sums of floats depend on the order
-            total += periods[period] * policy.decay.scale(period, tick)
+            total += total_of(periods[period]) * policy.decay.scale(period, tick)
         return total
 
 

@@ -79,7 +79,16 @@ def replay(decision_id: str) -> None:
             f"  {logged.rank}. {logged.offer_id} p={logged.probability!r} score={logged.score!r}"
             f"  {same}  {again.offer_id} p={again.probability!r} score={again.score!r}"
         )
-    typer.echo("identical" if replayed.identical else "NOT identical")
+    if replayed.caveat is not None:
+        typer.echo(f"note: {replayed.caveat}")
+    if replayed.identical:
+        typer.echo("identical")
+    elif replayed.difference is None:
+        typer.echo("NOT identical: other offers")
+    else:
+        typer.echo(
+            f"NOT identical: the same offers; numbers differ by up to {replayed.difference:.1e} (relative)"
+        )
     if not replayed.identical:
         raise typer.Exit(1)
 

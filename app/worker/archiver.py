@@ -1,9 +1,11 @@
 """The archiver: it copies the log into Postgres, and trims the streams behind what is durable."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.metrics import ARCHIVE_LAG, ARCHIVED
+from app.metrics import ARCHIVE_LAG, ARCHIVED, LEARNER_STILL, SET_ASIDE
+from app.worker.still_learners import MAX_STILL_S, StillLearners
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch, LogReader
@@ -28,6 +30,8 @@ class ArchiverJob:
     arms: ArmStore
     feed: RosterFeed
     interval_s: float
+    max_still_s: float = MAX_STILL_S
+    still: StillLearners = field(default_factory=StillLearners)
     _forgotten: set[str] = field(default_factory=set, init=False)
 
     async def round(self) -> float:
@@ -57,9 +61,31 @@ class ArchiverJob:
         # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
         for key in await self.feed.learning():
             arms = await self.arms.load_positions(key)
+            if await self._set_aside(key, arms, batch.last):
+                continue
             for bucket, position in durable.items():
                 durable[bucket] = min(position, arms.get(bucket, StreamPosition.START))
         await self.reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})
+
+    async def _set_aside(
+        self, key: str, arms: Mapping[int, StreamPosition], archived: Mapping[int, StreamPosition]
+    ) -> bool:
+        """Wait no longer for a live policy whose learner stands still; return whether that is so.
+
+        One that came with nextbest, or is being warmed up, is waited for.
+        """
+        still_s = self.still.still_s(key, arms, archived)
+        LEARNER_STILL.labels(key).set(still_s)
+        reason = (
+            f"its learner folded nothing for {still_s:.0f} s, so the log waits for it no longer;"
+            " it will be folded anew from the archive"
+        )
+        if still_s < self.max_still_s or not await self.feed.store.set_aside(key, reason):
+            return False
+        self.still.forget(key)
+        SET_ASIDE.labels(key).inc()
+        log.error("policy %s is set aside: %s", key, reason)
+        return True
 
     async def _archive_folds(self) -> None:
         for key in self.feed.live():

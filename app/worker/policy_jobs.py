@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.2
 RETRY_S = 5.0
-"""The time after which a warm start that failed is tried again."""
+"""The time after which a warm start that failed is tried again: twice as long after each time that it failed."""
+MAX_RETRY_S = 600.0
 COLD_STATES = ("registered", "folding", "failed")
 
 
@@ -40,7 +41,8 @@ class WarmStartJob:
     starter: WarmStarter
     roster: Roster
     retry_s: float = RETRY_S
-    _failed_s: dict[str, float] = field(default_factory=dict, init=False)
+    _due_s: dict[str, float] = field(default_factory=dict, init=False)
+    _pause_s: dict[str, float] = field(default_factory=dict, init=False)
 
     async def round(self) -> float:
         """Warm up what is to be; return how long to sleep. Raises ``Unavailable``."""
@@ -51,8 +53,7 @@ class WarmStartJob:
         return INTERVAL_S
 
     def _is_due(self, key: str) -> bool:
-        failed_s = self._failed_s.get(key)
-        return failed_s is None or asyncio.get_running_loop().time() >= failed_s + self.retry_s
+        return asyncio.get_running_loop().time() >= self._due_s.get(key, 0.0)
 
     async def _warm(self, key: str) -> None:
         try:
@@ -62,7 +63,10 @@ class WarmStartJob:
         except Unavailable:  # of the stores, not of the policy: the round is done again
             raise
         except Exception as error:  # of one policy; the others must not wait for it
-            self._failed_s[key] = asyncio.get_running_loop().time()
+            # It reads the whole archive each time: a policy that fails for good must not do so every few seconds.
+            pause_s = self._pause_s.get(key, self.retry_s)
+            self._due_s[key] = asyncio.get_running_loop().time() + pause_s
+            self._pause_s[key] = min(2.0 * pause_s, MAX_RETRY_S)
             if key in self.roster:
                 log.exception("the warm start of %s failed", key)
             # Kept with the policy, where those who registered it look.

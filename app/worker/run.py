@@ -33,7 +33,9 @@ from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
+from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -167,12 +169,13 @@ def _make_log_jobs(
         settings.drift_interval_ms / 1000,
         settings.drift_horizon_s,
     )
+    closing = ArchivedClosing(archive, reader, RedisLog(to.pipe, keys))
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
         "archiver": archiver.round,
         "policies": PolicySupervisor(feed, learners).round,
         "warm starts": WarmStartJob(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
-        "expirer": Expirer(reader, settings.expire_interval_ms / 1000).round,
+        "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         "guardrails": guardrails.round,
         "drift": drift.round,

@@ -6,7 +6,6 @@ and Tachet des Combes, *Safe policy improvement with baseline bootstrapping*, IC
 
 from dataclasses import dataclass, replace
 from functools import cache
-from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from bandits.policy import (
     PolicySpec,
     Sums,
 )
-from bandits.sampling import with_floor
+from bandits.sampling import normal_quantiles, with_floor
 
 DEFAULT_CAUTION = 4.0
 QUANTILE_COUNT = 256
@@ -87,8 +86,7 @@ class ApprenticePolicy:
         self.epsilon = self.learner.epsilon
         self.decay = self.learner.decay
         self.encoder = self.learner.encoder
-        normal = NormalDist()
-        self._medians = np.array([normal.inv_cdf((k + 0.5) / QUANTILE_COUNT) for k in range(QUANTILE_COUNT)])
+        self._medians = normal_quantiles(QUANTILE_COUNT)
 
     def learn(self, observation: Observation) -> FloatArray:
         """Return the contributions to both models; that to the imitation is 0 unless the caller chose."""

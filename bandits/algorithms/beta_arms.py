@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bandits.features import NO_ENCODER
-from bandits.parameters import in_range, known_parameters, no_features
-from bandits.policy import Candidates, FloatArray, ForwardDecay, Observation, PolicySpec
+from bandits.parameters import decay_of_half_life, in_range, known_parameters, no_features
+from bandits.policy import Candidates, FloatArray, Observation, PolicySpec
 
 DAY_S = 86_400.0
 MIN_CHANCE = 1e-6
@@ -86,9 +86,7 @@ class BetaArmsPolicy:
         self.parameters: dict[str, Any] = {**known, **spec.parameters}
         self.strength = self.number_in_range("strength", 0.1, 1e6)
         self.default = self.number_in_range("default_propensity", 1e-4, 0.9999)
-        # 0 stands for never, which the decay knows as None.
-        half_life_days = self.number_in_range("half_life_days", 0.0, 36_500.0)
-        self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
+        self.decay = decay_of_half_life(self.parameters["half_life_days"])
         self.epsilon = self.number_in_range("epsilon", 1e-4, 1.0)
 
     def number_in_range(self, name: str, low: float, high: float) -> float:

@@ -24,7 +24,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.exact_math import LOG2_E, log
 from bandits.feature_columns import MAX_COLUMN_VALUE
+from bandits.fixed_order import (
+    apply_factors,
+    apply_transposed_factors,
+    inverses_of_factors,
+    invert_factors,
+    sum_rows,
+)
 from bandits.policy import QUANTUM, BoolArray, FloatArray
 
 SHRINKAGE = 5.0
@@ -102,11 +110,9 @@ class CallerChoiceModel:
         some = np.flatnonzero(z)  # most columns are indicators
         rows, columns = np.triu_indices(len(some))
         rows, columns = some[rows], some[columns]
-        terms = prepared.terms[self.square[rows, columns]]
-        if terms.shape[1] == 1:
-            terms = np.repeat(terms, 2, axis=1)  # with a single offer numpy would add up in another order
-        scores = np.einsum("kn,k->n", terms, z[rows] * z[columns], optimize=False)
-        return np.where(prepared.chosen, scores[: len(prepared.chosen)], -np.inf)
+        terms = prepared.terms[self.square[rows, columns]]  # a copy
+        terms *= (z[rows] * z[columns])[:, None]
+        return np.where(prepared.chosen, sum_rows(terms), -np.inf)
 
     def _spread(self, shared: FloatArray) -> FloatArray:
         """Return ``D``: variances, of which 1/64 counts as seen once, rounded to powers of two."""
@@ -115,8 +121,8 @@ class CallerChoiceModel:
         mean = total / n if n > 0.0 else np.zeros(self.columns)
         variance = (np.maximum(squares - mean * total, 0.0) + _PRIOR_VARIANCE) / (n + 1.0)
         # Rounded, so that they change rarely: a change costs new terms for every offer.
-        spread: FloatArray = np.exp2(np.rint(np.log2(np.maximum(variance, _MIN_VARIANCE))))
-        return spread
+        exponent = np.rint(log(np.maximum(variance, _MIN_VARIANCE)) * LOG2_E)
+        return np.ldexp(1.0, exponent.astype(np.int32))
 
     def _fill(self, prepared: PreparedCallerChoice, rows: NDArray[np.intp]) -> None:
         prepared.chosen[rows] = prepared.own[rows, 0] > 0.0
@@ -133,13 +139,12 @@ class CallerChoiceModel:
         scatter = a[:, 1:, 1:] - n[:, None, None] * mean[:, :, None] * mean[:, None, :]
         covariance = (scatter + SHRINKAGE * np.diag(spread)) / (n + SHRINKAGE)[:, None, None]
         covariance += np.diag(VARIANCE_FLOOR * spread + self.rounding)
-        precision = np.linalg.inv(covariance)
-        slope = (precision @ mean[:, :, None])[:, :, 0]
+        factors, pivots = invert_factors(covariance.transpose(1, 2, 0))
+        scaled = apply_factors(factors, mean[0, :0], mean.T)
         form = np.empty_like(a)
-        form[:, 0, 0] = np.log(n) - 0.5 * np.linalg.slogdet(covariance)[1]
-        form[:, 0, 0] -= 0.5 * (mean[:, None, :] @ slope[:, :, None])[:, 0, 0]
-        form[:, 0, 1:] = slope
-        form[:, 1:, 1:] = -precision
+        form[:, 0, 0] = log(n) - 0.5 * (sum_rows(log(pivots)) + sum_rows(scaled * scaled))
+        form[:, 0, 1:] = apply_transposed_factors(factors, scaled).T
+        form[:, 1:, 1:] = -inverses_of_factors(factors).transpose(2, 0, 1)
         inside = np.arange(1, self.columns + 1)
         form[:, inside, inside] *= 0.5
         upper: FloatArray = form[:, self.upper[0], self.upper[1]]

@@ -59,7 +59,7 @@ def _estimate_typical_requests(policy: RegressionPolicy, sums: Sums) -> Estimate
     z = _mean_columns(policy, sums)
     projected = posterior.project(z)
     predictor = posterior.mean(projected)
-    deviation = np.sqrt(posterior.variance(projected, z) * policy.link.noise(posterior.own, sums.shared))
+    deviation = np.sqrt(posterior.variance(projected) * policy.link.noise(posterior.own, sums.shared))
     low, high = (policy.link.propensity(predictor + end * deviation) for end in (-Z95, Z95))
     return policy.link.propensity(predictor), low, high
 

@@ -6,6 +6,7 @@ weighting is that of Abe and Long, *Associative reinforcement learning using lin
 
 from typing import Any, ClassVar
 
+from bandits.exact_math import power_of
 from bandits.parameters import one_of
 from bandits.policy import Candidates, Distribution, PolicySpec
 from bandits.regression.design import LINKS, Link
@@ -52,6 +53,6 @@ class SquareCBPolicy(RegressionPolicy):
 
     def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
         """Weigh what is available by inverse gaps, and mix it with the floor."""
-        gamma = self.gamma_scale * prepared.total**self.gamma_exponent
+        gamma = self.gamma_scale * power_of(prepared.total, self.gamma_exponent)
         scores = self.link.score(self.predict(prepared, candidates)[0]) * candidates.weight
         return inverse_gaps(scores, gamma, self.epsilon)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.algorithms.beta_arms import MIN_CHANCE, BetaArmsPolicy, odds_to_probability
+from bandits.exact_math import LN2, LOG2_E, log, log_of
 from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
 from bandits.sampling import best_score
 
@@ -90,7 +91,7 @@ class UCBPolicy(BetaArmsPolicy):
     def _plausible_entropy(self, shared: FloatArray) -> float:
         t = max(float(shared[0]), 0.0)
         # In steps, so that the bounds of arms that were not observed rarely change.
-        return self.exploration * math.ceil(4.0 * math.log2(1.0 + t)) / 4.0 * math.log(2.0)
+        return self.exploration * math.ceil(4.0 * LOG2_E * log_of(1.0 + t)) / 4.0 * LN2
 
     def propensities(self, prepared: Bounds, candidates: Candidates) -> FloatArray:
         """Return the customer's propensities at the arms' mean levels."""
@@ -114,7 +115,7 @@ def upper_bound(mean: FloatArray, entropy: FloatArray) -> FloatArray:
     start = np.minimum(p + np.sqrt(entropy / 2.0), p + entropy + np.sqrt(entropy * (entropy + 2.0 * p)))
     v = np.minimum(start, 1.0 - MIN_CHANCE)
     for _ in range(_MAX_NEWTON_STEPS):
-        excess = p * np.log(p / v) + (1.0 - p) * np.log((1.0 - p) / (1.0 - v)) - entropy
+        excess = p * log(p / v) + (1.0 - p) * log((1.0 - p) / (1.0 - v)) - entropy
         slope = np.maximum((v - p) / (v * (1.0 - v)), MIN_CHANCE)
         nearer = np.clip(v - np.maximum(excess, 0.0) / slope, p, v)
         if np.array_equal(nearer, v):  # each would stay where it is for ever

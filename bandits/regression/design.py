@@ -6,7 +6,6 @@ A link says what an observation adds to the sums of a regression, and what a lin
 (linear regression), or the logistic function.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bandits.exact_math import LOG2_E, exp, exp2_float32, exp_of, log, log_of
 from bandits.features import Encoder
 from bandits.policy import FloatArray
 
@@ -24,18 +24,19 @@ _MIN_CHANCE = 1e-6
 _PRIOR_DEVIATION, _PRIOR_WEIGHT = 1 / 8, 1.0
 _MIN_DEVIATION = 1 / 256
 _OFFSET = -1.2
+_SMALLEST_STEP = 0.43527528164806206
+"""``2 ** _OFFSET``."""
 
 
 def logit(p: ArrayLike) -> FloatArray:
     """Return ``log(p / (1 - p))``, with ``p`` clipped to [1e-6, 1 - 1e-6]."""
     within = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), _MIN_CHANCE), 1.0 - _MIN_CHANCE)
-    logits: FloatArray = np.log(within / (1.0 - within))
-    return logits
+    return log(within / (1.0 - within))
 
 
-def sigmoid(s: NDArray[Any]) -> NDArray[Any]:
-    """Return ``1 / (1 + exp(-s))``, with ``s`` clipped to [-30, 30]. Keeps the type of its argument."""
-    e: NDArray[Any] = np.exp(-np.minimum(np.maximum(s, -30.0), 30.0))  # np.clip is slow on small arrays
+def sigmoid(s: FloatArray) -> FloatArray:
+    """Return ``1 / (1 + exp(-s))``, with ``s`` clipped to [-30, 30]."""
+    e = exp(-np.minimum(np.maximum(s, -30.0), 30.0))  # np.clip is slow on small arrays
     e += 1.0
     return 1.0 / e
 
@@ -103,9 +104,8 @@ class Design:
         mean = first[columns] / seen
         variance = np.maximum(moments.diagonal()[columns] / seen - mean * mean, 0.0)
         variance = (weight * variance + _PRIOR_WEIGHT * _PRIOR_DEVIATION**2) / (weight + _PRIOR_WEIGHT)
-        deviation = np.exp2(
-            np.rint(np.log2(np.maximum(variance, _MIN_DEVIATION**2)) * 0.5 - _OFFSET) + _OFFSET
-        )
+        half = log(np.maximum(variance, _MIN_DEVIATION**2)) * (0.5 * LOG2_E)
+        deviation = np.ldexp(_SMALLEST_STEP, np.rint(half - _OFFSET).astype(np.int32))
         step = deviation * np.where(missing > 0, 0.25, 1.0)
         return Scale(np.rint(mean / step) * step + 0.0, deviation)  # + 0.0: zero is never negative
 
@@ -190,7 +190,7 @@ class Link(Protocol):
         """Return the expected reward, in [0, 1]."""
         ...
 
-    def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
+    def score(self, predictor: FloatArray) -> FloatArray:
         """Return a positive number that rises with the predictor, and is the expected reward where that is sensible."""
         ...
 
@@ -277,12 +277,12 @@ class LogisticLink:
 
     def predictor(self, p: float) -> float:
         """Return the log odds."""
-        return math.log(p / (1.0 - p))
+        return log_of(p / (1.0 - p))
 
     def linearise(self, reward: float, expected: float) -> tuple[float, float]:
         """Return ``(w, w s0 + g)``; log odds beyond 8 either way count as 8."""
         s0 = min(max(self.predictor(expected), -_MAX_LOG_ODDS), _MAX_LOG_ODDS)
-        p = 1.0 / (1.0 + math.exp(-s0))
+        p = 1.0 / (1.0 + exp_of(-s0))
         gradient = reward - p
         weight = max(p * (1.0 - p), abs(gradient) / MAX_RESPONSE_SHIFT)
         return weight, weight * s0 + gradient
@@ -291,7 +291,7 @@ class LogisticLink:
         """Return the chance of these log odds."""
         return sigmoid(predictor)
 
-    def score(self, predictor: NDArray[Any]) -> NDArray[Any]:
+    def score(self, predictor: FloatArray) -> FloatArray:
         """Return the chance of these log odds."""
         return sigmoid(predictor)
 
@@ -300,10 +300,10 @@ class LogisticLink:
     ) -> NDArray[Any]:
         """Return ``weight / (1 + exp(-s))`` of the drawn log odds, in as few passes as possible."""
         # Bounded here, where there are few numbers, so that no draw overflows.
-        e: NDArray[Any] = draws * np.maximum(-spread, -10.0).astype(draws.dtype)
-        e -= np.minimum(np.maximum(mean, -30.0), 30.0).astype(draws.dtype)
-        np.exp(e, out=e)
-        e += 1.0
+        powers: NDArray[Any] = draws * (np.maximum(-spread, -10.0) * LOG2_E).astype(draws.dtype)
+        powers -= (np.minimum(np.maximum(mean, -30.0), 30.0) * LOG2_E).astype(draws.dtype)
+        e = exp2_float32(powers)
+        e += np.float32(1.0)
         np.divide(weight, e, out=e)
         return e
 

@@ -23,14 +23,14 @@ up to the variance of the noise. What an offer's parameters are centred at, ``c`
 That the shared parameters are uncertain themselves is not counted: it moves all offers alike, and so no choice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
 
+from bandits.fixed_order import apply_factors, apply_transposed_factors, invert_factors, multiply, sum_rows
 from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
 
@@ -121,36 +121,29 @@ class Posterior:
     """The posteriors of ``n`` offers, with the offers along the last axis.
 
     ``own``: the sums they follow from, ``(n, width)``. ``scaled``: the prior that they were made with. ``pull``:
-    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D,)``. ``covariance``: ``S``,
-    ``(D, D, n)``; ``response``: ``b``, ``(D, n)``.
+    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D,)``. ``factors``: lower triangular
+    ``W`` with ``S = W' W``, columns first (see ``bandits.fixed_order``), ``(D, D, n)``; ``response``: ``b``, and
+    ``weights``: ``W (b + T c)``, ``(D, n)`` each.
     """
 
     own: FloatArray
     scaled: ScaledPrior
     pull: FloatArray
-    covariance: FloatArray
+    factors: FloatArray
     response: FloatArray
+    weights: FloatArray
 
     def project(self, z: CandidateColumns) -> FloatArray:
-        """Return ``S z``: shape ``(D, n)``."""
-        # Plain einsum adds up element by element along the offers: no result depends on how many there are.
-        k = len(z.common)
-        projected: FloatArray = np.einsum("jin,j->in", self.covariance[:k], z.common)
-        if z.own is not None:
-            projected += np.einsum("jin,jn->in", self.covariance[k:], z.own)
-        return projected
+        """Return ``W z``: shape ``(D, n)``. An offer's column does not depend on how many there are."""
+        return apply_factors(self.factors, z.common, z.own)
 
     def mean(self, projected: FloatArray) -> FloatArray:
-        """Return the expected linear predictor: shape ``(n,)``."""
-        return _dot_by_offer(projected, self.response + self.pull[:, None])
+        """Return the expected linear predictor, ``z' S (b + T c)``: shape ``(n,)``."""
+        return sum_rows(projected * self.weights)
 
-    def variance(self, projected: FloatArray, z: CandidateColumns) -> FloatArray:
-        """Return the variance of the linear predictor, in units of the noise: shape ``(n,)``, not negative."""
-        k = len(z.common)
-        variance = _dot_by_offer(projected[:k], z.common)
-        if z.own is not None:
-            variance += _dot_by_offer(projected[k:], z.own)
-        return np.maximum(variance, 0.0)
+    def variance(self, projected: FloatArray) -> FloatArray:
+        """Return the variance of the linear predictor, ``z' S z``, in units of the noise: shape ``(n,)``."""
+        return sum_rows(projected * projected)
 
 
 class Regression:
@@ -171,38 +164,48 @@ class Regression:
 
     def prepare(self, sums: Sums) -> Posterior:
         """Compute the posteriors of all offers of ``sums``."""
-        scaled, pull = self._shared(sums.shared, None)
         d, n = self.design.width, len(sums.offers)
-        posterior = Posterior(sums.own.copy(), scaled, pull, np.empty((d, d, n)), np.empty((d, n)))
-        self._fill(posterior, np.arange(n))
-        return posterior
+        scaled = self._scaled(self.layout.read(sums.shared)[0], None)
+        empty = Posterior(
+            sums.own.copy(), scaled, np.empty(d), np.empty((d, d, n)), np.empty((d, n)), np.empty((d, n))
+        )
+        return self._fill(empty, sums.shared, np.arange(n))
 
     def refresh(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
-        scaled, pull = self._shared(sums.shared, posterior.scaled)
+        scaled = self._scaled(self.layout.read(sums.shared)[0], posterior.scaled)
         posterior.own[rows] = sums.own[rows]
-        changed = Posterior(posterior.own, scaled, pull, posterior.covariance, posterior.response)
-        # A new scale changes the prior of every offer; the shared centre enters by ``pull`` and needs no new inverse.
-        self._fill(changed, rows if scaled is posterior.scaled else np.arange(len(sums.offers)))
-        return changed
+        # A new scale changes the prior of every offer; the shared centre enters by ``pull`` and needs no new factors.
+        every = scaled is not posterior.scaled
+        return self._fill(
+            replace(posterior, scaled=scaled), sums.shared, np.arange(len(sums.offers)) if every else rows
+        )
 
-    def _fill(self, posterior: Posterior, rows: NDArray[np.intp]) -> None:
+    def _fill(self, posterior: Posterior, shared: FloatArray, rows: NDArray[np.intp]) -> Posterior:
+        """Factor ``rows`` anew and return the posterior with the centre that follows from the shared sums."""
+        scaled = posterior.scaled
         a, b = self.layout.read(posterior.own[rows])
-        a += posterior.scaled.own  # ``read`` copies: the sums stay as they are
+        a += scaled.own  # ``read`` copies: the sums stay as they are
         self.layout.offset_rounding(a, posterior.own[rows, 0])
-        posterior.covariance[:, :, rows] = np.linalg.inv(a).transpose(1, 2, 0)
+        pulls = self.prior.share != "none"
+        if pulls:  # the matrix of all offers together is factored beside theirs
+            a = np.concatenate((a, self._shared_precision(shared, scaled)))
+        factors, _ = invert_factors(a.transpose(1, 2, 0))
+        posterior.factors[:, :, rows] = factors[:, :, : len(rows)]
         posterior.response[:, rows] = b.T
-
-    def _shared(self, shared: FloatArray, before: ScaledPrior | None) -> tuple[ScaledPrior, FloatArray]:
-        """Return the prior on the present scale (``before`` if that has not changed), and ``T c``."""
-        a, b = self.layout.read(shared)
-        scaled = self._scaled(a, before)
         centre = self.prior.mean
-        if self.prior.share != "none":
-            a += scaled.shared
-            self.layout.offset_rounding(a, shared[0])
-            centre = _solve_positive_definite(a, b + scaled.pull)
-        return scaled, scaled.own @ centre
+        if pulls:
+            centre = _solve(factors[:, :, -1:], self.layout.read(shared)[1] + scaled.pull)
+        pull = multiply(scaled.own, centre)
+        weights = apply_factors(posterior.factors, pull[:0], posterior.response + pull[:, None])
+        return replace(posterior, pull=pull, weights=weights)
+
+    def _shared_precision(self, shared: FloatArray, scaled: ScaledPrior) -> FloatArray:
+        """Return the precision matrix of the shared parameters: shape ``(1, D, D)``."""
+        a, _ = self.layout.read(shared[None])
+        a += scaled.shared
+        self.layout.offset_rounding(a, shared[:1])
+        return a
 
     def _scaled(self, moments: FloatArray, before: ScaledPrior | None) -> ScaledPrior:
         if before is not None and not self.design.numeric:
@@ -211,22 +214,11 @@ class Regression:
         if before is not None and scale.is_same(before.scale):
             return before
         unscaling = self.design.unscaling(scale)
-        shared = unscaling * self.prior.precision @ unscaling.T
-        return ScaledPrior(scale, shared, shared @ self.prior.mean, unscaling * self._tau @ unscaling.T)
+        shared = multiply(unscaling * self.prior.precision, unscaling.T)
+        own = multiply(unscaling * self._tau, unscaling.T)
+        return ScaledPrior(scale, shared, multiply(shared, self.prior.mean), own)
 
 
-def _solve_positive_definite(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return ``a^-1 b`` for a positive definite matrix, which is overwritten."""
-    _, solution, info = dposv(a.T, b, overwrite_a=True)  # LAPACK takes columns first; the matrix is symmetric
-    if info:
-        raise np.linalg.LinAlgError(f"not positive definite: leading minor {info}")
-    return np.asarray(solution)
-
-
-def _dot_by_offer(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return ``sum_i a[i] b[i]`` along the first axis for each offer; ``b``: shape ``(D, n)``, or ``(D,)`` for all."""
-    if a.shape[1] != 1:
-        total: FloatArray = np.einsum("in,i->n" if b.ndim == 1 else "in,in->n", a, b)
-        return total
-    # With a single offer numpy would add up in another order.
-    return _dot_by_offer(np.repeat(a, 2, axis=1), b if b.ndim == 1 else np.repeat(b, 2, axis=1))[:1]
+def _solve(factors: FloatArray, b: FloatArray) -> FloatArray:
+    """Return ``A^-1 b`` from the factors of one matrix, ``(D, D, 1)``."""
+    return apply_transposed_factors(factors, apply_factors(factors, b[:0], b[:, None]))[:, 0]

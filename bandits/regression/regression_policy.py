@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.features import Encoder, Feature
-from bandits.parameters import in_range, known_parameters, one_of, whole_in_range
-from bandits.policy import Candidates, Distribution, FloatArray, ForwardDecay, Observation, PolicySpec, Sums
+from bandits.parameters import decay_of_half_life, in_range, known_parameters, one_of, whole_in_range
+from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 from bandits.regression.design import Design, Link
 from bandits.regression.posterior import Posterior, Prior, Regression, Share
 from bandits.sampling import normal_draws, win_frequencies_of_scores
 
-DAY_S = 86_400.0
 INTERCEPT_PRECISION = 2.0
 
 
@@ -78,8 +77,7 @@ class RegressionPolicy(ABC):
         self.version = spec.version
         self.parameters: dict[str, Any] = {**known, **spec.parameters}
         self.default = self.number_in_range("default_propensity", 1e-4, 0.9999)
-        half_life_days = self.number_in_range("half_life_days", 0.0, 36_500.0)
-        self.decay = ForwardDecay(half_life_days * DAY_S if half_life_days else None)
+        self.decay = decay_of_half_life(self.parameters["half_life_days"])
         self.epsilon = self.number_in_range("epsilon", 1e-4, 1.0)
         self.link = self.choose_link()
         self.encoder = Encoder(self.used_features(spec))
@@ -164,7 +162,7 @@ class RegressionPolicy(ABC):
         posterior = prepared.posterior
         z = self.design.columns(candidates.x, candidates.base_propensity)
         projected = posterior.project(z)
-        deviation = np.sqrt(posterior.variance(projected, z) * prepared.noise)
+        deviation = np.sqrt(posterior.variance(projected) * prepared.noise)
         prediction = (posterior.mean(projected), deviation)
         self._latest = (prepared, candidates, prediction)
         return prediction

@@ -20,6 +20,7 @@ from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
 from decisioning.model.deciders import CALLER, NO_POLICY
 from decisioning.model.decision import (
+    RUNTIME,
     CustomerSnapshot,
     DecidedOffer,
     Decision,
@@ -92,6 +93,7 @@ def decision_record(
         overrun=result.over_budget,
         failure=result.failed,
         counts_silence=True,
+        runtime=RUNTIME,
         units=None if result.context.limits is None else result.context.limits.units,
     )
 

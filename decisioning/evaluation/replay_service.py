@@ -25,6 +25,7 @@ from decisioning.learning.replica import prepare
 from decisioning.log.codec import as_json
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.model.decision import (
+    RUNTIME,
     CustomerSnapshot,
     DecidedOffer,
     Decision,
@@ -172,12 +173,16 @@ class LoggedContexts:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A logged decision beside its replay: offer, rank, probability, score and factors by slot."""
+    """A logged decision beside its replay: offer, rank, probability, score and factors by slot.
+
+    ``runtime``: the versions that it was decided with; ``None`` if they were not logged yet.
+    """
 
     decision_id: str
     policy: str
     epoch: int
     catalog_version: int
+    runtime: str | None
     logged: list[DecidedOffer]
     replayed: list[DecidedOffer]
 
@@ -185,6 +190,26 @@ class Replayed:
     def identical(self) -> bool:
         """True if they are equal bit for bit."""
         return self.logged == self.replayed
+
+    @property
+    def difference(self) -> float | None:
+        """The largest relative difference of a number, where the offers and their ranks are the same."""
+        if [(o.offer_id, o.rank) for o in self.logged] != [(o.offer_id, o.rank) for o in self.replayed]:
+            return None
+        pairs = zip(map(_numbers, self.logged), map(_numbers, self.replayed), strict=True)
+        flat = [(a, b) for one, other in pairs for a, b in zip(one, other, strict=True)]
+        return max((abs(a - b) / max(abs(a), abs(b)) for a, b in flat if a != b), default=0.0)
+
+    @property
+    def caveat(self) -> str | None:
+        """The reason why last bits may differ: other versions computed it; ``None`` if it was the same ones."""
+        if self.runtime == RUNTIME:
+            return None
+        if self.runtime is None:
+            return (
+                "it was decided by an earlier build, whose arithmetic differs from this one in the last bits"
+            )
+        return f"it was decided with {self.runtime}, and this is {RUNTIME}: last bits may differ"
 
 
 async def replay(
@@ -201,10 +226,16 @@ async def replay(
         policy=replayed.key,
         epoch=decision.epoch,
         catalog_version=decision.catalog_version,
+        runtime=decision.runtime,
         # Without texts, which are no part of a ranking.
         logged=[replace(offer, treatment=None) for offer in decision.offers],
         replayed=[_compared(choice) for choice in replayed.selection.choices],
     )
+
+
+def _numbers(offer: DecidedOffer) -> tuple[float, ...]:
+    f = offer.factors or LoggedFactors()
+    return (offer.score or 0.0, offer.probability or 0.0, f.P, f.C, f.V, f.L)
 
 
 def _compared(choice: Choice) -> DecidedOffer:

@@ -145,12 +145,35 @@ class LogReader:
     async def release(self, due: Sequence[tuple[int, str]], now_ms: int) -> int:
         """Give back what unconfirmed decisions reserved; returns how many gave something back by this call."""
         keys = (self._keys.log, self._keys.unconfirmed, self._keys.contacts)
-        return await self._call_each("nb_release", due, keys, now_ms, done=b"released")
+        return (await self._call_each("nb_release", due, keys, now_ms)).count(b"released")
 
     async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
         """Close decisions; returns how many were closed by this call."""
+        return (await self._expire(due, now_ms, grace_ms, 0)).count(b"expired")
+
+    async def expire_present(
+        self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int
+    ) -> tuple[int, list[tuple[int, str]]]:
+        """Close decisions; returns how many were closed, and those that have left Redis unclosed: they stay due."""
+        replies = await self._expire(due, now_ms, grace_ms, 1)
+        left = [one for one, reply in zip(due, replies, strict=True) if reply == b"left"]
+        return replies.count(b"expired"), left
+
+    async def _expire(
+        self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int, keep: int
+    ) -> list[bytes]:
         keys = (self._keys.log, self._keys.pending, self._keys.unconfirmed, self._keys.contacts)
-        return await self._call_each("nb_expire", due, keys, now_ms, grace_ms, done=b"expired")
+        return await self._call_each("nb_expire", due, keys, now_ms, grace_ms, keep)
+
+    async def settle(self, bucket: int, decision_id: str) -> None:
+        """Make a decision due no more."""
+        async with redis_errors():
+            await self._redis.zrem(self._keys.pending(bucket), decision_id)
+
+    async def postpone(self, bucket: int, decision_id: str, until_ms: int) -> None:
+        """Make a decision that is due, due later."""
+        async with redis_errors():
+            await self._redis.zadd(self._keys.pending(bucket), {decision_id: until_ms}, xx=True)
 
     async def _call_each(
         self,
@@ -158,12 +181,12 @@ class LogReader:
         due: Sequence[tuple[int, str]],
         keys: Sequence[Callable[[int], str]],
         *arguments: int,
-        done: bytes,
-    ) -> int:
-        """Call a function for each decision with its own key and the ``keys`` of its bucket; count ``done`` replies."""
+    ) -> list[bytes]:
+        """Call a function for each decision with its own key and the ``keys`` of its bucket."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket, decision_id in due:
                 of_bucket = [key(bucket) for key in keys]
                 own = self._keys.decision(bucket, decision_id)
                 pipe.fcall(name, 1 + len(keys), own, *of_bucket, decision_id, *arguments)
-            return sum(reply == done for reply in await pipe.execute())
+            replies: list[bytes] = await pipe.execute()
+        return replies

@@ -5,6 +5,7 @@ old one. A field whose default is ``None`` is left out of the JSON while it has 
 it, or it does not apply to the decision. Fields that are not known here are skipped, as a later version may add some.
 """
 
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from bandits.policy import Facts, FloatArray, IntArray, PolicyKey
 from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
+
+RUNTIME = f"python {platform.python_version()} numpy {np.__version__}"
+"""The versions of what computes decisions here; with others, a replay may differ in the last bits."""
 
 
 class LoggedPolicy(msgspec.Struct, frozen=True, dict=True):
@@ -184,6 +188,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     with fewer units than slots (the units, and the numbers of their offers); ``None`` where it was not. ``redraws``:
     how often others were faster, so that it was selected anew. ``counts_silence``: that nothing came of an offer is
     learned as soon as it was shown, until something comes; earlier versions learned it when the window closed.
+    ``runtime``: the versions that it was computed with, as in ``RUNTIME``.
     """
 
     decision_id: str
@@ -221,6 +226,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     units: tuple[tuple[int, tuple[int, ...]], ...] | None = None
     redraws: int = 0
     counts_silence: bool = False
+    runtime: str | None = None
 
     @property
     def group(self) -> str:

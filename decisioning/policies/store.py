@@ -174,6 +174,15 @@ class PolicyStore:
         """Note why a warm start failed."""
         await self._update(key, "state = 'failed', finished_at = now(), error = :error", error=error[:1000])
 
+    async def set_aside(self, key: str, error: str) -> bool:
+        """Note why a live policy's learner is waited for no longer; False if it is not live, or built in.
+
+        Nothing keeps the streams for it any more; as a warm start that failed, it is folded anew from the archive.
+        """
+        async with transaction(self._engine) as connection:
+            what = "state = 'failed', finished_at = now(), error = :error"
+            return await update_policy(connection, key, what, "state = 'live'", error=error[:1000])
+
     async def _update(self, key: str, what: str, **values: Any) -> None:
         """Change the row of a policy that is to be warmed up."""
         async with transaction(self._engine) as connection:

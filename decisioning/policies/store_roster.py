@@ -22,6 +22,7 @@ class RosterFeed:
         self._roster = roster
         self._known: set[str] = set()
         self.states: Mapping[str, PolicyState] = {}
+        self._once_live: set[str] = set()
         self._refreshing = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -40,10 +41,21 @@ class RosterFeed:
             if states != self.states:
                 self._roster.retire(key for key, state in states.items() if state == "retired")
                 self.states = states
+                self._once_live |= {key for key, state in states.items() if state == "live"}
 
     def live(self) -> list[str]:
         """Find the policies that learn and can do so here: the built-in ones, and those whose warm start is done."""
         return [key for key in self._roster.learning() if self.states.get(key, "live") == "live"]
+
+    def deciding(self) -> list[str]:
+        """Find the policies that may decide with the arms that there are: live ones, and those set aside meanwhile."""
+        asked = ("failed", "folding")
+        return [
+            key
+            for key in self._roster.learning()
+            if (state := self.states.get(key, "live")) == "live"
+            or (key in self._once_live and state in asked)
+        ]
 
     async def learning(self) -> list[str]:
         """Find all policies behind whose arms nothing may be trimmed, also those that cannot be used here.

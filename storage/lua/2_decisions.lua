@@ -153,12 +153,13 @@ end
 
 -- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation.
 -- keys: decision, log, pending, unconfirmed, contacts (as for feedback)
--- args: id, now, grace_ms
--- returns "expired" | "early" | "gone"
+-- args: id, now, grace_ms, 1 if a decision that has left Redis is to stay due (it is closed from the archive)
+-- returns "expired" | "early" | "gone" | "left"
 local function expire(keys, args)
   local decision, log, pending, unconfirmed, contacts = unpack(keys)
-  local id, now, grace_ms = unpack(args)
+  local id, now, grace_ms, keep = unpack(args)
   local known = waiting(decision, { 'd', 'u', 'p', 'pl', 'm', 'os', 's', 'f', 'z' })
+  if not known.d and keep == '1' then return redis.call('ZSCORE', pending, id) and 'left' or 'gone' end
   if not known.d or known.s then
     redis.call('ZREM', pending, id)
     return 'gone'

@@ -21,15 +21,29 @@ local function append(keys, args)
   return 'ok'
 end
 
+local HIGH_STEP, MAX_LOW = 4294967296, 2147483648
+
+-- Adds to the state of an arm. Sums beyond MAX_LOW keep a high part, a multiple of HIGH_STEP, so that they stay exact: a
+-- state with any is its low parts, its high parts, and HIGH_STEP (bandits/state.py, add_exactly, does the same).
 local function sum(old, delta)
-  if not old then return delta end
   local count = #delta / 8
-  local packed = {}
+  local had_high = old and #old > #delta
+  local low, high, any = {}, {}, false
   for i = 1, count do
     local at = (i - 1) * 8 + 1
-    packed[i] = struct.pack('<d', struct.unpack('<d', old, at) + struct.unpack('<d', delta, at))
+    local total, above = struct.unpack('<d', delta, at), 0
+    if old then total = struct.unpack('<d', old, at) + total end
+    if had_high then above = struct.unpack('<d', old, at + #delta) end
+    if total >= MAX_LOW or total < -MAX_LOW then
+      local carry = math.floor((total + MAX_LOW) / HIGH_STEP) * HIGH_STEP
+      total, above = total - carry, above + carry
+    end
+    if above ~= 0 then any = true end
+    low[i], high[i] = struct.pack('<d', total), above
   end
-  return table.concat(packed)
+  if not any then return table.concat(low) end
+  for i = 1, count do high[i] = struct.pack('<d', high[i]) end
+  return table.concat(low) .. table.concat(high) .. struct.pack('<d', HIGH_STEP)
 end
 
 -- Adds to arms, only if they were not reset since they were read, and every bucket's position is the expected one.

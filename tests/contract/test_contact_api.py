@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from app.worker.expirer import Expirer
+from decisioning.log.closing_service import ArchivedClosing
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from storage.keys import Keys
 from storage.redis import make_redis
@@ -94,7 +96,9 @@ async def test_an_unconfirmed_reservation_comes_back(shop: Nextbest) -> None:
     await policy(api, "call", max=1)
     assert shop.settings.redis_url is not None
     redis = make_redis(shop.settings.redis_url)
-    expirer = Expirer(LogReader(redis, Keys(shop.settings.buckets)), 0.0)
+    reader = LogReader(redis, Keys(shop.settings.buckets))
+    closing = ArchivedClosing(api.state.archive, reader, RedisLog(api.state.pipe, api.state.keys))
+    expirer = Expirer(reader, closing, 0.0)
 
     async def again() -> Any:
         await expirer.round()

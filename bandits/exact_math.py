@@ -1,0 +1,184 @@
+"""Functions that give the same bits on every machine: exp, log, powers of two, sine and cosine, and asinh.
+
+Those of libm and numpy are chosen by what the processor can do (AVX2, AVX-512, FMA), and differ in their last bits; a
+decision that was logged on one machine would not replay on another. These here consist of additions, multiplications,
+divisions and square roots in a fixed order, which IEEE 754 rounds in one way only, and of exact steps (``frexp``,
+``ldexp``, rounding to whole numbers). They are within one or two units in the last place of the true value.
+
+The polynomials are those of fdlibm (Sun Microsystems, 1993) and, for float32, of Cephes (Moshier, 1989).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+LN2 = 0.6931471805599453
+LOG2_E = 1.4426950408889634
+# Two parts of log 2; the first has 32 bits, so that its product with an exponent is exact.
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_EXP = (
+    1.66666666666666019037e-01,
+    -2.77777777770155933842e-03,
+    6.61375632143793436117e-05,
+    -1.65339022054652515390e-06,
+    4.13813679705723846039e-08,
+)
+_LOG = (
+    6.666666666666735130e-01,
+    3.999999999940941908e-01,
+    2.857142874366239149e-01,
+    2.222219843214978396e-01,
+    1.818357216161805012e-01,
+    1.531383769920937332e-01,
+    1.479819860511658591e-01,
+)
+_SQRT_HALF = 0.7071067811865476
+_SIN = (
+    -1.66666666666666324348e-01,
+    8.33333333332248946124e-03,
+    -1.98412698298579493134e-04,
+    2.75573137070700676789e-06,
+    -2.50507602534068634195e-08,
+    1.58969099521155010221e-10,
+)
+_COS = (
+    4.16666666666666019037e-02,
+    -1.38888888888741095749e-03,
+    2.48015872894767294178e-05,
+    -2.75573143513906633035e-07,
+    2.08757232129817482790e-09,
+    -1.13596475577881948265e-11,
+)
+_EXP2_FLOAT32 = tuple(
+    np.float32(c)
+    for c in (
+        1.535336188319500e-4,
+        1.339887440266574e-3,
+        9.618437357674640e-3,
+        5.550332471162809e-2,
+        2.402264791363012e-1,
+        6.931472028550421e-1,
+        1.0,
+    )
+)
+_ROUNDING_FLOAT32 = np.float32(1.5 * 2.0**23)
+"""Added to a small float32 it leaves the nearest whole number in the lowest bits."""
+_LARGE = 2.0**28
+
+
+def exp(x: FloatArray) -> FloatArray:
+    """Return ``e^x`` of each element, for ``|x| <= 700``."""
+    k = np.rint(x * LOG2_E)
+    result: FloatArray = np.ldexp(_exp_near_zero(x - k * _LN2_HIGH, k * _LN2_LOW), k.astype(np.int32))
+    return result
+
+
+def exp_of(x: float) -> float:
+    """Return ``e^x`` of one number, ``|x| <= 700``: the same bits as ``exp``."""
+    k = round(x * LOG2_E)
+    return math.ldexp(_exp_near_zero(x - k * _LN2_HIGH, k * _LN2_LOW), k)
+
+
+def exp2_of(x: float) -> float:
+    """Return ``2^x`` of one number, ``|x| <= 1000``; exact for whole numbers, and doubled by adding 1."""
+    k = math.floor(x)
+    return math.ldexp(exp_of((x - k) * LN2), k)
+
+
+def _exp_near_zero(high: Any, low: Any) -> Any:
+    """Return ``e^(high - low)`` for numbers, or arrays of them, up to ``log(2) / 2``."""
+    r = high - low
+    t = r * r
+    c = r - t * (_EXP[0] + t * (_EXP[1] + t * (_EXP[2] + t * (_EXP[3] + t * _EXP[4]))))
+    return 1.0 - ((low - (r * c) / (2.0 - c)) - high)
+
+
+def log(x: FloatArray) -> FloatArray:
+    """Return the natural logarithm of each element; all must be positive and finite."""
+    mantissa, exponent = np.frexp(x)
+    small = mantissa < _SQRT_HALF
+    mantissa += mantissa * small  # doubled where it is small
+    result: FloatArray = _log_near_one(mantissa - 1.0, exponent - small.astype(np.float64))
+    return result
+
+
+def log_of(x: float) -> float:
+    """Return the natural logarithm of one positive finite number: the same bits as ``log``."""
+    mantissa, exponent = math.frexp(x)
+    if mantissa < _SQRT_HALF:
+        mantissa, exponent = 2.0 * mantissa, exponent - 1
+    return float(_log_near_one(mantissa - 1.0, float(exponent)))
+
+
+def _log_near_one(f: Any, k: Any) -> Any:
+    """Return ``log((1 + f) 2^k)`` for numbers, or arrays of them, with ``1 + f`` from sqrt(1/2) to sqrt(2)."""
+    s = f / (2.0 + f)
+    z = s * s
+    w = z * z
+    odd = w * (_LOG[1] + w * (_LOG[3] + w * _LOG[5]))
+    even = z * (_LOG[0] + w * (_LOG[2] + w * (_LOG[4] + w * _LOG[6])))
+    half = 0.5 * f * f
+    return k * _LN2_HIGH - ((half - (s * (half + (odd + even)) + k * _LN2_LOW)) - f)
+
+
+def power_of(base: float, exponent: float) -> float:
+    """Return ``base ** exponent`` of a number that is not negative, to within some units of its 13th digit."""
+    if exponent == 0.0:
+        return 1.0
+    if base == 0.0:
+        return 0.0
+    return math.sqrt(base) if exponent == 0.5 else exp_of(exponent * log_of(base))
+
+
+def exp2_float32(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``2^t`` of each element, ``|t| <= 120``, to within some units in the last place. Overwrites ``t``.
+
+    In as few passes as possible, since there are many draws: faster than numpy's on most machines.
+    """
+    found: NDArray[np.float32] = t + _ROUNDING_FLOAT32
+    exponent = found.view(np.int32) << 23  # the lowest bits hold the whole part; moved, they are an exponent
+    found -= _ROUNDING_FLOAT32
+    t -= found
+    np.multiply(t, _EXP2_FLOAT32[0], out=found)
+    for coefficient in _EXP2_FLOAT32[1:-1]:
+        found += coefficient
+        found *= t
+    found += _EXP2_FLOAT32[-1]
+    bits = found.view(np.int32)
+    bits += exponent
+    return found
+
+
+def sin_cos_of_turns(turns: float) -> tuple[float, float]:
+    """Return sine and cosine of ``2 pi turns``, for ``0 <= turns <= 4``."""
+    quarter = round(4.0 * turns)
+    x = (turns - quarter / 4.0) * (2.0 * math.pi)  # at most an eighth of a turn; the difference is exact
+    z = x * x
+    sine = x + x * z * _horner(_SIN, z)
+    cosine = 1.0 - (0.5 * z - z * z * _horner(_COS, z))
+    rotated = ((sine, cosine), (cosine, -sine), (-sine, -cosine), (-cosine, sine))
+    return rotated[quarter % 4]
+
+
+def _horner(coefficients: tuple[float, ...], z: float) -> float:
+    total = 0.0
+    for coefficient in reversed(coefficients):
+        total = total * z + coefficient
+    return total
+
+
+def asinh_of(x: float) -> float:
+    """Return the inverse hyperbolic sine of one finite number, to within two units in the last place."""
+    size = abs(x)
+    if size > _LARGE:
+        found = log_of(size) + LN2
+    elif size > 2.0:
+        found = log_of(2.0 * size + 1.0 / (math.sqrt(size * size + 1.0) + size))
+    else:
+        y = size + size * size / (1.0 + math.sqrt(1.0 + size * size))
+        found = log_of(1.0 + y) + (y - ((1.0 + y) - 1.0)) / (1.0 + y)  # what 1 + y lost to rounding
+    return math.copysign(found, x)
