@@ -5,15 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from bandits.policy import Candidates
 from bandits.state import ArmTable
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning import store_warm_start as warming
 from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
-from decisioning.learning.store_linearisation import find_linearisation
+from decisioning.learning.store_linearisation import (
+    LinearisationRun,
+    LinearisationStore,
+    find_linearisation,
+)
+from decisioning.policies.store import PolicyStore
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
+from storage.postgres import transaction
 from tests.support.api import CSV, Nextbest, decide, tell
 from tests.support.waiting import eventually
 
@@ -150,6 +157,54 @@ async def test_a_policy_that_comes_later_begins_with_it(shop: Nextbest) -> None:
     fields = (await arms_of(shop, "later@1")).fields
     await rebuild(shop)
     assert (await arms_of(shop, "later@1")).fields == fields
+
+
+async def test_once_a_day_what_has_learned_since_is_folded_anew(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, key = shop.api.state, "later@1"
+    runs = LinearisationStore(state.engine)
+    told: list[tuple[int, int]] = []
+
+    async def tell_progress(self: PolicyStore, policy: str, folded: int, total: int) -> None:
+        if policy == key:
+            told.append((folded, total))
+        await note_progress(self, policy, folded, total)
+
+    note_progress = PolicyStore.note_progress
+    monkeypatch.setattr(PolicyStore, "note_progress", tell_progress)
+    monkeypatch.setattr(warming, "TELL_S", 0.0)
+
+    async def a_day_passes() -> LinearisationRun:
+        async with transaction(state.engine) as connection:
+            query = "UPDATE linearisation_runs SET began_at = began_at - interval '1 day'"
+            await connection.execute(text(query))
+            await connection.execute(text("DELETE FROM history_imports"))  # no import is the occasion
+        await shop.worker.relinearise()
+        run = await runs.last_run(key)
+        assert run is not None
+        return run
+
+    before = await runs.last_run(key)
+    assert before is not None
+    still = await a_day_passes()
+    assert still.began_at < before.began_at
+    assert told == []
+    monkeypatch.setattr(
+        "decisioning.rollout.store_results.SLACK_MS", 10**9
+    )  # the import itself is no occasion
+    await import_history(shop, 50, first=5_000)
+    await shop.worker.drain()
+    again = await a_day_passes()
+    assert again.began_at > still.began_at
+    assert again.outcomes == before.outcomes + 50 * len(TRUTHS)
+    assert told[0] == (0, again.outcomes)
+    assert told[-1] == (again.outcomes, again.outcomes)
+    # Passes beyond the first are more to read.
+    assert max(total for _, total in told) > again.outcomes
+    assert all(0 <= folded <= total for folded, total in told)
+    registered = await state.policies.get(key)
+    assert (registered.state, registered.folded, registered.total) == ("live", again.outcomes, again.outcomes)
 
 
 async def test_what_is_archived_and_trimmed_meanwhile_is_not_lost(
