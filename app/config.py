@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     drift_horizon_s: int = Field(
         600, ge=1, le=31_536_000, description="drift: what is not accepted by then counts as not accepted"
     )
+    relinearise_s: int = Field(
+        86_400,
+        ge=0,
+        le=31_536_000,
+        description="how often logistic regressions are folded anew if they learned anything; 0: only after imports",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.state import ApiState
+from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
 from profiles.importing.source import FileFormat
@@ -47,6 +48,8 @@ async def _import_history(
         new += await importer.append([_past_decision(row) for row in batch.to_pylist()])
         if on_progress:
             on_progress(run.read, run.rows_total)
+    # A worker linearises regressions anew when all of it is there.
+    await LinearisationStore(state.engine).note_import(new)
     return run.report(), new
 
 

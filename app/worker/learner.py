@@ -3,8 +3,10 @@
 import logging
 
 from app.metrics import FOLDED
-from decisioning.learning.fold import fold_outcomes
+from decisioning.learning.fold import Linearisation, fold_outcomes
 from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_linearisation import find_linearisation
+from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
@@ -22,15 +24,23 @@ class Learner:
     """Fold one policy's arms. It holds only a copy of the positions, which the arms own: two of them do no harm."""
 
     def __init__(
-        self, key: str, roster: Roster, reader: LogReader, arms: ArmStore, rebuilder: Rebuilder
+        self,
+        key: str,
+        roster: Roster,
+        reader: LogReader,
+        arms: ArmStore,
+        rebuilder: Rebuilder,
+        archive: ArchiveReader,
     ) -> None:
         self.key = key
         self._policy, self._spec = roster[key], roster.spec(key)
         self._reader = reader
         self._arms = arms
         self._rebuilder = rebuilder
+        self._archive = archive
         self._positions: dict[int, StreamPosition] | None = None
-        self._generation = 0
+        self._generation: int | None = None
+        self._linearisation: Linearisation | None = None
 
     async def round(self) -> float:
         """Read what came, fold it; return at once so that the next round reads on. Raises ``Unavailable``."""
@@ -39,6 +49,10 @@ class Learner:
             if arms is None:
                 await self._rebuilder.restore_if_lost()
                 return 0.05
+            if arms.generation != self._generation:
+                self._linearisation = await find_linearisation(
+                    self._archive, self.key, self._policy, arms.generation
+                )
             self._positions, self._generation = arms.positions, arms.generation
         try:
             batch = await self._reader.read(
@@ -53,14 +67,14 @@ class Learner:
 
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None
-        deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy)
+        deltas, count = fold_outcomes(batch.outcomes, self._spec, self._policy, self._linearisation)
         if len(deltas) > MAX_FIELDS_PER_FOLD and len(parts := _divide(batch)) > 1:
             for part in parts:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)
             return
         moves = [(b, self._positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
-        if await self._arms.fold(self.key, self._generation, moves, deltas):
+        if await self._arms.fold(self.key, self._generation or 0, moves, deltas):
             self._positions.update(batch.last)
             FOLDED.labels(self.key).inc(count)
         else:

@@ -23,6 +23,7 @@ from app.worker.jobs import repeat
 from app.worker.learner import Learner
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
+from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
@@ -139,7 +140,10 @@ def _make_learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebu
             return train_until_cancelled(
                 ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder)
             )
-        return repeat(f"learner of {key}", Learner(key, roster, log_reader, arms, rebuilder).round)
+        return repeat(
+            f"learner of {key}",
+            Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine)).round,
+        )
 
     return TaskSet(learn)
 
@@ -170,11 +174,16 @@ def _make_log_jobs(
         settings.drift_horizon_s,
     )
     closing = ArchivedClosing(archive, reader, RedisLog(to.pipe, keys))
+    starter = WarmStarter(to.patient, reader, arms, keys, roster)
+    relinearising = RelinearisingJob(
+        feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
+    )
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
         "archiver": archiver.round,
         "policies": PolicySupervisor(feed, learners).round,
-        "warm starts": WarmStartJob(feed, WarmStarter(to.patient, reader, arms, keys, roster), roster).round,
+        "warm starts": WarmStartJob(feed, starter, roster).round,
+        "relinearising": relinearising.round,
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         "guardrails": guardrails.round,

@@ -271,7 +271,8 @@ class LogisticLink:
     stale ``s0`` would have a response far beyond anything (``s0 = -4``: ``1 / p = 55`` to the right). So
     ``w = max(sigmoid'(s0), |g| / R)``: the response stays within ``R = 6`` of ``s0``, as in Winsorised means. Then
     many outcomes that were all linearised at one ``s0`` end up at least a fifth nearer to the truth than ``s0`` was,
-    wherever both are between -7 and 7, and the decisions that follow linearise there. A smaller ``R`` would
+    wherever both are between -7 and 7, and the decisions that follow linearise there. Where none follow, as after
+    imported history, further passes over the log do (``bandits.regression.linearisation``). A smaller ``R`` would
     give surprises more weight than they are worth, a larger one (8 and more) could end up farther away.
     """
 

@@ -124,15 +124,19 @@ class RegressionPolicy(ABC):
         deviation = self.prior_precision(self.number_in_range("shrinkage", 1e-3, 1e4))
         return Prior(self.prior_mean(), precision, deviation, share)
 
-    def learn(self, observation: Observation) -> FloatArray:
-        """Return the amounts to add to the regression's sums, linearised at the propensity that was expected."""
-        # Linearised at the estimate as it was logged, not at today's: so contributions commute. NaN fails both tests.
+    def linearised_at(self, observation: Observation) -> float:
+        """Return where an observation is linearised: at its estimate, else its base propensity, else the default."""
+        # The estimate as it was logged, not today's: so contributions commute. NaN fails both tests.
         expected = observation.estimate
         if not 0.0 < expected < 1.0:
             expected = observation.base_propensity
         if not 0.0 < expected < 1.0:
             expected = self.default
-        weight, response = self.link.linearise(observation.reward, expected)
+        return expected
+
+    def learn(self, observation: Observation) -> FloatArray:
+        """Return the amounts to add to the regression's sums, linearised at the propensity that was expected."""
+        weight, response = self.link.linearise(observation.reward, self.linearised_at(observation))
         z = self.design.row(observation.x, observation.base_propensity)
         return self.regression.layout.contribution(z, weight, response, observation.reward)
 

@@ -22,6 +22,8 @@ from decisioning.errors import NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
+from decisioning.learning.store_arms import GENERATION
+from decisioning.learning.store_linearisation import find_linearisation
 from decisioning.log.codec import as_json
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.model.decision import (
@@ -102,8 +104,9 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
     positions = await log.positions_at(key, epoch)
     if positions is None:
         raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
+    linearisation = await find_linearisation(log, key, policy, epoch // GENERATION)
     async for outcomes in log.observations(positions):
-        for name, delta in fold_outcomes(outcomes, spec, policy)[0].items():
+        for name, delta in fold_outcomes(outcomes, spec, policy, linearisation)[0].items():
             table.add(name, delta)
     return table
 

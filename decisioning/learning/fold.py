@@ -1,17 +1,39 @@
 """The outcomes of the log that a policy learns from, and the rewards that they are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
+from bandits.regression.linearisation import LinearisationPoints
+from bandits.regression.regression_policy import RegressionPolicy
 from bandits.sequential_policy import SequentialPolicy, teach_skipping_failures
 from bandits.state import fold_observations
 from decisioning.model.deciders import CALLER
 from decisioning.model.outcome import SHOWN, Outcome
 
 
-def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[Observation, float] | None:
+@dataclass(frozen=True, slots=True)
+class Linearisation:
+    """Where a generation of a policy's arms linearises: decisions before ``until_ms`` (Unix ms) at ``points``.
+
+    Later ones are linearised at the estimates that were logged with them. It goes by the time of the decision alone, so
+    silence and the acceptance that it is exchanged for are always linearised at one point.
+    """
+
+    until_ms: int
+    points: LinearisationPoints
+
+    def moved(self, observation: Observation, decided_at_ms: int, policy: Policy) -> Observation:
+        """Return the observation with the estimate at which it is to be linearised."""
+        if decided_at_ms >= self.until_ms or not isinstance(policy, RegressionPolicy):
+            return observation
+        return replace(observation, estimate=self.points.estimate(policy, observation))
+
+
+def observation_of(
+    outcome: Outcome, spec: PolicySpec, policy: Policy, linearisation: Linearisation | None = None
+) -> tuple[Observation, float] | None:
     """Make an observation of an outcome, with the time it counts for (Unix seconds); ``None`` if nothing is learned."""
     # Only offers that were presented have a reward in the log.
     if outcome.reward is None or outcome.late or outcome.decided_at_ms < spec.learn_since_ms:
@@ -36,18 +58,28 @@ def observation_of(outcome: Outcome, spec: PolicySpec, policy: Policy) -> tuple[
     seen = Observation(
         outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller
     )
+    if linearisation is not None:
+        seen = linearisation.moved(seen, outcome.decided_at_ms, policy)
     return seen, at_ms / 1000.0
 
 
 def _silence_of(
-    outcome: Outcome, spec: PolicySpec, policy: Policy, at_ms: int
+    outcome: Outcome,
+    spec: PolicySpec,
+    policy: Policy,
+    at_ms: int,
+    linearisation: Linearisation | None = None,
 ) -> tuple[Observation, float] | None:
     """Make the observation that nothing came of an offer, which counts for the time ``at_ms`` (Unix ms)."""
-    return observation_of(replace(outcome, reward=0.0, late=False, at_ms=at_ms, value=None), spec, policy)
+    silence = replace(outcome, reward=0.0, late=False, at_ms=at_ms, value=None)
+    return observation_of(silence, spec, policy, linearisation)
 
 
 def contributions_of(
-    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+    outcomes: Iterable[Outcome],
+    spec: PolicySpec,
+    policy: Policy,
+    linearisation: Linearisation | None = None,
 ) -> tuple[list[tuple[Observation, float]], list[tuple[Observation, float]]]:
     """Make the observations to add of outcomes, and those to take back.
 
@@ -58,12 +90,12 @@ def contributions_of(
     for outcome in outcomes:
         since_ms = outcome.silence_ms
         if since_ms is None:
-            found = observation_of(outcome, spec, policy)
+            found = observation_of(outcome, spec, policy, linearisation)
         elif outcome.outcome in SHOWN:
-            found = _silence_of(outcome, spec, policy, since_ms)
+            found = _silence_of(outcome, spec, policy, since_ms, linearisation)
         else:
-            silence = _silence_of(outcome, spec, policy, since_ms)
-            found = observation_of(outcome, spec, policy)
+            silence = _silence_of(outcome, spec, policy, since_ms, linearisation)
+            found = observation_of(outcome, spec, policy, linearisation)
             if silence is None or (found is not None and found[0].reward == 0.0):
                 continue  # it stands
             if outcome.outcome == "expired":
@@ -114,10 +146,16 @@ def teach_outcomes(
 
 
 def fold_outcomes(
-    outcomes: Iterable[Outcome], spec: PolicySpec, policy: Policy
+    outcomes: Iterable[Outcome],
+    spec: PolicySpec,
+    policy: Policy,
+    linearisation: Linearisation | None = None,
 ) -> tuple[Mapping[str, FloatArray], int]:
-    """Sum up what outcomes add to a policy's arms, by field, and how many of them taught it something."""
-    added, taken_back = contributions_of(outcomes, spec, policy)
+    """Sum up what outcomes add to a policy's arms, by field, and how many of them taught it something.
+
+    ``linearisation``: of the arms' generation, if it has one.
+    """
+    added, taken_back = contributions_of(outcomes, spec, policy, linearisation)
     sums = dict(fold_observations(policy, added))
     for name, delta in fold_observations(policy, taken_back).items():
         sums[name] = sums[name] - delta if name in sums else -delta

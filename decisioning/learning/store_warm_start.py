@@ -1,4 +1,4 @@
-"""Arms made of the archived log: for a new policy, and for what Redis has lost.
+"""Arms made of the archived log: for a new policy, for one that is linearised anew, and for what Redis has lost.
 
 A warm start gives a new policy the arms that it would have, had it been there from the start. The archived log is
 folded up to the positions P, read when the policy was known to be warming; then its arms are put in place at P, and the
@@ -6,6 +6,11 @@ learner goes on from there, without missing anything: nothing is trimmed behind 
 ``PolicyStore.learning``), so streams keep all from P on. Whatever ends it in the middle leaves a policy that is still
 marked as folding, and it is done anew; arms that are there already, of an earlier life of the policy, or put in place
 just before the end, are replaced.
+
+A logistic regression is folded in passes (``Relinearisation``), when it is warmed up and again while it is live. The
+points of the last pass are kept in Postgres under the number of the generation that begins with them, before its arms
+are put in place. Learner, rebuild and replay find them by that number: each generation is a fold of the log that
+anybody can do again.
 """
 
 import asyncio
@@ -15,15 +20,26 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bandits.policy import Policy
+from bandits.regression.linearisation import can_relinearise
+from bandits.regression.regression_policy import RegressionPolicy
 from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from bandits.state import ArmTable
-from decisioning.learning.fold import fold_outcomes, teach_outcomes
+from decisioning.learning.fold import Linearisation, fold_outcomes, teach_outcomes
+from decisioning.learning.linearisation import Relinearisation
 from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
-from decisioning.log.store_archive import ArchiveReader
+from decisioning.learning.store_linearisation import (
+    NEWEST,
+    LinearisationRun,
+    LinearisationStore,
+    find_linearisation,
+)
+from decisioning.log.store_archive import NOWHERE, ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore, finish_warm_start
+from storage import clock
 from storage.keys import Keys
 from storage.locks import ARCHIVER_LOCK
 
@@ -32,25 +48,32 @@ log = logging.getLogger(__name__)
 TELL_S = 0.3
 """The time between two notes of progress."""
 
+Progress = Callable[[int], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The stored arms (or the model) of ``key``, made of ``read`` outcomes of which ``taught`` taught it something."""
+    """The stored arms (or the model) of ``key``, made of ``read`` outcomes of which ``taught`` taught it something.
+
+    ``linearisation``: one that no generation has yet, or ``None``: that of the newest, if it has one.
+    """
 
     key: str
     fields: dict[str, bytes]
     read: int
     taught: int
+    linearisation: Linearisation | None = None
 
 
 class WarmStarter:
-    """Makes policies warm. Several may try: one does it."""
+    """Makes policies warm, and linearises them anew. Several may try: one does it."""
 
     def __init__(
         self, engine: AsyncEngine, reader: LogReader, arms: ArmStore, keys: Keys, roster: Roster
     ) -> None:
         self._store = PolicyStore(engine)
         self._archive = ArchiveReader(engine)
+        self.linearisations = LinearisationStore(engine)
         self._reader = reader
         self._arms = arms
         self._keys = keys
@@ -64,14 +87,37 @@ class WarmStarter:
         async with self._store.lock_warm_start(key) as alone:
             if not alone or not await self._store.begin_warm_start(key):
                 return False
+            began_at = await self.linearisations.now()
             positions = await self._archive.positions()
             if await self._reader.without(positions):
                 return False
             folded = await self._fold(key, positions)
-            return await self._put(folded, positions)
+            if not await self._put(folded, positions):
+                return False
+            await self.linearisations.note_run(key, LinearisationRun(began_at, folded.read))
+            return True
+
+    async def relinearise(self, key: str) -> bool:
+        """Fold the arms of a live policy anew, linearised where they say now, as a new generation.
+
+        False if another does it, the policy is not live, or there is nothing to do: its estimates stand, or Redis has
+        to be rebuilt first. Raises as ``warm``.
+        """
+        async with self._store.lock_warm_start(key) as alone:
+            if not alone or await self._arms.load_epoch(key) is None:
+                return False
+            began_at = await self.linearisations.now()
+            positions = await self._archive.positions()
+            folded = await self._fold(key, positions)
+            changed = folded.linearisation is not None
+            if changed and not await self._replace(folded, positions):
+                return False
+            await self._store.note_progress(key, folded.read, folded.read)
+            await self.linearisations.note_run(key, LinearisationRun(began_at, folded.read))
+            return changed
 
     async def _fold(self, key: str, positions: Mapping[int, StreamPosition]) -> Folded:
-        spec = self._roster.spec(key)
+        spec, policy = self._roster.spec(key), self._roster[key]
         total = await self._archive.observed(since_ms=spec.learn_since_ms, placements=spec.placements)
         loop = asyncio.get_running_loop()
         told_s = loop.time()
@@ -80,9 +126,13 @@ class WarmStarter:
         async def tell(read: int) -> None:
             nonlocal told_s
             if loop.time() - told_s >= TELL_S:
-                await self._store.note_progress(key, read, max(total, read))
+                # Each further pass reads all once more.
+                passes = max(-(-read // max(total, 1)), 1)
+                await self._store.note_progress(key, read, max(total * passes, read))
                 told_s = loop.time()
 
+        if isinstance(policy, RegressionPolicy) and can_relinearise(policy):
+            return await relinearise_archive(self._archive, self._roster, key, policy, positions, tell)
         return await fold_archive(self._archive, self._roster, key, positions, tell)
 
     async def _put(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
@@ -94,10 +144,47 @@ class WarmStarter:
             archived = await self._archive.positions()
             if archived.keys() - positions.keys() or await self._reader.without(positions):
                 return False  # nobody knows whether the streams still hold all that came after
-            if not await reset_arms(self._arms, self._archive, self._keys, folded, positions):
+            if not await self._reset(folded, positions):
                 return False
             await finish_warm_start(connection, folded.key, folded.read)
             return True
+
+    async def _replace(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
+        """Put arms in the place of those of a live policy, brought up to date: streams are trimmed meanwhile."""
+        now = await self._archive.positions()
+        folded = await self._bring_up_to(folded, positions, now)
+        # Under the lock nothing is archived, so nothing is trimmed behind the positions that are read here.
+        async with self._store.hold_state(folded.key, "live", ARCHIVER_LOCK) as connection:
+            archived = await self._archive.positions()
+            if connection is None or await self._reader.without(archived):
+                return False
+            folded = await self._bring_up_to(folded, now, archived)
+            while not await self._reset(folded, archived):
+                if await self._arms.load_epoch(folded.key) is None:
+                    return False
+        return True
+
+    async def _bring_up_to(
+        self, folded: Folded, behind: Mapping[int, StreamPosition], up_to: Mapping[int, StreamPosition]
+    ) -> Folded:
+        policy, key = self._roster[folded.key], folded.key
+        table = ArmTable(policy.width)
+        table.put_all(folded.fields.items())
+        # Also buckets that nothing was read of yet: behind their start.
+        behind = {bucket: behind.get(bucket, StreamPosition.START) for bucket in up_to}
+        read, taught = await _add_archive(
+            self._archive, self._roster, key, table, up_to, folded.linearisation, behind=behind
+        )
+        fields = dict(table.fields())
+        return Folded(key, fields, folded.read + read, folded.taught + taught, folded.linearisation)
+
+    async def _reset(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
+        if folded.linearisation is not None:
+            # Before there are arms that need it. If they never come, those of a later generation begin with it.
+            _, generation = await _next_generation(self._arms, self._archive, folded.key)
+            await self.linearisations.put(folded.key, generation, folded.linearisation)
+            return await reset_arms(self._arms, self._archive, self._keys, folded, positions, generation)
+        return await reset_arms(self._arms, self._archive, self._keys, folded, positions)
 
 
 async def _nobody(read: int) -> None: ...
@@ -108,16 +195,17 @@ async def fold_archive(
     roster: Roster,
     key: str,
     up_to: Mapping[int, StreamPosition],
-    on_progress: Callable[[int], Awaitable[None]] = _nobody,
+    on_progress: Progress = _nobody,
 ) -> Folded:
     """Fold the archived outcomes at or before the positions ``up_to`` into new arms.
 
-    ``on_progress`` is told how many outcomes have been read. Raises ``PostgresUnavailable``.
+    They are linearised as the newest generation is. ``on_progress`` is told how many outcomes have been read. Raises
+    ``PostgresUnavailable``.
     """
     policy, spec = roster[key], roster.spec(key)
-    read = taught = 0
     # All sums and lessons are made in threads: other tasks of the worker go on meanwhile.
     if is_sequential(policy):
+        read = taught = 0
         model = policy.fresh()
         in_order = archive.in_order(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
         async for outcomes in in_order:
@@ -128,14 +216,74 @@ async def fold_archive(
             await on_progress(read)
         return Folded(key, {MODEL_FIELD: await asyncio.to_thread(policy.pack, model)}, read, taught)
     table = ArmTable(policy.width)
-    batches = archive.observations(up_to, since_ms=spec.learn_since_ms, placements=spec.placements)
+    linearisation = await find_linearisation(archive, key, policy)
+    read, taught = await _add_archive(archive, roster, key, table, up_to, linearisation, on_progress)
+    return Folded(key, dict(table.fields()), read, taught)
+
+
+async def _add_archive(
+    archive: ArchiveReader,
+    roster: Roster,
+    key: str,
+    table: ArmTable,
+    up_to: Mapping[int, StreamPosition],
+    linearisation: Linearisation | None,
+    on_progress: Progress = _nobody,
+    behind: Mapping[int, StreamPosition] = NOWHERE,
+) -> tuple[int, int]:
+    """Add archived outcomes to a table of arms; returns how many were read, and how many taught something."""
+    policy: Policy = roster[key]
+    spec = roster.spec(key)
+    read = taught = 0
+    batches = archive.observations(
+        up_to, behind=behind, since_ms=spec.learn_since_ms, placements=spec.placements
+    )
     async for outcomes in batches:
-        deltas, count = await asyncio.to_thread(fold_outcomes, outcomes, spec, policy)
+        deltas, count = await asyncio.to_thread(fold_outcomes, outcomes, spec, policy, linearisation)
         for name, delta in deltas.items():
             table.add(name, delta)
         read, taught = read + len(outcomes), taught + count
         await on_progress(read)
-    return Folded(key, dict(table.fields()), read, taught)
+    return read, taught
+
+
+async def relinearise_archive(
+    archive: ArchiveReader,
+    roster: Roster,
+    key: str,
+    policy: RegressionPolicy,
+    up_to: Mapping[int, StreamPosition],
+    on_progress: Progress = _nobody,
+) -> Folded:
+    """Fold as ``fold_archive``, in as many passes as it takes until the estimates stand.
+
+    ``on_progress`` is told how many outcomes have been read in all passes.
+    """
+    spec = roster.spec(key)
+    before = await find_linearisation(archive, key, policy)
+    passes = Relinearisation(spec, policy, clock.now_ms(), before)
+    read_before = 0
+    while True:
+        read = taught = 0
+        async for outcomes in archive.observations(
+            up_to, since_ms=spec.learn_since_ms, placements=spec.placements
+        ):
+            taught += await asyncio.to_thread(passes.fold, outcomes)
+            read += len(outcomes)
+            await on_progress(read_before + read)
+        if await asyncio.to_thread(passes.end_pass):
+            new = None if passes.linearisation is before else passes.linearisation
+            return Folded(key, dict(passes.table.fields()), read, taught, new)
+        read_before += read
+
+
+async def _next_generation(arms: ArmStore, archive: ArchiveReader, key: str) -> tuple[int | None, int]:
+    """Return the epoch of a policy's arms, and the number of a generation that none ever had."""
+    last_fold = await archive.last_fold(key)
+    newest = await archive.linearisation(key, NEWEST)
+    epoch = await arms.load_epoch(key)
+    # Above the archived folds too: Redis may have lost epochs that others have seen.
+    return epoch, 1 + max(max(epoch or 0, last_fold) // GENERATION, newest[0] if newest else 0)
 
 
 async def reset_arms(
@@ -144,14 +292,13 @@ async def reset_arms(
     keys: Keys,
     folded: Folded,
     positions: Mapping[int, StreamPosition],
+    generation: int | None = None,
 ) -> bool:
     """Put arms in place that go on at ``positions``, as a new generation. False if somebody has changed them meanwhile.
 
-    Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+    ``generation``: its number, if that is settled already. Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
     """
-    last_fold = await archive.last_fold(folded.key)
-    epoch = await arms.load_epoch(folded.key)
-    # Above the archived folds too: Redis may have lost epochs that others have seen.
-    generation = 1 + max(epoch or 0, last_fold) // GENERATION
+    epoch, free = await _next_generation(arms, archive, folded.key)
+    number = free if generation is None else generation
     everywhere = {bucket: positions.get(bucket, StreamPosition.START) for bucket in range(keys.buckets)}
-    return await arms.reset(folded.key, epoch, Arms(generation * GENERATION, everywhere, folded.fields))
+    return await arms.reset(folded.key, epoch, Arms(number * GENERATION, everywhere, folded.fields))

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import asyncpg
+from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -191,6 +192,16 @@ class ArchiveReader:
         query = "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy"
         return int((await self._rows(query, policy=policy))[0][0])
 
+    async def linearisation(self, policy: str, generation: int) -> tuple[int, int, bytes] | None:
+        """Read the newest linearisation of a policy's arms up to a generation: generation, until Unix ms, points."""
+        rows = await self._rows(
+            "SELECT generation, until_ms, points FROM linearisations"
+            " WHERE policy = :policy AND generation <= :generation ORDER BY generation DESC LIMIT 1",
+            policy=policy,
+            generation=generation,
+        )
+        return (rows[0].generation, rows[0].until_ms, bytes(rows[0].points)) if rows else None
+
     async def outcomes(self, decision_id: str) -> list[Outcome]:
         """Read all outcomes of a decision, in the order of the log."""
         query = "SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"
@@ -200,17 +211,26 @@ class ArchiveReader:
         self,
         up_to: Mapping[int, StreamPosition] | None = None,
         *,
+        behind: Mapping[int, StreamPosition] = NOWHERE,
         since_ms: int = 0,
         placements: Collection[str] = (),
     ) -> AsyncIterator[list[Outcome]]:
         """Yield all outcomes that teach, in batches, in no particular order (arms are sums).
 
         ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
-        ``since_ms``: only those of decisions from then on. ``placements``: only those of these, if any are given.
+        ``behind``: only those behind these. ``since_ms``: only those of decisions from then on. ``placements``: only
+        those of these, if any are given.
         """
         where, values = _teaching(since_ms, placements)
+        if behind:
+            where += _NOT_LONG_BEFORE
+            values["behind"] = to_json(
+                {bucket: position.at_ms for bucket, position in behind.items()}
+            ).decode()
         async for outcomes in self._batches(where, values):
-            yield outcomes if up_to is None else [o for o in outcomes if _before(o, up_to)]
+            if up_to is not None:
+                outcomes = [o for o in outcomes if _before(o, up_to)]
+            yield [o for o in outcomes if not _before(o, behind)] if behind else outcomes
 
     async def in_order(
         self,
@@ -270,6 +290,12 @@ def _by_bucket(rows: Iterable[Any]) -> dict[int, StreamPosition]:
 _IN_ORDER = (
     "at_ms, bucket, split_part(position, '-', 1)::bigint, split_part(position, '-', 2)::bigint, offer_no,"
     ' outcome COLLATE "C"'
+)
+
+
+_NOT_LONG_BEFORE = (
+    " AND split_part(position, '-', 1)::bigint"
+    " >= coalesce((cast(:behind AS jsonb) ->> cast(bucket AS text))::bigint, 0)"
 )
 
 

@@ -145,7 +145,7 @@ class PolicyStore:
     async def hold_state(
         self, key: str, state: PolicyState, lock: int | None = None
     ) -> AsyncIterator[AsyncConnection | None]:
-        """Keep ``key`` in ``state`` during a transaction; ``None`` if it is not in it.
+        """Keep ``key`` in ``state`` during a transaction; ``None`` if it is not in it. What is built in is live.
 
         ``lock`` is an advisory lock that is waited for before.
         """
@@ -153,7 +153,7 @@ class PolicyStore:
             if lock is not None:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
             query = text(f"SELECT state FROM policies WHERE {BY_KEY} FOR UPDATE")
-            found = await connection.scalar(query, key_parameters(key))
+            found = await connection.scalar(query, key_parameters(key)) or ("live" if key in ALWAYS else None)
             yield connection if found == state else None
 
     async def begin_warm_start(self, key: str) -> bool:
@@ -167,8 +167,16 @@ class PolicyStore:
             )
 
     async def note_progress(self, key: str, folded: int, total: int) -> None:
-        """Note how far a warm start has come."""
-        await self._update(key, "folded = :folded, total = :total", folded=folded, total=total)
+        """Note how far a warm start has come, or the folding anew of a live policy."""
+        async with transaction(self._engine) as connection:
+            await update_policy(
+                connection,
+                key,
+                "folded = :folded, total = :total",
+                "state IN ('registered', 'folding', 'live')",
+                folded=folded,
+                total=total,
+            )
 
     async def fail_warm_start(self, key: str, error: str) -> None:
         """Note why a warm start failed."""

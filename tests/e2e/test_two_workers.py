@@ -10,7 +10,7 @@ from app.worker.archiver import ArchiverJob
 from app.worker.learner import Learner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.store_arms import GENERATION, Arms
-from decisioning.log.store_archive import Archiver
+from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_stream import Batch
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -91,7 +91,10 @@ def learners(installation: Installation, found: Stores, reader: Any, count: int)
     rebuilder = Rebuilder(
         found.engine, found.redis, found.keys, roster, CatalogueStore(found.engine), lambda: 0
     )
-    return [Learner(POLICY, roster, reader, found.arms, rebuilder) for _ in range(count)]
+    return [
+        Learner(POLICY, roster, reader, found.arms, rebuilder, ArchiveReader(found.engine))
+        for _ in range(count)
+    ]
 
 
 async def test_learners_that_read_the_same_entries_fold_them_once(

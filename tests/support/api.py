@@ -19,13 +19,14 @@ from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
 from app.worker.learner import Learner
 from app.worker.policy_jobs import WarmStartJob
+from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import WarmStarter
-from decisioning.log.store_archive import Archiver
+from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import StreamPosition
@@ -72,6 +73,10 @@ class Worker:
         self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0)
         starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
         self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)
+        archive = ArchiveReader(self._engine)
+        self._relinearising = RelinearisingJob(
+            self._feed, starter, roster, self._reader, archive, clock.now_ms, 86_400, rest_factor=0.0
+        )
 
     async def start(self) -> None:
         """Prepare as a worker does before its first round: load the functions, restore Redis if it was lost."""
@@ -91,7 +96,9 @@ class Worker:
         for key in self._feed.live():
             learner = self._learners.get(key)
             if learner is None:
-                learner = Learner(key, self.roster, self._reader, self._arms, self._rebuilder)
+                learner = Learner(
+                    key, self.roster, self._reader, self._arms, self._rebuilder, ArchiveReader(self._engine)
+                )
                 self._learners[key] = learner
             positions = partial(self._arms.load_positions, key)
             await self._repeat(learner.round, positions, f"the learner of {key} to catch up")
@@ -104,6 +111,10 @@ class Worker:
     async def warm(self) -> None:
         """Warm up all policies that were registered."""
         await self._warmer.round()
+
+    async def relinearise(self) -> None:
+        """Linearise anew what is due."""
+        await self._relinearising.round()
 
     async def epoch(self, key: str) -> int | None:
         """Return the number of times that a policy's arms have changed."""

@@ -83,7 +83,8 @@ class PolicyChangeOut(BaseModel):
 class PolicyOut(BaseModel):
     """A policy: what it is, and how far it is.
 
-    `folded` of `total` archived outcomes have been read by its warm start. `unusable`: why this process cannot use it.
+    `folded` of `total` archived outcomes have been read by its warm start, or by a folding anew since; each pass of a
+    logistic regression reads all once more. `unusable`: why this process cannot use it.
     `author` and `reason` are of its registration; `changes` tells what came after, newest first. `warnings`: what may
     not be meant, such as a placement to learn from that is not there.
     """
