@@ -46,8 +46,9 @@ _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
     d.candidates, d.priors, d.factors,
     coalesce((
-        SELECT min(x.outcome) FROM outcomes x
-        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
+        SELECT CASE WHEN bool_or(x.outcome <> 'withdrawn') THEN 'expired' ELSE 'withdrawn' END FROM outcomes x
+        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
+            AND x.outcome IN ('expired', 'closed', 'withdrawn') HAVING count(*) > 0
     ), 'open') AS state
 FROM decisions d
 WHERE d.header ->> 'source' = 'live'
@@ -64,7 +65,7 @@ WHERE d.header ->> 'source' = 'live'
 
 _OUTCOMES = """
 SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms FROM outcomes
-WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'withdrawn')
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')
 """
 
 

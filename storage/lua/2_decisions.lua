@@ -151,7 +151,16 @@ local function release(keys, args)
   return 'released'
 end
 
--- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation.
+-- What came of an answered offer in time: 1 accepted, 0 rejected, - if it was answered behind the end of the window.
+local function result_of(seen, until_ms)
+  local answered = seen.accepted or seen.rejected
+  if tonumber(answered) > until_ms then return '-' end
+  return seen.accepted and '1' or '0'
+end
+
+-- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation, and
+-- of what was answered it is told that it counts from now on (cl): whoever compares rates must not count acceptances,
+-- which come at once, before silence, which comes now.
 -- keys: decision, log, pending, unconfirmed, contacts (as for feedback)
 -- args: id, now, grace_ms
 -- returns "expired" | "early" | "gone"
@@ -165,10 +174,12 @@ local function expire(keys, args)
   end
   if tonumber(now) <= tonumber(known.u) then return 'early' end
   release({ decision, log, unconfirmed, contacts }, { id, now })
-  local open = {}
+  local open, settled = {}, {}
   for _, offer in ipairs(split(known.os)) do
     local seen = answers(decision, offer)
-    if not seen.accepted and not seen.rejected then
+    if seen.accepted or seen.rejected then
+      settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result_of(seen, tonumber(known.u)))
+    else
       local shown = known.m == 'implicit' or seen.presented or seen.clicked
       local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer })
       known['z:' .. offer] = kept['z:' .. offer]
@@ -176,9 +187,10 @@ local function expire(keys, args)
         silence_of(known, offer))
     end
   end
-  if #open > 0 then
+  if #open > 0 or #settled > 0 then
     redis.call('XADD', log, '*', 't', 'expired', 'id', id, 'd', known.d, 'at', known.u, 'ts', now,
-      'p', known.p, 'pl', known.pl, 'os', table.concat(open, ','), 'f', known.f or '')
+      'p', known.p, 'pl', known.pl, 'os', table.concat(open, ','), 'f', known.f or '',
+      'cl', table.concat(settled, ','))
   end
   redis.call('HSET', decision, 's', 'expired')
   redis.call('PEXPIRE', decision, grace_ms)

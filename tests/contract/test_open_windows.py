@@ -1,0 +1,123 @@
+"""Rates and estimates while reward windows are open: acceptances are told at once, silence days later.
+
+300 decisions at a true acceptance of 5 %, in a window of five days. Whatever reports a rate or an estimate of them must
+cover the truth, or say that nothing is closed yet.
+"""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from decisioning.log.store_sql import REBUILD_ACCEPTANCE
+from tests.support.api import Nextbest, decide, tell
+from tests.support.canaries import deploy, place
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WINDOW_S = 5 * 86_400
+DECISIONS = 300
+RATE = 0.05
+ACCEPTED = round(RATE * DECISIONS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def young(shop: Nextbest) -> Nextbest:
+    """An installation with 300 decisions, of which one in twenty was accepted at once; the rest is silent so far."""
+    await shop.api.ok("PUT", "/v1/segments/all", json={"when": "true"})
+    await place(shop.api, "slow", reward_window_s=WINDOW_S, control_share=0)
+    await deploy(
+        shop,
+        "slow",
+        None,
+        champion="random@1",
+        shadows=["thompson@1"],
+        controls=[{"kind": "random", "share": 0.3}],
+    )
+    await shop.worker.shadow()
+    for number in range(DECISIONS):
+        answer = await decide(shop.api, f"slow-{number}", "slow")
+        if number % round(1 / RATE) == 0:
+            await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
+    await shop.worker.drain()
+    await shop.worker.shadow()
+    return shop
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def grown(young: Nextbest) -> Nextbest:
+    """The same, five days later, with one decision more."""
+    await young.worker.expire(ahead_s=WINDOW_S + 60)
+    await young.worker.drain()
+    answer = await decide(young.api, "slow-last", "slow")
+    await tell(young.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
+    await young.worker.drain()
+    await young.worker.shadow()
+    return young
+
+
+async def acceptance(nextbest: Nextbest, query: str) -> list[dict[str, Any]]:
+    """The rows of the acceptance report of the placement."""
+    answer = await nextbest.api.ok("GET", f"/v1/reports/acceptance?placement=slow&{query}")
+    rows: list[dict[str, Any]] = answer["rows"]
+    return rows
+
+
+@pytest.mark.parametrize("query", ["by=placement", "by=segment"])
+async def test_a_report_of_open_windows_has_no_rate(young: Nextbest, query: str) -> None:
+    (row,) = await acceptance(young, query)
+    assert (row["decided"], row["accepted"], row["open"], row["observed"]) == (
+        DECISIONS,
+        ACCEPTED,
+        DECISIONS,
+        0,
+    )
+    assert (row["rate"], row["low"], row["high"]) == (None, 0, 1)
+
+
+async def test_groups_are_not_compared_by_open_windows(young: Nextbest) -> None:
+    rows = await acceptance(young, "by=group")
+    assert {row["group"] for row in rows} == {"champion", "random"}
+    assert sum(row["open"] for row in rows) == DECISIONS
+    for row in rows:
+        assert (row["rate"], row["lift"], row["difference"]) == (None, None, None)
+        assert (row["difference_low"], row["difference_high"]) == (-1, 1)
+
+
+@pytest.mark.parametrize("query", ["by=placement", "by=segment"])
+async def test_a_report_of_closed_windows_covers_the_truth(grown: Nextbest, query: str) -> None:
+    (row,) = await acceptance(grown, query)
+    assert (row["decided"], row["accepted"], row["accepted_closed"]) == (
+        DECISIONS + 1,
+        ACCEPTED + 1,
+        ACCEPTED,
+    )
+    assert (row["observed"], row["open"], row["rate"]) == (DECISIONS, 1, RATE)
+    assert row["low"] < RATE < row["high"] < 0.09
+
+
+async def test_the_lift_of_groups_is_of_closed_windows(grown: Nextbest) -> None:
+    rows = {row["group"]: row for row in await acceptance(grown, "by=group")}
+    champion, control = rows["champion"], rows["random"]
+    assert champion["observed"] + control["observed"] == DECISIONS
+    rates = [row["accepted_closed"] / row["observed"] for row in (champion, control)]
+    assert control["difference"] == pytest.approx(rates[1] - rates[0])
+    assert control["difference_low"] < 0 < control["difference_high"]
+
+
+async def test_the_roll_up_made_again_is_the_same(grown: Nextbest) -> None:
+    before = await acceptance(grown, "by=offer&by=hour&by=group")
+    async with grown.api.state.engine.begin() as connection:
+        for statement in REBUILD_ACCEPTANCE:
+            await connection.exec_driver_sql(statement)
+    assert await acceptance(grown, "by=offer&by=hour&by=group") == before
+
+
+async def test_a_closed_window_shows_no_outcome_that_nobody_told(grown: Nextbest) -> None:
+    answer = await decide(grown.api, "slow-told", "slow")
+    decision_id, offer_id = answer["decision_id"], answer["offers"][0]["offer_id"]
+    await tell(grown.api, decision_id, offer_id, "accepted")
+    await grown.worker.expire(ahead_s=WINDOW_S + 60)
+    await grown.worker.drain()
+    record = await grown.api.ok("GET", f"/v1/decisions/{decision_id}")
+    assert [outcome["outcome"] for outcome in record["outcomes"]] == ["accepted"]
