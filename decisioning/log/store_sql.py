@@ -63,6 +63,8 @@ IS_CLOSED = (
 
 Acceptances are told at once, silence when the window closes, in one record with all that was answered before. So what
 is known of closed decisions is a fair sample, and what is known of open ones is not."""
+RESULT_KNOWN = "(reward IS NOT NULL AND NOT late OR outcome = 'closed' AND reward IS NULL)"
+"""True for an outcome that tells what came of an offer in time: a ``closed`` one if the answer was too late."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 
 _GROUPED = "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"  # in one order, so that archivers do not lock each other out

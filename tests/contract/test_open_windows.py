@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.commands.policy_evaluate import result_lines
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from tests.support.api import Nextbest, decide, tell
 from tests.support.canaries import deploy, place
@@ -63,6 +64,21 @@ async def acceptance(nextbest: Nextbest, query: str) -> list[dict[str, Any]]:
     return rows
 
 
+async def compared(nextbest: Nextbest) -> Any:
+    """The comparison of the placement's policies."""
+    return await nextbest.api.ok("GET", "/v1/placements/slow/policies/comparison", role="scientist")
+
+
+async def evaluated(nextbest: Nextbest) -> Any:
+    """The result of an evaluation in the placement."""
+    body = {"policy": "thompson@1", "placement": "slow"}
+    asked = await nextbest.api.ok("POST", "/v1/evaluations", json=body, role="scientist")
+    await nextbest.worker.evaluate()
+    found = await nextbest.api.ok("GET", f"/v1/evaluations/{asked['evaluation_id']}")
+    assert found["state"] == "done", found["error"]
+    return found["result"]
+
+
 @pytest.mark.parametrize("query", ["by=placement", "by=segment"])
 async def test_a_report_of_open_windows_has_no_rate(young: Nextbest, query: str) -> None:
     (row,) = await acceptance(young, query)
@@ -84,6 +100,48 @@ async def test_groups_are_not_compared_by_open_windows(young: Nextbest) -> None:
         assert (row["difference_low"], row["difference_high"]) == (-1, 1)
 
 
+async def test_policies_are_not_compared_by_open_windows(young: Nextbest) -> None:
+    found = await compared(young)
+    assert {row["group"] for row in found["deciding"]} == {"champion", "random"}
+    for row in found["deciding"]:
+        assert row["decisions"] == row["shown"] == row["open"] > 0
+        assert (row["observed"], row["accepted"], row["acceptance"]["value"]) == (0, 0, None)
+    assert any(f"{DECISIONS} of {DECISIONS} offers shown are still open" in note for note in found["notes"])
+    (shadow,) = found["shadows"]
+    assert (shadow["judged"], shadow["estimates"]) == (DECISIONS, None)
+    assert [(out["reason"], out["slots"]) for out in shadow["left_out"]] == [("open", DECISIONS)]
+    assert shadow["warnings"][0].startswith(
+        f"Nothing is closed yet: the reward windows of all {DECISIONS} slots"
+    )
+
+
+async def test_nothing_is_estimated_of_open_windows(young: Nextbest) -> None:
+    found = await evaluated(young)
+    assert (found["decisions"], found["open"], found["estimates"], found["logged"]) == (
+        0,
+        DECISIONS,
+        None,
+        [],
+    )
+    assert found["warnings"][0].startswith(
+        f"Nothing is closed yet: the reward windows of all {DECISIONS} decisions"
+    )
+    assert f"{DECISIONS} decisions with an open reward window are not used" in result_lines(found)
+
+
+async def arms(nextbest: Nextbest) -> list[dict[str, Any]]:
+    """The arms of the policy that decides: it does not learn, so they are what is known of its selections."""
+    found: list[dict[str, Any]] = (await nextbest.api.ok("GET", "/v1/policies/random/arms"))["arms"]
+    return found
+
+
+async def test_arms_have_no_rate_of_open_windows(young: Nextbest) -> None:
+    found = await arms(young)
+    assert sum(arm["open"] for arm in found) == sum(arm["selected"] for arm in found) == DECISIONS
+    for arm in found:
+        assert (arm["observations"], arm["mean"], arm["low"], arm["high"]) == (0, None, 0, 1)
+
+
 @pytest.mark.parametrize("query", ["by=placement", "by=segment"])
 async def test_a_report_of_closed_windows_covers_the_truth(grown: Nextbest, query: str) -> None:
     (row,) = await acceptance(grown, query)
@@ -103,6 +161,41 @@ async def test_the_lift_of_groups_is_of_closed_windows(grown: Nextbest) -> None:
     rates = [row["accepted_closed"] / row["observed"] for row in (champion, control)]
     assert control["difference"] == pytest.approx(rates[1] - rates[0])
     assert control["difference_low"] < 0 < control["difference_high"]
+
+
+async def test_policies_are_compared_by_closed_windows(grown: Nextbest) -> None:
+    found = await compared(grown)
+    assert sum(row["observed"] for row in found["deciding"]) == DECISIONS
+    assert sum(row["accepted"] for row in found["deciding"]) == ACCEPTED
+    assert sum(row["open"] for row in found["deciding"]) == 1
+    for row in found["deciding"]:
+        assert row["acceptance"]["low"] < RATE < row["acceptance"]["high"] < 0.2
+    assert not any("still open" in note for note in found["notes"])
+    (shadow,) = found["shadows"]
+    assert shadow["estimates"]["rows"] == DECISIONS
+    assert shadow["estimates"]["earned"]["value"] == pytest.approx(RATE)
+    for name in ("ips", "snips", "dr"):
+        assert shadow["estimates"][name]["low"] < RATE < shadow["estimates"][name]["high"] < 0.2
+    assert not any("open" in warning for warning in shadow["warnings"])
+
+
+async def test_estimates_of_closed_windows_cover_the_truth(grown: Nextbest) -> None:
+    found = await evaluated(grown)
+    assert (found["decisions"], found["open"], found["left_out"]) == (DECISIONS, 1, [])
+    estimates = found["estimates"]
+    assert estimates["earned"]["value"] == pytest.approx(RATE)
+    for name in ("earned", "ips", "snips", "dr"):
+        assert estimates[name]["low"] < RATE < estimates[name]["high"] < 0.2
+    assert not any("open" in warning for warning in found["warnings"])
+
+
+async def test_arms_have_rates_of_closed_windows(grown: Nextbest) -> None:
+    found = await arms(grown)
+    assert sum(arm["observations"] for arm in found) == DECISIONS
+    assert sum(arm["successes"] for arm in found) == ACCEPTED
+    assert sum(arm["open"] for arm in found) == 1
+    for arm in found:
+        assert not arm["selected"] or arm["low"] < RATE < arm["high"]
 
 
 async def test_the_roll_up_made_again_is_the_same(grown: Nextbest) -> None:
