@@ -64,7 +64,8 @@ WHERE d.header ->> 'source' = 'live'
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms FROM outcomes
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late
+FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')
 """
 
@@ -288,6 +289,8 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         is_release = outcome.outcome == "released"
         name = f"rel:{outcome.offer_id}" if is_release else f"r:{outcome.offer_id}:{outcome.outcome}"
         arguments += (name, outcome.recorded_ms)
+        if outcome.late and outcome.outcome in ("accepted", "rejected"):
+            arguments += (f"l:{outcome.offer_id}", 1)
         if outcome.outcome in SHOWN and outcome.silence_ms is not None:
             arguments += (f"z:{outcome.offer_id}", outcome.silence_ms)
     fields = waiting_fields(logged) if is_open else {}

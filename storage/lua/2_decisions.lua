@@ -98,6 +98,7 @@ local function feedback(keys, args)
     remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms)
   end
   redis.call('HSET', decision, recorded, now)
+  if late and opposite then redis.call('HSET', decision, 'l:' .. offer, '1') end
   redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
     'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', (reward ~= '' or silence ~= '') and known.f or '',
@@ -151,10 +152,11 @@ local function release(keys, args)
   return 'released'
 end
 
--- What came of an answered offer in time: 1 accepted, 0 rejected, - if it was answered behind the end of the window.
-local function result_of(seen, until_ms)
-  local answered = seen.accepted or seen.rejected
-  if tonumber(answered) > until_ms then return '-' end
+-- What came of an answered offer in time: 1 accepted, 0 rejected, - if the answer was late (l:<offer>; earlier versions
+-- did not note it, so the time at which it was recorded is compared as well).
+local function result_of(decision, offer, seen, until_ms)
+  local is_late = redis.call('HEXISTS', decision, 'l:' .. offer) == 1
+  if is_late or tonumber(seen.accepted or seen.rejected) > tonumber(until_ms) then return '-' end
   return seen.accepted and '1' or '0'
 end
 
@@ -178,7 +180,8 @@ local function expire(keys, args)
   for _, offer in ipairs(split(known.os)) do
     local seen = answers(decision, offer)
     if seen.accepted or seen.rejected then
-      settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result_of(seen, tonumber(known.u)))
+      local result = result_of(decision, offer, seen, known.u)
+      settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result)
     else
       local shown = known.m == 'implicit' or seen.presented or seen.clicked
       local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer })

@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from app.commands.policy_evaluate import result_lines
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
+from storage import clock
+from storage.clock import to_iso
 from tests.support.api import Nextbest, decide, tell
 from tests.support.canaries import deploy, place
 
@@ -214,3 +216,20 @@ async def test_a_closed_window_shows_no_outcome_that_nobody_told(grown: Nextbest
     await grown.worker.drain()
     record = await grown.api.ok("GET", f"/v1/decisions/{decision_id}")
     assert [outcome["outcome"] for outcome in record["outcomes"]] == ["accepted"]
+
+
+async def test_an_answer_that_is_late_is_silence_when_the_window_closes(grown: Nextbest) -> None:
+    await place(grown.api, "brief", reward_window_s=30)
+    for number, ahead_s in enumerate((0, 60)):
+        answer = await decide(grown.api, f"brief-{number}", "brief")
+        at = to_iso(clock.now_ms() + ahead_s * 1000)
+        await tell(
+            grown.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted", occurred_at=at
+        )
+    await grown.worker.expire(ahead_s=31)
+    await grown.worker.drain()
+    (row,) = (await grown.api.ok("GET", "/v1/reports/acceptance?by=placement&placement=brief"))["rows"]
+    assert (row["decided"], row["accepted"], row["late"], row["open"]) == (2, 1, 1, 0)
+    assert (row["accepted_closed"], row["ignored"], row["rate"]) == (1, 1, 0.5)
+    compared = (await grown.api.ok("GET", "/v1/placements/brief/policies/comparison"))["deciding"]
+    assert [(found["observed"], found["accepted"]) for found in compared] == [(2, 1)]

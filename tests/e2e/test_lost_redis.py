@@ -85,7 +85,9 @@ class World:
         wait_caught_up(self.installation)
 
         async def check(found: Stores) -> None:
-            rows = await found.rows("SELECT * FROM outcomes WHERE outcome NOT IN ('expired', 'withdrawn')")
+            rows = await found.rows(
+                "SELECT * FROM outcomes WHERE outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')"
+            )
             assert {(r.decision_id, r.offer_id, r.outcome): r.value for r in rows} == self.told
             await check_arms(found)
             await check_roll_ups(found)
