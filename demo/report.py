@@ -147,7 +147,7 @@ def print_end(console: Console, figures: Figures) -> None:
 def plain_line(figures: Figures) -> str:
     """Write a line of progress, for output that is not a terminal."""
     rates = [
-        f"{row['policy']} {row['rate']:.1%} of {row['observed']:,}"
+        f"{row['policy']} {row['rate']:.1%} of {row['observed']:,} ({row['open']:,} open)"
         for row in _history_last(figures.acceptance)
         if row["observed"] and not is_history(row)
     ]
@@ -182,13 +182,14 @@ def _traffic_line(figures: Figures) -> str:
 
 
 def acceptance_table(rows: Sequence[Json]) -> Table:
-    """Show acceptance by policy with 95 % Wilson intervals; history last."""
+    """Show acceptance by policy in closed reward windows, with 95 % Wilson intervals; history last."""
     table = Table(
-        title=f"Acceptance by policy. Live answers are simulated; silence is known after {REWARD_WINDOW_S} s",
+        title=f"Acceptance by policy. Live answers are simulated; an offer is open, and not in a rate, for "
+        f"{REWARD_WINDOW_S} s",
         title_justify="left",
     )
     table.add_column("policy")
-    for heading in ("decided", "outcome known", "accepted", "rate", "95 % interval"):
+    for heading in ("decided", "open", "outcome known", "accepted", "rate", "95 % interval"):
         table.add_column(heading, justify="right")
     table.add_column("what it is")
     for row in _history_last(rows):
@@ -196,8 +197,9 @@ def acceptance_table(rows: Sequence[Json]) -> Table:
         table.add_row(
             row["policy"],
             f"{row['decided']:,}",
+            f"{row['open']:,}",
             f"{row['observed']:,}",
-            f"{row['accepted']:,}",
+            f"{row['accepted_closed']:,}",
             f"{row['rate']:.1%}" if known else "-",
             f"{row['low']:.1%} - {row['high']:.1%}" if known else "-",
             note_of(row),

@@ -39,7 +39,7 @@ def evaluate_policy(
     placement: str = typer.Option(..., "--placement", help="the placement"),
     since: str | None = typer.Option(None, "--from", help="decisions from then on"),
     until: str | None = typer.Option(None, "--to", help="decisions before then"),
-    limit: int = typer.Option(20_000, min=1, help="the newest so many decisions"),
+    limit: int = typer.Option(20_000, min=1, help="the newest so many decisions whose window is closed"),
     slots: Slots = typer.Option("first", help="first slots only, or all of them"),
     reward: Reward = typer.Option("acceptance", help="what counts: acceptance, or value"),
     start: Start = typer.Option(
@@ -91,6 +91,8 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
         f"{result['decisions']} decisions from {result['from']} to {result['to']}; "
         f"learned from {result['learned']} outcomes",
     ]
+    if result["open"]:
+        text.append(f"{result['open']} decisions with an open reward window are not used")
     found = result["estimates"]
     if found is not None:
         text += [

@@ -12,7 +12,15 @@ from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.errors import NotFound
 from decisioning.evaluation.counterfactual import count_left_out, judged_policies
-from decisioning.evaluation.estimates import Judgement, estimate, notes_on, shares, summary
+from decisioning.evaluation.estimates import (
+    MUCH_OPEN,
+    Judgement,
+    estimate,
+    notes_on,
+    notes_on_open,
+    shares,
+    summary,
+)
 from decisioning.evaluation.store_comparison import ComparisonReader, Window
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
@@ -20,7 +28,8 @@ from decisioning.model.entities import Placement
 Row = Mapping[str, Any]
 
 NOTES = (
-    "Rates are of all that was observed. Groups are sticky shares of the customers, so their rates can be compared.",
+    "Rates are of offers whose reward window is closed: acceptances are told before silence, so `open` ones are not "
+    "counted. Groups are sticky shares of the customers, so their rates can be compared.",
     "Estimates for shadows use decisions whose probabilities were logged, given what the earlier slots took. They do "
     "not tell what would come of another answer as a whole.",
     "A shadow is asked moments after the decision, at the arms of that moment; it learns from all outcomes, not only "
@@ -72,8 +81,18 @@ async def compare(
         "deciding": [row | {"acceptance": shares(row["accepted"], row["observed"])} for row in groups],
         "shadows": shadows,
         "apprentice": apprentice,
-        "notes": list(NOTES),
+        "notes": [*NOTES, *_open_notes(groups)],
     }
+
+
+def _open_notes(groups: Sequence[Row]) -> list[str]:
+    still_open, shown = sum(row["open"] for row in groups), sum(row["shown"] for row in groups)
+    if still_open <= MUCH_OPEN * shown:
+        return []
+    return [
+        f"{still_open} of {shown} offers shown are still open. With `to` before the last reward window, or a larger "
+        "`limit`, more of what is compared is closed."
+    ]
 
 
 def _role(key: str, placement: Placement, deployment: Deployment) -> str:
@@ -87,10 +106,11 @@ def _role(key: str, placement: Placement, deployment: Deployment) -> str:
 def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> dict[str, Any]:
     """One policy that was asked: what it would have earned, how much it agrees, how it behaved."""
     slots = [row for row in rows if row["error"] is None]
-    reasons = [row["unusable"] or ("unobserved" if row["reward"] is None else None) for row in slots]
+    reasons = [_unusable(row) for row in slots]
     usable = [row for row, reason in zip(slots, reasons, strict=True) if reason is None]
     left_out = Counter(reason for reason in reasons if reason is not None)
     found, warnings = estimate(_columns(usable))
+    warnings = notes_on_open(left_out["open"], len(slots) - left_out["open"], "slots") + warnings
     learned = policy is not None and is_learner(policy)
     narrowed = len({row["decision_id"] for row in slots if row["narrowed"]})
     warnings += notes_on(
@@ -120,6 +140,15 @@ def _shadow(key: str, role: str, rows: Sequence[Row], policy: Policy | None) -> 
         "estimates": summary(found),
         "warnings": warnings,
     }
+
+
+def _unusable(row: Row) -> str | None:
+    """Find why a slot cannot be used; ``None`` if it can."""
+    if row["unusable"] is not None:
+        return str(row["unusable"])
+    if not row["closed"]:
+        return "open"
+    return "unobserved" if row["reward"] is None else None
 
 
 def _columns(rows: Sequence[Row]) -> Judgement:
@@ -167,6 +196,7 @@ def _accepted(rows: Sequence[Row]) -> dict[str, Any]:
     rewards = [row["reward"] for row in rows if row["reward"] is not None]
     return {
         "observed": len(rewards),
+        "open": sum(not row["closed"] for row in rows),
         "accepted": sum(rewards),
         "acceptance": shares(sum(rewards), len(rewards)),
     }

@@ -36,7 +36,8 @@ MEANINGS: dict[str, str] = {
     "catalogue": "the catalogue of that time lacks one of its candidates",
     "failed": "the target raised an error",
     "nothing": "nothing was shown",
-    "unobserved": "no answer yet, or nobody confirmed that it was presented",
+    "open": "its reward window is still open, and acceptances are told before silence",
+    "unobserved": "nobody confirmed in time that it was presented",
     "unpriced": "nobody knows what it was worth",
 }
 """Reasons why a slot tells nothing of what another policy would have earned."""

@@ -17,6 +17,7 @@ FEW_ROWS = 100.0
 FEW_SHARE = 0.01
 UNSUPPORTED_SCORE = 4.0
 MUCH_LEFT_OUT = 0.2
+MUCH_OPEN = 0.1
 
 
 @dataclass(slots=True)
@@ -164,3 +165,18 @@ def notes_on(epsilon: float, learns: bool, narrowed: int, left_out: int, rows: i
     if left_out > MUCH_LEFT_OUT * (left_out + rows):
         said.append(f"{left_out} of {left_out + rows} slots could not be used; see left_out for the reasons.")
     return said
+
+
+def notes_on_open(still_open: int, closed: int, what: str) -> list[str]:
+    """Say that reward windows are open, if those of many are. ``what``: what is counted."""
+    if still_open and not closed:
+        return [
+            f"Nothing is closed yet: the reward windows of all {still_open} {what} are open. Acceptances are told "
+            "before silence, so what is known of them is no fair sample."
+        ]
+    if still_open > MUCH_OPEN * (still_open + closed):
+        return [
+            f"{still_open} of {still_open + closed} {what} are not used, since their reward window is still open: "
+            "acceptances are told before silence. What is said here is of the time before."
+        ]
+    return []

@@ -46,6 +46,8 @@ class OutcomeIndex:
         for o in outcomes:
             if o.outcome == "withdrawn":
                 self.withdrawn.add((o.decision_id, o.decided_at_ms))
+            elif o.outcome == "closed" and o.reward is None:  # the answer was too late: nothing came in time
+                self.rewards[o.decision_id, o.decided_at_ms, o.offer] = (0.0, 0.0)
             elif o.reward is not None and not o.late:
                 worth = o.worth if o.value is None else o.value
                 value = None if worth != worth else o.reward * worth  # NaN differs from itself: not known
@@ -138,7 +140,8 @@ class Progressive:
             self.outcomes.add(found)
         if is_learner(self._policy):
             for outcome in found:
-                if outcome.reward is not None and not outcome.late:
+                # That an offer was shown is learned too: silence, until something comes of it.
+                if outcome.silence_ms is not None or (outcome.reward is not None and not outcome.late):
                     # By the time of recording: a policy that was there could not have learned it earlier. The running
                     # number keeps the order of outcomes recorded at once, and outcomes themselves are not compared.
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))

@@ -18,7 +18,14 @@ from bandits.specification import parse_stored_spec
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import NotFound
 from decisioning.evaluation.counterfactual import Reward, count_left_out
-from decisioning.evaluation.estimates import as_numbers, estimate, notes_on, shares, summary
+from decisioning.evaluation.estimates import (
+    as_numbers,
+    estimate,
+    notes_on,
+    notes_on_open,
+    shares,
+    summary,
+)
 from decisioning.evaluation.progressive import EvaluationRows, Progressive, Slots
 from decisioning.evaluation.replay_service import LoggedContexts
 from decisioning.evaluation.store_pages import HindsightReader, Span
@@ -86,7 +93,7 @@ async def evaluate(
     timer: Callable[[], float],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Estimate what the policy of ``spec`` would have earned, next to what was earned.
+    """Estimate what the policy of ``spec`` would have earned, next to what was earned in closed reward windows.
 
     ``on_progress`` is told how many of how many decisions have been seen.
 
@@ -127,6 +134,7 @@ def _report(
 ) -> dict[str, Any]:
     rows = target.rows
     found, warnings = estimate(rows)
+    warnings = notes_on_open(span.open, rows.decisions, "decisions") + warnings
     left_out = sum(n for reason, n in rows.left_out.items() if reason != "nothing")
     warnings += notes_on(policy.epsilon, target.learned > 0, rows.narrowed, left_out, len(rows.reward))
     if rows.failed:
@@ -148,6 +156,7 @@ def _report(
         "slots": scope.slots,
         "reward": scope.reward,
         "decisions": rows.decisions,
+        "open": span.open,
         "learned": target.learned,
         "us_per_decision": 1e6 * rows.seconds / decided if decided else None,
         "left_out": count_left_out(rows.left_out),

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.store_sql import DECIDER_OF
+from decisioning.log.store_sql import DECIDER_OF, RESULT_KNOWN
 from decisioning.model.deciders import CALLER
 from storage.postgres import transaction
 
@@ -23,6 +23,8 @@ class Window:
     first: bool
 
 
+_HAS_CLOSED = "coalesce(bool_or(outcome IN ('expired', 'closed', 'withdrawn')), false)"
+# Of what is open acceptances are known before silence, so only results of closed windows are counted.
 _BY_GROUP = f"""
 WITH newest AS (
     SELECT decision_id, decided_at, coalesce(header ->> 'group', 'champion') AS "group",
@@ -34,9 +36,11 @@ WITH newest AS (
 )
 SELECT "group", policy, count(*) AS decisions, count(*) FILTER (WHERE failed) AS failures,
     sum(CASE WHEN :first THEN least(shown, 1) ELSE shown END)::bigint AS shown,
-    coalesce(sum(o.observed), 0)::bigint AS observed, coalesce(sum(o.accepted), 0)::double precision AS accepted
+    coalesce(sum(CASE WHEN :first THEN least(shown, 1) ELSE shown END) FILTER (WHERE NOT o.closed), 0)::bigint AS open,
+    coalesce(sum(o.observed) FILTER (WHERE o.closed), 0)::bigint AS observed,
+    coalesce(sum(o.accepted) FILTER (WHERE o.closed), 0)::double precision AS accepted
 FROM newest AS d CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE reward IS NOT NULL AND NOT late) AS observed,
+    SELECT {_HAS_CLOSED} AS closed, count(*) FILTER (WHERE {RESULT_KNOWN}) AS observed,
         sum(reward) FILTER (WHERE NOT late) AS accepted,
         coalesce(bool_or(outcome = 'withdrawn'), false) AS withdrawn
     FROM outcomes
@@ -46,18 +50,20 @@ WHERE NOT o.withdrawn
 GROUP BY 1, 2 ORDER BY 1, 2
 """
 
-_JUDGED = """
+_JUDGED = f"""
 SELECT s.decided_at, s.decision_id, s.rank, s.probability, s.chance, s.estimate, s.direct, s.best_no, s.offer_no,
-    s.unusable, s.narrowed, s.took_us, s.error, o.reward, coalesce(o.recorded_ms <= s.judged_ms, false) AS known
+    s.unusable, s.narrowed, s.took_us, s.error, o.closed, CASE WHEN o.closed THEN o.reward END AS reward,
+    coalesce(o.recorded_ms <= s.judged_ms, false) AS known
 FROM (
     SELECT * FROM shadow_choices
     WHERE placement = :placement AND policy = :policy AND decided_at >= :start AND decided_at < :end
         AND (NOT :first OR rank <= 1)
     ORDER BY decided_at DESC LIMIT :limit
 ) AS s LEFT JOIN LATERAL (
-    SELECT max(reward) AS reward, min(recorded_ms) AS recorded_ms FROM outcomes
+    SELECT {_HAS_CLOSED} AS closed, max(coalesce(reward, 0)) FILTER (WHERE {RESULT_KNOWN}) AS reward,
+        min(recorded_ms) FILTER (WHERE {RESULT_KNOWN}) AS recorded_ms
+    FROM outcomes
     WHERE decision_id = s.decision_id AND decided_at = s.decided_at AND offer_no = s.offer_no
-        AND reward IS NOT NULL AND NOT late
 ) AS o ON true
 ORDER BY s.decided_at, s.decision_id, s.rank
 """
@@ -70,12 +76,16 @@ class ComparisonReader:
         self._engine = engine
 
     async def by_group(self, window: Window) -> list[dict[str, Any]]:
-        """Decisions, failures, offers shown, observed and accepted, by group and the policy that was to decide."""
+        """Decisions, failures, offers shown and open, and observed and accepted of those that are closed.
+
+        By group and the policy that was to decide.
+        """
         return await self._rows(_BY_GROUP, window)
 
     async def judged(self, window: Window, policy: str) -> list[dict[str, Any]]:
         """The slots that a policy was asked about, in the order of time, with what came of them.
 
+        ``closed``: the reward window is; without it there is no ``reward``.
         ``known``: the outcome was known already when the policy was asked.
         """
         return await self._rows(_JUDGED, window, policy=policy)

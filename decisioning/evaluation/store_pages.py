@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_archive import BATCH_SIZE
-from decisioning.log.store_sql import decision_of_row, outcome_of_row
+from decisioning.log.store_sql import IS_CLOSED, RESULT_KNOWN, decision_of_row, outcome_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from storage.postgres import transaction
@@ -18,12 +18,16 @@ PAGE_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Decisions of a placement from ``start`` to before ``end``, of which there are ``decisions``."""
+    """Decisions of a placement from ``start`` to before ``end`` whose reward window is closed.
+
+    ``decisions``: how many they are. ``open``: how many there are beside them whose window is still open.
+    """
 
     placement: str
     start: datetime
     end: datetime
     decisions: int
+    open: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +47,38 @@ class HindsightReader:
     async def span(
         self, placement: str, start: datetime | None, end: datetime | None, limit: int
     ) -> Span | None:
-        """The newest ``limit`` decisions of a placement between two times; ``None`` if there is none."""
-        query = """
+        """The newest ``limit`` decisions of a placement between two times whose window is closed.
+
+        Only ``open`` ones are between them if none is closed; ``None`` if there is no decision at all.
+        """
+        query = f"""
             WITH newest AS (
-                SELECT decided_at FROM decisions
-                WHERE placement = :placement AND decided_at >= coalesce(:start, '-infinity'::timestamptz)
-                    AND decided_at < coalesce(:end, 'infinity'::timestamptz)
-                ORDER BY decided_at DESC LIMIT :limit
+                SELECT d.decided_at FROM decisions AS d WHERE {_ASKED} AND {IS_CLOSED}
+                ORDER BY d.decided_at DESC LIMIT :limit
+            ), closed AS (
+                SELECT min(decided_at) AS start, max(decided_at) AS last, count(*) AS n FROM newest
+            ), open AS (
+                SELECT min(d.decided_at) AS start, max(d.decided_at) AS last, count(*) AS n
+                FROM decisions AS d
+                WHERE {_ASKED} AND NOT {IS_CLOSED}
+                    AND d.decided_at >= coalesce((SELECT start FROM closed), '-infinity'::timestamptz)
             )
-            SELECT min(decided_at) AS start, max(decided_at) + interval '1 microsecond' AS end, count(*) AS n
-            FROM newest
+            SELECT coalesce(closed.start, open.start) AS start,
+                coalesce(closed.last, open.last) + interval '1 microsecond' AS end, closed.n, open.n AS open
+            FROM closed, open
         """
         values = {"placement": placement, "start": start, "end": end, "limit": limit}
         async with transaction(self._engine) as connection:
             row = (await connection.execute(text(query), values)).one()
-        return None if row.n == 0 else Span(placement, row.start, row.end, row.n)
+        return Span(placement, row.start, row.end, row.n, row.open) if row.n + row.open else None
 
     async def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]:
-        """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty)."""
+        """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty).
+
+        Of open decisions only outcomes are given, from which a target may learn as policies do.
+        """
         start = span.start
-        while start < span.end:
+        while span.decisions and start < span.end:
             async with transaction(self._engine) as connection:
                 values = {"placement": span.placement, "start": start, "end": span.end, "size": PAGE_SIZE}
                 until = await connection.scalar(text(_UNTIL), values)
@@ -90,17 +106,21 @@ class HindsightReader:
                 yield [outcome_of_row(row) for row in rows]
 
 
+_ASKED = """
+d.placement = :placement AND d.decided_at >= coalesce(:start, '-infinity'::timestamptz)
+    AND d.decided_at < coalesce(:end, 'infinity'::timestamptz)
+"""
 _UNTIL = """
 SELECT decided_at FROM decisions WHERE placement = :placement AND decided_at >= :start AND decided_at < :end
 ORDER BY decided_at OFFSET :size LIMIT 1
 """
-_DECISIONS = """
-SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions
-WHERE placement = :placement AND decided_at >= :start AND decided_at < :end ORDER BY decided_at, decision_id
+_DECISIONS = f"""
+SELECT d.bucket, d.position, d.header::text AS header, d.candidates, d.priors, d.factors FROM decisions AS d
+WHERE {_ASKED} AND {IS_CLOSED} ORDER BY d.decided_at, d.decision_id
 """
-_OUTCOMES = """
+_OUTCOMES = f"""
 SELECT * FROM outcomes
 WHERE decided_at >= coalesce(:start, '-infinity'::timestamptz) AND decided_at < :end
-    AND (reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL OR outcome = 'withdrawn')
+    AND ({RESULT_KNOWN} OR silence_ms IS NOT NULL OR outcome = 'withdrawn')
     AND (cast(:placements AS text[]) IS NULL OR placement = ANY(:placements))
 """

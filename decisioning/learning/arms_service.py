@@ -31,18 +31,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SelectionCounts:
-    """Selections of one offer: their number, of how many the result is known, and of how many it is an acceptance."""
+    """Selections of one offer: their number, and how many were observed, and accepted, in closed reward windows.
+
+    ``open``: how many have a window that is still open.
+    """
 
     decided: int
     observed: int
     accepted: int
+    open: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One offer's arm. ``believed``: mean, low and high of what the policy expects of it, if that can be told.
 
-    ``share``: of the policy's selections lately; ``None`` if it made none.
+    ``share``: of the policy's selections lately; ``None`` if it made none. ``open``: of those ``selected``, how many
+    have a reward window that is still open.
     """
 
     offer_id: str
@@ -51,6 +56,7 @@ class Arm:
     believed: tuple[float, float, float] | None
     selected: int
     share: float | None
+    open: int = 0
 
     @property
     def observed(self) -> tuple[float | None, float, float]:
@@ -201,7 +207,7 @@ def report_arms(
     """Report the arms of ``offers`` (ids), sorted by number. ``numbers``: of all offers there are.
 
     Observations are what the policy has learned from, where that can be told of it; else what is known of its
-    selections lately.
+    selections lately whose reward window is closed.
     """
     names = sorted((o for o in offers if o in numbers), key=lambda o: numbers[o])
     found = None
@@ -218,7 +224,7 @@ def report_arms(
             n, s = float(found.observations[row]), float(found.rewards[row])
             believed = (float(found.mean[row]), float(found.low[row]), float(found.high[row]))
         share = lately.decided / total if total else None
-        arms.append(Arm(offer_id, n, s, believed, lately.decided, share))
+        arms.append(Arm(offer_id, n, s, believed, lately.decided, share, lately.open))
     return arms
 
 

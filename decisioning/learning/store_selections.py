@@ -18,11 +18,15 @@ async def selections(
     """
     condition, values = where({"policy =": policy, "placement =": placement})
     query = text(
-        "SELECT offer_id, sum(decided)::bigint AS decided, sum(accepted)::bigint AS accepted,"
-        " sum(accepted + rejected + ignored)::bigint AS observed FROM acceptance"
+        # Of closed reward windows: of open ones acceptances are known, and silence is not.
+        "SELECT offer_id, sum(decided)::bigint AS decided, sum(accepted_closed)::bigint AS accepted,"
+        " sum(accepted_closed + rejected_closed + ignored)::bigint AS observed,"
+        " sum(decided - accepted_closed - rejected_closed - ignored - unobserved)::bigint AS open FROM acceptance"
         f" {condition} AND hour >= date_trunc('hour', cast(:since AS timestamptz))"
         " GROUP BY offer_id HAVING sum(decided) > 0"
     )
     async with transaction(engine) as connection:
         rows = await connection.execute(query, values | {"since": since})
-        return {row.offer_id: SelectionCounts(row.decided, row.observed, row.accepted) for row in rows}
+        return {
+            row.offer_id: SelectionCounts(row.decided, row.observed, row.accepted, row.open) for row in rows
+        }

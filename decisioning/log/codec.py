@@ -12,7 +12,8 @@ A stream entry has a type ``t``. Fields have one meaning each, the same as in th
 - ``expired`` and ``withdrawn``, one entry for all offers of a decision that were still open, and ``released``, for
   those whose reservations were given back because nobody said in time that they were presented (nothing is learned of
   it): ``id``, ``d``, ``at``, ``ts``, ``p``, ``pl``, ``f`` as above, and ``os``, the offers, separated by commas, each
-  ``<offer> <number> <precomputed propensity> <reward or -> <propensity>:<value>``.
+  ``<offer> <number> <precomputed propensity> <reward or -> <propensity>:<value>``. An ``expired`` entry also has
+  ``cl``: in the same form the offers that were answered before, with what came of them in time (``closed``).
 - ``start`` marks where a stream begins that lost its end; it says nothing.
 
 All but the first carry all that is needed to learn from them, so no reader has to join. Earlier versions wrote ``x``
@@ -213,8 +214,10 @@ def silences_of(logged: LoggedDecision) -> list[Outcome]:
 def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
     outcomes = []
     facts = parse_facts(f.get(b"f", b""))
-    offers = f[b"os"] if b"os" in f else f[b"o"]
-    for item in offers.decode().split(","):
+    kind = f[b"t"].decode()
+    items = [(kind, item) for item in (f[b"os"] if b"os" in f else f[b"o"]).decode().split(",")]
+    items += [("closed", item) for item in f.get(b"cl", b"").decode().split(",")]
+    for outcome, item in items:
         if not item:
             continue
         offer_id, number, base_propensity, reward, *more = item.split(" ")
@@ -226,17 +229,17 @@ def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
                 decided_at_ms=int(f[b"d"]),
                 offer_id=offer_id,
                 offer=int(number),
-                outcome=f[b"t"].decode(),
+                outcome=outcome,
                 value=None,
                 at_ms=int(f[b"at"]),
                 recorded_ms=int(f[b"ts"]),
-                late=False,
+                late=outcome == "closed",
                 reward=None if reward == "-" else float(reward),
                 base_propensity=float(base_propensity),
                 policy=f[b"p"].decode(),
                 placement=f[b"pl"].decode(),
                 **_expected(more[0] if more else ""),
-                facts=facts,
+                facts=NO_FACTS if outcome == "closed" else facts,
                 silence_ms=int(more[1]) if more[1:] and more[1] else None,
             )
         )

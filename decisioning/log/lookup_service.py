@@ -67,7 +67,8 @@ def _archived(logged: LoggedDecision, outcomes: list[Outcome]) -> dict[str, Any]
                 "reward": o.reward,
             }
             for o in outcomes
-            if o.outcome != "shown"  # nobody told it: it is the decision itself
+            if o.outcome
+            not in ("shown", "closed")  # nobody told them: they repeat the decision, and an answer
         ],
     }
 

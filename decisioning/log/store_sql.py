@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from bandits.policy import NO_FACTS
 from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, parse_decided
-from decisioning.model.deciders import CALLER
+from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -54,6 +54,17 @@ DECIDER_OF = (
     " ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
 )
 """The policy that was to make a decision ``d``, also if it failed; where the caller chose, a policy only scored."""
+IS_CLOSED = (
+    f"(d.policy = '{HISTORY}' OR EXISTS (SELECT FROM outcomes AS x WHERE x.decision_id = d.decision_id"
+    " AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'closed', 'withdrawn'))"
+    " OR jsonb_array_length(d.header -> 'numbers') = 0)"
+)
+"""True if nothing more can come of a decision ``d``: its reward window is closed, as far as the archived log knows.
+
+Acceptances are told at once, silence when the window closes, in one record with all that was answered before. So what
+is known of closed decisions is a fair sample, and what is known of open ones is not."""
+RESULT_KNOWN = "(reward IS NOT NULL AND NOT late OR outcome = 'closed' AND reward IS NULL)"
+"""True for an outcome that tells what came of an offer in time: a ``closed`` one if the answer was too late."""
 ROLLED_UP = "hour, placement, policy, offer_id, grp"
 
 _GROUPED = "GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"  # in one order, so that archivers do not lock each other out
@@ -63,13 +74,24 @@ def _in_time(outcome: str) -> str:
     return f"count(*) FILTER (WHERE o.outcome = '{outcome}' AND NOT o.late)"
 
 
-# What one outcome `o` adds to the roll-up, by column.
+def _in_closed_window(outcome: str, reward: int) -> str:
+    """Count answers from when their window is closed; imported ones always were."""
+    return (
+        f"count(*) FILTER (WHERE o.outcome = 'closed' AND o.reward = {reward}"
+        f" OR o.outcome = '{outcome}' AND NOT o.late AND o.policy = '{HISTORY}')"
+    )
+
+
+# What one outcome `o` adds to the roll-up, by column. An answer that came too late is silence when the window closes.
 OUTCOME_COUNTS = {
     "decided": "-count(*) FILTER (WHERE o.outcome = 'withdrawn')",
     **{outcome: _in_time(outcome) for outcome in ("presented", "clicked", "accepted", "rejected")},
-    "ignored": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NOT NULL)",
+    "ignored": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NOT NULL"
+    " OR o.outcome = 'closed' AND o.reward IS NULL)",
     "unobserved": "count(*) FILTER (WHERE o.outcome = 'expired' AND o.reward IS NULL)",
-    "late": "count(*) FILTER (WHERE o.late)",
+    "late": "count(*) FILTER (WHERE o.late AND o.outcome <> 'closed')",
+    "accepted_closed": _in_closed_window("accepted", 1),
+    "rejected_closed": _in_closed_window("rejected", 0),
     "value": "coalesce(sum(o.value) FILTER (WHERE o.outcome = 'accepted' AND NOT o.late), 0)",
 }
 

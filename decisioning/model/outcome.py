@@ -21,6 +21,8 @@ class Outcome:
     decision expected of the offer, NaN if they are not known. ``facts``: what was known of the request, by path, as
     far as policies learn from it. ``policy``: the key of the policy that decided. ``silence_ms``: when silence was
     counted for the offer; by this outcome if it is ``SHOWN``, else by an earlier one, and this one may take it back.
+    A ``closed`` one repeats the reward of the answer (``None`` if that was late) for those who count results of closed
+    windows only; it is ``late``, so nobody learns from it again.
     """
 
     bucket: int

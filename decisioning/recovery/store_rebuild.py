@@ -46,8 +46,9 @@ _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
     d.candidates, d.priors, d.factors,
     coalesce((
-        SELECT min(x.outcome) FROM outcomes x
-        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'withdrawn')
+        SELECT CASE WHEN bool_or(x.outcome <> 'withdrawn') THEN 'expired' ELSE 'withdrawn' END FROM outcomes x
+        WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
+            AND x.outcome IN ('expired', 'closed', 'withdrawn') HAVING count(*) > 0
     ), 'open') AS state
 FROM decisions d
 WHERE d.header ->> 'source' = 'live'
@@ -63,8 +64,9 @@ WHERE d.header ->> 'source' = 'live'
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms FROM outcomes
-WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'withdrawn')
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late
+FROM outcomes
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')
 """
 
 
@@ -287,6 +289,8 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         is_release = outcome.outcome == "released"
         name = f"rel:{outcome.offer_id}" if is_release else f"r:{outcome.offer_id}:{outcome.outcome}"
         arguments += (name, outcome.recorded_ms)
+        if outcome.late and outcome.outcome in ("accepted", "rejected"):
+            arguments += (f"l:{outcome.offer_id}", 1)
         if outcome.outcome in SHOWN and outcome.silence_ms is not None:
             arguments += (f"z:{outcome.offer_id}", outcome.silence_ms)
     fields = waiting_fields(logged) if is_open else {}

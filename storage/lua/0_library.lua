@@ -10,6 +10,7 @@
 --   o:<offer> "<number> <prior> <c or t> <group>:<goal> <channel>" (c if it counts as a contact, t if transactional),
 --   e:<offer> "<propensity>:<value>" as the decision expected them,
 --   r:<offer>:<outcome> recorded at (ms), rel:<offer> released at (ms),
+--   l:<offer> 1 if it was accepted or rejected late,
 --   z 1 if silence counts as soon as an offer is shown, z:<offer> when it did where that has to be confirmed (ms)
 -- Earlier versions wrote c for cu, k for p, l for pl, n for os and x:<offer> for rel:<offer>. Their decisions may wait
 -- for weeks, so they are read as well: see waiting below.

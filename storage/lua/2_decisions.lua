@@ -98,6 +98,7 @@ local function feedback(keys, args)
     remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms)
   end
   redis.call('HSET', decision, recorded, now)
+  if late and opposite then redis.call('HSET', decision, 'l:' .. offer, '1') end
   redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
     'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', (reward ~= '' or silence ~= '') and known.f or '',
@@ -151,7 +152,17 @@ local function release(keys, args)
   return 'released'
 end
 
--- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation.
+-- What came of an answered offer in time: 1 accepted, 0 rejected, - if the answer was late (l:<offer>; earlier versions
+-- did not note it, so the time at which it was recorded is compared as well).
+local function result_of(decision, offer, seen, until_ms)
+  local is_late = redis.call('HEXISTS', decision, 'l:' .. offer) == 1
+  if is_late or tonumber(seen.accepted or seen.rejected) > tonumber(until_ms) then return '-' end
+  return seen.accepted and '1' or '0'
+end
+
+-- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation, and
+-- of what was answered it is told that it counts from now on (cl): whoever compares rates must not count acceptances,
+-- which come at once, before silence, which comes now.
 -- keys: decision, log, pending, unconfirmed, contacts (as for feedback)
 -- args: id, now, grace_ms, 1 if a decision that has left Redis is to stay due (it is closed from the archive)
 -- returns "expired" | "early" | "gone" | "left"
@@ -166,10 +177,13 @@ local function expire(keys, args)
   end
   if tonumber(now) <= tonumber(known.u) then return 'early' end
   release({ decision, log, unconfirmed, contacts }, { id, now })
-  local open = {}
+  local open, settled = {}, {}
   for _, offer in ipairs(split(known.os)) do
     local seen = answers(decision, offer)
-    if not seen.accepted and not seen.rejected then
+    if seen.accepted or seen.rejected then
+      local result = result_of(decision, offer, seen, known.u)
+      settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result)
+    else
       local shown = known.m == 'implicit' or seen.presented or seen.clicked
       local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer })
       known['z:' .. offer] = kept['z:' .. offer]
@@ -177,9 +191,10 @@ local function expire(keys, args)
         silence_of(known, offer))
     end
   end
-  if #open > 0 then
+  if #open > 0 or #settled > 0 then
     redis.call('XADD', log, '*', 't', 'expired', 'id', id, 'd', known.d, 'at', known.u, 'ts', now,
-      'p', known.p, 'pl', known.pl, 'os', table.concat(open, ','), 'f', known.f or '')
+      'p', known.p, 'pl', known.pl, 'os', table.concat(open, ','), 'f', known.f or '',
+      'cl', table.concat(settled, ','))
   end
   redis.call('HSET', decision, 's', 'expired')
   redis.call('PEXPIRE', decision, grace_ms)

@@ -46,6 +46,7 @@ async def visits(nextbest: Nextbest, placement: str, count: int, seed: int, at_o
             return api.state.replica.epoch("thompson@1") == epoch and clock.now_ms() > told_ms
 
         await eventually(learned, "the instance to follow what was learned")
+    await nextbest.worker.expire(ahead_s=8 * 86_400)  # only closed windows are used
     await nextbest.worker.archive()
 
 
@@ -67,7 +68,7 @@ async def log(shop: Nextbest) -> Nextbest:
     await put_offer(shop.api, "tablet", value=5)
     await place(shop.api, "taught", policy="thompson", slots=2)
     await place(shop.api, "drawn", policy="random")
-    await visits(shop, "taught", 60, seed=1)
+    await visits(shop, "taught", 60, seed=1, at_once=1)  # that an offer was shown is learned at once
     await visits(shop, "drawn", 200, seed=2, at_once=20)
     return shop
 

@@ -45,6 +45,7 @@ async def told(shop: Nextbest) -> tuple[Nextbest, Counter[str], Counter[str]]:
         accepted[group] += liked
         offer_id = answer["offers"][0]["offer_id"]
         await tell(shop.api, answer["decision_id"], offer_id, "accepted" if liked else "rejected")
+    await shop.worker.expire(ahead_s=8 * 86_400)  # rates are of closed windows
     await shop.worker.drain()
     assert observed.keys() == set(GROUPS)
     return shop, observed, accepted

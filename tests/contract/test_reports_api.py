@@ -13,10 +13,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # 95 % Wilson intervals by (accepted, observed), from the formula with z = 1.959964, worked out apart from the code:
 # centre (p + z²/2n) / (1 + z²/n), half-width z/(1 + z²/n) · √(p(1-p)/n + z²/4n²).
 WILSON = {
-    (3, 5): (0.230724, 0.882379),
+    (3, 7): (0.15822, 0.749542),
     (1, 2): (0.094531, 0.905469),
     (0, 1): (0.0, 0.793451),
 }
+WEEK_S = 7 * 86_400
 COUNTS = (
     *("decided", "presented", "clicked", "accepted", "rejected", "ignored", "unobserved", "late", "value"),
     "observed",
@@ -73,16 +74,19 @@ def counts(row: dict[str, Any]) -> dict[str, Any]:
 
 async def test_counts_of_live_decisions(filled: Nextbest) -> None:
     (row,) = await report(filled, "by=placement&placement=desk")
-    assert (row["placement"], row["rate"]) == ("desk", 0.6)
-    assert counts(row) == {
-        **{"decided": 7, "presented": 7, "accepted": 3, "rejected": 2, "observed": 5, "value": 7.5}
-    }
-    assert (row["low"], row["high"]) == pytest.approx(WILSON[3, 5], abs=1e-6)
+    told = {"decided": 7, "presented": 7, "accepted": 3, "rejected": 2, "value": 7.5}
+    assert counts(row) == told
+    assert (row["placement"], row["rate"], row["open"]) == ("desk", None, 7)
+    await filled.worker.expire(ahead_s=WEEK_S + 100)
+    await filled.worker.drain()
+    (row,) = await report(filled, "by=placement&placement=desk")
+    assert counts(row) == told | {"ignored": 2, "observed": 7}
+    assert (row["accepted_closed"], row["rejected_closed"], row["open"]) == (3, 2, 0)
+    assert row["rate"] == pytest.approx(3 / 7)
+    assert (row["low"], row["high"]) == pytest.approx(WILSON[3, 7], abs=1e-6)
 
 
 async def test_silence_counts_only_where_the_offer_was_seen(filled: Nextbest) -> None:
-    await filled.worker.expire(ahead_s=3700)
-    await filled.worker.drain()
     (quick,) = await report(filled, "placement=quick")
     assert counts(quick) == {"decided": 3, "clicked": 1, "ignored": 3, "observed": 3}
     (spoken,) = await report(filled, "placement=spoken")

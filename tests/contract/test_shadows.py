@@ -30,6 +30,7 @@ async def visits(nextbest: Nextbest, placement: str, count: int, seed: int = 1, 
             outcome = "accepted" if rng.random() < RATES[offer["offer_id"]] else "rejected"
             await tell(api, answer["decision_id"], offer["offer_id"], outcome)
         answers.append(answer)
+    await nextbest.worker.expire(ahead_s=8 * 86_400)  # only closed windows are compared
     await nextbest.worker.drain()
     return answers
 

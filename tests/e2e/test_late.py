@@ -39,7 +39,8 @@ def outcomes_of(installation: Installation, decision: Any) -> list[Any]:
 
     async def read(found: Stores) -> list[Any]:
         outcomes = await found.archive.outcomes(decision["decision_id"])
-        return sorted((o.offer_id, o.outcome, o.late, o.reward) for o in outcomes)
+        told = [o for o in outcomes if o.outcome not in ("shown", "closed")]
+        return sorted((o.offer_id, o.outcome, o.late, o.reward) for o in told)
 
     wait_caught_up(installation)
     return look(installation, read)

@@ -86,7 +86,7 @@ class World:
 
         async def check(found: Stores) -> None:
             rows = await found.rows(
-                "SELECT * FROM outcomes WHERE outcome NOT IN ('shown', 'expired', 'withdrawn')"
+                "SELECT * FROM outcomes WHERE outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')"
             )
             assert {(r.decision_id, r.offer_id, r.outcome): r.value for r in rows} == self.told
             await check_arms(found)

@@ -25,7 +25,19 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 T = TypeVar("T")
 POLICY = "thompson@1"
-COUNTS = ("decided", "presented", "clicked", "accepted", "rejected", "ignored", "unobserved", "late", "value")
+COUNTS = (
+    "decided",
+    "presented",
+    "clicked",
+    "accepted",
+    "rejected",
+    "ignored",
+    "unobserved",
+    "late",
+    "value",
+    "accepted_closed",
+    "rejected_closed",
+)
 
 
 class Stores:
@@ -146,6 +158,8 @@ async def check_roll_ups(found: Stores) -> None:
             counts["decided"] -= 1
         elif row.outcome == "expired":
             counts["ignored" if row.reward is not None else "unobserved"] += 1
+        elif row.outcome == "closed":
+            counts[{1.0: "accepted_closed", 0.0: "rejected_closed", None: "ignored"}[row.reward]] += 1
         elif row.late:
             counts["late"] += 1
         else:

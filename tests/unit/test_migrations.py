@@ -1,6 +1,8 @@
 """Migrations: there, back again, and what the database itself refuses."""
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -30,6 +32,17 @@ def run(url: str, statement: str) -> None:
             await connection.close()
 
     asyncio.run(work())
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    async def work() -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(work())
 
 
 def test_down_to_nothing_and_up_again_with_entries_of_all_kinds(url: str) -> None:
@@ -78,3 +91,48 @@ def test_who_retired_a_policy_is_not_forgotten(url: str, statement: str) -> None
     run(url, noted)
     migrations.downgrade(url, "0009")
     migrations.upgrade(url)
+
+
+def logged(decision_id: str, until_s: int, *told: tuple[str, str, str], policy: str = "random@1") -> str:
+    """Statements that archive a decision for one offer as earlier versions did. ``told``: outcome, late, reward."""
+    header = {"offers": [{"offer_id": "gold"}], "numbers": [1], "until_ms": until_s * 1000, "source": "live"}
+    where = f"'web', '{policy}', 0, '1-1'"
+    return (
+        "INSERT INTO decisions (decision_id, decided_at, customer_id, placement, policy, bucket, position, header,"
+        f" candidates, priors, grp) VALUES ('{decision_id}', '2026-01-01', 'ann', {where}, '{json.dumps(header)}',"
+        " '', '', 'champion');"
+    ) + "".join(
+        "INSERT INTO outcomes (decision_id, decided_at, offer_id, offer_no, outcome, at_ms, recorded_ms, late, reward,"
+        f" prior, placement, policy, bucket, position) VALUES ('{decision_id}', '2026-01-01', 'gold', 1, '{outcome}',"
+        f" 1, 1, {late}, {reward}, 'NaN', {where});"
+        for outcome, late, reward in told
+    )
+
+
+def test_answers_of_windows_that_earlier_versions_closed_count_as_closed(url: str) -> None:
+    now_s = round(time.time())
+    past, future = now_s - 3600, now_s + 3600
+    migrations.upgrade(url, "0011")
+    accepted, rejected, silent = (
+        ("accepted", "false", "1"),
+        ("rejected", "false", "0"),
+        ("expired", "false", "0"),
+    )
+    run(
+        url,
+        logged("a", past, accepted)
+        + logged("b", past, rejected)
+        + logged("c", past, silent)
+        + logged("d", past, ("accepted", "true", "null"))
+        + logged("e", past, silent, ("accepted", "true", "null"))
+        + logged("f", future, accepted)
+        + logged("g", future),
+    )
+    migrations.upgrade(url)
+    counts = "decided, accepted, rejected, ignored, late, accepted_closed, rejected_closed"
+    found = rows(url, f"SELECT {counts} FROM acceptance WHERE policy = 'random@1'")
+    assert found == [(7, 2, 1, 3, 2, 1, 1)]  # c and e ignored, and d, whose answer came too late
+    closed = "SELECT decision_id, reward FROM outcomes WHERE outcome = 'closed' AND late ORDER BY 1"
+    assert rows(url, closed) == [("a", 1.0), ("b", 0.0), ("d", None)]
+    migrations.downgrade(url, "0011")
+    assert rows(url, "SELECT decided, accepted, ignored FROM acceptance") == [(7, 2, 2)]

@@ -31,6 +31,10 @@ class ArmOut(BaseModel):
     posterior_low: float | None = Field(description="lower end of the 95 % interval of that")
     posterior_high: float | None = Field(description="upper end of the 95 % interval of that")
     selected: int = Field(description="how often the policy selected it in the last `hours`")
+    open: int = Field(
+        description="of those selected, how many have an open reward window: a policy that learns has counted their"
+        " silence until something comes, one that does not has no observation of them"
+    )
     share: float | None = Field(description="of all its selections; null if there were none")
 
 
@@ -62,6 +66,7 @@ class ArmsOut(BaseModel):
                     "posterior_low": 0.0448,
                     "posterior_high": 0.1509,
                     "selected": 95,
+                    "open": 12,
                     "share": 0.6,
                 }
             ],
@@ -74,7 +79,8 @@ class ArmsOut(BaseModel):
     placement: str | None
     epoch: int
     learned: bool = Field(
-        description="whether observations are those that it learned from; else they are those of its selections lately"
+        description="whether observations are those that it learned from; else they are those of its selections"
+        " lately whose reward window is closed"
     )
     hours: int = Field(description="what counts as lately; the hour that has begun comes on top")
     entropy: float | None = Field(

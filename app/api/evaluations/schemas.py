@@ -26,7 +26,7 @@ _ESTIMATES = {
     "agreement": 0.62,
     "same_choice": 0.58,
 }
-_LEFT_OUT = {"reason": "unobserved", "slots": 40, "meaning": "no answer yet"}
+_LEFT_OUT = {"reason": "unobserved", "slots": 40, "meaning": "nobody confirmed in time that it was presented"}
 _WINDOW = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-08T00:00:00Z"}
 _RESULT = _WINDOW | {
     "policy": "spring",
@@ -36,6 +36,7 @@ _RESULT = _WINDOW | {
     "slots": "first",
     "reward": "acceptance",
     "decisions": 5040,
+    "open": 120,
     "learned": 5000,
     "us_per_decision": 85.0,
     "left_out": [_LEFT_OUT],
@@ -50,6 +51,7 @@ _DECIDING = {
     "decisions": 4500,
     "failures": 0,
     "shown": 4500,
+    "open": 100,
     "observed": 4400,
     "accepted": 440.0,
     "acceptance": {"value": 0.1, "low": 0.0915, "high": 0.1092},
@@ -88,7 +90,9 @@ class EvaluationBody(Body):
     until: Annotated[Instant | None, after("since", "from")] = Field(
         None, alias="to", description="decisions before then"
     )
-    limit: int = Field(20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions")
+    limit: int = Field(
+        20_000, ge=1, le=MAX_DECISIONS, description="the newest so many decisions whose window is closed"
+    )
     slots: Slots = Field(
         "first", description="`all`: later slots as well, each given what the earlier ones took"
     )
@@ -160,7 +164,11 @@ class ResultOut(BaseModel):
     start: Literal["cold", "warm"]
     slots: Slots
     reward: Literal["acceptance", "value"]
-    decisions: int
+    decisions: int = Field(description="decisions that were looked at: their reward windows are closed")
+    open: int | None = Field(
+        None,
+        description="decisions that were not, as their window is still open; null in results of earlier versions",
+    )
     learned: int = Field(description="outcomes that the policy learned from on its way")
     us_per_decision: float | None = Field(description="microseconds to choose, on the machine that evaluated")
     left_out: list[LeftOutOut]
@@ -218,8 +226,9 @@ class DecidingOut(BaseModel):
     decisions: int
     failures: int = Field(description="decisions that the fallback made since the policy could not")
     shown: int
-    observed: int
-    accepted: float
+    open: int = Field(description="offers shown whose reward window is still open: no rate counts them")
+    observed: int = Field(description="offers whose window is closed, with a result")
+    accepted: float = Field(description="of those observed")
     acceptance: IntervalOut
 
 
@@ -259,8 +268,9 @@ class AgreementOut(BaseModel):
 class AcceptedOut(BaseModel):
     """The outcomes of some of the caller's choices."""
 
-    observed: int
-    accepted: float
+    observed: int = Field(description="choices whose reward window is closed, with a result")
+    open: int = Field(description="choices whose window is still open")
+    accepted: float = Field(description="of those observed")
     acceptance: IntervalOut
 
 

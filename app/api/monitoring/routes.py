@@ -31,8 +31,9 @@ router = APIRouter(prefix="/v1/reports", tags=["reports"])
 async def read_drift(state: State, key: Reader, query: Annotated[DriftQuery, Query()]) -> DriftReport:
     """Acceptance of offers as it is now, and when it changed.
 
-    Watched with ADWIN in the order of decisions. What is not accepted within `NEXTBEST_DRIFT_HORIZON_S` counts as not
-    accepted, so a rate here is lower than in the acceptance report where answers take longer.
+    Watched with ADWIN in the order of decisions, up to the first whose result is not known. What is not accepted within
+    `NEXTBEST_DRIFT_HORIZON_S` counts as not accepted, so a rate here is lower than in the acceptance report where
+    answers take longer.
     """
     windows = [_window_out(row) for row in await state.drift.windows(query.placement, query.offer)]
     found = await state.drift.detections(query.placement, query.offer, query.limit)
@@ -48,7 +49,8 @@ def _window_out(row: Any) -> DriftWindow:
 async def read_canaries(state: State, key: Reader, query: Annotated[CanaryQuery, Query()]) -> CanaryReport:
     """Canaries and their champions, as guardrails see them: stage by stage, the newest first.
 
-    A customer counts once in a stage, by the first decision; intervals hold at all times together.
+    A customer counts once in a stage, by the first decision; intervals hold at all times together. Decisions are
+    counted in their order, up to the first whose result is not known (`counted_until`), never acceptances alone.
     """
     deployments = state.current_catalogue().deployments
     tests = await state.canaries.tests(query.placement, query.limit)
@@ -61,6 +63,7 @@ def _stage_out(test: CanaryTest, deployment: Deployment | None) -> CanaryStage:
     return answer_of(
         CanaryStage,
         test,
+        counted_until=test.seen.at,
         canary=_side_out(test.policy, test.canary, found.canary),
         champion=_side_out(test.champion, test.others, found.champion),
         difference_low=found.difference.low,

@@ -27,7 +27,10 @@ class DriftWindow(BaseModel):
     low: float = Field(description="lower end of the Wilson 95 % interval")
     high: float = Field(description="upper end of the Wilson 95 % interval")
     since: datetime = Field(description="the first decision that counts")
-    until: datetime = Field(description="the last decision that counts")
+    until: datetime = Field(
+        description="the last decision that counts: later ones are open, for one of them has neither been answered nor"
+        " reached the horizon"
+    )
 
 
 class DriftDetection(BaseModel):
@@ -110,6 +113,10 @@ class CanaryStage(BaseModel):
     share: float
     started_at: datetime
     looked_at: datetime
+    counted_until: datetime = Field(
+        description="results are counted up to the decision of this time, in order: later ones are open, for one of"
+        " them has neither been answered nor reached the horizon"
+    )
     ended_at: datetime | None
     cause: str | None = Field(description="why it ended: worse, failures, slow (rolled back), or changed")
     reason: str | None = Field(description="why it ended, in words")

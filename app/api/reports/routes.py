@@ -18,8 +18,11 @@ async def read_acceptance(
 ) -> AcceptanceReport:
     """Acceptance by offer, policy, placement and time of decision, with Wilson 95 % intervals.
 
-    `observed` = accepted + rejected + ignored; `rate` = accepted / observed. What came late, and what nobody
-    confirmed to have been presented (`unobserved`), is counted apart. By segment, who is in several counts in each.
+    `accepted` and `rejected` count what has been told so far, but `rate` = accepted_closed / observed is of offers
+    whose reward window is closed: `observed` = accepted_closed + rejected_closed + ignored. An acceptance is told at
+    once and silence only when the window closes, so what is known of `open` offers is no fair sample. `decided` =
+    observed + unobserved + open. What came late, and what nobody confirmed to have been presented (`unobserved`), is
+    counted apart. By segment, who is in several counts in each.
 
     By group, each group is compared with the champion's customers who are alike in all else that is grouped by (but for
     the policy). The interval takes offers as independent: it is too narrow where customers come back often.

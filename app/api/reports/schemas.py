@@ -19,7 +19,10 @@ _COUNTS = {
     "unobserved": 0,
     "late": 1,
     "value": 360.0,
+    "accepted_closed": 9,
+    "rejected_closed": 6,
     "observed": 90,
+    "open": 10,
     "rate": 0.1,
     "low": 0.0535,
     "high": 0.1792,
@@ -56,14 +59,21 @@ class AcceptanceRow(BaseModel):
     decided: int
     presented: int
     clicked: int
-    accepted: int
-    rejected: int
+    accepted: int = Field(description="so far, those of offers that are still open included")
+    rejected: int = Field(description="so far, those of offers that are still open included")
     ignored: int = Field(description="nothing came in time, which counts as a no")
     unobserved: int = Field(description="nothing came in time, and nobody confirmed that it was presented")
     late: int
-    value: float = Field(description="the sum of what acceptances brought")
-    observed: int = Field(description="accepted + rejected + ignored")
-    rate: float | None = Field(description="accepted / observed; null without observations")
+    value: float = Field(description="the sum of what acceptances brought so far")
+    accepted_closed: int = Field(description="acceptances of offers whose reward window is closed")
+    rejected_closed: int = Field(description="rejections of offers whose reward window is closed")
+    observed: int = Field(
+        description="offers whose window is closed: accepted_closed + rejected_closed + ignored"
+    )
+    open: int = Field(description="offers whose window is still open; no rate counts them")
+    rate: float | None = Field(
+        description="accepted_closed / observed; null while nothing is closed and observed"
+    )
     low: float = Field(description="lower end of the Wilson 95 % interval")
     high: float = Field(description="upper end of the Wilson 95 % interval")
     lift: float | None = Field(

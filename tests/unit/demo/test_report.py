@@ -9,17 +9,29 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from demo.report import Figures, live_view, plain_line, print_end, print_start, to_json, write_json
+from demo.report import (
+    Figures,
+    acceptance_table,
+    live_view,
+    plain_line,
+    print_end,
+    print_start,
+    to_json,
+    write_json,
+)
 
 KEY = "nb_admin_secret"
 
 
-def row(policy: str, decided: int, accepted: int) -> dict[str, Any]:
+def row(policy: str, decided: int, accepted: int, still_open: int = 0) -> dict[str, Any]:
+    """A row of the report; every open offer was accepted at once."""
     return {
         "policy": policy,
-        "decided": decided,
+        "decided": decided + still_open,
+        "open": still_open,
         "observed": decided,
-        "accepted": accepted,
+        "accepted": accepted + still_open,
+        "accepted_closed": accepted,
         "rejected": 0,
         "rate": accepted / decided if decided else 0.0,
         "low": 0.05,
@@ -126,7 +138,7 @@ def test_errors_and_degraded_answers_are_not_hidden(figures: Figures) -> None:
 
 
 def test_the_plain_line_leaves_history_out(figures: Figures) -> None:
-    assert "calibrated 18.0% of 1,000" in plain_line(figures)
+    assert "calibrated 18.0% of 1,000 (0 open)" in plain_line(figures)
     assert "history" not in plain_line(figures)
     assert plain_line(Figures("u", "k")).endswith("nothing known yet")
 
@@ -163,3 +175,16 @@ def test_success_takes_decisions_feedback_and_learning(
     figures.tally.decisions = decisions
     figures.tally.feedback["recorded"] = recorded
     assert figures.succeeded is succeeded
+
+
+def test_open_offers_enter_no_rate() -> None:
+    young = Figures("u", "k", acceptance=[row("calibrated", 0, 0, still_open=15), row("random", 100, 5, 15)])
+    assert "random 5.0% of 100 (15 open)" in plain_line(young)
+    assert "calibrated" not in plain_line(young)
+    screen = io.StringIO()
+    Console(file=screen, width=160).print(acceptance_table(young.acceptance))
+    lines = screen.getvalue().splitlines()
+    calibrated = next(line for line in lines if "calibrated" in line)
+    assert [cell.strip() for cell in calibrated.split("│")[2:7]] == ["15", "15", "0", "0", "-"]
+    random = next(line for line in lines if "random" in line)
+    assert [cell.strip() for cell in random.split("│")[2:7]] == ["115", "15", "100", "5", "5.0%"]

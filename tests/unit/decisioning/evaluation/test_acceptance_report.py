@@ -7,9 +7,10 @@ import pytest
 from decisioning.evaluation.acceptance_report import add_rates
 
 
-def row(accepted: int, rejected: int, ignored: int, **group: str) -> dict[str, Any]:
-    """A row of counts as the roll-up gives it."""
-    return {"accepted": accepted, "rejected": rejected, "ignored": ignored} | group
+def row(accepted: int, rejected: int, ignored: int, **group: Any) -> dict[str, Any]:
+    """A row of counts as the roll-up gives it, of closed windows."""
+    counts = {"accepted_closed": accepted, "rejected_closed": rejected, "ignored": ignored, "unobserved": 0}
+    return counts | {"decided": accepted + rejected + ignored} | group
 
 
 def test_rates_are_of_what_was_observed() -> None:
@@ -24,6 +25,14 @@ def test_rates_are_of_what_was_observed() -> None:
     assert 0 < rows[0]["low"] < 0.25 < rows[0]["high"] < 1
     assert (rows[1]["rate"], rows[1]["low"], rows[1]["high"]) == (None, 0.0, 1.0)
     assert "lift" not in rows[0]
+
+
+def test_open_windows_are_counted_apart() -> None:
+    young = row(0, 0, 0, decided=300)
+    half = row(5, 0, 95, decided=310, unobserved=10)
+    add_rates([young, half], [])
+    assert (young["open"], young["observed"], young["rate"]) == (300, 0, None)
+    assert (half["open"], half["observed"], half["rate"]) == (200, 100, 0.05)
 
 
 def test_groups_are_compared_with_the_champions_of_all_policies() -> None:

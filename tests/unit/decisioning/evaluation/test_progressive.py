@@ -220,6 +220,39 @@ def test_only_answers_in_time_count_and_only_once_told() -> None:
     assert seen.reward == [log.outcomes[2].reward]
 
 
+def test_an_answer_behind_the_end_of_its_window_is_silence() -> None:
+    log = log_of(LOGGING, 1)
+    (number,) = log.decided[0].decision.numbers
+    late = replace(outcome_of(log.decided[0], number, 1.0), late=True, reward=None)
+    closed = replace(late, outcome="closed")
+    assert walk(Log(log.catalogue, log.decided, [late, closed]), RANDOM).rows.reward == [0.0]
+    closed = replace(closed, reward=1.0)  # it repeats an answer, and is none itself
+    assert walk(Log(log.catalogue, log.decided, [closed]), RANDOM).rows.left_out == {"unobserved": 1}
+
+
+def test_silence_is_learned_when_an_offer_is_shown_and_exchanged_for_an_acceptance() -> None:
+    log = log_of(LOGGING, 40)
+    told = []
+    for decided, answer in zip(log.decided, log.outcomes, strict=True):
+        at_ms = decided.decision.decided_at_ms
+        shown = replace(
+            answer, outcome="shown", reward=None, at_ms=at_ms, recorded_ms=at_ms, silence_ms=at_ms
+        )
+        if answer.reward:
+            told += [shown, replace(answer, silence_ms=at_ms)]
+        else:
+            told += [shown, replace(answer, outcome="expired", silence_ms=at_ms)]
+    target = walk(Log(log.catalogue, log.decided, told), GREEDY)
+    target.learn_until(log.outcomes[-1].recorded_ms + 1)
+    expected = fold_outcomes(told, GREEDY, build_policy(GREEDY))[0]
+    assert target.learned == 40 + sum(answer.reward or 0 for answer in log.outcomes)
+    table = target._learner._replica.table(GREEDY.key)
+    assert isinstance(table, ArmTable)
+    assert dict(table.fields()).keys() == expected.keys()
+    for name, value in table.fields():
+        assert np.frombuffer(value) == pytest.approx(expected[name])
+
+
 def test_rewards_may_be_money() -> None:
     log = log_of(LOGGING, 4, rate=lambda number: 1.0)
     a, b, c, d = log.outcomes

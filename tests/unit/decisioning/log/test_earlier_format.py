@@ -109,12 +109,13 @@ async def test_silence_closes_it_with_its_facts(redis: Any, redis_url: str, is_e
     async with world.redis_log(redis_url, 1) as log:
         steps = [told("bill", "clicked", 1000), released, told("gold", "accepted", 10_000, 12.5), expired]
         _, outcomes, contacts, _, _ = await lived(redis, log, steps, is_earlier)
-    clicked, given_back, accepted, silence = outcomes
+    clicked, given_back, accepted, silence, closed = outcomes
     assert clicked == replace(parsed(earlier.CLICKED)[0], position=AT)
     assert given_back == parsed(earlier.RELEASED)[0]
     assert (accepted.reward, accepted.value, accepted.facts) == (1.0, 12.5, {"customer.age": 40})
     assert (silence.outcome, silence.offer_id, silence.reward) == ("expired", "bill", 0.0)
     assert (silence.estimate, silence.worth, silence.facts) == (0.5, 1.0, {"customer.age": 40})
+    assert (closed.outcome, closed.offer_id, closed.reward, closed.late) == ("closed", "gold", 1.0, True)
     assert [(name.decode(), int(at) - NOW_MS) for name, at in contacts] == [
         ("5:service:serve:C:phone:d1", 1000),
         ("1:cards:grow:a:phone:d1", 10_000),

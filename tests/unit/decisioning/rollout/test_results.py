@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from decisioning.rollout.results import MadeDecision, result_of, results_in_order
+from decisioning.model.deployment import Guardrails
+from decisioning.rollout.drift import PlacementDrift
+from decisioning.rollout.guardrail import GroupCounts, comparison
+from decisioning.rollout.results import MadeDecision, Result, result_of, results_in_order
 
 HORIZON_MS = 600
 
@@ -75,3 +78,35 @@ def test_counting_stands_still_at_the_first_that_is_not_known() -> None:
     decisions = [made(*accepted, decision_id="a"), made(decision_id="b"), made(*accepted, decision_id="c")]
     assert [r.made.decision_id for r in results_in_order(decisions, HORIZON_MS, 100)] == ["a"]
     assert [r.made.decision_id for r in results_in_order(decisions, HORIZON_MS, 601)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_acceptances_do_not_count_before_silence(first: int) -> None:
+    """300 decisions at a true acceptance of 5 %, told at once; the window is open for days, the horizon is a minute."""
+    decisions = [
+        made(
+            *([("gold", "accepted", 100 * n + 1)] if n % 20 == first else []),
+            at_ms=100 * n,
+            until_ms=100 * n + 5 * 86_400_000,
+            offers=["gold"],
+        )
+        for n in range(300)
+    ]
+
+    def counted(results: list[Result]) -> GroupCounts:
+        return GroupCounts(observations=len(results), acceptances=sum(result.success for result in results))
+
+    young = results_in_order(decisions, 60_000, 30_000)
+    # What is ahead of the first silence is all that counts: as a rule nothing.
+    assert len(young) == (first == 0)
+    grown = results_in_order(decisions, 60_000, 90_001)
+    assert (len(grown), counted(grown).rate) == (300, 0.05)
+    for results in (young, grown):
+        found = comparison(counted(results), counted(results), Guardrails())
+        assert found.canary.low < 0.05 < found.canary.high
+        assert found.difference.low < 0 < found.difference.high
+    watch = PlacementDrift()
+    assert not any(watch.take(result) for result in grown)
+    (window,) = watch.pop_changed()
+    assert window.observations == 300
+    assert window.acceptances == pytest.approx(15)
