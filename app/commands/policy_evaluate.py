@@ -116,8 +116,10 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     return text + [f"! {warning}" for warning in result["warnings"]]
 
 
-def _interval_text(found: Mapping[str, float | None]) -> str:
+def _interval_text(found: Mapping[str, Any]) -> str:
     value, low, high = (found[name] for name in ("value", "low", "high"))
     if value is None:
         return "nothing"
-    return f"{value:.4f}  [{low:.4f}, {high:.4f}]" if low is not None and high is not None else f"{value:.4f}"
+    if low is not None and high is not None:
+        return f"{value:.4f}  [{low:.4f}, {high:.4f}]"
+    return f"{value:.4f}  (no interval: {found['reason']})" if found.get("reason") else f"{value:.4f}"

@@ -166,12 +166,34 @@ def evidence_of_worse(
     the champion's acceptance was rolled back, in half of the runs and in 95 % of them, within 1,325 and 3,150
     observations of both arms if the champion's acceptance is 0.4, 9,000 and 17,850 if 0.1, 61,500 and 106,500 if 0.02.
     """
-    if not 0.0 < alpha < 1.0:
-        raise EvaluationError(f"alpha must be in (0, 1), not {alpha!r}")
-    if not 0.0 <= margin < 1.0:
-        raise EvaluationError(f"margin must be in [0, 1), not {margin!r}")
+    _check_levels(alpha, margin)
     c, k = _ArmMartingale("canary", canary, prior), _ArmMartingale("champion", champion, prior)
     return Evidence(_least_log_e(c, k, -margin), alpha)
+
+
+def evidence_of_excess(
+    canary: Counts,
+    champion: Counts,
+    *,
+    alpha: float = 0.05,
+    margin: float = 0.0,
+    prior: tuple[float, float] = PRIOR,
+) -> Evidence:
+    """Return the evidence that something bad happens to the canary more often than to the champion, by ``margin``.
+
+    The same e-process with the arms exchanged: ``acceptances`` are what is bad, such as failures. A champion that has
+    no observations is taken for one to which it never happens. Parameters, errors: as ``compare_canary``.
+
+    Examples
+    --------
+    >>> evidence_of_excess(Counts(100, 10), Counts(900, 9), margin=0.01).rejected
+    True
+    """
+    if champion.observations:
+        return evidence_of_worse(champion, canary, alpha=alpha, margin=margin, prior=prior)
+    _check_levels(alpha, margin)
+    c = _ArmMartingale("canary", canary, prior)
+    return Evidence(c.log_e(margin) if c.n and c.rate > margin else c.regret, alpha)
 
 
 class _ArmMartingale:
@@ -276,6 +298,13 @@ def _interval_end(inside: Callable[[float], bool], start: float, end: float) -> 
 
 def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _check_levels(alpha: float, margin: float) -> None:
+    if not 0.0 < alpha < 1.0:
+        raise EvaluationError(f"alpha must be in (0, 1), not {alpha!r}")
+    if not 0.0 <= margin < 1.0:
+        raise EvaluationError(f"margin must be in [0, 1), not {margin!r}")
 
 
 def _checked_counts(name: str, counts: Counts) -> tuple[int, int]:

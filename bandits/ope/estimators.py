@@ -14,7 +14,8 @@ the same: then each slot is evaluated by itself. For whole answers, multiply bot
 
 The intervals hold for independent rows and many of them. Rows that are not independent of each other (slots of one
 answer) are told by ``units``: rows of one unit are summed before the variance is taken. Look at ``effective_rows``
-first: when a few rows carry most of the weight it is small, and the normal approximation is not to be trusted.
+first: when a few rows carry most of the weight it is small, and the normal approximation is not to be trusted;
+``bandits.ope.weighted_intervals`` makes intervals that hold there too.
 """
 
 import math
@@ -37,7 +38,8 @@ class PolicyValueEstimate:
 
     ``rows`` were used; ``left_out`` were not, since their probability is unknown. ``effective_rows`` is the number of
     equally weighted rows that would be as informative: ``sum(w)**2 / sum(w**2)`` (Kish, *Survey Sampling*, 1965).
-    From a single row nothing is known of the spread: its interval is infinite.
+    From a single row nothing is known of the spread: its interval is infinite. ``refused``: the reason why an
+    interval is not given, which is then infinite as well; see ``bandits.ope.weighted_intervals``.
     """
 
     value: float
@@ -46,6 +48,7 @@ class PolicyValueEstimate:
     rows: int
     left_out: int
     effective_rows: float
+    refused: str | None = None
 
 
 def inverse_propensity(

@@ -1,5 +1,6 @@
 """The policies of a placement side by side: what those that decide earn, and what those in the shadow would have."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,7 +70,8 @@ async def compare(
     for key in judged_policies(placement, deployment):
         rows = await reader.judged(window, key)
         role = _role(key, placement, deployment)
-        shadows.append(_shadow(key, role, rows, policies.get(key)))
+        # Intervals take up to a second: in a thread, for decisions are answered by this process as well.
+        shadows.append(await asyncio.to_thread(_shadow, key, role, rows, policies.get(key)))
         if role == "apprentice":
             apprentice = _apprentice(key, rows, policies.get(key))
     return {

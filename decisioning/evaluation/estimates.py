@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,18 @@ from numpy.typing import ArrayLike
 from bandits.errors import EvaluationError
 from bandits.intervals import wilson_interval
 from bandits.ope.estimators import PolicyValueEstimate, doubly_robust, inverse_propensity, self_normalised
+from bandits.ope.weighted_intervals import PayoffTerms, interval_that_holds, payoff_terms, refuse
 
 FEW_ROWS = 100.0
-"""Effective rows below which a normal interval is not to be trusted."""
+"""Effective rows below which it is said that few carry the estimate."""
 FEW_SHARE = 0.01
 UNSUPPORTED_SCORE = 4.0
 MUCH_LEFT_OUT = 0.2
 MUCH_OPEN = 0.1
+WRONG_PROBABILITIES = (
+    "The weights have a mean above 1: the logged probabilities cannot all be right, "
+    "and no interval can be made of them."
+)
 
 
 @dataclass(slots=True)
@@ -64,8 +69,12 @@ class Earned:
         return self.ips.effective_rows
 
 
-def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
-    """The estimates, and warnings; ``None`` if nothing can be estimated, and why."""
+def estimate(columns: Judgement, *, by_value: bool = False) -> tuple[Earned | None, list[str]]:
+    """The estimates, and warnings; ``None`` if nothing can be estimated, and why.
+
+    ``by_value``: rewards are values, of which the largest that was seen is taken for the largest possible one. Else
+    they are in [0, 1].
+    """
     r, p, q, d = (
         np.asarray(values, dtype=np.float64)
         for values in (
@@ -95,7 +104,51 @@ def estimate(columns: Judgement) -> tuple[Earned | None, list[str]]:
         )
     except EvaluationError as error:
         return None, [f"Nothing can be estimated: {error}."]
-    return found, _warnings(found, q / p)
+    return _with_intervals(found, columns, by_value), _warnings(found, q / p)
+
+
+def _with_intervals(found: Earned, columns: Judgement, by_value: bool) -> Earned:
+    """Return the estimates with intervals that hold, or with the reason for none."""
+    r, p, q, e, d = (
+        np.asarray(values, dtype=np.float64)
+        for values in (
+            columns.reward,
+            columns.logging_probability,
+            columns.target_probability,
+            columns.estimate,
+            columns.direct,
+        )
+    )
+    least, most = min(0.0, float(r.min())), float(r.max()) if by_value else max(1.0, float(r.max()))
+    span, differences = (least, most), (least - most, most - least)
+    deviation = _weight_deviation(found, q / p)
+    ones = np.ones(len(r))
+
+    def terms(**more: Any) -> PayoffTerms:
+        return payoff_terms(r, p, q, units=columns.unit, supported=deviation >= -1.0, limits=span, **more)
+
+    def held(
+        estimate: PolicyValueEstimate, terms: PayoffTerms, span: tuple[float, float]
+    ) -> PolicyValueEstimate:
+        if deviation > 1.0:
+            return refuse(estimate, WRONG_PROBABILITIES)
+        return interval_that_holds(estimate, terms, span)
+
+    earned = payoff_terms(r, ones, ones, units=columns.unit, limits=span)
+    return replace(
+        found,
+        earned=interval_that_holds(found.earned, earned, span),
+        ips=held(found.ips, terms(), span),
+        snips=held(found.snips, terms(normalised=True), span),
+        dr=held(found.dr, terms(expected=e, direct=d), span),
+        lift=held(found.lift, terms(expected=e, direct=d - r), differences),
+    )
+
+
+def _weight_deviation(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return how far the mean of the weights is from 1, in units of what chance may explain."""
+    spread = float(weights.std()) / math.sqrt(found.rows)  # 0 for equal weights: hence the 1e-9 for rounding
+    return 0.0 if found.rows < 2 else (found.weight - 1.0) / (UNSUPPORTED_SCORE * spread + 1e-9)
 
 
 def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
@@ -104,26 +157,29 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
     if effective < max(FEW_ROWS, FEW_SHARE * found.rows):
         said.append(
             f"Few rows carry most of the weight: {found.rows} tell as much as {effective:.0f} equally weighted ones. "
-            "The intervals are not to be trusted; log with more exploration, or wait for more decisions."
+            "Intervals are wide, or not given; log with more exploration, or wait for more decisions."
         )
-    spread = float(weights.std()) / math.sqrt(found.rows)  # 0 for equal weights: hence the 1e-9 for rounding
-    if found.rows > 1 and found.weight < 1.0 - UNSUPPORTED_SCORE * spread - 1e-9:
+    deviation = _weight_deviation(found, weights)
+    if deviation < -1.0:
         said.append(
             f"The weights have a mean of {found.weight:.3f} instead of 1: in about {1 - found.weight:.1%} of the slots "
             "the target would show offers that had no chance in the log, or nothing. IPS counts those as 0, "
-            "DR takes the target's own word for them."
+            "DR takes the target's own word for them; the intervals hold whatever they bring."
         )
-    if found.weight > 1.0 + UNSUPPORTED_SCORE * spread + 1e-9:
+    if deviation > 1.0:
         said.append(
             f"The weights have a mean of {found.weight:.3f}, more than 1: the logged probabilities cannot all be right."
         )
     return said
 
 
-def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
-    """Value and interval as JSON takes them: what is infinite is not known."""
+def as_numbers(found: PolicyValueEstimate) -> dict[str, float | str | None]:
+    """Value and interval as JSON takes them: what is infinite is not known, and then ``reason`` says why."""
     numbers = {"value": found.value, "low": found.low, "high": found.high}
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    known: dict[str, float | str | None] = {
+        name: value if math.isfinite(value) else None for name, value in numbers.items()
+    }
+    return known if found.refused is None else known | {"reason": found.refused}
 
 
 def summary(found: Earned | None) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ def _report(
     spec: PolicySpec, policy: Policy, scope: EvaluationScope, span: Span, target: Progressive
 ) -> dict[str, Any]:
     rows = target.rows
-    found, warnings = estimate(rows)
+    found, warnings = estimate(rows, by_value=scope.reward == "value")
     warnings = notes_on_open(span.open, rows.decisions, "decisions") + warnings
     left_out = sum(n for reason, n in rows.left_out.items() if reason != "nothing")
     warnings += notes_on(policy.epsilon, target.learned > 0, rows.narrowed, left_out, len(rows.reward))
@@ -177,7 +177,7 @@ def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
     ]
 
 
-def _mean(found: Sequence[float], reward: Reward) -> dict[str, float | None]:
+def _mean(found: Sequence[float], reward: Reward) -> Mapping[str, float | str | None]:
     if reward == "acceptance":
         return shares(sum(found), len(found))
     ones = np.ones(len(found))  # with weights of 1 this is the plain mean

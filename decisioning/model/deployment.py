@@ -44,9 +44,9 @@ class Guardrails:
     """The bounds beyond which a canary is rolled back automatically.
 
     It is worse than the champion by more than ``margin`` (in acceptance) with an always-valid test at level ``alpha``;
-    or of its decisions at least ``min_failures``, and more than ``max_failure_share``, could not be made by it because
-    it raised an error; or because it was slower than its budget. What is not accepted ``horizon_s`` after the decision
-    counts as not accepted.
+    or at least ``min_failures`` of its decisions could not be made by it because it raised an error, and their share
+    exceeds the champion's by more than ``max_failure_share`` with such a test; or because it was slower than its
+    budget. What is not accepted ``horizon_s`` after the decision counts as not accepted.
     """
 
     alpha: float = 0.01

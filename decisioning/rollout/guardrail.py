@@ -4,7 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bandits.monitoring.sequential_test import Comparison, Counts, Evidence, compare_canary, evidence_of_worse
+from bandits.monitoring.sequential_test import (
+    Comparison,
+    Counts,
+    Evidence,
+    compare_canary,
+    evidence_of_excess,
+    evidence_of_worse,
+)
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.deployment import Guardrails
 
@@ -75,17 +82,28 @@ def judge(
     ``carried``: ``log_e`` of the stages before this one, whose counts are not among these.
     """
     # Failures first: they are the quickest to tell. A share of them counts as far as it exceeds the champion's: what
-    # hits both (a store that is gone, a process that starts) is not the canary's fault.
+    # hits both (a store that is gone, a process that starts) is not the canary's fault. It is looked at every second,
+    # so an observed share that is above the limit is no evidence: with few decisions it will be, at some time.
     failing: tuple[tuple[Cause, int, int, str], ...] = (
         ("failures", canary.failures, champion.failures, "failed in"),
         ("slow", canary.slow, champion.slow, "was slower than its budget in"),
     )
     for cause, bad, others, did in failing:
-        share, usual = _share(bad, canary.decisions), _share(others, champion.decisions)
-        if bad >= guardrails.min_failures and share - usual > guardrails.max_failure_share:
+        # Spares the test where it cannot reject; a limit of 1 can never be exceeded.
+        if bad < guardrails.min_failures or guardrails.max_failure_share >= 1.0:
+            continue
+        excess = evidence_of_excess(
+            Counts(canary.decisions, bad),
+            Counts(champion.decisions, others),
+            alpha=guardrails.alpha,
+            margin=guardrails.max_failure_share,
+        )
+        if excess.rejected:
+            share, usual = _share(bad, canary.decisions), _share(others, champion.decisions)
             reason = (
                 f"it {did} {bad:,} of {canary.decisions:,} decisions ({_percent(share)};"
-                f" the champion {_percent(usual)}); allowed are {_percent(guardrails.max_failure_share)} more"
+                f" the champion {_percent(usual)}); allowed are {_percent(guardrails.max_failure_share)} more;"
+                f" e-value {excess.e_value:.3g}, needed {1 / guardrails.alpha:.3g} (alpha {guardrails.alpha:g})"
             )
             return RollbackVerdict(cause, reason)
     found = evidence(canary, champion, guardrails)

@@ -114,6 +114,9 @@ class IntervalOut(BaseModel):
     value: float | None
     low: float | None
     high: float | None
+    reason: str | None = Field(
+        None, description="why there is no interval, and what would help; null if there is one"
+    )
 
 
 class LeftOutOut(BaseModel):

@@ -1,5 +1,7 @@
 """Estimates side by side, with warnings when they are not to be trusted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,8 +44,15 @@ def test_all_estimates_are_of_the_same_rows() -> None:
     assert found.rows == ROWS
     r, p, q = columns.reward, columns.logging_probability, columns.target_probability
     assert found.earned.value == pytest.approx(np.mean(np.asarray(r)))
-    assert found.ips == inverse_propensity(r, p, q)
-    assert found.dr == doubly_robust(r, p, q, columns.estimate, columns.direct)
+    for name, normal in (
+        ("ips", inverse_propensity(r, p, q)),
+        ("dr", doubly_robust(r, p, q, columns.estimate, columns.direct)),
+    ):
+        held = getattr(found, name)
+        assert replace(held, low=normal.low, high=normal.high) == normal
+        # Narrower where the weights, whose mean is known to be 1, say that the estimate is too high.
+        assert held.high - held.low < 1.15 * (normal.high - normal.low)
+        assert held.low <= 0.2 * 0.1 + 0.2 * 0.3 + 0.6 * 0.6 <= held.high
     assert found.lift.value == pytest.approx(found.dr.value - found.earned.value)
     assert found.lift.low > 0.1
     assert found.agreement == pytest.approx(0.2, abs=0.04)
@@ -73,6 +82,32 @@ def test_few_effective_rows_are_warned_of() -> None:
     assert "Few rows carry most of the weight" in warnings[0]
 
 
+def test_an_interval_that_says_too_little_is_refused_and_the_reason_says_what_would_help() -> None:
+    lopsided = np.array([0.98, 0.018, 0.002])
+    found = known(estimate(judged(np.array([0.0, 0.0, 1.0]), lopsided, lopsided))[0])
+    told = as_numbers(found.ips)
+    assert (told["low"], told["high"]) == (None, None)
+    assert "more exploration" in str(told["reason"])
+    assert "agree with it" in str(told["reason"])
+    assert "reason" not in as_numbers(found.earned)
+
+
+def test_the_interval_holds_whatever_comes_of_choices_that_had_no_chance() -> None:
+    """The target would show the last offer, which 6 in 10 accept, half of the time; nobody was ever shown it."""
+    never = np.array([0.6, 0.4, 0.0])
+    found = known(estimate(judged(np.array([0.48, 0.32, 0.2]), never, never))[0])
+    truth = 0.48 * 0.1 + 0.32 * 0.3 + 0.2 * 0.6
+    assert found.ips.high < 0.2 + found.ips.low + 0.1
+    for held in (found.ips, found.snips, found.dr):
+        assert held.low <= truth <= held.high
+
+
+def test_no_interval_is_made_of_probabilities_that_cannot_be_right() -> None:
+    found = known(estimate(judged(LOGGING, LOGGING, np.array([0.3, 0.15, 0.15])))[0])
+    assert "cannot all be right" in str(found.dr.refused)
+    assert found.earned.refused is None
+
+
 def test_choices_that_had_no_chance_are_warned_of() -> None:
     never = np.array([0.6, 0.4, 0.0])
     found, warnings = estimate(judged(np.array([0.3, 0.2, 0.5]), never, never))
@@ -99,12 +134,16 @@ def test_where_nothing_can_be_estimated_it_is_said_why(rows: int) -> None:
 
 def test_what_is_infinite_is_not_known() -> None:
     found = known(estimate(Judgement([0], [1.0], [0.5], [0.5], [0.5], [0.5], [True]))[0])
-    assert as_numbers(found.ips) == {"value": 1.0, "low": None, "high": None}
+    reason = {"reason": "A single row says nothing of how much rewards vary; wait for more decisions."}
+    assert as_numbers(found.ips) == {"value": 1.0, "low": None, "high": None} | reason
     assert summary(found) == {
         "rows": 1,
         "effective_rows": 1.0,
-        **{name: {"value": 1.0, "low": None, "high": None} for name in ("earned", "ips", "snips", "dr")},
-        "lift": {"value": 0.0, "low": None, "high": None},
+        **{
+            name: {"value": 1.0, "low": None, "high": None} | reason
+            for name in ("earned", "ips", "snips", "dr")
+        },
+        "lift": {"value": 0.0, "low": None, "high": None} | reason,
         "mean_weight": 1.0,
         "largest_weight": 1.0,
         "agreement": 1.0,

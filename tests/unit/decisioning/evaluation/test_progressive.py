@@ -156,10 +156,10 @@ def test_the_estimates_of_a_better_policy_cover_what_it_is_worth(logging: Policy
         assert found.rows == 300 * slots
     assert (
         min(covered.values()) >= 16
-    )  # of 300 skewed rows the coverage is a little below 95 %; the seeds are fixed
+    )  # 95 % over many seeds (benchmarks.ope_intervals); these are 20 fixed ones
     assert abs(np.mean(errors)) < 3 * np.std(errors, ddof=1) / math.sqrt(20)
     if logging is RANDOM and slots == 1:
-        assert better == 20
+        assert better >= 19  # an interval that holds for few rows is a little wider than a normal one
 
 
 def worth_of(log: Log, spec: PolicySpec) -> float:

@@ -100,7 +100,7 @@ class Log:
         self, placement: str, start: datetime | None, end: datetime | None, limit: int
     ) -> Span | None:
         ends = to_datetime(START_MS), to_datetime(START_MS + len(self.decided))
-        return Span(placement, *ends, len(self.decided)) if self.decided else None
+        return Span(placement, *ends, len(self.decided), 0) if self.decided else None
 
     async def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]:
         for n in range(0, len(self.decided), 10):
