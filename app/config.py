@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     drift_horizon_s: int = Field(
         600, ge=1, le=31_536_000, description="drift: what is not accepted by then counts as not accepted"
     )
+    auto_features_interval_s: int = Field(
+        60, ge=0, le=86_400, description="how often the default's features are looked at; 0: never"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
