@@ -20,12 +20,15 @@ DEFAULT = "calibrated"
 
 AS_INSTALLED = "calibrated, as installed"
 """The default where nobody declared features: those that ``features: auto`` chooses."""
+NO_FEATURES = "calibrated, no features"
+"""The default as it is built in: what features are worth, and what they cost where they tell nothing."""
 SAMPLED = 1_000
 """Customers that it is chosen by, as from the customers' table."""
 
 OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (DEFAULT, "calibrated", {}),
     (AS_INSTALLED, "calibrated", {}),
+    (NO_FEATURES, "calibrated", {}),
     ("calibrated, half-life 1 day", "calibrated", {"half_life_days": 1.0}),
     ("logistic_thompson", "logistic_thompson", {}),
     ("linear_thompson", "linear_thompson", {}),
@@ -42,7 +45,7 @@ WITHOUT_FEATURES = {"thompson", "ucb", "epsilon_greedy", "propensity", "random"}
 
 def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
     def make(rounds: Rounds, seed: int) -> Player:
-        features = () if algorithm in WITHOUT_FEATURES else rounds.features
+        features = () if algorithm in WITHOUT_FEATURES or name == NO_FEATURES else rounds.features
         auto = name == AS_INSTALLED
         if auto:
             features = chosen_features(rounds, seed)
