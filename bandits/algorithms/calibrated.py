@@ -14,9 +14,10 @@ from bandits.algorithms.regression_thompson import LogisticThompsonPolicy
 from bandits.algorithms.weighed_features import FeatureWeighing, Weighed
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
-from bandits.policy import FloatArray, PolicySpec, Sums
+from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
 from bandits.regression.design import LOGIT_SCALE
-from bandits.regression.regression_policy import PreparedRegression
+from bandits.regression.regression_policy import DEFAULT_EXPLORATION, PreparedRegression
+from bandits.sampling import win_frequencies_of_scores
 
 OFFSET_PRECISION = 2.0
 MISSING_PRECISION = 50.0
@@ -75,6 +76,10 @@ class CalibratedPolicy(LogisticThompsonPolicy):
             raise PolicyParameterError(
                 f"weigh_features is true or false, not {weighs!r}", "parameters.weigh_features"
             )
+        # Without features, exploring less would lock onto a wrong offer.
+        self._bold = (
+            self.exploration if spec.parameters.get("exploration") is not None else DEFAULT_EXPLORATION
+        )
         columns = slice(1, self.design.common)
         self._weighing = FeatureWeighing(self.regression, columns) if weighs and self.encoder.width else None
 
@@ -115,3 +120,14 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     def _chosen(self, weighed: Weighed, sums: Sums, extra: Any) -> PreparedCalibrated:
         ready = self._prepared(weighed.posterior, sums, extra)
         return PreparedCalibrated(ready.posterior, ready.noise, ready.total, ready.extra, weighed)
+
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
+        """Count the draws that each candidate wins; where features do not pay, as much is explored as without any."""
+        weighed = prepared.weighed if isinstance(prepared, PreparedCalibrated) else None
+        if weighed is None:
+            return super().selector(prepared, candidates)
+        mean, deviation = self.predict(prepared, candidates)
+        weight = candidates.weight.astype(prepared.extra.dtype)
+        spread = np.where(weighed.pays, self.exploration, self._bold) * deviation
+        drawn = self.link.weighted_draws(mean, spread, prepared.extra, weight)
+        return win_frequencies_of_scores(drawn, weight, self.epsilon)
