@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         le=31_536_000,
         description="how often logistic regressions are folded anew if they learned anything; 0: only after imports",
     )
+    auto_features_interval_s: int = Field(
+        60, ge=0, le=86_400, description="how often the default's features are looked at; 0: never"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

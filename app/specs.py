@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.api.schemas import Instant
 from bandits.errors import BanditsError, PolicyParameterError
+from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.specification import parse_spec, spec_to_dict
@@ -27,11 +28,14 @@ def yaml_values(document: str) -> Any:
 
 
 def spec_of(
-    values: Any, now_ms: int, builder: Callable[[PolicySpec], Any] = build_policy
+    values: Any,
+    now_ms: int,
+    builder: Callable[[PolicySpec], Any] = build_policy,
+    auto_features: tuple[Feature, ...] | None = None,
 ) -> tuple[PolicySpec, bool]:
     """Parse a specification; also return whether it says its version. Raises ``Invalid``, whose field says where.
 
-    ``builder``: what makes the policy, to try it out.
+    ``builder``: what makes the policy, to try it out. ``auto_features``: what ``features: auto`` stands for.
     """
     if not isinstance(values, Mapping):
         raise Invalid("body", "a specification is an object with fields")
@@ -43,7 +47,8 @@ def spec_of(
     numbered = "version" in found
     try:
         # Without a version the store gives the next one; 1 stands in for it until then.
-        return parse_spec({"version": 1, **found}, builder=builder), numbered
+        spec = parse_spec({"version": 1, **found}, builder=builder, auto_features=auto_features)
+        return spec, numbered
     except PolicyParameterError as error:
         raise Invalid(error.field or "body", str(error)) from None
     except BanditsError as error:
@@ -61,11 +66,13 @@ def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]
     ]
 
 
-def candidate_body(values: Any, now_ms: int) -> dict[str, Any]:
+def candidate_body(
+    values: Any, now_ms: int, auto_features: tuple[Feature, ...] | None = None
+) -> dict[str, Any]:
     """Parse one that need not be registered, nor named, to what is kept. Raises ``Invalid`` (``spec.<field>``)."""
     try:
         named = {"name": "candidate", **values} if isinstance(values, Mapping) else values
-        return spec_to_dict(spec_of(named, now_ms)[0])
+        return spec_to_dict(spec_of(named, now_ms, auto_features=auto_features)[0])
     except Invalid as error:
         raise Invalid(f"spec.{error.field}", str(error)) from None
 

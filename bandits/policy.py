@@ -253,7 +253,8 @@ class PolicySpec:
 
     ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an
     answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn
-    from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach.
+    from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach. ``auto``:
+    the features were chosen by the rule of ``bandits.auto_features`` when the version was made; they stay as they are.
     """
 
     name: str
@@ -267,6 +268,7 @@ class PolicySpec:
     placements: tuple[str, ...] = ()
     learn_since_ms: int = 0
     description: str = ""
+    auto: bool = False
 
     @property
     def key(self) -> PolicyKey:

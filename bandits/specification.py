@@ -22,6 +22,8 @@ MAX_VALUE_SCALE = 1e12
 MAX_TEXT_LENGTH = 2_000
 MAX_ITEMS = 100
 MAX_NESTING = 8
+AUTO = "auto"
+"""In the place of a list of features: those that ``bandits.auto_features`` chooses."""
 
 _FIELDS = tuple(field.name for field in fields(PolicySpec))
 
@@ -32,27 +34,31 @@ def parse_spec(
     version: int | None = None,
     *,
     builder: Callable[[PolicySpec], Any] = build_policy,
+    auto_features: tuple[Feature, ...] | None = None,
 ) -> PolicySpec:
     """Parse a specification, and build its policy once to check it.
 
     ``name`` and ``version``: what it is to be called; if the mapping says so too, it must say the same.
-    ``builder``: what makes the policy; the registry by default. Raises ``PolicyParameterError`` for the first mistake.
+    ``builder``: what makes the policy; the registry by default. ``auto_features``: what ``features: auto`` stands for;
+    without them it is refused. Raises ``PolicyParameterError`` for the first mistake.
     """
     if not isinstance(mapping, Mapping):
         raise PolicyParameterError(f"a specification is an object with fields, not {_shorten(mapping)}", "")
     _check_known(mapping, _FIELDS, "", "a specification")
+    features, auto = _resolve_features(mapping, auto_features)
     spec = PolicySpec(
         name=_parse_name(_agreed("name", mapping, name)),
         version=_parse_int("version", _agreed("version", mapping, version), 1, MAX_VERSION),
         algorithm=_parse_text("algorithm", _required(mapping, "algorithm", "the name of an algorithm")),
         parameters=_parse_parameters(mapping.get("parameters", {})),
-        features=_parse_features(mapping.get("features", [])),
+        features=features,
         learn_from=_parse_learn_from(mapping.get("learn_from", "acceptance")),
         value_scale=_parse_value_scale(mapping),
         reward_window_s=_parse_reward_window(mapping.get("reward_window_s")),
         placements=_parse_placements(mapping.get("placements", [])),
         learn_since_ms=_parse_int("learn_since_ms", mapping.get("learn_since_ms", 0), 0, 2**53),
         description=_parse_text("description", mapping.get("description", ""), empty=True),
+        auto=auto,
     )
     _build_once(spec, builder)
     return spec
@@ -100,8 +106,26 @@ def _build_once(spec: PolicySpec, builder: Callable[[PolicySpec], Any]) -> None:
         raise PolicyParameterError(str(error), error.field or "parameters") from error
 
 
+def wants_auto_features(values: Any) -> bool:
+    """Return whether a specification, as it was sent, leaves the choice of features to the rule."""
+    return isinstance(values, Mapping) and values.get("features") == AUTO
+
+
+def _resolve_features(
+    mapping: Mapping[str, Any], auto_features: tuple[Feature, ...] | None
+) -> tuple[tuple[Feature, ...], bool]:
+    """Return the features of a specification, and whether the rule has chosen them, now or when it was made."""
+    if wants_auto_features(mapping):
+        rule = "features: auto is for a policy that is registered or compared, where the catalogue is known"
+        _require(auto_features is not None, "features", rule, AUTO)
+        return auto_features or (), True
+    auto = mapping.get("auto", False)
+    _require(isinstance(auto, bool), "auto", "auto is true or false", auto)
+    return _parse_features(mapping.get("features", [])), auto
+
+
 def _parse_features(items: Any) -> tuple[Feature, ...]:
-    _require(isinstance(items, list | tuple), "features", "features is a list of objects", items)
+    _require(isinstance(items, list | tuple), "features", "features is a list of objects, or auto", items)
     _require(len(items) <= MAX_ITEMS, "features", f"at most {MAX_ITEMS} features", len(items))
     return tuple(_parse_feature(item, f"features[{i}]") for i, item in enumerate(items))
 

@@ -90,6 +90,8 @@ def running_service(data_dir: Path, port: int, log: Path) -> Iterator[Child]:
     """Run API and worker, supervised, on `port`, until the block ends. Should this process be killed, they end too."""
     # They share the embedded servers of the folder with this process, unless others are configured.
     env = {**os.environ, "NEXTBEST_DATA_DIR": str(data_dir), "NEXTBEST_PORT": str(port)}
+    # One version of the default from end to end: the demo shows what that has learned.
+    env.setdefault("NEXTBEST_AUTO_FEATURES_INTERVAL_S", "0")
     command = Command("service", (sys.executable, "-m", "app.cli", "up"), env)
     with logged(command, log, STOP_TIMEOUT_S) as child:
         yield child

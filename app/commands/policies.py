@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import typer
 import yaml
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.commands.policy_check import check
 from app.commands.policy_evaluate import evaluate_policy
@@ -16,12 +17,13 @@ from app.commands.terminal import author, fail, on_database, read_file
 from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
 from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
-from bandits.specification import spec_to_dict
+from bandits.specification import spec_to_dict, wants_auto_features
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
 from decisioning.model.deployment import Stage, champion_of
 from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import parts_of, stage_of
@@ -43,6 +45,7 @@ _POLICY_REASON = typer.Option("", help="why; kept with the policy")
 class Stores:
     """The stores that the commands work on."""
 
+    engine: AsyncEngine
     policies: PolicyStore
     catalogues: CatalogueStore
 
@@ -57,19 +60,23 @@ def register(
     reason: str = _POLICY_REASON,
 ) -> None:
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
-    spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
+    values, spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
 
-    async def work(stores: Stores) -> tuple[str, bool, Catalogue]:
+    async def work(stores: Stores) -> tuple[PolicySpec, bool, Catalogue]:
         made = spec
+        if wants_auto_features(values):
+            attributes = (await stores.catalogues.load()).attributes.values()
+            features = await choose_features(stores.engine, attributes)
+            made, _ = spec_of(values, clock.now_ms(), auto_features=features)
         if numbered:
-            new = await stores.policies.register(spec, author(), reason)
+            new = await stores.policies.register(made, author(), reason)
         else:
-            made, new = await stores.policies.register_next(spec, author(), reason)
-        return made.key, new, await stores.catalogues.load()
+            made, new = await stores.policies.register_next(made, author(), reason)
+        return made, new, await stores.catalogues.load()
 
-    key, new, catalogue = _with_stores(work)
-    typer.echo(f"{key} is registered" if new else f"{key} is registered already, and says the same")
-    for warning in warnings_of(spec_to_dict(spec), catalogue.placements):
+    made, new, catalogue = _with_stores(work)
+    typer.echo(f"{made.key} is registered" if new else f"{made.key} is registered already, and says the same")
+    for warning in warnings_of(spec_to_dict(made), catalogue.placements):
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
 
@@ -223,9 +230,11 @@ def _to_yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
 
 
-def _parse(document: str) -> tuple[PolicySpec, bool]:
-    return spec_of(yaml_values(document), clock.now_ms())
+def _parse(document: str) -> tuple[Any, PolicySpec, bool]:
+    """Parse a file; of ``features: auto``, which need the catalogue, none are in the specification yet."""
+    values = yaml_values(document)
+    return values, *spec_of(values, clock.now_ms(), auto_features=())
 
 
 def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:
-    return on_database(lambda engine: work(Stores(PolicyStore(engine), CatalogueStore(engine))))
+    return on_database(lambda engine: work(Stores(engine, PolicyStore(engine), CatalogueStore(engine))))

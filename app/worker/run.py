@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from redis.asyncio import Redis
@@ -15,6 +16,7 @@ from app.config import ConfigError, Settings, factory_modules
 from app.state import check_buckets
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
+from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
@@ -40,8 +42,10 @@ from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.rollout.default_service import DefaultKeeper
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
@@ -178,6 +182,9 @@ def _make_log_jobs(
     relinearising = RelinearisingJob(
         feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
     )
+    default = DefaultKeeper(
+        CatalogueStore(to.engine), PolicyStore(to.engine), partial(choose_features, to.patient), clock.now_ms
+    )
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
         "archiver": archiver.round,
@@ -188,6 +195,7 @@ def _make_log_jobs(
         "capacity": keeper.round,
         "guardrails": guardrails.round,
         "drift": drift.round,
+        "default features": DefaultFeatures(default, settings.auto_features_interval_s).round,
     }
 
 

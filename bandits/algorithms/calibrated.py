@@ -4,19 +4,32 @@ Recalibrating a score through the logistic regression on its logit is Cox, *Two 
 binary regression*, Biometrika 45 (1958), and Platt (1999); the choice is that of ``logistic_thompson``.
 """
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandits.algorithms.regression_thompson import LogisticThompsonPolicy
+from bandits.algorithms.weighed_features import FeatureWeighing, Weighed
+from bandits.errors import PolicyParameterError
 from bandits.features import Feature
-from bandits.policy import FloatArray, PolicySpec
+from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
 from bandits.regression.design import LOGIT_SCALE
+from bandits.regression.regression_policy import DEFAULT_EXPLORATION, PreparedRegression
+from bandits.sampling import win_frequencies_of_scores
 
 OFFSET_PRECISION = 2.0
 MISSING_PRECISION = 50.0
 """Of the offset where there is no propensity: firm, so that where nobody has one there is but one intercept."""
 PROPENSITY_FEATURE = Feature("propensity", "propensity")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCalibrated(PreparedRegression):
+    """Offers that are ready to be chosen from, with what their models were weighed by, if they were."""
+
+    weighed: Weighed | None = None
 
 
 class CalibratedPolicy(LogisticThompsonPolicy):
@@ -40,12 +53,35 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     trust : float
         The prior precision of the propensity's slope, of the shared one around 1 and of an offer's own around that.
         Default 10.
+    weigh_features : bool
+        Whether an offer's features have to pay: where the evidence for them is clearly lower than for a model without
+        them, they are left out until it is not. Default: true where ``features: auto`` chose them.
 
     And those of ``LogisticThompsonPolicy``.
     """
 
     algorithm = "calibrated"
-    own_parameters: ClassVar[dict[str, Any]] = {**LogisticThompsonPolicy.own_parameters, "trust": 10.0}
+    own_parameters: ClassVar[dict[str, Any]] = {
+        **LogisticThompsonPolicy.own_parameters,
+        "trust": 10.0,
+        "weigh_features": None,
+    }
+
+    def __init__(self, spec: PolicySpec) -> None:
+        super().__init__(spec)
+        weighs = self.parameters["weigh_features"]
+        if weighs is None:
+            weighs = self.parameters["weigh_features"] = spec.auto
+        if not isinstance(weighs, bool):
+            raise PolicyParameterError(
+                f"weigh_features is true or false, not {weighs!r}", "parameters.weigh_features"
+            )
+        # Without features, exploring less would lock onto a wrong offer.
+        self._bold = (
+            self.exploration if spec.parameters.get("exploration") is not None else DEFAULT_EXPLORATION
+        )
+        columns = slice(1, self.design.common)
+        self._weighing = FeatureWeighing(self.regression, columns) if weighs and self.encoder.width else None
 
     def used_features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """Return the declared features and the propensity."""
@@ -67,3 +103,31 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         precision[self.design.common + 1] = MISSING_PRECISION
         precision[self.design.common] = self.number_in_range("trust", 1e-3, 1e4)
         return precision
+
+    def prepare(self, sums: Sums) -> PreparedRegression:
+        """Compute the posteriors of all offers, by the model that each offer's evidence is for."""
+        if self._weighing is None:
+            return super().prepare(sums)
+        return self._chosen(self._weighing.prepare(sums), sums, self.prepare_extra(sums))
+
+    def refresh(self, prepared: PreparedRegression, sums: Sums, rows: NDArray[np.intp]) -> PreparedRegression:
+        """Compute what ``rows`` and the shared sums change."""
+        before = prepared.weighed if isinstance(prepared, PreparedCalibrated) else None
+        if self._weighing is None or before is None:
+            return super().refresh(prepared, sums, rows)
+        return self._chosen(self._weighing.refresh(before, sums, rows), sums, prepared.extra)
+
+    def _chosen(self, weighed: Weighed, sums: Sums, extra: Any) -> PreparedCalibrated:
+        ready = self._prepared(weighed.posterior, sums, extra)
+        return PreparedCalibrated(ready.posterior, ready.noise, ready.total, ready.extra, weighed)
+
+    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
+        """Count the draws that each candidate wins; where features do not pay, as much is explored as without any."""
+        weighed = prepared.weighed if isinstance(prepared, PreparedCalibrated) else None
+        if weighed is None:
+            return super().selector(prepared, candidates)
+        mean, deviation = self.predict(prepared, candidates)
+        weight = candidates.weight.astype(prepared.extra.dtype)
+        spread = np.where(weighed.pays, self.exploration, self._bold) * deviation
+        drawn = self.link.weighted_draws(mean, spread, prepared.extra, weight)
+        return win_frequencies_of_scores(drawn, weight, self.epsilon)

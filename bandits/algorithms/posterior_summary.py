@@ -55,7 +55,7 @@ def _estimate_levels(policy: BetaArmsPolicy, sums: Sums) -> Estimates:
 
 
 def _estimate_typical_requests(policy: RegressionPolicy, sums: Sums) -> Estimates:
-    posterior = policy.regression.prepare(sums)
+    posterior = policy.prepare(sums).posterior
     z = _mean_columns(policy, sums)
     projected = posterior.project(z)
     predictor = posterior.mean(projected)

@@ -3,6 +3,9 @@
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
+from bandits.auto_features import auto_features, feature_paths
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import ALGORITHMS
@@ -10,12 +13,22 @@ from benchmarks.learning import peers
 from benchmarks.learning.arena import Oracle, Random
 from benchmarks.learning.ours import Ours
 from benchmarks.learning.rounds import Entrant, Player, Rounds
+from decisioning.policies.known_facts import known_facts
 
 DEFAULT = "calibrated"
 """Our default where there are features; the other ones of ours are here to compare with."""
 
+AS_INSTALLED = "calibrated, as installed"
+"""The default where nobody declared features: those that ``features: auto`` chooses."""
+NO_FEATURES = "calibrated, no features"
+"""The default as it is built in: what features are worth, and what they cost where they tell nothing."""
+SAMPLED = 1_000
+"""Customers that it is chosen by, as from the customers' table."""
+
 OURS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (DEFAULT, "calibrated", {}),
+    (AS_INSTALLED, "calibrated", {}),
+    (NO_FEATURES, "calibrated", {}),
     ("calibrated, half-life 1 day", "calibrated", {"half_life_days": 1.0}),
     ("logistic_thompson", "logistic_thompson", {}),
     ("linear_thompson", "linear_thompson", {}),
@@ -32,10 +45,13 @@ WITHOUT_FEATURES = {"thompson", "ucb", "epsilon_greedy", "propensity", "random"}
 
 def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
     def make(rounds: Rounds, seed: int) -> Player:
-        features = () if algorithm in WITHOUT_FEATURES else rounds.features
+        features = () if algorithm in WITHOUT_FEATURES or name == NO_FEATURES else rounds.features
+        auto = name == AS_INSTALLED
+        if auto:
+            features = chosen_features(rounds, seed)
         if features and rounds.base_propensity is not None:
             features = (*features, Feature("propensity", "propensity"))
-        return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features))
+        return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features, auto=auto))
 
     def suits(rounds: Rounds) -> bool:
         if algorithm == "propensity":
@@ -43,6 +59,15 @@ def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
         return rounds.drifts or "half_life_days" not in parameters
 
     return Entrant(name, True, make, suits=suits)
+
+
+def chosen_features(rounds: Rounds, seed: int) -> tuple[Feature, ...]:
+    """What the default learns from where nothing is declared: what keeps coming in a sample of the customers."""
+    count = min(SAMPLED, len(rounds))
+    rows = np.random.default_rng([19, seed]).permutation(len(rounds))[:count].tolist()
+    features = auto_features(known_facts((), [[rounds.facts[row] for row in rows]]))
+    # Without facts the default stays as it is built in.
+    return features if feature_paths(features) else ()
 
 
 def _peer(name: str, package: str, make: Any, *parameters: Any) -> Entrant:

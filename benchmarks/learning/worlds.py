@@ -110,6 +110,14 @@ def flat(seed: int, offers: int = 20, rounds: int = LONG) -> Rounds:
     )  # the constant column is for libraries that need one
 
 
+def untold(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
+    """20 normal features that no offer depends on; chances as in ``flat``."""
+    rng = np.random.default_rng([7, seed])
+    chances = rng.beta(1.0, 24.0, size=offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    return _rounds(rng, x, np.broadcast_to(chances, (rounds, offers)).copy())
+
+
 def _offers(rng: np.random.Generator, offers: int) -> tuple[FloatArray, FloatArray]:
     weights = rng.normal(size=(offers, FEATURES)) * SIGNAL / np.sqrt(FEATURES)
     return weights, LEVEL + LEVEL_SPREAD * rng.normal(size=offers)
@@ -182,4 +190,5 @@ WORLDS = (
     Stream("cold offers", "logistic; 5 offers, then one more every 150 rounds", arriving),
     Stream("stale propensities", "precomputed propensities, stale for 8 of 20 offers", stale),
     Stream("low rates", "no features, 20 offers accepted by 4 % in the mean; 5,000 rounds", flat),
+    Stream("features tell nothing", "the same chances, whatever 20 features say", untold),
 )

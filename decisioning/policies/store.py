@@ -62,6 +62,22 @@ class PolicyStore:
             numbered = replace(spec, version=1 if last is None else last.version + 1)
             return numbered, await insert_policy(connection, numbered, has_arms, author, reason)
 
+    async def register_default(
+        self, spec: PolicySpec, newest: int, author: str, reason: str
+    ) -> PolicySpec | None:
+        """Register the next version of a policy that is built in, if ``newest`` is its newest one still.
+
+        ``None`` if it is not: another process was faster. Raises ``PolicyParameterError`` if it cannot be built.
+        """
+        has_arms = is_learner(await asyncio.to_thread(build_policy, spec))
+        async with self._exclusive() as connection:
+            last = await find_newest(connection, spec.name)
+            if newest != (1 if last is None else last.version):
+                return None
+            numbered = replace(spec, version=newest + 1)
+            await insert_policy(connection, numbered, has_arms, author, reason)
+            return numbered
+
     async def all(self) -> list[RegisteredPolicy]:
         """Read all policies that were ever registered, by name and version."""
         async with transaction(self._engine) as connection:

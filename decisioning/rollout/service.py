@@ -33,6 +33,10 @@ class RolloutService:
     reason: str = ""
     expected: int | None = None
 
+    def at(self, expected: int) -> "RolloutService":
+        """Return the service that changes a deployment only at the version ``expected`` (0: where there is none)."""
+        return replace(self, expected=expected)
+
     async def stage(
         self, placement_id: str, key: str, stage: Stage, *, share: float | None = None, force: bool = False
     ) -> Published | None:

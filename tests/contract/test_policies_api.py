@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 from sqlalchemy import text
 
 from app.keys import Role
@@ -392,3 +393,26 @@ async def test_a_policy_that_cannot_be_built_here_harms_nobody(shop: Nextbest) -
     await put_offer(shop.api, "bronze")
     assert (await decide(shop.api, "calm", "home"))["degraded"] == []
     assert (await shop.api.call("GET", "/readyz", role=None)).status_code == 200
+
+
+async def test_features_auto_are_chosen_of_the_vocabulary_and_frozen(shop: Nextbest) -> None:
+    attribute = {"type": "int", "description": "of the contract, in years"}
+    await shop.api.ok("PUT", "/v1/attributes/customer.tenure_years", json=attribute)
+    asked = {"name": "automatic", "algorithm": "calibrated", "features": "auto"}
+    first = await shop.api.ok("POST", "/v1/policies", json=asked)
+    assert first["spec"]["auto"] is True
+    assert "customer.tenure_years" in {feature.get("path") for feature in first["spec"]["features"]}
+    # What was chosen can be registered as it is shown.
+    assert (await shop.api.call("POST", "/v1/policies", json=first["spec"])).status_code == 200
+    await shop.api.ok("PUT", "/v1/attributes/context.page_group", json={"type": "string"})
+    second = await shop.api.ok("POST", "/v1/policies", content=yaml.safe_dump(asked), headers=YAML)
+    assert second["policy"] == "automatic@2"
+    paths = {feature.get("path") for feature in second["spec"]["features"]}
+    assert paths >= {"customer.tenure_years", "context.page_group"}
+    assert (await shop.api.ok("GET", "/v1/policies/automatic/1"))["spec"] == first["spec"]
+
+
+async def test_features_auto_are_refused_by_algorithms_without_features(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/attributes/customer.tenure_years", json={"type": "int"})
+    asked = {"name": "without", "algorithm": "thompson", "features": "auto"}
+    problem_of(await shop.api.call("POST", "/v1/policies", json=asked), 422, "features")

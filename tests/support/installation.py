@@ -135,6 +135,7 @@ class Installation:
             "catalog_poll_ms": 50,
             "archive_interval_ms": 20,
             "expire_interval_ms": 20,
+            "auto_features_interval_s": 0,  # tests name the versions that decide
             "log_level": "warning",
         }
         self.settings = Settings(

@@ -30,6 +30,7 @@ class Served:
             "NEXTBEST_WORKERS": "2",
             "NEXTBEST_CATALOG_POLL_MS": "50",
             "NEXTBEST_ARCHIVE_INTERVAL_MS": "20",
+            "NEXTBEST_AUTO_FEATURES_INTERVAL_S": "0",
             "NEXTBEST_LOG_LEVEL": "warning",
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
         }

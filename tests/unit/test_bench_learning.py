@@ -344,3 +344,11 @@ def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:
         assert "| s |  |  | 0.6000 ± 0.5000 | other 0.5000 ± 0.5000 | +0.1000 to +0.1000 | ahead |" in text
     page.write_text("nothing here\n")
     assert not report.rewrite(page, rows, found)
+
+
+def test_the_default_as_installed_learns_from_what_keeps_coming() -> None:
+    rounds = short(worlds.untold(0), 300)
+    chosen = entrants.chosen_features(rounds, 0)
+    assert {feature.path for feature in chosen} == {*rounds.facts[0], None}
+    assert entrants.chosen_features(short(worlds.flat(0), 50), 0) == ()
+    assert (rounds.expected == rounds.expected[0]).all()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
+from app.api.policies.auto import auto_features_of
 from app.api.schemas import Id, answer_of
 from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
@@ -35,11 +36,11 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     scope = EvaluationScope(
         body.placement, body.since, body.until, body.limit, body.slots, body.reward, body.start
     )
-    request = EvaluationRequest(
-        scope,
-        body.policy,
-        None if body.spec is None else await asyncio.to_thread(candidate_body, body.spec, clock.now_ms()),
-    )
+    candidate = None
+    if body.spec is not None:
+        features = await auto_features_of(body.spec, state)
+        candidate = await asyncio.to_thread(candidate_body, body.spec, clock.now_ms(), features)
+    request = EvaluationRequest(scope, body.policy, candidate)
     # For its errors: what cannot be run is refused now, not later in the background.
     await spec_of(request, state.policies)
     evaluation_id = f"ev-{secrets.token_hex(8)}"

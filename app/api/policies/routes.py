@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from app.api.body import Handler, JsonRoute
 from app.api.deps import Reader, Scientist, State, created, problems
+from app.api.policies.auto import auto_features_of
 from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyName, PolicyOut
 from app.api.schemas import answer_of
 from app.errors import Problem
@@ -85,8 +86,10 @@ async def register_policy(
 
     Versions are immutable: the same specification again is no change, another one is another version.
     """
+    values = body.model_dump(exclude_unset=True)
+    features = await auto_features_of(values, state)
     # In a thread: building a pipeline, to try it out, takes its time.
-    spec, numbered = await asyncio.to_thread(spec_of, body.model_dump(exclude_unset=True), clock.now_ms())
+    spec, numbered = await asyncio.to_thread(spec_of, values, clock.now_ms(), auto_features=features)
     # Without a version the store gives the next one, in one step with the registration.
     if numbered:
         new = await state.policies.register(spec, key.name, x_reason or "")

@@ -46,7 +46,11 @@ class PolicyBody(Body):
     version: int | None = Field(None, ge=1, le=1_000_000, description="the next one if it is left out")
     algorithm: Text
     parameters: dict[str, Any] = Field(default_factory=dict)
-    features: list[Any] = Field(default_factory=list, max_length=100, description="see docs/features.md")
+    features: Annotated[list[Any], Field(max_length=100)] | Literal["auto"] = Field(
+        default_factory=list,
+        description="see docs/features.md; `auto`: chosen now, of the vocabulary and of what keeps coming",
+    )
+    auto: bool = Field(False, description="the features listed were chosen by `auto`")
     learn_from: Literal["acceptance", "value"] = "acceptance"
     value_scale: float | None = Field(
         None, gt=0, le=1e12, description="learning from value, which needs it: the value that counts as 1"

@@ -217,3 +217,23 @@ def test_the_specification_of_the_documentation_has_every_kind_of_feature() -> N
     for kind, said in rows:
         for option in OPTIONS[kind]:
             assert f"`{option}`" in said, (kind, option)
+
+
+def test_auto_stands_for_features_that_are_frozen_in_the_specification() -> None:
+    chosen = (Feature("customer-age", "numeric", "customer.age", low=18, high=90),)
+    asked = {"name": "spring", "version": 3, "algorithm": "calibrated", "features": "auto"}
+    spec = parse_spec(asked, auto_features=chosen)
+    assert (spec.features, spec.auto) == (chosen, True)
+    body = spec_to_dict(spec)
+    assert body["auto"] is True
+    assert body["features"] == [
+        {"name": "customer-age", "kind": "numeric", "path": "customer.age", "low": 18, "high": 90}
+    ]
+    assert parse_stored_spec(body) == spec
+
+
+def test_auto_is_refused_where_there_is_no_catalogue_to_choose_from() -> None:
+    asked = {"name": "spring", "version": 3, "algorithm": "calibrated", "features": "auto"}
+    with pytest.raises(PolicyParameterError, match="registered") as caught:
+        parse_spec(asked)
+    assert caught.value.field == "features"

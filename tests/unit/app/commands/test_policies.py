@@ -123,3 +123,19 @@ def test_a_specification_that_is_wrong_names_the_field() -> None:
     said = nextbest("register", "-", said="name: odd\nalgorithm: thomson\n", status=1).stderr
     assert "algorithm: " in said
     assert "thompson" in said
+
+
+def test_auto_features_are_chosen_when_registered_and_shown(tmp_path: Path, postgres_url: str) -> None:
+    async def declare() -> None:
+        engine = make_engine(postgres_url, pool_size=1)
+        await CatalogueStore(engine).put("attribute", "customer.tenure", {"type": "int"}, "tests")
+        await engine.dispose()
+
+    asyncio.run(declare())
+    file = tmp_path / "auto.yaml"
+    file.write_text("name: by-itself\nalgorithm: calibrated\nfeatures: auto\n")
+    nextbest("register", file)
+    shown = nextbest("show", "by-itself@1").output
+    assert "path: customer.tenure" in shown
+    assert "auto: true" in shown
+    assert "says the same" in nextbest("register", file).output

@@ -58,6 +58,7 @@ WITH_FEATURES = (
     PolicySpec("bounds", 3, "lin_ucb", {"share": "all"}, FEATURES),
     PolicySpec("gaps", 3, "squarecb", {}, WITH_PROPENSITY),
     PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
+    PolicySpec("calibrated-auto", 3, "calibrated", {}, FEATURES, auto=True),
     PolicySpec("apprentice", 3, "apprentice", {"half_life_days": 3.0}, FEATURES),
     PolicySpec("apprentice-rash", 4, "apprentice", {"caution": 0.5, "epsilon": 0.1}, WITH_PROPENSITY),
 )

@@ -1,0 +1,112 @@
+r"""Features that have to pay: for each offer the model with them is weighed against the model without.
+
+The evidence for a model is the chance that it gives to what was observed, whatever its parameters are. With the sums
+``A`` and ``b`` of an offer, and the prior ``N(c, T^-1)`` on its parameters, its logarithm is
+
+.. math::  \tfrac12 \log|T| - \tfrac12 \log|A + T|
+           + \tfrac12 (b + T c)' (A + T)^{-1} (b + T c) - \tfrac12 c' T c
+
+up to a constant that both models share (MacKay, *Bayesian interpolation*, Neural Computation 4, 1992). A model with
+many slopes spreads its chances, so it loses where slopes explain nothing. An offer's model is that of the higher
+evidence; ``LEAD`` is what features are given beforehand. It depends on the offer's own sums and the shared ones alone,
+and sums hold all that both models need, so what does not pay today may do so tomorrow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.policy import BoolArray, FloatArray, Sums
+from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Prior, Regression
+
+LEAD = 1.0
+"""The log odds of features, for each offer, before anything is observed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The posteriors of ``n`` offers by both models.
+
+    ``determinants``, shape ``(2, n)``: the log determinants of their covariances, with and without features. ``pays``,
+    shape ``(n,)``: whether an offer's model is the one with features. ``posterior``: that of each offer's model.
+    """
+
+    with_features: Posterior
+    without: Posterior
+    determinants: FloatArray
+    pays: BoolArray
+    posterior: Posterior
+
+
+class FeatureWeighing:
+    """Computes the posteriors of both models, and chooses between them for each offer.
+
+    ``regression``: the model with features. ``columns``: which of its columns are features' own.
+    """
+
+    def __init__(self, regression: Regression, columns: slice) -> None:
+        self._regression = regression
+        prior = regression.prior
+        precision, deviation = prior.precision.copy(), prior.deviation.copy()
+        # Slopes that are held to their mean, 0, are no slopes.
+        precision[columns] = deviation[columns] = HOLDING_PRECISION
+        self._without = Regression(regression.design, Prior(prior.mean, precision, deviation, prior.share))
+
+    def prepare(self, sums: Sums) -> Weighed:
+        """Compute the posteriors of all offers."""
+        posteriors = self._regression.prepare(sums), self._without.prepare(sums)
+        return _weighed(*posteriors, np.array([_log_determinants(p.covariance) for p in posteriors]))
+
+    def refresh(self, before: Weighed, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
+        """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
+        old = before.with_features, before.without
+        new = (
+            self._regression.refresh(old[0], sums, rows),
+            self._without.refresh(old[1], sums, rows),
+        )
+        determinants = before.determinants
+        for place, (was, posterior) in enumerate(zip(old, new, strict=True)):
+            changed = rows if was.scaled is posterior.scaled else np.arange(len(sums.offers))
+            determinants[place, changed] = _log_determinants(posterior.covariance[:, :, changed])
+        return _weighed(*new, determinants)
+
+
+def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
+    """Return the log evidence of each offer's sums, up to a constant: shape ``(n,)``."""
+    prior = posterior.scaled.own
+    evidence = posterior.response + posterior.pull[:, None]
+    # As ``Posterior.project`` and ``mean``: no result depends on how many offers there are.
+    explained = _dot(np.einsum("jin,jn->in", posterior.covariance, evidence), evidence)
+    constant = np.linalg.slogdet(prior)[1] - posterior.pull @ np.linalg.solve(prior, posterior.pull)
+    total: FloatArray = 0.5 * (constant + determinants + explained)
+    return total
+
+
+def _weighed(with_features: Posterior, without: Posterior, determinants: FloatArray) -> Weighed:
+    lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
+    pays = lead + LEAD >= 0.0
+    responses = (
+        with_features.response + with_features.pull[:, None],
+        without.response + without.pull[:, None],
+    )
+    posterior = Posterior(
+        with_features.own,
+        with_features.scaled,
+        np.zeros_like(with_features.pull),  # each offer's pull is in its response
+        np.where(pays, with_features.covariance, without.covariance),
+        np.where(pays, *responses),
+    )
+    return Weighed(with_features, without, determinants, pays, posterior)
+
+
+def _log_determinants(covariance: FloatArray) -> FloatArray:
+    determinants: FloatArray = np.linalg.slogdet(covariance.transpose(2, 0, 1))[1]
+    return determinants
+
+
+def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
+    if a.shape[1] == 1:  # with a single offer numpy would add up in another order
+        return _dot(np.repeat(a, 2, axis=1), np.repeat(b, 2, axis=1))[:1]
+    total: FloatArray = np.einsum("in,in->n", a, b)
+    return total
