@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.exact_math import log
+from bandits.fixed_order import apply_factors, invert_factors, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
 from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Prior, Regression
 
@@ -56,7 +58,7 @@ class FeatureWeighing:
     def prepare(self, sums: Sums) -> Weighed:
         """Compute the posteriors of all offers."""
         posteriors = self._regression.prepare(sums), self._without.prepare(sums)
-        return _weighed(*posteriors, np.array([_log_determinants(p.covariance) for p in posteriors]))
+        return _weighed(*posteriors, np.array([_log_determinants(p.factors) for p in posteriors]))
 
     def refresh(self, before: Weighed, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
@@ -68,17 +70,16 @@ class FeatureWeighing:
         determinants = before.determinants
         for place, (was, posterior) in enumerate(zip(old, new, strict=True)):
             changed = rows if was.scaled is posterior.scaled else np.arange(len(sums.offers))
-            determinants[place, changed] = _log_determinants(posterior.covariance[:, :, changed])
+            determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
         return _weighed(*new, determinants)
 
 
 def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
     """Return the log evidence of each offer's sums, up to a constant: shape ``(n,)``."""
-    prior = posterior.scaled.own
-    evidence = posterior.response + posterior.pull[:, None]
-    # As ``Posterior.project`` and ``mean``: no result depends on how many offers there are.
-    explained = _dot(np.einsum("jin,jn->in", posterior.covariance, evidence), evidence)
-    constant = np.linalg.slogdet(prior)[1] - posterior.pull @ np.linalg.solve(prior, posterior.pull)
+    factors, _ = invert_factors(posterior.scaled.own[:, :, None])
+    pulled = apply_factors(factors, posterior.pull[:0], posterior.pull[:, None])
+    constant = -_log_determinants(factors) - sum_rows(pulled * pulled)
+    explained = sum_rows(posterior.weights * posterior.weights)
     total: FloatArray = 0.5 * (constant + determinants + explained)
     return total
 
@@ -94,19 +95,14 @@ def _weighed(with_features: Posterior, without: Posterior, determinants: FloatAr
         with_features.own,
         with_features.scaled,
         np.zeros_like(with_features.pull),  # each offer's pull is in its response
-        np.where(pays, with_features.covariance, without.covariance),
+        np.where(pays, with_features.factors, without.factors),
         np.where(pays, *responses),
+        np.where(pays, with_features.weights, without.weights),
     )
     return Weighed(with_features, without, determinants, pays, posterior)
 
 
-def _log_determinants(covariance: FloatArray) -> FloatArray:
-    determinants: FloatArray = np.linalg.slogdet(covariance.transpose(2, 0, 1))[1]
-    return determinants
-
-
-def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
-    if a.shape[1] == 1:  # with a single offer numpy would add up in another order
-        return _dot(np.repeat(a, 2, axis=1), np.repeat(b, 2, axis=1))[:1]
-    total: FloatArray = np.einsum("in,in->n", a, b)
-    return total
+def _log_determinants(factors: FloatArray) -> FloatArray:
+    """Return the log determinants of ``W' W``: shape ``(n,)``, for factors of shape ``(D, D, n)``."""
+    places = np.arange(len(factors))
+    return 2.0 * sum_rows(log(factors[places, places]))

@@ -7,6 +7,7 @@ from bandits.algorithms.calibrated import CalibratedPolicy, PreparedCalibrated
 from bandits.algorithms.weighed_features import FeatureWeighing, log_evidence
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
+from bandits.fixed_order import inverses_of_factors
 from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
 from bandits.state import ArmTable, arm_contributions
 
@@ -77,7 +78,7 @@ def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
     precision, pull = posterior.scaled.own, posterior.pull
     centre = np.linalg.solve(precision, pull)
     for row in range(4):
-        a = np.linalg.inv(posterior.covariance[:, :, row]) - precision
+        a = np.linalg.inv(inverses_of_factors(posterior.factors)[:, :, row]) - precision
         b = posterior.response[:, row]
         # With y = A^-1 b as the one observation of precision A: N(y; c, A^-1 + T^-1), without terms of A and b alone.
         spread = np.linalg.pinv(a) + np.linalg.inv(precision)

@@ -56,6 +56,7 @@ def slot(n: int, **fields: Any) -> dict[str, Any]:
         "error": None,
         "reward": 0.0,
         "known": False,
+        "closed": True,
     }
     return row | fields
 
@@ -87,7 +88,7 @@ async def test_a_placement_that_is_not_there() -> None:
 
 
 async def test_groups_have_rates_of_what_was_observed() -> None:
-    counts = {"decisions": 9, "failures": 1, "shown": 8, "observed": 4, "accepted": 1.0}
+    counts = {"decisions": 9, "failures": 1, "shown": 8, "open": 2, "observed": 4, "accepted": 1.0}
     found = await compared(
         Reader(groups=[{"group": "champion", "policy": "a@1", **counts}]), Deployment("home")
     )
