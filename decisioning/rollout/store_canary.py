@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
-from decisioning.model.deciders import CALLER
+from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
 from decisioning.rollout.guardrail import (
@@ -58,6 +58,16 @@ WHERE d.placement = :placement AND d.decided_at > cast(:from AS timestamptz)
 GROUP BY 1, 2, 3
 """)
 
+_TESTS = f"""
+SELECT t.*, CASE WHEN t.ended_at IS NULL THEN (
+    SELECT count(*) FROM decisions AS d
+    WHERE d.placement = t.placement AND (d.decided_at, d.decision_id) > (t.seen_at, t.seen_id)
+        AND d.policy <> '{HISTORY}'
+        AND d.grp IN ('canary', CASE WHEN t.champion = '{CALLER}' THEN 'caller' ELSE 'champion' END)
+) END AS open
+FROM canary_tests AS t
+"""
+
 _NEW_CUSTOMERS = text(
     "INSERT INTO canary_customers SELECT :test, unnest(cast(:customers AS text[]))"
     " ON CONFLICT DO NOTHING RETURNING customer_id"
@@ -98,7 +108,10 @@ class RunningCanary:
 
 @dataclass(slots=True)
 class CanaryTest:
-    """A stage of a canary, as far as it has been counted. ``carried``: log e of its earlier stages."""
+    """A stage of a canary, as far as it has been counted. ``carried``: log e of its earlier stages.
+
+    ``open``: while it runs, the decisions of both sides that are not counted yet, where that was asked for.
+    """
 
     test_id: int
     placement: str
@@ -117,6 +130,7 @@ class CanaryTest:
     ended_at: datetime | None
     cause: str | None
     reason: str | None
+    open: int | None = None
 
     @property
     def stage(self) -> tuple[Any, ...]:
@@ -148,7 +162,7 @@ class CanaryStore:
     async def tests(self, placement: str | None = None, limit: int = 50) -> list[CanaryTest]:
         """Read tests, the newest first."""
         condition, values = where({"placement =": placement})
-        query = text(f"SELECT * FROM canary_tests {condition} ORDER BY test_id DESC LIMIT :limit")
+        query = text(f"{_TESTS} {condition} ORDER BY test_id DESC LIMIT :limit")
         async with transaction(self._engine) as connection:
             return [_test_of_row(row) for row in await connection.execute(query, {**values, "limit": limit})]
 

@@ -14,7 +14,7 @@ from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from storage import clock
 from storage.clock import to_iso
 from tests.support.api import Nextbest, decide, tell
-from tests.support.canaries import deploy, place
+from tests.support.canaries import deploy, guard_of, place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -131,9 +131,33 @@ async def test_nothing_is_estimated_of_open_windows(young: Nextbest) -> None:
     assert f"{DECISIONS} decisions with an open reward window are not used" in result_lines(found)
 
 
+async def test_a_canary_is_not_judged_by_acceptances_that_are_ahead_of_silence(young: Nextbest) -> None:
+    await place(young.api, "tried", reward_window_s=WINDOW_S)
+    await deploy(young, "tried", "random@1")
+    for number in range(40):
+        answer = await decide(young.api, f"tried-{number}", "tried")
+        if number % 2:
+            await tell(young.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
+    await young.worker.drain()
+    found = []
+    for ahead_s in (0, 61):  # the horizon is a minute
+        await guard_of(young, ahead_s).round()
+        (stage,) = (await young.api.ok("GET", "/v1/reports/canaries?placement=tried"))["stages"]
+        found.append(stage)
+    early, later = found
+    assert [early[side]["observations"] for side in ("canary", "champion")] == [0, 0]
+    assert early["open"] == 40
+    assert later["canary"]["observations"] + later["champion"]["observations"] == 40
+    assert later["canary"]["acceptances"] + later["champion"]["acceptances"] == 20
+    assert later["open"] == 0
+    assert early["counted_until"] < later["counted_until"]
+
+
 async def arms(nextbest: Nextbest) -> list[dict[str, Any]]:
     """The arms of the policy that decides: it does not learn, so they are what is known of its selections."""
-    found: list[dict[str, Any]] = (await nextbest.api.ok("GET", "/v1/policies/random/arms"))["arms"]
+    found: list[dict[str, Any]] = (await nextbest.api.ok("GET", "/v1/policies/random/arms?placement=slow"))[
+        "arms"
+    ]
     return found
 
 

@@ -117,6 +117,9 @@ class CanaryStage(BaseModel):
         description="results are counted up to the decision of this time, in order: later ones are open, for one of"
         " them has neither been answered nor reached the horizon"
     )
+    open: int | None = Field(
+        description="decisions of both sides behind that, which are not counted yet; null if the stage has ended"
+    )
     ended_at: datetime | None
     cause: str | None = Field(description="why it ended: worse, failures, slow (rolled back), or changed")
     reason: str | None = Field(description="why it ended, in words")
