@@ -173,13 +173,15 @@ def _warnings(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> 
     return said
 
 
-def as_numbers(found: PolicyValueEstimate) -> dict[str, float | str | None]:
-    """Value and interval as JSON takes them: what is infinite is not known, and then ``reason`` says why."""
+def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
+    """Value and interval as JSON takes them: what is infinite is not known."""
     numbers = {"value": found.value, "low": found.low, "high": found.high}
-    known: dict[str, float | str | None] = {
-        name: value if math.isfinite(value) else None for name, value in numbers.items()
-    }
-    return known if found.refused is None else known | {"reason": found.refused}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def with_reason(found: PolicyValueEstimate) -> dict[str, float | str | None]:
+    """The same with the ``reason`` why there is no interval; null if there is one."""
+    return {**as_numbers(found), "reason": found.refused}
 
 
 def summary(found: Earned | None) -> dict[str, Any] | None:
@@ -189,8 +191,8 @@ def summary(found: Earned | None) -> dict[str, Any] | None:
     return {
         "rows": found.rows,
         "effective_rows": found.effective_rows,
-        "earned": as_numbers(found.earned),
-        **{name: as_numbers(getattr(found, name)) for name in ("ips", "snips", "dr", "lift")},
+        "earned": with_reason(found.earned),
+        **{name: with_reason(getattr(found, name)) for name in ("ips", "snips", "dr", "lift")},
         "mean_weight": found.weight,
         "largest_weight": found.largest_weight,
         "agreement": found.agreement,

@@ -177,7 +177,7 @@ def _logged(rows: EvaluationRows, reward: Reward) -> list[dict[str, Any]]:
     ]
 
 
-def _mean(found: Sequence[float], reward: Reward) -> Mapping[str, float | str | None]:
+def _mean(found: Sequence[float], reward: Reward) -> dict[str, float | None]:
     if reward == "acceptance":
         return shares(sum(found), len(found))
     ones = np.ones(len(found))  # with weights of 1 this is the plain mean

@@ -114,6 +114,11 @@ class IntervalOut(BaseModel):
     value: float | None
     low: float | None
     high: float | None
+
+
+class EstimateOut(IntervalOut):
+    """An estimate with its 95 % interval, which holds for few effective rows as well, or the reason for none."""
+
     reason: str | None = Field(
         None, description="why there is no interval, and what would help; null if there is one"
     )
@@ -132,11 +137,11 @@ class EstimatesOut(BaseModel):
 
     rows: int = Field(description="slots that were used")
     effective_rows: float = Field(description="equally weighted rows that would tell as much")
-    earned: IntervalOut = Field(description="what was earned, by whatever policy decided")
-    ips: IntervalOut = Field(description="inverse propensity score")
-    snips: IntervalOut = Field(description="self-normalised inverse propensity score")
-    dr: IntervalOut = Field(description="doubly robust; the reward model is the policy's own")
-    lift: IntervalOut = Field(description="dr less earned, as a paired difference")
+    earned: EstimateOut = Field(description="what was earned, by whatever policy decided")
+    ips: EstimateOut = Field(description="inverse propensity score")
+    snips: EstimateOut = Field(description="self-normalised inverse propensity score")
+    dr: EstimateOut = Field(description="doubly robust; the reward model is the policy's own")
+    lift: EstimateOut = Field(description="dr less earned, as a paired difference")
     mean_weight: float = Field(
         description="1 but for chance, if all that it would show had a chance in the log"
     )

@@ -72,6 +72,37 @@ def test_intervals_hold_where_few_rows_carry_the_estimate(
     assert covered >= 0.95 * given - 2.5 * math.sqrt(0.95 * 0.05 * given)
 
 
+def test_intervals_hold_for_a_target_that_learns_on_its_way() -> None:
+    """It shows what looks best in the rows before; the truth is what that earns in the mean of the log."""
+    rates, runs, rows = np.array([0.1, 0.2, 0.3, 0.6]), 200, 300
+    covered = dict.fromkeys(("ips", "snips", "dr"), 0)
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        shown = rng.integers(4, size=rows)
+        reward = (rng.random(rows) < rates[shown]).astype(float)
+        sums, counts = np.full(4, 0.1), np.full(4, 2.0)
+        target, expected, direct, truths = np.zeros((4, rows))
+        for t in range(rows):
+            means = sums / counts
+            best = means == means.max()
+            chances = 0.05 / 4 + 0.95 * best / best.sum()
+            target[t], expected[t] = chances[shown[t]], means[shown[t]]
+            direct[t], truths[t] = chances @ means, chances @ rates
+            sums[shown[t]] += reward[t]
+            counts[shown[t]] += 1.0
+        log = (reward, np.full(rows, 0.25), target)
+        for name, normal, terms in (
+            ("ips", inverse_propensity(*log), payoff_terms(*log, limits=SPAN)),
+            ("snips", self_normalised(*log), payoff_terms(*log, normalised=True, limits=SPAN)),
+            ("dr", doubly_robust(*log, expected, direct), payoff_terms(*log, expected, direct, limits=SPAN)),
+        ):
+            found = interval_that_holds(normal, terms, SPAN)
+            assert found.refused is None
+            covered[name] += found.low <= truths.mean() <= found.high
+    print({name: f"{number / runs:.1%}" for name, number in covered.items()})  # noqa: T201
+    assert min(covered.values()) >= 0.95 * runs - 2.5 * math.sqrt(0.95 * 0.05 * runs)
+
+
 def test_many_rows_keep_the_normal_interval() -> None:
     log = uniform_log(np.random.default_rng(3), 20_000, 4, 0.3)
     for name in ("ips", "snips", "dr"):

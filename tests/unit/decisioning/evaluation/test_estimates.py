@@ -14,6 +14,7 @@ from decisioning.evaluation.estimates import (
     notes_on,
     shares,
     summary,
+    with_reason,
 )
 
 ROWS = 2000
@@ -85,11 +86,11 @@ def test_few_effective_rows_are_warned_of() -> None:
 def test_an_interval_that_says_too_little_is_refused_and_the_reason_says_what_would_help() -> None:
     lopsided = np.array([0.98, 0.018, 0.002])
     found = known(estimate(judged(np.array([0.0, 0.0, 1.0]), lopsided, lopsided))[0])
-    told = as_numbers(found.ips)
+    told = with_reason(found.ips)
     assert (told["low"], told["high"]) == (None, None)
     assert "more exploration" in str(told["reason"])
     assert "agree with it" in str(told["reason"])
-    assert "reason" not in as_numbers(found.earned)
+    assert with_reason(found.earned)["reason"] is None
 
 
 def test_the_interval_holds_whatever_comes_of_choices_that_had_no_chance() -> None:
@@ -135,7 +136,7 @@ def test_where_nothing_can_be_estimated_it_is_said_why(rows: int) -> None:
 def test_what_is_infinite_is_not_known() -> None:
     found = known(estimate(Judgement([0], [1.0], [0.5], [0.5], [0.5], [0.5], [True]))[0])
     reason = {"reason": "A single row says nothing of how much rewards vary; wait for more decisions."}
-    assert as_numbers(found.ips) == {"value": 1.0, "low": None, "high": None} | reason
+    assert as_numbers(found.ips) == {"value": 1.0, "low": None, "high": None}
     assert summary(found) == {
         "rows": 1,
         "effective_rows": 1.0,
