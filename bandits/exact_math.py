@@ -5,7 +5,7 @@ decision that was logged on one machine would not replay on another. These here 
 divisions and square roots in a fixed order, which IEEE 754 rounds in one way only, and of exact steps (``frexp``,
 ``ldexp``, rounding to whole numbers). They are within one or two units in the last place of the true value.
 
-The polynomials are those of fdlibm (Sun Microsystems, 1993) and, for float32, of Cephes (Moshier, 1989).
+The polynomials for float64 are those of fdlibm (Sun Microsystems, 1993).
 """
 
 import math
@@ -53,20 +53,16 @@ _COS = (
     2.08757232129817482790e-09,
     -1.13596475577881948265e-11,
 )
+EXP2_SCALE = 753.2122297233633
+"""The factor of what ``scaled_exp2_float32`` returns."""
 _EXP2_FLOAT32 = tuple(
     np.float32(c)
-    for c in (
-        1.535336188319500e-4,
-        1.339887440266574e-3,
-        9.618437357674640e-3,
-        5.550332471162809e-2,
-        2.402264791363012e-1,
-        6.931472028550421e-1,
-        1.0,
-    )
+    for c in (7.28773553727623, 41.808648228090384, 180.9375306344387, 522.0867351782156, EXP2_SCALE)
 )
+"""A polynomial of degree 5 whose first coefficient is 1: ``EXP2_SCALE 2^f`` to within 8e-8 of it for ``|f| <= 1/2``."""
 _ROUNDING_FLOAT32 = np.float32(1.5 * 2.0**23)
 """Added to a small float32 it leaves the nearest whole number in the lowest bits."""
+_FLOAT32_BLOCK = 30_000
 _LARGE = 2.0**28
 
 
@@ -134,22 +130,28 @@ def power_of(base: float, exponent: float) -> float:
     return math.sqrt(base) if exponent == 0.5 else exp_of(exponent * log_of(base))
 
 
-def exp2_float32(t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``2^t`` of each element, ``|t| <= 120``, to within some units in the last place. Overwrites ``t``.
+def scaled_exp2_float32(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``EXP2_SCALE 2^t`` of each element, ``|t| <= 110``, within 3e-7. Overwrites ``t``.
 
-    In as few passes as possible, since there are many draws: faster than numpy's on most machines.
+    In as few passes as possible, since there are many draws: hence the scale, which saves one.
     """
-    found: NDArray[np.float32] = t + _ROUNDING_FLOAT32
-    exponent = found.view(np.int32) << 23  # the lowest bits hold the whole part; moved, they are an exponent
-    found -= _ROUNDING_FLOAT32
-    t -= found
-    np.multiply(t, _EXP2_FLOAT32[0], out=found)
-    for coefficient in _EXP2_FLOAT32[1:-1]:
-        found += coefficient
-        found *= t
-    found += _EXP2_FLOAT32[-1]
-    bits = found.view(np.int32)
-    bits += exponent
+    found = np.ascontiguousarray(t)
+    flat = found.reshape(-1)
+    space = np.empty(min(_FLOAT32_BLOCK, len(flat)), dtype=np.float32)
+    exponents = np.empty(len(space), dtype=np.int32)
+    for start in range(0, len(flat), _FLOAT32_BLOCK):
+        part = flat[start : start + _FLOAT32_BLOCK]
+        power, exponent = space[: len(part)], exponents[: len(part)]
+        np.add(part, _ROUNDING_FLOAT32, out=power)
+        # The lowest bits hold the whole part; moved, they are an exponent.
+        np.left_shift(power.view(np.int32), 23, out=exponent)
+        power -= _ROUNDING_FLOAT32
+        part -= power
+        np.add(part, _EXP2_FLOAT32[0], out=power)
+        for coefficient in _EXP2_FLOAT32[1:]:
+            power *= part
+            power += coefficient
+        np.add(power.view(np.int32), exponent, out=part.view(np.int32))
     return found
 
 

@@ -57,28 +57,29 @@ def invert_factors(a: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _invert_cholesky(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the inverse of the Cholesky factor, rows first, and the pivots."""
+    # Elimination beside the unit matrix. Row ``k`` of ``done`` holds column ``k`` of the factor, from the diagonal on,
+    # and ``size`` places further right row ``k`` of the inverse: what a step needs of both lies side by side.
     size, _, count = a.shape
-    lower, w = _zeros(size, count), _zeros(size, count)  # ``lower`` with its columns first
+    done = _zeros(size, 2 * size, count)
     pivots = np.empty((size, count))
     for j in range(size):
-        column = a[j, j:]
+        beside = slice(j, size + j + 1)
+        row = done[j, beside]
+        row[: size - j] = a[j, j:]
+        row[size] = 1.0
         if j:
-            column = column - sum_rows(lower[:j, j:] * lower[:j, j, None])
-        pivot = np.maximum(column[0], a[j, j] * _MIN_PIVOT, out=pivots[j])
-        root = np.sqrt(pivot)
-        np.divide(column, root, out=lower[j, j:])
-        if j:
-            np.divide(sum_rows(lower[:j, j, None] * w[:j, :j]), -root, out=w[j, :j])
-        np.divide(1.0, root, out=w[j, j])
-    return w, pivots
+            row -= sum_rows(done[:j, beside] * done[:j, j, None])
+        pivot = np.maximum(row[0], a[j, j] * _MIN_PIVOT, out=pivots[j])
+        row /= np.sqrt(pivot)
+    return done[:, size:], pivots
 
 
-def _zeros(size: int, count: int) -> FloatArray:
-    """Return zeros of shape ``(size, size, count)``, the longer of the last two axes innermost in memory."""
+def _zeros(rows: int, columns: int, count: int) -> FloatArray:
+    """Return zeros of shape ``(rows, columns, count)``, the longer of the last two axes innermost in memory."""
     # Steps are the same whatever the order in memory; numpy is slow where what it walks along is short.
-    if count < size:
-        return np.zeros((size, count, size)).transpose(0, 2, 1)
-    return np.zeros((size, size, count))
+    if count < columns // 2:
+        return np.zeros((rows, count, columns)).transpose(0, 2, 1)
+    return np.zeros((rows, columns, count))
 
 
 def apply_factors(w: FloatArray, common: FloatArray, own: FloatArray | None) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bandits.exact_math import LOG2_E, exp, exp2_float32, exp_of, log, log_of
+from bandits.exact_math import EXP2_SCALE, LOG2_E, exp, exp_of, log, log_of, scaled_exp2_float32
 from bandits.features import Encoder
 from bandits.policy import FloatArray
 
@@ -303,9 +303,9 @@ class LogisticLink:
         # Bounded here, where there are few numbers, so that no draw overflows.
         powers: NDArray[Any] = draws * (np.maximum(-spread, -10.0) * LOG2_E).astype(draws.dtype)
         powers -= (np.minimum(np.maximum(mean, -30.0), 30.0) * LOG2_E).astype(draws.dtype)
-        e = exp2_float32(powers)
-        e += np.float32(1.0)
-        np.divide(weight, e, out=e)
+        e: NDArray[Any] = scaled_exp2_float32(powers)
+        e += np.float32(EXP2_SCALE)
+        np.divide(weight * np.float32(EXP2_SCALE), e, out=e)
         return e
 
     def noise(self, own: FloatArray, shared: FloatArray) -> FloatArray:

@@ -30,7 +30,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.fixed_order import apply_factors, apply_transposed_factors, invert_factors, multiply, sum_rows
+from bandits.fixed_order import apply_factors, invert_factors, multiply, sum_rows
 from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
 
@@ -195,7 +195,7 @@ class Regression:
         posterior.response[:, rows] = b.T
         centre = self.prior.mean
         if pulls:
-            centre = _solve(factors[:, :, -1:], self.layout.read(shared)[1] + scaled.pull)
+            centre = _solve(factors[:, :, -1], self.layout.read(shared)[1] + scaled.pull)
         pull = multiply(scaled.own, centre)
         weights = apply_factors(posterior.factors, pull[:0], posterior.response + pull[:, None])
         return replace(posterior, pull=pull, weights=weights)
@@ -220,5 +220,5 @@ class Regression:
 
 
 def _solve(factors: FloatArray, b: FloatArray) -> FloatArray:
-    """Return ``A^-1 b`` from the factors of one matrix, ``(D, D, 1)``."""
-    return apply_transposed_factors(factors, apply_factors(factors, b[:0], b[:, None]))[:, 0]
+    """Return ``A^-1 b`` from the factors of one matrix, columns first: ``(D, D)``."""
+    return multiply(factors, multiply(factors.T, b))
