@@ -22,8 +22,11 @@ from bandits.fixed_order import apply_factors, invert_factors, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
 from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Prior, Regression
 
-LEAD = 1.0
-"""The log odds of features, for each offer, before anything is observed."""
+LEAD = 1e-3
+"""The log odds of features, for each offer, before anything is observed: as good as none, but ties go to features.
+
+More, even 1, would be kept for thousands of outcomes where few are accepted: they say little against slopes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
