@@ -38,6 +38,7 @@ COVERED = {
     "app/worker/archiver.py": "e2e/test_exactly_once.py",
     "app/worker/drift_watch.py": "contract/test_drift.py",
     "app/worker/guardrail_watch.py": "contract/test_guardrails.py",
+    "app/worker/learner.py": "e2e/test_two_workers.py",
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
     # Stores: statements and functions, on real servers.
@@ -48,6 +49,10 @@ COVERED = {
     "decisioning/catalog/store_entries.py": "contract/test_catalogue_life.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
     "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
+    "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
+    "decisioning/log/closing_service.py": "contract/test_left_decisions.py",
+    "decisioning/rollout/default_service.py": "contract/test_default_features.py",
+    "decisioning/learning/store_linearisation.py": "contract/test_relinearising.py",
     "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",
     "decisioning/log/store_archive.py": "e2e/test_folds.py",
     "decisioning/log/store_redis.py": "properties/test_contact_model.py",
