@@ -319,7 +319,17 @@ class DecisionService:
                 return Decided(reply.earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
+            else:
+                eligible = await self._read_again(context, eligible)
             eligible = without_refused(eligible, reply)
+
+    async def _read_again(self, context: DecisionContext, eligible: EligibleOffers) -> EligibleOffers:
+        """Find the eligible offers by the contacts as they are now, when others have been faster."""
+        reading = await self._read(context)
+        if reading is None:
+            return eligible
+        customer = CustomerState(eligible.inputs.profile, reading.history)
+        return self._find_eligible(context, customer, eligible.evaluated)
 
     async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> DecideReply:
         """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
