@@ -55,7 +55,8 @@ def test_the_calls_of_the_page_work(settings: Settings, environment: dict[str, s
         answers += found
         work(settings)
     assert [a["state"] for a in answers if a.get("policy") == "spring@1"] == ["registered", "live", "retired"]
-    assert answers[1]["folded"] == answers[1]["total"] == 10
+    # Two offers were shown in each of ten decisions, and one of them was accepted.
+    assert answers[1]["folded"] == answers[1]["total"] == 30
     stages = [{one["policy"]: one["stage"] for one in a["policies"]} for a in answers if "policies" in a]
     life = [found.get("spring@1") for found in stages[:6]]
     assert life == ["shadow", "canary", "canary", "champion", "retired", "retired"]
