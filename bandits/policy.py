@@ -68,6 +68,18 @@ class ForwardDecay:
             return 0
         return math.floor(now_s / self.half_life_s * TICKS_PER_HALF_LIFE)
 
+    def tick_ends_ms(self, tick: int) -> float:
+        """Return the first Unix ms of the time step behind ``tick``."""
+        if self.half_life_s is None:
+            return math.inf
+        ends_ms = math.ceil((tick + 1) / TICKS_PER_HALF_LIFE * self.half_life_s * 1000.0)
+        # To the millisecond as ``tick`` rounds, so that both are one rule.
+        while self.tick(ends_ms / 1000.0) <= tick:
+            ends_ms += 1
+        while self.tick((ends_ms - 1) / 1000.0) > tick:
+            ends_ms -= 1
+        return ends_ms
+
     def weight(self, t_s: float) -> float:
         """Return the weight of an observation at ``t_s`` (not before 1970), relative to its period's landmark: in [1,
         256).

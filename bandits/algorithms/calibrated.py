@@ -14,10 +14,9 @@ from bandits.algorithms.regression_thompson import LogisticThompsonPolicy
 from bandits.algorithms.weighed_features import FeatureWeighing, Weighed
 from bandits.errors import PolicyParameterError
 from bandits.features import Feature
-from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec, Sums
+from bandits.policy import FloatArray, PolicySpec, Sums
 from bandits.regression.design import LOGIT_SCALE
 from bandits.regression.regression_policy import DEFAULT_EXPLORATION, PreparedRegression
-from bandits.sampling import win_frequencies_of_scores
 
 OFFSET_PRECISION = 2.0
 MISSING_PRECISION = 50.0
@@ -119,15 +118,8 @@ class CalibratedPolicy(LogisticThompsonPolicy):
 
     def _chosen(self, weighed: Weighed, sums: Sums, extra: Any) -> PreparedCalibrated:
         ready = self._prepared(weighed.posterior, sums, extra)
-        return PreparedCalibrated(ready.posterior, ready.noise, ready.total, ready.extra, weighed)
-
-    def selector(self, prepared: PreparedRegression, candidates: Candidates) -> Distribution:
-        """Count the draws that each candidate wins; where features do not pay, as much is explored as without any."""
-        weighed = prepared.weighed if isinstance(prepared, PreparedCalibrated) else None
-        if weighed is None:
-            return super().selector(prepared, candidates)
-        mean, deviation = self.predict(prepared, candidates)
-        weight = candidates.weight.astype(prepared.extra.dtype)
-        spread = np.where(weighed.pays, self.exploration, self._bold) * deviation
-        drawn = self.link.weighted_draws(mean, spread, prepared.extra, weight)
-        return win_frequencies_of_scores(drawn, weight, self.epsilon)
+        # Where features do not pay, as much is explored as without any.
+        exploration = np.where(weighed.pays, self.exploration, self._bold)
+        return PreparedCalibrated(
+            ready.posterior, ready.noise, ready.total, ready.extra, exploration, weighed
+        )

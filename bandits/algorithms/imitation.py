@@ -24,15 +24,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exact_math import LOG2_E, log
-from bandits.feature_columns import MAX_COLUMN_VALUE
-from bandits.fixed_order import (
+from bandits.exact_math import (
+    LOG2_E,
     apply_factors,
     apply_transposed_factors,
     inverses_of_factors,
     invert_factors,
+    log,
     sum_rows,
 )
+from bandits.feature_columns import MAX_COLUMN_VALUE
 from bandits.policy import QUANTUM, BoolArray, FloatArray
 
 SHRINKAGE = 5.0

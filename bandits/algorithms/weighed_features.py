@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exact_math import log
-from bandits.fixed_order import apply_factors, invert_factors, sum_rows
+from bandits.exact_math import apply_factors, invert_factors, log, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
 from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Prior, Regression
 

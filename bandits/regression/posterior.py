@@ -30,7 +30,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.fixed_order import apply_factors, invert_factors, multiply, sum_rows
+from bandits.exact_math import apply_factors, invert_factors, multiply, sum_rows
 from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
 
@@ -122,7 +122,7 @@ class Posterior:
 
     ``own``: the sums they follow from, ``(n, width)``. ``scaled``: the prior that they were made with. ``pull``:
     ``T c``, with ``T`` the precision around what parameters are centred at, ``(D,)``. ``factors``: lower triangular
-    ``W`` with ``S = W' W``, columns first (see ``bandits.fixed_order``), ``(D, D, n)``; ``response``: ``b``, and
+    ``W`` with ``S = W' W``, columns first (see ``bandits.exact_math``), ``(D, D, n)``; ``response``: ``b``, and
     ``weights``: ``W (b + T c)``, ``(D, n)`` each.
     """
 

@@ -23,13 +23,15 @@ class PreparedRegression:
     """Offers that are ready to be chosen from.
 
     ``posterior``: of all offers. ``noise``: the variance of an observation of each, ``(n,)``. ``total``: the decayed
-    number of observations of all offers together. ``extra``: data of the algorithm for choosing.
+    number of observations of all offers together. ``extra``: data of the algorithm for choosing. ``exploration``: by
+    what draws from the posteriors are spread, of all offers or of each, ``(n,)``.
     """
 
     posterior: Posterior
     noise: FloatArray
     total: float
     extra: Any
+    exploration: float | FloatArray
 
 
 Prediction = tuple[FloatArray, FloatArray]
@@ -69,6 +71,7 @@ class RegressionPolicy(ABC):
         "epsilon": 0.005,
     }
     shared = True
+    exploration = 1.0
 
     def __init__(self, spec: PolicySpec) -> None:
         known = {**self.common_parameters, **self.own_parameters}
@@ -151,7 +154,7 @@ class RegressionPolicy(ABC):
     def _prepared(self, posterior: Posterior, sums: Sums, extra: Any) -> PreparedRegression:
         # From the posterior's own sums: after a refresh ``sums.own`` is filled in the changed rows alone.
         noise = self.link.noise(posterior.own, sums.shared)
-        return PreparedRegression(posterior, noise, float(max(sums.shared[0], 0.0)), extra)
+        return PreparedRegression(posterior, noise, float(max(sums.shared[0], 0.0)), extra, self.exploration)
 
     def prepare_extra(self, sums: Sums) -> Any:
         """Return what else choosing needs; it must depend on the offers' numbers alone."""
@@ -215,5 +218,5 @@ class ThompsonRegressionPolicy(RegressionPolicy):
         """Count the draws that each available candidate's ``score x weight`` wins, and mix in the floor."""
         mean, deviation = self.predict(prepared, candidates)
         weight = candidates.weight.astype(prepared.extra.dtype)  # tiny weights may vanish here
-        drawn = self.link.weighted_draws(mean, self.exploration * deviation, prepared.extra, weight)
+        drawn = self.link.weighted_draws(mean, prepared.exploration * deviation, prepared.extra, weight)
         return win_frequencies_of_scores(drawn, weight, self.epsilon)

@@ -17,6 +17,8 @@ class _Prepared:
     policy: Policy
     view: PlacementView
     tick: int
+    from_ms: int
+    until_ms: float
     value: Any
     stale: set[int] = field(default_factory=set)
 
@@ -111,16 +113,16 @@ class ArmReplica:
         if isinstance(table, ModelState):
             return prepare(policy, table, view, now_ms)
         # Weights of observations depend on the tick, so all rows are prepared anew when it moves on.
-        tick = policy.decay.tick(now_ms / 1000.0)
-        if cached is None or cached.view is not view or cached.tick != tick:
-            value = prepare(policy, table, view, now_ms)
-            self._prepared[name] = _Prepared(policy, view, tick, value)
+        if cached is None or cached.view is not view or not cached.from_ms <= now_ms < cached.until_ms:
+            value, tick = prepare(policy, table, view, now_ms), policy.decay.tick(now_ms / 1000.0)
+            until_ms = policy.decay.tick_ends_ms(tick)
+            self._prepared[name] = _Prepared(policy, view, tick, now_ms, until_ms, value)
             return value
         if cached.stale:
             rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
             # What is shared by all offers may change no row, and every estimate.
             if len(rows) or SHARED in cached.stale:
-                sums = table.read(policy, view.numbers, tick, rows)
+                sums = table.read(policy, view.numbers, cached.tick, rows)
                 cached.value = policy.refresh(cached.value, sums, rows)
             cached.stale.clear()
         return cached.value

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bandits.errors import PolicyParameterError
 from bandits.policy import (
@@ -104,3 +106,16 @@ def test_sums_are_exact_up_to_their_limit_and_no_further() -> None:
     assert limit - QUANTUM != limit
     assert limit + QUANTUM == limit  # beyond it a quantum is lost, so order would begin to matter
     assert (limit + QUANTUM) + QUANTUM != limit + (QUANTUM + QUANTUM)
+
+
+@settings(deadline=None)
+@given(st.floats(1e-3, 3e9), st.integers(0, 4_000_000_000_000))
+def test_a_time_step_ends_with_the_millisecond_in_which_the_next_begins(
+    half_life_s: float, now_ms: int
+) -> None:
+    decay = ForwardDecay(half_life_s)
+    tick = decay.tick(now_ms / 1000)
+    ends_ms = decay.tick_ends_ms(tick)
+    assert now_ms < ends_ms
+    assert decay.tick(ends_ms / 1000) > tick >= decay.tick((ends_ms - 1) / 1000)
+    assert ForwardDecay(None).tick_ends_ms(0) == math.inf

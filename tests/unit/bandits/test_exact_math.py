@@ -7,22 +7,20 @@ import pytest
 
 from bandits.exact_math import (
     EXP2_SCALE,
+    apply_factors,
+    apply_transposed_factors,
     asinh_of,
     exp,
     exp2_of,
     exp_of,
+    inverses_of_factors,
+    invert_factors,
     log,
     log_of,
+    multiply,
     power_of,
     scaled_exp2_float32,
     sin_cos_of_turns,
-)
-from bandits.fixed_order import (
-    apply_factors,
-    apply_transposed_factors,
-    inverses_of_factors,
-    invert_factors,
-    multiply,
     sum_rows,
 )
 

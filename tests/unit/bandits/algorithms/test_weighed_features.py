@@ -6,8 +6,8 @@ import pytest
 from bandits.algorithms.calibrated import CalibratedPolicy, PreparedCalibrated
 from bandits.algorithms.weighed_features import FeatureWeighing, log_evidence
 from bandits.errors import PolicyParameterError
+from bandits.exact_math import inverses_of_factors
 from bandits.features import Feature
-from bandits.fixed_order import inverses_of_factors
 from bandits.policy import Candidates, FloatArray, Observation, PolicySpec, Sums
 from bandits.state import ArmTable, arm_contributions
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandits.fixed_order import (
+from bandits.exact_math import (
     apply_factors,
     apply_transposed_factors,
     inverses_of_factors,
