@@ -107,7 +107,7 @@ STEPS = [
     ("decisioning.log.store_archive:Archiver.write", "after"),
     ("decisioning.log.store_stream:LogReader.trim", "before"),
     ("decisioning.log.store_archive:Archiver.write_folds", "after"),
-    ("decisioning.log.store_stream:LogReader.expire", "after"),
+    ("decisioning.log.store_stream:LogReader.expire_present", "after"),
 ]
 
 
