@@ -9,10 +9,13 @@ from decisioning.rollout.store_canary import CanaryStore
 from storage.clock import to_datetime
 from storage.postgres import transaction
 
+# A catalogue that could not be read is not the shadow's fault. How slow it is depends on what else its worker does:
+# that is judged as a canary, beside the champion.
 _SHADOWED = text(
     "SELECT count(DISTINCT decision_id) AS shadowed,"
     " count(DISTINCT decision_id) FILTER (WHERE error IS NOT NULL) AS failed FROM shadow_choices"
     " WHERE placement = :placement AND policy = :policy AND decided_at >= :since"
+    " AND coalesce(error, '') NOT IN ('catalogue', 'slow')"
 )
 _MAX_STAGES = 20
 
@@ -25,7 +28,7 @@ class AutopilotStore:
         self._canaries = CanaryStore(engine)
 
     async def shadowed(self, placement: str, turn: Turn) -> tuple[int, int]:
-        """Count the decisions that a shadow was asked about in its turn, and those of them in which it failed."""
+        """Count the decisions that a shadow was asked about in its turn, and those of them in which it raised."""
         values = {"placement": placement, "policy": turn.policy, "since": to_datetime(turn.since_ms)}
         async with transaction(self._engine) as connection:
             row = (await connection.execute(_SHADOWED, values)).one()

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
+from benchmarks.autopilot import POLICY, end_of_run
 from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Autopilot, Canary, ControlGroup, Deployment, Turn
 from decisioning.model.entities import Placement
@@ -246,3 +248,13 @@ def test_settings_that_cannot_be() -> None:
 def test_who_has_a_part_is_not_begun_with() -> None:
     with pytest.raises(Conflict, match="is shadow in 'home' already"):
         with_shadow(HOME, replace(ON, shadows=(KEY,)), KEY, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("champion", "canary", "ends"),
+    [(0.1, 0.2, "promote"), (0.2, 0.1, "taken back"), (0.1, 0.1, "end")],
+)
+def test_whole_turns_end_as_they_should(champion: float, canary: float, ends: str) -> None:
+    pilot = Autopilot(max_customers=10_000, turn=Turn(POLICY, "canary", 0, "thompson@1", 0.2))
+    for seed in range(3):
+        assert end_of_run(champion, canary, pilot, np.random.default_rng(seed))[0] == ends
