@@ -145,14 +145,20 @@ def _is_new_here(now: Situation, spec: PolicySpec) -> bool:
     if any(PolicyKey(key).name == spec.name for key in parts):
         return False
     champion = now.champion_spec
-    if champion is None or champion.algorithm != spec.algorithm:
-        return True
-    if dict(champion.parameters) != dict(spec.parameters):
+    if champion is None or not _is_alike(champion, spec):
         return True
     # The default gets its features from its keeper.
-    if uses_default(now.placement, now.deployment):
-        return False
-    return new_version_reason(champion.features, spec.features) is not None
+    return not uses_default(now.placement, now.deployment) and not serves_as(champion, spec)
+
+
+def serves_as(there: PolicySpec, spec: PolicySpec) -> bool:
+    """Return whether a policy does what ``spec`` would: the same, but for ranges and values that moved a little."""
+    return _is_alike(there, spec) and new_version_reason(there.features, spec.features) is None
+
+
+def _is_alike(there: PolicySpec, spec: PolicySpec) -> bool:
+    """Return whether two policies differ by their features alone."""
+    return (there.algorithm, dict(there.parameters)) == (spec.algorithm, dict(spec.parameters))
 
 
 def _disturbed(now: Situation, turn: Turn) -> str | None:

@@ -22,6 +22,7 @@ from decisioning.rollout.autopilot import (
     due_candidates,
     may_begin,
     next_step,
+    serves_as,
 )
 from decisioning.rollout.autopilot_turns import with_canary, with_end, with_shadow, with_winner
 from decisioning.rollout.default_service import AUTHOR, Choose
@@ -87,10 +88,17 @@ class AutopilotService:
     async def _change_for(self, step: Step) -> DeploymentChange:
         now_ms = self.clock_ms()
         if step.spec is not None:
-            # Registered twice by two workers, it is one policy.
-            made, _ = await self.policies.register_next(step.spec, AUTHOR, step.reason)
-            return lambda placement, there: with_shadow(placement, there, made.key, now_ms)
+            key = await self._register(step.spec, step.reason)
+            return lambda placement, there: with_shadow(placement, there, key, now_ms)
         return partial(_changed, step.action, now_ms)
+
+    async def _register(self, spec: PolicySpec, reason: str) -> str:
+        """Register a candidate, unless its newest version serves: ranges that were seen move all the time."""
+        versions = await self.policies.versions(spec.name)
+        if versions and versions[-1].state != "retired" and serves_as(versions[-1].spec, spec):
+            return versions[-1].key
+        made, _ = await self.policies.register_next(spec, AUTHOR, reason)
+        return made.key
 
     async def _idle(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bandits.features import Feature
 from decisioning.policies.store_facts import choose_features
 from decisioning.rollout.autopilot import DAY_MS
 from decisioning.rollout.autopilot_service import AutopilotService
@@ -170,6 +171,25 @@ async def test_an_undecided_candidate_ends_in_time_and_learns_no_more(shop: Next
     name, _, version = key.partition("@")
     shown = await shop.api.ok("GET", f"/v1/policies/{name}/{version}")
     assert shown["state"] == "retired"
+
+
+async def test_one_version_serves_all_placements_though_ranges_move(shop: Nextbest) -> None:
+    for placement in ("here", "there"):
+        await begin(shop, placement)
+    seen = iter(range(100))
+
+    async def choose(_: Any) -> tuple[Feature, ...]:
+        high = 50.0 + next(seen)
+        return (Feature("age", "numeric", path="customer.age", low=18.0, high=high),)
+
+    pilot = pilot_of(shop)
+    pilot.choose = choose
+    await pilot.look()
+    await shop.api.state.refresh()
+    shadows = [(await stages(shop, placement))[0]["shadow"] for placement in ("here", "there")]
+    assert shadows[0] == shadows[1]
+    for placement in ("here", "there"):
+        await shop.api.ok("DELETE", f"/v1/placements/{placement}/autopilot")
 
 
 async def test_settings_that_make_no_sense_are_refused(shop: Nextbest) -> None:
