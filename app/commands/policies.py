@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -21,7 +21,7 @@ from bandits.specification import spec_to_dict, wants_auto_features
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
-from decisioning.model.deployment import Stage, champion_of
+from decisioning.model.deployment import Autopilot, Stage, champion_of
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_rows import RegisteredPolicy
@@ -153,6 +153,31 @@ def stage(
 def rollback(placement: str = _PLACEMENT, reason: str = _REASON) -> None:
     """End the canary of a placement, or, without one, put the champion before this one back."""
     _with_stores(lambda stores: stores.stager(reason).roll_back(placement))
+    _show_stages(placement)
+
+
+@app.command()
+def autopilot(
+    placement: str = _PLACEMENT,
+    on: bool = typer.Option(..., "--on/--off", help="let it try candidates out, or end what it tries out"),
+    share: float = typer.Option(
+        Autopilot().canary_share, help="of its canaries: their part of the customers"
+    ),
+    reason: str = _REASON,
+) -> None:
+    """Switch the autopilot of a placement on, or off; in force everywhere within a second."""
+
+    async def work(stores: Stores) -> Published | None:
+        check_share(share)
+        stager = stores.stager(reason)
+        catalogue = await stores.catalogues.load()
+        settings = catalogue.deployment(placement).autopilot or Autopilot()
+        if share is not None:
+            settings = replace(settings, canary_share=share)
+        return await stager.set_autopilot(placement, settings if on else None)
+
+    _with_stores(work)
+    typer.echo(f"{placement}: the autopilot is {'on' if on else 'off'}")
     _show_stages(placement)
 
 

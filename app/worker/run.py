@@ -16,6 +16,7 @@ from app.config import ConfigError, Settings, factory_modules
 from app.state import check_buckets
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
+from app.worker.autopilot import AutopilotJob
 from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
@@ -45,7 +46,9 @@ from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.rollout.autopilot_service import AutopilotService
 from decisioning.rollout.default_service import DefaultKeeper
+from decisioning.rollout.store_autopilot import AutopilotStore
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
@@ -182,8 +185,14 @@ def _make_log_jobs(
     relinearising = RelinearisingJob(
         feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
     )
-    default = DefaultKeeper(
-        CatalogueStore(to.engine), PolicyStore(to.engine), partial(choose_features, to.patient), clock.now_ms
+    choose = partial(choose_features, to.patient)
+    default = DefaultKeeper(CatalogueStore(to.engine), PolicyStore(to.engine), choose, clock.now_ms)
+    autopilots = AutopilotService(
+        CatalogueStore(to.engine),
+        PolicyStore(to.engine),
+        AutopilotStore(to.patient),
+        choose,
+        clock.now_ms,
     )
     archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
     return {
@@ -196,6 +205,7 @@ def _make_log_jobs(
         "guardrails": guardrails.round,
         "drift": drift.round,
         "default features": DefaultFeatures(default, settings.auto_features_interval_s).round,
+        "autopilots": AutopilotJob(autopilots).round,
     }
 
 

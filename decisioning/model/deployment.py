@@ -57,6 +57,40 @@ class Guardrails:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """The turn of a candidate of the autopilot: its stage, since when (Unix ms), and the champion at its start.
+
+    ``share``: of the customers, while it is a canary. What is not as the turn says any more, somebody else has changed.
+    """
+
+    policy: str
+    stage: Literal["shadow", "canary"]
+    since_ms: int
+    champion: str
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Autopilot:
+    """Settings of a placement's autopilot, and how far it is.
+
+    A candidate becomes a canary for ``canary_share`` of the customers after ``min_shadowed`` decisions in the shadow.
+    It is promoted after ``min_days`` at the earliest, and ended undecided after ``max_days``, or when
+    ``max_customers`` of it and of the champion are counted. It has no other turn for ``pause_days``. ``tried``: when
+    (Unix ms) the last turn of a candidate ended, by its name.
+    """
+
+    canary_share: float = 0.2
+    min_shadowed: int = 200
+    min_days: float = 1.0
+    max_days: float = 14.0
+    max_customers: int = 100_000
+    pause_days: float = 30.0
+    turn: Turn | None = None
+    tried: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """The policies of a placement. Where there is none, the placement's own ``policy`` decides, at version 1.
 
@@ -64,7 +98,7 @@ class Deployment:
     the champion only learns from it. ``was``: policies that had a part before, the last one first: champions, canaries
     that were ended, shadows that were retired.
     ``before``: the champions that a rollback goes back to, the last one first. ``since``: since when (Unix ms) policies
-    have had their stage.
+    have had their stage. ``autopilot``: ``None`` while it is off.
     """
 
     placement_id: str
@@ -77,6 +111,7 @@ class Deployment:
     was: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     since: Mapping[str, int] = field(default_factory=dict)
+    autopilot: Autopilot | None = None
 
     @property
     def policies(self) -> frozenset[str]:

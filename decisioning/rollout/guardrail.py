@@ -120,6 +120,12 @@ def evidence(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails)
     )
 
 
+def evidence_of_better(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails) -> Evidence:
+    """Compute the evidence that the canary is accepted more than the champion, by however little."""
+    # Not by more than the margin: that is what a canary may be worse by, not what it must be better by.
+    return evidence_of_worse(_counts(champion), _counts(canary), alpha=guardrails.alpha)
+
+
 def comparison(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails) -> Comparison:
     """Compare both rates, with always-valid intervals and the evidence. Takes some milliseconds."""
     return compare_canary(
@@ -137,15 +143,22 @@ def classify_failure(reason: str, *, warming: bool) -> Cause | None:
 
 
 def _in_words(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails, carried: float) -> str:
-    found = comparison(canary, champion, guardrails)
-    low, high = found.difference
+    worse = evidence(canary, champion, guardrails)
     before = f" times {math.exp(carried):.3g} from stages before" if carried else ""
     return (
-        f"it is worse than the champion: {_accepted(canary)} accepted, of the champion's {_accepted(champion)};"
-        f" difference {_points(_rate(canary) - _rate(champion))} points,"
-        f" always-valid {_percent(1 - guardrails.alpha)} interval {_points(low)} to {_points(high)};"
-        f" e-value {found.worse.e_value:.3g}{before}, needed {1 / guardrails.alpha:.3g}"
+        f"it is worse than the champion: {figures(canary, champion, guardrails)};"
+        f" e-value {worse.e_value:.3g}{before}, needed {1 / guardrails.alpha:.3g}"
         f" (alpha {guardrails.alpha:g}, margin {guardrails.margin:g})"
+    )
+
+
+def figures(canary: GroupCounts, champion: GroupCounts, guardrails: Guardrails) -> str:
+    """Say in words how much both were accepted, and how far apart they are."""
+    low, high = comparison(canary, champion, guardrails).difference
+    return (
+        f"{_accepted(canary)} accepted, of the champion's {_accepted(champion)};"
+        f" difference {_points(_rate(canary) - _rate(champion))} points,"
+        f" always-valid {_percent(1 - guardrails.alpha)} interval {_points(low)} to {_points(high)}"
     )
 
 

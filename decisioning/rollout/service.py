@@ -6,10 +6,18 @@ from dataclasses import dataclass, replace
 from decisioning.catalog.kinds import DEPLOYMENT, PLACEMENT
 from decisioning.catalog.store import ANY_VERSION, CatalogueStore, Published
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, Stage, champion_of
+from decisioning.model.deployment import (
+    Autopilot,
+    ControlGroup,
+    Deployment,
+    Guardrails,
+    Stage,
+    champion_of,
+)
 from decisioning.model.entities import Placement
 from decisioning.policies.store import ALWAYS, PolicyStore
 from decisioning.policies.store_rows import RegisteredPolicy
+from decisioning.rollout.autopilot_turns import with_autopilot
 from decisioning.rollout.stages import stage_of, step_back, with_controls, with_stage
 
 DeploymentChange = Callable[[Placement, Deployment], Deployment]
@@ -45,7 +53,7 @@ class RolloutService:
             _check_ready(await self.policies.get(key), stage)
         check_share(share)
         now_ms = self.clock_ms()
-        return await self._change(
+        return await self.change(
             placement_id,
             lambda placement, there: with_stage(
                 placement, there, key, stage, share=share, now_ms=now_ms, force=force
@@ -60,26 +68,36 @@ class RolloutService:
         def usable(key: str) -> bool:
             return key in ALWAYS or states.get(key) == "live"
 
-        return await self._change(
+        return await self.change(
             placement_id, lambda placement, there: step_back(placement, there, now_ms, usable)
         )
 
     async def set_controls(self, placement_id: str, controls: Iterable[ControlGroup]) -> Published | None:
         """Set the standing control groups. Raises ``Invalid``."""
         groups = tuple(controls)
-        return await self._change(
+        return await self.change(
             placement_id, lambda placement, there: with_controls(placement, there, groups)
         )
 
     async def set_apprentice(self, placement_id: str, on: bool) -> Published | None:
         """Let the caller's own choice be the answer, or no longer."""
-        return await self._change(placement_id, lambda _, there: replace(there, apprentice=on))
+        return await self.change(placement_id, lambda _, there: replace(there, apprentice=on))
 
     async def set_guardrails(self, placement_id: str, guardrails: Guardrails) -> Published | None:
         """Set when a canary is rolled back by itself."""
-        return await self._change(placement_id, lambda _, there: replace(there, guardrails=guardrails))
+        return await self.change(placement_id, lambda _, there: replace(there, guardrails=guardrails))
 
-    async def _change(self, placement_id: str, change: DeploymentChange) -> Published | None:
+    async def set_autopilot(self, placement_id: str, settings: Autopilot | None) -> Published | None:
+        """Switch the autopilot on, with these settings, or off (``None``), which ends what it is trying out.
+
+        Raises ``Invalid`` if its canary's share is not free.
+        """
+        return await self.change(
+            placement_id, lambda placement, there: with_autopilot(placement, there, settings)
+        )
+
+    async def change(self, placement_id: str, change: DeploymentChange) -> Published | None:
+        """Publish what ``change`` makes of the placement's deployment. Raises what it raises."""
         for left in reversed(range(MAX_ATTEMPTS)):
             placement, deployment, version = await self._read(placement_id)
             self._check_version(placement_id, version)

@@ -32,7 +32,8 @@ THINGS = {
     "/v1/goals/{thing_id}": "retain",
     **{f"/v1/placements/{{placement_id}}/{what}": "home" for what in ("policies", "policies/rollback")},
     **{
-        f"/v1/placements/{{placement_id}}/{what}": "home" for what in ("controls", "apprentice", "guardrails")
+        f"/v1/placements/{{placement_id}}/{what}": "home"
+        for what in ("controls", "apprentice", "guardrails", "autopilot")
     },
 }
 NOT_NOW = ("not among the offers", "nothing to go back to")

@@ -67,6 +67,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "put_controls": {"scientist", "admin"},
     "put_apprentice": {"scientist", "admin"},
     "put_guardrails": {"scientist", "admin"},
+    "put_autopilot": {"scientist", "admin"},
+    "delete_autopilot": {"ops", "scientist", "admin"},
 }
 KINDS = (
     "attribute",

@@ -51,6 +51,8 @@ COVERED = {
     "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
     "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
     "decisioning/log/closing_service.py": "contract/test_left_decisions.py",
+    "decisioning/rollout/autopilot_service.py": "contract/test_autopilot.py",
+    "decisioning/rollout/autopilot_turns.py": "unit/decisioning/rollout/test_autopilot.py",
     "decisioning/rollout/default_service.py": "contract/test_default_features.py",
     "decisioning/learning/store_linearisation.py": "contract/test_relinearising.py",
     "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",

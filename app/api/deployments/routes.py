@@ -6,12 +6,15 @@ from app.api.body import JsonRoute
 from app.api.catalogue.editing import Edit, RollingBack, Staging
 from app.api.deployments.schemas import (
     ApprenticeBody,
+    AutopilotBody,
+    AutopilotOut,
     ControlsBody,
     GuardrailsBody,
     RollbackBody,
     StagedOut,
     StageRequest,
     StagesOut,
+    TurnOut,
 )
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id, answer_of
@@ -19,7 +22,7 @@ from app.state import ApiState
 from bandits.policy import PolicyKey
 from decisioning.catalog.store import Published
 from decisioning.errors import Invalid
-from decisioning.model.deployment import ControlGroup, Deployment, Guardrails, champion_of
+from decisioning.model.deployment import Autopilot, ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, policies_of
@@ -80,6 +83,24 @@ async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) 
     return await _adopt_and_answer(edit, placement_id, done)
 
 
+@router.put("/autopilot", responses=problems(404, 412, body=True))
+async def put_autopilot(placement_id: Id, body: AutopilotBody, edit: Staging) -> StagesOut:
+    """Switch the autopilot on: it tries candidates out, promotes those that are better, and tells each step's reason.
+
+    What it is trying out goes on if it is on already. People's changes win; each step is in the audit trail.
+    """
+    settings = Autopilot(**body.model_dump(exclude={"reason"}))
+    done = await _stager_for(edit, body.reason).set_autopilot(placement_id, settings)
+    return await _adopt_and_answer(edit, placement_id, done)
+
+
+@router.delete("/autopilot", responses=problems(404, 412))
+async def delete_autopilot(placement_id: Id, edit: RollingBack) -> StagesOut:
+    """Switch the autopilot off: its own canary or shadow ends in the same change, and the champion stays."""
+    done = await _stager_for(edit, "").set_autopilot(placement_id, None)
+    return await _adopt_and_answer(edit, placement_id, done)
+
+
 def _stager_for(edit: Edit, reason: str) -> RolloutService:
     return edit.state.stager(edit.author, reason or edit.reason, edit.expected)
 
@@ -121,6 +142,19 @@ async def _stages_out(state: ApiState, placement_id: str, response: Response) ->
             for key in policies_of(placement, deployment, registered)
         ],
         control_share=placement.control_share,
+        autopilot=_autopilot_out(deployment.autopilot),
+    )
+
+
+def _autopilot_out(autopilot: Autopilot | None) -> AutopilotOut | None:
+    if autopilot is None:
+        return None
+    turn = autopilot.turn
+    return answer_of(
+        AutopilotOut,
+        autopilot,
+        turn=None if turn is None else answer_of(TurnOut, turn, since=to_datetime(turn.since_ms)),
+        tried={name: to_datetime(at_ms) for name, at_ms in sorted(autopilot.tried.items())},
     )
 
 

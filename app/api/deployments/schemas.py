@@ -76,6 +76,54 @@ class GuardrailsBody(Body):
     reason: Text = ""
 
 
+class AutopilotBody(Body):
+    """Switches the autopilot on, with these settings, or changes them while it is on."""
+
+    model_config = examples({"canary_share": 0.2, "reason": "we have no time to compare policies by hand"})
+
+    canary_share: Share = Field(
+        0.2, description="part of the customers that a candidate decides for as a canary"
+    )
+    min_shadowed: int = Field(
+        200, ge=1, le=1_000_000, description="decisions that a candidate is asked about in the shadow first"
+    )
+    min_days: float = Field(1.0, ge=0, le=365, description="no canary is promoted before so many days")
+    max_days: float = Field(
+        14.0, gt=0, le=365, description="a shadow, or a canary, that nothing is known of by then is ended"
+    )
+    max_customers: int = Field(
+        100_000,
+        ge=1,
+        le=1_000_000_000,
+        description="so is a canary when so many customers of both sides are counted",
+    )
+    pause_days: float = Field(30.0, ge=0, le=3650, description="a candidate has no other turn for so long")
+    reason: Text = ""
+
+
+class TurnOut(BaseModel):
+    """The candidate that the autopilot is trying out: its stage, since when, against which champion."""
+
+    policy: str
+    stage: Literal["shadow", "canary"]
+    since: datetime
+    champion: str
+    share: float | None = None
+
+
+class AutopilotOut(BaseModel):
+    """An autopilot that is on. `tried`: when the last turn of each candidate ended."""
+
+    canary_share: float
+    min_shadowed: int
+    min_days: float
+    max_days: float
+    max_customers: int
+    pause_days: float
+    turn: TurnOut | None = None
+    tried: dict[str, datetime] = {}
+
+
 class StagedOut(BaseModel):
     """A policy with its stage in a placement: since when, and how far its warm start is."""
 
@@ -107,7 +155,10 @@ class GuardrailsOut(BaseModel):
 
 
 class StagesOut(BaseModel):
-    """The policies of a placement. `before`: the champions that a rollback goes back to, the last one first."""
+    """The policies of a placement. `before`: the champions that a rollback goes back to, the last one first.
+
+    `autopilot` is null while it is off.
+    """
 
     model_config = shown(
         {
@@ -122,6 +173,7 @@ class StagesOut(BaseModel):
             "apprentice": False,
             "guardrails": GuardrailsBody().model_dump(exclude={"reason"}),
             "before": ["thompson@1"],
+            "autopilot": None,
         }
     )
 
@@ -133,3 +185,4 @@ class StagesOut(BaseModel):
     apprentice: bool
     guardrails: GuardrailsOut
     before: list[str]
+    autopilot: AutopilotOut | None = None

@@ -88,6 +88,13 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
     assert changes == [("revived", author(), "spring again"), ("retired", author(), "summer")]
 
 
+def test_the_autopilot_is_switched_on_and_off() -> None:
+    on = nextbest("autopilot", "--placement", "home", "--on", "--share", 0.3, "--reason", "no time")
+    assert "home: the autopilot is on\nhome: thompson@1 is champion" in on.stdout
+    assert "home: the autopilot is off" in nextbest("autopilot", "--placement", "home", "--off").stdout
+    assert "--on" in nextbest("autopilot", "--placement", "home", status=2).output
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -98,6 +105,8 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
         (("retire", "thompson@1"), "built in"),
         (("rollback", "--placement", "nowhere"), "no placement"),
         (("stage", "random@1", "shadow", "--placement", "nowhere"), "no placement"),
+        (("autopilot", "--on", "--placement", "nowhere"), "no placement"),
+        (("autopilot", "--on", "--placement", "home", "--share", "2"), "share"),
         (("stage", "random@1", "canary", "--placement", "home", "--share", "2"), "share"),
         (("register", "missing.yaml"), "No such file"),
     ],
