@@ -12,6 +12,7 @@ import pytest
 from app.embedded import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
+from decisioning.learning.fold import fold_outcomes
 from decisioning.policies.roster import Roster
 from tests.support.installation import (
     Api,
@@ -184,9 +185,15 @@ def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World, folds_lost: int
 
 def test_an_emptied_redis_is_rebuilt_by_the_command(world: World) -> None:
     world.worker.kill()
+
+    async def count_lessons(found: Stores) -> int:
+        return fold_outcomes(await found.outcomes(), Roster().spec(POLICY), Roster()[POLICY])[1]
+
+    lessons = look(world.installation, count_lessons)
+    assert lessons > len(world.told)  # silence is learned too
     look(world.installation, flush)
     printed = world.installation.command("rebuild")
-    assert f"{POLICY}: {len(world.told)} observations folded" in printed
+    assert f"{POLICY}: {lessons} observations folded" in printed
     world.worker = world.installation.work()
     check_restored(world)
 

@@ -119,10 +119,11 @@ async def test_invariant_5_an_offer_that_drops_out_while_reserving_leaves_no_tra
     api: Api, installation: Installation
 ) -> None:
     async with state_of(installation) as state, stores(installation) as found:
+        # Beforehand: what was shown is learned at once.
+        again = decision_service(state, entropy=lambda: bytes(15) + b"!")
+        dry = await again.decide(DecisionInputs("customer", "web", {}, dry_run=True))
         service = decision_service(state, decision_log=Outdated(state), entropy=lambda: bytes(15) + b"!")
         answer = await service.decide(DecisionInputs("customer", "web", {}))
         await eventually(found.caught_up, "the worker to catch up", progress=lambda: found.reached)
         assert await logged_candidates(found, answer["decision_id"]) == LEFT
-        again = decision_service(state, entropy=lambda: bytes(15) + b"!")
-        dry = await again.decide(DecisionInputs("customer", "web", {}, dry_run=True))
         assert dry["offers"] == answer["offers"]
