@@ -11,7 +11,7 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
     worker = installation.work()
     api.wait()
     publish(api, ("alpha", "beta", "gamma"))
-    place(api, policy="random")
+    place(api, policy="random", reward_window_s=3)
     spec = {"name": "spring", "version": 1, "algorithm": "thompson", "parameters": {"epsilon": 0.2}}
     api.ok("POST", "/v1/policies", spec)
     wait_until(lambda: api.ok("GET", "/v1/policies/spring/1")["state"] == "live", "spring@1 to be live")
@@ -21,7 +21,13 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
         (shadow,) = api.ok("GET", "/v1/placements/web/policies/comparison")["shadows"]
         return shadow
 
-    wait_until(lambda: api.decide("first") and seen()["decisions"], "the shadow to be asked")
+    asked_before = []
+
+    def shadow_asked() -> bool:
+        asked_before.append(api.decide("first"))
+        return bool(seen()["decisions"])
+
+    wait_until(shadow_asked, "the shadow to be asked")
     before = seen()["decisions"]
     for number in range(40):
         decision = api.decide(f"c{number}")
@@ -32,11 +38,20 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
             offer["offer_id"],
             "accepted" if offer["offer_id"] == "beta" else "rejected",
         )
-    shadow = wait_until(
-        lambda: (found := seen())["decisions"] >= before + 40 and found, "the shadow to be asked 40 times"
-    )
+    everything = len(asked_before) + 40
+
+    def closed() -> Any:
+        groups = api.ok("GET", "/v1/placements/web/policies/comparison")["deciding"]
+        found = seen()
+        return (
+            found["decisions"] >= before + 40
+            and sum(row["observed"] for row in groups) == everything
+            and found
+        )
+
+    shadow = wait_until(closed, "the shadow to be asked 40 times, and all windows to be closed")
     assert (shadow["policy"], shadow["failures"]) == ("spring@1", [])
-    assert shadow["estimates"]["rows"] == 40
+    assert shadow["estimates"]["rows"] == shadow["decisions"]
 
     asked = api.ok("POST", "/v1/evaluations", {"policy": "spring@1", "placement": "web"})
 
@@ -46,7 +61,7 @@ def test_a_policy_is_seen_in_the_shadow_and_offline_before_it_decides(installati
 
     found = wait_until(done, "the evaluation to be done", timeout_s=180, explain=worker.printed)
     assert found["state"] == "done", found["error"]
-    assert found["result"]["estimates"]["rows"] == 40
+    assert found["result"]["estimates"]["rows"] == everything
     assert found["result"]["logged"][0]["policy"] == "random@1"
     printed = installation.command("policies", "evaluate", "spring@1", "--placement", "web")
     assert "would have earned, DR" in printed

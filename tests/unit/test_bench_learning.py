@@ -222,7 +222,7 @@ def test_a_stream_that_does_not_exist_is_named_before_anything_is_played(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert command.main(["--quick", "--stream", "no such thing"]) == 2
-    assert "cold offers" in capsys.readouterr().out.replace("\n", " ")
+    assert "cold offers" in " ".join(capsys.readouterr().out.split())
 
 
 def test_intervals_are_students() -> None:
