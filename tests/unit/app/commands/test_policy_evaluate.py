@@ -20,6 +20,7 @@ RESULT: dict[str, Any] = {
     "slots": "first",
     "reward": "acceptance",
     "decisions": 90,
+    "open": 5,
     "learned": 80,
     "us_per_decision": 12.6,
     "left_out": [{"reason": "caller", "slots": 7, "meaning": "the caller chose"}],
@@ -63,6 +64,7 @@ def test_a_result_is_told_with_all_that_is_known() -> None:
         "agrees with 50.0% of what was shown",
         "7  caller: the caller chose",
         "13 µs a decision",
+        "5 decisions with an open reward window",
         "! be careful",
     ):
         assert part in text
@@ -72,6 +74,7 @@ def test_a_result_is_told_with_all_that_is_known() -> None:
 
 def test_nothing_is_told_of_what_is_not_known() -> None:
     empty = RESULT | {
+        "open": 0,
         "estimates": None,
         "logged": [],
         "left_out": [],
