@@ -191,9 +191,9 @@ def asinh_of(x: float) -> float:
 
 
 _BLOCK = 64
-"""How many matrices are worked on at a time, so that they stay in the processor's cache."""
+"""Matrices that are worked on at a time, so that they stay in the processor's cache."""
 _MIN_PIVOT = 2.0**-48
-"""What is left of a diagonal element at the least: below that, there is nothing but rounding."""
+"""The least part of a diagonal element that is left: below it, there is nothing but rounding."""
 
 
 def sum_rows(terms: FloatArray) -> FloatArray:

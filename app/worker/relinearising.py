@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 5.0
 REST_FACTOR = 10.0
-"""What took long is left alone for so many times longer: at most so small a share of a core goes into it."""
+"""A policy rests for so many times as long as its run took, so that only a small share of a core goes into it."""
 RETRY_S = 600.0
 
 

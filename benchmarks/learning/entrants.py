@@ -62,7 +62,7 @@ def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
 
 
 def chosen_features(rounds: Rounds, seed: int) -> tuple[Feature, ...]:
-    """What the default learns from where nothing is declared: what keeps coming in a sample of the customers."""
+    """Features of the default where nothing is declared: facts that keep coming in a sample of the customers."""
     count = min(SAMPLED, len(rounds))
     rows = np.random.default_rng([19, seed]).permutation(len(rounds))[:count].tolist()
     features = auto_features(known_facts((), [[rounds.facts[row] for row in rows]]))

@@ -52,7 +52,7 @@ def history(rows: int, propensity: float, seed: int = 0) -> list[Outcome]:
 
 
 def estimates(policy: RegressionPolicy, table: ArmTable, propensity: float) -> FloatArray:
-    """What arms say of the offers for a customer with these propensities: shape ``(n,)``."""
+    """Expectations of the offers by arms for a customer with these propensities: shape ``(n,)``."""
     offers = np.arange(1, len(TRUTHS) + 1, dtype=np.uint32)
     sums = table.read(policy, offers, policy.decay.tick(NOW_MS / 1000))
     known = np.full(len(offers), propensity, dtype=np.float32)

@@ -64,7 +64,7 @@ class CanaryCounts:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is known of a placement when a step is due.
+    """A placement as it is known when a step is due.
 
     ``state``: of the policy whose turn it is. ``shadowed``: decisions that it was asked about as a shadow in this turn,
     ``failed``: those in which it failed. ``counts``: of its canary. Where it is nobody's turn, ``due``: specifications

@@ -1,4 +1,4 @@
-"""What the autopilot goes by, from Postgres: decisions of shadows, and counts of canaries."""
+"""Facts for the autopilot, from Postgres: decisions of shadows, and counts of canaries."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine

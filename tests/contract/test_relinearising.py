@@ -37,7 +37,7 @@ async def arms_of(shop: Nextbest, key: str = KEY) -> Arms:
 
 
 async def estimates(shop: Nextbest, key: str = KEY) -> list[float]:
-    """What the arms in Redis say of the offers, for a customer without propensities."""
+    """Expectations of the offers by the arms in Redis, for a customer without propensities."""
     state = shop.api.state
     policy, arms = state.roster[key], await arms_of(shop, key)
     table = ArmTable(policy.width)

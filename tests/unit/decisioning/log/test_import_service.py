@@ -45,7 +45,7 @@ def importer(log: Log) -> HistoryImporter:
 
 
 def kept_of(log: Log, row: PastDecision) -> tuple[LoggedDecision, Outcome]:
-    """What was appended of a row, as readers of the log parse it."""
+    """Records that were appended of a row, as readers of the log parse it."""
     bucket, records = log.kept[row.decision_id]
     assert bucket == KEYS.bucket(row.customer_id)
     parsed: list[Any] = []

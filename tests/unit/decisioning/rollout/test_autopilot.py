@@ -46,7 +46,7 @@ DUE = tuple(candidate.spec(AGE) for candidate in CANDIDATES)
 
 
 def situation(deployment: Deployment, days: float = 0.0, **known: Any) -> Situation:
-    """What is known so many days after the beginning of a turn; its policy is warm."""
+    """A situation so many days after the beginning of a turn; its policy is warm."""
     return Situation(HOME, deployment, NOW_MS + round(days * DAY_MS), **{"state": "live"} | known)
 
 
