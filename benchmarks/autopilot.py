@@ -10,9 +10,9 @@ from collections import Counter
 
 import numpy as np
 
-from decisioning.model.deployment import Autopilot, Canary, Deployment, Guardrails, Turn
+from decisioning.model.deployment import Autopilot, AutopilotTurn, Canary, Deployment, Guardrails
 from decisioning.model.entities import Placement
-from decisioning.rollout.autopilot import DAY_MS, CanaryCounts, Situation, next_step
+from decisioning.rollout.autopilot import DAY_MS, CanaryCounts, PlacementSituation, next_step
 from decisioning.rollout.guardrail import GroupCounts, judge
 
 PAIRS = (
@@ -52,7 +52,9 @@ def end_of_run(champion: float, canary: float, pilot: Autopilot, rng: np.random.
         if judge(ours, others, guardrails) is not None:
             return "taken back", customers
         now_ms = round(customers / pilot.max_customers * pilot.max_days * DAY_MS)
-        step = next_step(Situation(PLACEMENT, there, now_ms, "live", counts=CanaryCounts(ours, others)))
+        step = next_step(
+            PlacementSituation(PLACEMENT, there, now_ms, "live", counts=CanaryCounts(ours, others))
+        )
         if step is not None:
             return step.action, customers
     raise AssertionError("a canary ends in time")
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=Autopilot().max_customers)
     parser.add_argument("--share", type=float, default=Autopilot().canary_share)
     options = parser.parse_args()
-    turn = Turn(POLICY, "canary", 0, "thompson@1", options.share)
+    turn = AutopilotTurn(POLICY, "canary", 0, "thompson@1", options.share)
     pilot = Autopilot(canary_share=options.share, max_customers=options.customers, turn=turn)
     print(
         "| champion | canary | promoted | taken back | undecided | customers until promoted: median, 90 % |"

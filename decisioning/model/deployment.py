@@ -57,7 +57,7 @@ class Guardrails:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class AutopilotTurn:
     """The turn of a candidate of the autopilot: its stage, since when (Unix ms), and the champion at its start.
 
     ``share``: of the customers, while it is a canary. What is not as the turn says any more, somebody else has changed.
@@ -86,7 +86,7 @@ class Autopilot:
     max_days: float = 14.0
     max_customers: int = 100_000
     pause_days: float = 30.0
-    turn: Turn | None = None
+    turn: AutopilotTurn | None = None
     tried: Mapping[str, int] = field(default_factory=dict)
 
 

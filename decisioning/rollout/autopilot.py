@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from bandits.features import Feature
 from bandits.policy import PolicyKey, PolicySpec
 from decisioning.errors import Invalid
-from decisioning.model.deployment import Autopilot, Deployment, Turn, champion_of
+from decisioning.model.deployment import Autopilot, AutopilotTurn, Deployment, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import PolicyState
 from decisioning.rollout.autopilot_turns import check_free_share, has_own_canary, has_own_shadow
@@ -63,7 +63,7 @@ class CanaryCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class PlacementSituation:
     """A placement as it is known when a step is due.
 
     ``state``: of the policy whose turn it is. ``shadowed``: decisions that it was asked about as a shadow in this turn,
@@ -110,7 +110,7 @@ def may_begin(placement: Placement, deployment: Deployment) -> bool:
     return _has_free_share(placement, deployment, pilot)
 
 
-def next_step(now: Situation) -> Step | None:
+def next_step(now: PlacementSituation) -> Step | None:
     """Find what the autopilot does next; ``None``: it waits, or is off."""
     pilot = now.deployment.autopilot
     if pilot is None:
@@ -125,7 +125,7 @@ def next_step(now: Situation) -> Step | None:
     return _after_canary(now, pilot, turn)
 
 
-def _begin(now: Situation) -> Step | None:
+def _begin(now: PlacementSituation) -> Step | None:
     if not may_begin(now.placement, now.deployment):
         return None
     for spec in now.due:
@@ -139,7 +139,7 @@ def _begin(now: Situation) -> Step | None:
     return None
 
 
-def _is_new_here(now: Situation, spec: PolicySpec) -> bool:
+def _is_new_here(now: PlacementSituation, spec: PolicySpec) -> bool:
     """Return whether a candidate is something else than what has a part here already."""
     parts = now.deployment.shadows
     if any(PolicyKey(key).name == spec.name for key in parts):
@@ -161,7 +161,7 @@ def _is_alike(there: PolicySpec, spec: PolicySpec) -> bool:
     return (there.algorithm, dict(there.parameters)) == (spec.algorithm, dict(spec.parameters))
 
 
-def _disturbed(now: Situation, turn: Turn) -> str | None:
+def _disturbed(now: PlacementSituation, turn: AutopilotTurn) -> str | None:
     """Say in words why a turn cannot go on; ``None`` if all is as it was left."""
     deployment = now.deployment
     if deployment.apprentice:
@@ -187,7 +187,7 @@ def _is_newer_default(before: str, after: str) -> bool:
     return was.name == now.name == DEFAULT_NAME and now.version > was.version
 
 
-def _after_shadow(now: Situation, pilot: Autopilot, turn: Turn) -> Step | None:
+def _after_shadow(now: PlacementSituation, pilot: Autopilot, turn: AutopilotTurn) -> Step | None:
     if now.shadowed >= pilot.min_shadowed and now.state == "live":
         allowed = now.deployment.guardrails.max_failure_share
         if now.failed > allowed * now.shadowed:
@@ -207,7 +207,7 @@ def _after_shadow(now: Situation, pilot: Autopilot, turn: Turn) -> Step | None:
     return None
 
 
-def _after_canary(now: Situation, pilot: Autopilot, turn: Turn) -> Step | None:
+def _after_canary(now: PlacementSituation, pilot: Autopilot, turn: AutopilotTurn) -> Step | None:
     guardrails, canary, others = now.deployment.guardrails, now.counts.canary, now.counts.others
     better = evidence_of_better(canary, others, guardrails)
     waited = now.now_ms >= turn.since_ms + pilot.min_days * DAY_MS
@@ -229,11 +229,11 @@ def _after_canary(now: Situation, pilot: Autopilot, turn: Turn) -> Step | None:
     return None
 
 
-def _is_over(now: Situation, pilot: Autopilot, turn: Turn) -> bool:
+def _is_over(now: PlacementSituation, pilot: Autopilot, turn: AutopilotTurn) -> bool:
     return now.now_ms >= turn.since_ms + pilot.max_days * DAY_MS
 
 
-def _end(turn: Turn, why: str) -> Step:
+def _end(turn: AutopilotTurn, why: str) -> Step:
     return Step("end", f"autopilot: the turn of {turn.policy} is over: {why}")
 
 

@@ -11,13 +11,13 @@ from bandits.registry import BUILT_IN
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from decisioning.model.deployment import Autopilot, Deployment, Turn, champion_of
+from decisioning.model.deployment import Autopilot, AutopilotTurn, Deployment, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.autopilot import (
     CANDIDATES,
-    Situation,
+    PlacementSituation,
     Step,
     due_candidates,
     may_begin,
@@ -107,7 +107,7 @@ class AutopilotService:
         deployment: Deployment,
         pilot: Autopilot,
         policies: dict[str, RegisteredPolicy],
-    ) -> Situation:
+    ) -> PlacementSituation:
         now_ms = self.clock_ms()
         due = due_candidates(pilot, now_ms)
         specs: tuple[PolicySpec, ...] = ()
@@ -115,16 +115,20 @@ class AutopilotService:
             features = await self.choose(catalogue.attributes.values())
             specs = tuple(candidate.spec(features) for candidate in due)
         champion_spec = _spec_of(champion_of(placement, deployment), policies)
-        return Situation(placement, deployment, now_ms, due=specs, champion_spec=champion_spec)
+        return PlacementSituation(placement, deployment, now_ms, due=specs, champion_spec=champion_spec)
 
     async def _under_way(
-        self, placement: Placement, deployment: Deployment, turn: Turn, policies: dict[str, RegisteredPolicy]
-    ) -> Situation:
+        self,
+        placement: Placement,
+        deployment: Deployment,
+        turn: AutopilotTurn,
+        policies: dict[str, RegisteredPolicy],
+    ) -> PlacementSituation:
         policy = policies.get(turn.policy)
         shadowed, failed = 0, 0
         if turn.stage == "shadow":
             shadowed, failed = await self.records.shadowed(placement.placement_id, turn)
-        return Situation(
+        return PlacementSituation(
             placement,
             deployment,
             self.clock_ms(),

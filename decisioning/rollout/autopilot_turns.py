@@ -4,7 +4,14 @@ from dataclasses import replace
 
 from bandits.policy import PolicyKey
 from decisioning.errors import Conflict, Invalid
-from decisioning.model.deployment import Autopilot, Canary, Deployment, Turn, champion_of, check_shares
+from decisioning.model.deployment import (
+    Autopilot,
+    AutopilotTurn,
+    Canary,
+    Deployment,
+    champion_of,
+    check_shares,
+)
 from decisioning.model.entities import Placement
 from decisioning.rollout.stages import PARTS, stage_of, with_stage, without_canary
 
@@ -41,7 +48,7 @@ def with_shadow(placement: Placement, deployment: Deployment, key: str, now_ms: 
     stage = stage_of(placement, deployment, key)
     if stage in PARTS:
         raise Conflict(f"{key} is {stage} in {placement.placement_id!r} already")
-    turn = Turn(key, "shadow", now_ms, champion_of(placement, deployment))
+    turn = AutopilotTurn(key, "shadow", now_ms, champion_of(placement, deployment))
     staged = with_stage(placement, deployment, key, "shadow", now_ms=now_ms)
     return replace(staged, autopilot=replace(pilot, turn=turn))
 
@@ -52,7 +59,7 @@ def with_canary(placement: Placement, deployment: Deployment, now_ms: int) -> De
     share = pilot.canary_share
     champion = champion_of(placement, deployment)
     staged = with_stage(placement, deployment, turn.policy, "canary", share=share, now_ms=now_ms)
-    turn = Turn(turn.policy, "canary", now_ms, champion, share)
+    turn = AutopilotTurn(turn.policy, "canary", now_ms, champion, share)
     return replace(staged, autopilot=replace(pilot, turn=turn))
 
 
@@ -68,7 +75,7 @@ def with_end(placement: Placement, deployment: Deployment, now_ms: int) -> Deplo
     return _with_turn_over(_without_own(placement, deployment), _turn(deployment), now_ms)
 
 
-def has_own_shadow(deployment: Deployment, turn: Turn) -> bool:
+def has_own_shadow(deployment: Deployment, turn: AutopilotTurn) -> bool:
     """Return whether the candidate of a turn is the shadow that the autopilot made it."""
     return (
         turn.stage == "shadow"
@@ -77,7 +84,7 @@ def has_own_shadow(deployment: Deployment, turn: Turn) -> bool:
     )
 
 
-def has_own_canary(deployment: Deployment, turn: Turn) -> bool:
+def has_own_canary(deployment: Deployment, turn: AutopilotTurn) -> bool:
     """Return whether the candidate of a turn is the canary that the autopilot made it, with its share."""
     if turn.stage != "canary" or turn.share is None:
         return False
@@ -96,7 +103,7 @@ def _without_own(placement: Placement, deployment: Deployment) -> Deployment:
     return deployment
 
 
-def _with_turn_over(deployment: Deployment, turn: Turn, now_ms: int) -> Deployment:
+def _with_turn_over(deployment: Deployment, turn: AutopilotTurn, now_ms: int) -> Deployment:
     pilot = _pilot(deployment)
     tried = {**pilot.tried, PolicyKey(turn.policy).name: now_ms}
     return replace(deployment, autopilot=replace(pilot, turn=None, tried=tried))
@@ -108,7 +115,7 @@ def _pilot(deployment: Deployment) -> Autopilot:
     return deployment.autopilot
 
 
-def _turn(deployment: Deployment) -> Turn:
+def _turn(deployment: Deployment) -> AutopilotTurn:
     turn = _pilot(deployment).turn
     if turn is None:
         raise Conflict(f"the autopilot of {deployment.placement_id!r} tries nothing out")

@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.model.deployment import Turn
+from decisioning.model.deployment import AutopilotTurn
 from decisioning.rollout.autopilot import CanaryCounts
 from decisioning.rollout.store_canary import CanaryStore
 from storage.clock import to_datetime
@@ -27,14 +27,14 @@ class AutopilotStore:
         self._engine = engine
         self._canaries = CanaryStore(engine)
 
-    async def shadowed(self, placement: str, turn: Turn) -> tuple[int, int]:
+    async def shadowed(self, placement: str, turn: AutopilotTurn) -> tuple[int, int]:
         """Count the decisions that a shadow was asked about in its turn, and those of them in which it raised."""
         values = {"placement": placement, "policy": turn.policy, "since": to_datetime(turn.since_ms)}
         async with transaction(self._engine) as connection:
             row = (await connection.execute(_SHADOWED, values)).one()
             return row.shadowed, row.failed
 
-    async def counts(self, placement: str, turn: Turn) -> CanaryCounts:
+    async def counts(self, placement: str, turn: AutopilotTurn) -> CanaryCounts:
         """Read the counts of the newest stage of a turn's canary; nothing, if none was counted yet."""
         for test in await self._canaries.tests(placement, _MAX_STAGES):
             if (test.policy, test.since_ms) == (turn.policy, turn.since_ms):

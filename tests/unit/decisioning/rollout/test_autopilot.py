@@ -12,13 +12,13 @@ from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from benchmarks.autopilot import POLICY, end_of_run
 from decisioning.errors import Conflict, Invalid
-from decisioning.model.deployment import Autopilot, Canary, ControlGroup, Deployment, Turn
+from decisioning.model.deployment import Autopilot, AutopilotTurn, Canary, ControlGroup, Deployment
 from decisioning.model.entities import Placement
 from decisioning.rollout.autopilot import (
     CANDIDATES,
     DAY_MS,
     CanaryCounts,
-    Situation,
+    PlacementSituation,
     Step,
     due_candidates,
     next_step,
@@ -45,9 +45,9 @@ EQUAL = CanaryCounts(GroupCounts(2_000, 200), GroupCounts(8_000, 800))
 DUE = tuple(candidate.spec(AGE) for candidate in CANDIDATES)
 
 
-def situation(deployment: Deployment, days: float = 0.0, **known: Any) -> Situation:
+def situation(deployment: Deployment, days: float = 0.0, **known: Any) -> PlacementSituation:
     """A situation so many days after the beginning of a turn; its policy is warm."""
-    return Situation(HOME, deployment, NOW_MS + round(days * DAY_MS), **{"state": "live"} | known)
+    return PlacementSituation(HOME, deployment, NOW_MS + round(days * DAY_MS), **{"state": "live"} | known)
 
 
 def step_in(deployment: Deployment, days: float = 0.0, **known: Any) -> Step:
@@ -74,7 +74,7 @@ def test_idle_it_tries_the_next_candidate_as_a_shadow() -> None:
     assert "half_life_days 1.0" in step_in(ON, due=DUE[1:]).reason
     assert next_step(situation(ON)) is None, "nobody is due"
     assert SHADOW.shadows == (KEY,)
-    assert SHADOW.autopilot == Autopilot(turn=Turn(KEY, "shadow", NOW_MS, "thompson@1"))
+    assert SHADOW.autopilot == Autopilot(turn=AutopilotTurn(KEY, "shadow", NOW_MS, "thompson@1"))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,9 @@ def test_what_decides_already_is_passed_over() -> None:
     assert step_in(champion, due=grown, champion_spec=same).spec == grown[0]
     # The default is brought up to date by its keeper, and needs no turn for that.
     home = replace(HOME, policy="calibrated")
-    default = Situation(home, ON, NOW_MS, due=grown, champion_spec=PolicySpec("calibrated", 1, "calibrated"))
+    default = PlacementSituation(
+        home, ON, NOW_MS, due=grown, champion_spec=PolicySpec("calibrated", 1, "calibrated")
+    )
     step = next_step(default)
     assert step is not None
     assert step.spec == grown[1]
@@ -208,12 +210,14 @@ def test_the_default_that_is_brought_up_to_date_disturbs_nobody() -> None:
     home = replace(HOME, policy="calibrated")
     shadow = with_shadow(home, ON, "auto-squarecb@1", NOW_MS)
     newer = with_stage(home, shadow, "calibrated@2", "champion", now_ms=NOW_MS + 5, force=True)
-    step = next_step(Situation(home, newer, NOW_MS + 10, state="live", shadowed=200))
+    step = next_step(PlacementSituation(home, newer, NOW_MS + 10, state="live", shadowed=200))
     assert step is not None
     assert step.action == "canary"
     canary = with_canary(home, newer, NOW_MS + 10)
     assert canary.autopilot is not None
-    assert canary.autopilot.turn == Turn("auto-squarecb@1", "canary", NOW_MS + 10, "calibrated@2", 0.2)
+    assert canary.autopilot.turn == AutopilotTurn(
+        "auto-squarecb@1", "canary", NOW_MS + 10, "calibrated@2", 0.2
+    )
 
 
 def test_switched_off_in_the_middle_its_own_goes_and_the_rest_stays() -> None:
@@ -255,6 +259,6 @@ def test_who_has_a_part_is_not_begun_with() -> None:
     [(0.1, 0.2, "promote"), (0.2, 0.1, "taken back"), (0.1, 0.1, "end")],
 )
 def test_whole_turns_end_as_they_should(champion: float, canary: float, ends: str) -> None:
-    pilot = Autopilot(max_customers=10_000, turn=Turn(POLICY, "canary", 0, "thompson@1", 0.2))
+    pilot = Autopilot(max_customers=10_000, turn=AutopilotTurn(POLICY, "canary", 0, "thompson@1", 0.2))
     for seed in range(3):
         assert end_of_run(champion, canary, pilot, np.random.default_rng(seed))[0] == ends
