@@ -290,7 +290,7 @@ class DecisionService:
         redraws = -1
         while True:
             redraws += 1
-            if redraws == MAX_REDRAWS:  # others are faster each time: of what is left nothing can be refused
+            if redraws >= MAX_REDRAWS:  # others are faster each time: of what is left nothing can be refused
                 eligible = without_limited(eligible, self._capacity.withheld(view))
             # What an answer uses up itself is known before it is drawn; only a race makes it be drawn anew.
             units = await self._count_units(context)
