@@ -12,6 +12,7 @@ from bandits.errors import EvaluationError
 from bandits.intervals import wilson_interval
 from bandits.ope.estimators import PolicyValueEstimate, doubly_robust, inverse_propensity, self_normalised
 from bandits.ope.weighted_intervals import PayoffTerms, interval_that_holds, payoff_terms, refuse
+from bandits.policy import FloatArray
 
 FEW_ROWS = 100.0
 """Effective rows below which it is said that few carry the estimate."""
@@ -75,16 +76,8 @@ def estimate(columns: Judgement, *, by_value: bool = False) -> tuple[Earned | No
     ``by_value``: rewards are values, of which the largest that was seen is taken for the largest possible one. Else
     they are in [0, 1].
     """
-    r, p, q, d = (
-        np.asarray(values, dtype=np.float64)
-        for values in (
-            columns.reward,
-            columns.logging_probability,
-            columns.target_probability,
-            columns.direct,
-        )
-    )
-    unit, e = columns.unit, columns.estimate
+    r, p, q, e, d = _as_arrays(columns)
+    unit = columns.unit
     if len(r) == 0:
         return None, ["No slot of the log can be used, so nothing can be estimated."]
     agrees = np.asarray(columns.agrees, dtype=bool)
@@ -107,9 +100,9 @@ def estimate(columns: Judgement, *, by_value: bool = False) -> tuple[Earned | No
     return _with_intervals(found, columns, by_value), _warnings(found, q / p)
 
 
-def _with_intervals(found: Earned, columns: Judgement, by_value: bool) -> Earned:
-    """Return the estimates with intervals that hold, or with the reason for none."""
-    r, p, q, e, d = (
+def _as_arrays(columns: Judgement) -> tuple[FloatArray, ...]:
+    """Return rewards, logging and target probabilities, expectations and direct estimates: shape ``(n,)`` each."""
+    return tuple(
         np.asarray(values, dtype=np.float64)
         for values in (
             columns.reward,
@@ -119,6 +112,11 @@ def _with_intervals(found: Earned, columns: Judgement, by_value: bool) -> Earned
             columns.direct,
         )
     )
+
+
+def _with_intervals(found: Earned, columns: Judgement, by_value: bool) -> Earned:
+    """Return the estimates with intervals that hold, or with the reason for none."""
+    r, p, q, e, d = _as_arrays(columns)
     least, most = min(0.0, float(r.min())), float(r.max()) if by_value else max(1.0, float(r.max()))
     span, differences = (least, most), (least - most, most - least)
     deviation = _weight_deviation(found, q / p)
