@@ -27,6 +27,7 @@ from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, exec
 from tests.support.waiting import wait_until
 
 OFFERS = ("alpha", "beta", "gamma")
+DEFAULT_POLICY = "calibrated@1"
 
 
 @dataclass
@@ -98,19 +99,27 @@ class World:
 
         look(self.installation, check)
 
-    def forget_folds(self, epoch: int) -> None:
-        """As if the archiver had been killed before it archived the folds after ``epoch``: their arms are not known."""
+    def forget_folds(self, epochs: dict[str, int]) -> None:
+        """As if the archiver had been killed before it archived the folds after ``epochs``: nobody knows their arms."""
 
         async def forget(found: Stores) -> set[str]:
-            await execute(self.installation.postgres_url, f"DELETE FROM folds WHERE epoch > {epoch}")
-            rows = await found.rows("SELECT decision_id, header FROM decisions")
-            return {row.decision_id for row in rows if row.header["epoch"] > epoch}
+            for policy, epoch in epochs.items():
+                await execute(
+                    self.installation.postgres_url,
+                    f"DELETE FROM folds WHERE policy = '{policy}' AND epoch > {epoch}",
+                )
+            rows = await found.rows("SELECT decision_id, policy, header FROM decisions")
+            return {row.decision_id for row in rows if row.header["epoch"] > epochs.get(row.policy, 0)}
 
         self.not_replayed |= look(self.installation, forget)
 
-    def epoch(self) -> int:
-        """The epoch of the arms."""
-        return look(self.installation, lambda found: found.arms.load_epoch(POLICY)) or 0
+    def epochs(self) -> dict[str, int]:
+        """The epochs of the policies' arms. They differ: a rebuild that is killed has reset some of them."""
+
+        async def load(found: Stores) -> dict[str, int]:
+            return {policy: await found.arms.load_epoch(policy) or 0 for policy in (POLICY, DEFAULT_POLICY)}
+
+        return look(self.installation, load)
 
     def contacts(self, offer_id: str) -> int:
         """Ask five times for one customer; return how many decisions contain the offer, which has a limit."""
@@ -178,7 +187,7 @@ def check_restored(world: World) -> None:
 
 @pytest.mark.parametrize("folds_lost", [0, 60])
 def test_an_emptied_redis_is_rebuilt_by_the_worker(world: World, folds_lost: int) -> None:
-    world.forget_folds(world.epoch() - folds_lost)
+    world.forget_folds({policy: epoch - folds_lost for policy, epoch in world.epochs().items()})
     look(world.installation, flush)
     check_restored(world)
 
@@ -217,7 +226,7 @@ def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
 def test_a_redis_that_forgot_the_end_of_its_log(world: World, folds_lost: bool) -> None:
     """As after a power loss with ``everysec``; what it forgot was archived, and is told again before it is put back."""
     (log,) = (world.servers.data_dir / "valkey" / "appendonlydir").glob("*.incr.aof")
-    kept, epoch = log.stat().st_size, world.epoch()
+    kept, epochs = log.stat().st_size, world.epochs()
     early = list(world.told)
     world.tell_more(10)  # of decisions that will still be there
     forgotten = [name for name in world.told if name not in early]
@@ -225,7 +234,7 @@ def test_a_redis_that_forgot_the_end_of_its_log(world: World, folds_lost: bool) 
     wait_caught_up(world.installation)
     world.worker.kill()
     if folds_lost:
-        world.forget_folds(epoch)
+        world.forget_folds(epochs)
     world.servers.kill_redis()
     with log.open("r+b") as file:
         file.truncate(kept)
