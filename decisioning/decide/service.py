@@ -175,7 +175,8 @@ class DecisionService:
         request = context.request
         own_id = None if request.dry_run else request.decision_id
         try:
-            return await self._log.read(request.customer_id, context.view.contact.needed, own_id)
+            needed, window_ms = context.view.contact.needed, context.view.placement.reward_window_s * 1000
+            return await self._log.read(request.customer_id, needed, own_id, window_ms)
         except RedisUnavailable:
             context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             return None
@@ -190,7 +191,7 @@ class DecisionService:
         earlier, owner = reading.earlier, reading.owner
         if owner is not None and owner.split(" ", 1)[1] != request.customer_id:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
-        if earlier is None and owner is not None:
+        if earlier is None and owner is not None and not reading.withdrawn:
             try:
                 earlier = await archived_answer(context.decision_id, self._archive)
             except PostgresUnavailable:

@@ -15,7 +15,9 @@ from profiles.customer import Customer
 class DecisionLog(Protocol):
     """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
 
-    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply: ...
+    async def read(
+        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+    ) -> ReadReply: ...
 
     def decide(
         self,

@@ -30,6 +30,12 @@ from storage.redis_pipe import Pipe, RedisReplyError
 GRACE_MS = DAY_MS
 WITHDRAWAL_TTL_MS = DAY_MS
 OWNER_TTL_MS = 30 * DAY_MS
+"""The least time for which it is remembered whose an own id is, and that a record was appended."""
+
+
+def owner_ttl_ms(window_ms: int) -> int:
+    """Return how long it is remembered whose an own id is: for longer than the decision waits for outcomes."""
+    return max(OWNER_TTL_MS, window_ms + 2 * GRACE_MS)
 
 
 class FunctionFailed(DecisioningError):
@@ -38,12 +44,16 @@ class FunctionFailed(DecisioningError):
 
 @dataclass(frozen=True, slots=True)
 class ReadReply:
-    """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id."""
+    """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id.
+
+    ``withdrawn``: the earlier decision was taken back not long ago, which the archive may not know yet.
+    """
 
     profile: bytes | None
     history: list[Contact]
     owner: str | None = None
     earlier: Decision | None = None
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +90,32 @@ class RedisLog:
         self.pipe = pipe
         self.keys = keys
 
-    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply:
-        """Read in one round trip: profile, contact history, and for a caller's own id what it named before."""
+    async def read(
+        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+    ) -> ReadReply:
+        """Read in one round trip: profile, contact history, and for a caller's own id what it named before.
+
+        What it named is not taken back any more. ``window_ms``: how long a decision under that id waits for outcomes.
+        """
         bucket = self.keys.bucket(customer_id)
-        profile = self.pipe.call("GET", self.keys.profile(customer_id))
-        history = owner = earlier = None
-        if with_history:
-            history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
+        history = owner = extended = earlier = None
         if own_id is not None:
             mine = f"{bucket} {customer_id}"
-            owner = self.pipe.call("SET", self.keys.owner(own_id), mine, "NX", "GET", "PX", OWNER_TTL_MS)
-            earlier = self.pipe.call("HGET", self.keys.decision(bucket, own_id), "h")
-        calls = [c for c in (profile, history, owner, earlier) if c is not None]
+            name, ttl_ms = self.keys.owner(own_id), owner_ttl_ms(window_ms)
+            owner = self.pipe.call("SET", name, mine, "NX", "GET", "PX", ttl_ms)
+            # A note of an earlier attempt must not end before what is decided now.
+            extended = self.pipe.call("PEXPIRE", name, ttl_ms, "GT")
+            known = (self.keys.decision(bucket, own_id), self.keys.withdrawal(bucket, own_id))
+            # Before the history: contacts of what is being taken back must not count against its retry.
+            earlier = self.pipe.call("FCALL", "nb_claim", len(known), *known)
+        profile = self.pipe.call("GET", self.keys.profile(customer_id))
+        if with_history:
+            history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
+        calls = [c for c in (owner, extended, earlier, profile, history) if c is not None]
         try:
             await calls[-1]  # replies come in order: when the last is here, all are
-            replies = [c.result() for c in calls]
+            for call in calls:
+                call.result()
         except RedisReplyError as error:
             raise RedisUnavailable(f"redis refused a read: {error}") from error
         finally:
@@ -103,15 +124,16 @@ class RedisLog:
                     call.exception()
         contacts = parse_history(history.result()) if history is not None else []
         if own_id is None:
-            return ReadReply(replies[0], contacts)
+            return ReadReply(profile.result(), contacts)
         assert owner is not None
         assert earlier is not None
-        known, encoded = owner.result(), earlier.result()
+        first, (status, *header) = owner.result(), earlier.result()
         return ReadReply(
-            replies[0],
+            profile.result(),
             contacts,
-            None if known is None else known.decode(),
-            None if encoded is None else decode_decision(encoded),
+            None if first is None else first.decode(),
+            decode_decision(header[0]) if header else None,
+            status == b"withdrawn",
         )
 
     def decide(

@@ -24,7 +24,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import history_member, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
-from decisioning.log.store_redis import GRACE_MS, OWNER_TTL_MS
+from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
@@ -44,7 +44,7 @@ BATCH_SIZE = 500
 
 _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
-    d.candidates, d.priors, d.factors,
+    (d.header ->> 'until_ms')::bigint AS header_until_ms, d.candidates, d.priors, d.factors,
     coalesce((
         SELECT CASE WHEN bool_or(x.outcome <> 'withdrawn') THEN 'expired' ELSE 'withdrawn' END FROM outcomes x
         WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
@@ -235,7 +235,8 @@ class DecisionRestorer:
                 bucket = self._keys.bucket(row.customer_id)
                 if row.state == "open" and bucket_of_generated(row.decision_id) is None:
                     owner = f"{bucket} {row.customer_id}"
-                    pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=OWNER_TTL_MS)
+                    ttl_ms = owner_ttl_ms(int(row.header_until_ms) - now_ms)
+                    pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=ttl_ms)
                 keys = (
                     self._keys.decision(bucket, row.decision_id),
                     self._keys.pending(bucket),

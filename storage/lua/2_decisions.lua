@@ -1,3 +1,19 @@
+-- Fields of a waiting decision that come later: g is there once an answer was made of it for somebody who sent the same
+-- id of their own again. It is not taken back then, whatever became of the first answer.
+
+-- Hands out the decision that a caller's own id names.
+-- keys: decision, mark of its withdrawal
+-- returns {"here", header} | {"withdrawn"} | {"none"}
+local function claim(keys, args)
+  local decision, mark = unpack(keys)
+  local header = redis.call('HGET', decision, 'h')
+  if header then
+    redis.call('HSET', decision, 'g', '1')
+    return { 'here', header }
+  end
+  return { redis.call('EXISTS', mark) == 1 and 'withdrawn' or 'none' }
+end
+
 -- keys: decision, log, pending, contact, unconfirmed, whole
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
@@ -10,7 +26,10 @@ local function decide(keys, args)
   local id, now, until_ms, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
     presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
   local known = redis.call('HGET', decision, 'h')
-  if known then return { 'exists', known } end
+  if known then
+    if known ~= header then redis.call('HSET', decision, 'g', '1') end
+    return { 'exists', known }
+  end
 
   local fields, ids, offers = {}, {}, {}
   local lost = needs_whole == '1' and redis.call('EXISTS', whole) == 0
@@ -213,11 +232,13 @@ end
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
 -- keys: decision, log, pending, contact, unconfirmed, mark
 -- args: id, now, decided at, ttl of the mark (ms)
+-- returns "withdrawn" | "gone" | "kept" (it has been handed out since)
 local function withdraw(keys, args)
   local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
   local id, now, decided_at, ttl_ms = unpack(args)
-  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z' })
+  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g' })
   if known.d ~= decided_at then return 'gone' end
+  if known.g then return 'kept' end
   local offers = {}
   for _, offer in ipairs(split(known.os)) do
     local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer, 'r:' .. offer .. ':accepted' })

@@ -1,4 +1,5 @@
 redis.register_function('nb_decide', decide)
+redis.register_function('nb_claim', claim)
 redis.register_function('nb_feedback', feedback)
 redis.register_function('nb_release', release)
 redis.register_function('nb_expire', expire)

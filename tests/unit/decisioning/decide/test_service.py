@@ -37,7 +37,9 @@ class Log:
         self.written: list[Decision] = []
         self.withdrawn: list[str] = []
 
-    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply:
+    async def read(
+        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+    ) -> ReadReply:
         """Give what was prepared."""
         if isinstance(self.read_reply, Exception):
             raise self.read_reply

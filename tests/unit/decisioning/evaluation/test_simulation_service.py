@@ -45,7 +45,9 @@ class World:
         assert (version, list(changes)) == (1, [])
         return self.changed_to
 
-    async def read(self, customer_id: str, with_history: bool, own_id: str | None) -> ReadReply:
+    async def read(
+        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+    ) -> ReadReply:
         assert (with_history, own_id) == (True, None)
         self.read_of.append(customer_id)
         if self.error is not None and customer_id == "c1":
