@@ -49,7 +49,7 @@ from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import load_functions
-from storage.installation import installed_buckets
+from storage.installation import read_installation
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -62,11 +62,14 @@ START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
 
 
-async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
-    """Raise ``ConfigError`` if this installation was made with another number of buckets."""
-    buckets = await installed_buckets(engine, settings.buckets)
-    if buckets != settings.buckets:
-        raise ConfigError(f"NEXTBEST_BUCKETS is {settings.buckets}, but this installation has {buckets}")
+async def check_installation(engine: AsyncEngine, settings: Settings, pipe: Pipe) -> None:
+    """Raise ``ConfigError`` if this installation has another number of buckets; let ``pipe`` use its Redis only."""
+    installation = await read_installation(engine, settings.buckets)
+    if installation.buckets != settings.buckets:
+        raise ConfigError(
+            f"NEXTBEST_BUCKETS is {settings.buckets}, but this installation has {installation.buckets}"
+        )
+    await pipe.claim(installation.id)
 
 
 def _count_missing(missing: Mapping[str, int]) -> None:
@@ -174,7 +177,7 @@ class ApiState:
         Raises ``PostgresUnavailable``, and ``ConfigError`` if the installation has another number of buckets.
         """
         if self.catalogue is None:
-            await check_buckets(self.engine, self.settings)
+            await check_installation(self.engine, self.settings, self.pipe)
         # Before the catalogue, which may name policies that have just been registered.
         await self.refresh_policies()
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
@@ -293,6 +296,8 @@ async def _start(state: ApiState) -> None:
             await load_functions(state.redis)
     # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
+    if state.pipe.refusal is not None:
+        log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
     jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
     state.followers.want(state.feed.deciding())

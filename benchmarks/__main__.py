@@ -26,7 +26,7 @@ from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
 from benchmarks.processes import Site, api, worker
 from benchmarks.report import Results
 from profiles.store import ProfileStore
-from storage.installation import installed_buckets
+from storage.installation import read_installation
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -116,7 +116,9 @@ async def make_key(urls: ServerUrls) -> tuple[str, Keys]:
     """An API key, and the Redis keys of this installation."""
     engine = make_engine(urls.postgres_url)
     try:
-        return await KeyStore(engine).create("admin", "bench"), Keys(await installed_buckets(engine, BUCKETS))
+        return await KeyStore(engine).create("admin", "bench"), Keys(
+            (await read_installation(engine, BUCKETS)).buckets
+        )
     finally:
         await engine.dispose()
 

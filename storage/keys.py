@@ -11,6 +11,9 @@ from zlib import crc32
 GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
 
+INSTALLATION = "nb:installation"
+"""The id of the installation that a Redis database belongs to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:

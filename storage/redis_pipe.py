@@ -8,17 +8,26 @@ stops waiting costs nothing, and losing Redis is noticed once, not once a reques
 import asyncio
 import logging
 import ssl
+import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
+from storage.clock import SharedClock, shared
 from storage.errors import RedisUnavailable
+from storage.keys import INSTALLATION
+from storage.redis_server import RedisServer
 
 log = logging.getLogger(__name__)
 
 Reply = Any
+
+CLOCK_INTERVAL_S = 1.0
+"""The time between two readings of the server's clock."""
 
 
 class _Link(asyncio.Protocol):
@@ -89,13 +98,25 @@ def _reply_error(message: str) -> RedisReplyError:
 class Pipe:
     """A connection that reconnects by itself; while it is down, commands fail at once.
 
-    A server that has not answered for ``stall_ms`` is taken as gone, so callers are not held up one by one.
+    A server that has not answered for ``stall_ms`` is taken as gone, so callers are not held up one by one. One that
+    must not be trusted with decisions is not used: ``refusal`` says why. ``clock`` goes by the server's clock.
+
+    ``on_server`` is called with a function that sends commands when another server than before answers (or the same
+    one, started again), before anybody else can send some: what the last one was told may not be known there.
     """
 
-    def __init__(self, url: str, *, stall_ms: int = 500, retry_ms: int = 50) -> None:
+    def __init__(
+        self, url: str, *, stall_ms: int = 500, retry_ms: int = 50, clock: SharedClock = shared
+    ) -> None:
+        self.server = RedisServer()
+        self.refusal: str | None = None
+        self.on_server: Callable[[Callable[[tuple[Any, ...]], asyncio.Future[Reply]]], None] | None = None
+        self._clock = clock
+        self._installation: str | None = None
         self._url = url
         self._stall_s = stall_ms / 1000
         self._retry_s = retry_ms / 1000
+        self._failure: str | None = None
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -119,6 +140,16 @@ class Pipe:
             self._link.abort()
             self._link = None
 
+    async def claim(self, installation: str) -> None:
+        """Use servers of this installation only, and those that belong to none yet, which become its own."""
+        self._installation = installation
+        if self._link is not None and not self._link.closed.done():
+            try:
+                await self._check_owner(self._link)
+            except (RedisUnavailable, RedisReplyError) as error:
+                self.refusal = str(error)
+                self._link.abort()
+
     def call(self, *command: Any) -> "asyncio.Future[Reply]":
         """Send a command; the future gives the reply.
 
@@ -138,8 +169,11 @@ class Pipe:
                 async with asyncio.timeout(max(self._stall_s, 1.0)):
                     link = await self._connect()
             except (OSError, TimeoutError, RedisReplyError, RedisUnavailable) as error:
-                log.warning("redis cannot be reached: %s", error)
+                if str(error) != self._failure:  # it is tried many times a second
+                    log.warning("redis cannot be reached: %s", error)
+                self._failure = str(error)
             else:
+                self._failure, self.refusal = None, None
                 self._link = link
                 first_try.set()
                 await self._watch(link)
@@ -150,8 +184,12 @@ class Pipe:
 
     async def _watch(self, link: _Link) -> None:
         loop = asyncio.get_running_loop()
+        read_clock_at = loop.time() + CLOCK_INTERVAL_S
         while not link.closed.done():
-            await asyncio.wait([link.closed], timeout=self._stall_s / 4)
+            await asyncio.wait([link.closed], timeout=min(self._stall_s / 4, CLOCK_INTERVAL_S))
+            if loop.time() >= read_clock_at:
+                read_clock_at = loop.time() + CLOCK_INTERVAL_S
+                self._read_clock(link)
             if link.waiting and loop.time() - link.waiting[0][1] > self._stall_s:
                 # This loop may have been busy itself: let replies that have arrived be read before judging.
                 oldest = link.waiting[0]
@@ -178,8 +216,47 @@ class Pipe:
                 await link.send(("AUTH", *user, unquote(url.password)))
             if database != "0":
                 await link.send(("SELECT", database))
-            await link.send(("PING",))
+            await self._meet(link)
         except BaseException:
             link.abort()
             raise
         return link
+
+    async def _meet(self, link: _Link) -> None:
+        """Learn which server it is, and whether it may be used. Raises ``RedisUnavailable`` if not."""
+        self._read_clock(link)
+        try:
+            server = RedisServer.parse(await link.send(("INFO",)))
+        except RedisReplyError as error:  # a user who may not ask: then nothing is known of it
+            log.warning("redis does not describe itself: %s", error)
+            server = RedisServer()
+        self.refusal = server.fault
+        if server.fault is not None:
+            raise RedisUnavailable(server.fault)
+        if self._installation is not None:
+            await self._check_owner(link)
+        if self.on_server is not None and self.server.run_id not in ("", server.run_id):
+            self.on_server(link.send)
+        self.server = server
+
+    async def _check_owner(self, link: _Link) -> None:
+        assert self._installation is not None
+        # Read first: a server that is full takes no writes, and knows its owner already.
+        owner = await link.send(("GET", INSTALLATION))
+        if owner is None:
+            owner = await link.send(("SET", INSTALLATION, self._installation, "NX", "GET"))
+        if owner is not None and owner.decode() != self._installation:
+            self.refusal = (
+                "this redis database belongs to another installation: give each a database of its own"
+                f" (such as redis://host/1), or delete the key {INSTALLATION} if the other one is gone for good"
+            )
+            raise RedisUnavailable(self.refusal)
+
+    def _read_clock(self, link: _Link) -> None:
+        asked_ns = time.monotonic_ns()
+        link.send(("TIME",)).add_done_callback(partial(self._note_time, asked_ns))
+
+    def _note_time(self, asked_ns: int, reply: "asyncio.Future[Reply]") -> None:
+        if not reply.cancelled() and reply.exception() is None:
+            seconds, microseconds = reply.result()
+            self._clock.follow(int(seconds) * 1_000_000 + int(microseconds), asked_ns)

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings, factory_modules
-from app.state import check_buckets
+from app.state import check_installation
 from app.tasks import TaskSet
 from app.worker.archiver import ArchiverJob
 from app.worker.autopilot import AutopilotJob
@@ -52,7 +52,7 @@ from decisioning.rollout.store_autopilot import AutopilotStore
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
-from storage.errors import Unavailable
+from storage.errors import RedisUnavailable, Unavailable
 from storage.functions import load_functions
 from storage.keys import Keys
 from storage.postgres import PATIENT_S, make_engine
@@ -110,6 +110,8 @@ async def run_worker(settings: Settings) -> None:
     )
 
     async def restore_redis() -> float:
+        if to.pipe.refusal is not None:  # a server that took the place of ours, and is not fit for it
+            raise RedisUnavailable(to.pipe.refusal)
         await load_functions(to.redis, only_if_missing=True)
         await rebuilder.restore_if_lost()
         return 1.0
@@ -122,8 +124,7 @@ async def run_worker(settings: Settings) -> None:
     }
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.
-        await _wait_until_ready(to.engine, settings, rebuilder, to.redis)
-        await to.pipe.start()
+        await _wait_until_ready(to, settings, rebuilder)
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
         await _wait_for_signal()
         for task in tasks:
@@ -209,17 +210,17 @@ def _make_log_jobs(
     }
 
 
-async def _wait_until_ready(
-    engine: AsyncEngine, settings: Settings, rebuilder: Rebuilder, redis: Redis
-) -> None:
-    """Load functions and restore what Redis lost; wait for stores that are not there yet."""
+async def _wait_until_ready(to: _Connections, settings: Settings, rebuilder: Rebuilder) -> None:
+    """Load functions and restore what Redis lost; wait for stores that are not there yet, or not fit for use."""
+    await to.pipe.start()
     while True:
         with contextlib.suppress(Unavailable):
-            await check_buckets(engine, settings)
-            await load_functions(redis)
-            await rebuilder.restore_if_lost()
-            return
-        log.warning("waiting for redis and postgres")
+            await check_installation(to.engine, settings, to.pipe)
+            if to.pipe.connected and to.pipe.refusal is None:
+                await load_functions(to.redis)
+                await rebuilder.restore_if_lost()
+                return
+        log.warning("waiting for redis and postgres%s", f": {to.pipe.refusal}" if to.pipe.refusal else "")
         await asyncio.sleep(0.5)
 
 

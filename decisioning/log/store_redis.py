@@ -1,7 +1,10 @@
 """The log's hot side: one read, one write a decision; one write a feedback."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +30,17 @@ from storage.errors import RedisUnavailable
 from storage.keys import Keys, bucket_of_generated
 from storage.redis_pipe import Pipe, RedisReplyError
 
+log = logging.getLogger(__name__)
+
 GRACE_MS = DAY_MS
 WITHDRAWAL_TTL_MS = DAY_MS
 OWNER_TTL_MS = 30 * DAY_MS
 """The least time for which it is remembered whose an own id is, and that a record was appended."""
+
+
+RECENT_S = 3.0
+"""Longer than the second that Redis may lose with ``appendfsync everysec``, or a replica usually lags."""
+MAX_RECENT = 5_000
 
 
 def owner_ttl_ms(window_ms: int) -> int:
@@ -83,12 +93,58 @@ class DecideReply:
     lost: bool = False
 
 
+class RecentWrites:
+    """What Redis acknowledged in the last seconds: told again if a server takes over that may not know it.
+
+    Such a server is a replica that lags behind, or one that was started from an older file. Every step takes effect
+    once, so what it does know is told to no effect. In memory only, and bounded.
+    """
+
+    def __init__(self, ticks_s: Callable[[], float] = time.monotonic) -> None:
+        self._ticks_s = ticks_s
+        self._writes: deque[tuple[float, tuple[Any, ...]]] = deque(maxlen=MAX_RECENT)
+
+    def note(self, *command: Any) -> None:
+        """Keep a command that was acknowledged. A list in it stands for its items."""
+        now_s, writes = self._ticks_s(), self._writes
+        while writes and writes[0][0] < now_s - RECENT_S:
+            writes.popleft()
+        writes.append((now_s, command))
+
+    def tell_again(self, send: Callable[[tuple[Any, ...]], "asyncio.Future[Any]"]) -> None:
+        """Send them all, in their order."""
+        since_s = self._ticks_s() - RECENT_S
+        commands = [command for at_s, command in self._writes if at_s >= since_s]
+        for name, keys, *parts in commands:
+            flat = [argument for part in parts for argument in part]
+            send(("FCALL", name, len(keys), *keys, *flat)).add_done_callback(_note_refusal)
+        if commands:
+            log.warning("another redis server answers: it is told %d recent writes again", len(commands))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchecked:
+    """The arguments of offers, without their limits. Made when they are needed, which is seldom."""
+
+    offers: Sequence[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter("" if place % 6 == 4 else one for place, one in enumerate(self.offers))
+
+
+def _note_refusal(reply: "asyncio.Future[Any]") -> None:
+    if not reply.cancelled() and reply.exception() is not None:
+        log.warning("a recent write could not be told again: %s", reply.exception())
+
+
 class RedisLog:
     """Reads and writes what a decision and a feedback need. Methods raise ``RedisUnavailable``."""
 
     def __init__(self, pipe: Pipe, keys: Keys) -> None:
         self.pipe = pipe
         self.keys = keys
+        self._recent = RecentWrites()
+        pipe.on_server = self._recent.tell_again
 
     async def read(
         self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
@@ -176,17 +232,15 @@ class RedisLog:
             )
         confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
-        reply = await self._function(
-            "nb_decide" if before_ms is None else "nb_decide_within",
-            (
-                self.keys.decision(bucket, decision_id),
-                self.keys.log(bucket),
-                self.keys.pending(bucket),
-                self.keys.contact(customer_id),
-                self.keys.unconfirmed(bucket),
-                self.keys.whole(bucket),
-            ),
-            () if before_ms is None else (before_ms,),
+        keys = (
+            self.keys.decision(bucket, decision_id),
+            self.keys.log(bucket),
+            self.keys.pending(bucket),
+            self.keys.contact(customer_id),
+            self.keys.unconfirmed(bucket),
+            self.keys.whole(bucket),
+        )
+        head = (
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, contacts.keep_ms),
             (encode_decision(decision), candidates, base_propensities, factors, customer_id),
             (
@@ -195,10 +249,24 @@ class RedisLog:
                 decision.presentation,
                 "" if confirm_ms is None else confirm_ms,
             ),
-            (int(view.placement.without_history == "withhold"), facts_text(decision.facts or NO_FACTS)),
-            (len(selection.choices), *offers, int(decision.counts_silence)),
+        )
+        facts = facts_text(decision.facts or NO_FACTS)
+        tail = (int(decision.counts_silence),)
+        whole = (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
+        reply = await self._function(
+            "nb_decide" if before_ms is None else "nb_decide_within",
+            keys,
+            () if before_ms is None else (before_ms,),
+            *head,
+            (whole, facts, len(selection.choices)),
+            offers,
+            tail,
         )
         if reply[0] == b"ok":
+            # Told again, it is not asked once more whether it may be: it was.
+            self._recent.note(
+                "nb_decide", keys, *head, ("", facts, len(selection.choices)), _Unchecked(offers), tail
+            )
             return DecideReply(True)
         if reply[0] == b"late":
             return DecideReply(False, lapsed=True)
@@ -211,18 +279,17 @@ class RedisLog:
     async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
         """Take back a decision that could not be delivered; nothing happens if it was never written."""
         bucket = self.keys.bucket(customer_id)
-        await self._function(
-            "nb_withdraw",
-            (
-                self.keys.decision(bucket, decision_id),
-                self.keys.log(bucket),
-                self.keys.pending(bucket),
-                self.keys.contact(customer_id),
-                self.keys.unconfirmed(bucket),
-                self.keys.withdrawal(bucket, decision_id),
-            ),
-            (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS),
+        keys = (
+            self.keys.decision(bucket, decision_id),
+            self.keys.log(bucket),
+            self.keys.pending(bucket),
+            self.keys.contact(customer_id),
+            self.keys.unconfirmed(bucket),
+            self.keys.withdrawal(bucket, decision_id),
         )
+        arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS)
+        await self._function("nb_withdraw", keys, arguments)
+        self._recent.note("nb_withdraw", keys, arguments)
 
     async def bucket_of(self, decision_id: str) -> int | None:
         """The bucket of a decision: from its id, or from the owner's note of a caller's own id."""
@@ -244,11 +311,12 @@ class RedisLog:
         skew_ms: int,
     ) -> tuple[str, str]:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
-        reply = await self._function(
-            "nb_feedback",
-            (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket)),
-            (decision_id, now_ms, offer_id, outcome, "" if value is None else repr(value), at_ms, skew_ms),
-        )
+        keys = (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket))
+        told = "" if value is None else repr(value)
+        arguments = (decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms)
+        reply = await self._function("nb_feedback", keys, arguments)
+        if reply[0] in (b"recorded", b"late"):
+            self._recent.note("nb_feedback", keys, arguments)
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
     async def append(
@@ -264,15 +332,14 @@ class RedisLog:
             arguments += [at_ms, name]
         for record in records:
             arguments += [len(record), *record]
-        reply = await self._function(
-            "nb_append",
-            (
-                self.keys.mark(bucket, mark),
-                self.keys.log(bucket),
-                self.keys.contacts(bucket) + contacts.customer_id,
-            ),
-            arguments,
+        keys = (
+            self.keys.mark(bucket, mark),
+            self.keys.log(bucket),
+            self.keys.contacts(bucket) + contacts.customer_id,
         )
+        reply = await self._function("nb_append", keys, arguments)
+        if reply == b"ok":
+            self._recent.note("nb_append", keys, arguments)
         return bool(reply == b"ok")
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]:

@@ -37,10 +37,13 @@ from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
 from storage.postgres import transaction
 from storage.redis import redis_errors
+from storage.redis_server import RedisServer
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
+SETTLE_S = 2
+"""So long after its start is a server's history taken as whole at the earliest."""
 
 _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
@@ -116,12 +119,23 @@ class Rebuilder:
         epochs = {key: await self._arms.load_epoch(key) for key in folds}
         return any(epoch is None or epoch < folds[key] for key, epoch in epochs.items())
 
+    async def _vouch(self) -> None:
+        """Mark buckets as whole for a server that was started since they were marked last, and has lost nothing.
+
+        Not at once: API processes may have to tell it first what it was not told, or has forgotten.
+        """
+        server = await self._server()
+        marks = await self._marks()
+        if server.uptime_s >= SETTLE_S and any(mark != (server.run_id or "1") for mark in marks):
+            await self._mark(range(self._keys.buckets), whole=True)
+
     async def restore_if_lost(self) -> Rebuilt | None:
         """Rebuild if ``lost`` says so; ``None`` if there was nothing to do, or it cannot be done just now.
 
         Raises as ``rebuild``.
         """
         if not await self.lost():
+            await self._vouch()
             return None
         async with self._archiving_stopped("SELECT pg_try_advisory_xact_lock(:lock)") as stopped:
             if not stopped or not await self.lost():
@@ -169,11 +183,24 @@ class Rebuilder:
                 pipe.exists(self._keys.whole(bucket))
             return not all(await pipe.execute())
 
+    async def _server(self) -> RedisServer:
+        async with redis_errors():
+            info = await self._redis.info()
+        return RedisServer.from_info({name: str(value) for name, value in info.items()})
+
+    async def _marks(self) -> list[str]:
+        names = [self._keys.whole(bucket) for bucket in range(self._keys.buckets)]
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.get(name)
+            return [(mark or b"").decode() for mark in await pipe.execute()]
+
     async def _mark(self, buckets: Iterable[int], *, whole: bool) -> None:
+        run_id = (await self._server()).run_id if whole else ""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket in buckets:
                 if whole:
-                    pipe.set(self._keys.whole(bucket), "1")
+                    pipe.set(self._keys.whole(bucket), run_id or "1")
                 else:
                     pipe.delete(self._keys.whole(bucket))
             await pipe.execute()

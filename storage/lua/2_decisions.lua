@@ -16,8 +16,9 @@ end
 
 -- keys: decision, log, pending, contact, unconfirmed, whole
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
---       presentation, confirm until ("" if that is not needed), 1 if offers with limits need a history that is whole,
---       facts that policies learn from ("" for none), offers, then for each offer: id, number, prior,
+--       presentation, confirm until ("" if that is not needed), run id of the server whose history must be whole for offers
+--       with limits ("1": of any, "" if it need not be), facts that policies learn from ("" for none), offers, then for
+--       each offer: id, number, prior,
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
 --       behind the offers 1 if silence counts as soon as an offer is shown
 -- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
@@ -32,7 +33,12 @@ local function decide(keys, args)
   end
 
   local fields, ids, offers = {}, {}, {}
-  local lost = needs_whole == '1' and redis.call('EXISTS', whole) == 0
+  local lost = false
+  if needs_whole ~= '' then
+    -- A server that was started since, from an older file, or is a replica that lags behind, has the mark of another.
+    local mark = redis.call('GET', whole)
+    lost = not mark or (needs_whole ~= '1' and mark ~= needs_whole)
+  end
   for i = 1, tonumber(count) do
     local first = 18 + 6 * (i - 1)
     local offer, number, prior, scope, checks, expected = unpack(args, first, first + 5)

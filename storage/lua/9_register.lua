@@ -1,20 +1,21 @@
+-- Steps that let a Redis that is full drain, or take nothing more than a little, work there too (allow-oom).
 redis.register_function('nb_decide', decide)
-redis.register_function('nb_claim', claim)
+redis.register_function{ function_name = 'nb_claim', callback = claim, flags = { 'allow-oom' } }
 redis.register_function('nb_feedback', feedback)
-redis.register_function('nb_release', release)
-redis.register_function('nb_expire', expire)
-redis.register_function('nb_withdraw', withdraw)
+redis.register_function{ function_name = 'nb_release', callback = release, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_expire', callback = expire, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_withdraw', callback = withdraw, flags = { 'allow-oom' } }
 redis.register_function('nb_append', append)
-redis.register_function('nb_fold', fold)
-redis.register_function('nb_reset', reset)
-redis.register_function('nb_own', own)
-redis.register_function('nb_disown', disown)
-redis.register_function('nb_replace', replace)
+redis.register_function{ function_name = 'nb_fold', callback = fold, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_reset', callback = reset, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_own', callback = own, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_disown', callback = disown, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_replace', callback = replace, flags = { 'allow-oom' } }
 redis.register_function('nb_restore', restore)
 redis.register_function('nb_open', open_pool)
 redis.register_function('nb_lease', lease)
-redis.register_function('nb_return', return_lease)
-redis.register_function('nb_settle', end_lease)
-redis.register_function('nb_released', count_released)
+redis.register_function{ function_name = 'nb_return', callback = return_lease, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_settle', callback = end_lease, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_released', callback = count_released, flags = { 'allow-oom' } }
 redis.register_function('nb_decide_within', decide_within)
 redis.register_function('nb_resume', resume)

@@ -31,6 +31,7 @@ from storage.postgres import make_engine
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
 from tests.support.bandits_selection import chi_squared_score
+from tests.support.databases import mark_whole
 from tests.support.shop import NOW_MS, catalogue_with, offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,8 +99,7 @@ async def asked(
     redis = make_redis(redis_url)
     await redis.flushdb()
     await load_functions(redis)
-    for bucket in range(KEYS.buckets):
-        await redis.set(KEYS.whole(bucket), "1")
+    await mark_whole(redis, KEYS)
     engine, pipe = make_engine(postgres_url), Pipe(redis_url, stall_ms=10_000)
     await pipe.start()
     roster, log = Roster(), RedisLog(pipe, KEYS)

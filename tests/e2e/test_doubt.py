@@ -96,9 +96,10 @@ def prepare(installation: Installation) -> None:
 
 async def test_a_command_on_a_connection_that_was_just_lost_fails_at_once() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(b"+PONG\r\n")
-        await reader.read(1 << 16)
+        for reply in (b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n", b"$0\r\n\r\n"):  # to TIME and INFO
+            await reader.readuntil(b"*1")
+            writer.write(reply)
+        await reader.readuntil(b"GET")
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -241,7 +241,8 @@ def test_a_redis_that_forgot_the_end_of_its_log(world: World, folds_lost: bool) 
     world.servers.start_redis()
     wait_until(lambda: _answers(world.api), "decisions that are not degraded")
     statuses = {world.api.feedback(*name, value=world.told[name]) for name in forgotten}
-    assert statuses == {"recorded"}  # Redis cannot know better
+    # Of the last seconds it was told again what it forgot; of what was before, it cannot know better.
+    assert statuses <= {"recorded", "duplicate"}
     world.worker = world.installation.work()
     check_restored(world)
 

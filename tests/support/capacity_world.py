@@ -41,6 +41,7 @@ from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
+from tests.support.databases import mark_whole
 
 KEYS = Keys(4)
 GRACE_MS = 100
@@ -189,8 +190,7 @@ async def worker(
     """The archiver and the keeper of capacities, at work. Gives the pools."""
     redis = make_redis(redis_url)
     await load_functions(redis)
-    for bucket in range(KEYS.buckets):
-        await redis.set(KEYS.whole(bucket), "1")
+    await mark_whole(redis, KEYS)
     pipe = Pipe(redis_url, stall_ms=5000)
     await pipe.start()
     pools = Pools(pipe, KEYS)

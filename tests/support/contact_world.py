@@ -27,6 +27,7 @@ from storage.functions import load_functions
 from storage.keys import Keys
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
+from tests.support.databases import mark_whole
 from tests.support.decided import decision as made_by_hand
 
 CHANNELS = ("web", "phone")
@@ -183,8 +184,7 @@ async def redis_log(url: str, buckets: int = 2) -> AsyncIterator[RedisLog]:
     redis = make_redis(url)
     try:
         await load_functions(redis)
-        for bucket in range(buckets):
-            await redis.set(Keys(buckets).whole(bucket), "1")
+        await mark_whole(redis, Keys(buckets))
     finally:
         await redis.aclose()
     pipe = Pipe(url, stall_ms=5000)

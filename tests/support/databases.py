@@ -3,8 +3,17 @@
 import asyncio
 
 import asyncpg
+from redis.asyncio import Redis
 
 from app.embedded import EmbeddedServers
+from storage.keys import Keys
+
+
+async def mark_whole(redis: "Redis", keys: Keys) -> None:
+    """Mark every bucket as whole on this server, as a worker does that has found that nothing is lost."""
+    run_id = (await redis.info("server"))["run_id"]
+    for bucket in range(keys.buckets):
+        await redis.set(keys.whole(bucket), run_id)
 
 
 def database_url(servers: EmbeddedServers, name: str) -> str:

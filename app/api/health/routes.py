@@ -12,9 +12,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from app.api.deps import State
 from app.api.health.schemas import Alive, Readiness
 from app.telemetry import MULTIPROC
+from storage.clock import shared
 from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
+
+MAX_SKEW_MS = 5_000
+"""A difference between clocks of which people are told."""
 
 router = APIRouter(tags=["health"])
 
@@ -39,14 +43,26 @@ async def readyz(state: State) -> Response:
     cold = state.cold_policies()
     checks = {
         "postgres": await _check(state.catalogues.version),
-        "redis": await _check(lambda: state.pipe.call("PING")),
+        "redis": state.pipe.refusal or await _check(lambda: state.pipe.call("PING")),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
     }
     ready = all(value == "ok" for value in checks.values())
-    body = {"status": "ok" if ready else "unavailable", "checks": checks}
+    warnings = [*state.pipe.server.warnings, *_clock_warnings()]
+    body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
+
+
+def _clock_warnings() -> list[str]:
+    skew_ms = shared.skew_ms()
+    if abs(skew_ms) < MAX_SKEW_MS:
+        return []
+    way = "ahead of" if skew_ms > 0 else "behind"
+    return [
+        f"this machine's clock is {abs(skew_ms) / 1000:.0f} s {way} that of redis, which is gone by:"
+        " set one of them right"
+    ]
 
 
 async def _check(ask: Callable[[], Awaitable[object]]) -> str:

@@ -14,14 +14,16 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each dependency with its state, ``ok`` or what is wrong with it."""
+    """Each dependency with its state, ``ok`` or what is wrong with it. ``warnings``: look at them."""
 
     model_config = shown(
         {
             "status": "ok",
             "checks": {"postgres": "ok", "redis": "ok", "catalogue": "ok", "keys": "ok", "arms": "ok"},
+            "warnings": [],
         }
     )
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]
+    warnings: list[str]

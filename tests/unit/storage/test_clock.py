@@ -3,10 +3,11 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.clock import DAY_MS, floor_ms, now_ms, to_datetime, to_iso, to_ms
+from storage.clock import DAY_MS, SharedClock, floor_ms, now_ms, to_datetime, to_iso, to_ms
 
 AT_MS = st.integers(-62_135_596_800_000, 253_402_300_799_999)
 """The years 1 to 9999."""
@@ -37,3 +38,27 @@ def test_now_is_the_machines_time() -> None:
     before_s = time.time()
     at_ms = now_ms()
     assert int(before_s * 1000) <= at_ms <= time.time() * 1000
+
+
+def test_the_shared_clock_goes_by_the_server_whatever_this_machine_says() -> None:
+    wall_ms, ticks_ms = 5_000_000, 100
+    clock = SharedClock(lambda: wall_ms * 1_000_000, lambda: ticks_ms * 1_000_000)
+    assert clock.now_ms() == wall_ms  # nobody was asked yet
+    asked_ns, ticks_ms = 100 * 1_000_000, 110
+    clock.follow(1_000_000_000, asked_ns)  # read within these 10 ms
+    assert clock.now_ms() == 1_000_005
+    assert clock.skew_ms() == wall_ms - 1_000_005
+    wall_ms += 7_200_000  # somebody sets this machine's clock
+    ticks_ms += 50
+    assert clock.now_ms() == 1_000_055
+
+
+def test_readings_within_their_doubt_move_nothing_and_others_do() -> None:
+    ticks_ms = 0
+    clock = SharedClock(lambda: 0, lambda: ticks_ms * 1_000_000)
+    clock.follow(1_000_000_000, 0)
+    ticks_ms = 1000
+    clock.follow(1_000_998_000, 996 * 1_000_000)  # 1000.998 to 1001.002 s, by an answer that took 4 ms
+    assert clock.now_ms() == 1_001_000
+    clock.follow(1_002_000_000, 999 * 1_000_000)
+    assert clock.now_ms() == pytest.approx(1_002_000, abs=1)

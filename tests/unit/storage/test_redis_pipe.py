@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from storage.errors import RedisUnavailable
+from storage.keys import INSTALLATION
 from storage.redis_pipe import Pipe, RedisReplyError
+from storage.redis_server import RedisServer
 
 
 @asynccontextmanager
@@ -81,3 +83,50 @@ async def test_a_stopped_pipe_is_not_connected(redis_url: str) -> None:
     assert not pipe.connected
     with pytest.raises(RedisUnavailable):
         pipe.call("PING")
+
+
+async def test_a_server_that_evicts_is_not_used_until_that_is_mended(redis_url: str) -> None:
+    async with connected(redis_url) as other:
+        await other.call("CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", "volatile-lru")
+        try:
+            async with connected(redis_url) as pipe:
+                assert "maxmemory-policy is volatile-lru" in (pipe.refusal or "")
+                with pytest.raises(RedisUnavailable):
+                    pipe.call("PING")
+                await other.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+                await until_connected(pipe)
+                assert pipe.refusal is None
+        finally:
+            await other.call("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+
+
+async def test_a_database_of_another_installation_is_refused(redis_url: str) -> None:
+    async with connected(redis_url) as ours, connected(redis_url) as theirs:
+        await ours.call("DEL", INSTALLATION)
+        await ours.claim("ours")
+        await ours.claim("ours")
+        assert ours.refusal is None
+        await theirs.claim("theirs")
+        assert "another installation" in (theirs.refusal or "")
+        await asyncio.sleep(0.1)  # it tries again, and again finds the database taken
+        assert not theirs.connected
+        await ours.call("DEL", INSTALLATION)
+        await until_connected(theirs)
+        assert await theirs.call("GET", INSTALLATION) == b"theirs"
+        await theirs.call("DEL", INSTALLATION)
+
+
+async def test_who_asked_is_told_of_another_server_before_anybody_writes_to_it(redis_url: str) -> None:
+    async with connected(redis_url) as pipe, connected(redis_url) as other:
+        told: list[asyncio.Future[bytes]] = []
+        pipe.on_server = lambda send: told.append(send(("ECHO", "told again")))
+        number = await pipe.call("CLIENT", "ID")
+        await other.call("CLIENT", "KILL", "ID", number)
+        await until_connected(pipe)
+        assert not told  # the same server, not started again
+        pipe.server = RedisServer(run_id="an-earlier-one")
+        number = await pipe.call("CLIENT", "ID")
+        await other.call("CLIENT", "KILL", "ID", number)
+        await until_connected(pipe)
+        assert [await reply for reply in told] == [b"told again"]
+        assert len(pipe.server.run_id) == 40
