@@ -48,7 +48,7 @@ from profiles.store_sample import sample_profiles
 from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
-from storage.functions import load_functions
+from storage.functions import FunctionKeeper, load_functions
 from storage.installation import installed_buckets
 from storage.keys import Keys
 from storage.postgres import make_engine
@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
+FUNCTIONS_PAUSE_S = 0.02
 
 
 async def check_buckets(engine: AsyncEngine, settings: Settings) -> None:
@@ -303,8 +304,13 @@ async def _start(state: ApiState) -> None:
 
 
 async def _keep_functions(state: ApiState) -> None:
-    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH)."""
+    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
+    keeper = FunctionKeeper(state.redis)
     while not cancelled():
-        await asyncio.sleep(1)
+        # At once when a function was not found; the pause keeps that from becoming a storm.
+        await asyncio.sleep(FUNCTIONS_PAUSE_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
+        state.pipe.lacks_functions.clear()
         with contextlib.suppress(RedisUnavailable):
-            await load_functions(state.redis, only_if_missing=True)
+            await keeper.keep()

@@ -10,6 +10,8 @@ from zlib import crc32
 
 GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
+FUNCTIONS = "nb:functions"
+"""A hash: when each version of the function library was last used (Unix ms, by the server's clock)."""
 
 
 @dataclass(frozen=True, slots=True)

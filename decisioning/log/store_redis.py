@@ -8,7 +8,6 @@ from typing import Any
 from bandits.policy import NO_FACTS
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.errors import DecisioningError
 from decisioning.log.codec import (
     base_propensity_text,
     candidate_bytes,
@@ -30,10 +29,6 @@ from storage.redis_pipe import Pipe, RedisReplyError
 GRACE_MS = DAY_MS
 WITHDRAWAL_TTL_MS = DAY_MS
 OWNER_TTL_MS = 30 * DAY_MS
-
-
-class FunctionFailed(DecisioningError):
-    """A server-side step failed in a way that is no outage: a defect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +260,4 @@ class RedisLog:
             raise RedisUnavailable(f"redis refused a read: {error}") from error
 
     async def _function(self, name: str, keys: Sequence[str], *arguments: Sequence[Any]) -> Any:
-        flat = [argument for part in arguments for argument in part]
-        try:
-            return await self.pipe.call("FCALL", name, len(keys), *keys, *flat)
-        except RedisReplyError as error:
-            if str(error).startswith("ERR Error running") or "user_function" in str(error):
-                raise FunctionFailed(f"{name}: {error}") from error
-            raise RedisUnavailable(f"redis refused {name}: {error}") from error
+        return await self.pipe.function(name, keys, *(argument for part in arguments for argument in part))

@@ -10,6 +10,7 @@ from decisioning.log.codec import parse_entry, silences_of
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors
 
@@ -117,7 +118,9 @@ class LogReader:
         False, and nothing changed, if ``last`` is not the last position that the stream has given out.
         """
         async with redis_errors():
-            reply = await self._redis.fcall("nb_resume", 1, self._keys.log(bucket), last, position, *keep)
+            reply = await self._redis.fcall(
+                function_name("nb_resume"), 1, self._keys.log(bucket), last, position, *keep
+            )
         return bool(reply == b"ok")
 
     async def trim(self, positions: Mapping[int, StreamPosition]) -> None:
@@ -187,6 +190,6 @@ class LogReader:
             for bucket, decision_id in due:
                 of_bucket = [key(bucket) for key in keys]
                 own = self._keys.decision(bucket, decision_id)
-                pipe.fcall(name, 1 + len(keys), own, *of_bucket, decision_id, *arguments)
+                pipe.fcall(function_name(name), 1 + len(keys), own, *of_bucket, decision_id, *arguments)
             replies: list[bytes] = await pipe.execute()
         return replies

@@ -9,6 +9,7 @@ class DegradedReason(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     PROFILE_UNAVAILABLE = "profile_unavailable"
     CONTACT_HISTORY_UNAVAILABLE = "contact_history_unavailable"
+    FUNCTIONS_UNAVAILABLE = "functions_unavailable"
     EARLIER_ANSWER_UNAVAILABLE = "earlier_answer_unavailable"
     BASELINE_MISSING = "baseline_missing"
     POLICY_UNAVAILABLE = "policy_unavailable"

@@ -33,6 +33,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
 from storage.postgres import transaction
@@ -244,7 +245,7 @@ class DecisionRestorer:
                     self._keys.unconfirmed(bucket),
                 )
                 found = outcomes.get((row.decision_id, row.decided_at), ())
-                pipe.fcall("nb_restore", 5, *keys, *_arguments(row, found, now_ms, history_ms))
+                pipe.fcall(function_name("nb_restore"), 5, *keys, *_arguments(row, found, now_ms, history_ms))
             return sum(reply == b"restored" for reply in await pipe.execute())
 
 
