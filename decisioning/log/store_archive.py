@@ -30,10 +30,13 @@ from decisioning.model.position import StreamPosition
 from storage.clock import to_datetime, to_ms
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
-from storage.postgres import POSTGRES_ERRORS, transaction
+from storage.postgres import POSTGRES_ERRORS, postgres_errors, transaction
+from storage.tasks import leave_after
 
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
+LOOKUP_TIMEOUT_S = 2.0
+"""For a decision or its outcomes: a request waits for them."""
 BATCH_SIZE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 NOWHERE: Mapping[int, StreamPosition] = MappingProxyType({})
@@ -158,10 +161,15 @@ class ArchiveReader:
         async with transaction(self._engine) as connection:
             return (await connection.execute(text(query), values)).all()
 
+    async def _look_up(self, query: str, **values: Any) -> Sequence[Row[Any]]:
+        """Read rows for a request, which waits neither for long nor for a connection to be closed."""
+        async with postgres_errors():
+            return await leave_after(self._rows(query, **values), LOOKUP_TIMEOUT_S)
+
     async def decision(self, decision_id: str) -> LoggedDecision | None:
         """Read a decision as logged; ``None`` if it is not archived."""
         # Of several under one id the last one: a caller may ask again after an answer that was taken back.
-        rows = await self._rows(
+        rows = await self._look_up(
             "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
             " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1",
             id=decision_id,
@@ -205,7 +213,7 @@ class ArchiveReader:
     async def outcomes(self, decision_id: str) -> list[Outcome]:
         """Read all outcomes of a decision, in the order of the log."""
         query = "SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"
-        return [outcome_of_row(row) for row in await self._rows(query, id=decision_id)]
+        return [outcome_of_row(row) for row in await self._look_up(query, id=decision_id)]
 
     async def observations(
         self,

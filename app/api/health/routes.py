@@ -13,10 +13,13 @@ from app.api.deps import State
 from app.api.health.schemas import Alive, Readiness
 from app.telemetry import MULTIPROC
 from storage.errors import Unavailable
+from storage.tasks import leave_after
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["health"])
+
+CHECK_TIMEOUT_S = 1.0
 
 
 @router.head("/livez", include_in_schema=False)
@@ -49,10 +52,14 @@ async def readyz(state: State) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
+async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
+    return await ask()
+
+
 async def _check(ask: Callable[[], Awaitable[object]]) -> str:
     try:
-        await ask()
-    except Unavailable as error:
+        await leave_after(_asked(ask), CHECK_TIMEOUT_S)
+    except (Unavailable, TimeoutError) as error:
         # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
         log.warning("not ready: %s", error)
         return "does not answer"
