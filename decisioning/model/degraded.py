@@ -11,6 +11,7 @@ class DegradedReason(StrEnum):
     CONTACT_HISTORY_UNAVAILABLE = "contact_history_unavailable"
     FUNCTIONS_UNAVAILABLE = "functions_unavailable"
     EARLIER_ANSWER_UNAVAILABLE = "earlier_answer_unavailable"
+    ARCHIVE_STANDS_STILL = "archive_stands_still"
     BASELINE_MISSING = "baseline_missing"
     POLICY_UNAVAILABLE = "policy_unavailable"
     ARMS_UNAVAILABLE = "arms_unavailable"

@@ -183,10 +183,11 @@ class Rebuilder:
         """Let a stream go on behind the archived position, with those of its entries that are not archived."""
         while True:
             last, entries = await self._reader.whole(bucket)
-            identities = {at: _identities(entry) for at, entry in entries}
+            identities = {at: _identities(entry) for at, entry in entries if entry is not None}
             known = await self._archive.among({i[0] for found in identities.values() for i in found})
             # None may be skipped, and none counted twice.
-            keep = [at for at, found in identities.items() if not found <= known]
+            # What cannot be read is kept for the archiver, which sets it aside, if it has not yet.
+            keep = [at for at, entry in entries if entry is None or not identities[at] <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
 

@@ -48,7 +48,10 @@ async def readyz(state: State) -> Response:
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
     }
     ready = all(value == "ok" for value in checks.values())
-    body = {"status": "ok" if ready else "unavailable", "checks": checks}
+    # No reason to send requests elsewhere: it would be the same there.
+    archive = state.archive_watch.describe()
+    warnings = {"archive": archive} if archive else {}
+    body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
 
 

@@ -129,7 +129,7 @@ async def test_what_is_told_of_it_before_it_is_archived(redis: Any, redis_url: s
         async def decision(self, decision_id: str) -> None:
             return None
 
-        async def outcomes(self, decision_id: str) -> list[Outcome]:
+        async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
             return []
 
     async with world.redis_log(redis_url, 1) as log:
