@@ -118,6 +118,7 @@ class _LazyGroup(TyperGroup):
 
 for _group, _help in (
     ("keys", "API keys."),
+    ("deadletters", "Records of the log that could not be archived."),
     ("catalog", "The catalogue as a file: in git, in reviews, and back."),
     ("policies", "Policies: their life, from a file to champion."),
 ):

@@ -10,7 +10,7 @@ from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
 from profiles.importing.source import FileFormat
-from storage.clock import to_ms
+from storage.clock import DAY_MS, now_ms, to_ms
 
 Kind = Literal["customers", "propensities", "history"]
 Progress = Callable[[int, int], None]
@@ -30,7 +30,8 @@ async def import_file(
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     else:
-        run = await asyncio.to_thread(open_history, path, known.keys(), file_format)
+        latest_us = (now_ms() + DAY_MS) * 1000  # a day, for what is dated in the zone of a customer
+        run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us)
         return await _import_history(state, run, on_progress)
     return await state.bulk_loader.load(run, on_progress), None
 

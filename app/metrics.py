@@ -29,6 +29,10 @@ FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of
 
 FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])
 ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])
+DEAD_LETTERS = Counter(
+    "nextbest_dead_letters",
+    "Log records that could not be archived and were set aside: nextbest dead-letters",
+)
 EXPIRED = Counter("nextbest_expired", "Decisions whose reward window was closed")
 RELEASED = Counter("nextbest_released", "Decisions whose reservations were given back: never presented")
 JOB_FAILURES = Counter("nextbest_job_failures", "Rounds of background jobs that failed", ["job"])

@@ -35,7 +35,10 @@ from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
+from decisioning.log.store_stream import LogReader
+from decisioning.log.store_watch import ArchiveWatch
 from decisioning.model.decision import Decision
+from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
@@ -48,9 +51,9 @@ from profiles.store_sample import sample_profiles
 from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
-from storage.functions import load_functions
+from storage.functions import FunctionKeeper, load_functions
 from storage.installation import read_installation
-from storage.keys import Keys
+from storage.keys import Keys, timed_entropy
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
@@ -60,6 +63,8 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
+FUNCTIONS_PAUSE_S = 0.02
+ARCHIVE_WATCH_S = 5.0
 
 
 async def check_installation(engine: AsyncEngine, settings: Settings, pipe: Pipe) -> None:
@@ -108,6 +113,7 @@ class ApiState:
     comparisons: ComparisonReader
     canaries: CanaryStore
     drift: DriftStore
+    archive_watch: ArchiveWatch
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -138,7 +144,7 @@ class ApiState:
             profiles=cached,
             keys=self.keys,
             clock_ms=clock.now_ms,
-            entropy=lambda: os.urandom(16),
+            entropy=lambda: timed_entropy(clock.now_ms(), os.urandom(10)),
             capacity=self.capacity_leases,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
@@ -160,6 +166,10 @@ class ApiState:
     def stager(self, author: str, reason: str, expected: int | None) -> RolloutService:
         """Change stages in the name of an author, on top of the version ``expected`` (``None``: any)."""
         return RolloutService(self.catalogues, self.policies, clock.now_ms, author, reason, expected)
+
+    def degraded(self) -> list[str]:
+        """List what is wrong with the installation beyond a single answer, as answers tell it."""
+        return [DegradedReason.ARCHIVE_STANDS_STILL] if self.archive_watch.stands_still else []
 
     def current_catalogue(self) -> Catalogue:
         """Return the catalogue in force. Raises ``PostgresUnavailable`` while none has been read."""
@@ -270,6 +280,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         comparisons=ComparisonReader(engine),
         canaries=CanaryStore(engine),
         drift=DriftStore(engine),
+        archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
     )
     try:
         await _start(state)
@@ -299,7 +310,7 @@ async def _start(state: ApiState) -> None:
     if state.pipe.refusal is not None:
         log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
-    jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state)]
+    jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state), _watch_archive(state)]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
@@ -307,9 +318,22 @@ async def _start(state: ApiState) -> None:
             await state.warm.wait()
 
 
-async def _keep_functions(state: ApiState) -> None:
-    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH)."""
+async def _watch_archive(state: ApiState) -> None:
+    """Look again and again whether the log is being archived."""
     while not cancelled():
-        await asyncio.sleep(1)
+        await asyncio.sleep(ARCHIVE_WATCH_S)
         with contextlib.suppress(RedisUnavailable):
-            await load_functions(state.redis, only_if_missing=True)
+            await state.archive_watch.look()
+
+
+async def _keep_functions(state: ApiState) -> None:
+    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
+    keeper = FunctionKeeper(state.redis)
+    while not cancelled():
+        # At once when a function was not found; the pause keeps that from becoming a storm.
+        await asyncio.sleep(FUNCTIONS_PAUSE_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
+        state.pipe.lacks_functions.clear()
+        with contextlib.suppress(RedisUnavailable):
+            await keeper.keep()

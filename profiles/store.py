@@ -19,6 +19,7 @@ from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
 from storage.postgres import postgres_errors
+from storage.tasks import leave_after
 
 READ_TIMEOUT_S = 2.0
 """Shorter than a tombstone lives, so that a read which began before a change cannot outlast it."""
@@ -94,11 +95,11 @@ class ProfileStore:
         """
         if id_problem(customer_id):
             return None
-        async with (
-            postgres_errors("read the profile from Postgres"),
-            asyncio.timeout(READ_TIMEOUT_S),
-            self._reading.connect() as connection,
-        ):
+        async with postgres_errors("read the profile from Postgres"):
+            return await leave_after(self._load(customer_id, offer_numbers), READ_TIMEOUT_S)
+
+    async def _load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
+        async with self._reading.connect() as connection:
             row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
             has_record, has_scores = row[0], row[-1] is not None
             if not has_record and not has_scores and row[-2] is None:

@@ -8,8 +8,17 @@ import re
 from dataclasses import dataclass
 from zlib import crc32
 
-GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-[0-9a-f]{32}")
+GENERATED_ID = re.compile(r"nb([0-9a-f]{3})-([0-9a-f]{32})")
+EARLIEST_ID_MS = 1_577_836_800_000
+"""2020-01-01"""
+LATEST_ID_MS = 4_102_444_800_000
+"""2100-01-01"""
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
+FUNCTIONS = "nb:functions"
+"""A hash: when each version of the function library was last used (Unix ms, by the server's clock)."""
+
+ARCHIVER_FAILURE = "nb:archiver:failure"
+"""What kind of error the archiver met last, for a minute."""
 
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""
@@ -93,6 +102,22 @@ class Keys:
 def generated_id(bucket: int, entropy: bytes) -> str:
     """Make a decision id that names its bucket: ``nb<bucket>-<32 hex digits>``. ``entropy``: 16 bytes."""
     return f"nb{bucket:03x}-{entropy.hex()}"
+
+
+def timed_entropy(at_ms: int, entropy: bytes) -> bytes:
+    """Make the entropy of a generated id: the time (Unix ms) in 6 bytes, and 10 random ones.
+
+    So a look-up by the id knows where to look first. Earlier builds had 16 random bytes there: the time is a hint, and
+    what is not found by it is looked for everywhere.
+    """
+    return at_ms.to_bytes(6, "big") + entropy[:10]
+
+
+def time_of_generated(decision_id: str) -> int | None:
+    """Find the time (Unix ms) that a generated id seems to name; ``None`` for other ids and impossible times."""
+    match = GENERATED_ID.fullmatch(decision_id)
+    at_ms = int(match[2][:12], 16) if match else 0
+    return at_ms if EARLIEST_ID_MS <= at_ms < LATEST_ID_MS else None
 
 
 def is_reserved(decision_id: str) -> bool:

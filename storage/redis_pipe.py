@@ -10,15 +10,16 @@ import logging
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
+from storage import functions
 from storage.clock import SharedClock, shared
-from storage.errors import RedisUnavailable
+from storage.errors import FunctionsUnavailable, RedisUnavailable
 from storage.keys import INSTALLATION
 from storage.redis_server import RedisServer
 
@@ -119,6 +120,10 @@ class Pipe:
         self._failure: str | None = None
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._version = functions.OURS.version
+        self._told: set[str] = set()
+        self.lacks_functions = asyncio.Event()
+        """Set when Redis did not know a function; whoever loads them clears it."""
 
     @property
     def connected(self) -> bool:
@@ -162,6 +167,26 @@ class Pipe:
         if self._link is None or self._link.closed.done():
             raise RedisUnavailable("redis cannot be reached")
         return self._link.send(command)
+
+    async def function(self, name: str, keys: Sequence[str], *arguments: Any) -> Reply:
+        """Call a server-side step of this version.
+
+        Raises ``RedisUnavailable`` as ``call`` does, or if Redis refuses for now; ``FunctionsUnavailable`` if it does
+        not have the step, or that failed: then it is not known how far it came.
+        """
+        try:
+            return await self.call("FCALL", f"{name}_{self._version}", len(keys), *keys, *arguments)
+        except RedisReplyError as error:
+            said = str(error)
+            if said.startswith("ERR Function not found"):
+                self.lacks_functions.set()
+                raise FunctionsUnavailable(f"redis does not have {name} of this version") from error
+            if said.startswith("ERR Error running") or "user_function" in said:
+                if name not in self._told:  # once, not with every request
+                    self._told.add(name)
+                    log.error("a defect in %s: %s", name, said)
+                raise FunctionsUnavailable(f"{name} failed: {said}") from error
+            raise RedisUnavailable(f"redis refused {name}: {said}") from error
 
     async def _keep(self, first_try: asyncio.Event) -> None:
         while True:

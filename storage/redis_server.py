@@ -51,10 +51,8 @@ class RedisServer:
         return None
 
     @property
-    def warnings(self) -> list[str]:
-        """List what may be meant so, and loses what was acknowledged if Redis ends."""
+    def warning(self) -> str | None:
+        """Say what may be meant so, and loses what was acknowledged if Redis ends; ``None`` if there is nothing."""
         if self.has_append_only_file:
-            return []
-        return [
-            "redis keeps no append-only file, so it forgets decisions when it ends: set appendonly to yes"
-        ]
+            return None
+        return "redis keeps no append-only file, so it forgets decisions when it ends: set appendonly to yes"

@@ -1,6 +1,12 @@
-"""Help for loops that run until their task is cancelled."""
+"""Help for loops that run until their task is cancelled, and for work that nobody may have to wait for."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_left_behind: set[asyncio.Task[Any]] = set()
 
 
 def cancelled() -> bool:
@@ -9,3 +15,29 @@ def cancelled() -> bool:
     # back a result that came at the same moment.
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def leave_after(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+    """Do work in a task of its own, and wait for it for at most ``timeout_s``; also a cancelled caller leaves at once.
+
+    What is left behind is cancelled, and ends by itself: drivers close connections then, which takes seconds when a
+    server does not answer. Raises ``TimeoutError``.
+    """
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait([task], timeout=timeout_s)
+    finally:
+        if not task.done():
+            task.cancel()
+            # The event loop holds tasks weakly: one that is still ending must be held until it has.
+            _left_behind.add(task)
+            task.add_done_callback(_forget)
+    if not done:
+        raise TimeoutError(f"not done in {timeout_s:g} s")
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # nobody else asks for it

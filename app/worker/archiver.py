@@ -1,17 +1,20 @@
 """The archiver: it copies the log into Postgres, and trims the streams behind what is durable."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.metrics import ARCHIVE_LAG, ARCHIVED, LEARNER_STILL, SET_ASIDE
+from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
 from app.worker.still_learners import MAX_STILL_S, StillLearners
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch, LogReader
+from decisioning.log.store_watch import note_failure
 from decisioning.model.position import StreamPosition
 from decisioning.policies.store_roster import RosterFeed
 from storage import clock
+from storage.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,27 @@ class ArchiverJob:
 
     async def round(self) -> float:
         """Archive one batch of entries and folds; return how long to sleep. Raises ``Unavailable``."""
+        try:
+            return await self._round()
+        except Exception as error:
+            with contextlib.suppress(RedisUnavailable):
+                await note_failure(self.reader.redis, error)
+            raise
+
+    async def _round(self) -> float:
         self._forgotten &= {key for key, state in self.feed.states.items() if state == "retired"}
+        now = clock.to_datetime(clock.now_ms())
+        await self.archiver.make_partitions(now)
         async with self.archiver.turn() as positions:
             if positions is None:
                 return self.interval_s  # another archiver is at it
             batch = await self.reader.read(positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True)
-            if batch.last:
-                await self.archiver.write(batch)
+            lacking = self.archiver.lacking(batch, now)
+            if batch.last and not lacking:
+                DEAD_LETTERS.inc(await self.archiver.write(batch, self.reader.entry))
+        if lacking:
+            await self.archiver.make_partitions(now, batch)
+            return 0.0
         if not batch.last:
             await self._archive_folds()
             return self.interval_s

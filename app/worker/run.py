@@ -53,13 +53,15 @@ from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
-from storage.functions import load_functions
+from storage.functions import FunctionKeeper, load_functions, remove_unused
 from storage.keys import Keys
 from storage.postgres import PATIENT_S, make_engine
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
 
 log = logging.getLogger(__name__)
+
+FUNCTIONS_INTERVAL_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,26 @@ async def run_worker(settings: Settings) -> None:
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
 
+    functions = FunctionKeeper(to.redis)
+
     async def restore_redis() -> float:
         if to.pipe.refusal is not None:  # a server that took the place of ours, and is not fit for it
             raise RedisUnavailable(to.pipe.refusal)
-        await load_functions(to.redis, only_if_missing=True)
+        await functions.keep()
         await rebuilder.restore_if_lost()
         return 1.0
+
+    async def remove_functions() -> float:
+        for name in await remove_unused(to.redis):
+            log.info("functions of another version were removed, since nobody uses them: %s", name)
+        return FUNCTIONS_INTERVAL_S
 
     jobs = {
         **_make_log_jobs(settings, to, keys, roster, learners),
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "guard": restore_redis,
+        "functions": remove_functions,
     }
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.

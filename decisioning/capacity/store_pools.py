@@ -7,7 +7,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.leasing import POOL_RETENTION_MS, Period
-from decisioning.errors import DecisioningError
 from decisioning.model.entities import Capacity
 from storage.clock import to_datetime
 from storage.errors import RedisUnavailable
@@ -75,10 +74,6 @@ class Books:
     def leased(self) -> int:
         """Units that processes hold and have not reported as used."""
         return sum(held.leased - held.used for held in self.holders.values())
-
-
-class BrokenPool(DecisioningError):
-    """A function failed in a way that is no outage: a defect."""
 
 
 class Pools:
@@ -171,14 +166,12 @@ class Pools:
 
     async def _function(self, name: str, capacity_id: str, period: Period, *arguments: Any) -> Any:
         key = self._keys.capacity(capacity_id, period.period_id)
-        return await self._call("FCALL", name, 1, key, *arguments)
+        return await self.pipe.function(name, (key,), *arguments)
 
     async def _call(self, *command: Any) -> Any:
         try:
             return await self.pipe.call(*command)
         except RedisReplyError as error:
-            if str(error).startswith("ERR Error running") or "user_function" in str(error):
-                raise BrokenPool(f"{command[1]}: {error}") from error
             raise RedisUnavailable(f"redis refused {command[0]}: {error}") from error
 
 

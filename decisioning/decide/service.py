@@ -45,7 +45,7 @@ from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
-from storage.errors import PostgresUnavailable, RedisUnavailable
+from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
 
 __all__ = ["DecisionInputs", "DecisionService"]
@@ -312,7 +312,8 @@ class DecisionService:
             write.add_done_callback(partial(self._capacity.done, reservation))
             try:
                 reply = await self._wait_for_write(write, record)
-            except RedisUnavailable:
+            except RedisUnavailable as error:
+                context.degrade(_reason_of(error))
                 return self._decide_unlogged(context, selected, withhold=bool(reservation.units))
             if reply.written:
                 return Decided(record, selected)
@@ -347,7 +348,6 @@ class DecisionService:
         and under another id, so that it cannot be mixed up with what may have been written. In either case nobody
         will send feedback, so what was written is withdrawn, lest silence be learned from.
         """
-        context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
         self._run_in_background(self._withdraw(selected.record))
         view, profile = context.view, selected.eligible.inputs.profile
         choices = selected.result.selection.choices
@@ -415,6 +415,13 @@ def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:
         return None
     rows = {offer.offer_id: row for row, offer in enumerate(context.view.offers)}
     return tuple(rows[offer_id] for offer_id in context.request.baseline if offer_id in rows)
+
+
+def _reason_of(error: RedisUnavailable) -> DegradedReason:
+    """Name the part without which a decision could not be written."""
+    if isinstance(error, FunctionsUnavailable):
+        return DegradedReason.FUNCTIONS_UNAVAILABLE
+    return DegradedReason.CONTACT_HISTORY_UNAVAILABLE
 
 
 def _unlogged(context: DecisionContext, selected: Selected) -> Decided:

@@ -10,6 +10,7 @@ from redis.exceptions import WatchError
 from bandits.policy import FloatArray
 from bandits.state import encode_state
 from decisioning.model.position import StreamPosition
+from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors
 
@@ -49,7 +50,7 @@ class _Store:
 
     async def _function(self, name: str, keys: Sequence[str], *arguments: Any) -> Any:
         async with redis_errors():
-            return await self._redis.fcall(name, len(keys), *keys, *arguments)
+            return await self._redis.fcall(function_name(name), len(keys), *keys, *arguments)
 
 
 class ArmStore(_Store):

@@ -71,7 +71,7 @@ class ArchivedClosing:
             reached_ms = logged.decision.until_ms + GRACE_MS
             if position < ends.get(bucket, StreamPosition.START) and position.at_ms <= reached_ms:
                 continue
-            outcomes = await self.archive.outcomes(decision_id)
+            outcomes = await self.archive.outcomes(decision_id, logged.decision.decided_at_ms)
             fields = expired_fields(logged, outcomes, now_ms)
             # The mark first tells a repeated record from a new one, should this end before the decision is settled.
             mark = f"{decision_id}:{logged.decision.decided_at_ms}:expired"

@@ -79,8 +79,10 @@ class FeedbackService:
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
         """Record an outcome of a decision that has left Redis: late if that is archived, unknown if it is not."""
         logged = await self.archive.decision(feedback.decision_id)
-        outcomes = [] if logged is None else await self.archive.outcomes(feedback.decision_id)
-        if logged is None or logged.decision.is_taken_back(outcomes):
+        if logged is None:
+            raise NotFound("decision", feedback.decision_id)
+        outcomes = await self.archive.outcomes(feedback.decision_id, logged.decision.decided_at_ms)
+        if logged.decision.is_taken_back(outcomes):
             raise NotFound("decision", feedback.decision_id)
         decision = logged.decision
         numbers = {o.offer_id: n for o, n in zip(decision.offers, decision.numbers, strict=True)}

@@ -1,7 +1,7 @@
 """History: decisions that somebody else made, appended to the log, so that arms start warm."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol
@@ -47,7 +47,7 @@ class PastDecision:
 class KnownIds(Protocol):
     """Tells which decisions are archived. Raises ``PostgresUnavailable``."""
 
-    async def known(self, decision_ids: Collection[str]) -> set[str]: ...
+    async def known(self, decisions: Mapping[str, int]) -> set[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class HistoryImporter:
         new = 0
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
-            known = await self.archive.known([row.decision_id for row in part])
+            known = await self.archive.known({row.decision_id: row.decided_at_ms for row in part})
             done = await asyncio.gather(*(self._one(row) for row in part if row.decision_id not in known))
             new += sum(done)
         return new

@@ -20,7 +20,7 @@ async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archiv
     try:
         logged = await archive.decision(decision_id)
         if logged is not None:
-            return _archived(logged, await archive.outcomes(decision_id))
+            return _archived(logged, await archive.outcomes(decision_id, logged.decision.decided_at_ms))
     except PostgresUnavailable as error:
         failure = error
     try:
@@ -44,7 +44,7 @@ async def archived_answer(decision_id: str, archive: Archive) -> Decision | None
     logged = await archive.decision(decision_id)
     if logged is None:
         return None
-    outcomes = await archive.outcomes(decision_id)
+    outcomes = await archive.outcomes(decision_id, logged.decision.decided_at_ms)
     return None if logged.decision.is_taken_back(outcomes) else logged.decision
 
 

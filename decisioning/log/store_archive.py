@@ -1,151 +1,32 @@
-"""The log in Postgres: written in batches, each exactly once, and read for history, replay and rebuilding."""
+"""The log in Postgres, read for history, replay and rebuilding. Who writes it is in ``store_archiver``."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-import asyncpg
 from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.store_sql import (
-    DECISION_COLUMNS,
-    INSERT_DECISIONS,
-    INSERT_OUTCOMES,
-    OUTCOME_COLUMNS,
-    STAGING,
-    decision_of_row,
-    decision_row,
-    outcome_of_row,
-    outcome_row,
-    partition_statements,
-)
-from decisioning.log.store_stream import Batch
+from decisioning.log.store_archiver import Archiver
+from decisioning.log.store_partitions import in_months
+from decisioning.log.store_sql import decision_of_row, outcome_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
-from storage.clock import to_datetime, to_ms
-from storage.errors import PostgresUnavailable
-from storage.locks import ARCHIVER_LOCK
-from storage.postgres import POSTGRES_ERRORS, transaction
+from storage.clock import HOUR_MS, to_datetime, to_ms
+from storage.keys import is_reserved, time_of_generated
+from storage.postgres import postgres_errors, transaction
+from storage.tasks import leave_after
 
-SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
+__all__ = ["LOOKUP_TIMEOUT_S", "ArchiveReader", "Archiver"]
 
+T = TypeVar("T")
+LOOKUP_TIMEOUT_S = 2.0
+"""For a decision or its outcomes: a request waits for them."""
 BATCH_SIZE = 500
 """Rows that are made into outcomes at once: other tasks wait for so long."""
 NOWHERE: Mapping[int, StreamPosition] = MappingProxyType({})
-
-
-class Archiver:
-    """Writes batches of the log on a connection of its own, with COPY. Several may run: they take turns.
-
-    Methods raise ``PostgresUnavailable``.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: asyncpg.Connection | None = None
-        self._months: set[str] = set()
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        # A partition that was made in a turn that failed is not there.
-        self._months.clear()
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.terminate()
-
-    async def positions(self) -> dict[int, StreamPosition]:
-        """Read up to which position each bucket is archived."""
-        async with self._connected("answer") as connection:
-            return await _positions(connection)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Mapping[int, StreamPosition] | None]:
-        """Hold the only right to archive, with the archived positions; ``None`` if somebody else has it.
-
-        Streams are read during the turn, so a rebuild, which takes the same right, cannot change them in between. What
-        is written becomes durable with the end of the turn, all or nothing. If Postgres does not answer, it is not
-        known whether the turn's writing was kept, and found by the next.
-        """
-        async with self._connected("take the batch") as connection, connection.transaction():
-            mine = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", ARCHIVER_LOCK)
-            yield await _positions(connection) if mine else None
-
-    async def write(self, batch: Batch) -> None:
-        """Archive a batch and move the positions; only during a ``turn``, which translates what is raised."""
-        connection = self._connection
-        assert connection is not None
-        for month in {to_datetime(d.decision.decided_at_ms).replace(day=1) for d in batch.decided}:
-            await self._partition(connection, month)
-        await self._copy(connection, batch)
-        # In the same transaction as the rows, so that no entry is archived and left, or passed over and lost.
-        await connection.execute(
-            "INSERT INTO archived SELECT * FROM unnest($1::smallint[], $2::text[])"
-            " ON CONFLICT (bucket) DO UPDATE SET position = excluded.position",
-            list(batch.last.keys()),
-            list(batch.last.values()),
-        )
-
-    async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, StreamPosition]]) -> None:
-        """Keep ``(epoch, bucket, position)`` of folds."""
-        async with self._connected("take the folds") as connection:
-            await connection.execute(
-                "INSERT INTO folds SELECT $1, * FROM unnest($2::bigint[], $3::smallint[], $4::text[])"
-                " ON CONFLICT DO NOTHING",
-                policy,
-                [m[0] for m in moves],
-                [m[1] for m in moves],
-                [m[2] for m in moves],
-            )
-
-    async def last_fold(self, policy: str) -> int:
-        """Read the newest archived epoch of a policy's arms; 0 if there is none."""
-        query = "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = $1"
-        async with self._connected("answer") as connection:
-            return int(await connection.fetchval(query, policy))
-
-    @asynccontextmanager
-    async def _connected(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
-        """Give the connection. ``doing``: what Postgres did not do, if it fails; then the connection is given up."""
-        try:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(
-                    self._url, timeout=2, command_timeout=30, server_settings=SESSION
-                )
-                for statement in STAGING:
-                    await self._connection.execute(statement)
-            yield self._connection
-        except POSTGRES_ERRORS as error:
-            await self.close()
-            raise PostgresUnavailable(f"postgres did not {doing}: {error}") from error
-
-    async def _partition(self, connection: asyncpg.Connection, month: datetime) -> None:
-        name = f"{month:%Y_%m}"
-        if name not in self._months:
-            for statement in partition_statements(month):
-                await connection.execute(statement)
-            self._months.add(name)
-
-    @staticmethod
-    async def _copy(connection: asyncpg.Connection, batch: Batch) -> None:
-        if batch.decided:
-            await connection.copy_records_to_table(
-                "stage_decisions", records=[decision_row(d) for d in batch.decided], columns=DECISION_COLUMNS
-            )
-            await connection.execute(INSERT_DECISIONS)
-        if batch.outcomes:
-            await connection.copy_records_to_table(
-                "stage_outcomes", records=[outcome_row(o) for o in batch.outcomes], columns=OUTCOME_COLUMNS
-            )
-            await connection.execute(INSERT_OUTCOMES)
-
-
-async def _positions(connection: asyncpg.Connection) -> dict[int, StreamPosition]:
-    return _by_bucket(await connection.fetch("SELECT bucket, position FROM archived"))
 
 
 class ArchiveReader:
@@ -158,20 +39,50 @@ class ArchiveReader:
         async with transaction(self._engine) as connection:
             return (await connection.execute(text(query), values)).all()
 
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Look something up for a request, which waits neither for long nor for a connection to be closed."""
+        async with postgres_errors():
+            return await leave_after(work, LOOKUP_TIMEOUT_S)
+
     async def decision(self, decision_id: str) -> LoggedDecision | None:
         """Read a decision as logged; ``None`` if it is not archived."""
         # Of several under one id the last one: a caller may ask again after an answer that was taken back.
-        rows = await self._rows(
-            "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
-            " WHERE decision_id = :id ORDER BY decided_at DESC LIMIT 1",
-            id=decision_id,
-        )
-        return decision_of_row(rows[0]) if rows else None
+        return await self._in_time(self._find_decision(decision_id))
 
-    async def known(self, decision_ids: Collection[str]) -> set[str]:
-        """Pick out those of these decisions that are archived."""
-        query = "SELECT decision_id FROM decisions WHERE decision_id = ANY(:ids)"
-        return {row.decision_id for row in await self._rows(query, ids=list(decision_ids))}
+    async def _find_decision(self, decision_id: str) -> LoggedDecision | None:
+        span = await self._span(decision_id)
+        # A time that an id names is a hint: what is not found there may be anywhere.
+        for condition in ([] if span is None else [in_months(*span)]) + [""]:
+            rows = await self._rows(
+                "SELECT bucket, position, header::text AS header, candidates, priors, factors FROM decisions"
+                f" WHERE decision_id = :id{condition} ORDER BY decided_at DESC LIMIT 1",
+                id=decision_id,
+            )
+            if rows:
+                return decision_of_row(rows[0])
+        return None
+
+    async def _span(self, decision_id: str) -> tuple[int, int] | None:
+        """Find between which times (Unix ms) the decisions of this id were probably made."""
+        at_ms = time_of_generated(decision_id)
+        if at_ms is not None:
+            return at_ms - HOUR_MS, at_ms + HOUR_MS
+        if is_reserved(decision_id):
+            return None
+        query = (
+            "SELECT min(decided_at) AS first, max(decided_at) AS last FROM own_ids WHERE decision_id = :id"
+        )
+        (row,) = await self._rows(query, id=decision_id)
+        return None if row.first is None else (to_ms(row.first), to_ms(row.last))
+
+    async def known(self, decisions: Mapping[str, int]) -> set[str]:
+        """Pick out those of these decisions that are archived. ``decisions``: ids, with their times (Unix ms)."""
+        query = (
+            "SELECT decision_id FROM decisions"
+            " WHERE decision_id = ANY(:ids) AND decided_at = ANY(CAST(:times AS timestamptz[]))"
+        )
+        times = [to_datetime(at_ms) for at_ms in sorted(set(decisions.values()))]
+        return {row.decision_id for row in await self._rows(query, ids=list(decisions), times=times)}
 
     async def among(self, decision_ids: Collection[str]) -> set[Identity]:
         """Read the identities of all that is archived of these decisions."""
@@ -202,9 +113,16 @@ class ArchiveReader:
         )
         return (rows[0].generation, rows[0].until_ms, bytes(rows[0].points)) if rows else None
 
-    async def outcomes(self, decision_id: str) -> list[Outcome]:
-        """Read all outcomes of a decision, in the order of the log."""
-        query = "SELECT * FROM outcomes WHERE decision_id = :id ORDER BY recorded_ms, outcome"
+    async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
+        """Read all outcomes of a decision, in the order of the log. ``decided_at_ms``: its time, if that is known.
+
+        An own id may have named several decisions: of those of other months not all outcomes may be found.
+        """
+        return await self._in_time(self._find_outcomes(decision_id, decided_at_ms))
+
+    async def _find_outcomes(self, decision_id: str, decided_at_ms: int | None) -> list[Outcome]:
+        condition = "" if decided_at_ms is None else in_months(decided_at_ms, decided_at_ms)
+        query = f"SELECT * FROM outcomes WHERE decision_id = :id{condition} ORDER BY recorded_ms, outcome"
         return [outcome_of_row(row) for row in await self._rows(query, id=decision_id)]
 
     async def observations(

@@ -11,7 +11,6 @@ from typing import Any
 from bandits.policy import NO_FACTS
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.errors import DecisioningError
 from decisioning.log.codec import (
     base_propensity_text,
     candidate_bytes,
@@ -27,6 +26,7 @@ from decisioning.model.selection import Selection
 from profiles.customer import Customer
 from storage.clock import DAY_MS
 from storage.errors import RedisUnavailable
+from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
 from storage.redis_pipe import Pipe, RedisReplyError
 
@@ -46,10 +46,6 @@ MAX_RECENT = 5_000
 def owner_ttl_ms(window_ms: int) -> int:
     """Return how long it is remembered whose an own id is: for longer than the decision waits for outcomes."""
     return max(OWNER_TTL_MS, window_ms + 2 * GRACE_MS)
-
-
-class FunctionFailed(DecisioningError):
-    """A server-side step failed in a way that is no outage: a defect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ class RecentWrites:
         commands = [command for at_s, command in self._writes if at_s >= since_s]
         for name, keys, *parts in commands:
             flat = [argument for part in parts for argument in part]
-            send(("FCALL", name, len(keys), *keys, *flat)).add_done_callback(_note_refusal)
+            send(("FCALL", function_name(name), len(keys), *keys, *flat)).add_done_callback(_note_refusal)
         if commands:
             log.warning("another redis server answers: it is told %d recent writes again", len(commands))
 
@@ -163,7 +159,7 @@ class RedisLog:
             extended = self.pipe.call("PEXPIRE", name, ttl_ms, "GT")
             known = (self.keys.decision(bucket, own_id), self.keys.withdrawal(bucket, own_id))
             # Before the history: contacts of what is being taken back must not count against its retry.
-            earlier = self.pipe.call("FCALL", "nb_claim", len(known), *known)
+            earlier = self.pipe.call("FCALL", function_name("nb_claim"), len(known), *known)
         profile = self.pipe.call("GET", self.keys.profile(customer_id))
         if with_history:
             history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
@@ -354,10 +350,4 @@ class RedisLog:
             raise RedisUnavailable(f"redis refused a read: {error}") from error
 
     async def _function(self, name: str, keys: Sequence[str], *arguments: Sequence[Any]) -> Any:
-        flat = [argument for part in arguments for argument in part]
-        try:
-            return await self.pipe.call("FCALL", name, len(keys), *keys, *flat)
-        except RedisReplyError as error:
-            if str(error).startswith("ERR Error running") or "user_function" in str(error):
-                raise FunctionFailed(f"{name}: {error}") from error
-            raise RedisUnavailable(f"redis refused {name}: {error}") from error
+        return await self.pipe.function(name, keys, *(argument for part in arguments for argument in part))

@@ -4,7 +4,6 @@ Inserts are idempotent, with the roll-up taken from what was really new.
 """
 
 import math
-from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -120,6 +119,14 @@ ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
 """
 
 
+NOTE_OWN_IDS = """
+INSERT INTO own_ids (decision_id, decided_at)
+SELECT decision_id, decided_at FROM stage_decisions
+WHERE decision_id !~ '^(nb[0-9a-f]{3}|past)-[0-9a-f]{32}$'
+ON CONFLICT DO NOTHING
+"""
+"""Ids that callers chose, with their times: others name their time, or are made anew from a row of imported history."""
+
 INSERT_DECISIONS = f"""
 WITH fresh AS (
     INSERT INTO decisions ({", ".join(DECISION_COLUMNS)})
@@ -139,17 +146,6 @@ WITH fresh AS (
 {_count_outcomes("fresh")}"""
 
 REBUILD_ACCEPTANCE = ("TRUNCATE acceptance", _count_decisions("decisions"), _count_outcomes("outcomes"))
-
-
-def partition_statements(month: datetime) -> list[str]:
-    """Statements that make the partitions of a month (its first day, UTC)."""
-    start = month.replace(hour=0, minute=0, second=0, microsecond=0)
-    end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
-    return [
-        f"CREATE TABLE IF NOT EXISTS {table}_{start:%Y_%m} PARTITION OF {table}"
-        f" FOR VALUES FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-        for table in ("decisions", "outcomes")
-    ]
 
 
 def decision_row(d: LoggedDecision) -> tuple[Any, ...]:

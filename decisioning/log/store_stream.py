@@ -6,31 +6,71 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from decisioning.errors import LogCodecError
 from decisioning.log.codec import parse_entry, silences_of
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors
+
+_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
+"""What entries of an unknown form raise when they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadEntry:
+    """An entry that cannot be used, as it stands in its stream, and why."""
+
+    bucket: int
+    position: StreamPosition
+    fields: Mapping[bytes, bytes]
+    reason: str
 
 
 @dataclass(slots=True)
 class Batch:
-    """Entries of several buckets: the last position of each, and what they say."""
+    """Entries of several buckets: the last position of each, what they say, and those that cannot be read."""
 
     last: dict[int, StreamPosition] = field(default_factory=dict)
     decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    unread: list[UnreadEntry] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.decided) + len(self.outcomes)
+        return len(self.decided) + len(self.outcomes) + len(self.unread)
+
+    def add(
+        self, bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes], decisions: bool
+    ) -> None:
+        """Add what an entry says; without ``decisions`` only what they teach is added of them."""
+        try:
+            parsed = parse_entry(bucket, position, fields)
+            shown = silences_of(parsed) if isinstance(parsed, LoggedDecision) else parsed
+        except (LogCodecError, *_UNREADABLE) as error:
+            # One that nobody can read must not hold up all that comes after it.
+            self.unread.append(UnreadEntry(bucket, position, fields, str(error) or repr(error)))
+            return
+        self.outcomes.extend(shown)
+        if decisions and isinstance(parsed, LoggedDecision):
+            self.decided.append(parsed)
+
+
+def _readable(
+    bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes]
+) -> LoggedDecision | list[Outcome] | None:
+    try:
+        return parse_entry(bucket, position, fields)
+    except (LogCodecError, *_UNREADABLE):
+        return None
 
 
 class LogReader:
     """Reads the streams of all buckets."""
 
     def __init__(self, redis: "Redis", keys: Keys) -> None:
-        self._redis: Any = redis
+        self.redis: Any = redis
         self._keys = keys
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
@@ -41,29 +81,27 @@ class LogReader:
 
         Waits up to ``block_ms`` for something to come. Without ``decisions`` only what they teach is returned of them.
 
-        Raises ``RedisUnavailable`` if Redis does not answer; ``LogCodecError`` if an entry cannot be read.
+        Entries that cannot be read are in ``unread``. Raises ``RedisUnavailable``.
         """
         streams = {
             self._keys.log(b): positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)
         }
         async with redis_errors():
-            reply = await self._redis.xread(streams, count=count, block=block_ms)
+            reply = await self.redis.xread(streams, count=count, block=block_ms)
         batch = Batch()
         for key, entries in reply or []:
             bucket = self._buckets[key]
             for position, fields in entries:
-                kind = fields[b"t"]
-                if kind == b"start":
-                    continue
-                parsed = parse_entry(bucket, StreamPosition(position.decode()), fields)
-                if isinstance(parsed, LoggedDecision):
-                    batch.outcomes.extend(silences_of(parsed))
-                    if decisions:
-                        batch.decided.append(parsed)
-                else:
-                    batch.outcomes.extend(parsed)
+                if fields.get(b"t") != b"start":
+                    batch.add(bucket, StreamPosition(position.decode()), fields, decisions)
             batch.last[bucket] = StreamPosition(entries[-1][0].decode())
         return batch
+
+    async def entry(self, bucket: int, position: StreamPosition) -> Mapping[bytes, bytes]:
+        """Read an entry as it stands; empty if it is gone. Raises ``RedisUnavailable``."""
+        async with redis_errors():
+            found = await self.redis.xrange(self._keys.log(bucket), position, position)
+        return found[0][1] if found else {}
 
     async def last_positions(self) -> dict[int, StreamPosition]:
         """The last position that each bucket's stream has given out; missing if there is no stream."""
@@ -71,14 +109,14 @@ class LogReader:
 
     async def _last(self, bucket: int) -> StreamPosition | None:
         async with redis_errors():
-            if not await self._redis.exists(self._keys.log(bucket)):
+            if not await self.redis.exists(self._keys.log(bucket)):
                 return None
-            info = await self._redis.xinfo_stream(self._keys.log(bucket))
+            info = await self.redis.xinfo_stream(self._keys.log(bucket))
         return StreamPosition(info["last-generated-id"].decode())
 
     async def ends(self) -> dict[int, StreamPosition]:
         """The position of the last entry of each bucket that has one; quicker than ``last_positions``."""
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
             for bucket in range(self._keys.buckets):
                 pipe.xrevrange(self._keys.log(bucket), count=1)
             replies = await pipe.execute()
@@ -88,7 +126,7 @@ class LogReader:
         """Find the buckets whose stream has no entry at the given position."""
         # The entry at the archived position is kept by `trim` until a later one is archived, so a stream without it
         # has lost its end.
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
             for bucket, position in positions.items():
                 pipe.xrange(self._keys.log(bucket), position, position)
             replies = await pipe.execute()
@@ -96,17 +134,20 @@ class LogReader:
 
     async def whole(
         self, bucket: int
-    ) -> tuple[StreamPosition, list[tuple[StreamPosition, LoggedDecision | list[Outcome]]]]:
-        """The last position that a bucket's stream has given out, and its entries by position up to there."""
+    ) -> tuple[StreamPosition, list[tuple[StreamPosition, LoggedDecision | list[Outcome] | None]]]:
+        """The last position that a bucket's stream has given out, and its entries by position up to there.
+
+        ``None`` for an entry that cannot be read.
+        """
         last = await self._last(bucket)
         if last is None:
             return StreamPosition.START, []
         async with redis_errors():
-            entries = await self._redis.xrange(self._keys.log(bucket), "-", last)
+            entries = await self.redis.xrange(self._keys.log(bucket), "-", last)
         return last, [
-            (position, parse_entry(bucket, position, fields))
+            (position, _readable(bucket, position, fields))
             for position, fields in ((StreamPosition(name.decode()), fields) for name, fields in entries)
-            if fields[b"t"] != b"start"
+            if fields.get(b"t") != b"start"
         ]
 
     async def resume(
@@ -117,12 +158,14 @@ class LogReader:
         False, and nothing changed, if ``last`` is not the last position that the stream has given out.
         """
         async with redis_errors():
-            reply = await self._redis.fcall("nb_resume", 1, self._keys.log(bucket), last, position, *keep)
+            reply = await self.redis.fcall(
+                function_name("nb_resume"), 1, self._keys.log(bucket), last, position, *keep
+            )
         return bool(reply == b"ok")
 
     async def trim(self, positions: Mapping[int, StreamPosition]) -> None:
         """Forget entries before ``positions``."""
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
             for bucket, position in positions.items():
                 pipe.xtrim(self._keys.log(bucket), minid=position, approximate=True)
             await pipe.execute()
@@ -136,7 +179,7 @@ class LogReader:
         return await self._due(self._keys.unconfirmed, str(now_ms), limit)
 
     async def _due(self, key_of: Callable[[int], str], until: str, limit: int) -> list[tuple[int, str]]:
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
             for bucket in range(self._keys.buckets):
                 pipe.zrange(key_of(bucket), "-inf", until, byscore=True, offset=0, num=limit)
             replies = await pipe.execute()
@@ -168,12 +211,12 @@ class LogReader:
     async def settle(self, bucket: int, decision_id: str) -> None:
         """Make a decision due no more."""
         async with redis_errors():
-            await self._redis.zrem(self._keys.pending(bucket), decision_id)
+            await self.redis.zrem(self._keys.pending(bucket), decision_id)
 
     async def postpone(self, bucket: int, decision_id: str, until_ms: int) -> None:
         """Make a decision that is due, due later."""
         async with redis_errors():
-            await self._redis.zadd(self._keys.pending(bucket), {decision_id: until_ms}, xx=True)
+            await self.redis.zadd(self._keys.pending(bucket), {decision_id: until_ms}, xx=True)
 
     async def _call_each(
         self,
@@ -183,10 +226,10 @@ class LogReader:
         *arguments: int,
     ) -> list[bytes]:
         """Call a function for each decision with its own key and the ``keys`` of its bucket."""
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
             for bucket, decision_id in due:
                 of_bucket = [key(bucket) for key in keys]
                 own = self._keys.decision(bucket, decision_id)
-                pipe.fcall(name, 1 + len(keys), own, *of_bucket, decision_id, *arguments)
+                pipe.fcall(function_name(name), 1 + len(keys), own, *of_bucket, decision_id, *arguments)
             replies: list[bytes] = await pipe.execute()
         return replies

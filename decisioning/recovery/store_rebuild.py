@@ -33,6 +33,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
 from storage.postgres import transaction
@@ -209,10 +210,11 @@ class Rebuilder:
         """Let a stream go on behind the archived position, with those of its entries that are not archived."""
         while True:
             last, entries = await self._reader.whole(bucket)
-            identities = {at: _identities(entry) for at, entry in entries}
+            identities = {at: _identities(entry) for at, entry in entries if entry is not None}
             known = await self._archive.among({i[0] for found in identities.values() for i in found})
             # None may be skipped, and none counted twice.
-            keep = [at for at, found in identities.items() if not found <= known]
+            # What cannot be read is kept for the archiver, which sets it aside, if it has not yet.
+            keep = [at for at, entry in entries if entry is None or not identities[at] <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
 
@@ -272,7 +274,7 @@ class DecisionRestorer:
                     self._keys.unconfirmed(bucket),
                 )
                 found = outcomes.get((row.decision_id, row.decided_at), ())
-                pipe.fcall("nb_restore", 5, *keys, *_arguments(row, found, now_ms, history_ms))
+                pipe.fcall(function_name("nb_restore"), 5, *keys, *_arguments(row, found, now_ms, history_ms))
             return sum(reply == b"restored" for reply in await pipe.execute())
 
 

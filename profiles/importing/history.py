@@ -1,6 +1,7 @@
 """Checks the rows of a file of decisions that somebody made before, and what came of them."""
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,9 @@ CLEAN_SCHEMA = pa.schema(
 OUTCOMES = ("accepted", "rejected", "expired")
 NOT_AN_OUTCOME = "is none of " + ", ".join(OUTCOMES)
 TOO_EARLY = "is before decided_at"
+EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 10**6
+TOO_OLD = "lies before the year 2000"
+IN_THE_FUTURE = "lies in the future"
 MAX_VALUE = 1e15
 TOO_LARGE = f"lies outside of -{MAX_VALUE:g} to {MAX_VALUE:g}"
 
@@ -48,9 +52,14 @@ class HistoryCleaner:
 
     kind = "history"
 
-    def __init__(self, schema: pa.Schema, known_offers: Collection[str]) -> None:
-        """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
+    def __init__(
+        self, schema: pa.Schema, known_offers: Collection[str], latest_us: int = columns.MAX_US
+    ) -> None:
+        """``latest_us``: when a decision was made at the latest, Unix microseconds.
+
+        Raises ``ImportFileError`` for missing, unknown or unusable columns."""
         require_columns(schema, _REQUIRED, _OPTIONAL)
+        self._latest_us = latest_us
         self._offers = pa.array(sorted(known_offers), pa.string())
         for field in schema.names:
             type_ = columns.value_type(schema.field(field).type)
@@ -70,7 +79,7 @@ class HistoryCleaner:
         arrays = {
             "customer_id": columns.ids(problems, "customer_id", given["customer_id"]),
             "offer_id": known_offers(problems, given["offer_id"], self._offers),
-            **_instants(problems, given["decided_at"], given.get("occurred_at", absent)),
+            **_instants(problems, given["decided_at"], given.get("occurred_at", absent), self._latest_us),
             "outcome": _outcome(problems, given["outcome"]),
             "value": _value(problems, given.get("value", absent)),
             "placement": _placement(problems, given.get("placement", absent)),
@@ -79,9 +88,13 @@ class HistoryCleaner:
         return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
 
 
-def _instants(problems: Problems, decided: pa.Array, occurred: pa.Array) -> dict[str, pa.Array]:
+def _instants(
+    problems: Problems, decided: pa.Array, occurred: pa.Array, latest_us: int
+) -> dict[str, pa.Array]:
     decided_us, is_decided = columns.instants(problems, "decided_at", decided)
     problems.refuse(~is_decided, "decided_at", EMPTY, decided)
+    problems.refuse(is_decided & (decided_us < EARLIEST_US), "decided_at", TOO_OLD, decided)
+    problems.refuse(is_decided & (decided_us > latest_us), "decided_at", IN_THE_FUTURE, decided)
     occurred_us, has_occurred = columns.instants(problems, "occurred_at", occurred)
     problems.refuse(
         is_decided & has_occurred & (occurred_us < decided_us), "occurred_at", TOO_EARLY, occurred

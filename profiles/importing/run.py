@@ -8,6 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from profiles.errors import ImportFileError
+from profiles.importing.columns import MAX_US
 from profiles.importing.csv_source import CsvSource
 from profiles.importing.customers import CustomerCleaner
 from profiles.importing.history import HistoryCleaner
@@ -95,11 +96,14 @@ def open_propensities(
 
 
 def open_history(
-    data: Data, known_offers: Collection[str], file_format: FileFormat | None = None
+    data: Data,
+    known_offers: Collection[str],
+    file_format: FileFormat | None = None,
+    latest_us: int = MAX_US,
 ) -> ImportRun:
-    """Open a file of past decisions on ``known_offers``; see ``open_customers``."""
+    """Open a file of past decisions on ``known_offers``, made until ``latest_us``; see ``open_customers``."""
     source = _open(data, file_format)
-    return ImportRun(source, HistoryCleaner(source.schema, known_offers))
+    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us))
 
 
 def _open(data: Data, file_format: FileFormat | None) -> Source:

@@ -1,12 +1,16 @@
 """Health, and what callers see while a store is gone: readiness tells, decisions degrade, nothing false is said."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
+from app.api.health import routes
+from storage import clock
+from storage.clock import SharedClock
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.gate import Gate, gate
 from tests.support.waiting import eventually
 
@@ -156,3 +160,27 @@ async def test_without_both_the_defaults_are_given(shop: Nextbest) -> None:
         assert [offer["offer_id"] for offer in answer["offers"]] == ["silver"]
         feedback = {"decision_id": answer["decision_id"], "offer_id": "silver", "outcome": "clicked"}
         problem_of(await instance.call("POST", "/v1/feedback", json=feedback), 503)
+
+
+async def test_a_wrong_clock_decides_nothing_and_is_said(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits and windows go by the clock of Redis: two hours ahead, a process would free what is limited by the hour."""
+    wrong = SharedClock(lambda: time.time_ns() + 7_200_000_000_000)
+    for module in (clock, routes):
+        monkeypatch.setattr(module, "shared", wrong)
+    assert clock.now_ms() > time.time() * 1000 + 7_000_000
+    async with shop.another() as instance:
+        # As a pipe that was made by this process has it from the start.
+        instance.state.pipe._clock = wrong
+        assert instance.state.pipe._link is not None
+        instance.state.pipe._read_clock(instance.state.pipe._link)
+        await instance.state.pipe.call("PING")
+        assert abs(clock.now_ms() - time.time() * 1000) < 1000
+        readiness = await instance.ok("GET", "/readyz")
+        assert "7200 s ahead of" in readiness["warnings"]["clock"]
+        answer = await decide(instance, "late-riser")
+        record = await instance.ok("GET", f"/v1/decisions/{answer['decision_id']}")
+        assert abs(record["decided_at_ms"] - time.time() * 1000) < 60_000
+        offer_id = answer["offers"][0]["offer_id"]
+        assert await tell(instance, answer["decision_id"], offer_id, "accepted") == "recorded"

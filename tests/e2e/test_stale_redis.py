@@ -1,5 +1,7 @@
 """A Redis that comes back older than it was: no limit is exceeded meanwhile, worker or not."""
 
+from functools import partial
+
 import httpx
 import pytest
 
@@ -20,7 +22,7 @@ def ask_all(api: Api) -> int:
 def answers_again(api: Api) -> bool:
     """True if a process has found Redis again."""
     try:
-        return api.http.get("/readyz").json()["checks"]["redis"] == "ok"
+        return bool(api.http.get("/readyz").json()["checks"]["redis"] == "ok")
     except httpx.TransportError:
         return False
 
@@ -56,7 +58,7 @@ def test_no_limit_is_exceeded_by_a_redis_from_an_older_file(
         put_file_back(servers, older)
         servers.start_redis()
         for api in apis:
-            wait_until(lambda api=api: answers_again(api), "the API to find Redis")
+            wait_until(partial(answers_again, api), "the API to find Redis")
         # By whichever process: the one that gave it, and one that knows nothing of that.
         assert [ask_all(api) for api in apis] == [0, 0]
         if not has_worker:

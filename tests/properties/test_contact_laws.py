@@ -14,6 +14,7 @@ from decisioning.log.codec import history_member
 from decisioning.log.store_redis import RedisLog
 from decisioning.model.entities import ContactKind, ContactPolicy, QuietHours
 from profiles.customer import Suppression
+from storage.functions import OURS
 from storage.redis import make_redis
 from tests.support import contact_world as world
 
@@ -65,9 +66,7 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
         for part in (f"offer-{number}", 100 + number, "0.5", "t g:grow web", text, "")
     ]
     arguments = (name, now_ms, now_ms + 1000, 60_000, 0, "{}", "", "", "", name, "p@1", "web", "implicit", "")
-    reply: list[bytes] = await log.pipe.call(
-        "FCALL", "nb_decide", 6, *keys, *arguments, 0, "", len(texts), *offers
-    )
+    reply: list[bytes] = await log.pipe.function("nb_decide", keys, *arguments, 0, "", len(texts), *offers)
     return reply
 
 
@@ -198,6 +197,6 @@ def test_each_kind_has_a_letter_of_its_own(kind: ContactKind) -> None:
 async def test_the_functions_are_there(redis_url: str) -> None:
     async with world.redis_log(redis_url):
         redis = make_redis(redis_url)
-        found = await redis.function_list(library="nextbest")
+        found = await redis.function_list(library=OURS.name)
         await redis.aclose()
     assert b"nb_release" in str(found).encode()

@@ -19,6 +19,7 @@ class Gate:
         self._lines: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
         self._target = url
+        self._swallows = False
         self.url = url
 
     async def open(self) -> None:
@@ -45,6 +46,16 @@ class Gate:
             await asyncio.gather(*self._lines, return_exceptions=True)
             self._listener = None
 
+    def swallow(self) -> None:
+        """Be a black hole from now on: connections are taken and stay open, and nothing is passed on."""
+        self._swallows = True
+
+    async def relent(self) -> None:
+        """Let callers through again; connections of which something was swallowed are broken."""
+        self._swallows = False
+        await self.shut()
+        await self.open()
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -56,20 +67,20 @@ class Gate:
                 inner = await asyncio.open_connection("127.0.0.1", urlsplit(self._target).port)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_pass_on(reader, inner[1]))
-                    both.create_task(_pass_on(inner[0], writer))
+                    both.create_task(self._pass_on(reader, inner[1]))
+                    both.create_task(self._pass_on(inner[0], writer))
             finally:
                 inner[1].transport.abort()
         writer.transport.abort()
         self._lines.discard(task)
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                if not self._swallows:
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager

@@ -44,6 +44,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
             baseline=None if body.baseline is None else tuple(body.baseline),
         )
     )
+    answer["degraded"] = [*answer["degraded"], *state.degraded()]
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")

@@ -37,7 +37,9 @@ async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) ->
     """
     status = await state.feedback.record(_to_feedback(body))
     FEEDBACK.labels(body.outcome, status).inc()
-    return Response(to_json({"status": status}), media_type="application/json")
+    degraded = state.degraded()
+    answer = {"status": status, "degraded": degraded} if degraded else {"status": status}
+    return Response(to_json(answer), media_type="application/json")
 
 
 router.add_api_route(
@@ -62,7 +64,8 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
         FEEDBACK.labels(item.outcome, answer.status).inc()
         return answer
 
-    return FeedbackBatchAnswer(items=list(await asyncio.gather(*(one(item) for item in body.items))))
+    items = list(await asyncio.gather(*(one(item) for item in body.items)))
+    return FeedbackBatchAnswer(items=items, degraded=state.degraded() or None)
 
 
 async def _record_item(state: ApiState, item: FeedbackRequest) -> FeedbackItemAnswer:

@@ -10,6 +10,9 @@ from storage.clock import floor_ms
 _DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
 
 OutcomeName = Literal["presented", "clicked", "accepted", "rejected"]
+_DEGRADED = (
+    "there only if something is wrong: `archive_stands_still`: it is safe in the log, and not yet archived"
+)
 Recorded = Literal["recorded", "duplicate", "late"]
 
 
@@ -37,6 +40,7 @@ class FeedbackAnswer(BaseModel):
     model_config = shown({"status": "recorded"})
 
     status: Recorded
+    degraded: list[str] | None = Field(None, description=_DEGRADED)
 
 
 class FeedbackBatch(Body):
@@ -75,3 +79,4 @@ class FeedbackBatchAnswer(BaseModel):
     )
 
     items: list[FeedbackItemAnswer]
+    degraded: list[str] | None = Field(None, description=_DEGRADED)

@@ -14,6 +14,7 @@ from app.api.health.schemas import Alive, Readiness
 from app.telemetry import MULTIPROC
 from storage.clock import shared
 from storage.errors import Unavailable
+from storage.tasks import leave_after
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ MAX_SKEW_MS = 5_000
 """A difference between clocks of which people are told."""
 
 router = APIRouter(tags=["health"])
+
+CHECK_TIMEOUT_S = 1.0
 
 
 @router.head("/livez", include_in_schema=False)
@@ -49,26 +52,33 @@ async def readyz(state: State) -> Response:
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
     }
     ready = all(value == "ok" for value in checks.values())
-    warnings = [*state.pipe.server.warnings, *_clock_warnings()]
+    # No reasons to send requests elsewhere: it would be the same there.
+    found = {"archive": state.archive_watch.describe(), "redis": state.pipe.server.warning, "clock": _skew()}
+    warnings = {name: warning for name, warning in found.items() if warning}
     body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
 
 
-def _clock_warnings() -> list[str]:
+def _skew() -> str | None:
+    """Say how wrong this machine's clock is; ``None`` if it is right."""
     skew_ms = shared.skew_ms()
     if abs(skew_ms) < MAX_SKEW_MS:
-        return []
+        return None
     way = "ahead of" if skew_ms > 0 else "behind"
-    return [
+    return (
         f"this machine's clock is {abs(skew_ms) / 1000:.0f} s {way} that of redis, which is gone by:"
         " set one of them right"
-    ]
+    )
+
+
+async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
+    return await ask()
 
 
 async def _check(ask: Callable[[], Awaitable[object]]) -> str:
     try:
-        await ask()
-    except Unavailable as error:
+        await leave_after(_asked(ask), CHECK_TIMEOUT_S)
+    except (Unavailable, TimeoutError) as error:
         # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
         log.warning("not ready: %s", error)
         return "does not answer"

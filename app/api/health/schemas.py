@@ -14,16 +14,19 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each dependency with its state, ``ok`` or what is wrong with it. ``warnings``: look at them."""
+    """Each dependency with its state, ``ok`` or what is wrong with it.
+
+    ``warnings``: what somebody should look at, though this process answers as it should.
+    """
 
     model_config = shown(
         {
             "status": "ok",
             "checks": {"postgres": "ok", "redis": "ok", "catalogue": "ok", "keys": "ok", "arms": "ok"},
-            "warnings": [],
+            "warnings": {},
         }
     )
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]
-    warnings: list[str]
+    warnings: dict[str, str]

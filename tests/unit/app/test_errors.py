@@ -11,7 +11,6 @@ import decisioning.errors
 import profiles.errors
 import storage.errors
 from app.errors import Problem, install_error_handlers
-from decisioning.capacity.store_pools import BrokenPool
 from decisioning.catalog.yaml_document import DocumentError
 from decisioning.errors import (
     Conflict,
@@ -22,7 +21,6 @@ from decisioning.errors import (
     PreconditionFailed,
 )
 from decisioning.evaluation.model_replay_service import ReplayImpossible
-from decisioning.log.store_redis import FunctionFailed
 from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError
 from rules.errors import RuleError
 
@@ -34,12 +32,13 @@ MAPPED = {
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
+    storage.errors.FunctionsUnavailable("nb_decide failed on secret-host"): 503,
     storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
     Problem(418, "a teapot", "kind"): 418,
 }
 # These do not leave the place where they are raised, or are defects.
 INTERNAL = {
-    *(LogCodecError, ReplayImpossible, FunctionFailed, BrokenPool),
+    *(LogCodecError, ReplayImpossible),
     *(ImportFileError, InvalidCustomer, ProfileCodecError),
 }
 

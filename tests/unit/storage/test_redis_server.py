@@ -22,7 +22,7 @@ def test_a_server_is_read_from_its_description() -> None:
     server = RedisServer.parse(INFO)
     assert server == RedisServer("0123abcd", "8.1.1", 12, 1_000_000, "noeviction", True)
     assert server.fault is None
-    assert server.warnings == []
+    assert server.warning is None
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,7 @@ def test_a_server_that_may_lose_decisions_is_named(told: bytes, instead: bytes, 
 
 
 def test_a_server_without_a_file_is_warned_of() -> None:
-    (warning,) = RedisServer.parse(INFO.replace(b"aof_enabled:1", b"aof_enabled:0")).warnings
+    warning = RedisServer.parse(INFO.replace(b"aof_enabled:1", b"aof_enabled:0")).warning
+    assert warning is not None
     assert "appendonly" in warning
-    assert RedisServer().warnings == []  # one that does not describe itself
+    assert RedisServer().warning is None  # one that does not describe itself

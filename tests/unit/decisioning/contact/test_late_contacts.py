@@ -26,7 +26,7 @@ class Archived:
     async def decision(self, decision_id: str) -> LoggedDecision | None:
         return self._logged if decision_id == self._logged.decision_id else None
 
-    async def outcomes(self, decision_id: str) -> list[Outcome]:
+    async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
         decision = self._logged.decision
         return [
             Outcome(

@@ -87,7 +87,7 @@ class Archive:
     async def decision(self, decision_id: str) -> None:
         """None."""
 
-    async def outcomes(self, decision_id: str) -> list[Any]:
+    async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Any]:
         """None."""
         return []
 

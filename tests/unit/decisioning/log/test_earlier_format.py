@@ -17,6 +17,7 @@ from decisioning.model.decision import LoggedDecision, OfferContact, SnapshotCon
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.recovery.store_rebuild import DecisionRestorer
+from storage.functions import function_name
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support import contact_world as world
@@ -128,7 +129,7 @@ async def test_what_is_told_of_it_before_it_is_archived(redis: Any, redis_url: s
         async def decision(self, decision_id: str) -> None:
             return None
 
-        async def outcomes(self, decision_id: str) -> list[Outcome]:
+        async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
             return []
 
     async with world.redis_log(redis_url, 1) as log:
@@ -232,14 +233,15 @@ async def test_a_rebuild_by_an_earlier_process(redis: Any, redis_url: str, kept:
     head = ("d1", UNTIL_MS, WEEK_MS, WEEK_MS, NOW_MS, "open", "", 1, "gold", NOW_MS, earlier.RESERVED)
     release = ("x:gold", NOW_MS + 9_000, "")
     waiting = [part for pair in earlier.WAITING.items() for part in pair]
+    name = function_name("nb_restore")
     async with world.redis_log(redis_url, 1) as log:
         log = RedisLog(log.pipe, KEYS)
         await earlier.put_waiting(redis, is_earlier=False, **kept)
-        assert await redis.fcall("nb_restore", 5, *keys, *head, *release, *waiting) == b"merged"
+        assert await redis.fcall(name, 5, *keys, *head, *release, *waiting) == b"merged"
         assert await redis.zrange(KEYS.contact("ann"), 0, -1) == ([earlier.RESERVED.encode()] if kept else [])
         assert await redis.hget(keys[0], "rel:gold") == b"1800000009000"
         await redis.flushdb()
-        assert await redis.fcall("nb_restore", 5, *keys, *head, *release, *waiting) == b"restored"
+        assert await redis.fcall(name, 5, *keys, *head, *release, *waiting) == b"restored"
         status, _ = await log.feedback(0, "d1", "gold", "accepted", None, NOW_MS + 9_500, NOW_MS + 9_500, 0)
         assert status == "recorded"
 

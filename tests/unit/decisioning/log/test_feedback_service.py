@@ -60,7 +60,7 @@ class Archived:
         candidates = np.array([7, 9], np.uint32), np.array([0.5, 0.25], np.float32)
         return LoggedDecision(5, StreamPosition("1-0"), MADE, *candidates) if decision_id == "d1" else None
 
-    async def outcomes(self, decision_id: str) -> list[Outcome]:
+    async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
         return [
             replace(ACCEPTED, decision_id="d1", decided_at_ms=DECIDED_MS, outcome=told) for told in self._told
         ]

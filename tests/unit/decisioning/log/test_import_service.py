@@ -1,6 +1,6 @@
 """History that is imported: each row is one decision with its outcome, and counts once however often it comes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -30,9 +30,9 @@ class Log:
         self.asked: list[int] = []
         self.kept: dict[str, tuple[int, Records]] = {}
 
-    async def known(self, decision_ids: Collection[str]) -> set[str]:
-        self.asked.append(len(decision_ids))
-        return self.archived & set(decision_ids)
+    async def known(self, decisions: Mapping[str, int]) -> set[str]:
+        self.asked.append(len(decisions))
+        return self.archived & set(decisions)
 
     async def append(self, bucket: int, mark: str, records: Records) -> bool:
         entry = bucket, records

@@ -1,0 +1,181 @@
+"""Entries of the log that cannot be archived: set aside with the reason, so that they block nothing."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.errors import LogCodecError
+from decisioning.log.codec import parse_entry, silences_of
+from decisioning.log.store_stream import Batch, UnreadEntry
+from decisioning.model.decision import LoggedDecision
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from storage.postgres import transaction
+
+log = logging.getLogger(__name__)
+
+_OF_RECORDS = ("22", "23", "54")
+"""Classes of SQL states that are the fault of a row: data, constraints, limits of a value's size."""
+_IN_PYTHON = (ValueError, TypeError, OverflowError)
+
+Entry = tuple[int, StreamPosition]
+Copy = Callable[[Sequence[LoggedDecision], Sequence[Outcome]], Awaitable[None]]
+Fetch = Callable[[int, StreamPosition], Awaitable[Mapping[bytes, bytes]]]
+
+
+@dataclass(slots=True)
+class _Records:
+    """What one entry says."""
+
+    decided: list[LoggedDecision] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def is_fault_of_record(error: Exception) -> bool:
+    """Return whether a row cannot be stored however often it is tried; otherwise the database is at fault."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _OF_RECORDS
+    return isinstance(error, (*_IN_PYTHON, asyncpg.DataError))
+
+
+async def copy_or_refuse(connection: asyncpg.Connection, batch: Batch, copy: Copy) -> dict[Entry, str]:
+    """Copy a batch, but for the entries that cannot be stored; return these, with the reason of each.
+
+    An entry is stored as a whole or not at all. Finding one takes about ``log2(n)`` more copies. Raises what ``copy``
+    raises if that is not the fault of a record.
+    """
+    try:
+        async with connection.transaction():
+            await copy(batch.decided, batch.outcomes)
+    except Exception as error:
+        if not is_fault_of_record(error):
+            raise
+    else:
+        return {}
+    refused: dict[Entry, str] = {}
+    entries = _by_entry(batch)
+    await _copy_halves(connection, list(entries), entries, copy, refused)
+    return refused
+
+
+async def _copy_halves(
+    connection: asyncpg.Connection,
+    part: Sequence[Entry],
+    entries: Mapping[Entry, _Records],
+    copy: Copy,
+    refused: dict[Entry, str],
+) -> None:
+    try:
+        async with connection.transaction():
+            # They are emptied when the transaction ends; a batch that is stored by parts needs that earlier.
+            await connection.execute("TRUNCATE stage_decisions, stage_outcomes")
+            await copy(
+                [decided for entry in part for decided in entries[entry].decided],
+                [outcome for entry in part for outcome in entries[entry].outcomes],
+            )
+    except Exception as error:
+        if not is_fault_of_record(error):
+            raise
+        if len(part) == 1:
+            refused[part[0]] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            return
+    else:
+        return
+    middle = len(part) // 2
+    await _copy_halves(connection, part[:middle], entries, copy, refused)
+    await _copy_halves(connection, part[middle:], entries, copy, refused)
+
+
+def _by_entry(batch: Batch) -> dict[Entry, _Records]:
+    entries: dict[Entry, _Records] = {}
+    for decided in batch.decided:
+        entries.setdefault((decided.bucket, decided.position), _Records()).decided.append(decided)
+    for outcome in batch.outcomes:
+        entries.setdefault((outcome.bucket, outcome.position), _Records()).outcomes.append(outcome)
+    return entries
+
+
+async def set_aside(connection: asyncpg.Connection, unread: Sequence[UnreadEntry]) -> None:
+    """Keep entries that were not archived; in the transaction that archives the others."""
+    for one in unread:
+        log.error("entry %s of bucket %d is set aside: %s", one.position, one.bucket, one.reason)
+    await connection.executemany(
+        "INSERT INTO dead_letters (bucket, position, reason, entry) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (bucket, position) DO UPDATE SET reason = excluded.reason",
+        [(one.bucket, one.position, _storable(one.reason), _flat(one.fields)) for one in unread],
+    )
+
+
+def _flat(fields: Mapping[bytes, bytes]) -> list[bytes]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _storable(reason: str) -> str:
+    return reason.replace("\x00", "\\0")[:1000]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An entry that was set aside."""
+
+    bucket: int
+    position: StreamPosition
+    reason: str
+    fields: Mapping[bytes, bytes]
+    set_aside_at: datetime
+
+    def parsed(self) -> Batch:
+        """Read the entry, as this version can. Raises ``LogCodecError``."""
+        batch = Batch()
+        found = parse_entry(self.bucket, self.position, dict(self.fields))
+        if isinstance(found, LoggedDecision):
+            batch.decided.append(found)
+            batch.outcomes += silences_of(found)
+        else:
+            batch.outcomes += found
+        return batch
+
+
+class DeadLetters:
+    """The entries that were set aside. Methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def all(self) -> list[DeadLetter]:
+        """Read all of them, the earliest first."""
+        query = "SELECT bucket, position, reason, entry, set_aside_at FROM dead_letters ORDER BY set_aside_at"
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(text(query))).all()
+        return [
+            DeadLetter(
+                row.bucket,
+                StreamPosition(row.position),
+                row.reason,
+                dict(zip(row.entry[::2], row.entry[1::2], strict=True)),
+                row.set_aside_at,
+            )
+            for row in rows
+        ]
+
+    async def drop(self, bucket: int, position: StreamPosition) -> bool:
+        """Delete one for good. False if there is none."""
+        async with transaction(self._engine) as connection:
+            deleted = await connection.execute(
+                text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position"),
+                {"bucket": bucket, "position": position},
+            )
+        return bool(deleted.rowcount)
+
+
+def read_again(letter: DeadLetter) -> Batch | str:
+    """Read an entry that was set aside; if it cannot be read, say why."""
+    try:
+        return letter.parsed()
+    except LogCodecError as error:
+        return str(error)
