@@ -165,7 +165,7 @@ async def test_without_both_the_defaults_are_given(shop: Nextbest) -> None:
 async def test_a_wrong_clock_decides_nothing_and_is_said(
     shop: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Limits and windows go by the clock of Redis: two hours ahead, a process would free what is limited by the hour."""
+    """Limits and windows go by Redis: two hours ahead, a process would free what is limited by the hour."""
     wrong = SharedClock(lambda: time.time_ns() + 7_200_000_000_000)
     for module in (clock, routes):
         monkeypatch.setattr(module, "shared", wrong)
