@@ -26,7 +26,8 @@ async def import_file(
     await state.refresh()
     known = state.numbers()
     if kind == "customers":
-        run = await asyncio.to_thread(open_customers, path, file_format)
+        channels = state.current_catalogue().channels
+        run = await asyncio.to_thread(open_customers, path, file_format, channels)
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     else:

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from profiles.consents import has_consent, has_objection
 from profiles.errors import ProfileCodecError
 
 Scalar = str | float | int | bool
-
-ANY_CHANNEL = "*"
 
 NO_OFFERS: NDArray[np.uint32] = np.empty(0, np.uint32)
 NO_PROPENSITIES: NDArray[np.float32] = np.empty(0, np.float32)
@@ -47,7 +46,8 @@ class Suppression:
 class Customer:
     """A customer's record, apart from propensities.
 
-    ``consents`` maps a purpose to the channels that the customer agreed to; ``"*"`` stands for all of them.
+    ``consents`` maps a purpose to entries: channels that the customer agreed to, and with ``!`` before them those that
+    the customer objected to (``profiles.consents``).
     ``known`` is false for a customer of whom no record exists. ``suppressions`` are the entries in suppression lists,
     also for customers without a record; ``None`` if they could not be read.
     """
@@ -77,8 +77,11 @@ class Customer:
 
     def consents_to(self, purpose: str, channel: str) -> bool:
         """Return whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
-        channels = self.consents.get(purpose, ())
-        return channel in channels or ANY_CHANNEL in channels
+        return has_consent(self.consents.get(purpose), channel)
+
+    def objects_to(self, purpose: str, channel: str) -> bool:
+        """Return whether the customer objected to being contacted for ``purpose`` in ``channel``."""
+        return has_objection(self.consents.get(purpose), channel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Checks the rows of a file of customers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from profiles.errors import ImportFileError
 from profiles.importing import columns, json_text
+from profiles.importing.consent_columns import consents_and_changes
 from profiles.importing.problems import Problems
 from profiles.limits import MAX_ENTRIES, MAX_INT, MAX_NAME_CHARS, text_problem
 
@@ -19,14 +20,15 @@ CLEAN_SCHEMA = pa.schema(
         ("holdings", pa.list_(pa.string())),
         ("interests", pa.string()),
         ("consents", pa.string()),
+        ("consent_changes", pa.string()),
     ]
 )
-"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text."""
+"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text.
 
-KINDS = ("attributes", "indicators", "interests", "consents")
-NOT_CHANNELS = "names no channels: write them separated by |, * for all of them, or leave it empty for none"
+``consents`` are those of a customer without a record, ``consent_changes`` what becomes of those that there are.
+"""
 
-_YES_OR_NO = pa.array(["true", "false", "yes", "no", "y", "n", "t", "f", "0", "1"])
+KINDS = ("attributes", "indicators", "interests", "consents", "objections")
 
 
 class CustomerCleaner:
@@ -34,13 +36,17 @@ class CustomerCleaner:
 
     kind = "customers"
 
-    def __init__(self, schema: pa.Schema, typed_cells: bool) -> None:
-        """Sorts the columns of a file by what they mean. Raises ``ImportFileError``."""
+    def __init__(self, schema: pa.Schema, typed_cells: bool, channels: Collection[str] | None = None) -> None:
+        """Sorts the columns of a file by what they mean. Raises ``ImportFileError``.
+
+        ``channels``: those that consents and objections may name; ``None``: any.
+        """
         if "customer_id" not in schema.names:
             raise ImportFileError(
                 "the column 'customer_id' is missing: it names the customer of each row", "customer_id"
             )
         self._typed_cells = typed_cells
+        self._channels = channels
         self._columns: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
         for field in schema.names:
             if field not in ("customer_id", "holdings"):
@@ -54,13 +60,21 @@ class CustomerCleaner:
             "attributes": self._object("attributes", batch, problems, self._attribute),
             "indicators": self._object("indicators", batch, problems, _number),
             "interests": self._object("interests", batch, problems, _number),
-            "consents": self._object("consents", batch, problems, _channels),
         }
+        consents, changes = consents_and_changes(
+            problems, batch, self._columns["consents"], self._columns["objections"], self._channels
+        )
         if "holdings" in batch.schema.names:
             holdings = columns.lists(problems, "holdings", batch["holdings"])
         else:
             holdings = pa.ListArray.from_arrays(np.zeros(len(batch) + 1, np.int32), pa.array([], pa.string()))
-        arrays = {"customer_id": customer_id, "holdings": holdings, **objects}
+        arrays = {
+            "customer_id": customer_id,
+            "holdings": holdings,
+            "consents": consents,
+            "consent_changes": changes,
+            **objects,
+        }
         return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
 
     def _place(self, field: str) -> None:
@@ -93,7 +107,8 @@ class CustomerCleaner:
             for field in self._columns[kind].values():
                 columns.require_numbers(schema, field)
         holdings = ["holdings"] if "holdings" in schema.names else []
-        for field in [*holdings, *self._columns["consents"].values()]:
+        said = [*self._columns["consents"].values(), *self._columns["objections"].values()]
+        for field in [*holdings, *said]:
             type_ = schema.field(field).type
             listed = columns.is_text(columns.value_type(type_)) or columns.is_text_list(type_)
             columns.require(schema, field, "lists of text, or text separated by |", listed)
@@ -136,11 +151,3 @@ def _number(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     if pa.types.is_float32(type_):
         return json_text.numbers(pc.if_else(pa.array(np.isfinite(values)), column.cast(type_), None))
     return json_text.numbers(pa.array(values, mask=~np.isfinite(values)))
-
-
-def _channels(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    lists = columns.lists(problems, field, column)
-    if not columns.is_text_list(column.type):
-        mistaken = pc.is_in(pc.utf8_lower(columns.as_text(column)), value_set=_YES_OR_NO)
-        problems.refuse(columns.flags(mistaken), field, NOT_CHANNELS, column)
-    return json_text.arrays(lists)

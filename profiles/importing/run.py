@@ -77,13 +77,16 @@ class ImportRun:
         return clean.filter(pa.array(~problems.refused)) if refused else clean
 
 
-def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
+def open_customers(
+    data: Data, file_format: FileFormat | None = None, channels: Collection[str] | None = None
+) -> ImportRun:
     """Open a file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
 
-    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises ``ImportFileError``.
+    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. ``channels``: those that
+    consents and objections may name; ``None``: any. Raises ``ImportFileError``.
     """
     source = _open(data, file_format)
-    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells))
+    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells, channels))
 
 
 def open_propensities(

@@ -43,7 +43,10 @@ text_cells = st.one_of(
     any_text,
     st.just("x" * 4097),
 )
-list_cells = st.one_of(st.sampled_from(["", "|", "a|b", " a | |b", "*", "yes", "x" * 129, 'q"|\\']), any_text)
+list_cells = st.one_of(
+    st.sampled_from(["", "|", "a|b", " a | |b", "*", "yes", "x" * 129, 'q"|\\', "a|!b", "!*", "none"]),
+    any_text,
+)
 
 YES_OR_NO = ("true", "false", "yes", "no", "y", "n", "t", "f", "0", "1")
 Reasons = Sequence[tuple[int, str | None, str]]
@@ -200,10 +203,18 @@ def list_reason(cell: str) -> str | None:
     return text_reason(cell) or ("an item" if any(len(item) > 128 for item in items(cell)) else None)
 
 
+def consent_entries(cell: str) -> list[str]:
+    """The entries of a customer of whom nothing was known: what is agreed to comes first."""
+    named = [item for item in dict.fromkeys(items(cell)) if item != "none"]
+    return sorted(named, key=lambda item: item.startswith("!"))
+
+
 def customer_oracle(cells: list[str]) -> tuple[str, str] | None:
     """Field and reason of a refusal, or ``None``; columns in the order in which they are looked at."""
     customer, note, other, clv, holdings, ads = cells
-    not_channels = "names no channels" if ads.lower() in YES_OR_NO else None
+    named = [item.removeprefix("!") for item in items(ads)]
+    wrong = any(not name or name.lower() in YES_OR_NO or name.startswith("!") for name in named)
+    not_channels = "names no channels" if wrong else None
     reasons = {
         "customer_id": id_reason(customer),
         "note": text_reason(note),
@@ -237,11 +248,15 @@ def test_customers_from_csv(rows: list[list[str]], quote_all: bool) -> None:
                 "indicators": {"clv": float(clv)} if clv else {},
                 "holdings": items(holdings),
                 "interests": {},
-                "consents": {"ads": items(ads)} if items(ads) else {},
+                "consents": {"ads": entries} if (entries := consent_entries(ads)) else {},
             }
         )
     loaded = [
-        {k: json.loads(v) if isinstance(v, str) and k != "customer_id" else v for k, v in row.items()}
+        {
+            k: json.loads(v) if isinstance(v, str) and k != "customer_id" else v
+            for k, v in row.items()
+            if k != "consent_changes"
+        }
         for row in loaded_rows(run)
     ]
     check(run, loaded, expected, refused)

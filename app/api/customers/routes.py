@@ -8,7 +8,9 @@ from app.api.deps import Ops, Reader, State, problems
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import NotFound
+from profiles.consents import ANY_CHANNEL, join_entries, split_entries, unknown_channel
 from profiles.customer import Customer, Suppression
+from profiles.errors import InvalidCustomer
 from storage.clock import to_datetime
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
@@ -19,13 +21,18 @@ async def put_customer(
     customer_id: PathCustomerId, body: CustomerBody, state: State, key: Ops
 ) -> CustomerStored:
     """Create or replace a customer. When this answers, no decision uses the earlier record any more."""
+    known = state.current_catalogue().channels if body.objections else frozenset()
+    for purpose, channels in body.objections.items():
+        # An objection that no decision would look at must not seem to be in force.
+        if not known >= set(channels) - {ANY_CHANNEL}:
+            raise InvalidCustomer(f"objections.{purpose}", unknown_channel(known))
     customer = Customer(
         customer_id,
         body.attributes,
         body.indicators,
         tuple(body.holdings),
         body.interests,
-        {purpose: tuple(channels) for purpose, channels in body.consents.items()},
+        join_entries(body.consents, body.objections),
     )
     await state.profiles.upsert_customer(customer)
     return CustomerStored(customer_id=customer_id)
@@ -41,9 +48,12 @@ async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) 
     # Propensities of offers that are no longer in the catalogue are left out.
     names = {number: offer_id for offer_id, number in state.numbers().items()}
     propensities = zip(profile.offer_nos.tolist(), profile.propensities.tolist(), strict=True)
+    consents, objections = split_entries(customer.consents)
     return answer_of(
         CustomerOut,
         customer,
+        consents=consents,
+        objections=objections,
         propensities={names[number]: score for number, score in propensities if number in names},
         suppressions=[_suppression_out(entry) for entry in customer.suppressions or ()],
     )

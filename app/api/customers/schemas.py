@@ -14,6 +14,7 @@ _CUSTOMER = {
     "holdings": ["loyalty-card"],
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
+    "objections": {"profiling": ["*"]},
 }
 _MAX_TEXT_CHARS = 1000
 
@@ -59,7 +60,15 @@ class CustomerBody(Body):
     holdings: list[Holding] = Field(default_factory=list, max_length=200)
     interests: dict[Key, Number] = Field(default_factory=dict, max_length=500)
     consents: dict[Key, Annotated[list[Channel], Field(max_length=100)]] = Field(
-        default_factory=dict, max_length=50, description="purpose -> channels, '*' for all"
+        default_factory=dict,
+        max_length=50,
+        description="purpose -> channels, '*' for all; no channels at all are an objection to all of them",
+    )
+    objections: dict[Key, Annotated[list[Channel], Field(min_length=1, max_length=100)]] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="purpose -> channels of the catalogue, '*' for all. A channel that is named counts more than '*', "
+        "and an objection more than a consent",
     )
 
 
@@ -86,5 +95,6 @@ class CustomerOut(BaseModel):
     holdings: list[str]
     interests: dict[str, float]
     consents: dict[str, list[str]]
+    objections: dict[str, list[str]]
     propensities: dict[str, float]
     suppressions: list[SuppressionOut] = Field(description="entries in suppression lists, ended ones too")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from profiles.importing import customers, history, propensities
+from profiles import consents
+from profiles.importing import history, propensities
 from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE, NOT_A_NUMBER
 from profiles.importing.csv_source import BLOCK_BYTES
 from profiles.importing.problems import MAX_REFUSALS
@@ -62,7 +63,10 @@ def test_the_example_of_customers_means_what_it_says() -> None:
         history.NOT_AN_OUTCOME,
         history.TOO_EARLY,
         history.TOO_LARGE,
-        customers.NOT_CHANNELS.partition(":")[0],
+        consents.NOT_CHANNELS.partition(":")[0],
+        consents.unknown_channel(()).partition(" (")[0],
+        consents.CONTRADICTS,
+        consents.NONE_AND_MORE.partition(":")[0],
         f"has more than {MAX_ENTRIES} items",
     ],
 )
