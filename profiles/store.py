@@ -15,7 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
-from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
+from profiles.customer_id import checked_id
+from profiles.errors import InvalidCustomer
+from profiles.limits import MAX_INT, MIN_INT, check_customer
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
 from storage.postgres import postgres_errors
@@ -92,7 +94,9 @@ class ProfileStore:
         known; who has only propensities or suppressions, and no record, is not ``known`` and has no consent. Raises
         ``PostgresUnavailable``.
         """
-        if id_problem(customer_id):
+        try:
+            customer_id = checked_id(customer_id)
+        except InvalidCustomer:
             return None
         async with (
             postgres_errors("read the profile from Postgres"),
@@ -124,6 +128,7 @@ class ProfileStore:
 
         Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
         """
+        customer = replace(customer, customer_id=checked_id(customer.customer_id))
         check_customer(customer)
         values = {
             "customer_id": customer.customer_id,

@@ -55,7 +55,7 @@ class CustomerCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         objects = {
             "attributes": self._object("attributes", batch, problems, self._attribute),
             "indicators": self._object("indicators", batch, problems, _number),

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,27 @@ TYPED = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ids = st.one_of(
-    st.sampled_from(["c1", "c2", "c3", " c1 ", "", " ", "a\0", "x" * 128, "ü" * 128, "x" * 129, "a,b", 'q"']),
+    st.sampled_from(
+        [
+            "c1",
+            "c2",
+            "c3",
+            " c1 ",
+            "",
+            " ",
+            "a\0",
+            "c\n1",
+            "c1\t",
+            "\u00a0c1",
+            "e\u0301",
+            "c\u200b",
+            "x" * 128,
+            "ü" * 128,
+            "x" * 129,
+            "a,b",
+            'q"',
+        ]
+    ),
     any_text,
 )
 number_cells = st.one_of(
@@ -71,6 +92,27 @@ def id_reason(text: str) -> str | None:
     return "NUL" if "\0" in text else None
 
 
+BLANK = re.compile("^[\\s\u180e\u200b\u2060\ufeff]+|[\\s\u180e\u200b\u2060\ufeff]+$")
+NO_ID = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u180e\u200b\u2060\ufeff]")
+
+
+def read_customer_id(cell: str) -> tuple[str, str | None]:
+    """Return the normal form of a customer's id, and the reason to refuse it or ``None``."""
+    composed = unicodedata.normalize("NFC", cell)
+    normal = composed
+    while normal and (BLANK.match(normal[0]) and not re.match("[\x00-\x1f\x7f-\x9f\u2028\u2029]", normal[0])):
+        normal = normal[1:]
+    while normal and (
+        BLANK.match(normal[-1]) and not re.match("[\x00-\x1f\x7f-\x9f\u2028\u2029]", normal[-1])
+    ):
+        normal = normal[:-1]
+    if "\0" in normal:
+        return normal, "NUL"
+    if NO_ID.search(normal):
+        return normal, "control character"
+    return normal, id_reason(normal)
+
+
 def number_reason(cell: str) -> str | None:
     """Return the reason to refuse a number that is not empty, or ``None``."""
     if SPECIAL.fullmatch(cell) or (NUMBER.fullmatch(cell) and math.isinf(float(cell))):
@@ -82,8 +124,8 @@ def propensity_oracle(row: list[str]) -> tuple[str | None, str] | None:
     """Field and reason of a refusal, or ``None``."""
     if len(row) != 3:
         return None, "fields instead of 3"
-    customer, offer, propensity = (cell.strip(WHITE) for cell in row)
-    if reason := id_reason(customer):
+    _, offer, propensity = (cell.strip(WHITE) for cell in row)
+    if reason := read_customer_id(row[0])[1]:
         return "customer_id", reason
     if offer not in OFFERS:
         return "offer_id", id_reason(offer) or "not an offer"
@@ -132,8 +174,9 @@ def test_propensities_from_csv(rows: list[list[str]], quote_all: bool, terminato
         if problem := propensity_oracle(row):
             refused.append((number, *problem))
         else:
-            customer, offer, propensity = (cell.strip(WHITE) for cell in row)
+            _, offer, propensity = (cell.strip(WHITE) for cell in row)
             score = float(np.float32(propensity))
+            customer = read_customer_id(row[0])[0]
             expected.append({"customer_id": customer, "offer_id": offer, "propensity": score})
     check(run, loaded_rows(run), expected, refused)
 
@@ -170,7 +213,9 @@ def test_propensities_from_parquet(
             refused.append((number, *problem))
         else:
             score = float(np.float32(propensity))
-            expected.append({"customer_id": customer.strip(WHITE), "offer_id": offer, "propensity": score})
+            expected.append(
+                {"customer_id": read_customer_id(customer)[0], "offer_id": offer, "propensity": score}
+            )
     check(run, loaded_rows(run), expected, refused)
 
 
@@ -216,7 +261,7 @@ def customer_oracle(cells: list[str]) -> tuple[str, str] | None:
     wrong = any(not name or name.lower() in YES_OR_NO or name.startswith("!") for name in named)
     not_channels = "names no channels" if wrong else None
     reasons = {
-        "customer_id": id_reason(customer),
+        "customer_id": read_customer_id(customer)[1],
         "note": text_reason(note),
         "attributes.other": text_reason(other),
         "indicators.clv": number_reason(clv) if clv else None,
@@ -236,14 +281,14 @@ def test_customers_from_csv(rows: list[list[str]], quote_all: bool) -> None:
     run = open_customers(csv_bytes([CUSTOMER_COLUMNS, *rows], quote_all), "csv")
     expected, refused = [], []
     for number, row in enumerate(rows, start=1):
-        cells = [cell.strip(WHITE) for cell in row]
+        cells = [row[0], *(cell.strip(WHITE) for cell in row[1:])]
         if problem := customer_oracle(cells):
             refused.append((number, *problem))
             continue
         customer, note, other, clv, holdings, ads = cells
         expected.append(
             {
-                "customer_id": customer,
+                "customer_id": read_customer_id(customer)[0],
                 "attributes": {k: typed(v) for k, v in {"note": note, "other": other}.items() if v},
                 "indicators": {"clv": float(clv)} if clv else {},
                 "holdings": items(holdings),

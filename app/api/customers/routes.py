@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from app.api.body import JsonRoute
 from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
 from app.api.deps import Ops, Reader, State, problems
+from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import NotFound
@@ -16,7 +17,7 @@ from storage.clock import to_datetime
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
 
 
-@router.put("/{customer_id:path}", responses=problems(body=True))
+@router.put(f"/{CUSTOMER_ID}", responses=problems(body=True))
 async def put_customer(
     customer_id: PathCustomerId, body: CustomerBody, state: State, key: Ops
 ) -> CustomerStored:
@@ -38,7 +39,7 @@ async def put_customer(
     return CustomerStored(customer_id=customer_id)
 
 
-@router.get("/{customer_id:path}", responses=problems(404))
+@router.get(f"/{CUSTOMER_ID}", responses=problems(404))
 async def read_customer(customer_id: PathCustomerId, state: State, key: Reader) -> CustomerOut:
     """A customer with the precomputed propensities, and the suppression lists that name the customer."""
     profile = await state.profiles.load(customer_id, state.numbers())

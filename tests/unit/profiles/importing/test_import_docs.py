@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from profiles import consents
+from profiles.customer_id import HAS_CONTROL
 from profiles.importing import history, propensities
 from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE, NOT_A_NUMBER
 from profiles.importing.csv_source import BLOCK_BYTES
@@ -66,6 +67,7 @@ def test_the_example_of_customers_means_what_it_says() -> None:
         consents.NOT_CHANNELS.partition(":")[0],
         consents.unknown_channel(()).partition(" (")[0],
         consents.CONTRADICTS,
+        HAS_CONTROL,
         consents.NONE_AND_MORE.partition(":")[0],
         f"has more than {MAX_ENTRIES} items",
     ],
