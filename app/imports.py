@@ -26,8 +26,10 @@ async def import_file(
     await state.refresh()
     known = state.numbers()
     if kind == "customers":
-        channels = state.current_catalogue().channels
-        run = await asyncio.to_thread(open_customers, path, file_format, channels)
+        catalogue = state.current_catalogue()
+        run = await asyncio.to_thread(
+            open_customers, path, file_format, catalogue.channels, catalogue.customer_types
+        )
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     else:

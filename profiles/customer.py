@@ -125,7 +125,7 @@ class Profile:
         return found
 
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 CACHE_MAGIC = b"nbp" + bytes([CACHE_VERSION])
 TOMBSTONE = b"T"
 """Stands in the cache while a customer is being changed. No profile's bytes are equal to it."""

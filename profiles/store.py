@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
 from profiles.customer_id import checked_id
+from profiles.declared import readable_wishes
 from profiles.errors import InvalidCustomer
 from profiles.limits import MAX_INT, MIN_INT, check_customer
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
@@ -191,7 +192,13 @@ def customer_of_row(customer_id: str, row: Any) -> Customer:
     _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
     return Customer(
         customer_id,
-        {name: _scalar(value) for name, value in from_json(attributes).items() if isinstance(value, Scalar)},
+        readable_wishes(
+            {
+                name: _scalar(value)
+                for name, value in from_json(attributes).items()
+                if isinstance(value, Scalar)
+            }
+        ),
         _floats(indicators),
         tuple(holdings),
         _floats(interests),

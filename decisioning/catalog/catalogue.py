@@ -192,6 +192,16 @@ class Catalogue:
             found.update(quiet.channels)
         return frozenset(found)
 
+    @cached_property
+    def customer_types(self) -> Mapping[str, str]:
+        """The types that the vocabulary declares for attributes of customers, by name."""
+        names = {
+            path.removeprefix("customer."): a.type
+            for path, a in self.attributes.items()
+            if path.startswith("customer.")
+        }
+        return {name: type_ for name, type_ in names.items() if "." not in name}
+
     def deployment(self, placement_id: str) -> Deployment:
         """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))

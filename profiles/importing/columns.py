@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from profiles.customer_id import normal_customer_id
 from profiles.errors import ImportFileError
 from profiles.importing.problems import Problems
-from profiles.limits import EMPTY, HAS_NUL, MAX_ENTRIES, MAX_ID_CHARS, MAX_TEXT_CHARS, NOT_FINITE, too_long
+from profiles.limits import (
+    EMPTY,
+    HAS_NUL,
+    MAX_ENTRIES,
+    MAX_ID_CHARS,
+    MAX_TEXT_CHARS,
+    NOT_A_NUMBER,
+    NOT_FINITE,
+    too_long,
+)
 
-NOT_A_NUMBER = "is not a number"
 NOT_A_DATE = "is not a date: write ISO 8601, such as 2026-03-01T09:30:00Z, or Unix seconds"
 DATE_OUT_OF_RANGE = "lies outside of the years 1990 to 2099 (numbers are read as Unix seconds)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,6 +11,7 @@ from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import NotFound
 from profiles.consents import ANY_CHANNEL, join_entries, split_entries, unknown_channel
 from profiles.customer import Customer, Suppression
+from profiles.declared import convert_attributes
 from profiles.errors import InvalidCustomer
 from storage.clock import to_datetime
 
@@ -29,7 +30,7 @@ async def put_customer(
             raise InvalidCustomer(f"objections.{purpose}", unknown_channel(known))
     customer = Customer(
         customer_id,
-        body.attributes,
+        convert_attributes(body.attributes, state.current_catalogue().customer_types),
         body.indicators,
         tuple(body.holdings),
         body.interests,

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJs
 
 from app.api.schemas import Body, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
-from profiles.limits import MAX_ID_CHARS, text_problem
+from profiles.limits import BEYOND_64_BITS, MAX_ID_CHARS, MAX_INT, MIN_INT, text_problem
 
 _CUSTOMER = {
     "attributes": {"age": "35-44", "household_size": 3},
@@ -19,18 +19,19 @@ _CUSTOMER = {
 _MAX_TEXT_CHARS = 1000
 
 
-def _check_scalar(value: Any) -> bool | float | str:
+def _check_scalar(value: Any) -> bool | int | float | str:
     """Check that a value is text, a number, true or false. Raises ``ValueError`` for anything else."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = float("inf")
-        if number - number != 0:
+    if isinstance(value, int):
+        # Whole numbers stay whole: a float would change those beyond 2^53.
+        if not MIN_INT <= value <= MAX_INT:
+            raise ValueError(BEYOND_64_BITS)
+        return value
+    if isinstance(value, float):
+        if value - value != 0:  # inf or nan
             raise ValueError("must be a finite number")
-        return number
+        return value
     if not isinstance(value, str):
         raise ValueError("must be text, a number, true or false")
     if problem := text_problem(value, _MAX_TEXT_CHARS):
@@ -90,7 +91,7 @@ class CustomerOut(BaseModel):
     )
 
     customer_id: str
-    attributes: dict[str, bool | float | str]
+    attributes: dict[str, bool | int | float | str]
     indicators: dict[str, float]
     holdings: list[str]
     interests: dict[str, float]
