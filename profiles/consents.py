@@ -9,9 +9,8 @@ channels, and no list is neither consent nor objection.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-ANY_CHANNEL = "*"
-OBJECTION = "!"
-"""Stands before the channel of an objection."""
+from profiles.customer import ANY_CHANNEL, OBJECTION, Entries
+
 NONE = "none"
 """An item that withdraws all consents of a purpose, and leaves its objections."""
 OBJECTION_TO_ALL = (OBJECTION + ANY_CHANNEL,)
@@ -24,26 +23,6 @@ CONTRADICTS = "says of one channel both that there is consent and that there is 
 NONE_AND_MORE = "says none and more than that: write none alone, or with objections"
 
 _YES_OR_NO = frozenset(("true", "false", "yes", "no", "y", "n", "t", "f", "0", "1"))
-
-Entries = tuple[str, ...]
-
-
-def has_consent(entries: Entries | None, channel: str) -> bool:
-    """Return whether ``entries`` of a purpose hold consent for ``channel``; not if there is no record (``None``)."""
-    if not entries or OBJECTION + channel in entries:
-        return False
-    if channel in entries:
-        return True
-    return ANY_CHANNEL in entries and OBJECTION + ANY_CHANNEL not in entries
-
-
-def has_objection(entries: Entries | None, channel: str) -> bool:
-    """Return whether ``entries`` of a purpose hold an objection to ``channel``."""
-    if entries is None:
-        return False
-    if not entries or OBJECTION + channel in entries:
-        return True
-    return channel not in entries and OBJECTION + ANY_CHANNEL in entries
 
 
 def join_entries(

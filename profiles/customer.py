@@ -14,15 +14,38 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from profiles.consents import has_consent, has_objection
 from profiles.errors import ProfileCodecError
 
 Scalar = str | float | int | bool
+Entries = tuple[str, ...]
+"""Consents and objections of one purpose, see ``profiles.consents``."""
+
+ANY_CHANNEL = "*"
+OBJECTION = "!"
+"""Stands before the channel of an objection."""
 
 NO_OFFERS: NDArray[np.uint32] = np.empty(0, np.uint32)
 NO_PROPENSITIES: NDArray[np.float32] = np.empty(0, np.float32)
 NO_OFFERS.flags.writeable = False
 NO_PROPENSITIES.flags.writeable = False
+
+
+def has_consent(entries: Entries | None, channel: str) -> bool:
+    """Return whether ``entries`` of a purpose hold consent for ``channel``; not if there is no record (``None``)."""
+    if not entries or OBJECTION + channel in entries:
+        return False
+    if channel in entries:
+        return True
+    return ANY_CHANNEL in entries and OBJECTION + ANY_CHANNEL not in entries
+
+
+def has_objection(entries: Entries | None, channel: str) -> bool:
+    """Return whether ``entries`` of a purpose hold an objection to ``channel``."""
+    if entries is None:
+        return False
+    if not entries or OBJECTION + channel in entries:
+        return True
+    return channel not in entries and OBJECTION + ANY_CHANNEL in entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
-from profiles.consents import OBJECTION, Change, read_statement
+from profiles.consents import Change, read_statement
+from profiles.customer import OBJECTION
 from profiles.importing import columns
 from profiles.importing.problems import Problems
 

@@ -8,16 +8,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from profiles.consents import (
-    Change,
-    has_consent,
-    has_objection,
-    join_entries,
-    read_statement,
-    split_entries,
-)
+from profiles.consents import Change, join_entries, read_statement, split_entries
+from profiles.customer import has_consent, has_objection
 from profiles.importing.consent_columns import changes_json
 from profiles.importing.run import open_customers
+from profiles.store_bulk import customer_rows
 
 CHANNELS = ("email", "sms", "web")
 NAMES = (*CHANNELS, "*")
@@ -94,8 +89,6 @@ def test_what_is_told_of_a_customer_can_be_stored_again(stored: dict[str, tuple[
 @given(st.lists(st.sampled_from(["", "|", " ", *ENTRIES, "none", "email|web", "!sms|email"]), max_size=6))
 @settings(max_examples=50)
 def test_rows_of_one_customer_say_what_they_say_one_after_the_other(cells: list[str]) -> None:
-    from profiles.store_bulk import customer_rows
-
     data = "customer_id,consents.ads\n" + "".join(f"c,{cell}\n" for cell in cells) + "other,\n"
     (batch,) = open_customers(data.encode(), "csv", CHANNELS).batches()
     rows = {row["customer_id"]: row for row in customer_rows(batch).to_pylist()}

@@ -9,8 +9,8 @@ from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
 from decisioning.errors import NotFound
-from profiles.consents import ANY_CHANNEL, join_entries, split_entries, unknown_channel
-from profiles.customer import Customer, Suppression
+from profiles.consents import join_entries, split_entries, unknown_channel
+from profiles.customer import ANY_CHANNEL, Customer, Suppression
 from profiles.declared import convert_attributes
 from profiles.errors import InvalidCustomer
 from storage.clock import to_datetime

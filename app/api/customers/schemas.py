@@ -9,7 +9,7 @@ from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 from profiles.limits import BEYOND_64_BITS, MAX_ID_CHARS, MAX_INT, MIN_INT, text_problem
 
 _CUSTOMER = {
-    "attributes": {"age": "35-44", "household_size": 3},
+    "attributes": {"age": 41, "household_size": 3},
     "indicators": {"recency_days": 4, "spend_30d": 212.4},
     "holdings": ["loyalty-card"],
     "interests": {"coffee": 0.8},

@@ -8,13 +8,12 @@ from profiles.consents import (
     NONE_AND_MORE,
     NOT_CHANNELS,
     Change,
-    has_consent,
-    has_objection,
     join_entries,
     read_statement,
     split_entries,
     unknown_channel,
 )
+from profiles.customer import has_consent, has_objection
 
 CHANNELS = {"email", "sms", "web"}
 Entries = tuple[str, ...] | None
