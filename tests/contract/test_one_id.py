@@ -1,12 +1,16 @@
 """One customer has one id, at every door: decisions, customers, suppression lists, and files of each kind."""
 
+import asyncio
 import io
+import os
+import sys
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
 
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
 
@@ -85,3 +89,37 @@ async def test_control_characters_are_refused_at_every_door(shop: Nextbest, bad:
             report = await load(api, kind, content)
             assert (report["loaded"], report["refused"]) == (0, 1)
             assert report["refusals"][0]["field"] == "customer_id"
+
+
+async def test_ids_of_earlier_versions_are_listed_and_mended(shop: Nextbest) -> None:
+    state, settings = shop.api.state, shop.settings
+    environment = os.environ | {
+        "NEXTBEST_POSTGRES_URL": str(settings.postgres_url),
+        "NEXTBEST_REDIS_URL": str(settings.redis_url),
+        "NEXTBEST_BUCKETS": str(settings.buckets),
+    }
+    async with state.engine.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO suppressions (list_id, customer_id, reason) VALUES ('l', :id, '')"),
+            {"id": "line\n"},
+        )
+    assert (await decide(shop.api, "line", dry_run=True))["offers"]
+
+    async def run(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "app.cli",
+            "ids",
+            *arguments,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return out.decode()
+
+    assert "'line\\n' -> 'line'\n1 ids to mend" in await run()
+    assert "1 ids mended" in await run("--mend")
+    assert "0 ids" in await run()
+    assert not (await decide(shop.api, "line", dry_run=True))["offers"]
