@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
+from decisioning.evaluation.replay_service import replay
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -161,3 +162,20 @@ async def test_an_objection_to_a_channel_that_is_none_is_not_taken(shop: Nextbes
         response = await shop.api.call("PUT", "/v1/customers/typo", json={"objections": {"ads": channels}})
         assert problem_of(response, 422)["errors"][0]["field"].startswith("objections")
     problem_of(await shop.api.call("GET", "/v1/customers/typo"), 404)
+
+
+async def test_an_objection_is_told_and_replayed_from_the_log(shop: Nextbest) -> None:
+    """Of a decision that was made before the objection was withdrawn, and of one with an objection of the old form."""
+    api = shop.api
+    made = {}
+    for name, body in (("new", {"objections": {"ads": ["web"]}}), ("old", {"consents": {"ads": []}})):
+        await api.ok("PUT", f"/v1/customers/logged-{name}", json=body)
+        made[name] = (await decide(api, f"logged-{name}", "web"))["decision_id"]
+        await api.ok("PUT", f"/v1/customers/logged-{name}", json={})
+    await shop.worker.archive()
+    for decision_id in made.values():
+        explained = await api.ok("GET", f"/v1/decisions/{decision_id}/explanation")
+        (candidate,) = [c for c in explained["candidates"] if c["offer_id"] == "interest"]
+        assert "objected" in str(candidate)
+        replayed = await replay(decision_id, api.state.archive, api.state.catalogues, api.state.roster)
+        assert replayed.identical
