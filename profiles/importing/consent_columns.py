@@ -52,13 +52,13 @@ def consents_and_changes(
             mask[rows] = True
             problems.refuse(mask, field, reason, batch[field])
     # Few things are said, by many rows.
-    said: dict[tuple[tuple[str, Change], ...], tuple[str, str]] = {}
+    written: dict[tuple[tuple[str, Change], ...], tuple[str, str]] = {}
     texts = []
     for change_of in changes:
         key = tuple(change_of.items())
-        if key not in said:
-            said[key] = _entries_json(change_of), changes_json(change_of)
-        texts.append(said[key])
+        if key not in written:
+            written[key] = _entries_json(change_of), changes_json(change_of)
+        texts.append(written[key])
     return (
         pa.array([entries for entries, _ in texts], pa.string()),
         pa.array([change for _, change in texts], pa.string()),
