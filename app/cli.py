@@ -86,6 +86,16 @@ def rebuild(reports: bool = typer.Option(False, help="rebuild the report roll-up
 
 
 @app.command()
+def ids(
+    mend: bool = typer.Option(False, help="move what is stored under them to the ids that are looked up"),
+) -> None:
+    """List customers who are stored under ids that no request can name, such as those with a line feed."""
+    from app.commands.ids import list_or_mend
+
+    list_or_mend(mend)
+
+
+@app.command()
 def demo(
     seconds: float | None = typer.Option(None, min=1, help="stop after so many seconds of live visitors"),
 ) -> None:

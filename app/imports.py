@@ -26,7 +26,10 @@ async def import_file(
     await state.refresh()
     known = state.numbers()
     if kind == "customers":
-        run = await asyncio.to_thread(open_customers, path, file_format)
+        catalogue = state.current_catalogue()
+        run = await asyncio.to_thread(
+            open_customers, path, file_format, catalogue.channels, catalogue.customer_types
+        )
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     else:

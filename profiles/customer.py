@@ -17,13 +17,35 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from profiles.errors import ProfileCodecError
 
 Scalar = str | float | int | bool
+Entries = tuple[str, ...]
+"""Consents and objections of one purpose, see ``profiles.consents``."""
 
 ANY_CHANNEL = "*"
+OBJECTION = "!"
+"""Stands before the channel of an objection."""
 
 NO_OFFERS: NDArray[np.uint32] = np.empty(0, np.uint32)
 NO_PROPENSITIES: NDArray[np.float32] = np.empty(0, np.float32)
 NO_OFFERS.flags.writeable = False
 NO_PROPENSITIES.flags.writeable = False
+
+
+def has_consent(entries: Entries | None, channel: str) -> bool:
+    """Return whether ``entries`` of a purpose hold consent for ``channel``; not if there is no record (``None``)."""
+    if not entries or OBJECTION + channel in entries:
+        return False
+    if channel in entries:
+        return True
+    return ANY_CHANNEL in entries and OBJECTION + ANY_CHANNEL not in entries
+
+
+def has_objection(entries: Entries | None, channel: str) -> bool:
+    """Return whether ``entries`` of a purpose hold an objection to ``channel``."""
+    if entries is None:
+        return False
+    if not entries or OBJECTION + channel in entries:
+        return True
+    return channel not in entries and OBJECTION + ANY_CHANNEL in entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,8 @@ class Suppression:
 class Customer:
     """A customer's record, apart from propensities.
 
-    ``consents`` maps a purpose to the channels that the customer agreed to; ``"*"`` stands for all of them.
+    ``consents`` maps a purpose to entries: channels that the customer agreed to, and with ``!`` before them those that
+    the customer objected to (``profiles.consents``).
     ``known`` is false for a customer of whom no record exists. ``suppressions`` are the entries in suppression lists,
     also for customers without a record; ``None`` if they could not be read.
     """
@@ -77,8 +100,11 @@ class Customer:
 
     def consents_to(self, purpose: str, channel: str) -> bool:
         """Return whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
-        channels = self.consents.get(purpose, ())
-        return channel in channels or ANY_CHANNEL in channels
+        return has_consent(self.consents.get(purpose), channel)
+
+    def objects_to(self, purpose: str, channel: str) -> bool:
+        """Return whether the customer objected to being contacted for ``purpose`` in ``channel``."""
+        return has_objection(self.consents.get(purpose), channel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +148,7 @@ class Profile:
         return found
 
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 CACHE_MAGIC = b"nbp" + bytes([CACHE_VERSION])
 TOMBSTONE = b"T"
 """Stands in the cache while a customer is being changed. No profile's bytes are equal to it."""

@@ -15,6 +15,8 @@ MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 EMPTY = "is empty"
 HAS_NUL = "contains the character NUL, which cannot be stored"
 NOT_FINITE = "is not a finite number"
+NOT_A_NUMBER = "is not a number"
+BEYOND_64_BITS = "is a whole number beyond 64 bits"
 
 
 def too_long(limit: int) -> str:
@@ -75,7 +77,7 @@ def _check_list(field: str, items: Collection[str]) -> None:
 
 def _number_problem(value: float) -> str | None:
     if isinstance(value, int):
-        return None if MIN_INT <= value <= MAX_INT else "is a whole number beyond 64 bits"
+        return None if MIN_INT <= value <= MAX_INT else BEYOND_64_BITS
     return None if math.isfinite(value) else NOT_FINITE
 
 

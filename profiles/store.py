@@ -15,7 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Scalar, Suppression
-from profiles.limits import MAX_INT, MIN_INT, check_customer, id_problem
+from profiles.customer_id import checked_id
+from profiles.declared import readable_wishes
+from profiles.errors import InvalidCustomer
+from profiles.limits import MAX_INT, MIN_INT, check_customer
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
 from storage.postgres import postgres_errors
@@ -93,7 +96,9 @@ class ProfileStore:
         known; who has only propensities or suppressions, and no record, is not ``known`` and has no consent. Raises
         ``PostgresUnavailable``.
         """
-        if id_problem(customer_id):
+        try:
+            customer_id = checked_id(customer_id)
+        except InvalidCustomer:
             return None
         async with postgres_errors("read the profile from Postgres"):
             return await leave_after(self._load(customer_id, offer_numbers), READ_TIMEOUT_S)
@@ -125,6 +130,7 @@ class ProfileStore:
 
         Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
         """
+        customer = replace(customer, customer_id=checked_id(customer.customer_id))
         check_customer(customer)
         values = {
             "customer_id": customer.customer_id,
@@ -187,7 +193,13 @@ def customer_of_row(customer_id: str, row: Any) -> Customer:
     _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
     return Customer(
         customer_id,
-        {name: _scalar(value) for name, value in from_json(attributes).items() if isinstance(value, Scalar)},
+        readable_wishes(
+            {
+                name: _scalar(value)
+                for name, value in from_json(attributes).items()
+                if isinstance(value, Scalar)
+            }
+        ),
         _floats(indicators),
         tuple(holdings),
         _floats(interests),

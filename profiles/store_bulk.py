@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.importing import json_text
+from profiles.importing.consent_columns import combine_consents
 from profiles.importing.run import ImportReport, ImportRun
 from profiles.store_cache import ProfileCache
 from storage.errors import Unavailable
@@ -47,9 +48,13 @@ def stage(table: pa.Table) -> Iterator[Staged]:
 
 
 def customer_rows(clean: pa.RecordBatch) -> pa.Table:
-    """Make the rows of customers: the last row of each, with ``holdings`` as an array literal."""
+    """Make the rows of customers: the last row of each, with ``holdings`` as an array literal.
+
+    What earlier rows said about consents, and later ones did not, stands.
+    """
     codes = clean["customer_id"].dictionary_encode()
     if len(codes.dictionary) < clean.num_rows:
+        clean = combine_consents(clean, codes.indices.to_numpy())
         last = np.zeros(len(codes.dictionary), np.int64)
         np.maximum.at(last, codes.indices.to_numpy(), np.arange(clean.num_rows))
         clean = clean.take(pa.array(np.sort(last)))
@@ -106,8 +111,8 @@ _KINDS = {
         rows=customer_rows,
         create=f"""
             CREATE TEMPORARY TABLE {_TABLE} (
-                customer_id text, attributes jsonb, indicators jsonb, holdings text[], interests jsonb,
-                consents jsonb
+                customer_id text PRIMARY KEY, attributes jsonb, indicators jsonb, holdings text[], interests jsonb,
+                consents jsonb, consent_changes jsonb
             ) ON COMMIT DROP""",
         merge=f"""
             INSERT INTO customers AS c
@@ -116,7 +121,10 @@ _KINDS = {
             FROM {_TABLE} ORDER BY customer_id COLLATE "C"
             ON CONFLICT (customer_id) DO UPDATE SET
                 attributes = excluded.attributes, indicators = excluded.indicators,
-                holdings = excluded.holdings, interests = excluded.interests, consents = excluded.consents,
+                holdings = excluded.holdings, interests = excluded.interests,
+                consents = (SELECT CASE WHEN s.consent_changes = '{{}}' THEN c.consents
+                                        ELSE consents_after(c.consents, s.consent_changes) END
+                            FROM {_TABLE} AS s WHERE s.customer_id = excluded.customer_id),
                 updated_at = excluded.updated_at""",
     ),
     "propensities": _Kind(
@@ -134,7 +142,7 @@ _KINDS = {
 
 @dataclass
 class BulkLoader:
-    """Loads files of customers, whose records are replaced, and of propensities, which are merged."""
+    """Loads files of customers (records are replaced, except for consents) and of propensities (which are merged)."""
 
     engine: AsyncEngine
     cache: ProfileCache

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from profiles.customer_id import checked_id
 from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
 from profiles.store import WRITE_TIMEOUT_S
@@ -33,13 +34,10 @@ class SuppressionStore:
         When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``Unavailable``, after
         which the call may be repeated.
         """
-        for field, problem in (
-            ("list_id", id_problem(list_id)),
-            ("customer_id", id_problem(customer_id)),
-            ("reason", text_problem(reason)),
-        ):
+        for field, problem in (("list_id", id_problem(list_id)), ("reason", text_problem(reason))):
             if problem:
                 raise InvalidCustomer(field, problem)
+        customer_id = checked_id(customer_id)
         values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
         async with (
             self.cache.changing([customer_id]),
@@ -52,7 +50,11 @@ class SuppressionStore:
     async def delete(self, list_id: str, customer_id: str) -> bool:
         """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""
         # What cannot be stored is not there.
-        if id_problem(list_id) or id_problem(customer_id):
+        try:
+            customer_id = checked_id(customer_id)
+        except InvalidCustomer:
+            return False
+        if id_problem(list_id):
             return False
         async with (
             self.cache.changing([customer_id]),

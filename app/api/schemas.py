@@ -14,9 +14,12 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from decisioning.model.entities import FOREVER_MS
+from profiles.customer_id import normal_customer_id
+from profiles.limits import MAX_ID_CHARS
 from storage.clock import floor_ms, to_datetime
 
 M = TypeVar("M", bound=BaseModel)
@@ -59,7 +62,11 @@ def _decoded(value: str) -> str:
 
 
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-CustomerId = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(storable)]
+CustomerId = Annotated[
+    str,
+    AfterValidator(normal_customer_id),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}),
+]
 PathCustomerId = Annotated[CustomerId, AfterValidator(_decoded)]
 DecisionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]

@@ -27,7 +27,7 @@ from storage.postgres import PATIENT_S, make_engine, transaction
 T = TypeVar("T")
 
 
-def _with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
+def with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
     """Run with the stores open; what is wrong is said in a line, with exit status 1."""
 
     async def run() -> T:
@@ -50,7 +50,7 @@ def load_file(kind: Kind, path: Path) -> None:
         with progress_bar(f"importing {kind}") as progress:
             return await import_file(state, kind, path, format_of_path(path), progress)
 
-    report, new = _with_state(work)
+    report, new = with_state(work)
     for refusal in report.refusals:
         field = f" {refusal.field}" if refusal.field else ""
         typer.echo(f"row {refusal.row}{field}: {refusal.reason} ({refusal.value!r})", err=True)
@@ -68,7 +68,7 @@ def replay(decision_id: str) -> None:
     async def work(state: ApiState) -> Replayed:
         return await replay_decision(decision_id, state.archive, state.catalogues, state.roster)
 
-    replayed = _with_state(work)
+    replayed = with_state(work)
     typer.echo(
         f"decision {replayed.decision_id}: policy {replayed.policy}, epoch {replayed.epoch}, "
         f"catalogue {replayed.catalog_version}"
@@ -111,7 +111,7 @@ def rebuild(reports: bool) -> None:
         finally:
             await engine.dispose()
 
-    rebuilt, texts = _with_state(work)
+    rebuilt, texts = with_state(work)
     for policy, count in rebuilt.observations.items():
         typer.echo(f"{policy}: {count} observations folded")
     typer.echo(f"{rebuilt.decisions} waiting decisions put back, {rebuilt.streams} streams continued")

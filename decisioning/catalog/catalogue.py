@@ -180,6 +180,28 @@ class Catalogue:
         """All policies that have a part in a placement: champions, canaries and shadows."""
         return frozenset(key for deployment in self.deployments.values() for key in deployment.policies)
 
+    @cached_property
+    def channels(self) -> frozenset[str]:
+        """All channels that anything in the catalogue names: what a customer can consent or object to."""
+        found = {placement.channel for placement in self.placements.values()}
+        found.update(treatment.channel for offer in self.offers.values() for treatment in offer.treatments)
+        found.update(c.channel for c in self.capacities.values() if c.channel is not None)
+        for policy in self.contact_policies.values():
+            found.update(policy.channels)
+        for quiet in self.quiet_hours.values():
+            found.update(quiet.channels)
+        return frozenset(found)
+
+    @cached_property
+    def customer_types(self) -> Mapping[str, str]:
+        """The types that the vocabulary declares for attributes of customers, by name."""
+        names = {
+            path.removeprefix("customer."): a.type
+            for path, a in self.attributes.items()
+            if path.startswith("customer.")
+        }
+        return {name: type_ for name, type_ in names.items() if "." not in name}
+
     def deployment(self, placement_id: str) -> Deployment:
         """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))

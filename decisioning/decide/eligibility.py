@@ -161,7 +161,7 @@ def _narrow_to_consent(inputs: EligibilityInputs, mask: BoolArray) -> None:
         if needed:
             if not customer.consents_to(purpose, channel):
                 mask &= ~rows
-        elif customer.consents.get(purpose) == ():
+        elif customer.objects_to(purpose, channel):
             mask &= ~rows
 
 
@@ -172,7 +172,8 @@ def _explain_consent(inputs: EligibilityInputs, row: int) -> list[Stop]:
         return []
     given = customer.consents.get(purpose)
     if offer.legal_basis != "consent":
-        return [Stop("consent", purpose, "objected", "no objection")] if given == () else []
+        objected = customer.objects_to(purpose, channel)
+        return [Stop("consent", purpose, "objected", "no objection")] if objected else []
     if customer.consents_to(purpose, channel):
         return []
     return [Stop("consent", purpose, "none" if given is None else list(given), channel)]

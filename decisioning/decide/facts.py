@@ -71,7 +71,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value[:MAX_TEXT_CHARS]
     if isinstance(value, int):
-        return value if abs(value) < 2**53 else None
+        if abs(value) < 2**53:
+            return value
+        # Logged and learned from as the nearest float; beyond 64 bits it is no number that anything was told.
+        return float(value) if abs(value) < 2**63 else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):

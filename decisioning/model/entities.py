@@ -179,7 +179,7 @@ class Offer:
     ``value`` is what an acceptance is worth; ``value_expression`` computes it in CEL, with ``value`` where it cannot.
     ``mandatory`` offers come first, without arbitration; ``transactional`` ones do not use up contact limits.
     ``requires_consent`` is the purpose. With the legal basis ``consent`` the customer must have agreed to it; with
-    another one the customer must not have objected (which is a record of the purpose without any channel).
+    another one the customer must not have objected to it in the placement's channel.
     """
 
     offer_id: str

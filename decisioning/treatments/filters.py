@@ -53,7 +53,8 @@ def format_value(value: Any) -> str:
 def _round(value: Any, digits: int = 0) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    return round(float(value), digits)
+    # Whole numbers are round, and a float would change those beyond 2^53.
+    return value if isinstance(value, int) else round(value, digits)
 
 
 def _default(value: Any, text: str, _always: bool = True) -> Any:

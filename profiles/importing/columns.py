@@ -8,11 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from profiles.customer_id import normal_customer_id
 from profiles.errors import ImportFileError
 from profiles.importing.problems import Problems
-from profiles.limits import EMPTY, HAS_NUL, MAX_ENTRIES, MAX_ID_CHARS, MAX_TEXT_CHARS, NOT_FINITE, too_long
+from profiles.limits import (
+    EMPTY,
+    HAS_NUL,
+    MAX_ENTRIES,
+    MAX_ID_CHARS,
+    MAX_TEXT_CHARS,
+    NOT_A_NUMBER,
+    NOT_FINITE,
+    too_long,
+)
 
-NOT_A_NUMBER = "is not a number"
 NOT_A_DATE = "is not a date: write ISO 8601, such as 2026-03-01T09:30:00Z, or Unix seconds"
 DATE_OUT_OF_RANGE = "lies outside of the years 1990 to 2099 (numbers are read as Unix seconds)"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,6 +101,37 @@ def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     problems.refuse(pc.binary_length(text).to_numpy() == 0, field, EMPTY, text)
     check_text(problems, field, text, MAX_ID_CHARS)
     return text
+
+
+def customer_ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
+    """Bring customers' ids into their one form (``normal_customer_id``). Rows whose id has none are refused."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    text = pc.fill_null(column.cast(pa.string()), "")
+    # Only what is not printable ASCII needs more than its blanks cut off.
+    other = flags(pc.invert(pc.match_substring_regex(text, "^[ -~]*$")))
+    normal = pc.ascii_trim(text, " ")
+    if other.any():
+        found = {cell: _normal_or_reason(cell) for cell in text.filter(pa.array(other)).unique().to_pylist()}
+        rows = np.flatnonzero(other)
+        each = [found[text[int(row)].as_py()] for row in rows]
+        for reason in sorted({reason for _, reason in each if reason is not None}):
+            mask = np.zeros(len(text), np.bool_)
+            mask[rows[[why == reason for _, why in each]]] = True
+            problems.refuse(mask, field, reason, text)
+        normal = pc.replace_with_mask(
+            normal, pa.array(other), pa.array([id_ for id_, _ in each], pa.string())
+        )
+    problems.refuse(pc.binary_length(normal).to_numpy() == 0, field, EMPTY, text)
+    check_text(problems, field, normal, MAX_ID_CHARS)
+    return normal
+
+
+def _normal_or_reason(cell: str) -> tuple[str, str | None]:
+    try:
+        return normal_customer_id(cell), None
+    except ValueError as error:
+        return "", str(error)
 
 
 def numbers(problems: Problems, field: str, column: pa.Array) -> NDArray[np.float64]:

@@ -1,15 +1,17 @@
 """Checks the rows of a file of customers."""
 
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from profiles.declared import WISHES
 from profiles.errors import ImportFileError
 from profiles.importing import columns, json_text
+from profiles.importing.attribute_columns import attribute, numbers
+from profiles.importing.consent_columns import consents_and_changes
 from profiles.importing.problems import Problems
-from profiles.limits import MAX_ENTRIES, MAX_INT, MAX_NAME_CHARS, text_problem
+from profiles.limits import MAX_ENTRIES, MAX_NAME_CHARS, text_problem
 
 CLEAN_SCHEMA = pa.schema(
     [
@@ -19,14 +21,15 @@ CLEAN_SCHEMA = pa.schema(
         ("holdings", pa.list_(pa.string())),
         ("interests", pa.string()),
         ("consents", pa.string()),
+        ("consent_changes", pa.string()),
     ]
 )
-"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text."""
+"""The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text.
 
-KINDS = ("attributes", "indicators", "interests", "consents")
-NOT_CHANNELS = "names no channels: write them separated by |, * for all of them, or leave it empty for none"
+``consents`` are those of a customer without a record, ``consent_changes`` what becomes of those that there are.
+"""
 
-_YES_OR_NO = pa.array(["true", "false", "yes", "no", "y", "n", "t", "f", "0", "1"])
+KINDS = ("attributes", "indicators", "interests", "consents", "objections")
 
 
 class CustomerCleaner:
@@ -34,13 +37,25 @@ class CustomerCleaner:
 
     kind = "customers"
 
-    def __init__(self, schema: pa.Schema, typed_cells: bool) -> None:
-        """Sorts the columns of a file by what they mean. Raises ``ImportFileError``."""
+    def __init__(
+        self,
+        schema: pa.Schema,
+        typed_cells: bool,
+        channels: Collection[str] | None = None,
+        types: Mapping[str, str] | None = None,
+    ) -> None:
+        """Sorts the columns of a file by what they mean. Raises ``ImportFileError``.
+
+        ``channels``: those that consents and objections may name; ``None``: any. ``types``: those that the vocabulary
+        declares for attributes, by name.
+        """
         if "customer_id" not in schema.names:
             raise ImportFileError(
                 "the column 'customer_id' is missing: it names the customer of each row", "customer_id"
             )
         self._typed_cells = typed_cells
+        self._channels = channels
+        self._types = {**(types or {}), **WISHES}
         self._columns: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
         for field in schema.names:
             if field not in ("customer_id", "holdings"):
@@ -49,18 +64,26 @@ class CustomerCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         objects = {
-            "attributes": self._object("attributes", batch, problems, self._attribute),
-            "indicators": self._object("indicators", batch, problems, _number),
-            "interests": self._object("interests", batch, problems, _number),
-            "consents": self._object("consents", batch, problems, _channels),
+            "attributes": self._attributes(batch, problems),
+            "indicators": self._numbers("indicators", batch, problems),
+            "interests": self._numbers("interests", batch, problems),
         }
+        consents, changes = consents_and_changes(
+            problems, batch, self._columns["consents"], self._columns["objections"], self._channels
+        )
         if "holdings" in batch.schema.names:
             holdings = columns.lists(problems, "holdings", batch["holdings"])
         else:
             holdings = pa.ListArray.from_arrays(np.zeros(len(batch) + 1, np.int32), pa.array([], pa.string()))
-        arrays = {"customer_id": customer_id, "holdings": holdings, **objects}
+        arrays = {
+            "customer_id": customer_id,
+            "holdings": holdings,
+            "consents": consents,
+            "consent_changes": changes,
+            **objects,
+        }
         return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
 
     def _place(self, field: str) -> None:
@@ -93,54 +116,21 @@ class CustomerCleaner:
             for field in self._columns[kind].values():
                 columns.require_numbers(schema, field)
         holdings = ["holdings"] if "holdings" in schema.names else []
-        for field in [*holdings, *self._columns["consents"].values()]:
+        said = [*self._columns["consents"].values(), *self._columns["objections"].values()]
+        for field in [*holdings, *said]:
             type_ = schema.field(field).type
             listed = columns.is_text(columns.value_type(type_)) or columns.is_text_list(type_)
             columns.require(schema, field, "lists of text, or text separated by |", listed)
 
-    def _object(
-        self,
-        kind: str,
-        batch: pa.RecordBatch,
-        problems: Problems,
-        members: Callable[[Problems, str, pa.Array], pa.StringArray],
-    ) -> pa.StringArray:
-        fields = self._columns[kind]
-        values = [members(problems, field, batch[field]) for field in fields.values()]
+    def _attributes(self, batch: pa.RecordBatch, problems: Problems) -> pa.StringArray:
+        fields = self._columns["attributes"]
+        values = [
+            attribute(problems, field, batch[field], self._types.get(name), self._typed_cells)
+            for name, field in fields.items()
+        ]
         return json_text.objects(list(fields), values, len(batch))
 
-    def _attribute(self, problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-        type_ = columns.value_type(column.type)
-        if columns.is_number(type_):
-            column = column.cast(type_)
-            return _number(problems, field, column)
-        if pa.types.is_boolean(type_):
-            return column.cast(type_).cast(pa.string())
-        text = columns.as_text(column)
-        columns.check_text(problems, field, text)
-        if self._typed_cells:
-            return json_text.cells(text)
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), json_text.strings(text))
-
-
-def _number(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    """JSON numbers; null where absent. Rows with infinite or otherwise unusable numbers are refused."""
-    type_ = columns.value_type(column.type)
-    if pa.types.is_integer(type_):
-        column = column.cast(type_)
-        if pa.types.is_uint64(type_):
-            beyond = pc.fill_null(pc.greater(column, pa.scalar(MAX_INT, pa.uint64())), False)
-            problems.refuse(columns.flags(beyond), field, "is a whole number beyond 64 bits", column)
-        return json_text.numbers(column)
-    values = columns.numbers(problems, field, column)
-    if pa.types.is_float32(type_):
-        return json_text.numbers(pc.if_else(pa.array(np.isfinite(values)), column.cast(type_), None))
-    return json_text.numbers(pa.array(values, mask=~np.isfinite(values)))
-
-
-def _channels(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    lists = columns.lists(problems, field, column)
-    if not columns.is_text_list(column.type):
-        mistaken = pc.is_in(pc.utf8_lower(columns.as_text(column)), value_set=_YES_OR_NO)
-        problems.refuse(columns.flags(mistaken), field, NOT_CHANNELS, column)
-    return json_text.arrays(lists)
+    def _numbers(self, kind: str, batch: pa.RecordBatch, problems: Problems) -> pa.StringArray:
+        fields = self._columns[kind]
+        values = [numbers(problems, field, batch[field]) for field in fields.values()]
+        return json_text.objects(list(fields), values, len(batch))

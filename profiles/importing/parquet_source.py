@@ -62,7 +62,9 @@ class ParquetSource:
     def _open(self) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(
-                pa.BufferReader(self._data) if isinstance(self._data, bytes) else str(self._data)
+                pa.BufferReader(self._data) if isinstance(self._data, bytes) else str(self._data),
+                # In nanoseconds, dates of such columns would wrap around after 2262.
+                coerce_int96_timestamp_unit="us",
             )
         except _DAMAGE as error:
             raise ImportFileError(f"this is not a Parquet file, or it is damaged: {shown(error)}") from error

@@ -1,6 +1,6 @@
 """One import of one file: the checks in order, the counts, and the report."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,13 +78,20 @@ class ImportRun:
         return clean.filter(pa.array(~problems.refused)) if refused else clean
 
 
-def open_customers(data: Data, file_format: FileFormat | None = None) -> ImportRun:
+def open_customers(
+    data: Data,
+    file_format: FileFormat | None = None,
+    channels: Collection[str] | None = None,
+    types: Mapping[str, str] | None = None,
+) -> ImportRun:
     """Open a file of customers; ``customers.CLEAN_SCHEMA`` says what its batches hold.
 
-    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. Raises ``ImportFileError``.
+    ``data`` is the file's bytes, or its path, whose name tells the format if none is given. ``channels``: those that
+    consents and objections may name; ``None``: any. ``types``: those that the vocabulary declares for attributes, by
+    name. Raises ``ImportFileError``.
     """
     source = _open(data, file_format)
-    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells))
+    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells, channels, types))
 
 
 def open_propensities(

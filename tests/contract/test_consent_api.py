@@ -43,7 +43,8 @@ async def test_a_customer_is_read_as_it_was_stored(api: Instance) -> None:
     for body in (customer, {}, customer):
         assert await api.ok("PUT", "/v1/customers/ann", json=body, role="ops") == {"customer_id": "ann"}
     found = await api.ok("GET", "/v1/customers/ann", role="scientist")
-    assert found == {"customer_id": "ann", "propensities": {}, "suppressions": []} | customer
+    others = {"customer_id": "ann", "propensities": {}, "suppressions": [], "objections": {"research": ["*"]}}
+    assert found == others | customer
     await api.ok("PUT", "/v1/customers/ann", json={})
     found = await api.ok("GET", "/v1/customers/ann")
     assert not any(found[name] for name in customer)
@@ -89,7 +90,18 @@ async def test_consent_and_its_withdrawal_are_in_force_at_once(instances: tuple[
 
 async def test_withdrawal_by_import_is_in_force_at_once(instances: tuple[Instance, Instance]) -> None:
     writer, reader = instances
-    for consents, expected in (("*", True), ("", False), ("only", True), ("mail", False)):
+    for consents, expected in (
+        *(
+            ("*", True),
+            ("none", False),
+            ("only", True),
+            ("", True),
+            ("web", False),
+            ("*", True),
+            ("!only", False),
+        ),
+        *(("*", False), ("only", True), ("!*", False)),
+    ):
         content = f"customer_id,consents.marketing\nfiled,{consents}\n"
         await writer.ok("POST", "/v1/imports/customers", content=content, headers=CSV)
         assert await offered(reader, "filed") == expected

@@ -43,6 +43,7 @@ async def load(api: Instance, kind: str, content: str | bytes, headers: dict[str
 
 
 async def test_customers_from_csv_and_parquet(api: Instance) -> None:
+    await api.ok("PUT", "/v1/placements/letters", json={"channel": "mail", "deadline_ms": 5000})
     csv = "customer_id,age,attributes.vip,indicators.spend,interests.tea,holdings,consents.marketing\n"
     csv += '"a/b",35,true,3.5,0.5,card|loan,web|mail\nsecond,,,,,,\n'
     report = await load(api, "customers", csv)
@@ -54,6 +55,7 @@ async def test_customers_from_csv_and_parquet(api: Instance) -> None:
         "holdings": ["card", "loan"],
         "interests": {"tea": 0.5},
         "consents": {"marketing": ["web", "mail"]},
+        "objections": {},
         "suppressions": [],
         "propensities": {},
     }

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,27 @@ TYPED = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ids = st.one_of(
-    st.sampled_from(["c1", "c2", "c3", " c1 ", "", " ", "a\0", "x" * 128, "ü" * 128, "x" * 129, "a,b", 'q"']),
+    st.sampled_from(
+        [
+            "c1",
+            "c2",
+            "c3",
+            " c1 ",
+            "",
+            " ",
+            "a\0",
+            "c\n1",
+            "c1\t",
+            "\u00a0c1",
+            "e\u0301",
+            "c\u200b",
+            "x" * 128,
+            "ü" * 128,
+            "x" * 129,
+            "a,b",
+            'q"',
+        ]
+    ),
     any_text,
 )
 number_cells = st.one_of(
@@ -43,7 +64,10 @@ text_cells = st.one_of(
     any_text,
     st.just("x" * 4097),
 )
-list_cells = st.one_of(st.sampled_from(["", "|", "a|b", " a | |b", "*", "yes", "x" * 129, 'q"|\\']), any_text)
+list_cells = st.one_of(
+    st.sampled_from(["", "|", "a|b", " a | |b", "*", "yes", "x" * 129, 'q"|\\', "a|!b", "!*", "none"]),
+    any_text,
+)
 
 YES_OR_NO = ("true", "false", "yes", "no", "y", "n", "t", "f", "0", "1")
 Reasons = Sequence[tuple[int, str | None, str]]
@@ -68,6 +92,27 @@ def id_reason(text: str) -> str | None:
     return "NUL" if "\0" in text else None
 
 
+BLANK = re.compile("^[\\s\u180e\u200b\u2060\ufeff]+|[\\s\u180e\u200b\u2060\ufeff]+$")
+NO_ID = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u180e\u200b\u2060\ufeff]")
+
+
+def read_customer_id(cell: str) -> tuple[str, str | None]:
+    """Return the normal form of a customer's id, and the reason to refuse it or ``None``."""
+    composed = unicodedata.normalize("NFC", cell)
+    normal = composed
+    while normal and (BLANK.match(normal[0]) and not re.match("[\x00-\x1f\x7f-\x9f\u2028\u2029]", normal[0])):
+        normal = normal[1:]
+    while normal and (
+        BLANK.match(normal[-1]) and not re.match("[\x00-\x1f\x7f-\x9f\u2028\u2029]", normal[-1])
+    ):
+        normal = normal[:-1]
+    if "\0" in normal:
+        return normal, "NUL"
+    if NO_ID.search(normal):
+        return normal, "control character"
+    return normal, id_reason(normal)
+
+
 def number_reason(cell: str) -> str | None:
     """Return the reason to refuse a number that is not empty, or ``None``."""
     if SPECIAL.fullmatch(cell) or (NUMBER.fullmatch(cell) and math.isinf(float(cell))):
@@ -79,8 +124,8 @@ def propensity_oracle(row: list[str]) -> tuple[str | None, str] | None:
     """Field and reason of a refusal, or ``None``."""
     if len(row) != 3:
         return None, "fields instead of 3"
-    customer, offer, propensity = (cell.strip(WHITE) for cell in row)
-    if reason := id_reason(customer):
+    _, offer, propensity = (cell.strip(WHITE) for cell in row)
+    if reason := read_customer_id(row[0])[1]:
         return "customer_id", reason
     if offer not in OFFERS:
         return "offer_id", id_reason(offer) or "not an offer"
@@ -129,8 +174,9 @@ def test_propensities_from_csv(rows: list[list[str]], quote_all: bool, terminato
         if problem := propensity_oracle(row):
             refused.append((number, *problem))
         else:
-            customer, offer, propensity = (cell.strip(WHITE) for cell in row)
+            _, offer, propensity = (cell.strip(WHITE) for cell in row)
             score = float(np.float32(propensity))
+            customer = read_customer_id(row[0])[0]
             expected.append({"customer_id": customer, "offer_id": offer, "propensity": score})
     check(run, loaded_rows(run), expected, refused)
 
@@ -167,7 +213,9 @@ def test_propensities_from_parquet(
             refused.append((number, *problem))
         else:
             score = float(np.float32(propensity))
-            expected.append({"customer_id": customer.strip(WHITE), "offer_id": offer, "propensity": score})
+            expected.append(
+                {"customer_id": read_customer_id(customer)[0], "offer_id": offer, "propensity": score}
+            )
     check(run, loaded_rows(run), expected, refused)
 
 
@@ -200,12 +248,20 @@ def list_reason(cell: str) -> str | None:
     return text_reason(cell) or ("an item" if any(len(item) > 128 for item in items(cell)) else None)
 
 
+def consent_entries(cell: str) -> list[str]:
+    """The entries of a customer of whom nothing was known: what is agreed to comes first."""
+    named = [item for item in dict.fromkeys(items(cell)) if item != "none"]
+    return sorted(named, key=lambda item: item.startswith("!"))
+
+
 def customer_oracle(cells: list[str]) -> tuple[str, str] | None:
     """Field and reason of a refusal, or ``None``; columns in the order in which they are looked at."""
     customer, note, other, clv, holdings, ads = cells
-    not_channels = "names no channels" if ads.lower() in YES_OR_NO else None
+    named = [item.removeprefix("!") for item in items(ads)]
+    wrong = any(not name or name.lower() in YES_OR_NO or name.startswith("!") for name in named)
+    not_channels = "names no channels" if wrong else None
     reasons = {
-        "customer_id": id_reason(customer),
+        "customer_id": read_customer_id(customer)[1],
         "note": text_reason(note),
         "attributes.other": text_reason(other),
         "indicators.clv": number_reason(clv) if clv else None,
@@ -225,23 +281,27 @@ def test_customers_from_csv(rows: list[list[str]], quote_all: bool) -> None:
     run = open_customers(csv_bytes([CUSTOMER_COLUMNS, *rows], quote_all), "csv")
     expected, refused = [], []
     for number, row in enumerate(rows, start=1):
-        cells = [cell.strip(WHITE) for cell in row]
+        cells = [row[0], *(cell.strip(WHITE) for cell in row[1:])]
         if problem := customer_oracle(cells):
             refused.append((number, *problem))
             continue
         customer, note, other, clv, holdings, ads = cells
         expected.append(
             {
-                "customer_id": customer,
+                "customer_id": read_customer_id(customer)[0],
                 "attributes": {k: typed(v) for k, v in {"note": note, "other": other}.items() if v},
                 "indicators": {"clv": float(clv)} if clv else {},
                 "holdings": items(holdings),
                 "interests": {},
-                "consents": {"ads": items(ads)} if items(ads) else {},
+                "consents": {"ads": entries} if (entries := consent_entries(ads)) else {},
             }
         )
     loaded = [
-        {k: json.loads(v) if isinstance(v, str) and k != "customer_id" else v for k, v in row.items()}
+        {
+            k: json.loads(v) if isinstance(v, str) and k != "customer_id" else v
+            for k, v in row.items()
+            if k != "consent_changes"
+        }
         for row in loaded_rows(run)
     ]
     check(run, loaded, expected, refused)

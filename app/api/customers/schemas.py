@@ -6,30 +6,32 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJs
 
 from app.api.schemas import Body, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
-from profiles.limits import MAX_ID_CHARS, text_problem
+from profiles.limits import BEYOND_64_BITS, MAX_ID_CHARS, MAX_INT, MIN_INT, text_problem
 
 _CUSTOMER = {
-    "attributes": {"age": "35-44", "household_size": 3},
+    "attributes": {"age": 41, "household_size": 3},
     "indicators": {"recency_days": 4, "spend_30d": 212.4},
     "holdings": ["loyalty-card"],
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
+    "objections": {"profiling": ["*"]},
 }
 _MAX_TEXT_CHARS = 1000
 
 
-def _check_scalar(value: Any) -> bool | float | str:
+def _check_scalar(value: Any) -> bool | int | float | str:
     """Check that a value is text, a number, true or false. Raises ``ValueError`` for anything else."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = float("inf")
-        if number - number != 0:
+    if isinstance(value, int):
+        # Whole numbers stay whole: a float would change those beyond 2^53.
+        if not MIN_INT <= value <= MAX_INT:
+            raise ValueError(BEYOND_64_BITS)
+        return value
+    if isinstance(value, float):
+        if value - value != 0:  # inf or nan
             raise ValueError("must be a finite number")
-        return number
+        return value
     if not isinstance(value, str):
         raise ValueError("must be text, a number, true or false")
     if problem := text_problem(value, _MAX_TEXT_CHARS):
@@ -59,7 +61,15 @@ class CustomerBody(Body):
     holdings: list[Holding] = Field(default_factory=list, max_length=200)
     interests: dict[Key, Number] = Field(default_factory=dict, max_length=500)
     consents: dict[Key, Annotated[list[Channel], Field(max_length=100)]] = Field(
-        default_factory=dict, max_length=50, description="purpose -> channels, '*' for all"
+        default_factory=dict,
+        max_length=50,
+        description="purpose -> channels, '*' for all; no channels at all are an objection to all of them",
+    )
+    objections: dict[Key, Annotated[list[Channel], Field(min_length=1, max_length=100)]] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="purpose -> channels of the catalogue, '*' for all. A channel that is named counts more than '*', "
+        "and an objection more than a consent",
     )
 
 
@@ -81,10 +91,11 @@ class CustomerOut(BaseModel):
     )
 
     customer_id: str
-    attributes: dict[str, bool | float | str]
+    attributes: dict[str, bool | int | float | str]
     indicators: dict[str, float]
     holdings: list[str]
     interests: dict[str, float]
     consents: dict[str, list[str]]
+    objections: dict[str, list[str]]
     propensities: dict[str, float]
     suppressions: list[SuppressionOut] = Field(description="entries in suppression lists, ended ones too")

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import Ops, State, problems
+from app.api.paths import CUSTOMER_ID
 from app.api.schemas import Id, PathCustomerId
 from app.api.suppressions.schemas import SuppressionBody, SuppressionStored
 from decisioning.errors import NotFound
@@ -11,7 +12,7 @@ from decisioning.errors import NotFound
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
 
 
-@router.put("/{list_id}/{customer_id:path}", responses=problems(body=True))
+@router.put(f"/{{list_id}}/{CUSTOMER_ID}", responses=problems(body=True))
 async def put_suppression(
     list_id: Id, customer_id: PathCustomerId, body: SuppressionBody, state: State, key: Ops
 ) -> SuppressionStored:
@@ -24,7 +25,7 @@ async def put_suppression(
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
 
 
-@router.delete("/{list_id}/{customer_id:path}", status_code=204, responses=problems(404))
+@router.delete(f"/{{list_id}}/{CUSTOMER_ID}", status_code=204, responses=problems(404))
 async def delete_suppression(list_id: Id, customer_id: PathCustomerId, state: State, key: Ops) -> Response:
     """Take a customer off a list."""
     if not await state.suppressions.delete(list_id, customer_id):

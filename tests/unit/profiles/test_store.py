@@ -159,6 +159,20 @@ async def test_what_is_stored_in_a_way_that_cannot_be_understood_gives_no_consen
     assert not profile.customer.consents_to("calls", "phone")
 
 
+async def test_wishes_that_were_stored_as_text_limit_contact_all_the_same(
+    store: ProfileStore, engine: AsyncEngine
+) -> None:
+    stored = '{"max_contacts_per_day": "1", "max_contacts_per_week": "few", "min_gap_s": "60"}'
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO customers (customer_id, attributes) VALUES ('wishes', CAST(:stored AS jsonb))"),
+            {"stored": stored},
+        )
+    for _ in range(2):  # from Postgres, then from the cache
+        customer = (await store.get("wishes", {})).customer
+        assert customer.attributes == {"max_contacts_per_day": 1, "max_contacts_per_week": 0, "min_gap_s": 60}
+
+
 async def test_a_bad_customer_is_not_stored(store: ProfileStore) -> None:
     with pytest.raises(InvalidCustomer):
         await store.upsert_customer(Customer("bad", {"x": float("nan")}, {}, (), {}, {}))

@@ -65,7 +65,7 @@ async def test_customers_are_loaded_as_they_are_read(loader: BulkLoader, store: 
         assert profile.customer == expected
 
 
-async def test_a_record_is_replaced_whole_and_the_last_row_wins(
+async def test_a_record_is_replaced_except_for_consents_and_the_last_row_wins(
     loader: BulkLoader, store: ProfileStore
 ) -> None:
     await loader.load(open_customers(b"customer_id,age,consents.ads\nc1,1,*\nc2,2,*\n", "csv"))
@@ -74,7 +74,7 @@ async def test_a_record_is_replaced_whole_and_the_last_row_wins(
     for customer_id, city in (("c1", "c"), ("c2", "b")):
         profile = await store.load(customer_id, {})
         assert profile is not None
-        assert profile.customer == Customer(customer_id, {"city": city}, {}, (), {}, {})
+        assert profile.customer == Customer(customer_id, {"city": city}, {}, (), {}, {"ads": ("*",)})
 
 
 async def test_propensities_are_merged(loader: BulkLoader, store: ProfileStore, engine: AsyncEngine) -> None:

@@ -25,6 +25,7 @@ def test_sliced_batches_are_staged_right() -> None:
             "holdings": [i, i],
             "interests": "{}",
             "consents": "{}",
+            "consent_changes": "{}",
         }
         for i in "abcbd"
     ]

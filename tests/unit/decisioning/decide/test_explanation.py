@@ -122,8 +122,8 @@ contacts = st.lists(
 
 @given(
     age=st.none() | st.integers(10, 90),
-    marketing=st.sampled_from([None, (), ("web",), ("*",), ("mail",)]),
-    service=st.sampled_from([None, (), ("web",)]),
+    marketing=st.sampled_from([None, (), ("web",), ("*",), ("mail",), ("*", "!web"), ("!*", "web")]),
+    service=st.sampled_from([None, (), ("web",), ("!web",), ("!*",), ("!mail",), ("!*", "web")]),
     reason=st.sampled_from([None, "cancel", "browse"]),
     history=st.none() | contacts,
     exhausted=st.frozensets(st.sampled_from([1, 2, 5]), max_size=2),

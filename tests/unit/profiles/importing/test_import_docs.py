@@ -6,12 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from profiles.importing import customers, history, propensities
-from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE, NOT_A_NUMBER
+from profiles import consents, declared
+from profiles.customer_id import HAS_CONTROL
+from profiles.importing import history, propensities
+from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE
 from profiles.importing.csv_source import BLOCK_BYTES
 from profiles.importing.problems import MAX_REFUSALS
 from profiles.importing.run import ImportRun, open_customers, open_history, open_propensities
-from profiles.limits import EMPTY, HAS_NUL, MAX_ENTRIES, MAX_ID_CHARS, MAX_TEXT_CHARS, NOT_FINITE, too_long
+from profiles.limits import (
+    EMPTY,
+    HAS_NUL,
+    MAX_ENTRIES,
+    MAX_ID_CHARS,
+    MAX_TEXT_CHARS,
+    NOT_A_NUMBER,
+    NOT_FINITE,
+    too_long,
+)
 from profiles.store_bulk import MAX_CUSTOMERS
 
 PAGE = (Path(__file__).parents[4] / "docs" / "importing.md").read_text()
@@ -62,7 +73,17 @@ def test_the_example_of_customers_means_what_it_says() -> None:
         history.NOT_AN_OUTCOME,
         history.TOO_EARLY,
         history.TOO_LARGE,
-        customers.NOT_CHANNELS.partition(":")[0],
+        consents.NOT_CHANNELS.partition(":")[0],
+        consents.unknown_channel(()).partition(" (")[0],
+        consents.CONTRADICTS,
+        HAS_CONTROL,
+        declared.NOT_TEXT.partition(",")[0],
+        declared.NOT_WHOLE.partition(",")[0],
+        declared.INEXACT.partition(",")[0],
+        declared.NOT_TRUE_OR_FALSE.partition(",")[0],
+        declared.NOT_AN_INSTANT.partition(",")[0],
+        declared.IS_A_LIST.partition(",")[0],
+        consents.NONE_AND_MORE.partition(":")[0],
         f"has more than {MAX_ENTRIES} items",
     ],
 )
