@@ -39,6 +39,7 @@ def test_no_limit_is_exceeded_by_a_redis_from_an_older_file(
 ) -> None:
     folder = tmp_path_factory.mktemp("installation")
     with hardy_servers() as servers, installed(*servers.urls, folder) as installation:
+        newcomers: list[int] = []
         apis = [installation.serve(), installation.serve()]
         worker = installation.work()
         for api in apis:
@@ -46,7 +47,7 @@ def test_no_limit_is_exceeded_by_a_redis_from_an_older_file(
         publish(apis[0], ["once"], limits=[{"max": 1, "window_s": 86_400}])
         publish(apis[0], ["always"])
         place(apis[0], slots=2)
-        wait_until(lambda: gives_limited(apis[0], []), "the worker to find Redis whole")
+        wait_until(lambda: gives_limited(apis[0], newcomers), "the worker to find Redis whole")
         wait_caught_up(installation)
         if not has_worker:
             worker.kill()
@@ -64,7 +65,9 @@ def test_no_limit_is_exceeded_by_a_redis_from_an_older_file(
         if not has_worker:
             worker = installation.work()
         wait_until(
-            lambda: gives_limited(apis[0], []), "offers with limits to be given again", explain=worker.printed
+            lambda: gives_limited(apis[0], newcomers),
+            "offers with limits to be given again",
+            explain=worker.printed,
         )
         assert [ask_all(api) for api in apis] == [0, 0]
 
