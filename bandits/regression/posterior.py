@@ -200,6 +200,10 @@ class Regression:
         weights = apply_factors(posterior.factors, pull[:0], posterior.response + pull[:, None])
         return replace(posterior, pull=pull, weights=weights)
 
+    def own_precision(self, shared: FloatArray) -> FloatArray:
+        """Return the precision matrix of an offer's parameters, on the scale that shared sums say: ``(D, D)``."""
+        return self._scaled(self.layout.read(shared)[0], None).own
+
     def _shared_precision(self, shared: FloatArray, scaled: ScaledPrior) -> FloatArray:
         """Return the precision matrix of the shared parameters: shape ``(1, D, D)``."""
         a, _ = self.layout.read(shared[None])
