@@ -188,11 +188,11 @@ class EvidencePool(Protocol):
     A policy that pools has it as its attribute ``pool``. What an arm says depends on its own sums, and on ``context``.
     """
 
-    def context(self, shared: FloatArray) -> bytes:
-        """Return what else it depends on, as bytes that are equal if that is."""
+    def context(self, shared: FloatArray, before: Any) -> Any:
+        """Return what else it depends on: ``before`` itself, an earlier one or ``None``, if that is still the same."""
         ...
 
-    def evidence(self, own: FloatArray, shared: FloatArray) -> FloatArray:
+    def evidence(self, own: FloatArray, context: Any) -> FloatArray:
         """Return what arms say, of sums of shape ``(m, width)``: shape ``(m,)``, multiples of the quantum."""
         ...
 

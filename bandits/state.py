@@ -13,6 +13,7 @@ number ``2 ** 32``. Which parts there are follows from the sum alone, so equal s
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class _Pooled:
 
     policy: Policy
     tick: int
-    context: bytes
+    context: Any
     values: dict[int, float]
 
 
@@ -173,14 +174,17 @@ class ArmTable:
 
     def _evidence(self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int) -> float:
         """Return what all arms say together; only those that changed since the last time are asked."""
-        context, kept = pool.context(shared), self._pooled
-        if kept is None or kept.policy is not policy or (kept.tick, kept.context) != (tick, context):
+        kept = self._pooled
+        if kept is not None and kept.policy is not policy:
+            kept = None
+        context = pool.context(shared, None if kept is None else kept.context)
+        if kept is None or kept.tick != tick or kept.context is not context:
             kept, asked = _Pooled(policy, tick, context, {}), self.offers()
         else:
             asked = sorted(self._changed - {SHARED})
         if asked:
             own = np.array([self._decayed(policy, offer, tick) for offer in asked])
-            kept.values.update(zip(asked, pool.evidence(own, shared).tolist(), strict=True))
+            kept.values.update(zip(asked, pool.evidence(own, context).tolist(), strict=True))
         self._pooled, self._changed = kept, set()
         return math.fsum(kept.values.values())
 

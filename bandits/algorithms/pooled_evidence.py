@@ -12,7 +12,7 @@ import numpy as np
 
 from bandits.exact_math import apply_factors, invert_factors, log, multiply, sum_rows
 from bandits.policy import FloatArray, quantise
-from bandits.regression.posterior import Regression
+from bandits.regression.posterior import Regression, ScaledPrior
 
 MAX_PART = 20.0
 """The most that one offer says for features or against them, in log odds."""
@@ -29,16 +29,15 @@ class FeatureEvidence:
         every = np.arange(regression.design.width)
         self._every, self._others = every, np.delete(every, columns)
 
-    def context(self, shared: FloatArray) -> bytes:
-        """Return what else the evidence depends on: the scale of columns."""
-        scale = self._regression.design.scale(self._regression.layout.read(shared)[0])
-        return scale.mean.tobytes() + scale.deviation.tobytes()
+    def context(self, shared: FloatArray, before: ScaledPrior | None = None) -> ScaledPrior:
+        """Return what else the evidence depends on: the prior on the scale of columns."""
+        return self._regression.scaled_prior(shared, before)
 
-    def evidence(self, own: FloatArray, shared: FloatArray) -> FloatArray:
+    def evidence(self, own: FloatArray, context: ScaledPrior) -> FloatArray:
         """Return the log odds of features by each arm: shape ``(m,)``."""
         a, b = self._regression.layout.read(own)
         self._regression.layout.offset_rounding(a, own[:, 0])
-        precision = self._regression.own_precision(shared)
+        precision = context.own
         lead = self._log_evidence(a, b, precision, self._every) - self._log_evidence(
             a, b, precision, self._others
         )

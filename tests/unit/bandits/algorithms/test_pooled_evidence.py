@@ -124,7 +124,8 @@ def test_one_offer_says_a_bounded_part_and_nothing_before_it_is_observed() -> No
     policy = policy_of()
     assert policy.pool is not None
     assert read(policy, ArmTable(policy.width), 1).pooled == 0.0
-    assert policy.pool.evidence(np.zeros((2, policy.width)), np.zeros(policy.width)).tolist() == [0.0, 0.0]
+    context = policy.pool.context(np.zeros(policy.width))
+    assert policy.pool.evidence(np.zeros((2, policy.width)), context).tolist() == [0.0, 0.0]
     table = table_of(policy, outcomes(policy, [1], 3_000, 3.0))
     assert read(policy, table, 1).pooled == MAX_PART
 
@@ -133,8 +134,8 @@ def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
     policy = policy_of()
     assert policy.pool is not None
     sums = read(policy, table_of(policy, outcomes(policy, [1, 2], 60, 0.5)), 1, 2)
-    found = policy.pool.evidence(sums.own, sums.shared)
-    precision = policy.regression.own_precision(sums.shared)
+    context = policy.pool.context(sums.shared)
+    found, precision = policy.pool.evidence(sums.own, context), context.own
     matrices, responses = policy.regression.layout.read(sums.own)
     for row in range(2):
         expected = []
