@@ -173,11 +173,28 @@ class Sums:
 
     ``offers``: their numbers, shape ``(n,)``. ``own``: the sums of their arms, shape ``(n, width)``. ``shared``:
     the sums over all offers that were ever observed, shape ``(width,)``; zeros if the policy does not share.
+    ``pooled``: the evidence of the arms of all offers that were ever observed; 0 if the policy pools none.
     """
 
     offers: IntArray
     own: FloatArray
     shared: FloatArray
+    pooled: float = field(default=0.0, kw_only=True)
+
+
+class EvidencePool(Protocol):
+    """What arms say that is added up over all offers that were ever observed (``Sums.pooled``), candidates or not.
+
+    A policy that pools has it as its attribute ``pool``. What an arm says depends on its own sums, and on ``context``.
+    """
+
+    def context(self, shared: FloatArray, before: Any) -> Any:
+        """Return what else it depends on: ``before`` itself, an earlier one or ``None``, if that is still the same."""
+        ...
+
+    def evidence(self, own: FloatArray, context: Any) -> FloatArray:
+        """Return what arms say, of sums of shape ``(m, width)``: shape ``(m,)``, multiples of the quantum."""
+        ...
 
 
 class Policy(Protocol):

@@ -10,13 +10,25 @@ state with a high part anywhere is an array ``[low, high]`` of shape ``(2, width
 number ``2 ** 32``. Which parts there are follows from the sum alone, so equal sums have equal bytes.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.errors import StateCodecError
-from bandits.policy import SHARED, FloatArray, IntArray, Observation, Policy, Sums, quantise
+from bandits.policy import (
+    SHARED,
+    EvidencePool,
+    FloatArray,
+    IntArray,
+    Observation,
+    Policy,
+    Sums,
+    quantise,
+)
 
 HIGH_STEP = 2.0**32
 _MAX_LOW = HIGH_STEP / 2.0
@@ -84,18 +96,30 @@ def _parse_field(field: str) -> tuple[int, int]:
         raise StateCodecError(f"a field of arms is <offer number>:<period>, not {field!r}") from None
 
 
+@dataclass(slots=True)
+class _Pooled:
+    """What each arm said when it was last asked, of one policy at one time step."""
+
+    policy: Policy
+    tick: int
+    context: Any
+    values: dict[int, float]
+
+
 class ArmTable:
     """The sums of all arms of one policy, in memory.
 
     ``epoch`` counts the folds that led here; the same epoch means the same sums, bit for bit.
     """
 
-    __slots__ = ("_by_offer", "epoch", "width")
+    __slots__ = ("_by_offer", "_changed", "_pooled", "epoch", "width")
 
     def __init__(self, width: int, epoch: int = 0) -> None:
         self.width = width
         self.epoch = epoch
         self._by_offer: dict[int, dict[int, FloatArray]] = {}
+        self._changed: set[int] = set()
+        self._pooled: _Pooled | None = None
 
     def add(self, field: str, delta: FloatArray) -> None:
         """Add to one field's sums.
@@ -109,6 +133,7 @@ class ArmTable:
         old = periods.get(period)
         # Never in place: the caller keeps ``delta``, and others may hold the old array.
         periods[period] = add_exactly(old, delta)
+        self._changed.add(offer)
 
     def put(self, field: str, blob: bytes) -> int:
         """Replace one field by its stored form; returns the offer's number. Raises as ``put_all``."""
@@ -123,7 +148,9 @@ class ArmTable:
         read = [(_parse_field(field), decode_state(blob, self.width)) for field, blob in fields]
         for (offer, period), state in read:
             self._by_offer.setdefault(offer, {})[period] = state
-        return {offer for (offer, _), _ in read}
+        changed = {offer for (offer, _), _ in read}
+        self._changed |= changed
+        return changed
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """Yield all fields in their stored form, sorted by offer and period."""
@@ -140,7 +167,26 @@ class ArmTable:
         own = np.zeros((len(offers), self.width))
         for row in range(len(offers)) if rows is None else rows.tolist():
             own[row] = self._decayed(policy, int(offers[row]), tick)
-        return Sums(offers, own, self._decayed(policy, SHARED, tick))
+        shared = self._decayed(policy, SHARED, tick)
+        pool: EvidencePool | None = getattr(policy, "pool", None)
+        pooled = 0.0 if pool is None else self._evidence(policy, pool, shared, tick)
+        return Sums(offers, own, shared, pooled=pooled)
+
+    def _evidence(self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int) -> float:
+        """Return what all arms say together; only those that changed since the last time are asked."""
+        kept = self._pooled
+        if kept is not None and kept.policy is not policy:
+            kept = None
+        context = pool.context(shared, None if kept is None else kept.context)
+        if kept is None or kept.tick != tick or kept.context is not context:
+            kept, asked = _Pooled(policy, tick, context, {}), self.offers()
+        else:
+            asked = sorted(self._changed - {SHARED})
+        if asked:
+            own = np.array([self._decayed(policy, offer, tick) for offer in asked])
+            kept.values.update(zip(asked, pool.evidence(own, context).tolist(), strict=True))
+        self._pooled, self._changed = kept, set()
+        return math.fsum(kept.values.values())
 
     def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
         total = np.zeros(self.width)

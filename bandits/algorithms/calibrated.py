@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.algorithms.pooled_evidence import FeatureEvidence
 from bandits.algorithms.regression_thompson import LogisticThompsonPolicy
 from bandits.algorithms.weighed_features import FeatureWeighing, Weighed
 from bandits.errors import PolicyParameterError
@@ -55,6 +56,9 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     weigh_features : bool
         Whether an offer's features have to pay: where the evidence for them is clearly lower than for a model without
         them, they are left out until it is not. Default: true where ``features: auto`` chose them.
+    pool_evidence : bool
+        Whether the outcomes of all offers count in that beside an offer's own. Default false, since versions stay as
+        they are; those that nextbest makes of the default itself have it.
 
     And those of ``LogisticThompsonPolicy``.
     """
@@ -64,23 +68,28 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         **LogisticThompsonPolicy.own_parameters,
         "trust": 10.0,
         "weigh_features": None,
+        "pool_evidence": False,
     }
 
     def __init__(self, spec: PolicySpec) -> None:
         super().__init__(spec)
-        weighs = self.parameters["weigh_features"]
-        if weighs is None:
-            weighs = self.parameters["weigh_features"] = spec.auto
-        if not isinstance(weighs, bool):
-            raise PolicyParameterError(
-                f"weigh_features is true or false, not {weighs!r}", "parameters.weigh_features"
-            )
+        if self.parameters["weigh_features"] is None:
+            self.parameters["weigh_features"] = spec.auto
+        weighs, pools = self._truth_value("weigh_features"), self._truth_value("pool_evidence")
         # Without features, exploring less would lock onto a wrong offer.
         self._bold = (
             self.exploration if spec.parameters.get("exploration") is not None else DEFAULT_EXPLORATION
         )
         columns = slice(1, self.design.common)
-        self._weighing = FeatureWeighing(self.regression, columns) if weighs and self.encoder.width else None
+        weighs = weighs and self.encoder.width > 0
+        self._weighing = FeatureWeighing(self.regression, columns) if weighs else None
+        self.pool = FeatureEvidence(self.regression, columns) if weighs and pools else None
+
+    def _truth_value(self, name: str) -> bool:
+        value = self.parameters[name]
+        if not isinstance(value, bool):
+            raise PolicyParameterError(f"{name} is true or false, not {value!r}", f"parameters.{name}")
+        return value
 
     def used_features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """Return the declared features and the propensity."""

@@ -9,7 +9,8 @@ The evidence for a model is the chance that it gives to what was observed, whate
 up to a constant that both models share (MacKay, *Bayesian interpolation*, Neural Computation 4, 1992). A model with
 many slopes spreads its chances, so it loses where slopes explain nothing. An offer's model is that of the higher
 evidence; ``LEAD`` is what features are given beforehand. It depends on the offer's own sums and the shared ones alone,
-and sums hold all that both models need, so what does not pay today may do so tomorrow.
+and sums hold all that both models need, so what does not pay today may do so tomorrow. Where evidence is pooled
+(``pooled_evidence``), what the outcomes of all offers say counts beside, up to ``MAX_POOLED`` either way.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ LEAD = 1e-3
 """The log odds of features, for each offer, before anything is observed: as good as none, but ties go to features.
 
 More, even 1, would be kept for thousands of outcomes where few are accepted: they say little against slopes.
+"""
+
+MAX_POOLED = 3.0
+"""The most that pooled evidence adds to an offer's log odds of features, or takes away: as a factor of 20 in chances.
+
+So an offer whose own outcomes are clearer than that goes by them, whatever others are like.
 """
 
 
@@ -60,7 +67,8 @@ class FeatureWeighing:
     def prepare(self, sums: Sums) -> Weighed:
         """Compute the posteriors of all offers."""
         posteriors = self._regression.prepare(sums), self._without.prepare(sums)
-        return _weighed(*posteriors, np.array([_log_determinants(p.factors) for p in posteriors]))
+        determinants = np.array([_log_determinants(p.factors) for p in posteriors])
+        return _weighed(*posteriors, determinants, sums.pooled)
 
     def refresh(self, before: Weighed, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
@@ -73,7 +81,7 @@ class FeatureWeighing:
         for place, (was, posterior) in enumerate(zip(old, new, strict=True)):
             changed = rows if was.scaled is posterior.scaled else np.arange(len(sums.offers))
             determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
-        return _weighed(*new, determinants)
+        return _weighed(*new, determinants, sums.pooled)
 
 
 def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
@@ -86,9 +94,11 @@ def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
     return total
 
 
-def _weighed(with_features: Posterior, without: Posterior, determinants: FloatArray) -> Weighed:
+def _weighed(
+    with_features: Posterior, without: Posterior, determinants: FloatArray, pooled: float
+) -> Weighed:
     lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
-    pays = lead + LEAD >= 0.0
+    pays = lead + (LEAD + min(max(pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
     responses = (
         with_features.response + with_features.pull[:, None],
         without.response + without.pull[:, None],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from bandits.conformance.scenarios import (
     require,
     require_equal,
 )
-from bandits.policy import Policy, Sums
+from bandits.policy import Policy
 
 
 def choosing_is_pure(policy: Policy) -> None:
@@ -52,11 +53,11 @@ def refreshing_equals_preparing(policy: Policy) -> None:
         own = old.sums.own.copy()
         own[rows] = new.sums.own[rows]
         # NaN where nothing changed: a policy that reads those rows gives itself away.
-        changed = Sums(old.offers, np.full_like(own, np.nan), new.sums.shared)
+        changed = replace(new.sums, own=np.full_like(own, np.nan))
         changed.own[rows] = own[rows]
         given = fingerprint(changed)
         refreshed = policy.refresh(policy.prepare(old.sums), changed, rows)
-        prepared = policy.prepare(Sums(old.offers, own, new.sums.shared))
+        prepared = policy.prepare(replace(new.sums, own=own))
         require(fingerprint(refreshed) == fingerprint(prepared), f"refreshing {count} rows differs")
         require(
             all_answers(policy, refreshed, old.candidates) == all_answers(policy, prepared, old.candidates),
@@ -130,7 +131,7 @@ def learning_stays_with_its_offer(policy: Policy) -> None:
     own = w.sums.own.copy()
     own[4] = other.sums.own[4]
     before = policy.propensities(policy.prepare(w.sums), w.candidates)
-    after = policy.propensities(policy.prepare(Sums(w.offers, own, w.sums.shared)), w.candidates)
+    after = policy.propensities(policy.prepare(replace(w.sums, own=own)), w.candidates)
     rest = np.arange(12) != 4
     require_equal(before[rest], after[rest], "other offers' propensities changed")
     require(before[4] != after[4], "what was learned has no effect")

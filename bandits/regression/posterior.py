@@ -200,6 +200,10 @@ class Regression:
         weights = apply_factors(posterior.factors, pull[:0], posterior.response + pull[:, None])
         return replace(posterior, pull=pull, weights=weights)
 
+    def scaled_prior(self, shared: FloatArray, before: ScaledPrior | None = None) -> ScaledPrior:
+        """Return the prior on the scale that shared sums say; ``before`` itself if that is its scale."""
+        return self._scaled(self.layout.read(shared)[0], before)
+
     def _shared_precision(self, shared: FloatArray, scaled: ScaledPrior) -> FloatArray:
         """Return the precision matrix of the shared parameters: shape ``(1, D, D)``."""
         a, _ = self.layout.read(shared[None])

@@ -14,6 +14,7 @@ from benchmarks.learning.arena import Oracle, Random
 from benchmarks.learning.ours import Ours
 from benchmarks.learning.rounds import Entrant, Player, Rounds
 from decisioning.policies.known_facts import known_facts
+from decisioning.rollout.defaults import DEFAULT_PARAMETERS
 
 DEFAULT = "calibrated"
 """Our default where there are features; the other ones of ours are here to compare with."""
@@ -44,11 +45,12 @@ WITHOUT_FEATURES = {"thompson", "ucb", "epsilon_greedy", "propensity", "random"}
 
 
 def _ours(name: str, algorithm: str, parameters: dict[str, Any]) -> Entrant:
-    def make(rounds: Rounds, seed: int) -> Player:
+    def make(rounds: Rounds, seed: int, parameters: dict[str, Any] = parameters) -> Player:
         features = () if algorithm in WITHOUT_FEATURES or name == NO_FEATURES else rounds.features
         auto = name == AS_INSTALLED
         if auto:
             features = chosen_features(rounds, seed)
+            parameters = {**DEFAULT_PARAMETERS, **parameters}
         if features and rounds.base_propensity is not None:
             features = (*features, Feature("propensity", "propensity"))
         return Ours(rounds, seed, PolicySpec("bench", 1, algorithm, parameters, features, auto=auto))

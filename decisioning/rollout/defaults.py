@@ -4,7 +4,8 @@ Built in, ``calibrated@1`` knows no features: nobody knows beforehand what an in
 versions have the features that ``bandits.auto_features`` chooses.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bandits.auto_features import feature_paths
 from bandits.features import Feature
@@ -13,6 +14,8 @@ from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
 
 DEFAULT_NAME = "calibrated"
+DEFAULT_PARAMETERS: Mapping[str, Any] = {"pool_evidence": True}
+"""Parameters of versions with features that are not the algorithm's own defaults, which older versions have."""
 MAX_NAMED = 5
 """Paths that a reason names."""
 
@@ -21,7 +24,13 @@ def default_spec(features: tuple[Feature, ...], version: int = 2) -> PolicySpec:
     """Specify a version of the default with these features."""
     description = "the default, with features chosen of what is declared and of what keeps coming"
     return PolicySpec(
-        DEFAULT_NAME, version, DEFAULT_NAME, features=features, description=description, auto=True
+        DEFAULT_NAME,
+        version,
+        DEFAULT_NAME,
+        dict(DEFAULT_PARAMETERS),
+        features=features,
+        description=description,
+        auto=True,
     )
 
 

@@ -59,6 +59,7 @@ WITH_FEATURES = (
     PolicySpec("gaps", 3, "squarecb", {}, WITH_PROPENSITY),
     PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
     PolicySpec("calibrated-auto", 3, "calibrated", {}, FEATURES, auto=True),
+    PolicySpec("calibrated-pooled", 3, "calibrated", {"pool_evidence": True}, FEATURES, auto=True),
     PolicySpec("apprentice", 3, "apprentice", {"half_life_days": 3.0}, FEATURES),
     PolicySpec("apprentice-rash", 4, "apprentice", {"caution": 0.5, "epsilon": 0.1}, WITH_PROPENSITY),
 )

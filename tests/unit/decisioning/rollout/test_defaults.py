@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.features import Feature
 from bandits.policy import PolicyKey
 from bandits.registry import BUILT_IN, build_policy
@@ -75,3 +76,9 @@ def test_the_default_is_the_built_in_policy_with_features() -> None:
     assert DEFAULT_NAME in {spec.name for spec in BUILT_IN}
     policy = build_policy(default_spec((KNOWN_AGE, REGION), 2))
     assert {"customer.age", "customer.region"} == policy.encoder.paths
+
+
+def test_new_versions_of_the_default_pool_the_evidence_for_features() -> None:
+    policy = build_policy(default_spec((KNOWN_AGE, REGION), 2))
+    assert isinstance(policy, CalibratedPolicy)
+    assert policy.pool is not None

@@ -1,0 +1,242 @@
+"""``python -m benchmarks.learning.batched``: what features are worth to ``calibrated``, over many seeds at once.
+
+Differences between ways of using features are small against what one seed differs from the next, and the product's
+own code plays a few hundred rounds a second. So here the same rules are computed by LAPACK, for all seeds beside each
+other: twenty times as fast, but not to the last bit, and only what these comparisons need (no late outcomes, no decay).
+All variants meet the same customers, luck and draws.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bandits.algorithms.calibrated import CalibratedPolicy
+from bandits.algorithms.pooled_evidence import MAX_PART
+from bandits.algorithms.weighed_features import LEAD, MAX_POOLED
+from bandits.features import Feature
+from bandits.policy import FloatArray, PolicySpec
+from bandits.regression.design import LOGIT_SCALE, MAX_RESPONSE_SHIFT, logit, sigmoid
+from bandits.regression.regression_policy import DEFAULT_EXPLORATION
+from benchmarks.learning.entrants import chosen_features
+from benchmarks.learning.measure import streams
+from benchmarks.learning.ours import ROUND_S, START_S
+from benchmarks.learning.rounds import Rounds
+
+VARIANTS = ("no features", "declared", "chosen, not weighed", "chosen, weighed alone", "as installed")
+RESCALED_EVERY, ALWAYS_RESCALED = 8, 64
+"""Scales of columns are computed anew in every round at first, then in every eighth."""
+MAX_LOG_ODDS = 8.0
+
+
+class Games:
+    """Seeds of one stream and one variant, with arrays along seeds first: ``S`` seeds, ``T`` rounds, ``n`` offers."""
+
+    def __init__(self, made: Sequence[Rounds], seeds: Sequence[int], variant: str) -> None:
+        self.rounds = min(map(len, made))
+        self.weighed, self.pooled = variant in VARIANTS[3:], variant == VARIANTS[4]
+        self.policies = [_policy(variant, rounds, seed) for rounds, seed in zip(made, seeds, strict=True)]
+        self.width = max(policy.design.width for policy in self.policies)
+        self.x = np.zeros((len(seeds), self.rounds, self.width))
+        for row, (policy, rounds) in enumerate(zip(self.policies, made, strict=True)):
+            if policy.encoder.width:
+                for t in range(self.rounds):
+                    now_ms = 1000 * (START_S + ROUND_S * t)
+                    self.x[row, t, 1 : policy.design.common] = policy.encoder.encode(rounds.facts[t], now_ms)
+        self.x[:, :, 0] = 1.0
+        self.expected = np.array([rounds.expected[: self.rounds] for rounds in made])
+        self.rewards = np.array([rounds.rewards[: self.rounds] for rounds in made])
+        self.since = np.array([rounds.since for rounds in made])
+        shape = self.expected.shape
+        known = [rounds.base_propensity for rounds in made]
+        q = np.array([np.full(shape[1:], np.nan) if each is None else each[: self.rounds] for each in known])
+        self.none = np.isnan(q).astype(np.float64)
+        self.logits = np.where(np.isnan(q), 0.0, logit(np.where(np.isnan(q), 0.5, q)) / LOGIT_SCALE)
+        self.luck = np.array([np.random.default_rng([777, seed]).random((self.rounds, 3)) for seed in seeds])
+        self.draws = np.array(
+            [np.random.default_rng([778, seed]).normal(size=(shape[2], 128)) for seed in seeds]
+        )
+
+    def places(self, row: int) -> NDArray[np.intp]:
+        """Return where the columns of one seed's policy are: those of the propensity come last in all."""
+        return np.concatenate(
+            (np.arange(self.policies[row].design.common), np.arange(self.width - 2, self.width))
+        )
+
+
+def _policy(variant: str, rounds: Rounds, seed: int) -> CalibratedPolicy:
+    features: tuple[Feature, ...] = ()
+    if variant == "declared":
+        features = rounds.features
+    elif variant != "no features":
+        features = chosen_features(rounds, seed)
+    return CalibratedPolicy(PolicySpec("batched", 1, "calibrated", {}, features))
+
+
+class Model:
+    """The posteriors of all offers of all seeds, on some of the columns."""
+
+    def __init__(self, games: Games, columns: NDArray[np.intp], offers: int) -> None:
+        self.columns = columns
+        seeds, width = len(games.policies), games.width
+        mean = np.zeros((seeds, width))
+        precision, deviation = (np.full((seeds, width), 1e6) for _ in range(2))
+        for row, policy in enumerate(games.policies):
+            prior, places = policy.regression.prior, games.places(row)
+            mean[row, places], precision[row, places] = prior.mean, prior.precision
+            deviation[row, places] = prior.deviation
+        self.prior_mean = mean[:, columns]
+        self._precision, self._deviation = precision[:, columns], deviation[:, columns]
+        self.shared = np.array([np.diag(each) for each in self._precision])
+        self.own = np.array([np.diag(each) for each in self._deviation])
+        self.inverse = np.repeat(np.linalg.inv(self.own)[:, None], offers, axis=1)
+        self.log_determinant = np.repeat(np.linalg.slogdet(self.own)[1][:, None], offers, axis=1)
+
+    def rescale(self, row: int, unscaling: FloatArray) -> None:
+        """Put one seed's columns on another scale."""
+        part = unscaling[np.ix_(self.columns, self.columns)]
+        self.shared[row] = part * self._precision[row] @ part.T
+        self.own[row] = part * self._deviation[row] @ part.T
+
+    def fit(self, rows: NDArray[np.intp], offers: NDArray[np.intp], a: FloatArray) -> None:
+        """Fit offers anew to their sums."""
+        matrices = a[rows, offers][:, self.columns[:, None], self.columns] + self.own[rows]
+        self.inverse[rows, offers] = np.linalg.inv(matrices)
+        self.log_determinant[rows, offers] = np.linalg.slogdet(matrices)[1]
+
+    def centre(self, a: FloatArray, b: FloatArray, own_b: FloatArray) -> None:
+        """Compute what offers have in common from the shared sums, and their means around it."""
+        matrices = a[:, self.columns[:, None], self.columns] + self.shared
+        pulled = b[:, self.columns] + np.einsum("sij,sj->si", self.shared, self.prior_mean)
+        self._centre = np.linalg.solve(matrices, pulled[..., None])[..., 0]
+        self._pull = np.einsum("sij,sj->si", self.own, self._centre)
+        self._response = own_b[:, :, self.columns] + self._pull[:, None]
+        self._mean = (self.inverse @ self._response[..., None])[..., 0]
+
+    def predict(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return means and deviations of log odds: shape ``(S, n)`` each."""
+        z = z[:, :, self.columns]
+        variance = ((self.inverse @ z[..., None])[..., 0] * z).sum(axis=-1)
+        return (z * self._mean).sum(axis=-1), np.sqrt(np.maximum(variance, 0.0))
+
+    def evidence(self) -> FloatArray:
+        """Return the log evidence of offers' sums around the shared centre: shape ``(S, n)``."""
+        constant = np.linalg.slogdet(self.own)[1] - (self._centre * self._pull).sum(axis=-1)
+        found: FloatArray = 0.5 * (
+            constant[:, None] - self.log_determinant + (self._response * self._mean).sum(axis=-1)
+        )
+        return found
+
+    def evidence_alone(self, row: NDArray[np.intp], offer: NDArray[np.intp], b: FloatArray) -> FloatArray:
+        """Return the log evidence of some offers' sums around the prior's mean."""
+        pull = np.einsum("sij,sj->si", self.own[row], self.prior_mean[row])
+        response = b[row, offer][:, self.columns] + pull
+        explained = np.einsum("si,sij,sj->s", response, self.inverse[row, offer], response)
+        constant = np.linalg.slogdet(self.own[row])[1] - (self.prior_mean[row] * pull).sum(axis=-1)
+        found: FloatArray = 0.5 * (constant - self.log_determinant[row, offer] + explained)
+        return found
+
+
+def play(games: Games) -> FloatArray:
+    """Return the mean reward of each seed."""
+    seeds, rounds, offers = games.expected.shape
+    width = games.width
+    a, b = np.zeros((seeds, offers, width, width)), np.zeros((seeds, offers, width))
+    shared_a, shared_b = np.zeros((seeds, width, width)), np.zeros((seeds, width))
+    every, rows = np.arange(width), np.arange(seeds)
+    full = Model(games, every, offers)
+    plain = Model(games, every[[0, -2, -1]], offers) if games.weighed else None
+    models = [full] if plain is None else [full, plain]
+    parts = np.zeros((seeds, offers))
+    exploration = np.array([policy.exploration for policy in games.policies])[:, None]
+    scales = [policy.design.scale(np.zeros((policy.design.width,) * 2)) for policy in games.policies]
+    reward = np.zeros(seeds)
+    for t in range(rounds):
+        for model in models:
+            model.centre(shared_a, shared_b, b)
+        z = np.repeat(games.x[:, t, None], offers, axis=1)
+        z[:, :, -2], z[:, :, -1] = games.logits[:, t], games.none[:, t]
+        mean, deviation = full.predict(z)
+        spread = exploration * deviation
+        if plain is not None:
+            pooled = np.clip(parts.sum(axis=1, keepdims=True), -MAX_POOLED, MAX_POOLED) * games.pooled
+            pays = full.evidence() - plain.evidence() + LEAD + pooled >= 0.0
+            plain_mean, plain_deviation = plain.predict(z)
+            mean = np.where(pays, mean, plain_mean)
+            spread = np.where(pays, spread, DEFAULT_EXPLORATION * plain_deviation)
+        which = (games.luck[:, t, 0] * games.draws.shape[2]).astype(np.intp)
+        drawn = mean + spread * games.draws[rows, :, which]
+        available = games.since <= t
+        chosen = np.where(available, drawn, -np.inf).argmax(axis=1)
+        for row in np.flatnonzero(games.luck[:, t, 1] < games.policies[0].epsilon).tolist():
+            chosen[row] = np.flatnonzero(available[row])[int(games.luck[row, t, 2] * available[row].sum())]
+        reward += games.expected[rows, t, chosen] / rounds
+        s, seen = np.clip(mean[rows, chosen], -MAX_LOG_ODDS, MAX_LOG_ODDS), z[rows, chosen]
+        p = sigmoid(s)
+        gradient = games.rewards[rows, t, chosen] - p
+        weight = np.maximum(p * (1.0 - p), np.abs(gradient) / MAX_RESPONSE_SHIFT)
+        more_a = weight[:, None, None] * seen[:, :, None] * seen[:, None, :]
+        more_b = (weight * s + gradient)[:, None] * seen
+        a[rows, chosen] += more_a
+        b[rows, chosen] += more_b
+        shared_a += more_a
+        shared_b += more_b
+        if t < ALWAYS_RESCALED or t % RESCALED_EVERY == 0:
+            for row, policy in enumerate(games.policies):
+                places = games.places(row)
+                scale = policy.design.scale(shared_a[row][np.ix_(places, places)])
+                if not scale.is_same(scales[row]) or t == 0:
+                    scales[row] = scale
+                    unscaling = np.eye(width)
+                    unscaling[np.ix_(places, places)] = policy.design.unscaling(scale)
+                    for model in models:
+                        model.rescale(row, unscaling)
+                        model.fit(np.full(offers, row), np.arange(offers), a)
+        for model in models:
+            model.fit(rows, chosen, a)
+        if plain is not None and games.pooled:
+            lead = full.evidence_alone(rows, chosen, b) - plain.evidence_alone(rows, chosen, b)
+            parts[rows, chosen] = np.clip(lead, -MAX_PART, MAX_PART)
+    return reward
+
+
+def mean_and_half_width(values: FloatArray) -> tuple[float, float]:
+    """Return the mean over seeds, and half of its 95 % interval (Student's t)."""
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error)
+
+
+def main() -> None:
+    """Play the streams that are asked for, and print a line for each variant."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning.batched")
+    parser.add_argument("--stream", action="append", required=True, help="the name of a stream")
+    parser.add_argument("--first", type=int, default=200, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--data", type=Path, help="the folder of the real data sets")
+    parser.add_argument("--variant", action="append", default=[], help="only this one, beside no features")
+    options = parser.parse_args()
+    known = {stream.name: stream for stream in streams(options.data)}
+    for name in options.stream:
+        if name not in known:
+            sys.exit(f"no such stream; there are: {', '.join(known)}")
+        seeds = range(options.first, options.first + options.seeds)
+        made = [known[name].make(seed) for seed in seeds]
+        best = np.array([rounds.expected.mean(axis=0).max() for rounds in made])
+        print(f"{name}, seeds {seeds[0]} to {seeds[-1]}; the best constant offer: {best.mean():.4f}")
+        without = play(Games(made, seeds, VARIANTS[0]))
+        print("  {:22} {:.4f} ± {:.4f}".format(VARIANTS[0], *mean_and_half_width(without)), flush=True)
+        for variant in options.variant or VARIANTS[1:]:
+            found = play(Games(made, seeds, variant))
+            (mean, half), (more, width) = mean_and_half_width(found), mean_and_half_width(found - without)
+            print(
+                f"  {variant:22} {mean:.4f} ± {half:.4f}; more than without: {more:+.4f} ± {width:.4f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
