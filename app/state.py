@@ -35,6 +35,7 @@ from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
+from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import Decision
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -117,6 +118,7 @@ class ApiState:
     feedback: FeedbackService = field(init=False)
     simulations: SimulationService = field(init=False)
     arms_reports: ArmsService = field(init=False)
+    log_reader: LogReader = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
@@ -150,6 +152,7 @@ class ApiState:
             self.replica,
             clock.now_ms,
         )
+        self.log_reader = LogReader(self.redis, self.keys)
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms
         )

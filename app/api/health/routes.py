@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
+from app.api.health.backlog import backlog_warnings
 from app.api.health.schemas import Alive, Readiness
 from app.telemetry import MULTIPROC
 from storage.errors import Unavailable
@@ -35,7 +36,10 @@ async def livez() -> Alive:
     },
 )
 async def readyz(state: State) -> Response:
-    """Each dependency with its state; 200 only if all are well."""
+    """Each dependency with its state; 200 only if all are well.
+
+    `warnings` tell of a worker that is gone: for how long entries of the log wait to be archived, or learned from.
+    """
     cold = state.cold_policies()
     checks = {
         "postgres": await _check(state.catalogues.version),
@@ -45,7 +49,8 @@ async def readyz(state: State) -> Response:
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
     }
     ready = all(value == "ok" for value in checks.values())
-    body = {"status": "ok" if ready else "unavailable", "checks": checks}
+    warnings = await backlog_warnings(state) if ready else []
+    body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
 
 

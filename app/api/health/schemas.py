@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.schemas import shown
 
@@ -20,8 +20,12 @@ class Readiness(BaseModel):
         {
             "status": "ok",
             "checks": {"postgres": "ok", "redis": "ok", "catalogue": "ok", "keys": "ok", "arms": "ok"},
+            "warnings": [],
         }
     )
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]
+    warnings: list[str] = Field(
+        description="what is not right although requests are answered, such as a worker that does nothing"
+    )
