@@ -26,6 +26,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     412: "Changed meanwhile",
     413: "Body too large",
@@ -51,6 +52,9 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
     if errors:
         body["errors"] = list(errors)
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    if status == 408:
+        # Whatever still comes of the body is not waited for.
+        headers["Connection"] = "close"
     if status == 401:
         # RFC 9110 asks for it in every 401.
         headers["WWW-Authenticate"] = "Bearer"

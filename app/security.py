@@ -1,17 +1,21 @@
 """API keys and roles: a key is checked before anything of the body is read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.bodies import WaitingBodies
 from app.errors import Problem, problem
 from app.keys import ApiKey, Role, hash_key
 
 PROTECTED = "/v1/"
 _FILE_PATHS = ("/v1/imports/", "/v1/catalog/")
+_STREAMED = "/v1/imports/"
+"""Bodies that are written to disk as they come."""
+_KEY_HEADERS = (b"x-api-key", b"authorization")
 _MAX_LENGTH_DIGITS = 18
 
 
@@ -26,6 +30,7 @@ class KeyCheck:
     keys: Callable[[], Mapping[bytes, ApiKey] | None]
     body_bytes: int
     import_bytes: int
+    bodies: WaitingBodies = field(default_factory=WaitingBodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
@@ -33,6 +38,9 @@ class KeyCheck:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         found = dict(headers)
+        if any(_count(headers, name) > 1 for name in _KEY_HEADERS):
+            await problem(401, "the API key is there twice: send it once")(scope, receive, send)
+            return
         keys = self.keys()
         if keys is None:
             await problem(503, "not ready yet")(scope, receive, send)
@@ -44,17 +52,21 @@ class KeyCheck:
             return
         # For the routes, and without a second look-up: `Allow` finds it here.
         scope["api_key"] = key
-        limit = self.import_bytes if scope["path"].startswith(_FILE_PATHS) else self.body_bytes
-        length = found.get(b"content-length")
+        is_file = scope["path"].startswith(_FILE_PATHS)
+        limit = self.import_bytes if is_file else self.body_bytes
+        length = found.get(b"content-length", b"")
         # A length that is missing or odd says nothing: what comes is counted.
-        if length is None or not length.isdigit():
-            receive = _limit_body(receive, limit)
-        elif len(length) > _MAX_LENGTH_DIGITS or int(length) > limit:
+        if length.isdigit() and (len(length) > _MAX_LENGTH_DIGITS or int(length) > limit):
             await problem(413, f"the body is longer than the {limit} bytes that are taken")(
                 scope, receive, send
             )
             return
-        await self.app(scope, receive, send)
+        in_memory = not scope["path"].startswith(_STREAMED)
+        await self.bodies.run(self.app, scope, receive, send, limit, in_memory=in_memory)
+
+
+def _count(headers: list[tuple[bytes, bytes]], name: bytes) -> int:
+    return sum(header == name for header, _ in headers)
 
 
 def _presented_key(headers: Mapping[bytes, bytes]) -> str:
@@ -62,20 +74,6 @@ def _presented_key(headers: Mapping[bytes, bytes]) -> str:
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1")
     return headers.get(b"x-api-key", b"").decode("latin-1")
-
-
-def _limit_body(receive: Receive, limit: int) -> Receive:
-    taken = 0
-
-    async def limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > limit:
-            raise Problem(413, f"the body is longer than the {limit} bytes that are taken")
-        return message
-
-    return limited
 
 
 class Allow:

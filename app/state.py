@@ -126,6 +126,7 @@ class ApiState:
     feedback: FeedbackService = field(init=False)
     simulations: SimulationService = field(init=False)
     arms_reports: ArmsService = field(init=False)
+    log_reader: LogReader = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
@@ -159,6 +160,7 @@ class ApiState:
             self.replica,
             clock.now_ms,
         )
+        self.log_reader = LogReader(self.redis, self.keys)
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms
         )

@@ -86,6 +86,7 @@ def main() -> int:
 def site(plan: Plan, cores: Cores, say: Say) -> Iterator[Site]:
     """Servers of our own with offers and customers in them, until the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
+    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
     try:
         with EmbeddedServers(folder) as urls:
             migrations.upgrade(urls.postgres_url)

@@ -1,5 +1,7 @@
 """Evaluation: each distinct expression once a request, on a context that holds only what is referred to.
 
+An expression that would take more than ``MAX_COST`` steps on what the request holds is not evaluated.
+
 A missing attribute has one meaning: the condition is not met. So has an attribute of another type than the
 vocabulary declares. Both are counted. (``customer.age > 30 || true`` is still true: CEL only needs what decides.)
 """
@@ -13,6 +15,7 @@ from typing import Any
 import cel
 
 from rules.errors import RulesError
+from rules.evaluators import UnknownZone
 from rules.expression import SEGMENT, Expression
 from rules.vocabulary import Vocabulary
 
@@ -112,14 +115,14 @@ def evaluate(plan: Plan, facts: Facts, now: datetime, known: "Results | None" = 
     if plan.idle:
         return Evaluation(_NOTHING)
     if known is not None and plan.brief is not None:
-        evaluation = Evaluation(_context(plan.brief, facts, now))
+        evaluation = Evaluation(*_context(plan.brief, facts, now))
         evaluation.results.update(known)
     else:
-        evaluation = Evaluation(_context(plan, facts, now))
+        evaluation = Evaluation(*_context(plan, facts, now))
     truth: dict[str, bool] = {}
     for name, expression in plan.segments:
         evaluation.context.add_variable(SEGMENT, dict(truth))
-        truth[name] = evaluation.holds(expression)
+        truth[name] = evaluation.values[f"{SEGMENT}.{name}"] = evaluation.holds(expression)
     if plan.segments:
         evaluation.context.add_variable(SEGMENT, truth)
         evaluation.segments = tuple(name for name, holds in truth.items() if holds)
@@ -128,12 +131,14 @@ def evaluate(plan: Plan, facts: Facts, now: datetime, known: "Results | None" = 
 
 @dataclass(slots=True)
 class Evaluation:
-    """One request's context and the results so far."""
+    """One request's context and the results so far. ``values``: the same as the context, by path."""
 
     context: cel.Context
+    values: dict[str, Any] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
     results: dict[str, Any] = field(default_factory=dict)
     segments: tuple[str, ...] = ()
+    offer: Mapping[str, Any] = field(default_factory=dict)
 
     def lasting(self, plan: Plan) -> Results:
         """Return the results of the plan's lasting expressions, to be given to ``evaluate`` next time."""
@@ -167,22 +172,33 @@ class Evaluation:
         context = self.context
         # The context is shared, not copied: an evaluation for an earlier offer must not be used any more.
         context.add_variable("offer", dict(offer))
-        return Evaluation(context, self.missing)
+        return Evaluation(context, self.values, self.missing, offer=offer)
 
     def _value(self, expression: Expression) -> Any:
         source = expression.source
         if source in self.results:
             return self.results[source]
         try:
-            value = expression.program.execute(self.context)
+            simple = expression.simple
+            value = expression.program.execute(self.context) if simple else self._refer(expression)
         except KeyError as error:
             self.missing[str(error.args[0]) if error.args else source] += 1
             value = None
-        except (RuntimeError, TypeError, ArithmeticError, IndexError, ValueError):
+        except (UnknownZone, RuntimeError, TypeError, ArithmeticError, IndexError, ValueError):
             self.missing[source] += 1
             value = None
         self.results[source] = value
         return value
+
+    def _refer(self, expression: Expression) -> Any:
+        """Let the reference implementation evaluate what is not simple, if it does not cost too much."""
+        values = self.values
+        if expression.offer_types:
+            values = values | _offer_values(expression, self.offer)
+        if not expression.affordable(values):
+            self.missing[expression.source] += 1
+            return None
+        return expression.reference.run(values)
 
 
 def _ordered(segments: Mapping[str, Expression]) -> list[str]:
@@ -204,24 +220,41 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
     return order
 
 
-def _context(plan: Plan, facts: Facts, now: datetime) -> cel.Context:
+def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict[str, Any]]:
+    """Return what the plan needs: nested below the roots, and by path."""
     roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
+    values: dict[str, Any] = {}
     context = cel.Context()
     if plan.now:
         context.add_variable("now", now)
-    for _, names, kind in plan.places:
-        value: Any = facts
-        for name in names:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        value = _typed(value, kind)
+        values["now"] = now
+    for path, names, kind in plan.places:
+        value = _typed(_found(facts, names), kind)
         if value is not None:
+            values[path] = value
             place = roots[names[0]]
             for name in names[1:-1]:
                 place = place.setdefault(name, {})
             place[names[-1]] = value
-    for root, values in roots.items():
-        context.add_variable(root, values)
-    return context
+    for root, nested in roots.items():
+        context.add_variable(root, nested)
+    return context, values
+
+
+def _offer_values(expression: Expression, offer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an expression needs of an offer, by path."""
+    found = {
+        path: _typed(_found(offer, path.split(".")[1:]), kind)
+        for path, kind in expression.offer_types.items()
+    }
+    return {path: value for path, value in found.items() if value is not None}
+
+
+def _found(facts: Any, names: Iterable[str]) -> Any:
+    """Follow names into nested mappings; ``None`` where there is nothing."""
+    for name in names:
+        facts = facts.get(name) if isinstance(facts, Mapping) else None
+    return facts
 
 
 def _typed(value: Any, kind: str) -> Any:
@@ -232,13 +265,20 @@ def _typed(value: Any, kind: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         if kind == "number":
-            return float(value)
+            return _as_double(value)
         return int(value) if value == value // 1 and abs(value) < 2**63 else None
     if kind == "string":
         return value if isinstance(value, str) else None
     if kind == "timestamp":
         return _instant(value)
     return [v for v in value if isinstance(v, str)] if isinstance(value, list | tuple) else None
+
+
+def _as_double(value: int | float) -> float | None:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of 309 digits
+        return None
 
 
 def _instant(value: Any) -> datetime | None:
@@ -248,4 +288,10 @@ def _instant(value: Any) -> datetime | None:
         at = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not at.tzinfo:
+        return at.replace(tzinfo=UTC)
+    try:
+        # Its hours are those of UTC, whatever the zone that it was written in.
+        return at.astimezone(UTC)
+    except OverflowError:
+        return None

@@ -2,16 +2,26 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import cel
 from cel_expr_python import cel as checker
 
+from rules.cost import MAX_COST, actual_size, cost, declared_size
 from rules.errors import RuleError
+from rules.evaluators import (
+    Reference,
+    is_simple,
+    presence_tests,
+    presence_variables,
+    with_presence_variables,
+    without_presence_tests,
+)
+from rules.syntax import Node, read_tree
 from rules.tokens import literal, position, tokens
+from rules.trial import agrees, problem_with_literals
 from rules.vocabulary import ROOTS, Vocabulary
 
 Kind = Literal["condition", "number"]
@@ -21,41 +31,56 @@ MAX_COMPREHENSIONS = 3
 SEGMENT = "segment"
 _COMPREHENSIONS = ("all", "exists", "exists_one", "map", "filter")
 _WHERE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
-# The checker knows attributes by their whole path, so has(a.b) is not a test of a field for it.
-_HAS = re.compile(r"\bhas\(\s*([A-Za-z_][\w.]*)\s*\)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
 _OVERLOAD = re.compile(r"found no matching overload for '_?([^'_]+(?:_[a-z]+)?)_?'? ?applied to '(.*)'")
 
-_SAMPLE_TIME = datetime(2026, 1, 1, tzinfo=UTC)
-_TYPES: Mapping[str, tuple[Any, Any]] = {
-    "string": (checker.Type.STRING, "x"),
-    "number": (checker.Type.DOUBLE, 1.0),
-    "int": (checker.Type.INT, 1),
-    "bool": (checker.Type.BOOL, True),
-    "list": (checker.Type.List(checker.Type.STRING), ["x"]),
-    "timestamp": (checker.Type.TIMESTAMP, _SAMPLE_TIME),
+_TYPES: Mapping[str, Any] = {
+    "string": checker.Type.STRING,
+    "number": checker.Type.DOUBLE,
+    "int": checker.Type.INT,
+    "bool": checker.Type.BOOL,
+    "list": checker.Type.List(checker.Type.STRING),
+    "timestamp": checker.Type.TIMESTAMP,
 }
-"""The checker's type of each type of attribute, and a made-up value."""
+"""The checker's type of each type of attribute."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A checked expression. ``paths``: the attributes that it refers to; ``segments``: the named segments."""
+    """A checked expression. ``paths``: the attributes that it refers to; ``segments``: the named segments.
+
+    ``simple``: the fast evaluator evaluates it, otherwise ``reference`` does. ``reckoned``: the size of each text and
+    list that was reckoned with. ``objection``: a reason why it cannot be saved any more, although it is evaluated
+    (within the bound of its cost) where an earlier version saved it.
+    """
 
     source: str
     kind: Kind
     paths: frozenset[str]
     segments: frozenset[str]
+    simple: bool = field(compare=False)
+    reference: Reference = field(compare=False, repr=False)
+    tree: Node = field(compare=False, repr=False)
+    reckoned: Mapping[str, float] = field(compare=False, repr=False)
+    offer_types: Mapping[str, str] = field(compare=False, repr=False)
+    objection: RuleError | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def program(self) -> Any:
-        """The compiled form, shared by all uses."""
+        """The form that the fast evaluator has compiled, shared by all uses."""
         return cel.compile(self.source)
 
     @property
     def roots(self) -> frozenset[str]:
         """The roots that it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
         return frozenset(path.partition(".")[0] for path in self.paths)
+
+    def affordable(self, values: Mapping[str, Any]) -> bool:
+        """Return whether it can be evaluated on ``values`` by path within ``MAX_COST`` steps."""
+        within = all(len(values.get(path, ())) <= most for path, most in self.reckoned.items())
+        if within and self.objection is None:
+            return True
+        return cost(self.tree, lambda path: actual_size(values.get(path))) <= MAX_COST
 
 
 class Checker:
@@ -64,18 +89,32 @@ class Checker:
     def __init__(self, vocabulary: Vocabulary, segments: Iterable[str] = ()) -> None:
         self.vocabulary = vocabulary
         self.segments = frozenset(segments)
-        variables = {path: _TYPES[attribute.type][0] for path, attribute in vocabulary.attributes.items()}
+        variables = {path: _TYPES[attribute.type] for path, attribute in vocabulary.attributes.items()}
         variables |= {f"{SEGMENT}.{name}": checker.Type.BOOL for name in self.segments}
         variables["now"] = checker.Type.TIMESTAMP
-        self._environment = checker.NewEnv(variables=variables)
+        # One environment for all: values of another one are not always taken.
+        self._environment = checker.NewEnv(variables=variables | presence_variables(vocabulary.attributes))
         self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
-        """Check a condition, or a number. Raises ``RuleError``: where, why, and what may have been meant."""
+        """Check a condition, or a number, as it was saved at some time.
+
+        Raises ``RuleError``: where, why, and what may have been meant.
+        """
         known = self._checked.get((source, kind))
         if known is None:
             known = self._checked[source, kind] = self._check(source, kind)
         return known
+
+    def check_new(self, source: str, kind: Kind = "condition") -> Expression:
+        """Check an expression that is to be saved or tried: it must be within the bound of cost as well.
+
+        It is not remembered: tries would fill the memory.
+        """
+        expression = self._checked.get((source, kind)) or self._check(source, kind)
+        if expression.objection is not None:
+            raise expression.objection
+        return expression
 
     def _check(self, source: str, kind: Kind) -> Expression:
         if not source.strip():
@@ -84,18 +123,52 @@ class Checker:
             raise RuleError(f"the expression has {len(source)} characters; at most {MAX_CHARS} are taken")
         if "\x00" in source:
             raise RuleError("the expression contains the character NUL")
-        # Two libraries share the work: the checker, CEL's own C++ implementation (``cel-expr-python``), knows types and
-        # positions; the Rust evaluator (``common-expression-language``) is fast on a prepared context.
         try:
-            checked = self._environment.compile(_HAS.sub(_padded_true, source))
+            # The checker knows attributes by their whole path, so has(a.b) is not a test of a field for it.
+            checked = self._environment.compile(without_presence_tests(source))
         except RuntimeError as error:
             raise self._explain(source, str(error)) from None
         self._check_result(checked.return_type(), kind)
         paths, segments = self._references(source)
         self._check_values(source)
-        expression = Expression(source, kind, paths, segments)
-        _try_to_run(expression, self.vocabulary)
-        return expression
+        tree = read_tree(checked.serialize())
+        reference = self._reference(source, checked, paths, segments)
+        objection = self._find_objection(source, tree)
+        simple = is_simple(tree) and objection is None and agrees(source, reference, self.vocabulary)
+        attributes = {path: self.vocabulary.attributes[path] for path in paths - {"now"}}
+        return Expression(
+            source,
+            kind,
+            paths,
+            segments,
+            simple,
+            reference,
+            tree,
+            {p: declared_size(a).count for p, a in attributes.items() if a.type in ("string", "list")},
+            {p: a.type for p, a in attributes.items() if p.startswith("offer.")},
+            objection,
+        )
+
+    def _reference(
+        self, source: str, checked: Any, paths: frozenset[str], segments: frozenset[str]
+    ) -> Reference:
+        tested = frozenset(path for _, _, path in presence_tests(source))
+        variables = paths | {f"{SEGMENT}.{name}" for name in segments}
+        program = self._environment.compile(with_presence_variables(source)) if tested else checked
+        return Reference(self._environment, program, variables, tested)
+
+    def _find_objection(self, source: str, tree: Node) -> RuleError | None:
+        if sum(node.kind == "loop" for node in tree.walk()) > MAX_COMPREHENSIONS:
+            return RuleError(
+                f"at most {MAX_COMPREHENSIONS} of {', '.join(_COMPREHENSIONS)} may be used in one expression"
+            )
+        steps = cost(tree, lambda path: declared_size(self.vocabulary.attributes.get(path)))
+        if steps > MAX_COST:
+            return RuleError(
+                f"the expression may take {steps:,.0f} steps; at most {MAX_COST:,} are taken",
+                suggestion="x in list looks through a list in one step of its own; do not nest passes over long lists",
+            )
+        return problem_with_literals(source, tree)
 
     @staticmethod
     def _check_result(result: Any, kind: Kind) -> None:
@@ -108,22 +181,16 @@ class Checker:
     def _references(self, source: str) -> tuple[frozenset[str], frozenset[str]]:
         paths: set[str] = set()
         segments: set[str] = set()
-        comprehensions = 0
         for token in tokens(source):
             if token.kind != "name":
                 continue
             parts = token.text.split(".")
-            comprehensions += parts[-1] in _COMPREHENSIONS and len(parts) > 1
             if parts[0] == SEGMENT and len(parts) > 1:
                 segments.add(parts[1])
             elif parts[0] == "now":
                 paths.add("now")
             elif parts[0] in ROOTS:
                 paths.add(self._declared_path(source, parts, token.at))
-        if comprehensions > MAX_COMPREHENSIONS:
-            raise RuleError(
-                f"at most {MAX_COMPREHENSIONS} of {', '.join(_COMPREHENSIONS)} may be used in one expression"
-            )
         return frozenset(paths), frozenset(segments)
 
     def _declared_path(self, source: str, parts: list[str], at: int) -> str:
@@ -219,44 +286,7 @@ def _compared_with(found: list[Any], i: int) -> list[Any]:
     return others
 
 
-def _padded_true(match: "re.Match[str]") -> str:
-    """Put ``true`` in the place of ``has(path)``; the path is checked with all others."""
-    # As long as what it replaces, so that positions stay.
-    return "true".ljust(len(match[0]))
-
-
 def _type_name(name: str) -> str:
     return {"DOUBLE": "a number", "INT": "a whole number", "STRING": "a text", "BOOL": "true or false"}.get(
         name, name.lower()
     )
-
-
-def _try_to_run(expression: Expression, vocabulary: Vocabulary) -> None:
-    """Refuse what the evaluator cannot run, by running it once on made-up values."""
-    try:
-        expression.program.execute(_sample_context(expression, vocabulary))
-    except ValueError as error:
-        raise RuleError(f"the evaluator cannot read this: {str(error).splitlines()[0]}") from None
-    except RuntimeError as error:
-        raise RuleError(f"the evaluator has no such function: {str(error).split('.', 1)[0]}") from None
-    except (KeyError, TypeError, ZeroDivisionError, OverflowError, IndexError):
-        return  # depends on the values
-
-
-def _sample_context(expression: Expression, vocabulary: Vocabulary) -> Any:
-    """Make up values for everything that an expression refers to."""
-    roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}, "offer": {}}
-    for path in expression.paths - {"now"}:
-        root, *names = path.split(".")
-        place = roots[root]
-        for name in names[:-1]:
-            place = place.setdefault(name, {})
-        attribute = vocabulary.attributes[path]
-        sample = attribute.values[0] if attribute.values else _TYPES[attribute.type][1]
-        place[names[-1]] = [sample] if attribute.type == "list" and attribute.values else sample
-    context = cel.Context()
-    for root, values in roots.items():
-        context.add_variable(root, values)
-    context.add_variable("now", _SAMPLE_TIME)
-    context.add_variable(SEGMENT, dict.fromkeys(expression.segments, True))
-    return context

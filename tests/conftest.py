@@ -3,9 +3,7 @@
 import itertools
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -14,6 +12,7 @@ import redis
 import migrations
 from app.embedded import EmbeddedServers
 from tests.support.databases import database_url, execute
+from tests.support.folders import open_folder
 
 TEMPLATE = "nb_template"
 
@@ -32,7 +31,7 @@ def warnings_are_logged() -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
     """Running PostgreSQL and Valkey servers of this test process; their addresses are `servers.urls`."""
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    folder = open_folder()
     started = EmbeddedServers(folder, fsync=False)
     started.start()
     yield started

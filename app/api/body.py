@@ -1,6 +1,7 @@
 """Request bodies: JSON that says that it is JSON, without what JSON does not have (NaN, Infinity)."""
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from fastapi import Request, Response
@@ -10,8 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from app.errors import Problem
+from app.errors import MAX_FIELD_CHARS, Problem
 from app.security import Allow
+
+TOO_LARGE = "the number is too large: at most 1.8e308 is taken"
+_HUGE = re.compile(rb"\d{309}")
+"""Only such digits can be a whole number beyond 1.8e308; most bodies have none, and need not be walked through."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -20,11 +25,38 @@ class JsonRequest(Request):
     """A request whose body is read as JSON, strictly."""
 
     async def json(self) -> Any:
-        """Parse the body; of a repeated name the last value counts. Raises ``Problem`` (422)."""
+        """Parse the body; of a repeated name the last value counts.
+
+        Raises ``Problem`` (422), also for a whole number that is beyond all other numbers.
+        """
+        body = await self.body()
         try:
-            return from_json(await self.body(), allow_inf_nan=False)
+            values = from_json(body, allow_inf_nan=False)
         except ValueError as error:
             raise Problem(422, f"the body is not JSON: {error}", "body") from None
+        if _HUGE.search(body) and (field := _huge_at(values, ())) is not None:
+            raise Problem(422, TOO_LARGE, ".".join(field)[:MAX_FIELD_CHARS] or "body")
+        return values
+
+
+def _huge_at(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Find the path of the first whole number that no floating-point number is as large as."""
+    if isinstance(value, int):
+        try:
+            float(value)
+        except OverflowError:
+            return path
+        return None
+    members: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        members = value.items()
+    elif isinstance(value, list):
+        members = enumerate(value)
+    for name, item in members:
+        found = _huge_at(item, (*path, str(name)))
+        if found is not None:
+            return found
+    return None
 
 
 class JsonRoute(APIRoute):

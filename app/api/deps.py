@@ -26,6 +26,7 @@ _REASONS: Mapping[int, str] = {
     401: "No valid API key",
     403: "The key's role may not do this",
     404: "There is no such thing",
+    408: "The body did not come in time",
     409: "It contradicts what is recorded",
     412: "It has been changed since it was read",
     413: "The body is too large",
@@ -40,7 +41,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 def problems(*statuses: int, body: bool = False) -> Responses:
     """Document the error answers of a route; those that every route has, or every route with a body, are added."""
-    found = {401, 403, 422, 503, *statuses, *((413, 415) if body else ())}
+    found = {401, 403, 422, 503, *statuses, *((408, 413, 415) if body else ())}
     return {status: {"description": _REASONS[status], "content": _PROBLEM} for status in sorted(found)}
 
 

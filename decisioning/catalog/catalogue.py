@@ -144,14 +144,35 @@ class Catalogue:
                     for use in kind.expressions(thing):
                         self._check_expression(section_path(kind, name), use)
 
-    def _check_expression(self, path: str, use: ExpressionUse) -> None:
+    def _check_expression(self, path: str, use: ExpressionUse, *, new: bool = False) -> None:
         field = f"{path}.{use.field}"
+        check = self.checker.check_new if new else self.checker.check
         try:
-            expression: Expression = self.checker.check(use.source, use.result)
+            expression: Expression = check(use.source, use.result)
         except RuleError as error:
             raise InvalidRule(field, error) from None
         if "offer" in expression.roots and not use.may_use_offer:
             raise Invalid(field, "must not refer to the offer; name it instead")
+
+    def check_new(self, changes: Iterable[Entry]) -> None:
+        """Check the expressions of things that are to be saved.
+
+        Raises ``InvalidRule`` for the first that costs too much, names an unknown time zone, or the like: what an
+        earlier version saved is kept nevertheless.
+        """
+        for name_of_kind, name, body in changes:
+            kind = KINDS[name_of_kind]
+            # Conditions of treatments are those of the offer, under the treatment's name.
+            owner, _, treatment = name.partition("/") if kind is TREATMENT else (name, "", "")
+            kind = OFFER if kind is TREATMENT else kind
+            thing = self.things(kind).get(owner)
+            if body is None or thing is None or kind.expressions is None:
+                continue
+            for use in kind.expressions(thing):
+                if use.field.startswith("treatments.") == bool(treatment) and (
+                    not treatment or use.field.startswith(f"treatments.{treatment}.")
+                ):
+                    self._check_expression(section_path(kind, owner), use, new=True)
 
     def _check_treatments(self) -> None:
         for name, offer in self.offers.items():

@@ -1,6 +1,6 @@
 """The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,7 +100,7 @@ class CatalogueStore:
             raise NotFound(kind, name)
         return current
 
-    async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
+    async def changed(self, version: int, changes: Sequence[Entry]) -> Catalogue:
         """Build the catalogue that ``changes`` would make of that at ``version``; nothing is stored.
 
         New offers get numbers that nobody has. Raises ``Invalid``.
@@ -113,9 +113,11 @@ class CatalogueStore:
             merged[kind, name] = body
             if kind == "offer" and name not in numbers:
                 numbers[name] = 1 + max(numbers.values(), default=0)
-        return await build_in_thread(
+        catalogue = await build_in_thread(
             version, [(kind, name, body) for (kind, name), body in merged.items()], numbers
         )
+        catalogue.check_new(changes)
+        return catalogue
 
     async def put(
         self,
@@ -225,7 +227,10 @@ async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def _append(
     connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
 ) -> Catalogue:
-    """Append entries and check the catalogue that comes out. ``checked``: hold offers to their life cycle."""
+    """Append entries and check the catalogue that comes out.
+
+    ``checked``: hold offers to their life cycle, and expressions to their bound of cost.
+    """
     for kind, _, _ in changes:
         _check_kind(kind)
     if checked:
@@ -254,6 +259,8 @@ async def _append(
         await connection.execute(_INSERT, rows)
     # Loaded from what was just written: if the result is not right, the transaction takes all of it back.
     catalogue = await load_catalogue(connection, None)
+    if checked:
+        catalogue.check_new(changes)
     for kind, name, body in changes:
         if kind == "deployment" and body is not None:
             catalogue.view(name)

@@ -11,6 +11,8 @@ import yaml
 from decisioning.errors import Invalid
 
 MAX_DEPTH = 12
+_FLOAT_BITS = 1023
+"""Larger whole numbers do not fit into a floating-point number."""
 _FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FAST_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """In C where PyYAML was built with it: a catalogue of 2,500 offers has a million characters and more."""
@@ -120,6 +122,8 @@ def _scalar(loader: _Loader, node: Any, path: tuple[Any, ...]) -> Any:
         value = loader.construct_object(node)
     except ValueError as error:
         raise DocumentError.at(path, line, error) from None
+    if isinstance(value, int) and value.bit_length() > _FLOAT_BITS:
+        raise DocumentError.at(path, line, "the number is too large: at most 1.8e308 is taken")
     if isinstance(value, float) and not math.isfinite(value):
         raise DocumentError.at(path, line, f"must be a finite number; not {node.value}")
     return value

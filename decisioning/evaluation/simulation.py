@@ -1,7 +1,7 @@
 """Previews and simulations: what a rule, or a changed catalogue, would do. Nothing is reserved, logged or learned."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ FUNNEL: Mapping[str, str] = {
 """The steps of a funnel, as they are shown, by the stage after which candidates are counted."""
 MAX_EXAMPLES = 20
 
+CheckTime = Callable[[int], None]
+"""Is told how many customers have been looked at; raises an error when the time is up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -48,13 +51,15 @@ def preview(
     total: int,
     context: Mapping[str, Any],
     now_ms: int,
+    check_time: CheckTime = lambda done: None,
 ) -> dict[str, Any]:
     """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers."""
     plan = catalogue.rules.plan([expression])
     placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
-    for profile in profiles:
+    for done, profile in enumerate(profiles):
+        check_time(done)
         evaluation = evaluate(plan, facts_of(profile.customer, context, placement), to_datetime(now_ms))
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
@@ -97,13 +102,14 @@ def simulate(
     tables: Mapping[str, LearnedState],
     context: Mapping[str, Any],
     now_ms: int,
+    check_time: CheckTime = lambda done: None,
 ) -> dict[str, Any]:
     """Run a sample through both catalogues, with the same draws.
 
     Capacity is taken as unlimited. Raises ``NotFound`` if either catalogue lacks the placement.
     """
     before, after = (
-        _run(catalogue, placement_id, subjects, roster, tables, context, now_ms)
+        _run(catalogue, placement_id, subjects, roster, tables, context, now_ms, check_time)
         for catalogue in (live, changed)
     )
     differs = [c for c in before.offers_of if before.offers_of[c] != after.offers_of[c]]
@@ -143,11 +149,13 @@ def _run(
     tables: Mapping[str, LearnedState],
     context: Mapping[str, Any],
     now_ms: int,
+    check_time: CheckTime,
 ) -> Run:
     run = Run()
     view, deployment = catalogue.view(placement_id), catalogue.deployments.get(placement_id)
     prepared: dict[str, Any] = {}
-    for subject in subjects:
+    for done, subject in enumerate(subjects):
+        check_time(done)
         customer = subject.profile.customer
         assignment = assign(customer.customer_id, view, deployment)
         key = assignment.policy

@@ -1,7 +1,7 @@
 """Previews and simulations on a sample of the customers, with what decisions would read of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Invalid, InvalidRule
-from decisioning.evaluation.simulation import Subject, preview, simulate
+from decisioning.evaluation.simulation import CheckTime, Subject, preview, simulate
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.ports import DecisionLog
 from decisioning.policies.roster import Roster
@@ -21,6 +21,8 @@ Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]
 """Gives about so many customers, and how many there are. Raises ``ProfilesUnavailable``."""
 
 HISTORY_BATCH_SIZE = 200
+MAX_MS = 30_000
+"""A preview or simulation that takes longer is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class SimulationService:
     ) -> dict[str, Any]:
         """Count the customers who meet a condition, among ``size`` of them at most.
 
-        Raises ``InvalidRule`` for a mistake in it, ``Invalid`` if it refers to the offer.
+        Raises ``InvalidRule`` for a mistake in it, ``Invalid`` if it refers to the offer, or takes too long.
         """
         try:
-            expression = catalogue.checker.check(source)
+            # In a thread, as all that follows: other requests must not wait until an expression has been tried.
+            expression = await asyncio.to_thread(catalogue.checker.check_new, source)
         except RuleError as error:
             raise InvalidRule("expression", error) from None
         if "offer" in expression.roots:
@@ -50,22 +53,22 @@ class SimulationService:
                 "expression", "refers to the offer: a preview is about customers, so leave that part out"
             )
         profiles, total = await self.sample(catalogue.numbers, size)
-        # In a thread: other requests must not wait until all customers have been looked at.
         return await asyncio.to_thread(
-            preview, expression, catalogue, profiles, total, context, self.clock_ms()
+            preview, expression, catalogue, profiles, total, context, self.clock_ms(), self._time_limit()
         )
 
     async def simulate_changes(
         self,
         live: Catalogue,
         placement_id: str,
-        changes: Iterable[Entry],
+        changes: Sequence[Entry],
         context: Mapping[str, Any],
         size: int,
     ) -> dict[str, Any]:
         """Run a sample through the catalogue with ``changes`` beside the ``live`` one.
 
-        Raises ``Invalid`` if the changed catalogue is not valid, ``NotFound`` if either lacks the placement.
+        Raises ``Invalid`` if the changed catalogue is not valid or it takes too long, ``NotFound`` if either lacks the
+        placement.
         """
         changed = await self.catalogues.changed(live.version, changes)
         profiles, _ = await self.sample(changed.numbers, size)
@@ -76,8 +79,30 @@ class SimulationService:
             subjects = [Subject(profile, ()) for profile in profiles]
         tables = {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
         return await asyncio.to_thread(
-            simulate, live, changed, placement_id, subjects, self.roster, tables, context, self.clock_ms()
+            simulate,
+            live,
+            changed,
+            placement_id,
+            subjects,
+            self.roster,
+            tables,
+            context,
+            self.clock_ms(),
+            self._time_limit(),
         )
+
+    def _time_limit(self) -> CheckTime:
+        """Make what raises ``Invalid`` once ``MAX_MS`` have passed from now on."""
+        ends_ms = self.clock_ms() + MAX_MS
+
+        def check_time(done: int) -> None:
+            if self.clock_ms() > ends_ms:
+                raise Invalid(
+                    "sample",
+                    f"{done} customers were looked at in {MAX_MS // 1000} s, then it was stopped: take a smaller one",
+                )
+
+        return check_time
 
     async def _with_histories(self, profiles: Sequence[Profile]) -> list[Subject]:
         """Read the contact histories that decisions would read (none while Redis cannot be read)."""

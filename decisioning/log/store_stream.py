@@ -103,6 +103,19 @@ class LogReader:
             found = await self.redis.xrange(self._keys.log(bucket), position, position)
         return found[0][1] if found else {}
 
+    async def oldest_behind(self, positions: Mapping[int, StreamPosition]) -> int | None:
+        """Return when the oldest entry behind ``positions`` was appended, in Unix ms; ``None`` if there is none."""
+        oldest = []
+        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for bucket in range(self._keys.buckets):
+                pipe.xrange(
+                    self._keys.log(bucket), f"({positions.get(bucket, StreamPosition.START)}", "+", count=2
+                )
+            replies = await pipe.execute()
+        for entries in replies:
+            oldest += [StreamPosition(name.decode()).at_ms for name, f in entries if f[b"t"] != b"start"][:1]
+        return min(oldest, default=None)
+
     async def last_positions(self) -> dict[int, StreamPosition]:
         """The last position that each bucket's stream has given out; missing if there is no stream."""
         return {bucket: last for bucket in range(self._keys.buckets) if (last := await self._last(bucket))}

@@ -13,6 +13,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from profiles.errors import ImportFileError
+from profiles.importing.parquet_bounds import check_columns
 from profiles.importing.problems import MAX_REFUSALS, Refusal, shown
 from profiles.importing.source import Block, Data, check_names
 
@@ -39,6 +40,7 @@ class CsvSource:
         """Reads all bytes once, and parses the header. Raises ``ImportFileError``."""
         self._data = data
         self._block_bytes = block_bytes
+        self._check_header_width()
         self._quotes = self._check_bytes()
         self._written_names = self._header()
         names = [name.strip() for name in self._written_names]
@@ -78,6 +80,16 @@ class CsvSource:
         left, refusals = skipped.take(None)
         if left:
             yield Block(pa.RecordBatch.from_pylist([], self.schema), np.empty(0, np.int64), left, refusals)
+
+    def _check_header_width(self) -> None:
+        """Bound the number of columns before the parser makes one of each."""
+        with self._stream() as stream:
+            head = stream.read(self._block_bytes)
+        end = -1
+        # A name in quotes may go over lines.
+        while (end := head.find(b"\n", end + 1)) >= 0 and head.count(b'"', 0, end) % 2:
+            pass
+        check_columns(1 + head.count(b",", 0, end if end >= 0 else len(head)))
 
     def _check_bytes(self) -> int:
         """Look at the bytes alone: foreign formats, text that is not UTF-8. Returns the number of quotes."""

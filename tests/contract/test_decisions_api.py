@@ -229,7 +229,7 @@ async def test_context_within_its_limits(shop: Nextbest) -> None:
         ({"a": deep[0]}, 200),
         ({"a": [deep]}, 422),
         ({"": ""}, 200),
-        ({"a": 10**4000}, 200),
+        ({"a": 10**308}, 200),  # larger ones: test_rule_bounds.py
         ({"a": "\x00"}, 422),
         ({"\x00": 1}, 422),
         ({str(number): 1 for number in range(400)}, 200),

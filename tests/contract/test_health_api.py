@@ -41,6 +41,25 @@ async def test_all_is_well(api: Instance) -> None:
     assert await checks(api, 200) == dict.fromkeys(("postgres", "redis", "catalogue", "keys", "arms"), "ok")
 
 
+async def test_readiness_warns_of_a_dead_worker(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are answered, so it is a warning: by the age of what waits to be archived and learned from."""
+    monkeypatch.setattr("app.api.health.backlog.MAX_WAIT_S", 0.05)
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+    await decide(shop.api)
+
+    async def warned() -> str | None:
+        warnings: dict[str, str] = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+        return warnings.get("worker")
+
+    found = await eventually(warned, "readiness to warn")
+    assert found.endswith("(is the worker running?)")
+    for what in ("not archived", "not folded into calibrated@1"):
+        assert what in found
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+
+
 async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
     async with gated(shop) as (instance, postgres, redis):
         for down, name in ((postgres, "postgres"), (redis, "redis")):

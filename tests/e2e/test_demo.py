@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -16,9 +18,18 @@ from app.embedded import EmbeddedServers
 from app.server_urls import ServerUrls
 from demo.client import DemoError
 from demo.service import create_key, require_empty
+from tests.support.folders import open_folder
 from tests.support.waiting import MAX_WAIT_S, wait_until
 
 COMMAND = (sys.executable, "-m", "app.cli", "demo")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder for the demo."""
+    made = open_folder()
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def environment(data_dir: Path) -> dict[str, str]:
@@ -37,16 +48,16 @@ def left_over(data_dir: Path) -> list[str]:
     return found
 
 
-def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--seconds", "4"],
-        env=environment(tmp_path),
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=MAX_WAIT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads((tmp_path / "demo-report.json").read_text())
+    report = json.loads((folder / "demo-report.json").read_text())
     assert report["learned"] is True
     assert report["decisions"] > 0
     assert report["feedback"] > 0
@@ -75,14 +86,14 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(tmp_path: Path
     assert stages & {"eligibility", "applicability", "suitability"}
     for words in ("simulated", "no uplift", "curl -s http://127.0.0.1:", "API key", "/docs"):
         assert words in done.stdout
-    assert left_over(tmp_path) == []
+    assert left_over(folder) == []
 
 
-def test_interrupting_the_set_up_leaves_nothing_behind(tmp_path: Path) -> None:
-    log = tmp_path / "output"
+def test_interrupting_the_set_up_leaves_nothing_behind(folder: Path) -> None:
+    log = folder / "output"
     with log.open("w") as output:
         process = subprocess.Popen(
-            COMMAND, env=environment(tmp_path), stdout=output, stderr=output, start_new_session=True
+            COMMAND, env=environment(folder), stdout=output, stderr=output, start_new_session=True
         )
         wait_until(
             lambda: "start PostgreSQL" in log.read_text(), "the set-up", timeout_s=120, explain=log.read_text
@@ -93,7 +104,7 @@ def test_interrupting_the_set_up_leaves_nothing_behind(tmp_path: Path) -> None:
         )
         assert process.returncode == 130, log.read_text()
     assert "Traceback" not in log.read_text()
-    assert left_over(tmp_path) == []
+    assert left_over(folder) == []
 
 
 async def test_configured_servers_are_used_only_if_they_are_empty(

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +20,7 @@ from app.config import Settings
 from app.embedded import EmbeddedServers
 from app.keys import KeyStore
 from storage.postgres import make_engine
+from tests.support.folders import open_folder
 from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +207,7 @@ def hardy_servers() -> Iterator[EmbeddedServers]:
     Redis writes with ``appendfsync always``: an acknowledgement survives SIGKILL. ``everysec`` does not promise that,
     not even for the process alone, because on a busy disk it may put off a write by up to two seconds.
     """
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    folder = open_folder()
     servers = EmbeddedServers(folder, appendfsync="always", fsync=False)
     try:
         migrations.upgrade(servers.start().postgres_url)

@@ -4,13 +4,14 @@ from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
 from app.api.body import DirectRoute, JsonRoute
+from app.api.context import check_context
 from app.api.decisions.explanation_schemas import ExplanationAnswer
-from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest, check_context
+from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
 from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
 from decisioning.decide.service import DecisionInputs
-from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible
 from decisioning.evaluation.replay_service import explain_logged
 from decisioning.log.lookup_service import record_of
@@ -25,12 +26,7 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
     placement's default offers.
     """
     if body.context:
-        try:
-            size = len(to_json(body.context))
-            # The size is that of the form in which it is logged, whatever the spaces in the request.
-            check_context(body.context, state.settings.context_bytes, size)
-        except ValueError as error:
-            raise Invalid("context", str(error)) from None
+        check_context(body.context, state.settings.context_bytes)
     answer = await state.decisions.decide(
         DecisionInputs(
             customer_id=body.customer_id,

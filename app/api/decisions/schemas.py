@@ -1,6 +1,5 @@
 """Decisions, as they travel."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,10 +11,7 @@ from app.api.schemas import (
     Id,
     examples,
     shown,
-    storable,
 )
-
-MAX_CONTEXT_DEPTH = 16
 
 _OFFER = {
     "offer_id": "gold",
@@ -252,27 +248,3 @@ class DecisionRecord(BaseModel):
     log: LogPosition | None = None
     candidates: list[CandidateOut] | None = Field(None, description="null until it is archived")
     outcomes: list[OutcomeOut]
-
-
-def check_context(context: Mapping[str, Any], limit: int, size: int) -> None:
-    """Raise ``ValueError`` for what cannot be logged: too large, too deep, not finite, NUL characters."""
-    if size > limit:
-        raise ValueError(f"has {size} bytes; at most {limit} are taken")
-    _check_value(context, 0)
-
-
-def _check_value(value: Any, depth: int) -> None:
-    if depth > MAX_CONTEXT_DEPTH:
-        raise ValueError(f"is nested more than {MAX_CONTEXT_DEPTH} levels deep")
-    if isinstance(value, str):
-        storable(value)
-    elif isinstance(value, float):
-        if value - value != 0:  # NaN for infinities and NaN
-            raise ValueError("numbers must be finite")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            storable(key)
-            _check_value(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_value(item, depth + 1)

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
+from app.api.health.backlog import describe_backlog
 from app.api.health.schemas import Alive, Readiness
 from app.telemetry import MULTIPROC
 from storage.clock import shared
@@ -42,7 +43,10 @@ async def livez() -> Alive:
     },
 )
 async def readyz(state: State) -> Response:
-    """Each dependency with its state; 200 only if all are well."""
+    """Each dependency with its state; 200 only if all are well.
+
+    `warnings` tell of a worker that is gone: for how long entries of the log wait to be archived, or learned from.
+    """
     cold = state.cold_policies()
     checks = {
         "postgres": await _check(state.catalogues.version),
@@ -53,7 +57,12 @@ async def readyz(state: State) -> Response:
     }
     ready = all(value == "ok" for value in checks.values())
     # No reasons to send requests elsewhere: it would be the same there.
-    found = {"archive": state.archive_watch.describe(), "redis": state.pipe.server.warning, "clock": _skew()}
+    found = {
+        "archive": state.archive_watch.describe(),
+        "worker": await describe_backlog(state) if ready else None,
+        "redis": state.pipe.server.warning,
+        "clock": _skew(),
+    }
     warnings = {name: warning for name, warning in found.items() if warning}
     body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.body import JsonRoute
+from app.api.context import check_context
 from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import PreviewAnswer, PreviewRequest, SimulationAnswer, SimulationRequest
 
@@ -15,6 +16,7 @@ async def preview_rule(body: PreviewRequest, state: State, key: Reader) -> Previ
 
     A mistake is answered with 422, its position, and a suggestion where one can be guessed.
     """
+    check_context(body.context, state.settings.context_bytes)
     found = await state.simulations.preview_rule(
         state.current_catalogue(), body.expression, body.context, body.sample
     )
@@ -28,6 +30,7 @@ async def simulate_changes(body: SimulationRequest, state: State, key: Ops) -> S
     Tells the candidates that are left after each stage, what each offer gains and loses, and who is left without any
     offer. Nothing is reserved, logged or learned; capacity is taken as unlimited.
     """
+    check_context(body.context, state.settings.context_bytes)
     changes = [(change.kind, change.id, change.body) for change in body.changes]
     found = await state.simulations.simulate_changes(
         state.current_catalogue(), body.placement, changes, body.context, body.sample

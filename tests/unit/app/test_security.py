@@ -16,6 +16,27 @@ KEY = ApiKey("1", "desk", "frontend")
 SMALL, LARGE = 10, 1000
 
 
+async def test_a_key_that_is_there_twice_is_refused() -> None:
+    """Proxies and servers differ in the one that they take, so none is taken."""
+    for name in (b"x-api-key", b"authorization"):
+        sent: list[Message] = []
+
+        async def send(message: Message, sent: list[Message] = sent) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        behind = Behind()
+        check = KeyCheck(behind, keys=lambda: {hash_key("secret"): KEY}, body_bytes=SMALL, import_bytes=LARGE)
+        value = b"Bearer secret" if name == b"authorization" else b"secret"
+        headers = [(name, value), (name, value)]
+        await check({"type": "http", "path": "/v1/x", "headers": headers, "method": "GET"}, receive, send)
+        assert behind.scope is None
+        assert sent[0]["status"] == 401
+        assert b"twice" in sent[1]["body"]
+
+
 class Behind:
     """The application behind the check: it reads the whole body."""
 

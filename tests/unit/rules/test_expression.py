@@ -39,7 +39,10 @@ MISTAKES = {
     "'deal' in context.pages": (1, 1, "'deal' is not a value of context.pages", "deals"),
     "context.reason != 'cancle'": (1, 19, "'cancle' is not a value", "cancel"),
     "nothing(customer.age)": (1, 1, "no name or function 'nothing'", None),
-    "now.getHours('Europe/Madrid') < 9": (1, 1, "no such function", None),
+    "now.getHours('Europe/Madird') < 9": (1, 14, "no time zone 'Europe/Madird'", "Europe/Madrid"),
+    "now.getHours('europe/madrid') < 9": (1, 14, "no time zone 'europe/madrid'", "Europe/Madrid"),
+    "now.getHours('') < 9": (1, 14, "no time zone ''", None),
+    "customer.region.matches('(')": (1, 25, "'(' is not a pattern", None),
     "customer.age > 3 &&": (1, 20, "Syntax error", None),
     "customer.age = 3": (1, 14, "Syntax error", None),
     "'a' + 3 == 'a3'": (1, 5, "does not go with (string, int)", None),
@@ -59,7 +62,7 @@ MISTAKES = {
 def test_a_mistake_has_its_place_and_a_way_out(source: str) -> None:
     line, column, message, suggestion = MISTAKES[source]
     with pytest.raises(RuleError) as caught:
-        CHECKER.check(source)
+        CHECKER.check_new(source)
     error = caught.value
     assert message in error.message
     assert (error.line, error.column) == (line, column)

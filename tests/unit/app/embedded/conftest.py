@@ -1,19 +1,19 @@
 """The folder in which servers of a test of their own run."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.embedded import EmbeddedServers
+from tests.support.folders import open_folder
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty folder with a short name; whatever still runs in it at the end is stopped."""
-    made = Path(tempfile.mkdtemp(prefix="nextbest-"))
+    made = open_folder()
     yield made
     if (made / "servers.json").exists():
         last = EmbeddedServers(made, fsync=False)

@@ -1,14 +1,57 @@
 """Signals that come while a program is being started are held back, not lost."""
 
 import os
+import pwd
 import signal
+import stat
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from app.embedded.process import uninterrupted
+from app.embedded.process import (
+    EmbeddedServersError,
+    make_folders,
+    require_reachable,
+    require_readable,
+    uninterrupted,
+)
 from tests.support.waiting import DEADLINE_S
+
+OTHER = pwd.struct_passwd(("somebody", "x", os.getuid() + 1, os.getgid() + 1, "", "/", "/bin/false"))
+
+
+def test_folders_that_were_there_keep_their_permissions(tmp_path: Path) -> None:
+    """A folder that somebody closed stays closed, and the error says what can be done."""
+    tmp_path.chmod(0o700)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    made = make_folders(closed / "data" / "postgres")
+    assert made == [closed / "data" / "postgres", closed / "data"]
+    with pytest.raises(EmbeddedServersError, match=r"'somebody' cannot pass through .*/closed.*chmod o\+rX"):
+        require_reachable(closed / "data" / "postgres", OTHER, made)
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_folders_that_were_made_for_the_servers_are_opened(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    with pytest.raises(EmbeddedServersError, match="cannot pass through"):
+        require_reachable(data / "postgres", OTHER, [data])  # what is above it is closed
+    assert stat.S_IMODE(data.stat().st_mode) == 0o701
+
+
+def test_files_that_cannot_be_read_are_named_and_left_as_they_are(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    program = tmp_path / "initdb"
+    program.touch(mode=0o700)
+    with pytest.raises(EmbeddedServersError, match=r"cannot read .*initdb"):
+        require_readable(tmp_path, OTHER)
+    assert stat.S_IMODE(program.stat().st_mode) == 0o700
+    program.chmod(0o755)
+    require_readable(tmp_path, OTHER)
 
 
 @pytest.fixture

@@ -1,33 +1,31 @@
-"""Contexts of requests: those that cannot be logged are refused."""
+"""Requests for decisions: unknown fields and values of another type are refused."""
 
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from app.api.decisions.schemas import check_context
+from app.api.decisions.schemas import DecisionRequest
+
+VALID: dict[str, Any] = {"customer_id": "1025", "placement": "home"}
+
+
+def test_a_request_has_defaults() -> None:
+    found = DecisionRequest.model_validate(VALID)
+    assert (found.context, found.limit, found.dry_run, found.baseline) == ({}, None, False, None)
 
 
 @pytest.mark.parametrize(
-    ("context", "reason"),
+    "wrong",
     [
-        ({"a": float("nan")}, "finite"),
-        ({"a": [{"b": float("-inf")}]}, "finite"),
-        ({"a\x00": 1}, "NUL"),
-        ({"a": ["\x00"]}, "NUL"),
-        ({"a": {"b": "\ud800"}}, "surrogate"),
+        {"customer_id": ""},
+        {"context": []},
+        {"limit": 0},
+        {"limit": "1"},
+        {"deadline_ms": 60_001},
+        {"more": 1},
     ],
 )
-def test_contexts_that_cannot_be_logged(context: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        check_context(context, 100, 10)
-
-
-def test_contexts_that_are_too_large_or_too_deep() -> None:
-    with pytest.raises(ValueError, match="11 bytes; at most 10"):
-        check_context({}, 10, 11)
-    deep: Any = 0
-    for _ in range(16):
-        deep = {"a": deep}
-    check_context(deep, 10, 10)
-    with pytest.raises(ValueError, match="16 levels"):
-        check_context({"a": deep}, 10, 10)
+def test_what_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DecisionRequest.model_validate(VALID | wrong)
