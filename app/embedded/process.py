@@ -162,6 +162,8 @@ def command_past_closed_folders(user: pwd.struct_passwd) -> list[str] | None:
         f"--reuid={user.pw_uid}",
         f"--regid={user.pw_gid}",
         "--clear-groups",
+        # Without this, access(2) forgets what the user may do.
+        "--securebits=+no_setuid_fixup",
         "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search",
     ]

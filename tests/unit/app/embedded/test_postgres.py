@@ -46,3 +46,16 @@ def test_data_of_another_major_version_are_refused_with_words(folder: Path) -> N
     with pytest.raises(EmbeddedServersError, match="was made by PostgreSQL 15"):
         EmbeddedServers(folder, fsync=False).start()
     version.write_text(kept)
+
+
+def test_closed_folders_above_the_data_stay_closed(folder: Path) -> None:
+    """Also for root, who runs PostgreSQL as somebody else."""
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    servers = EmbeddedServers(closed / "data", fsync=False)
+    servers.start()
+    try:
+        assert servers.urls.postgres_url.startswith("postgresql://")
+    finally:
+        servers.stop()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
