@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.bodies import WaitingBodies
+from app.api.bodies import WaitingBodies
 from app.errors import Problem, problem
 from app.keys import ApiKey, Role, hash_key
 

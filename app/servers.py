@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from app.config import ConfigError, Settings
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 
 
 @contextmanager

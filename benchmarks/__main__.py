@@ -17,8 +17,8 @@ from rich.console import Console
 
 import migrations
 from app.embedded import EmbeddedServers, EmbeddedServersError
+from app.embedded.server_urls import ServerUrls
 from app.keys import KeyStore
-from app.server_urls import ServerUrls
 from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
 from benchmarks.measure import Bench

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 from app.supervise import Child, Command, logged
 from benchmarks.machine import BenchError, Cores
 from benchmarks.plan import ROOT

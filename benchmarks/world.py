@@ -12,7 +12,7 @@ import redis
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 from benchmarks.machine import BenchError
 from benchmarks.plan import FRESH, OFFERS, ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 from redis import Redis
 
+from app.embedded.server_urls import ServerUrls
 from app.keys import KeyStore
-from app.server_urls import ServerUrls
 from app.supervise import Child, Command, logged
 from demo.client import ApiClient, DemoError
 from storage.postgres import make_engine

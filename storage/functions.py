@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Self
 
 from redis.asyncio import Redis
-from redis.exceptions import WatchError
+from redis.exceptions import OutOfMemoryError, WatchError
 
 from storage.clock import DAY_MS
 from storage.keys import FUNCTIONS
@@ -81,14 +81,23 @@ async def load_functions(redis: "Redis", *, only_if_missing: bool = False) -> No
 
 async def _note_use(redis: Any) -> None:
     async with redis_errors():
-        await redis.hset(FUNCTIONS, OURS.name, await _server_ms(redis))
+        now_ms = await _server_ms(redis)
+        try:
+            await redis.hset(FUNCTIONS, OURS.name, now_ms)
+        except OutOfMemoryError:
+            # A Redis that is full takes no plain write. It has to drain, which needs the functions that it has.
+            await redis.fcall(function_name("nb_note_use"), 1, FUNCTIONS, OURS.name, now_ms)
 
 
 async def _load(redis: "Redis", only_if_missing: bool) -> None:
     async with redis_errors():
         if only_if_missing and await redis.function_list(library=OURS.name):
             return
-        await redis.function_load(library_code(), replace=True)
+        try:
+            await redis.function_load(library_code(), replace=True)
+        except OutOfMemoryError:
+            if not await redis.function_list(library=OURS.name):
+                raise
 
 
 class FunctionKeeper:

@@ -11,7 +11,7 @@ import uvloop
 import migrations
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 from app.servers import server_urls, watched_servers
 from app.supervise import Command, Supervisor
 from app.telemetry import configure_logs, prepare_metrics

@@ -17,8 +17,8 @@ from typing import IO, Literal
 
 from app.embedded.postgres import PostgresServer
 from app.embedded.process import EmbeddedServersError, exclusive, make_folders
+from app.embedded.server_urls import ServerUrls
 from app.embedded.valkey import Appendfsync, ValkeyServer
-from app.server_urls import ServerUrls
 
 START_LOCK = ".servers.lock"  # held while servers are started or stopped
 USERS_LOCK = ".servers.use"  # held, shared, by all who use them

@@ -201,7 +201,8 @@ class Rebuilder:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for bucket in buckets:
                 if whole:
-                    pipe.set(self._keys.whole(bucket), run_id or "1")
+                    # By a function: a Redis that is full takes no plain write, and must drain.
+                    pipe.fcall(function_name("nb_mark_whole"), 1, self._keys.whole(bucket), run_id or "1")
                 else:
                     pipe.delete(self._keys.whole(bucket))
             await pipe.execute()

@@ -93,3 +93,19 @@ local function resume(keys, args)
   end
   return 'ok'
 end
+
+-- Notes that a server holds all it should of a bucket.
+-- keys: whole
+-- args: run id of the server
+local function mark_whole(keys, args)
+  redis.call('SET', keys[1], args[1])
+  return 'ok'
+end
+
+-- Notes that a version of these functions is in use.
+-- keys: functions
+-- args: library, now
+local function note_use(keys, args)
+  redis.call('HSET', keys[1], args[1], args[2])
+  return 'ok'
+end

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from app.embedded import EmbeddedServers
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 from demo.client import DemoError
 from demo.service import create_key, require_empty
 from tests.support.folders import open_folder

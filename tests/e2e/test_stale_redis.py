@@ -7,7 +7,7 @@ import pytest
 
 from app.embedded import EmbeddedServers
 from tests.support.installation import Api, hardy_servers, installed, place, publish
-from tests.support.truth import wait_caught_up
+from tests.support.truth import Stores, look, wait_caught_up
 from tests.support.waiting import wait_until
 
 CUSTOMERS = 20
@@ -84,3 +84,35 @@ def put_file_back(servers: EmbeddedServers, older: bytes) -> None:
     (file,) = folder.glob("*.incr.aof")
     assert len(older) < file.stat().st_size
     file.write_bytes(older)
+
+
+def test_a_worker_that_is_started_at_a_full_redis_drains_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Without that, nothing that has to be learned and archived would ever leave a Redis at ``maxmemory``."""
+    folder = tmp_path_factory.mktemp("installation")
+    with hardy_servers() as servers, installed(*servers.urls, folder) as installation:
+        api, worker = installation.serve(), installation.work()
+        api.wait()
+        publish(api, ["always"])
+        place(api)
+        decided = api.decide("early")
+        wait_caught_up(installation)
+        worker.kill()
+        decisions = [api.decide(f"c{number}") for number in range(30)]
+        for decision in decisions:
+            assert api.feedback(decision["decision_id"], "always", "accepted") == "recorded"
+
+        async def fill(found: Stores) -> None:
+            used = (await found.redis.info("memory"))["used_memory"]
+            await found.redis.config_set("maxmemory", used // 2)
+
+        look(installation, fill)
+        assert api.decide("refused")["degraded"] == ["contact_history_unavailable"]
+        worker = installation.work()
+        wait_caught_up(installation, explain=worker.printed)
+
+        async def archived(found: Stores) -> set[str]:
+            rows = await found.rows("SELECT decision_id FROM outcomes WHERE outcome = 'accepted'")
+            return {row.decision_id for row in rows}
+
+        assert look(installation, archived) == {decision["decision_id"] for decision in decisions}
+        assert decided["decision_id"] not in look(installation, archived)

@@ -13,7 +13,7 @@ import pytest
 from app.commands.service import require_free_port, service_commands
 from app.config import ConfigError, Settings
 from app.embedded.process import find_process
-from app.server_urls import ServerUrls
+from app.embedded.server_urls import ServerUrls
 from app.supervise import Command, RestartLimits, Supervisor
 from tests.support.waiting import DEADLINE_S, wait_until
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message
 
-from app.bodies import BoundedBody, WaitingBodies
+from app.api.bodies import BoundedBody, WaitingBodies
 from app.errors import Problem
 
 
