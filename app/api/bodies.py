@@ -85,7 +85,9 @@ class BoundedBody:
         elif self._in_memory:
             self._bodies.waiting += size
             if self._bodies.waiting > self._bodies.most:
-                raise Problem(503, "too many bodies of other requests are not complete yet; try again")
+                busy = Problem(503, "too many bodies of other requests are not complete yet; try again")
+                busy.headers = {"Connection": "close"}  # what still comes of this one is not waited for
+                raise busy
         return message
 
     def close(self) -> None:

@@ -2,7 +2,9 @@
 
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -237,3 +239,18 @@ def test_a_taken_port_is_named(served: Served, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert str(served.port) in done.stderr
     assert "NEXTBEST_PORT" in done.stderr
+
+
+def test_bodies_that_are_never_finished_end_and_leave_the_service_alone(served: Served, key: str) -> None:
+    """200 at once, of 0.9 MB each: more than the processes may take for such bodies together."""
+    head = (
+        f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n{JSON}Content-Length: 950000\r\n\r\n"
+    )
+    begun = head.encode() + b'{"customer_id": "' + b"x" * 900_000
+    with ThreadPoolExecutor(200) as pool:
+        answers = pool.map(lambda _: raw(served, begun, finish=False), range(200))
+    statuses = Counter(answer.split(b" ", 2)[1] for answer in answers if answer)
+    assert statuses.keys() <= {b"408", b"503"}
+    assert statuses[b"408"] > 0
+    assert served.get("/livez").status_code == 200
+    assert everywhere(served, "/v1/offers", key, 200)
