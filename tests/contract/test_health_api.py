@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.api.health import routes
+from app.api.health import warnings
 from storage import clock
 from storage.clock import SharedClock
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
@@ -43,14 +43,14 @@ async def test_all_is_well(api: Instance) -> None:
 
 async def test_readiness_warns_of_a_dead_worker(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are answered, so it is a warning: by the age of what waits to be archived and learned from."""
-    monkeypatch.setattr("app.api.health.backlog.MAX_WAIT_S", 0.05)
+    monkeypatch.setattr("app.api.health.warnings.MAX_WAIT_S", 0.05)
     await shop.worker.drain()
     assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
     await decide(shop.api)
 
     async def warned() -> str | None:
-        warnings: dict[str, str] = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
-        return warnings.get("worker")
+        found: dict[str, str] = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+        return found.get("worker")
 
     found = await eventually(warned, "readiness to warn")
     assert found.endswith("(is the worker running?)")
@@ -186,7 +186,7 @@ async def test_a_wrong_clock_decides_nothing_and_is_said(
 ) -> None:
     """Limits and windows go by Redis: two hours ahead, a process would free what is limited by the hour."""
     wrong = SharedClock(lambda: time.time_ns() + 7_200_000_000_000)
-    for module in (clock, routes):
+    for module in (clock, warnings):
         monkeypatch.setattr(module, "shared", wrong)
     assert clock.now_ms() > time.time() * 1000 + 7_000_000
     async with shop.another() as instance:

@@ -10,17 +10,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
-from app.api.health.backlog import describe_backlog
 from app.api.health.schemas import Alive, Readiness
+from app.api.health.warnings import describe_backlog, describe_skew
 from app.telemetry import MULTIPROC
-from storage.clock import shared
 from storage.errors import Unavailable
 from storage.tasks import leave_after
 
 log = logging.getLogger(__name__)
-
-MAX_SKEW_MS = 5_000
-"""A difference between clocks of which people are told."""
 
 router = APIRouter(tags=["health"])
 
@@ -61,23 +57,11 @@ async def readyz(state: State) -> Response:
         "archive": state.archive_watch.describe(),
         "worker": await describe_backlog(state) if ready else None,
         "redis": state.pipe.server.warning,
-        "clock": _skew(),
+        "clock": describe_skew(),
     }
     warnings = {name: warning for name, warning in found.items() if warning}
     body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
-
-
-def _skew() -> str | None:
-    """Say how wrong this machine's clock is; ``None`` if it is right."""
-    skew_ms = shared.skew_ms()
-    if abs(skew_ms) < MAX_SKEW_MS:
-        return None
-    way = "ahead of" if skew_ms > 0 else "behind"
-    return (
-        f"this machine's clock is {abs(skew_ms) / 1000:.0f} s {way} that of redis, which is gone by:"
-        " set one of them right"
-    )
 
 
 async def _asked(ask: Callable[[], Awaitable[object]]) -> object:

@@ -1,13 +1,17 @@
-"""The backlog of the log: what waits for a worker, and for how long."""
+"""Warnings: what somebody should look at, though requests are answered."""
 
 import logging
 
 from app.state import ApiState
 from storage import clock
+from storage.clock import shared
 from storage.errors import Unavailable
 
 MAX_WAIT_S = 30.0
 """The worker needs less than a second; a busy one some seconds."""
+
+MAX_SKEW_MS = 5_000
+"""A difference between clocks of which people are told."""
 
 log = logging.getLogger(__name__)
 
@@ -29,3 +33,15 @@ async def describe_backlog(state: ApiState) -> str | None:
         if age_s > MAX_WAIT_S:
             found.append(f"the oldest entry that is not {what} has waited for {age_s:.0f} s")
     return f"{'; '.join(found)} (is the worker running?)" if found else None
+
+
+def describe_skew() -> str | None:
+    """Say how wrong this machine's clock is; ``None`` if it is right."""
+    skew_ms = shared.skew_ms()
+    if abs(skew_ms) < MAX_SKEW_MS:
+        return None
+    way = "ahead of" if skew_ms > 0 else "behind"
+    return (
+        f"this machine's clock is {abs(skew_ms) / 1000:.0f} s {way} that of redis, which is gone by:"
+        " set one of them right"
+    )
