@@ -8,7 +8,7 @@ local function claim(keys, args)
   local decision, mark = unpack(keys)
   local header = redis.call('HGET', decision, 'h')
   if header then
-    redis.call('HSET', decision, 'g', '1')
+    redis.call('HSETNX', decision, 'g', '1')
     return { 'here', header }
   end
   return { redis.call('EXISTS', mark) == 1 and 'withdrawn' or 'none' }
@@ -28,7 +28,7 @@ local function decide(keys, args)
     presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
   local known = redis.call('HGET', decision, 'h')
   if known then
-    if known ~= header then redis.call('HSET', decision, 'g', '1') end
+    if known ~= header then redis.call('HSETNX', decision, 'g', '1') end
     return { 'exists', known }
   end
 

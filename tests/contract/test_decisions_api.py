@@ -83,6 +83,7 @@ async def test_what_is_not_there(api: Instance) -> None:
 
 async def test_the_same_id_gives_the_same_answer_byte_for_byte(shop: Nextbest, other: Instance) -> None:
     first = await shop.api.call("POST", "/v1/decisions", **ask(decision_id="visit-1"))
+    await shop.api.call("POST", "/v1/decisions", **ask(decision_id="visit-1"))  # notes that it was handed out
     before = await traces(shop)
     for instance in (shop.api, other, shop.api):
         again = await instance.call(

@@ -66,7 +66,7 @@ async def _decided(log: RedisLog, name: str, at: list[int], texts: list[str], no
         for part in (f"offer-{number}", 100 + number, "0.5", "t g:grow web", text, "")
     ]
     arguments = (name, now_ms, now_ms + 1000, 60_000, 0, "{}", "", "", "", name, "p@1", "web", "implicit", "")
-    reply: list[bytes] = await log.pipe.function("nb_decide", keys, *arguments, 0, "", len(texts), *offers)
+    reply: list[bytes] = await log.pipe.function("nb_decide", keys, *arguments, "", "", len(texts), *offers)
     return reply
 
 

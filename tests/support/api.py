@@ -341,10 +341,11 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     redis: Any = state.redis
     async for key in redis.scan_iter():
-        if (
-            b":profile:" not in key and key != FUNCTIONS.encode()
-        ):  # processes note the time there, asked or not
-            stored[key.decode()] = await redis.dump(key)
+        if b":profile:" in key or key == FUNCTIONS.encode():  # processes note the time there, asked or not
+            continue
+        # Reading a hash may bring its fields into another order, which a dump shows.
+        is_hash = await redis.type(key) == b"hash"
+        stored[key.decode()] = await (redis.hgetall(key) if is_hash else redis.dump(key))
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     async with state.engine.connect() as connection:
         for (table,) in (await connection.execute(text(tables))).all():

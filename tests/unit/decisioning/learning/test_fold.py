@@ -145,7 +145,8 @@ def test_what_is_too_long_or_no_plain_value_is_cut_or_left_out() -> None:
     facts: dict[str, dict[str, Any]] = {
         "customer": {
             "essay": "x" * 1000,
-            "huge": 2**60,
+            "large": 2**60,
+            "huge": 2**70,
             "nothing": None,
             "nan": math.nan,
             "object": object(),
@@ -162,8 +163,10 @@ def test_what_is_too_long_or_no_plain_value_is_cut_or_left_out() -> None:
     ]
     found = learnable(facts, paths)
     assert found.keys() == {
-        *("customer.essay", "customer.many", "customer.mixed", "customer.interests", "context.a.b")
+        *("customer.essay", "customer.large", "customer.many", "customer.mixed"),
+        *("customer.interests", "context.a.b"),
     }
+    assert isinstance(found["customer.large"], float)
     assert len(found["customer.essay"]) == MAX_TEXT_CHARS
     assert len(found["customer.many"]) == len(found["customer.interests"]) == MAX_ITEMS
     assert found["customer.mixed"] == ["two"]
