@@ -183,7 +183,7 @@ class Sums:
 
 
 class EvidencePool(Protocol):
-    """What arms say that is added up over all offers that were ever observed (``Sums.pooled``), candidates or not.
+    """Statements of arms that are added up over all offers ever observed (``Sums.pooled``), candidates or not.
 
     A policy that pools has it as its attribute ``pool``. What an arm says depends on its own sums, and on ``context``.
     """

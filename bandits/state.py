@@ -98,7 +98,7 @@ def _parse_field(field: str) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Pooled:
-    """What each arm said when it was last asked, of one policy at one time step."""
+    """The last statement of each arm of one policy at one time step."""
 
     policy: Policy
     tick: int

@@ -58,7 +58,7 @@ def split_entries(entries: Mapping[str, Entries]) -> tuple[dict[str, list[str]],
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a statement changes in the entries of a purpose.
+    """The change that a statement makes to the entries of a purpose.
 
     First all consents are withdrawn if ``withdraw_all``, then the entries ``drop`` are taken away, then ``add`` added.
     """

@@ -10,7 +10,7 @@ LEAST_VERSION = (7, 0)
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """What ``INFO`` tells of a server. ``run_id``: differs after each start, and on each replica; ``""`` if untold."""
+    """A server by its ``INFO``. ``run_id``: differs after each start, and on each replica; ``""`` if untold."""
 
     run_id: str = ""
     version: str = ""

@@ -30,7 +30,7 @@ Fetch = Callable[[int, StreamPosition], Awaitable[Mapping[bytes, bytes]]]
 
 @dataclass(slots=True)
 class _Records:
-    """What one entry says."""
+    """The content of one entry."""
 
     decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)

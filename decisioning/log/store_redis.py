@@ -90,7 +90,7 @@ class DecideReply:
 
 
 class RecentWrites:
-    """What Redis acknowledged in the last seconds: told again if a server takes over that may not know it.
+    """Writes that Redis acknowledged in the last seconds: told again if a server takes over that may not know it.
 
     Such a server is a replica that lags behind, or one that was started from an older file. Every step takes effect
     once, so what it does know is told to no effect. In memory only, and bounded.
@@ -228,14 +228,7 @@ class RedisLog:
             )
         confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
-        keys = (
-            self.keys.decision(bucket, decision_id),
-            self.keys.log(bucket),
-            self.keys.pending(bucket),
-            self.keys.contact(customer_id),
-            self.keys.unconfirmed(bucket),
-            self.keys.whole(bucket),
-        )
+        keys = (*self._keys_of(bucket, customer_id, decision_id), self.keys.whole(bucket))
         head = (
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, contacts.keep_ms),
             (encode_decision(decision), candidates, base_propensities, factors, customer_id),
@@ -275,17 +268,21 @@ class RedisLog:
     async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
         """Take back a decision that could not be delivered; nothing happens if it was never written."""
         bucket = self.keys.bucket(customer_id)
-        keys = (
+        mark = self.keys.withdrawal(bucket, decision_id)
+        keys = (*self._keys_of(bucket, customer_id, decision_id), mark)
+        arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS)
+        await self._function("nb_withdraw", keys, arguments)
+        self._recent.note("nb_withdraw", keys, arguments)
+
+    def _keys_of(self, bucket: int, customer_id: str, decision_id: str) -> tuple[str, ...]:
+        """Return the keys that a decision touches."""
+        return (
             self.keys.decision(bucket, decision_id),
             self.keys.log(bucket),
             self.keys.pending(bucket),
             self.keys.contact(customer_id),
             self.keys.unconfirmed(bucket),
-            self.keys.withdrawal(bucket, decision_id),
         )
-        arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS)
-        await self._function("nb_withdraw", keys, arguments)
-        self._recent.note("nb_withdraw", keys, arguments)
 
     async def bucket_of(self, decision_id: str) -> int | None:
         """The bucket of a decision: from its id, or from the owner's note of a caller's own id."""
