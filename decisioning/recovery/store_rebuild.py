@@ -115,7 +115,7 @@ class Rebuilder:
         await self._feed.refresh()
         folds = {key: await self._archive.last_fold(key) for key in self._feed.live()}
         archived = await self._archive.positions()
-        if await self._not_whole() or await self._reader.without(archived):
+        if not all(await self._marks()) or await self._reader.without(archived):
             return True
         epochs = {key: await self._arms.load_epoch(key) for key in folds}
         return any(epoch is None or epoch < folds[key] for key, epoch in epochs.items())
@@ -177,12 +177,6 @@ class Rebuilder:
         # An emptied Redis has no marks: until they are there, offers with contact limits are withheld.
         await self._mark(range(self._keys.buckets), whole=True)
         return rebuilt
-
-    async def _not_whole(self) -> bool:
-        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for bucket in range(self._keys.buckets):
-                pipe.exists(self._keys.whole(bucket))
-            return not all(await pipe.execute())
 
     async def _server(self) -> RedisServer:
         async with redis_errors():
