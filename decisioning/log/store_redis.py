@@ -41,6 +41,8 @@ OWNER_TTL_MS = 30 * DAY_MS
 RECENT_S = 3.0
 """Longer than the second that Redis may lose with ``appendfsync everysec``, or a replica usually lags."""
 MAX_RECENT = 5_000
+OFFER_FIELDS, LIMITS_FIELD = 6, 4
+"""The number of arguments of ``nb_decide`` for each offer, and the place of its limits among them."""
 
 
 def owner_ttl_ms(window_ms: int) -> int:
@@ -125,7 +127,9 @@ class _Unchecked:
     offers: Sequence[Any]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter("" if place % 6 == 4 else one for place, one in enumerate(self.offers))
+        return iter(
+            "" if place % OFFER_FIELDS == LIMITS_FIELD else one for place, one in enumerate(self.offers)
+        )
 
 
 def _note_refusal(reply: "asyncio.Future[Any]") -> None:

@@ -14,6 +14,9 @@ local function claim(keys, args)
   return { redis.call('EXISTS', mark) == 1 and 'withdrawn' or 'none' }
 end
 
+-- Where the offers begin in the arguments of decide, and how many there are of each.
+local FIRST_OFFER, OFFER_FIELDS = 18, 6
+
 -- keys: decision, log, pending, contact, unconfirmed, whole
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), run id of the server whose history must be whole for offers
@@ -40,7 +43,7 @@ local function decide(keys, args)
     lost = not mark or (needs_whole ~= '1' and mark ~= needs_whole)
   end
   for i = 1, tonumber(count) do
-    local first = 18 + 6 * (i - 1)
+    local first = FIRST_OFFER + OFFER_FIELDS * (i - 1)
     local offer, number, prior, scope, checks, expected = unpack(args, first, first + 5)
     if lost and checks ~= '' then return { 'lost' } end
     local kept = number .. ' ' .. prior .. ' ' .. scope
@@ -64,7 +67,7 @@ local function decide(keys, args)
   redis.call('HSET', decision, 'h', header, 'cu', customer, 'd', now, 'u', until_ms, 'p', policy, 'pl', placement,
     'm', presentation, 'w', history_ms, 'os', table.concat(ids, ','), unpack(fields))
   if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
-  if args[18 + 6 * tonumber(count)] == '1' then redis.call('HSET', decision, 'z', '1') end
+  if args[FIRST_OFFER + OFFER_FIELDS * tonumber(count)] == '1' then redis.call('HSET', decision, 'z', '1') end
   redis.call('PEXPIRE', decision, ttl_ms)
   redis.call('ZADD', pending, until_ms, id)
   if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
