@@ -66,6 +66,8 @@ class Decided:
     answers: set[tuple[str, str]] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
     due_ms: int | None = None
+    handed_out: bool = False
+    """Another attempt under its id was answered with it: it is not taken back any more."""
 
 
 class Driver:
@@ -156,8 +158,12 @@ class Contacts(RuleBasedStateMachine):
         view = self.catalogue.view(channel)
         reply = self.driver.run(world.decide(self.driver.log, view, self.who, decision, offers, self.now))
         if again is not None:
+            known = self.decisions[decision]
             assert reply.earlier is not None
-            assert [o.offer_id for o in reply.earlier.offers] == self.decisions[decision].offers
+            assert [o.offer_id for o in reply.earlier.offers] == known.offers
+            # What is written again word for word is the same attempt, sent twice by its connection.
+            if (offers, channel, self.now) != (known.offers, known.channel, known.at_ms):
+                known.handed_out = True
             return decision
         forbidden = []
         for offer in offers:  # those that are allowed count for the ones behind them
@@ -205,9 +211,11 @@ class Contacts(RuleBasedStateMachine):
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
         decision = data.draw(st.sampled_from(sorted(self.decisions)))
-        known = self.decisions.pop(decision)
+        known = self.decisions[decision]
         self.driver.run(self.driver.log.withdraw(self.who.customer_id, decision, known.at_ms, self.now))
-        self._forget(decision)
+        if not known.handed_out:
+            del self.decisions[decision]
+            self._forget(decision)
 
     @rule()
     def release(self) -> None:
