@@ -78,6 +78,10 @@ format: setup  ## Put the code in shape
 bench: setup  ## Measure on this machine; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-ab
+bench-ab: setup  ## Compare this tree with the commit BASE, in turns, on this machine
+	@$(BIN)/python -m benchmarks.ab $(BASE) $(ARGS)
+
 # The libraries that ours are compared with have an environment of their own. One of them has to be compiled.
 BENCH_VENV := var/bench-venv
 SOURCES_ONLY := contextualbandits

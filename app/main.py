@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.api.arms import routes as arms
+from app.api.body import DirectRoute, DirectRoutes
 from app.api.capacity import routes as capacity
 from app.api.catalogue import history_routes as catalog_life
 from app.api.catalogue import kind_routes as catalog_kinds
@@ -40,6 +42,9 @@ Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
+GC_THRESHOLDS = 20_000, 20, 20
+"""Objects made before young ones are looked through, and so on."""
+
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports,
@@ -72,10 +77,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # What is there now stays: the collector need not look at it again and again, in the middle of requests.
             gc.collect()
             gc.freeze()
+            # Requests leave hardly any circles behind, so looking for them seldom costs little memory.
+            gc.set_threshold(*GC_THRESHOLDS)
             yield {"nextbest": state}
+
+    def keys() -> Mapping[bytes, ApiKey] | None:
+        state: ApiState | None = getattr(app.state, "nextbest", None)
+        return None if state is None else state.api_keys
+
+    def front(behind: ASGIApp) -> ASGIApp:
+        direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
+        routes = DirectRoutes(behind, direct, app.exception_handlers)
+        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes))
 
     app = Api(
         *(area.router for area in AREAS),
+        front=front,
         title="nextbest",
         version="1",
         description=DESCRIPTION,
@@ -84,13 +101,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     install_error_handlers(app)
-
-    def keys() -> Mapping[bytes, ApiKey] | None:
-        state: ApiState | None = getattr(app.state, "nextbest", None)
-        return None if state is None else state.api_keys
-
-    app.add_middleware(
-        KeyCheck, keys=keys, body_bytes=settings.body_bytes, import_bytes=settings.import_bytes
-    )
-    app.add_middleware(Metrics)
     return app

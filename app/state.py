@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -82,9 +82,13 @@ def _count_missing(missing: Mapping[str, int]) -> None:
         MISSING.labels(attribute).inc(count)
 
 
+_decisions_of = lru_cache(maxsize=1000)(DECISIONS.labels)
+"""Finds the counter of a placement, policy, version and group; looking it up takes longer than counting."""
+
+
 def _count_decided(decision: Decision) -> None:
     placement, policy = decision.placement, decision.policy
-    DECISIONS.labels(placement, policy.name, policy.version, decision.logged_group or decision.group).inc()
+    _decisions_of(placement, policy.name, policy.version, decision.logged_group or decision.group).inc()
     if decision.failure is not None:
         POLICY_FAILURES.labels(placement, decision.failure.policy, decision.failure.reason).inc()
 

@@ -1,10 +1,12 @@
 -- Requests for wrk. Arguments: mode (noop | decide | collect | feedback), API key, customers, placement, seed, file.
 --   collect   decides, and writes "<decision> <offer>" to the file for each offer that was decided
 --   feedback  reads such a file, and tells of each an outcome
--- All ids have a fixed length, so every request of a mode has the same Content-Length.
+-- All ids have a fixed length, so every request of a mode has the same Content-Length. The first few answers that are no
+-- success are printed, after an exclamation mark. A run of feedback ends early when all outcomes have been told.
 
 local mode, customers, placement, file
 local head, items, at
+local NOTHING = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
 local outcomes = { 'accepted', 'rejected' }
 
 local CONTEXT = '{"reason":"browse","channel_state":"logged-in","pages":["/home","/cards","/cards/%04d"],' ..
@@ -14,6 +16,20 @@ local QUESTION = '{"customer_id":"c%06d","placement":"%s","context":%s}'
 
 threads = {}
 exhausted = 0
+
+local MOST_TOLD = 5
+local told = 0
+
+local function tell_failure(status, answer)
+  if status >= 400 and told < MOST_TOLD then
+    told = told + 1
+    io.write(string.format('\n! %d %s\n', status, string.gsub(answer, '%s+', ' ')))
+  end
+end
+
+function response(status, headers, answer)
+  tell_failure(status, answer)
+end
 
 function setup(thread)
   threads[#threads + 1] = thread
@@ -27,10 +43,6 @@ end
 
 local function outcome()
   at = at + 1
-  if at > #items then
-    exhausted = 1
-    at = 1
-  end
   return string.format('{"decision_id":"%s","offer_id":"%s","outcome":"%s"}', items[at][1], items[at][2],
     outcomes[math.random(2)])
 end
@@ -49,6 +61,7 @@ function init(args)
     local out = io.open(file, 'w')
     out:setvbuf('full')
     response = function(status, headers, answer)
+      tell_failure(status, answer)
       if status == 200 then
         local decision = string.match(answer, '"decision_id":"([^"]+)"')
         for offer in string.gmatch(answer, '"offer_id":"([^"]+)"') do out:write(decision, ' ', offer, '\n') end
@@ -67,6 +80,12 @@ function init(args)
 end
 
 function request()
+  if items and at >= #items then
+    -- What other connections still send before this takes effect must tell nothing twice.
+    exhausted = 1
+    wrk.thread:stop()
+    return NOTHING
+  end
   return head .. body()
 end
 

@@ -71,7 +71,11 @@ def run(core: int, connections: int, seconds: int, url: str, arguments: Sequence
         raise BenchError(f"wrk failed:\n{done.stdout}{done.stderr}")
     measured = parse(done.stdout)
     if measured.errors:
-        raise BenchError(f"{measured.errors} of {measured.requests} requests failed ({arguments[0]})")
+        answers = "\n".join(line for line in done.stdout.splitlines() if line.startswith("! "))
+        raise BenchError(
+            f"{measured.errors} of {measured.requests} requests failed ({arguments[0]}):\n"
+            + (answers or "no answer came")
+        )
     return measured
 
 

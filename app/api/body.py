@@ -1,7 +1,7 @@
 """Request bodies: JSON that says that it is JSON, without what JSON does not have (NaN, Infinity)."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import MAX_FIELD_CHARS, Problem
 from app.security import Allow
@@ -25,18 +26,22 @@ class JsonRequest(Request):
     """A request whose body is read as JSON, strictly."""
 
     async def json(self) -> Any:
-        """Parse the body; of a repeated name the last value counts.
+        """Parse the body as ``parse_json`` does."""
+        return parse_json(await self.body())
 
-        Raises ``Problem`` (422), also for a whole number that is beyond all other numbers.
-        """
-        body = await self.body()
-        try:
-            values = from_json(body, allow_inf_nan=False)
-        except ValueError as error:
-            raise Problem(422, f"the body is not JSON: {error}", "body") from None
-        if _HUGE.search(body) and (field := _huge_at(values, ())) is not None:
-            raise Problem(422, TOO_LARGE, ".".join(field)[:MAX_FIELD_CHARS] or "body")
-        return values
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON; of a repeated name the last value counts.
+
+    Raises ``Problem`` (422), also for a whole number that is beyond all other numbers.
+    """
+    try:
+        values = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Problem(422, f"the body is not JSON: {error}", "body") from None
+    if _HUGE.search(body) and (field := _huge_at(values, ())) is not None:
+        raise Problem(422, TOO_LARGE, ".".join(field)[:MAX_FIELD_CHARS] or "body")
+    return values
 
 
 def _huge_at(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -79,7 +84,8 @@ class DirectRoute(JsonRoute):
     """A route of the busy path: it does what FastAPI's handler would do for it, and nothing else.
 
     For endpoints ``(body, state, key)`` whose body is a model, whose key is checked by ``Allow``, and that answer with
-    a ``Response``. Documentation and errors are the same as those of any other route.
+    a ``Response``. Documentation and errors are the same as those of any other route. ``DirectRoutes`` lets requests
+    come here without the layers of the framework.
     """
 
     def get_route_handler(self) -> Handler:
@@ -95,7 +101,7 @@ class DirectRoute(JsonRoute):
             check_json(request)
             key = await allow(request)
             try:
-                values = await JsonRequest(request.scope, request.receive).json()
+                values = parse_json(await request.body())
             except ClientDisconnect:
                 raise Problem(400, "the client went away before the body was complete") from None
             try:
@@ -108,7 +114,43 @@ class DirectRoute(JsonRoute):
             answer: Response = await endpoint(body, request.state.nextbest, key)
             return answer
 
+        self.answer = handler
         return handler
+
+
+class DirectRoutes:
+    """ASGI: hands requests of direct routes to their handlers, and all others to ``app``.
+
+    ``handlers``: those of errors, by class, as an application registers them.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Iterable[DirectRoute],
+        handlers: Mapping[Any, Callable[[Request, Any], Any]],
+    ) -> None:
+        self._app = app
+        self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            answer = await route.answer(request)
+        except Exception as error:
+            kind = next(kind for kind in type(error).__mro__ if kind in self._handlers)
+            answer = await self._handlers[kind](request, error)
+            await answer(scope, receive, send)
+            if kind is Exception:  # a defect: the server may want to know of it, too
+                raise
+            return
+        await answer(scope, receive, send)
 
 
 def check_json(request: Request) -> None:

@@ -1,9 +1,11 @@
 """The OpenAPI document: what FastAPI finds out by itself, with problems, keys and roles as they really are."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.schemas import ProblemOut
 from app.security import PROTECTED, Allow
@@ -27,12 +29,25 @@ _SCHEMES = {
 class Api(FastAPI):
     """The application, with a document that also tells keys, roles and problem details."""
 
-    def __init__(self, *routers: APIRouter, **arguments: Any) -> None:
-        """``routers`` are included; other arguments are those of ``FastAPI``."""
+    def __init__(self, *routers: APIRouter, front: Callable[[ASGIApp], ASGIApp], **arguments: Any) -> None:
+        """Include ``routers``, and put ``front`` before everything. Other arguments are those of ``FastAPI``."""
         super().__init__(generate_unique_id_function=lambda route: route.name, **arguments)
+        self._front = front
         self._documented = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
         for router in routers:
             self.include_router(router)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Build what a request goes through."""
+        return self._front(super().build_middleware_stack())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the lifespan."""
+        if self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; it is made at the first call."""

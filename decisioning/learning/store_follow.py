@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.1
 BLOCK_MS = 1000
 MAX_CHANGES = 500
+CHANGES_INTERVAL_S = 0.008
+"""Changes that come faster are taken together: each makes the next decision prepare offers anew."""
 MIN_UNPACK_INTERVAL_S = 0.2
 UNPACK_REST_FACTOR = 10.0
 """A model that takes long to unpack is left alone for so many times longer."""
@@ -104,3 +106,5 @@ class ArmFollower:
             for change in changes:
                 if change.reset or not self._replica.apply(key, change.epoch, change.fields.items()):
                     return
+            if changes:
+                await asyncio.sleep(CHANGES_INTERVAL_S)

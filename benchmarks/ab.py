@@ -1,0 +1,158 @@
+"""``python -m benchmarks.ab BASE``: this tree against a commit, in turns, so that a noisy machine is noisy for both.
+
+Both have an installation of their own and the same requests; the one that is not asked does nothing. What is told is
+the ratio of each pair of runs, with an interval: a machine that slows down meanwhile slows down both of a pair.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks import wrk
+from benchmarks.machine import BenchError, Cores, pin, require_wrk
+from benchmarks.plan import ONE_SLOT, QUICK, ROOT, THREE_SLOTS
+from benchmarks.processes import ApiProcess
+
+MODES = {
+    "noop": ("noop", ONE_SLOT),
+    "decide": ("decide", ONE_SLOT),
+    "decide, three slots": ("decide", THREE_SLOTS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two trees, being served: its API process and a key."""
+
+    name: str
+    api: ApiProcess
+    key: str
+
+
+def main() -> int:
+    """Compare; the exit status is 2 if that cannot be done here."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ab", description="Compare with a commit.")
+    parser.add_argument("base", help="the commit to compare with")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=8, help="so often is each asked (at least 2)")
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
+    options = parser.parse_args()
+    try:
+        require_wrk()
+        with tempfile.TemporaryDirectory(prefix="nextbest-ab-") as folder, ExitStack() as stack:
+            stack.enter_context(_checkout(options.base, Path(folder) / "base"))
+            sides = (
+                stack.enter_context(_served(options.base, Path(folder) / "base")),
+                stack.enter_context(_served("this tree", ROOT)),
+            )
+            cores = pin()  # not before: those who serve choose cores themselves
+            for mode in MODES:
+                found = compare(sides, mode, cores, options.connections, options.pairs, options.seconds)
+                print(found, flush=True)
+    except BenchError as error:
+        print(f"benchmarks.ab: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare(
+    sides: Sequence[Side], mode: str, cores: Cores, connections: int, pairs: int, seconds: int
+) -> str:
+    """Load both sides in turns, and describe rates and processor times, with their ratios, in a line."""
+    seeds = random.Random(7)
+    rates, cpu = np.zeros((pairs + 1, 2)), np.zeros((pairs + 1, 2))
+    for pair in range(pairs + 1):
+        seed = str(seeds.randrange(2**31))
+        # Who is first alternates, and the first pair warms up.
+        for place in (0, 1) if pair % 2 else (1, 0):
+            side = sides[place]
+            what, placement = MODES[mode]
+            before = side.api.cpu_s()
+            run = wrk.run(
+                cores.load,
+                connections,
+                seconds,
+                side.api.url,
+                (what, side.key, str(QUICK.customers), placement, seed),
+            )
+            rates[pair, place], cpu[pair, place] = (
+                run.rps,
+                (side.api.cpu_s() - before) / run.requests * 1e6,
+            )
+    told = []
+    for name, values, digits in (("/s", rates[1:], 0), (" us of CPU", cpu[1:], 0)):
+        base, here = np.median(values, axis=0)
+        told.append(f"{base:.{digits}f} -> {here:.{digits}f}{name} ({_ratio(values)})")
+    return f"{mode}, {connections} connections: " + "; ".join(told)
+
+
+def _ratio(values: NDArray[np.float64]) -> str:
+    """Describe the ratio of here over base: the geometric mean over pairs, and its 95 % interval (Student's t)."""
+    logs = np.log(values[:, 1] / values[:, 0])
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    low, middle, high = np.exp([logs.mean() - half, logs.mean(), logs.mean() + half])
+    return f"x {middle:.3f}, {low:.3f} to {high:.3f}"
+
+
+@contextmanager
+def _checkout(commit: str, folder: Path) -> Iterator[None]:
+    """Check a commit out into ``folder`` until the block ends. Raises ``BenchError`` if there is no such commit."""
+    added = subprocess.run(
+        ["git", "worktree", "add", "--detach", str(folder), commit],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if added.returncode:
+        raise BenchError(f"{commit} cannot be checked out: {added.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(
+            ["git", "worktree", "remove", "--force", str(folder)], cwd=ROOT, check=False, capture_output=True
+        )
+
+
+@contextmanager
+def _served(name: str, tree: Path) -> Iterator[Side]:
+    """Serve a tree's own benchmark installation until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "--hold", "--quick"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("X-API-Key:"):
+                break
+        else:
+            raise BenchError(f"{name} is not served: {''.join(said)[-2000:]}")
+        url, _, pid = next(text for text in reversed(said) if text.startswith("http")).split()
+        port = int(url.rpartition(":")[2])
+        yield Side(name, ApiProcess(port, psutil.Process(int(pid))), line.split()[1])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
