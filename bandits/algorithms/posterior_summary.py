@@ -6,9 +6,9 @@ Policies from elsewhere may have a method ``posterior_summary(sums)`` that retur
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
 
 from bandits.algorithms.beta_arms import BetaArmsPolicy
 from bandits.intervals import Z95
@@ -32,6 +32,16 @@ class PosteriorSummary:
     high: FloatArray
 
 
+def load_beta_quantiles() -> Any:
+    """Import the quantile function of Beta distributions.
+
+    The first time takes half a second: most processes do without it, and an event loop has it done in a thread.
+    """
+    from scipy.special import betaincinv
+
+    return betaincinv
+
+
 def summarise_posterior(policy: Policy, sums: Sums) -> PosteriorSummary | None:
     """Summarise the posterior of ``policy``, given its arms; ``None`` for a kind of policy that has no summary."""
     if isinstance(policy, BetaArmsPolicy):
@@ -48,6 +58,7 @@ def summarise_posterior(policy: Policy, sums: Sums) -> PosteriorSummary | None:
 
 
 def _estimate_levels(policy: BetaArmsPolicy, sums: Sums) -> Estimates:
+    betaincinv = load_beta_quantiles()
     found = policy.posterior(sums.own)
     alpha, beta = found.alpha, found.beta
     low, high = (betaincinv(alpha, beta, tail) for tail in (TAIL_PROBABILITY, 1.0 - TAIL_PROBABILITY))

@@ -17,8 +17,6 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
-from river.drift import ADWIN
-
 from bandits.errors import EvaluationError
 
 MAX_BLOCKS = 128
@@ -140,6 +138,9 @@ class _Window:
     __slots__ = ("_adwin", "_blocks", "_length")
 
     def __init__(self, delta: float, grace_period: int) -> None:
+        # Here, since importing it takes a second, which most processes can do without.
+        from river.drift import ADWIN
+
         self._adwin: Any = cast(Any, ADWIN)(delta=delta, grace_period=grace_period)
         self._blocks: list[_Block] = []
         self._length = 1

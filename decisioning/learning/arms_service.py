@@ -3,13 +3,14 @@
 Of what the policy has learned, from memory or as it was left, beside what was selected lately.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bandits.algorithms.posterior_summary import summarise_posterior
+from bandits.algorithms.posterior_summary import load_beta_quantiles, summarise_posterior
 from bandits.intervals import wilson_interval
 from bandits.monitoring.diagnostics import diagnose_exploration, is_settled, leading_arm
 from bandits.policy import FloatArray, Policy, PolicyKey, PolicySpec
@@ -118,6 +119,7 @@ class ArmsService:
         process, ``RedisUnavailable`` if its arms are not known here yet.
         """
         key, policy = self._find(catalogue, name, version)
+        await asyncio.to_thread(load_beta_quantiles)
         spec, now_ms = self.roster.spec(key), self.clock_ms()
         view = None if placement_id is None else catalogue.view(placement_id)
         table = await self._table(key, policy)

@@ -8,8 +8,8 @@ from pydantic_core import to_json
 
 _CONTROL = "[\\x00-\\x1f]"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?$"
-_TRUE = pa.array(["true", "True", "TRUE"])
-_FALSE = pa.array(["false", "False", "FALSE"])
+_TRUE = ("true", "True", "TRUE")
+_FALSE = ("false", "False", "FALSE")
 
 
 def strings(text: pa.StringArray) -> pa.StringArray:
@@ -31,8 +31,8 @@ def cells(text: pa.StringArray) -> pa.StringArray:
         pc.make_struct(
             pc.equal(text, ""),
             pc.match_substring_regex(text, _NUMBER),
-            pc.is_in(text, value_set=_TRUE),
-            pc.is_in(text, value_set=_FALSE),
+            pc.is_in(text, value_set=pa.array(_TRUE)),
+            pc.is_in(text, value_set=pa.array(_FALSE)),
         ),
         pa.nulls(len(text), pa.string()),
         text,

@@ -1,6 +1,8 @@
 """The lock files are complete, agree with each other, and name no machine and no registry."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,3 +69,11 @@ def test_no_file_holds_a_path_of_this_machine() -> None:
     needles = [str(path).encode() for path in (ROOT, Path.home()) if len(path.parts) > 2]
     found = [path for path in our_files() if any(needle in path.read_bytes() for needle in needles)]
     assert found == []
+
+
+@pytest.mark.parametrize("module", ["app.main", "app.worker.run"])
+def test_processes_start_without_libraries_that_they_need_later_if_at_all(module: str) -> None:
+    """Together these take as long to import as all else."""
+    code = f"import sys, {module}; print(*{{'scipy', 'pandas', 'river', 'narwhals', 'duckdb'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
