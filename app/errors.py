@@ -67,7 +67,9 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
         errors = [{"field": error.field, "reason": error.detail}] if error.field else []
-        return problem(error.status_code, error.detail, errors)
+        answer = problem(error.status_code, error.detail, errors)
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:

@@ -248,9 +248,13 @@ def test_bodies_that_are_never_finished_end_and_leave_the_service_alone(served: 
     )
     begun = head.encode() + b'{"customer_id": "' + b"x" * 900_000
     with ThreadPoolExecutor(200) as pool:
-        answers = pool.map(lambda _: raw(served, begun, finish=False), range(200))
-    statuses = Counter(answer.split(b" ", 2)[1] for answer in answers if answer)
+        answers = [
+            answer for answer in pool.map(lambda _: raw(served, begun, finish=False), range(200)) if answer
+        ]
+    statuses = Counter(answer.split(b" ", 2)[1] for answer in answers)
     assert statuses.keys() <= {b"408", b"503"}
     assert statuses[b"408"] > 0
+    # Nobody waits for what will not come: neither does the service.
+    assert all(b"connection: close" in answer.lower() for answer in answers)
     assert served.get("/livez").status_code == 200
     assert everywhere(served, "/v1/offers", key, 200)
