@@ -136,8 +136,10 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             with bench.busy():
                 busy = freshness.measure(first, second, found.key, plan.samples // 3)
         loads = bench.alternating()
-        three, feedback, cold = bench.three_slots(), bench.feedback(), bench.cold()
-    rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
+        rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
+        paced = bench.paced(rows["decide", plan.main_connections].rps / 2)
+        three, feedback, batches = bench.three_slots(), bench.feedback(), bench.feedback_batches()
+        cold = bench.cold()
     return Results(
         noop=[rows["noop", n] for n in plan.connections],
         decide=[rows["decide", n] for n in plan.connections],
@@ -150,6 +152,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         customers=plan.customers,
         machine=describe(),
         extra={
+            report.PACED: paced.model_dump(),
+            report.BATCH: round(batches, 1),
             report.THREE_SLOTS: three.model_dump(),
             report.NOT_CACHED: cold.model_dump(),
             "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),

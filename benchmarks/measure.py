@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
+import httpx
 import psutil
 import redis
 
-from benchmarks import report, wrk
+from benchmarks import paced, report, wrk
 from benchmarks.machine import BenchError
 from benchmarks.plan import ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess, Site
@@ -20,6 +21,7 @@ from benchmarks.wrk import Measured
 
 MAX_DEGRADED_SHARE = 0.05
 MAX_DRAIN_S = 30.0
+BATCH_ITEMS = 100
 
 
 @dataclass(slots=True)
@@ -74,6 +76,39 @@ class Bench:
                         drain(self._site)
                     self._once(found.setdefault((mode, connections), Load()), mode, connections, ONE_SLOT)
         return found
+
+    def paced(self, rate: float) -> Row:
+        """Decide at a rate of requests that does not depend on answers."""
+        self._say(f"decide, {rate:.0f} requests a second whether or not they are answered")
+        drain(self._site)
+        seed = self._random.randrange(2**31)
+        requests = paced.questions("localhost", self._site.key, self._plan.customers, ONE_SLOT, seed)
+        with self._degrading(report.PACED):
+            return paced.measure(self._api.port, requests, rate, self._plan.seconds)
+
+    def feedback_batches(self) -> float:
+        """Outcomes per second in feedback of many outcomes, one request after the other.
+
+        Raises
+        ------
+        BenchError
+            If one was not recorded.
+        """
+        self._say("feedback, in batches")
+        file = self._site.folder / "batches.txt"
+        with self._degrading("decide, collecting"):
+            self._wrk("collect", self._plan.main_connections, self._plan.seconds, THREE_SLOTS, str(file))
+        drain(self._site)
+        names = [line.split() for line in file.read_text().splitlines()]
+        items = [{"decision_id": d, "offer_id": o, "outcome": "accepted"} for d, o in names]
+        started, headers = time.perf_counter(), {"X-API-Key": self._site.key}
+        with httpx.Client(base_url=self._api.url, headers=headers, timeout=30) as client:
+            for at in range(0, len(items), BATCH_ITEMS):
+                answer = client.post("/v1/feedback/batch", json={"items": items[at : at + BATCH_ITEMS]})
+                statuses = {item["status"] for item in answer.raise_for_status().json()["items"]}
+                if statuses != {"recorded"}:
+                    raise BenchError(f"not every outcome was recorded: {statuses}")
+        return len(items) / (time.perf_counter() - started)
 
     def three_slots(self) -> Row:
         """Decide with three slots."""

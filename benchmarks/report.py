@@ -12,6 +12,9 @@ BLOCK = re.compile(r"(<!-- bench:decide -->\n).*?(<!-- /bench -->)", re.DOTALL)
 NOISE = 0.05
 THREE_SLOTS = "decide, 3 slots"
 NOT_CACHED = "decide, profiles not cached"
+PACED = "decide, open loop at half of that rate"
+"""Its connections are the most that were in use at once."""
+BATCH = "outcomes per second in feedback of 100 outcomes"
 
 
 class Row(BaseModel):
@@ -110,7 +113,7 @@ def rewrite(readme: Path, results: Results) -> bool:
 
 def _rows(results: Results) -> list[tuple[str, Row]]:
     rows = [("noop", row) for row in results.noop] + [("decide", row) for row in results.decide]
-    for name in (THREE_SLOTS, NOT_CACHED):
+    for name in (PACED, THREE_SLOTS, NOT_CACHED):
         if name in results.extra:
             rows.append((name, Row.model_validate(results.extra[name])))
     return rows
@@ -122,10 +125,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def _figures(results: Results) -> list[tuple[str, str]]:
+    batch = [(BATCH, f"{results.extra[BATCH]:,.0f}")] if BATCH in results.extra else []
     return [
         ("decide over noop, requests per second at 16 connections", f"{results.ratio:.2f}"),
         ("CPU time per decision in the API process", f"{results.cpu_us_per_decision:.0f} µs"),
         ("single feedbacks per second at 16 connections", f"{results.feedback_rps:,.0f}"),
+        *batch,
         (
             "freshness, from an outcome's acknowledgement in one process to a changed decision in another",
             f"p50 {results.freshness_p50_ms:.1f} ms, p99 {results.freshness_p99_ms:.1f} ms",

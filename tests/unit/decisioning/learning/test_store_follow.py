@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -110,6 +111,27 @@ async def test_arms_that_are_not_there_yet_are_waited_for(monkeypatch: pytest.Mo
     store = Late(epoch=None)
     _, told = await followed(store, monkeypatch, lambda replica: None)
     assert (store.loads, told) == (3, 1)
+
+
+async def test_changes_that_come_fast_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each makes the next decision prepare offers anew, so under load they are not read one by one."""
+    interval_s, asked = 0.03, list[float]()
+    monkeypatch.setattr(store_follow, "CHANGES_INTERVAL_S", interval_s)
+
+    class Watched(Store):
+        async def changes(
+            self, policy: str, epoch: int, *, count: int, block_ms: int | None
+        ) -> list[ArmChange]:
+            asked.append(asyncio.get_running_loop().time())
+            return await super().changes(policy, epoch, count=count, block_ms=block_ms)
+
+    store = Watched([change(6)], [change(7)], [])
+    replica, _ = await followed(store, monkeypatch, lambda replica: None)
+    # An empty reply was waited for long enough already.
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert len(gaps) == 3
+    assert min(gaps[:2]) >= interval_s
+    assert gaps[2] < interval_s
 
 
 def test_garbage_is_collected_again_once_all_who_put_it_off_are_done() -> None:
