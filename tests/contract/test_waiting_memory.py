@@ -26,7 +26,12 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def three(nextbest: Nextbest) -> AsyncIterator[Instance]:
-    """A placement with three slots for three offers, one of them limited, and contexts of up to 16 KB."""
+    """A placement with three slots for three offers, one of them limited, and contexts of up to 16 KB.
+
+    The server has what a server has of which nobody says otherwise.
+    """
+    redis: Any = nextbest.api.state.redis
+    await redis.config_set("hash-max-listpack-value", 64)
     async with nextbest.another(context_bytes=16_384) as api:
         await api.ok("PUT", "/v1/groups/cards", json={"name": "Cards", "goal": "grow"})
         for offer_id in OFFERS:
@@ -35,6 +40,7 @@ async def three(nextbest: Nextbest) -> AsyncIterator[Instance]:
         body = {"channel": "web", "slots": 3, "control_share": 0, "deadline_ms": 5000}
         await api.ok("PUT", "/v1/placements/three", json=body)
         yield api
+    await redis.config_set("hash-max-listpack-value", 256)
 
 
 def archiver_of(nextbest: Nextbest, retain_ms: int = RETAIN_MS) -> ArchiverJob:
