@@ -17,7 +17,7 @@ PENDING_BYTES = 124
 """A waiting decision's place in the set of those whose windows end."""
 OUTCOME_BYTES = 300
 """An outcome in the log."""
-TYPICAL: Mapping[str, float] = {"decision": 490, "profile": 1_620, "contact": 300, "owner": 130}
+TYPICAL: Mapping[str, float] = {"decision": 405, "profile": 2_100, "contact": 340, "owner": 110}
 """Bytes of a key (see the README), where an installation has fewer than ``LEAST_SAMPLED`` of them."""
 LEAST_SAMPLED = 20
 SMALL_VALUE = 256
