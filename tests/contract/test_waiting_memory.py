@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from app.worker.archiver import RETAIN_MS, ArchiverJob
+from decisioning.decide.context import DecisionInputs
+from decisioning.log.store_redis import ReadReply
 from storage import clock
 from storage.errors import PostgresUnavailable
 from storage.keys import FUNCTIONS
 from tests.support.api import Instance, Nextbest, decide, put_offer, tell
+from tests.support.inprocess import decision_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -141,6 +145,43 @@ async def test_an_own_id_gets_its_answer_from_the_log_and_then_from_the_archive(
     await nextbest.worker.drain()
     query = "SELECT 1 FROM decisions WHERE decision_id = 'own-again'"
     assert len(await three.state.archive._rows(query)) == 1
+
+
+class ReadTooEarly:
+    """A log whose reads find no earlier decision, as when another request writes it just afterwards."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, *arguments: Any, **more: Any) -> ReadReply:
+        """Read, and see nothing of what the id names."""
+        reply = await self._log.read(*arguments, **more)
+        return replace(reply, owner=None, earlier=None, here=False)
+
+
+async def test_who_finds_a_decision_only_when_writing_answers_it_too(
+    three: Instance, nextbest: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = decision_service(three.state, decision_log=ReadTooEarly(three.state.decision_log))
+
+    async def ask() -> Any:
+        return await service.decide(DecisionInputs("raced", "three", {}, decision_id="own-raced"))
+
+    answer = await decide(three, "raced", "three", decision_id="own-raced")
+    limited = {offer["offer_id"] for offer in answer["offers"]} & {"cash_loan"}
+    assert await ask() == answer
+    await forget_records(nextbest)
+    assert await ask() == answer
+    stored = await three.state.redis.hgetall(place_of(three, "raced", "own-raced"))
+    with without_postgres(three, monkeypatch):
+        degraded = await ask()
+    assert (degraded["degraded"], degraded["feedback_until"]) == (UNREAD, None)
+    assert limited.isdisjoint(offer["offer_id"] for offer in degraded["offers"])
+    assert await three.state.redis.hgetall(place_of(three, "raced", "own-raced")) == stored
+    await service.close()
 
 
 async def decided_at(api: Instance) -> int:
