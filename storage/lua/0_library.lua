@@ -4,23 +4,23 @@
 --
 -- Fields have one meaning each, in the hash of a decision that waits for outcomes and in the records of the log (which
 -- decisioning/log/codec.py describes). The hash has:
---   x where in the log its record is, from which its header is read: "<ms after d>", or "<ms after d>:<sequence>" if that
---   is not 0. Once the record is trimmed, the archive has it. Then: cu customer, d decided at (ms), u feedback until (ms), p policy, pl placement,
---   m presentation, s state, w how long contacts matter (ms), os offers joined by ",", f the facts that policies learn
---   from (JSON, if any), and for each offer:
+--   x where in the log its record is: "<ms after d>", or "<ms after d>:<sequence>" if that is not 0. The header is read
+--   from there; once the record is trimmed, the archive has it,
+--   cu customer, d decided at (ms), u feedback until (ms), p policy, pl placement, m presentation, s state, w how long
+--   contacts matter (ms), os offers joined by ",", f the facts that policies learn from (JSON, if any), and for each offer:
 --   o:<offer> "<number> <prior> <c or t> <group>:<goal> <channel>" (c if it counts as a contact, t if transactional),
---   e0, e4, ... propensity and value of four offers from that one on (0 is the first), as the decision expected them:
---   two float64 each, NaN for unknown,
 --   r:<offer>:<outcome> recorded at (ms), rel:<offer> released at (ms),
 --   l:<offer> 1 if it was accepted or rejected late,
---   z 1 if silence counts as soon as an offer is shown, z:<offer> when it did where that has to be confirmed (ms)
+--   z 1 if silence counts as soon as an offer is shown, z:<offer> when it did where that has to be confirmed (ms),
+--   e0, e4, ... what the decision expected of four offers from that one on (0 is the first): the propensity and the value
+--   of each, float64, NaN for unknown
 -- Earlier versions wrote c for cu, k for p, l for pl, n for os and x:<offer> for rel:<offer>. Their decisions may wait
--- for weeks, so they are read as well: see waiting below. They had h, the header itself (JSON), for x, and for the expected
--- ones e:<offer> "<propensity>:<value>": both are written still while processes of another version are there, which would
--- not find the header.
+-- for weeks, so they are read as well: see waiting below. They also had h, the header itself (JSON), instead of x, and
+-- e:<offer> "<propensity>:<value>" instead of e0, e4, ...: these are still written while processes of another version are
+-- there, which would not find the header.
 --
--- A hash is stored as one piece, which takes a third of the memory, while none of its names and values is longer than the
--- server's hash-max-listpack-value (64 bytes unless it is set): hence fours of offers, and no header.
+-- A hash is stored in one piece, in less than half of the memory, as long as none of its names and values is longer than
+-- the server's hash-max-listpack-value (64 bytes unless it is set): hence fours of offers, and no header.
 
 local TERMINAL = { accepted = 'rejected', rejected = 'accepted' }
 local REWARD = { accepted = '1', rejected = '0' }

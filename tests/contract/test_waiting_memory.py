@@ -158,7 +158,7 @@ class ReadTooEarly:
 
     async def read(self, *arguments: Any, **more: Any) -> ReadReply:
         """Read, and see nothing of what the id names."""
-        reply = await self._log.read(*arguments, **more)
+        reply: ReadReply = await self._log.read(*arguments, **more)
         return replace(reply, owner=None, earlier=None, here=False)
 
 
