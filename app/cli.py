@@ -96,6 +96,21 @@ def ids(
 
 
 @app.command()
+def size(
+    decisions_per_second: float | None = typer.Option(
+        None, min=0, help="plan for so many; without it, those of the last day"
+    ),
+    customers: int | None = typer.Option(
+        None, min=0, help="plan for so many with a cached profile and contacts; without it, those in Redis"
+    ),
+) -> None:
+    """Compute the memory that Redis needs, from this installation's own figures or planned ones."""
+    from app.commands.size import size as run
+
+    run(decisions_per_second, customers)
+
+
+@app.command()
 def demo(
     seconds: float | None = typer.Option(None, min=1, help="stop after so many seconds of live visitors"),
 ) -> None:

@@ -118,6 +118,7 @@ class ApiState:
     canaries: CanaryStore
     drift: DriftStore
     archive_watch: ArchiveWatch
+    functions: FunctionKeeper
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -265,6 +266,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
     keys = Keys(settings.buckets)
     roster = Roster()
     profiles = ProfileStore(engine, redis, keys.profile, ttl_s=settings.profile_cache_s)
+    functions = FunctionKeeper(redis)
     state = ApiState(
         settings=settings,
         keys=keys,
@@ -277,7 +279,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         key_store=KeyStore(engine),
         archive=ArchiveReader(engine),
         profiles=profiles,
-        decision_log=RedisLog(pipe, keys),
+        decision_log=RedisLog(pipe, keys, lambda: functions.has_others),
         policies=PolicyStore(engine),
         arms=ArmStore(redis, keys),
         suppressions=SuppressionStore(engine, profiles.cache),
@@ -287,6 +289,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         canaries=CanaryStore(engine),
         drift=DriftStore(engine),
         archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
+        functions=functions,
     )
     try:
         await _start(state)
@@ -311,6 +314,7 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(RedisUnavailable, TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S):
             await load_functions(state.redis)
+            await state.functions.keep()
     # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
     if state.pipe.refusal is not None:
@@ -334,7 +338,6 @@ async def _watch_archive(state: ApiState) -> None:
 
 async def _keep_functions(state: ApiState) -> None:
     """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
-    keeper = FunctionKeeper(state.redis)
     while not cancelled():
         # At once when a function was not found; the pause keeps that from becoming a storm.
         await asyncio.sleep(FUNCTIONS_PAUSE_S)
@@ -342,4 +345,4 @@ async def _keep_functions(state: ApiState) -> None:
             await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
         state.pipe.lacks_functions.clear()
         with contextlib.suppress(RedisUnavailable):
-            await keeper.keep()
+            await state.functions.keep()

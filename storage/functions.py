@@ -24,6 +24,8 @@ LIBRARY = "nextbest"
 VERSIONED = re.compile(rf"{LIBRARY}_[0-9a-f]{{8}}")
 """Names of libraries. One without a version is of a build that noted no use, and is left alone."""
 NOTE_EVERY_S = 600.0
+RECENTLY_MS = int(2 * NOTE_EVERY_S * 1000)
+"""A version whose use was noted so long ago at most may be in use."""
 UNUSED_MS = DAY_MS
 """A library that nobody has used for so long is removed."""
 
@@ -106,6 +108,8 @@ class FunctionKeeper:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
         self._noted_s = -NOTE_EVERY_S
+        self.has_others = True
+        """Whether processes of other versions may be running. They note their use before they do anything else."""
 
     async def keep(self) -> None:
         """Load the library again should Redis have lost it, and note now and then that it is in use."""
@@ -113,6 +117,7 @@ class FunctionKeeper:
             await _note_use(self._redis)
             self._noted_s = time.monotonic()
         await _load(self._redis, only_if_missing=True)
+        self.has_others = await _others_in_use(self._redis)
 
 
 async def remove_unused(redis: Any, unused_ms: int = UNUSED_MS) -> list[str]:
@@ -142,6 +147,15 @@ async def remove_unused(redis: Any, unused_ms: int = UNUSED_MS) -> list[str]:
         except WatchError:
             return []
     return old
+
+
+async def _others_in_use(redis: Any) -> bool:
+    async with redis_errors():
+        notes = {name.decode(): int(at_ms) for name, at_ms in (await redis.hgetall(FUNCTIONS)).items()}
+        if not notes.keys() - {OURS.name}:
+            return False
+        since_ms = await _server_ms(redis) - RECENTLY_MS
+    return any(at_ms > since_ms for name, at_ms in notes.items() if name != OURS.name)
 
 
 async def _loaded(redis: Any) -> list[str]:

@@ -131,6 +131,9 @@ class ValkeyServer:
             "pidfile": f'"{self.folder / "valkey.pid"}"',
             "logfile": f'"{self.log}"',
             "maxmemory-policy": "noeviction",
+            # Waiting decisions with facts or long ids, and contacts, stay in their small form.
+            "hash-max-listpack-value": 256,
+            "zset-max-listpack-value": 128,
         }
         text = "".join(f"{name} {value}\n" for name, value in settings.items())
         with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

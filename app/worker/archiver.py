@@ -2,14 +2,15 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
 from app.worker.still_learners import MAX_STILL_S, StillLearners
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import Archiver
-from decisioning.log.store_stream import Batch, LogReader
+from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import note_failure
 from decisioning.model.position import StreamPosition
 from decisioning.policies.store_roster import RosterFeed
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 1000
 CHANGES_BATCH_SIZE = 5000
+RETAIN_MS = 300_000
+"""Decisions stay in their streams for so long, so that a retry with a caller's own id needs no Postgres."""
+TRIM_INTERVAL_S = 10.0
 CHANGES_RETENTION = 2000
 """Changes of arms that stay in their stream, for followers that were away for a moment."""
 
@@ -34,8 +38,10 @@ class ArchiverJob:
     feed: RosterFeed
     interval_s: float
     max_still_s: float = MAX_STILL_S
+    retain_ms: int = RETAIN_MS
     still: StillLearners = field(default_factory=StillLearners)
     _forgotten: set[str] = field(default_factory=set, init=False)
+    _trimmed_s: float = field(default=-TRIM_INTERVAL_S, init=False)
 
     async def round(self) -> float:
         """Archive one batch of entries and folds; return how long to sleep. Raises ``Unavailable``."""
@@ -61,27 +67,40 @@ class ArchiverJob:
             await self.archiver.make_partitions(now, batch)
             return 0.0
         if not batch.last:
+            if time.monotonic() - self._trimmed_s >= TRIM_INTERVAL_S:
+                # Of what was archived earlier, some is old enough by now.
+                await self._trim(positions, (await self._arms_positions()).values())
             await self._archive_folds()
             return self.interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
         newest_ms = max(position.at_ms for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
-        await self._trim(batch)
+        # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
+        arms = await self._arms_positions()
+        waited_for = [
+            folded for key, folded in arms.items() if not await self._set_aside(key, folded, batch.last)
+        ]
+        await self._trim({**positions, **batch.last}, waited_for)
         await self._archive_folds()
         # At once while there is a backlog.
         return 0.0 if len(batch) > ENTRIES_BATCH_SIZE else self.interval_s
 
-    async def _trim(self, batch: Batch) -> None:
-        """Trim the streams behind what is archived and folded into every policy's arms."""
-        durable = dict(batch.last)
-        # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
-        for key in await self.feed.learning():
-            arms = await self.arms.load_positions(key)
-            if await self._set_aside(key, arms, batch.last):
-                continue
+    async def _arms_positions(self) -> dict[str, Mapping[int, StreamPosition]]:
+        return {key: await self.arms.load_positions(key) for key in await self.feed.learning()}
+
+    async def _trim(
+        self, archived: Mapping[int, StreamPosition], arms: Iterable[Mapping[int, StreamPosition]]
+    ) -> None:
+        """Trim the streams behind what is archived, folded into all ``arms``, and older than ``retain_ms``."""
+        durable = dict(archived)
+        self._trimmed_s = time.monotonic()
+        for folded in arms:
             for bucket, position in durable.items():
-                durable[bucket] = min(position, arms.get(bucket, StreamPosition.START))
+                durable[bucket] = min(position, folded.get(bucket, StreamPosition.START))
+        if self.retain_ms and not await self.reader.is_nearly_full():
+            since = StreamPosition(f"{clock.now_ms() - self.retain_ms}-0")
+            durable = {bucket: min(position, since) for bucket, position in durable.items()}
         await self.reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})
 
     async def _set_aside(

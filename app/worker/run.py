@@ -205,7 +205,14 @@ def _make_log_jobs(
         choose,
         clock.now_ms,
     )
-    archiver = ArchiverJob(to.archiver, reader, arms, feed, settings.archive_interval_ms / 1000)
+    archiver = ArchiverJob(
+        to.archiver,
+        reader,
+        arms,
+        feed,
+        settings.archive_interval_ms / 1000,
+        retain_ms=settings.log_retain_s * 1000,
+    )
     return {
         "archiver": archiver.round,
         "policies": PolicySupervisor(feed, learners).round,

@@ -130,6 +130,8 @@ class DecisionService:
         if earlier is not None:
             return Decided(earlier)
         profile = await self._load_profile(context, reading)
+        if reading is not None and reading.here:
+            reading = None  # what it was answered cannot be read just now: that stands, and nothing is logged beside it
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
@@ -191,13 +193,22 @@ class DecisionService:
         earlier, owner = reading.earlier, reading.owner
         if owner is not None and owner.split(" ", 1)[1] != request.customer_id:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
-        if earlier is None and owner is not None and not reading.withdrawn:
-            try:
-                earlier = await archived_answer(context.decision_id, self._archive)
-            except PostgresUnavailable:
-                context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
+        if earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
+            earlier = await self._find_archived_answer(context, must_be_there=reading.here)
         if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
+        return earlier
+
+    async def _find_archived_answer(
+        self, context: DecisionContext, *, must_be_there: bool
+    ) -> Decision | None:
+        """Find the earlier answer under the caller's own id in the archive; if that fails, degrade."""
+        try:
+            earlier = await archived_answer(context.decision_id, self._archive)
+        except PostgresUnavailable:
+            earlier, must_be_there = None, True
+        if earlier is None and must_be_there:
+            context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
         return earlier
 
     async def _load_profile(self, context: DecisionContext, reading: ReadReply | None) -> Profile | None:
@@ -317,8 +328,9 @@ class DecisionService:
                 return self._decide_unlogged(context, selected, withhold=bool(reservation.units))
             if reply.written:
                 return Decided(record, selected)
-            if reply.earlier is not None:
-                return Decided(reply.earlier)
+            if reply.here:
+                earlier = reply.earlier or await self._find_archived_answer(context, must_be_there=True)
+                return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             else:
@@ -340,6 +352,12 @@ class DecisionService:
         except asyncio.CancelledError:
             self._run_in_background(self._undo_write(write, record))
             raise
+
+    def _decide_unread(self, context: DecisionContext, selected: Selected) -> Decided:
+        """Answer beside a decision of the same id that cannot be read: without what is to be reserved, and unlogged."""
+        unread = CustomerState(selected.eligible.inputs.profile, None)
+        eligible = self._find_eligible(context, unread, selected.eligible.evaluated)
+        return _unlogged(context, self._select(context, eligible))
 
     def _decide_unlogged(self, context: DecisionContext, selected: Selected, *, withhold: bool) -> Decided:
         """Answer although Redis was lost while writing, so that it is not known whether the decision was written.

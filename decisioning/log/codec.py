@@ -39,6 +39,8 @@ from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
 
 Fields = Mapping[bytes, bytes]
+EXPECTED_TOGETHER = 4
+"""Offers whose expected propensities and values share a field of a waiting decision's hash."""
 
 
 def _encodable(value: Any) -> Any:
@@ -286,12 +288,11 @@ def outcome_fields(outcome: Outcome) -> list[str]:
 
 
 def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
-    """The hash of a decision that waits for outcomes, as ``nb_decide`` writes it."""
+    """The hash of an archived decision that waits for outcomes, as ``nb_decide`` writes it."""
     decision = logged.decision
     numbers, base_propensities = logged.candidates.tolist(), logged.base_propensities.tolist()
     base_propensity_of = dict(zip(numbers, base_propensities, strict=True))
     fields: dict[str, str | bytes | int] = {
-        "h": logged.encoded or encode_decision(decision),
         "cu": decision.customer_id,
         "d": decision.decided_at_ms,
         "u": decision.until_ms,
@@ -305,14 +306,22 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
         fields["f"] = facts
     if decision.counts_silence:
         fields["z"] = "1"
-    contacts, expected = decision.offer_contacts(), expected_of(decision)
+    contacts, expected = decision.offer_contacts(), _expected_numbers(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]
         base_propensity = base_propensity_text(base_propensity_of[number])
         contact = contact_text(contacts[n], decision.channel or "")
         fields[f"o:{offer.offer_id}"] = f"{number} {base_propensity} {contact}"
-        fields[f"e:{offer.offer_id}"] = expected[n]
+    for first in range(0, len(expected), EXPECTED_TOGETHER):
+        together = np.array(expected[first : first + EXPECTED_TOGETHER], dtype="<f8")
+        fields[f"e{first}"] = together.tobytes()
     return fields
+
+
+def marked_position(mark: bytes, decided_at: bytes) -> StreamPosition:
+    """Read where in the log the record of a waiting decision is: its fields ``x`` and ``d``."""
+    after_ms, _, sequence = mark.partition(b":")
+    return StreamPosition(f"{int(decided_at) + int(after_ms)}-{int(sequence or 0)}")
 
 
 def expected_text(estimate: float, worth: float) -> str:
@@ -322,9 +331,13 @@ def expected_text(estimate: float, worth: float) -> str:
 
 def expected_of(decision: Decision) -> list[str]:
     """Write what a decision expected of each of its offers."""
+    return [expected_text(*numbers) for numbers in _expected_numbers(decision)]
+
+
+def _expected_numbers(decision: Decision) -> list[tuple[float, float]]:
     estimates = decision.expected or (math.nan,) * len(decision.offers)
     return [
-        expected_text(estimate, math.nan if offer.factors is None else offer.factors.V)
+        (estimate, math.nan if offer.factors is None else offer.factors.V)
         for estimate, offer in zip(estimates, decision.offers, strict=True)
     ]
 

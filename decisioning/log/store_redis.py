@@ -19,6 +19,7 @@ from decisioning.log.codec import (
     encode_decision,
     expected_text,
     facts_text,
+    marked_position,
     parse_history,
 )
 from decisioning.model.decision import Decision
@@ -54,13 +55,15 @@ def owner_ttl_ms(window_ms: int) -> int:
 class ReadReply:
     """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id.
 
-    ``withdrawn``: the earlier decision was taken back not long ago, which the archive may not know yet.
+    ``here``: the earlier decision is in Redis. Its header (``earlier``) may be in the archive only. ``withdrawn``: the
+    earlier decision was taken back not long ago, which the archive may not know yet.
     """
 
     profile: bytes | None
     history: list[Contact]
     owner: str | None = None
     earlier: Decision | None = None
+    here: bool = False
     withdrawn: bool = False
 
 
@@ -80,12 +83,14 @@ NO_CONTACTS = Contacts("", 0, ())
 class DecideReply:
     """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
 
-    ``lapsed``: it came too late for the units of capacity that it was to use, and was not written. ``lost``: an offer
-    has a limit, and Redis has lost contacts that are still to be put back.
+    ``here``: there is an earlier decision of the same id, whose header may be in the archive only. ``lapsed``: it came
+    too late for the units of capacity that it was to use, and was not written. ``lost``: an offer has a limit, and
+    Redis has lost contacts that are still to be put back.
     """
 
     written: bool
     earlier: Decision | None = None
+    here: bool = False
     reached: tuple[str, ...] = ()
     lapsed: bool = False
     lost: bool = False
@@ -132,17 +137,26 @@ class _Unchecked:
         )
 
 
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
 def _note_refusal(reply: "asyncio.Future[Any]") -> None:
     if not reply.cancelled() and reply.exception() is not None:
         log.warning("a recent write could not be told again: %s", reply.exception())
 
 
 class RedisLog:
-    """Reads and writes what a decision and a feedback need. Methods raise ``RedisUnavailable``."""
+    """Reads and writes what a decision and a feedback need. Methods raise ``RedisUnavailable``.
 
-    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+    ``for_earlier``: whether processes of an earlier version must be able to read waiting decisions, which takes more
+    memory (see ``storage/lua/0_library.lua``).
+    """
+
+    def __init__(self, pipe: Pipe, keys: Keys, for_earlier: Callable[[], bool] = lambda: False) -> None:
         self.pipe = pipe
         self.keys = keys
+        self._for_earlier = for_earlier
         self._recent = RecentWrites()
         pipe.on_server = self._recent.tell_again
 
@@ -161,9 +175,13 @@ class RedisLog:
             owner = self.pipe.call("SET", name, mine, "NX", "GET", "PX", ttl_ms)
             # A note of an earlier attempt must not end before what is decided now.
             extended = self.pipe.call("PEXPIRE", name, ttl_ms, "GT")
-            known = (self.keys.decision(bucket, own_id), self.keys.withdrawal(bucket, own_id))
+            known = (
+                self.keys.decision(bucket, own_id),
+                self.keys.withdrawal(bucket, own_id),
+                self.keys.log(bucket),
+            )
             # Before the history: contacts of what is being taken back must not count against its retry.
-            earlier = self.pipe.call("FCALL", function_name("nb_claim"), len(known), *known)
+            earlier = self.pipe.call("FCALL", function_name("nb_claim"), len(known), *known, own_id)
         profile = self.pipe.call("GET", self.keys.profile(customer_id))
         if with_history:
             history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
@@ -188,7 +206,8 @@ class RedisLog:
             profile.result(),
             contacts,
             None if first is None else first.decode(),
-            decode_decision(header[0]) if header else None,
+            decode_decision(header[0]) if header and header[0] else None,
+            status == b"here",
             status == b"withdrawn",
         )
 
@@ -244,7 +263,7 @@ class RedisLog:
             ),
         )
         facts = facts_text(decision.facts or NO_FACTS)
-        tail = (int(decision.counts_silence),)
+        tail = (int(decision.counts_silence), int(self._for_earlier()))
         whole = (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",
@@ -264,7 +283,7 @@ class RedisLog:
         if reply[0] == b"late":
             return DecideReply(False, lapsed=True)
         if reply[0] == b"exists":
-            return DecideReply(False, earlier=decode_decision(reply[1]))
+            return DecideReply(False, decode_decision(reply[1]) if reply[1] else None, here=True)
         if reply[0] == b"lost":
             return DecideReply(False, lost=True)
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
@@ -340,9 +359,19 @@ class RedisLog:
         return bool(reply == b"ok")
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]:
-        """The waiting decision's hash; empty if it is not there."""
+        """The waiting decision's hash, with its header (``h``) if the archive is not the only one to have it.
+
+        Empty if it is not there.
+        """
         reply = await self._read("HGETALL", self.keys.decision(bucket, decision_id))
-        return {name.decode(): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+        fields = {name.decode(): value for name, value in _pairs(reply)}
+        if "h" not in fields and "x" in fields:
+            position = marked_position(fields["x"], fields["d"])
+            for _, entry in await self._read("XRANGE", self.keys.log(bucket), position, position):
+                record = dict(_pairs(entry))
+                if record.get(b"id") == decision_id.encode() and b"h" in record:
+                    fields["h"] = record[b"h"]
+        return fields
 
     async def _read(self, *command: str) -> Any:
         try:

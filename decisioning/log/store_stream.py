@@ -15,6 +15,7 @@ from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors
 
+NEARLY_FULL = 0.9
 _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
 """What entries of an unknown form raise when they are read."""
 
@@ -171,10 +172,17 @@ class LogReader:
         False, and nothing changed, if ``last`` is not the last position that the stream has given out.
         """
         async with redis_errors():
+            keys = (self._keys.log(bucket), self._keys.decision(bucket, ""))
             reply = await self.redis.fcall(
-                function_name("nb_resume"), 1, self._keys.log(bucket), last, position, *keep
+                function_name("nb_resume"), len(keys), *keys, last, position, *keep
             )
         return bool(reply == b"ok")
+
+    async def is_nearly_full(self) -> bool:
+        """Return whether the server uses most of the memory that it may use. Raises ``RedisUnavailable``."""
+        async with redis_errors():
+            info = await self.redis.info("memory")
+        return bool(info.get("maxmemory")) and info["used_memory"] > NEARLY_FULL * info["maxmemory"]
 
     async def trim(self, positions: Mapping[int, StreamPosition]) -> None:
         """Forget entries before ``positions``."""

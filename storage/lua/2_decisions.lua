@@ -2,11 +2,12 @@
 -- id of their own again. It is not taken back then, whatever became of the first answer.
 
 -- Hands out the decision that a caller's own id names.
--- keys: decision, mark of its withdrawal
--- returns {"here", header} | {"withdrawn"} | {"none"}
+-- keys: decision, mark of its withdrawal, log
+-- args: id
+-- returns {"here", header ("" if only the archive has it)} | {"withdrawn"} | {"none"}
 local function claim(keys, args)
-  local decision, mark = unpack(keys)
-  local header = redis.call('HGET', decision, 'h')
+  local decision, mark, log = unpack(keys)
+  local header = header_of(decision, log, args[1])
   if header then
     redis.call('HSETNX', decision, 'g', '1')
     return { 'here', header }
@@ -23,19 +24,23 @@ local FIRST_OFFER, OFFER_FIELDS = 18, 6
 --       with limits ("1": of any, "" if it need not be), facts that policies learn from ("" for none), offers, then for
 --       each offer: id, number, prior,
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
---       behind the offers 1 if silence counts as soon as an offer is shown
--- returns {"ok", log id} | {"exists", header} | {"limit", offer, ...} | {"lost"}
+--       behind the offers 1 if silence counts as soon as an offer is shown, and 1 if the hash must be one that processes of
+--       earlier versions can read, too
+-- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
   local id, now, until_ms, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
     presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
-  local known = redis.call('HGET', decision, 'h')
+  local known, known_at = header_of(decision, log, id)
   if known then
-    if known ~= header then redis.call('HSETNX', decision, 'g', '1') end
+    local is_same = known_at == now and (known == header or known == '')
+    if not is_same then redis.call('HSETNX', decision, 'g', '1') end
     return { 'exists', known }
   end
 
-  local fields, ids, offers = {}, {}, {}
+  local fields, ids, offers, expectations = {}, {}, {}, {}
+  local behind_offers = FIRST_OFFER + OFFER_FIELDS * tonumber(count)
+  local for_earlier = args[behind_offers + 1] == '1'
   local lost = false
   if needs_whole ~= '' then
     -- A server that was started since, from an older file, or is a replica that lags behind, has the mark of another.
@@ -51,8 +56,11 @@ local function decide(keys, args)
     offers[i].id, offers[i].checks = offer, checks
     fields[#fields + 1] = 'o:' .. offer
     fields[#fields + 1] = kept
-    fields[#fields + 1] = 'e:' .. offer
-    fields[#fields + 1] = expected
+    expectations[i] = expected
+    if for_earlier then
+      fields[#fields + 1] = 'e:' .. offer
+      fields[#fields + 1] = expected
+    end
   end
   local blocked = stopped(contact, offers, tonumber(now))
   if #blocked > 0 then return { 'limit', unpack(blocked) } end
@@ -64,16 +72,21 @@ local function decide(keys, args)
       if offer.counts then remember(contact, now, member(offer, 'd', id), keep_ms) end
     end
   end
-  redis.call('HSET', decision, 'h', header, 'cu', customer, 'd', now, 'u', until_ms, 'p', policy, 'pl', placement,
-    'm', presentation, 'w', history_ms, 'os', table.concat(ids, ','), unpack(fields))
-  if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
-  if args[FIRST_OFFER + OFFER_FIELDS * tonumber(count)] == '1' then redis.call('HSET', decision, 'z', '1') end
-  redis.call('PEXPIRE', decision, ttl_ms)
-  redis.call('ZADD', pending, until_ms, id)
-  if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
   local record = { 't', 'decided', 'id', id, 'h', header, 'c', candidates, 'bp', priors }
   if factors ~= '' then record[#record + 1], record[#record + 2] = 'cv', factors end
   local position = redis.call('XADD', log, '*', unpack(record))
+  redis.call('HSET', decision, 'cu', customer, 'd', now, 'u', until_ms, 'p', policy, 'pl', placement,
+    'm', presentation, 'w', history_ms, 'os', table.concat(ids, ','), unpack(fields))
+  if for_earlier then
+    redis.call('HSET', decision, 'h', header)
+  else
+    redis.call('HSET', decision, 'x', position_mark(position, now), unpack(expected_fields(expectations)))
+  end
+  if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
+  if args[behind_offers] == '1' then redis.call('HSET', decision, 'z', '1') end
+  redis.call('PEXPIRE', decision, ttl_ms)
+  redis.call('ZADD', pending, until_ms, id)
+  if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
   return { 'ok', position }
 end
 
@@ -92,13 +105,13 @@ local function feedback(keys, args)
   local decision, log, contacts = unpack(keys)
   local id, now, offer, outcome, value, occurred_at, skew_ms = unpack(args)
   local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
-  local kept, expected, released = 'o:' .. offer, 'e:' .. offer, 'rel:' .. offer
+  local kept, released = 'o:' .. offer, 'rel:' .. offer
   local recorded = 'r:' .. offer .. ':' .. outcome
   local opposite = TERMINAL[outcome]
   local contrary = 'r:' .. offer .. ':' .. (opposite or '')
   local accepted, rejected = 'r:' .. offer .. ':accepted', 'r:' .. offer .. ':rejected'
   local known = waiting(decision,
-    { 'd', 'u', 'p', 'pl', 'm', 's', 'cu', 'w', 'f', 'z', 'z:' .. offer, kept, expected, released, recorded, contrary,
+    { 'd', 'u', 'p', 'pl', 'm', 's', 'cu', 'w', 'os', 'f', 'z', 'z:' .. offer, kept, released, recorded, contrary,
       accepted, rejected })
   if not known.d then return { 'unknown' } end
   if not known[kept] then return { 'not_offered' } end
@@ -129,7 +142,7 @@ local function feedback(keys, args)
   if late and opposite then redis.call('HSET', decision, 'l:' .. offer, '1') end
   redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
-    'p', known.p, 'pl', known.pl, 'e', known[expected] or '', 'f', (reward ~= '' or silence ~= '') and known.f or '',
+    'p', known.p, 'pl', known.pl, 'e', expected_of(decision, split(known.os), offer), 'f', (reward ~= '' or silence ~= '') and known.f or '',
     'z', silence)
   return { late and 'late' or 'recorded', now }
 end
@@ -206,17 +219,17 @@ local function expire(keys, args)
   if tonumber(now) <= tonumber(known.u) then return 'early' end
   release({ decision, log, unconfirmed, contacts }, { id, now })
   local open, settled = {}, {}
-  for _, offer in ipairs(split(known.os)) do
+  local offers = split(known.os)
+  for _, offer in ipairs(offers) do
     local seen = answers(decision, offer)
     if seen.accepted or seen.rejected then
       local result = result_of(decision, offer, seen, known.u)
       settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result)
     else
       local shown = known.m == 'implicit' or seen.presented or seen.clicked
-      local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer })
-      known['z:' .. offer] = kept['z:' .. offer]
-      open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-', kept['e:' .. offer],
-        silence_of(known, offer))
+      known['z:' .. offer] = redis.call('HGET', decision, 'z:' .. offer)
+      open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-',
+        expected_of(decision, offers, offer), silence_of(known, offer))
     end
   end
   if #open > 0 or #settled > 0 then
@@ -248,13 +261,13 @@ local function withdraw(keys, args)
   local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g' })
   if known.d ~= decided_at then return 'gone' end
   if known.g then return 'kept' end
-  local offers = {}
-  for _, offer in ipairs(split(known.os)) do
-    local kept = hmget(decision, { 'e:' .. offer, 'z:' .. offer, 'r:' .. offer .. ':accepted' })
+  local ids, offers = split(known.os), {}
+  for _, offer in ipairs(ids) do
+    local kept = hmget(decision, { 'z:' .. offer, 'r:' .. offer .. ':accepted' })
     known['z:' .. offer] = kept['z:' .. offer]
     -- An acceptance has taken the silence back already.
     local silence = kept['r:' .. offer .. ':accepted'] and '' or silence_of(known, offer)
-    offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-', kept['e:' .. offer], silence)
+    offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-', expected_of(decision, ids, offer), silence)
   end
   forget(decision, contact, id)
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', id, 'd', known.d, 'at', now, 'ts', now,

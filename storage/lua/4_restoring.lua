@@ -63,11 +63,13 @@ end
 
 -- Makes a stream that lost its end go on behind the position that is archived: with a mark at that position, and then
 -- with those of its entries that are not archived, in their order. Entries that would come before it move behind it.
--- keys: log
+-- Decisions that wait are told where their records are then.
+-- keys: log, decisions (what the keys of the bucket's waiting decisions begin with)
 -- args: last position that the stream has given out ("0-0" if there is none), archived position, positions to keep
 -- returns "ok" | "conflict"
 local function resume(keys, args)
-  local log, last, expected, archived = keys[1], '0-0', unpack(args, 1, 2)
+  local log, decisions = unpack(keys)
+  local last, expected, archived = '0-0', unpack(args, 1, 2)
   if redis.call('EXISTS', log) == 1 then
     local info = redis.call('XINFO', 'STREAM', log)
     for i = 1, #info, 2 do
@@ -89,7 +91,16 @@ local function resume(keys, args)
     else
       sequence = sequence + 1
     end
-    redis.call('XADD', log, string.format('%.0f-%.0f', ms, sequence), unpack(entry[2]))
+    local position, record = string.format('%.0f-%.0f', ms, sequence), {}
+    redis.call('XADD', log, position, unpack(entry[2]))
+    for i = 1, #entry[2], 2 do record[entry[2][i]] = entry[2][i + 1] end
+    if record.t == 'decided' then
+      local decision = decisions .. record.id
+      local known = hmget(decision, { 'd', 'x' })
+      if known.x and marked_position(known.x, known.d) == entry[1] then
+        redis.call('HSET', decision, 'x', position_mark(position, known.d))
+      end
+    end
   end
   return 'ok'
 end

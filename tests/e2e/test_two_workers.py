@@ -208,7 +208,7 @@ async def test_nothing_is_trimmed_before_it_is_archived_and_learned(
         await found.redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
         archiver = Archiver(installation.postgres_url)
         feed = RosterFeed(PolicyStore(found.engine), Roster([Roster().spec(POLICY)]))
-        job = ArchiverJob(archiver, found.reader, found.arms, feed, 0.0)
+        job = ArchiverJob(archiver, found.reader, found.arms, feed, 0.0, retain_ms=0)
         try:
             await asyncio.to_thread(use, api, 50)
             await job.round()

@@ -70,7 +70,8 @@ class Worker:
         )
         self._feed = RosterFeed(PolicyStore(self._engine), roster)
         self._learners: dict[str, Learner] = {}
-        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0)
+        # What is trimmed too early would be missed, so it is trimmed as early as may be.
+        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0, retain_ms=0)
         starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
         self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)
         archive = ArchiveReader(self._engine)

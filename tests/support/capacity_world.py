@@ -207,7 +207,7 @@ async def worker(
         interval_s=0.1,
     )
     feed = RosterFeed(PolicyStore(engine), Roster(()))
-    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), feed, 0.05)
+    job = ArchiverJob(archiver, reader, ArmStore(redis, KEYS), feed, 0.05, retain_ms=0)
     tasks = [
         asyncio.create_task(repeat("archiver", job.round)),
         asyncio.create_task(repeat("capacity", keeper.round)),

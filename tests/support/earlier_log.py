@@ -1,5 +1,6 @@
 """Data as the version before this one wrote it: a waiting decision in Redis, entries of a stream. Byte for byte."""
 
+import struct
 from typing import Any
 
 from redis.asyncio import Redis
@@ -92,6 +93,10 @@ EXPIRED = {
 }
 
 
+READABLE_BY_EARLIER = {b"h", b"e:gold", b"e:bill"}
+EXPECTED = {b"e0": struct.pack("<4d", 0.5, 1.0, 0.5, 1.0)}
+
+
 async def put_waiting(redis: "Redis", *, is_earlier: bool, **more: bytes) -> None:
     """Put the decision into an empty Redis, with its reservation, as the version before this one wrote it, or this one.
 
@@ -106,3 +111,10 @@ async def put_waiting(redis: "Redis", *, is_earlier: bool, **more: bytes) -> Non
     await made.zadd(KEYS.pending(0), {"d1": UNTIL_MS})
     await made.zadd(KEYS.unconfirmed(0), {"d1": CONFIRM_MS})
     await made.zadd(KEYS.contact("ann"), {RESERVED: NOW_MS})
+
+
+async def make_small(redis: "Redis") -> None:
+    """Make of it what this version writes where no other one is in use."""
+    made: Any = redis
+    await made.hdel(KEYS.decision(0, "d1"), *READABLE_BY_EARLIER)
+    await made.hset(KEYS.decision(0, "d1"), mapping=EXPECTED)

@@ -134,6 +134,7 @@ class Installation:
             "buckets": BUCKETS,
             "catalog_poll_ms": 50,
             "archive_interval_ms": 20,
+            "log_retain_s": 0,  # what is trimmed too early would be missed, so it is trimmed as early as may be
             "expire_interval_ms": 20,
             "auto_features_interval_s": 0,  # tests name the versions that decide
             "log_level": "warning",

@@ -58,6 +58,7 @@ COVERED = {
     "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",
     "decisioning/log/store_archive.py": "e2e/test_folds.py",
     "decisioning/log/store_redis.py": "properties/test_contact_model.py",
+    "decisioning/log/store_size.py": "unit/app/commands/test_size.py",
     "decisioning/log/store_sql.py": "e2e/test_folds.py",
     "decisioning/log/store_stream.py": "properties/test_contact_model.py",
     "decisioning/policies/store.py": "contract/test_policies_api.py",

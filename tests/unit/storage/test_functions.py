@@ -192,3 +192,17 @@ async def test_without_redis_it_is_unavailable() -> None:
     with pytest.raises(RedisUnavailable):
         await load_functions(redis)
     await redis.aclose()
+
+
+async def test_a_keeper_knows_whether_other_versions_are_in_use(
+    redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, seen = FunctionKeeper(redis), []
+    seen.append(keeper.has_others)  # as long as nothing is known
+    for note_ms in (None, 0, functions.RECENTLY_MS - 60_000, functions.RECENTLY_MS + 60_000):
+        if note_ms is not None:
+            await load_other(redis, monkeypatch)
+            await redis.hincrby(FUNCTIONS, OTHER.name, -note_ms)
+        await keeper.keep()
+        seen.append(keeper.has_others)
+    assert seen == [True, False, True, True, False]

@@ -43,6 +43,10 @@ async def expired(log: RedisLog, reader: LogReader) -> int:
     return await reader.expire(await reader.due(UNTIL_MS + 1, 10), UNTIL_MS + 1, GRACE_MS)
 
 
+async def made_small(log: RedisLog, reader: LogReader) -> None:
+    await earlier.make_small(reader.redis)
+
+
 async def withdrawn(log: RedisLog, reader: LogReader) -> None:
     await log.withdraw("ann", "d1", NOW_MS, NOW_MS + 1)
 
@@ -99,7 +103,12 @@ async def test_a_waiting_decision_goes_on(
         log = RedisLog(log.pipe, KEYS)
         then = await lived(redis, log, steps, True, **more)
         now = await lived(redis, log, steps, False, **more)
+        small = await lived(redis, log, [made_small, *steps], False, **more)
     assert then == now
+    forms = earlier.READABLE_BY_EARLIER | earlier.EXPECTED.keys()
+    fields = [{k: v for k, v in found[3].items() if k not in forms} for found in (now, small)]
+    assert fields[0] == fields[1]
+    assert (small[0][1:], *small[1:3], small[4]) == (*now[:3], now[4])
     assert "".join(sorted(name.decode().split(":")[3] for name, _ in then[2])) == kinds
     for outcome in then[1]:
         assert (outcome.policy, outcome.placement) == ("thompson@1", "phone")

@@ -39,7 +39,7 @@ async def waiting(redis: "Redis", keys: Keys) -> dict[bytes, object]:
     async for key in redis.scan_iter("nb:*"):
         kind = await redis.type(key)
         if b":decision:" in key:
-            found[key] = {k: v for k, v in (await redis.hgetall(key)).items() if k != b"h"}
+            found[key] = {k: v for k, v in (await redis.hgetall(key)).items() if k != b"x"}
         elif kind == b"zset" and b":contact:" not in key:
             found[key] = await redis.zrange(key, 0, -1, withscores=True)
     return found
