@@ -1,8 +1,8 @@
 """An open loop: requests come when they come, whether or not earlier ones were answered.
 
 A closed loop, such as wrk's, stops asking while it waits, so that it never meets the queue that a slow moment leaves
-behind (coordinated omission: Tene, *How NOT to measure latency*, 2013). Here arrivals are random, with exponential gaps,
-and the time of each answer counts from when its request was due, also where no connection was free.
+behind (coordinated omission: Tene, *How NOT to measure latency*, 2013). Here arrivals are random, with exponential
+gaps, and the time of each answer counts from when its request was due, also where no connection was free.
 """
 
 import asyncio

@@ -126,7 +126,7 @@ async def test_changes_that_come_fast_are_taken_together(monkeypatch: pytest.Mon
             return await super().changes(policy, epoch, count=count, block_ms=block_ms)
 
     store = Watched([change(6)], [change(7)], [])
-    replica, _ = await followed(store, monkeypatch, lambda replica: None)
+    await followed(store, monkeypatch, lambda replica: None)
     # An empty reply was waited for long enough already.
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert len(gaps) == 3
