@@ -52,7 +52,7 @@ from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import FunctionKeeper, load_functions
-from storage.installation import read_installation
+from storage.installation import RENEW_S, RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -114,6 +114,7 @@ class ApiState:
     canaries: CanaryStore
     drift: DriftStore
     archive_watch: ArchiveWatch
+    redis_claim: RedisClaim
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -283,6 +284,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         canaries=CanaryStore(engine),
         drift=DriftStore(engine),
         archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
+        redis_claim=RedisClaim(engine, redis, pipe),
     )
     try:
         await _start(state)
@@ -309,10 +311,18 @@ async def _start(state: ApiState) -> None:
             await load_functions(state.redis)
     # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await state.redis_claim.renew()
     if state.pipe.refusal is not None:
         log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
-    jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state), _watch_archive(state)]
+    jobs: list[Any] = [
+        state.keep_refreshed(),
+        _keep_functions(state),
+        _watch_archive(state),
+        _keep_claim(state),
+    ]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
@@ -326,6 +336,14 @@ async def _watch_archive(state: ApiState) -> None:
         await asyncio.sleep(ARCHIVE_WATCH_S)
         with contextlib.suppress(RedisUnavailable):
             await state.archive_watch.look()
+
+
+async def _keep_claim(state: ApiState) -> None:
+    """Tell again and again which Redis database is in use here."""
+    while not cancelled():
+        await asyncio.sleep(RENEW_S)
+        with contextlib.suppress(Unavailable):
+            await state.redis_claim.renew()
 
 
 async def _keep_functions(state: ApiState) -> None:

@@ -23,6 +23,9 @@ ARCHIVER_FAILURE = "nb:archiver:failure"
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""
 
+DATABASE = "nb:database"
+"""A mark of a Redis database, by which it is known wherever its data go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:

@@ -80,6 +80,18 @@ async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
             await eventually(ready, f"readiness to have {name} again")
 
 
+async def test_a_process_with_another_redis_than_the_others_is_not_ready(shop: Nextbest) -> None:
+    """Two databases would each give all of a limit and of a capacity."""
+    other = str(shop.settings.redis_url).rsplit("/", 1)[0] + "/1"
+    await shop.api.state.redis_claim.renew()
+    async with shop.another(redis_url=other) as instance:
+        found = await checks(instance, 503)
+        assert found is not None
+        assert "another redis database" in found["redis"]
+        assert "contact_history_unavailable" in (await decide(instance))["degraded"]
+        await instance.state.redis.flushdb()
+
+
 async def test_a_defect_does_not_end_the_polling(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
     async with shop.another() as instance:
         calls = 0

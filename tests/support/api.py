@@ -36,7 +36,7 @@ from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.functions import load_functions
-from storage.keys import FUNCTIONS, Keys
+from storage.keys import DATABASE, FUNCTIONS, Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support.waiting import MAX_WAIT_S, Deadline, eventually
@@ -341,7 +341,8 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     redis: Any = state.redis
     async for key in redis.scan_iter():
-        if b":profile:" in key or key == FUNCTIONS.encode():  # processes note the time there, asked or not
+        # Processes note there that they use it, asked or not.
+        if b":profile:" in key or key in (FUNCTIONS.encode(), DATABASE.encode()):
             continue
         # Reading a hash may bring its fields into another order, which a dump shows.
         is_hash = await redis.type(key) == b"hash"
@@ -349,6 +350,8 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     async with state.engine.connect() as connection:
         for (table,) in (await connection.execute(text(tables))).all():
+            if table == "installation":  # processes note there which Redis they use
+                continue
             digest = f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
             stored[f"table {table}"] = await connection.scalar(text(digest))
     return stored

@@ -56,7 +56,7 @@ async def readyz(state: State) -> Response:
     found = {
         "archive": state.archive_watch.describe(),
         "worker": await describe_backlog(state) if ready else None,
-        "redis": state.pipe.server.warning,
+        "redis": state.redis_claim.warning or state.pipe.server.warning,
         "clock": describe_skew(),
     }
     warnings = {name: warning for name, warning in found.items() if warning}
