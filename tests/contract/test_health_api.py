@@ -16,6 +16,8 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+YEAR_S = 365 * 86_400
+
 
 @asynccontextmanager
 async def gated(shop: Nextbest) -> AsyncIterator[tuple[Instance, Gate, Gate]]:
@@ -193,14 +195,15 @@ async def test_without_both_the_defaults_are_given(shop: Nextbest) -> None:
         problem_of(await instance.call("POST", "/v1/feedback", json=feedback), 503)
 
 
+@pytest.mark.parametrize("skew_s", [7_200, 12 * YEAR_S, -12 * YEAR_S])
 async def test_a_wrong_clock_decides_nothing_and_is_said(
-    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch, skew_s: int
 ) -> None:
     """Limits and windows go by Redis: two hours ahead, a process would free what is limited by the hour."""
-    wrong = SharedClock(lambda: time.time_ns() + 7_200_000_000_000)
+    wrong = SharedClock(lambda: time.time_ns() + skew_s * 1_000_000_000)
     for module in (clock, warnings):
         monkeypatch.setattr(module, "shared", wrong)
-    assert clock.now_ms() > time.time() * 1000 + 7_000_000
+    assert abs(clock.now_ms() - time.time() * 1000 - skew_s * 1000) < 10_000
     async with shop.another() as instance:
         # As a pipe that was made by this process has it from the start.
         instance.state.pipe._clock = wrong
@@ -209,8 +212,9 @@ async def test_a_wrong_clock_decides_nothing_and_is_said(
         await instance.state.pipe.call("PING")
         assert abs(clock.now_ms() - time.time() * 1000) < 1000
         readiness = await instance.ok("GET", "/readyz")
-        assert "7200 s ahead of" in readiness["warnings"]["clock"]
-        answer = await decide(instance, "late-riser")
+        way = "ahead of" if skew_s > 0 else "behind"
+        assert f"{abs(skew_s)} s {way} that of redis" in readiness["warnings"]["clock"]
+        answer = await decide(instance, f"late-riser-{skew_s}")
         record = await instance.ok("GET", f"/v1/decisions/{answer['decision_id']}")
         assert abs(record["decided_at_ms"] - time.time() * 1000) < 60_000
         offer_id = answer["offers"][0]["offer_id"]
