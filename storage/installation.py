@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -72,7 +72,10 @@ class RedisClaim:
             mark = await self._redis.get(DATABASE)
             if mark is None:
                 made = os.urandom(16).hex()
-                mark = await self._redis.set(DATABASE, made, nx=True, get=True) or made.encode()
+                try:
+                    mark = await self._redis.set(DATABASE, made, nx=True, get=True) or made.encode()
+                except OutOfMemoryError:  # it is marked once a worker has drained it
+                    mark = made.encode()
             try:
                 run_id = (await self._redis.info("server"))["run_id"]
             except NoPermissionError:  # a user who may not ask: it is known by its mark alone

@@ -20,6 +20,9 @@ FUNCTIONS = "nb:functions"
 ARCHIVER_FAILURE = "nb:archiver:failure"
 """What kind of error the archiver met last, for a minute."""
 
+WORKER = "nb:worker"
+"""A hash: when a worker was at work last (``alive``, Unix ms)."""
+
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""
 

@@ -41,6 +41,7 @@ from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
+from decisioning.log.store_watch import note_worker
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
@@ -122,7 +123,8 @@ async def run_worker(settings: Settings) -> None:
         await rebuilder.restore_if_lost()
         return 1.0
 
-    async def renew_claim() -> float:
+    async def tell() -> float:
+        await note_worker(to.redis, clock.now_ms())
         await claim.renew()
         return RENEW_S
 
@@ -137,7 +139,7 @@ async def run_worker(settings: Settings) -> None:
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "guard": restore_redis,
         "functions": remove_functions,
-        "installation": renew_claim,
+        "signs of life": tell,
     }
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.

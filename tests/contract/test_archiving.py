@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.config import Settings
 from decisioning.log.store_partitions import MONTHS_AHEAD, MONTHS_BACK, in_months
-from decisioning.log.store_watch import read_failure
+from decisioning.log.store_watch import note_worker, read_failure
 from decisioning.recovery.store_rebuild import _outcomes
 from storage.clock import now_ms, to_iso
 from storage.errors import PostgresUnavailable
@@ -208,6 +208,7 @@ async def test_an_own_id_of_an_earlier_month_is_found_by_its_note(shop: Nextbest
 
 async def test_answers_and_readiness_say_that_archiving_stands_still(shop: Nextbest) -> None:
     watch = shop.api.state.archive_watch
+    await note_worker(shop.api.state.redis, now_ms())
     answer = await decide(shop.api, "will")
     assert answer["degraded"] == []
     offer_id = answer["offers"][0]["offer_id"]

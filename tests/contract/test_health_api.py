@@ -10,6 +10,7 @@ import pytest
 from app.api.health import warnings
 from storage import clock
 from storage.clock import SharedClock
+from storage.keys import WORKER
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.gate import Gate, gate
 from tests.support.waiting import eventually
@@ -58,6 +59,22 @@ async def test_readiness_warns_of_a_dead_worker(shop: Nextbest, monkeypatch: pyt
     assert found.endswith("(is the worker running?)")
     for what in ("not archived", "not folded into calibrated@1"):
         assert what in found
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+
+
+async def test_readiness_warns_of_a_dead_worker_without_traffic(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+    with monkeypatch.context() as patched:
+        patched.setattr("app.api.health.warnings.MAX_SILENCE_S", 0.0)
+        found = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]["worker"]
+        assert found.startswith("no worker has been seen for ")
+    await shop.api.state.redis.delete(WORKER)
+    found = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+    assert found == {"worker": "no worker has been seen"}
     await shop.worker.drain()
     assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
 
