@@ -284,7 +284,10 @@ class RedisLog:
     async def withdraw(
         self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
     ) -> None:
-        """Take back a decision that could not be delivered; nothing happens if this attempt did not write it."""
+        """Take back a decision that could not be delivered; nothing happens if it was never written.
+
+        Nor if another ``attempt`` than this one ("": any) wrote it.
+        """
         bucket = self.keys.bucket(customer_id)
         mark = self.keys.withdrawal(bucket, decision_id)
         keys = (*self._keys_of(bucket, customer_id, decision_id), mark)

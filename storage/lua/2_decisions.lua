@@ -247,14 +247,14 @@ end
 
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
 -- keys: decision, log, pending, contact, unconfirmed, mark
--- args: id, now, decided at, ttl of the mark (ms), the attempt that wrote it (see decide)
+-- args: id, now, decided at, ttl of the mark (ms), the attempt that wrote it (see decide; "" for any)
 -- returns "withdrawn" | "gone" | "kept" (it has been handed out since)
 local function withdraw(keys, args)
   local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
   local id, now, decided_at, ttl_ms, attempt = unpack(args)
   local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g', 'a' })
   -- One that was put back from the archive does not know its attempt.
-  if known.d ~= decided_at or (known.a or attempt) ~= attempt then return 'gone' end
+  if known.d ~= decided_at or (attempt ~= '' and (known.a or attempt) ~= attempt) then return 'gone' end
   if known.g then return 'kept' end
   local offers = {}
   for _, offer in ipairs(split(known.os)) do

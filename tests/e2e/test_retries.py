@@ -14,7 +14,7 @@ from tests.support.installation import Api, Installation, everywhere, place, pub
 from tests.support.truth import wait_caught_up
 from tests.support.waiting import eventually
 
-CUSTOMERS, VISITS = 25, 2
+CUSTOMERS, VISITS = 20, 2
 AT_ONCE = 3
 CAP = 20
 DEADLINE_MS = 150

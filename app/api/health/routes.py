@@ -41,8 +41,7 @@ async def livez() -> Alive:
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well.
 
-    `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log wait to be archived, or
-    learned from.
+    `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
     """
     cold = state.cold_policies()
     checks = {
