@@ -52,7 +52,7 @@ from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.functions import FunctionKeeper, load_functions
-from storage.installation import read_installation
+from storage.installation import RENEW_S, RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -119,6 +119,7 @@ class ApiState:
     drift: DriftStore
     archive_watch: ArchiveWatch
     functions: FunctionKeeper
+    redis_claim: RedisClaim
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -290,6 +291,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         drift=DriftStore(engine),
         archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
         functions=functions,
+        redis_claim=RedisClaim(engine, redis, pipe),
     )
     try:
         await _start(state)
@@ -317,10 +319,18 @@ async def _start(state: ApiState) -> None:
             await state.functions.keep()
     # Both may have failed: decisions are degraded then, and the tasks below try again.
     await state.pipe.start()
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await state.redis_claim.renew()
     if state.pipe.refusal is not None:
         log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
-    jobs: list[Any] = [state.keep_refreshed(), _keep_functions(state), _watch_archive(state)]
+    jobs: list[Any] = [
+        state.keep_refreshed(),
+        _keep_functions(state),
+        _watch_archive(state),
+        _keep_claim(state),
+    ]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
@@ -334,6 +344,14 @@ async def _watch_archive(state: ApiState) -> None:
         await asyncio.sleep(ARCHIVE_WATCH_S)
         with contextlib.suppress(RedisUnavailable):
             await state.archive_watch.look()
+
+
+async def _keep_claim(state: ApiState) -> None:
+    """Tell again and again which Redis database is in use here."""
+    while not cancelled():
+        await asyncio.sleep(RENEW_S)
+        with contextlib.suppress(Unavailable):
+            await state.redis_claim.renew()
 
 
 async def _keep_functions(state: ApiState) -> None:

@@ -20,8 +20,14 @@ FUNCTIONS = "nb:functions"
 ARCHIVER_FAILURE = "nb:archiver:failure"
 """What kind of error the archiver met last, for a minute."""
 
+WORKER = "nb:worker"
+"""A hash: when a worker was at work last (``alive``, Unix ms)."""
+
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""
+
+DATABASE = "nb:database"
+"""A mark of a Redis database, by which it is known wherever its data go."""
 
 
 @dataclass(frozen=True, slots=True)

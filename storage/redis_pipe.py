@@ -114,6 +114,7 @@ class Pipe:
         self.on_server: Callable[[Callable[[tuple[Any, ...]], asyncio.Future[Reply]]], None] | None = None
         self._clock = clock
         self._installation: str | None = None
+        self._bar: str | None = None
         self._url = url
         self._stall_s = stall_ms / 1000
         self._retry_s = retry_ms / 1000
@@ -154,6 +155,15 @@ class Pipe:
             except (RedisUnavailable, RedisReplyError) as error:
                 self.refusal = str(error)
                 self._link.abort()
+
+    def bar(self, reason: str | None) -> None:
+        """Use no server, for a reason that no server tells; ``None``: use them again."""
+        self._bar = reason
+        if reason is not None:
+            self.refusal = reason
+            if self._link is not None:
+                self._link.abort()
+                self._link = None
 
     def call(self, *command: Any) -> "asyncio.Future[Reply]":
         """Send a command; the future gives the reply.
@@ -249,6 +259,9 @@ class Pipe:
 
     async def _meet(self, link: _Link) -> None:
         """Learn which server it is, and whether it may be used. Raises ``RedisUnavailable`` if not."""
+        if self._bar is not None:
+            self.refusal = self._bar
+            raise RedisUnavailable(self._bar)
         self._read_clock(link)
         try:
             server = RedisServer.parse(await link.send(("INFO",)))

@@ -41,6 +41,7 @@ from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
+from decisioning.log.store_watch import note_worker
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
@@ -54,6 +55,7 @@ from decisioning.rollout.store_drift import DriftStore
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.functions import FunctionKeeper, load_functions, remove_unused
+from storage.installation import RENEW_S, RedisClaim
 from storage.keys import Keys
 from storage.postgres import PATIENT_S, make_engine
 from storage.redis import make_redis
@@ -112,6 +114,7 @@ async def run_worker(settings: Settings) -> None:
     )
 
     functions = FunctionKeeper(to.redis)
+    claim = RedisClaim(to.engine, to.redis, to.pipe)
 
     async def restore_redis() -> float:
         if to.pipe.refusal is not None:  # a server that took the place of ours, and is not fit for it
@@ -119,6 +122,11 @@ async def run_worker(settings: Settings) -> None:
         await functions.keep()
         await rebuilder.restore_if_lost()
         return 1.0
+
+    async def tell() -> float:
+        await note_worker(to.redis, clock.now_ms())
+        await claim.renew()
+        return RENEW_S
 
     async def remove_functions() -> float:
         for name in await remove_unused(to.redis):
@@ -131,10 +139,11 @@ async def run_worker(settings: Settings) -> None:
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "guard": restore_redis,
         "functions": remove_functions,
+        "signs of life": tell,
     }
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.
-        await _wait_until_ready(to, settings, rebuilder)
+        await _wait_until_ready(to, settings, rebuilder, claim)
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
         await _wait_for_signal()
         for task in tasks:
@@ -227,13 +236,15 @@ def _make_log_jobs(
     }
 
 
-async def _wait_until_ready(to: _Connections, settings: Settings, rebuilder: Rebuilder) -> None:
+async def _wait_until_ready(
+    to: _Connections, settings: Settings, rebuilder: Rebuilder, claim: RedisClaim
+) -> None:
     """Load functions and restore what Redis lost; wait for stores that are not there yet, or not fit for use."""
     await to.pipe.start()
     while True:
         with contextlib.suppress(Unavailable):
             await check_installation(to.engine, settings, to.pipe)
-            if to.pipe.connected and to.pipe.refusal is None:
+            if await claim.renew() and to.pipe.connected and to.pipe.refusal is None:
                 await load_functions(to.redis)
                 await rebuilder.restore_if_lost()
                 return

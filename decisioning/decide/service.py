@@ -167,6 +167,7 @@ class DecisionService:
             now_ms=self._clock_ms(),
             assignment=assign(request.customer_id, view, catalogue.deployments.get(request.placement)),
             slots=min(request.limit or placement.slots, placement.slots),
+            attempt="" if request.decision_id is None else self._entropy()[-8:].hex(),
         )
 
     def _new_id(self, request: DecisionInputs) -> str:
@@ -194,22 +195,36 @@ class DecisionService:
         if owner is not None and owner.split(" ", 1)[1] != request.customer_id:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
         if earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
-            earlier = await self._find_archived_answer(context, must_be_there=reading.here)
+            earlier = await self._find_archived_answer(context, is_claimed=reading.here)
         if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
         return earlier
 
-    async def _find_archived_answer(
-        self, context: DecisionContext, *, must_be_there: bool
-    ) -> Decision | None:
-        """Find the earlier answer under the caller's own id in the archive; if that fails, degrade."""
+    async def _find_archived_answer(self, context: DecisionContext, *, is_claimed: bool) -> Decision | None:
+        """Find the earlier answer under the caller's own id in the archive; if that fails, degrade.
+
+        ``is_claimed``: Redis has the decision, without its header, and it is not taken back any more.
+        """
         try:
             earlier = await archived_answer(context.decision_id, self._archive)
-        except PostgresUnavailable:
-            earlier, must_be_there = None, True
-        if earlier is None and must_be_there:
+            if earlier is None:
+                is_missing = is_claimed
+            elif is_claimed:
+                is_missing = False
+            else:
+                earlier, is_missing = await self._claim(context.request.customer_id, earlier), False
+        except (PostgresUnavailable, RedisUnavailable):
+            earlier, is_missing = None, True
+        if is_missing:
             context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
         return earlier
+
+    async def _claim(self, customer_id: str, archived: Decision) -> Decision | None:
+        """Hand out what the archive has: ``None`` if it was taken back. Raises ``RedisUnavailable``."""
+        # It was not in Redis when that was read. If it has been written and archived since, by an attempt that is too
+        # late for its answer, it would be taken back.
+        status, waiting = await self._log.claim(customer_id, archived.decision_id)
+        return None if status == "withdrawn" else waiting or archived
 
     async def _load_profile(self, context: DecisionContext, reading: ReadReply | None) -> Profile | None:
         """Take the profile from what was read, or from Postgres; ``None`` only if neither store can be read."""
@@ -319,17 +334,19 @@ class DecisionService:
                 record = structs.replace(record, redraws=redraws)
             if reservation.units:  # the log accounts for them: what a lost lease used is counted there
                 record = structs.replace(record, capacity=reservation.logged)
-            write = self._log.decide(record, selection, view, customer, reservation.before_ms)
+            write = self._log.decide(
+                record, selection, view, customer, reservation.before_ms, context.attempt
+            )
             write.add_done_callback(partial(self._capacity.done, reservation))
             try:
-                reply = await self._wait_for_write(write, record)
+                reply = await self._wait_for_write(context, write, record)
             except RedisUnavailable as error:
                 context.degrade(_reason_of(error))
                 return self._decide_unlogged(context, selected, withhold=bool(reservation.units))
             if reply.written:
                 return Decided(record, selected)
             if reply.here:
-                earlier = reply.earlier or await self._find_archived_answer(context, must_be_there=True)
+                earlier = reply.earlier or await self._find_archived_answer(context, is_claimed=True)
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
@@ -345,12 +362,14 @@ class DecisionService:
         customer = CustomerState(eligible.inputs.profile, reading.history)
         return self._find_eligible(context, customer, eligible.evaluated)
 
-    async def _wait_for_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> DecideReply:
+    async def _wait_for_write(
+        self, context: DecisionContext, write: "asyncio.Task[DecideReply]", record: Decision
+    ) -> DecideReply:
         """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
         try:
             return await asyncio.shield(write)
         except asyncio.CancelledError:
-            self._run_in_background(self._undo_write(write, record))
+            self._run_in_background(self._undo_write(context, write, record))
             raise
 
     def _decide_unread(self, context: DecisionContext, selected: Selected) -> Decided:
@@ -366,7 +385,7 @@ class DecisionService:
         and under another id, so that it cannot be mixed up with what may have been written. In either case nobody
         will send feedback, so what was written is withdrawn, lest silence be learned from.
         """
-        self._run_in_background(self._withdraw(selected.record))
+        self._run_in_background(self._withdraw(context, selected.record))
         view, profile = context.view, selected.eligible.inputs.profile
         choices = selected.result.selection.choices
         limited = any(view.contact.limited(choice.row, profile.customer) for choice in choices)
@@ -397,22 +416,28 @@ class DecisionService:
         situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
         return {"explanation": explain(situation)}
 
-    async def _undo_write(self, write: "asyncio.Task[DecideReply]", record: Decision) -> None:
+    async def _undo_write(
+        self, context: DecisionContext, write: "asyncio.Task[DecideReply]", record: Decision
+    ) -> None:
         """Withdraw a decision whose answer came too late to be given, once it is known whether it was written."""
         try:
             written = (await write).written
         except RedisUnavailable:
             written = True  # perhaps; then withdrawing does nothing
         if written:
-            await self._withdraw(record)
+            await self._withdraw(context, record)
 
-    async def _withdraw(self, record: Decision) -> None:
+    async def _withdraw(self, context: DecisionContext, record: Decision) -> None:
         """Withdraw a decision as soon as Redis answers, if that is not too long."""
         decision_id = record.decision_id
         for _ in range(MAX_WITHDRAWALS):
             try:
                 await self._log.withdraw(
-                    record.customer_id, decision_id, record.decided_at_ms, self._clock_ms()
+                    record.customer_id,
+                    decision_id,
+                    record.decided_at_ms,
+                    self._clock_ms(),
+                    context.attempt,
                 )
             except RedisUnavailable:
                 await asyncio.sleep(WITHDRAWAL_PAUSE_S)

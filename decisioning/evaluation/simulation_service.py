@@ -22,12 +22,14 @@ Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]
 
 HISTORY_BATCH_SIZE = 200
 MAX_MS = 30_000
-"""A preview or simulation that takes longer is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationService:
-    """Tries rules and changed catalogues out on customers. Nothing is reserved, logged or learned."""
+    """Tries rules and changed catalogues out on customers. Nothing is reserved, logged or learned.
+
+    What takes longer than ``max_ms`` is stopped.
+    """
 
     sample: Sample
     catalogues: CatalogueStore
@@ -35,6 +37,7 @@ class SimulationService:
     roster: Roster
     replica: ArmReplica
     clock_ms: Callable[[], int]
+    max_ms: int = MAX_MS
 
     async def preview_rule(
         self, catalogue: Catalogue, source: str, context: Mapping[str, Any], size: int
@@ -92,14 +95,15 @@ class SimulationService:
         )
 
     def _time_limit(self) -> CheckTime:
-        """Make what raises ``Invalid`` once ``MAX_MS`` have passed from now on."""
-        ends_ms = self.clock_ms() + MAX_MS
+        """Make what raises ``Invalid`` once ``max_ms`` have passed from now on."""
+        ends_ms = self.clock_ms() + self.max_ms
 
         def check_time(done: int) -> None:
             if self.clock_ms() > ends_ms:
                 raise Invalid(
                     "sample",
-                    f"{done} customers were looked at in {MAX_MS // 1000} s, then it was stopped: take a smaller one",
+                    f"{done} customers were looked at in {self.max_ms / 1000:g} s, then it was stopped:"
+                    " take a smaller one",
                 )
 
         return check_time

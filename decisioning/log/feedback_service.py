@@ -1,8 +1,8 @@
 """Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from decisioning.contact.history import KIND_LETTERS, Contact
 from decisioning.errors import Conflict, Invalid, NotFound
@@ -13,8 +13,9 @@ from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
-from storage.errors import RedisUnavailable
+from storage.errors import PostgresUnavailable, RedisUnavailable
 
+T = TypeVar("T")
 SKEW_MS = 300_000
 """The most that the clock of an outcome's sender may differ from ours. An outcome of now is taken by any clock."""
 
@@ -34,6 +35,31 @@ class Feedback:
     at_ms: int | None = None
 
 
+class BatchArchive:
+    """The archive as the items of one batch see it: once it did not answer, it is not asked again."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._failure: str | None = None
+
+    async def decision(self, decision_id: str) -> LoggedDecision | None:
+        """Read a decision as logged. Raises ``PostgresUnavailable``."""
+        return await self._ask(lambda: self._archive.decision(decision_id))
+
+    async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
+        """Read its outcomes. Raises ``PostgresUnavailable``."""
+        return await self._ask(lambda: self._archive.outcomes(decision_id, decided_at_ms))
+
+    async def _ask(self, read: Callable[[], Awaitable[T]]) -> T:
+        if self._failure is not None:
+            raise PostgresUnavailable(self._failure)
+        try:
+            return await read()
+        except PostgresUnavailable as error:
+            self._failure = str(error)
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class FeedbackService:
     """Records outcomes. When ``record`` returns, the outcome is in the log."""
@@ -41,6 +67,10 @@ class FeedbackService:
     decision_log: DecisionLog
     archive: Archive
     clock_ms: Callable[[], int]
+
+    def batch(self) -> "FeedbackService":
+        """Make one for a batch: items whose decisions are archived wait once for an archive that does not answer."""
+        return replace(self, archive=BatchArchive(self.archive))
 
     async def record(self, feedback: Feedback) -> Status:
         """Record one outcome.

@@ -175,11 +175,7 @@ class RedisLog:
             owner = self.pipe.call("SET", name, mine, "NX", "GET", "PX", ttl_ms)
             # A note of an earlier attempt must not end before what is decided now.
             extended = self.pipe.call("PEXPIRE", name, ttl_ms, "GT")
-            known = (
-                self.keys.decision(bucket, own_id),
-                self.keys.withdrawal(bucket, own_id),
-                self.keys.log(bucket),
-            )
+            known = self._claim_keys(bucket, own_id)
             # Before the history: contacts of what is being taken back must not count against its retry.
             earlier = self.pipe.call("FCALL", function_name("nb_claim"), len(known), *known, own_id)
         profile = self.pipe.call("GET", self.keys.profile(customer_id))
@@ -218,14 +214,15 @@ class RedisLog:
         view: PlacementView,
         customer: Customer,
         before_ms: int | None = None,
+        attempt: str = "",
     ) -> "asyncio.Task[DecideReply]":
         """Write: check limits, reserve, store the waiting decision, append to the log; all or nothing.
 
         ``customer``: whose preferences count. ``before_ms``: by the server's clock, when it must not be written any
-        more.
+        more. ``attempt``: tells this request from others with the same id of the caller's own.
         """
         # A task, so that a caller who stops waiting can still learn what became of it.
-        return asyncio.ensure_future(self._decide(decision, selection, view, customer, before_ms))
+        return asyncio.ensure_future(self._decide(decision, selection, view, customer, before_ms, attempt))
 
     async def _decide(
         self,
@@ -234,6 +231,7 @@ class RedisLog:
         view: PlacementView,
         customer: Customer,
         before_ms: int | None,
+        attempt: str,
     ) -> DecideReply:
         customer_id, decision_id = decision.customer_id, decision.decision_id
         bucket = self.keys.bucket(customer_id)
@@ -263,7 +261,7 @@ class RedisLog:
             ),
         )
         facts = facts_text(decision.facts or NO_FACTS)
-        tail = (int(decision.counts_silence), int(self._for_earlier()))
+        tail = (int(decision.counts_silence), attempt, int(self._for_earlier()))
         whole = (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",
@@ -288,12 +286,33 @@ class RedisLog:
             return DecideReply(False, lost=True)
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
-    async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
-        """Take back a decision that could not be delivered; nothing happens if it was never written."""
+    async def claim(self, customer_id: str, decision_id: str) -> tuple[str, Decision | None]:
+        """Hand out what an own id names: ``here``, and the decision if the log has it; it is not taken back any more.
+
+        ``withdrawn`` if it was taken back, ``none`` if Redis does not have it, or not any more.
+        """
+        bucket = self.keys.bucket(customer_id)
+        status, *header = await self._function("nb_claim", self._claim_keys(bucket, decision_id), decision_id)
+        return status.decode(), decode_decision(header[0]) if header and header[0] else None
+
+    def _claim_keys(self, bucket: int, decision_id: str) -> tuple[str, ...]:
+        return (
+            self.keys.decision(bucket, decision_id),
+            self.keys.withdrawal(bucket, decision_id),
+            self.keys.log(bucket),
+        )
+
+    async def withdraw(
+        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+    ) -> None:
+        """Take back a decision that could not be delivered; nothing happens if it was never written.
+
+        Nor if another ``attempt`` than this one ("": any) wrote it.
+        """
         bucket = self.keys.bucket(customer_id)
         mark = self.keys.withdrawal(bucket, decision_id)
         keys = (*self._keys_of(bucket, customer_id, decision_id), mark)
-        arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS)
+        arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS, attempt)
         await self._function("nb_withdraw", keys, arguments)
         self._recent.note("nb_withdraw", keys, arguments)
 

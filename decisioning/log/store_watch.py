@@ -1,4 +1,4 @@
-"""Watches from outside whether the log is still being archived, and keeps what the archiver says of its failures."""
+"""Watches from outside whether the log is still being archived, and keeps what workers say of themselves."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable
-from storage.keys import ARCHIVER_FAILURE
+from storage.functions import function_name
+from storage.keys import ARCHIVER_FAILURE, WORKER
 from storage.redis import redis_errors
 
 MAX_STILL_S = 60.0
@@ -80,3 +81,16 @@ async def read_failure(redis: Any) -> str:
     async with redis_errors():
         said = await redis.get(ARCHIVER_FAILURE)
     return "" if said is None else str(said.decode())
+
+
+async def note_worker(redis: Any, at_ms: int) -> None:
+    """Note that a worker is at work (Unix ms), also in a Redis that is full. Raises ``RedisUnavailable``."""
+    async with redis_errors():
+        await redis.fcall(function_name("nb_note_use"), 1, WORKER, "alive", at_ms)
+
+
+async def read_worker(redis: Any) -> int | None:
+    """Read when a worker was at work last (Unix ms); ``None`` if none ever was. Raises ``RedisUnavailable``."""
+    async with redis_errors():
+        said = await redis.hget(WORKER, "alive")
+    return None if said is None else int(said)

@@ -24,6 +24,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import history_member, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
@@ -33,6 +34,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
@@ -70,7 +72,7 @@ WHERE d.header ->> 'source' = 'live'
 _OUTCOMES = """
 SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late
 FROM outcomes
-WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn')
+WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn'){months}
 """
 
 
@@ -247,7 +249,7 @@ class DecisionRestorer:
                 execution_options={"yield_per": BATCH_SIZE},
             )
             async for part in rows.partitions(BATCH_SIZE):
-                outcomes = await _outcomes(connection, [row.decision_id for row in part])
+                outcomes = await _outcomes(connection, part)
                 restored += await self._put_back(part, outcomes, now_ms, history_ms)
         return restored
 
@@ -273,9 +275,12 @@ class DecisionRestorer:
             return sum(reply == b"restored" for reply in await pipe.execute())
 
 
-async def _outcomes(connection: AsyncConnection, ids: list[str]) -> Mapping[Any, Sequence[Any]]:
+async def _outcomes(connection: AsyncConnection, decisions: Sequence[Any]) -> Mapping[Any, Sequence[Any]]:
+    """Read the outcomes of decisions, from the partitions of their months only."""
     found: dict[Any, list[Any]] = defaultdict(list)
-    for row in await connection.execute(text(_OUTCOMES), {"ids": ids}):
+    times_ms = [to_ms(row.decided_at) for row in decisions]
+    query = _OUTCOMES.format(months=in_months(min(times_ms), max(times_ms)))
+    for row in await connection.execute(text(query), {"ids": [row.decision_id for row in decisions]}):
         found[row.decision_id, row.decided_at].append(row)
     return found
 

@@ -1,21 +1,21 @@
 """Columns of text that a dictionary holds once: their sizes, before they are written out for every row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from profiles.importing.parquet_footer import Chunk
 
-def dictionary_paths(metadata: pq.FileMetaData) -> list[str]:
+
+def dictionary_paths(metadata: pq.FileMetaData, chunks: Sequence[Chunk]) -> list[str]:
     """List the paths of the columns, those inside of lists too, whose texts any row group holds in a dictionary."""
-    found = []
-    for number in range(metadata.num_columns):
-        column = metadata.schema.column(number)
-        groups = (metadata.row_group(group).column(number) for group in range(metadata.num_row_groups))
-        if column.physical_type == "BYTE_ARRAY" and any(chunk.has_dictionary_page for chunk in groups):
-            found.append(column.path)
-    return found
+    held = {chunk.column for chunk in chunks if chunk.dictionary_at is not None}
+    columns = (metadata.schema.column(number) for number in sorted(held) if number < metadata.num_columns)
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
 def written_sizes(column: pa.Array) -> NDArray[np.int64]:

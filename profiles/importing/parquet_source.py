@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -10,7 +11,14 @@ import pyarrow.parquet as pq
 
 from profiles.errors import ImportFileError
 from profiles.importing.dictionaries import dictionary_paths, write_out, written_sizes
-from profiles.importing.parquet_bounds import check_footer, check_metadata, check_pages, decoded_bound
+from profiles.importing.parquet_bounds import (
+    check_chunks,
+    check_counts,
+    check_footer,
+    check_pages,
+    decoded_bound,
+)
+from profiles.importing.parquet_footer import read_chunks
 from profiles.importing.problems import shown
 from profiles.importing.source import Block, Data, check_names
 
@@ -27,6 +35,28 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 _BYTES_A_CELL = 16
 
 
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Raise ``ImportFileError`` for what is raised when a damaged file is read."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ImportFileError(f"{what}: {shown(error)}") from error
+
+
+def _check_zones(schema: pa.Schema) -> None:
+    """Check that times have zones that are known. Raises ``ImportFileError``."""
+    for field in schema:
+        if pa.types.is_timestamp(field.type) and field.type.tz is not None:
+            try:
+                pa.scalar(0, field.type).cast(pa.string())
+            except pa.ArrowInvalid as error:
+                raise ImportFileError(
+                    f"the times in column '{field.name}' are of a zone that is not known: {shown(error)}",
+                    field.name,
+                ) from error
+
+
 class ParquetSource:
     """A Parquet file."""
 
@@ -35,21 +65,25 @@ class ParquetSource:
     def __init__(self, data: Data, batch_rows: int = BATCH_ROWS) -> None:
         """Reads the schema, and the bounds of what would be decoded. Raises ``ImportFileError``."""
         self._data = data
+        # Texts that a dictionary holds once are not written out for every row before their sizes are known.
         self._dictionaries: list[str] = []
-        with self._open() as file, self._stream() as stream:
-            schema = file.schema_arrow
-            metadata = file.metadata
-            names = [name.strip() for name in schema.names]
-            check_names(names)
-            check_metadata(metadata)
-            check_pages(metadata, stream)
-        self.schema = pa.schema([(name, field.type) for name, field in zip(names, schema, strict=True)])
+        with _damage("this is not a Parquet file, or it is damaged"):
+            with self._open() as file, self._stream() as stream:
+                schema = file.schema_arrow
+                metadata = file.metadata
+                names = [name.strip() for name in schema.names]
+                check_names(names)
+                check_counts(metadata)
+                chunks = read_chunks(stream)
+                check_chunks(chunks)
+                check_pages(chunks, stream)
+            self.schema = pa.schema([(name, field.type) for name, field in zip(names, schema, strict=True)])
+            _check_zones(self.schema)
+            self._dictionaries = dictionary_paths(metadata, chunks)
+            self._room = decoded_bound(metadata, chunks)
         self._batch_rows = min(
             batch_rows, max(MIN_BATCH_ROWS, BATCH_BYTES // (_BYTES_A_CELL * max(len(names), 1)))
         )
-        # Texts that a dictionary holds once are not written out for every row before their sizes are known.
-        self._dictionaries = dictionary_paths(metadata)
-        self._room = decoded_bound(metadata)
 
     def check(self) -> int:
         """Read everything once; returns the number of rows."""
@@ -76,17 +110,24 @@ class ParquetSource:
         next_row = 1
         with self._open() as file:
             try:
-                for batch in file.iter_batches(batch_size=self._batch_rows):
+                for batch in self._batches(file):
                     for part in self._parts(batch, next_row):
                         rows = np.arange(next_row, next_row + part.num_rows, dtype=np.int64)
                         next_row += part.num_rows
                         yield Block(part, rows)
-            except ImportFileError:
-                raise
             except _DAMAGE as error:
                 raise ImportFileError(
                     f"the file is damaged after row {next_row - 1}: {shown(error)}"
                 ) from error
+
+    def _batches(self, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        """Read all batches, in order."""
+        if not self._dictionaries or not any(pa.types.is_nested(type_) for type_ in self.schema.types):
+            yield from file.iter_batches(batch_size=self._batch_rows)
+            return
+        # pyarrow does not join dictionaries of lists over row groups.
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(batch_size=self._batch_rows, row_groups=[group])
 
     def _parts(self, batch: pa.RecordBatch, first_row: int) -> Iterator[pa.RecordBatch]:
         """Write dictionaries out, in parts of ``PART_BYTES`` at most (or of one row)."""
@@ -109,15 +150,13 @@ class ParquetSource:
     def _open(self) -> pq.ParquetFile:
         with self._stream() as stream:
             check_footer(stream)
-        try:
+        with _damage("this is not a Parquet file, or it is damaged"):
             return pq.ParquetFile(
                 pa.BufferReader(self._data) if isinstance(self._data, bytes) else str(self._data),
                 # In nanoseconds, dates of such columns would wrap around after 2262.
                 coerce_int96_timestamp_unit="us",
                 read_dictionary=self._dictionaries,
             )
-        except _DAMAGE as error:
-            raise ImportFileError(f"this is not a Parquet file, or it is damaged: {shown(error)}") from error
 
     def _stream(self) -> BinaryIO:
         return io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data.open("rb")

@@ -1,5 +1,5 @@
--- Fields of a waiting decision that come later: g is there once an answer was made of it for somebody who sent the same
--- id of their own again. It is not taken back then, whatever became of the first answer.
+-- Fields of a waiting decision with an id of the caller's own: a is the attempt that wrote it. g is there once an answer
+-- was made of it for another attempt. It is not taken back then, whatever became of the first answer.
 
 -- Hands out the decision that a caller's own id names.
 -- keys: decision, mark of its withdrawal, log
@@ -24,23 +24,26 @@ local FIRST_OFFER, OFFER_FIELDS = 18, 6
 --       with limits ("1": of any, "" if it need not be), facts that policies learn from ("" for none), offers, then for
 --       each offer: id, number, prior,
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
---       behind the offers 1 if silence counts as soon as an offer is shown, and 1 if the hash must be one that processes of
---       earlier versions can read, too
+--       behind the offers 1 if silence counts as soon as an offer is shown, which attempt at an own id this is ("" for other
+--       ids; the same attempt may be told again), and 1 if the hash must be one that processes of earlier versions can
+--       read, too
 -- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
   local id, now, until_ms, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
     presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
+  local behind = FIRST_OFFER + OFFER_FIELDS * tonumber(count)
+  local attempt, for_earlier = args[behind + 1] or '', args[behind + 2] == '1'
   local known, known_at = header_of(decision, log, id)
   if known then
-    local is_same = known_at == now and (known == header or known == '')
+    -- Attempts of the same millisecond may have equal headers.
+    local is_same = known_at == now and (known == header or known == '') and
+      (redis.call('HGET', decision, 'a') or '') == attempt
     if not is_same then redis.call('HSETNX', decision, 'g', '1') end
     return { 'exists', known }
   end
 
   local fields, ids, offers, expectations = {}, {}, {}, {}
-  local behind_offers = FIRST_OFFER + OFFER_FIELDS * tonumber(count)
-  local for_earlier = args[behind_offers + 1] == '1'
   local lost = false
   if needs_whole ~= '' then
     -- A server that was started since, from an older file, or is a replica that lags behind, has the mark of another.
@@ -83,7 +86,8 @@ local function decide(keys, args)
     redis.call('HSET', decision, 'x', position_mark(position, now), unpack(expected_fields(expectations)))
   end
   if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
-  if args[behind_offers] == '1' then redis.call('HSET', decision, 'z', '1') end
+  if args[behind] == '1' then redis.call('HSET', decision, 'z', '1') end
+  if attempt ~= '' then redis.call('HSET', decision, 'a', attempt) end
   redis.call('PEXPIRE', decision, ttl_ms)
   redis.call('ZADD', pending, until_ms, id)
   if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
@@ -253,13 +257,14 @@ end
 
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
 -- keys: decision, log, pending, contact, unconfirmed, mark
--- args: id, now, decided at, ttl of the mark (ms)
+-- args: id, now, decided at, ttl of the mark (ms), the attempt that wrote it (see decide; "" for any)
 -- returns "withdrawn" | "gone" | "kept" (it has been handed out since)
 local function withdraw(keys, args)
   local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
-  local id, now, decided_at, ttl_ms = unpack(args)
-  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g' })
-  if known.d ~= decided_at then return 'gone' end
+  local id, now, decided_at, ttl_ms, attempt = unpack(args)
+  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g', 'a' })
+  -- One that was put back from the archive does not know its attempt.
+  if known.d ~= decided_at or (attempt ~= '' and (known.a or attempt) ~= attempt) then return 'gone' end
   if known.g then return 'kept' end
   local ids, offers = split(known.os), {}
   for _, offer in ipairs(ids) do

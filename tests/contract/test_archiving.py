@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from app.config import Settings
 from decisioning.log.store_partitions import MONTHS_AHEAD, MONTHS_BACK, in_months
-from decisioning.log.store_watch import read_failure
+from decisioning.log.store_watch import note_worker, read_failure
+from decisioning.recovery.store_rebuild import _outcomes
 from storage.clock import now_ms, to_iso
 from storage.errors import PostgresUnavailable
 from storage.keys import time_of_generated
@@ -149,6 +150,25 @@ async def test_lookups_by_id_prune_partitions_and_find_ids_of_any_age(shop: Next
         assert await connection.scalar(text(locked)) < 20
 
 
+async def test_a_rebuild_reads_outcomes_from_the_months_of_their_decisions(shop: Nextbest) -> None:
+    answer = await decide(shop.api, "xia")
+    assert (
+        await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], "clicked") == "recorded"
+    )
+    await shop.worker.archive()
+    async with shop.api.state.engine.connect() as connection:
+        query = text("SELECT decision_id, decided_at FROM decisions WHERE decision_id = :id")
+        decisions = (await connection.execute(query, {"id": answer["decision_id"]})).all()
+    async with shop.api.state.engine.connect() as connection:
+        found = await _outcomes(connection, decisions)
+        assert [o.outcome for rows in found.values() for o in rows] == ["clicked"]
+        locked = (
+            "SELECT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE l.pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname LIKE 'outcomes%'"
+        )
+        assert list(await connection.scalars(text(locked))) == [f"outcomes_{datetime.now(UTC):%Y_%m}"]
+
+
 @pytest.mark.parametrize(
     "decision_id",
     [
@@ -188,6 +208,7 @@ async def test_an_own_id_of_an_earlier_month_is_found_by_its_note(shop: Nextbest
 
 async def test_answers_and_readiness_say_that_archiving_stands_still(shop: Nextbest) -> None:
     watch = shop.api.state.archive_watch
+    await note_worker(shop.api.state.redis, now_ms())
     answer = await decide(shop.api, "will")
     assert answer["degraded"] == []
     offer_id = answer["offers"][0]["offer_id"]

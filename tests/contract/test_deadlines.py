@@ -117,6 +117,25 @@ async def test_feedback_on_what_is_archived_is_refused_in_time(shop: Nextbest, h
     await recovered(hole, lambda: decide(hole.api, "back", **IN_TIME))
 
 
+async def test_a_batch_of_feedback_waits_once_for_an_archive_that_does_not_answer(
+    shop: Nextbest, hole: Hole
+) -> None:
+    made, fresh = await decide(shop.api, "batched"), await decide(shop.api, "waiting")
+    await shop.worker.archive()
+    keys = shop.api.state.keys
+    await shop.api.state.redis.delete(keys.decision(keys.bucket("batched"), made["decision_id"]))
+    # Each of the items is looked up for itself.
+    items = [{"decision_id": made["decision_id"], "offer_id": "gold", "outcome": "clicked"}] * 500
+    items.append(
+        {**items[0], "decision_id": fresh["decision_id"], "offer_id": fresh["offers"][0]["offer_id"]}
+    )
+    hole.gate.swallow()
+    took_s, answer = await timed(hole.api.ok("POST", "/v1/feedback/batch", json={"items": items}))
+    assert [item["code"] for item in answer["items"]] == [503] * 500 + [200]
+    assert took_s < LOOKUP_TIMEOUT_S + 2 * MARGIN_S
+    await recovered(hole, lambda: decide(hole.api, "back", **IN_TIME))
+
+
 async def test_leases_of_capacity_do_not_hold_up_an_answer(shop: Nextbest, hole: Hole) -> None:
     await put_offer(shop.api, "scarce", value=90)
     body = {"name": "Few", "offer": "scarce", "max": 1000, "per": "day"}

@@ -10,11 +10,14 @@ import pytest
 from app.api.health import warnings
 from storage import clock
 from storage.clock import SharedClock
+from storage.keys import WORKER
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.gate import Gate, gate
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+YEAR_S = 365 * 86_400
 
 
 @asynccontextmanager
@@ -60,6 +63,22 @@ async def test_readiness_warns_of_a_dead_worker(shop: Nextbest, monkeypatch: pyt
     assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
 
 
+async def test_readiness_warns_of_a_dead_worker_without_traffic(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+    with monkeypatch.context() as patched:
+        patched.setattr("app.api.health.warnings.MAX_SILENCE_S", 0.0)
+        found = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]["worker"]
+        assert found.startswith("no worker has been seen for ")
+    await shop.api.state.redis.delete(WORKER)
+    found = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+    assert found == {"worker": "no worker has been seen"}
+    await shop.worker.drain()
+    assert (await shop.api.ok("GET", "/readyz", role=None))["warnings"] == {}
+
+
 async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
     async with gated(shop) as (instance, postgres, redis):
         for down, name in ((postgres, "postgres"), (redis, "redis")):
@@ -78,6 +97,18 @@ async def test_readiness_names_what_is_missing(shop: Nextbest) -> None:
             assert (await instance.call("GET", "/livez", role=None)).status_code == 200
             await down.open()
             await eventually(ready, f"readiness to have {name} again")
+
+
+async def test_a_process_with_another_redis_than_the_others_is_not_ready(shop: Nextbest) -> None:
+    """Two databases would each give all of a limit and of a capacity."""
+    other = str(shop.settings.redis_url).rsplit("/", 1)[0] + "/1"
+    await shop.api.state.redis_claim.renew()
+    async with shop.another(redis_url=other) as instance:
+        found = await checks(instance, 503)
+        assert found is not None
+        assert "another redis database" in found["redis"]
+        assert "contact_history_unavailable" in (await decide(instance))["degraded"]
+        await instance.state.redis.flushdb()
 
 
 async def test_a_defect_does_not_end_the_polling(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,14 +212,15 @@ async def test_without_both_the_defaults_are_given(shop: Nextbest) -> None:
         problem_of(await instance.call("POST", "/v1/feedback", json=feedback), 503)
 
 
+@pytest.mark.parametrize("skew_s", [7_200, 12 * YEAR_S, -12 * YEAR_S])
 async def test_a_wrong_clock_decides_nothing_and_is_said(
-    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch, skew_s: int
 ) -> None:
     """Limits and windows go by Redis: two hours ahead, a process would free what is limited by the hour."""
-    wrong = SharedClock(lambda: time.time_ns() + 7_200_000_000_000)
+    wrong = SharedClock(lambda: time.time_ns() + skew_s * 1_000_000_000)
     for module in (clock, warnings):
         monkeypatch.setattr(module, "shared", wrong)
-    assert clock.now_ms() > time.time() * 1000 + 7_000_000
+    assert abs(clock.now_ms() - time.time() * 1000 - skew_s * 1000) < 10_000
     async with shop.another() as instance:
         # As a pipe that was made by this process has it from the start.
         instance.state.pipe._clock = wrong
@@ -197,8 +229,9 @@ async def test_a_wrong_clock_decides_nothing_and_is_said(
         await instance.state.pipe.call("PING")
         assert abs(clock.now_ms() - time.time() * 1000) < 1000
         readiness = await instance.ok("GET", "/readyz")
-        assert "7200 s ahead of" in readiness["warnings"]["clock"]
-        answer = await decide(instance, "late-riser")
+        way = "ahead of" if skew_s > 0 else "behind"
+        assert f"{abs(skew_s)} s {way} that of redis" in readiness["warnings"]["clock"]
+        answer = await decide(instance, f"late-riser-{skew_s}")
         record = await instance.ok("GET", f"/v1/decisions/{answer['decision_id']}")
         assert abs(record["decided_at_ms"] - time.time() * 1000) < 60_000
         offer_id = answer["offers"][0]["offer_id"]

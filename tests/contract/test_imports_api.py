@@ -1,9 +1,13 @@
 """Imports and customers over HTTP: files are loaded row by row, effective at once, and harmless when sent again."""
 
+import asyncio
 import io
+from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -40,6 +44,53 @@ async def load(api: Instance, kind: str, content: str | bytes, headers: dict[str
     response = await send(api, kind, content, headers)
     assert response.status_code == 200, response.text
     return response.json()
+
+
+def repeated(value: str, rows: int) -> pa.DictionaryArray:
+    """A column that says one text so many times, and stores it once."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+
+
+def large_texts() -> bytes:
+    """400 MB of texts in some kilobytes."""
+    table = pa.table({"customer_id": repeated("ann", 100_000), "a": repeated("x" * 4000, 100_000)})
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", store_schema=False)
+    return out.getvalue()
+
+
+def large_page() -> bytes:
+    """A text of 60 MB in some kilobytes."""
+    out = io.BytesIO()
+    pq.write_table(pa.table({"customer_id": ["ann"], "a": ["x" * (60 << 20)]}), out, compression="zstd")
+    return out.getvalue()
+
+
+def wide_csv() -> bytes:
+    """100,000 columns."""
+    return b"customer_id," + b",".join(b"c%d" % number for number in range(100_000)) + b"\nann\n"
+
+
+@pytest.mark.parametrize(
+    ("bomb", "headers", "words"),
+    [
+        (large_texts, PARQUET, "far more than a file of this size"),
+        (large_page, PARQUET, "a page of 60 MiB; at most 16"),
+        (wide_csv, CSV, "100001 columns; at most 5000"),
+    ],
+)
+async def test_a_small_file_that_stands_for_much_is_refused_and_changes_nothing(
+    nextbest: Nextbest, api: Instance, bomb: Callable[[], bytes], headers: dict[str, str], words: str
+) -> None:
+    content, before = bomb(), await traces(nextbest)
+    at_rest = peak = psutil.Process().memory_info().rss
+    task = asyncio.create_task(send(api, "customers", content, headers))
+    while not task.done():
+        await asyncio.sleep(0.002)
+        peak = max(peak, psutil.Process().memory_info().rss)
+    assert words in str(problem_of(await task, 422))
+    assert peak - at_rest < 200 << 20
+    assert await traces(nextbest) == before
 
 
 async def test_customers_from_csv_and_parquet(api: Instance) -> None:

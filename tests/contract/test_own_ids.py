@@ -1,6 +1,7 @@
 """Own ids of callers where slow answers, retries and withdrawals meet: an answer that was given is never taken back."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from typing import Any
@@ -11,10 +12,11 @@ import pytest_asyncio
 from app.state import ApiState
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.log.store_redis import OWNER_TTL_MS
+from storage import clock
 from storage.clock import DAY_MS
 from tests.support.api import Instance, Nextbest, decide, put_offer, tell
 from tests.support.inprocess import decision_service
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -94,6 +96,79 @@ async def test_a_retry_gets_an_answer_that_stands(once: Instance) -> None:
         assert again["offers"] == []
     for service in services:
         await service.close()
+
+
+class LateFirst:
+    """The log of a first attempt: it writes once the second has read, and its reply comes when ``given_up`` is set."""
+
+    def __init__(self, state: ApiState) -> None:
+        self._log = state.decision_log
+        self.other_read, self.written, self.given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def decide(self, *arguments: Any) -> "asyncio.Task[Any]":
+        """Write, and keep the reply back."""
+        return asyncio.create_task(self._decide(*arguments))
+
+    async def _decide(self, *arguments: Any) -> Any:
+        await self.other_read.wait()
+        reply = await self._log.decide(*arguments)
+        self.written.set()
+        await self.given_up.wait()
+        return reply
+
+
+class Second:
+    """The log of a second attempt, which reads before the first has written. It goes on when ``resume`` is set."""
+
+    def __init__(self, state: ApiState, first: LateFirst, resume: asyncio.Event) -> None:
+        self._log, self._first, self._resume = state.decision_log, first, resume
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, *arguments: Any) -> Any:
+        """Read, and hand that on later."""
+        reply = await self._log.read(*arguments)
+        self._first.other_read.set()
+        await self._resume.wait()
+        return reply
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+async def test_an_attempt_that_overlaps_with_another_gets_an_answer_that_stands(
+    nextbest: Nextbest, once: Instance, is_archived: bool
+) -> None:
+    """Both read before either wrote, in the same millisecond; the second finds it in Redis, or in the archive."""
+    state, now_ms, resume = once.state, clock.now_ms(), asyncio.Event()
+    first = LateFirst(state)
+    services = [
+        decision_service(state, decision_log=log, clock=lambda: now_ms, entropy=lambda: os.urandom(16))
+        for log in (first, Second(state, first, resume))
+    ]
+    customer, decision_id = f"overlapping-{is_archived}", f"own-overlapping-{is_archived}"
+    late, answered = (
+        asyncio.create_task(
+            service.decide(
+                DecisionInputs(customer, "hurried", {}, decision_id=decision_id, deadline_ms=deadline_ms)
+            )
+        )
+        for service, deadline_ms in zip(services, (1500, 60_000), strict=True)
+    )
+    await within(first.written.wait(), "the first attempt to write")
+    if is_archived:
+        await nextbest.worker.drain()
+    resume.set()
+    answer = await within(answered, "the second attempt to be answered")
+    assert (await late)["degraded"] == ["deadline_exceeded"]
+    first.given_up.set()
+    for service in services:
+        await service.close()
+    assert [offer["offer_id"] for offer in answer["offers"]] == ["once"]
+    assert answer["feedback_until"] is not None
+    assert await tell(once, decision_id, "once", "accepted") == "recorded"
 
 
 async def test_what_nobody_asked_for_again_is_taken_back(once: Instance) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from decisioning.catalog.store import CatalogueStore
+from profiles.customer import Profile
 from storage.postgres import make_engine
 from tests.support.api import JSON, Instance, Nextbest, decide, problem_of
 
@@ -127,6 +129,28 @@ async def test_a_preview_does_not_hold_up_other_requests(api: Instance) -> None:
         slowest = max(slowest, time.perf_counter() - started)
     assert (await task).status_code == 200
     assert slowest < 0.5
+
+
+async def test_a_preview_that_takes_too_long_is_stopped_and_decisions_go_on_meanwhile(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customers = 3_000_000
+
+    async def many(numbers: Mapping[str, int], size: int) -> tuple[list[Profile], int]:
+        return [Profile.unknown("somebody")] * customers, customers
+
+    monkeypatch.setattr(api.state, "simulations", replace(api.state.simulations, sample=many, max_ms=1500))
+    body = {"expression": "customer.known && customer.known"}
+    started = time.perf_counter()
+    task = asyncio.create_task(api.call("POST", "/v1/rules/preview", json=body))
+    answered = 0
+    while not task.done():
+        assert (await decide(api, f"meanwhile-{answered}"))["degraded"] == []
+        answered += 1
+    problem = problem_of(await task, 422, "sample")
+    assert "customers were looked at in 1.5 s, then it was stopped" in str(problem["errors"])
+    assert 1.4 < time.perf_counter() - started < 10
+    assert answered > 3
 
 
 async def test_a_rule_in_a_time_zone_and_beyond_ascii_decides(api: Instance) -> None:

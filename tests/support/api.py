@@ -29,6 +29,7 @@ from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_stream import LogReader
+from decisioning.log.store_watch import note_worker
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -36,7 +37,7 @@ from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.functions import load_functions
-from storage.keys import FUNCTIONS, Keys
+from storage.keys import DATABASE, FUNCTIONS, WORKER, Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support.waiting import MAX_WAIT_S, Deadline, eventually
@@ -171,6 +172,7 @@ class Worker:
         what: str,
     ) -> None:
         """Do rounds until they have taken the positions to the ends of the log."""
+        await note_worker(self._reader.redis, clock.now_ms())
         positions = await load_positions()
         deadline = Deadline(what, progress=lambda: positions)
         while self._behind(positions, await self._reader.last_positions()):
@@ -342,7 +344,8 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     redis: Any = state.redis
     async for key in redis.scan_iter():
-        if b":profile:" in key or key == FUNCTIONS.encode():  # processes note the time there, asked or not
+        # Processes note there that they use it, asked or not.
+        if b":profile:" in key or key.decode() in (FUNCTIONS, DATABASE, WORKER):
             continue
         # Reading a hash may bring its fields into another order, which a dump shows.
         is_hash = await redis.type(key) == b"hash"
@@ -350,6 +353,8 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     async with state.engine.connect() as connection:
         for (table,) in (await connection.execute(text(tables))).all():
+            if table == "installation":  # processes note there which Redis they use
+                continue
             digest = f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
             stored[f"table {table}"] = await connection.scalar(text(digest))
     return stored

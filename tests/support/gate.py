@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -20,6 +20,7 @@ class Gate:
         self._listener: asyncio.Server | None = None
         self._target = url
         self._swallows = False
+        self._draw_delay_s: Callable[[], float] | None = None
         self.url = url
 
     async def open(self) -> None:
@@ -44,11 +45,16 @@ class Gate:
             for line in list(self._lines):
                 line.cancel()
             await asyncio.gather(*self._lines, return_exceptions=True)
+            await asyncio.sleep(0)  # aborted connections are closed in the next turn of the loop
             self._listener = None
 
     def swallow(self) -> None:
         """Be a black hole from now on: connections are taken and stay open, and nothing is passed on."""
         self._swallows = True
+
+    def delay(self, draw_s: Callable[[], float] | None) -> None:
+        """Hold back what is passed on, in its order, as long as ``draw_s`` says each time (s); ``None``: no more."""
+        self._draw_delay_s = draw_s
 
     async def relent(self) -> None:
         """Let callers through again; connections of which something was swallowed are broken."""
@@ -77,6 +83,8 @@ class Gate:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
+                if self._draw_delay_s is not None:
+                    await asyncio.sleep(self._draw_delay_s())
                 if not self._swallows:
                     writer.write(data)
                     await writer.drain()

@@ -15,9 +15,8 @@ from app.api.feedback.schemas import (
     FeedbackRequest,
 )
 from app.metrics import FEEDBACK
-from app.state import ApiState
 from decisioning.errors import Conflict, Invalid, NotFound
-from decisioning.log.feedback_service import Feedback
+from decisioning.log.feedback_service import Feedback, FeedbackService
 from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
@@ -55,12 +54,12 @@ router.add_api_route(
 @router.post("/batch", responses=problems(body=True))
 async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
     """Tell many outcomes at once; each is answered for itself, in the order of the items."""
-    gate = asyncio.Semaphore(MAX_CONCURRENT_ITEMS)
+    gate, service = asyncio.Semaphore(MAX_CONCURRENT_ITEMS), state.feedback.batch()
 
     async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
         # Each item is answered for itself: one that is refused must not lose the others.
         async with gate:
-            answer = await _record_item(state, item)
+            answer = await _record_item(service, item)
         FEEDBACK.labels(item.outcome, answer.status).inc()
         return answer
 
@@ -68,9 +67,9 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
     return FeedbackBatchAnswer(items=items, degraded=state.degraded() or None)
 
 
-async def _record_item(state: ApiState, item: FeedbackRequest) -> FeedbackItemAnswer:
+async def _record_item(service: FeedbackService, item: FeedbackRequest) -> FeedbackItemAnswer:
     try:
-        return FeedbackItemAnswer(status=await state.feedback.record(_to_feedback(item)), code=200)
+        return FeedbackItemAnswer(status=await service.record(_to_feedback(item)), code=200)
     except Invalid as error:
         return FeedbackItemAnswer(status="refused", code=422, reason=f"{error.field}: {error}")
     except NotFound as error:

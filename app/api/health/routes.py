@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
 from app.api.health.schemas import Alive, Readiness
-from app.api.health.warnings import describe_backlog, describe_skew
+from app.api.health.warnings import describe_skew, describe_worker
 from app.telemetry import MULTIPROC
 from storage.errors import Unavailable
 from storage.tasks import leave_after
@@ -41,7 +41,7 @@ async def livez() -> Alive:
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well.
 
-    `warnings` tell of a worker that is gone: for how long entries of the log wait to be archived, or learned from.
+    `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
     """
     cold = state.cold_policies()
     checks = {
@@ -55,8 +55,8 @@ async def readyz(state: State) -> Response:
     # No reasons to send requests elsewhere: it would be the same there.
     found = {
         "archive": state.archive_watch.describe(),
-        "worker": await describe_backlog(state) if ready else None,
-        "redis": state.pipe.server.warning,
+        "worker": await describe_worker(state) if ready else None,
+        "redis": state.redis_claim.warning or state.pipe.server.warning,
         "clock": describe_skew(),
     }
     warnings = {name: warning for name, warning in found.items() if warning}

@@ -3,6 +3,7 @@
 import logging
 
 from app.state import ApiState
+from decisioning.log.store_watch import read_worker
 from storage import clock
 from storage.clock import shared
 from storage.errors import Unavailable
@@ -10,10 +11,29 @@ from storage.errors import Unavailable
 MAX_WAIT_S = 30.0
 """The worker needs less than a second; a busy one some seconds."""
 
+MAX_SILENCE_S = 30.0
+"""A worker says every few seconds that it is at work."""
+
 MAX_SKEW_MS = 5_000
 """A difference between clocks of which people are told."""
 
 log = logging.getLogger(__name__)
+
+
+async def describe_worker(state: ApiState) -> str | None:
+    """Say that no worker is at work: by its own signs, which come without traffic too, and by what waits for it."""
+    try:
+        seen_ms = await read_worker(state.redis)
+    except Unavailable as error:
+        log.warning("it is not known whether a worker is at work: %s", error)
+        seen_ms = None
+    silent_s = None if seen_ms is None else (clock.now_ms() - seen_ms) / 1000
+    silence = None
+    if silent_s is None:
+        silence = "no worker has been seen"
+    elif silent_s > MAX_SILENCE_S:
+        silence = f"no worker has been seen for {silent_s:.0f} s"
+    return "; ".join(filter(None, (silence, await describe_backlog(state)))) or None
 
 
 async def describe_backlog(state: ApiState) -> str | None:

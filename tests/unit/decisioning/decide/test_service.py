@@ -59,7 +59,9 @@ class Log:
 
         return asyncio.create_task(write())
 
-    async def withdraw(self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int) -> None:
+    async def withdraw(
+        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+    ) -> None:
         """Note that it was asked for."""
         self.withdrawn.append(decision_id)
 

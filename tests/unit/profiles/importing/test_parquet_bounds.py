@@ -16,7 +16,8 @@ import pytest
 
 from profiles.errors import ImportFileError
 from profiles.importing.csv_source import CsvSource
-from profiles.importing.parquet_bounds import _Header, check_footer, decoded_bound
+from profiles.importing.parquet_bounds import check_footer, decoded_bound
+from profiles.importing.parquet_footer import PAGE, Chunk, CompactReader
 from profiles.importing.parquet_source import ParquetSource
 from profiles.importing.run import open_customers
 
@@ -154,21 +155,20 @@ def test_dictionaries_are_written_out_as_they_were() -> None:
 def test_a_page_that_lies_about_its_size_is_refused() -> None:
     data = bytearray(packed(pa.table({"customer_id": ["ann"], "a": ["x" * 1000]}), use_dictionary=False))
     column = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(0).column(1)
-    header = _Header(bytes(data[column.data_page_offset :]))
-    assert header.read()[2] == 1010
+    header = CompactReader(bytes(data[column.data_page_offset :]))
+    assert header.read(PAGE)[2] == 1010
     data[column.data_page_offset] = 0xFD  # not a field of any kind
     with pytest.raises(ImportFileError, match="damaged"):
         ParquetSource(bytes(data))
 
 
 def test_rows_beyond_all_proportion_are_refused_by_the_metadata() -> None:
-    group = SimpleNamespace(num_columns=1, column=lambda number: SimpleNamespace(total_compressed_size=1000))
-    fields: dict[str, Any] = {"num_row_groups": 1, "row_group": lambda number: group, "num_columns": 60}
-    few: Any = SimpleNamespace(**fields, num_rows=1000)
-    assert decoded_bound(few) == (64 << 20) + 500 * 1000
-    many: Any = SimpleNamespace(**fields, num_rows=2_000_000)
+    chunks = [Chunk(0, "a", 1000, 1000, (), stored_bytes=1000, dictionary_at=None, data_at=4)]
+    few: Any = SimpleNamespace(num_columns=60, num_rows=1000)
+    assert decoded_bound(few, chunks) == (64 << 20) + 500 * 1000
+    many: Any = SimpleNamespace(num_columns=60, num_rows=2_000_000)
     with pytest.raises(ImportFileError, match="2000000 rows of 60 columns are far more"):
-        decoded_bound(many)
+        decoded_bound(many, chunks)
 
 
 def test_the_footer_is_bounded_before_it_is_read() -> None:
