@@ -126,7 +126,7 @@ async def make_key(urls: ServerUrls) -> tuple[str, Keys]:
 
 def measure(found: Site, plan: Plan, say: Say) -> Results:
     """All measurements."""
-    with worker(found), api(found) as first:
+    with worker(found) as busy_worker, api(found) as first:
         world.check_decisions(first, found.key)
         bench = Bench(found, first, plan, say)
         with api(found) as second:
@@ -139,6 +139,7 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
         paced = bench.paced(rows["decide", plan.main_connections].rps / 2)
         three, feedback, batches = bench.three_slots(), bench.feedback(), bench.feedback_batches()
+        drained = bench.worker_drain(busy_worker)
         cold = bench.cold()
     return Results(
         noop=[rows["noop", n] for n in plan.connections],
@@ -154,6 +155,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         extra={
             report.PACED: paced.model_dump(),
             report.BATCH: round(batches, 1),
+            report.WORKER: round(drained.per_cpu_s, 1),
+            "worker_that_was_behind": asdict(drained),
             report.THREE_SLOTS: three.model_dump(),
             report.NOT_CACHED: cold.model_dump(),
             "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 import httpx
@@ -17,11 +18,13 @@ from benchmarks.machine import BenchError
 from benchmarks.plan import ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess, Site
 from benchmarks.report import Row
+from benchmarks.world import POLICY
 from benchmarks.wrk import Measured
 
 MAX_DEGRADED_SHARE = 0.05
 MAX_DRAIN_S = 30.0
 BATCH_ITEMS = 100
+KEY = f"{POLICY}@1"
 
 
 @dataclass(slots=True)
@@ -43,6 +46,21 @@ class Load:
             "cpu_us": [round(us, 1) for us in self.cpu_us],
             "others": [round(share, 3) for share in self.others],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a worker that was behind has caught up with archiving and learning; outcomes beside those of decisions."""
+
+    decisions: int
+    outcomes: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Records per second of processor time, each archived, and learned from if there is something to learn."""
+        return (self.decisions + self.outcomes) / self.cpu_s
 
 
 class Bench:
@@ -109,6 +127,29 @@ class Bench:
                 if statuses != {"recorded"}:
                     raise BenchError(f"not every outcome was recorded: {statuses}")
         return len(items) / (time.perf_counter() - started)
+
+    def worker_drain(self, worker: psutil.Process) -> Drained:
+        """Let the worker stand still while decisions and outcomes are logged, then measure how it catches up."""
+        drain(self._site)
+        self._say("what a worker does that was behind")
+        file = str(self._site.folder / "behind.txt")
+        before = self._logged()
+        worker.suspend()
+        try:
+            with self._degrading("decide, collecting"):
+                self._wrk("collect", self._plan.main_connections, self._plan.seconds, THREE_SLOTS, file)
+            self._wrk("feedback", self._plan.main_connections, self._plan.seconds, "-", file)
+        finally:
+            cpu, started = _cpu_s(worker), time.perf_counter()
+            worker.resume()
+        drain(self._site, learned=KEY)
+        wall_s, cpu_s = time.perf_counter() - started, _cpu_s(worker) - cpu
+        decisions, outcomes = (now - then for now, then in zip(self._logged(), before, strict=True))
+        return Drained(int(decisions), int(outcomes), wall_s, cpu_s)
+
+    def _logged(self) -> tuple[float, float]:
+        decided, told = (self._api.counted(f"nextbest_{name}") for name in ("decisions", "feedback"))
+        return sum(decided.values()), sum(told.values())
 
     def three_slots(self) -> Row:
         """Decide with three slots."""
@@ -201,8 +242,13 @@ def core_s(core: int) -> float:
     return float(times.user + times.nice + times.system)
 
 
-def drain(site: Site) -> None:
-    """Wait until the worker has archived all that was logged.
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def drain(site: Site, learned: str | None = None) -> None:
+    """Wait until the worker has archived all that was logged, and a policy (``name@version``) learned from it.
 
     Raises
     ------
@@ -214,12 +260,18 @@ def drain(site: Site) -> None:
         logs = list(client.scan_iter(match="nb:*:log", count=5000, _type="stream"))
         while True:
             archived = asyncio.run(_archived(site))
-            ends = (client.xinfo_stream(key)["last-generated-id"].decode() for key in logs)
-            if set(ends) <= archived:
+            ends = [client.xinfo_stream(key)["last-generated-id"].decode() for key in logs]
+            if set(ends) <= archived and (learned is None or set(ends) <= _folded(client, learned)):
                 return
             if time.monotonic() > deadline:
                 raise BenchError(f"the worker has not archived the log within {MAX_DRAIN_S:.0f} s")
             time.sleep(0.2)
+
+
+def _folded(client: "redis.Redis", policy: str) -> set[str]:
+    """Read how far each bucket's log was folded into a policy's arms."""
+    fields: Any = client.hgetall(f"nb:arms:{policy}")
+    return {value.decode() for name, value in fields.items() if name.startswith(b"@")}
 
 
 async def _archived(site: Site) -> set[str]:

@@ -89,10 +89,11 @@ def api(site: Site) -> Iterator[ApiProcess]:
 
 
 @contextmanager
-def worker(site: Site) -> Iterator[None]:
+def worker(site: Site) -> Iterator[psutil.Process]:
     """A worker, as ``nextbest work`` runs it, on the cores of the rest."""
-    with _running("worker", site.cores.rest, (sys.executable, "-m", "app.cli", "work"), site):
-        yield
+    with _running("worker", site.cores.rest, (sys.executable, "-m", "app.cli", "work"), site) as child:
+        assert child.process is not None
+        yield psutil.Process(child.process.pid)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ NOT_CACHED = "decide, profiles not cached"
 PACED = "decide, open loop at half of that rate"
 """Its connections are the most that were in use at once."""
 BATCH = "outcomes per second in feedback of 100 outcomes"
+WORKER = "records per second of a worker's processor time, archived and learned from"
 
 
 class Row(BaseModel):
@@ -125,12 +126,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def _figures(results: Results) -> list[tuple[str, str]]:
-    batch = [(BATCH, f"{results.extra[BATCH]:,.0f}")] if BATCH in results.extra else []
+    more = [(name, f"{results.extra[name]:,.0f}") for name in (BATCH, WORKER) if name in results.extra]
     return [
         ("decide over noop, requests per second at 16 connections", f"{results.ratio:.2f}"),
         ("CPU time per decision in the API process", f"{results.cpu_us_per_decision:.0f} µs"),
         ("single feedbacks per second at 16 connections", f"{results.feedback_rps:,.0f}"),
-        *batch,
+        *more,
         (
             "freshness, from an outcome's acknowledgement in one process to a changed decision in another",
             f"p50 {results.freshness_p50_ms:.1f} ms, p99 {results.freshness_p99_ms:.1f} ms",
