@@ -157,3 +157,23 @@ async def hammer(apis: tuple[Api, Api], keys: list[str]) -> list[Any]:
 
     await within(run_all(), f"{SWAPS} swaps under load", MAX_WAIT_S)
     return answers
+
+
+def test_a_running_worker_looks_after_the_autopilot_of_a_placement(
+    installation: Installation, apis: tuple[Api, Api]
+) -> None:
+    place(apis[0], "piloted", policy="random")
+    path = "/v1/placements/piloted"
+    apis[0].ok("PUT", f"{path}/autopilot", {"reason": "let it"})
+    worker = installation.work()
+
+    def candidate() -> Any:
+        turn = apis[0].ok("GET", f"{path}/policies")["autopilot"]["turn"]
+        return None if turn is None else (turn["policy"], turn["stage"])
+
+    wait_until(candidate, "the first candidate to have its turn", timeout_s=START_S)
+    assert candidate() == ("auto-calibrated@1", "shadow")
+    wait_until(lambda: is_live(apis[0], "auto-calibrated@1"), "the candidate to be live", timeout_s=START_S)
+    shown = apis[0].ok("DELETE", f"{path}/autopilot")
+    assert "shadow" not in {part["stage"] for part in shown["policies"]}
+    worker.stop()
