@@ -63,6 +63,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
+PREPARING_S = 0.5
 FUNCTIONS_PAUSE_S = 0.02
 ARCHIVE_WATCH_S = 5.0
 
@@ -219,9 +220,26 @@ class ApiState:
                 while any(self.replica.epoch(key) is None for key in deployed & self.followers.keys):
                     self.arms_read.clear()
                     await self.arms_read.wait()
+        await self._prepare_ahead(catalogue)
         # Only now: while it waited, another task may have put a newer one in force.
         if self.catalogue is None or catalogue.version > self.catalogue.version:
             self.catalogue = catalogue
+
+    async def _prepare_ahead(self, catalogue: Catalogue) -> None:
+        """Prepare policies for a catalogue before it is in force, in a thread, so that no decision waits for it.
+
+        What takes too long is left to the first decisions.
+        """
+        loop = asyncio.get_running_loop()
+        ends_s, views = loop.time() + PREPARING_S, catalogue.views
+        wanted = {*self.replica.in_use(), *((view.champion, name) for name, view in views.items())}
+        for key, placement_id in sorted(wanted):
+            view = views.get(placement_id)
+            if view is None or key not in self.roster or loop.time() >= ends_s:
+                continue
+            work = self.replica.plan_ahead(key, view, clock.now_ms())
+            if work is not None:
+                await asyncio.to_thread(work.run)
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""

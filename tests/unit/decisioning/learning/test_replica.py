@@ -5,6 +5,7 @@ That applied changes equal a full load, and that gaps are noticed, is in ``tests
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bandits.algorithms.static_policy import RandomPolicy
@@ -61,8 +62,43 @@ def test_a_value_is_prepared_once_for_a_view_and_a_tick() -> None:
     assert replica.prepared("p@1", VIEW, START_MS + TICK_MS - 1) is first
     second = replica.prepared("p@1", VIEW, START_MS + TICK_MS)
     assert second is not first
-    other = view_of([1, 2, 3])  # equal, of another catalogue
-    assert replica.prepared("p@1", other, START_MS + TICK_MS) is not second
+    other = view_of([1, 2, 3])  # of another catalogue, with the same offers
+    assert replica.prepared("p@1", other, START_MS + TICK_MS) is second
+    assert replica.prepared("p@1", view_of([1, 2, 4]), START_MS + TICK_MS) is not second
+
+
+def test_a_view_that_comes_is_prepared_ahead_and_what_changed_meanwhile_is_made_up_for() -> None:
+    policy = Watched()
+    replica, state = replica_of(policy), encode_state(np.ones(policy.width))
+    replica.load("p@1", 5, [("1:2500", state)])
+    old = replica.prepared("p@1", VIEW, START_MS)
+    assert replica.in_use() == [("p@1", VIEW.placement.placement_id)]
+    assert replica.plan_ahead("p@1", view_of([1, 2, 3]), START_MS) is None, "the same offers need nothing"
+    new = view_of([1, 2, 4])
+    work = replica.plan_ahead("p@1", new, START_MS)
+    assert work is not None
+    assert replica.prepared("p@1", VIEW, START_MS) is old
+    assert replica.apply("p@1", 6, [("4:2500", state)])
+    work.run()
+    found = replica.prepared("p@1", new, START_MS)
+    assert policy.refreshed == [[2]]
+    fresh = replica_of(Watched())
+    fresh.load("p@1", 6, [("1:2500", state), ("4:2500", state)])
+    assert fingerprint(found) == fingerprint(fresh.prepared("p@1", new, START_MS))
+
+
+def test_what_was_planned_and_not_done_in_time_is_prepared_as_before() -> None:
+    policy = Watched()
+    replica = replica_of(policy)
+    replica.load("p@1", 5, [])
+    assert replica.plan_ahead("p@1", VIEW, START_MS) is not None
+    assert replica.prepared("p@1", VIEW, START_MS) is not None
+    late = replica.plan_ahead("p@1", view_of([1, 2, 4]), START_MS)
+    assert late is not None
+    late.run()
+    assert replica.prepared("p@1", view_of([7, 8]), START_MS) is not late.result.value
+    replica.forget("p@1")
+    assert replica.plan_ahead("p@1", VIEW, START_MS) is None, "arms that are not known yet are waited for"
 
 
 def test_arms_of_this_process_alone_are_refreshed_without_a_new_epoch() -> None:
