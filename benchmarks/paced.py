@@ -16,7 +16,7 @@ from benchmarks.machine import BenchError
 from benchmarks.report import Row
 
 MAX_CONNECTIONS = 64
-_CONTEXT = '{"reason":"browse","pages":["/home","/cards/%04d"],"basket":{"items":%02d},"visit":"v%07d"}'
+_CONTEXT = '{"reason":"browse","pages":["/home","/cards/%04d"],"basket":{"items":%d},"visit":"v%07d"}'
 
 
 def questions(host: str, key: str, customers: int, placement: str, seed: int) -> Iterator[bytes]:
@@ -67,10 +67,13 @@ async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> 
                 raise BenchError(f"a request failed: {head[9:12].decode()} {body.decode()}")
             free.append((reader, writer))
 
-    async with asyncio.TaskGroup() as group:
-        for due in due_s:
-            await asyncio.sleep(max(start_s + due - time.perf_counter(), 0.0))
-            group.create_task(ask(next(requests), start_s + due))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for due in due_s:
+                await asyncio.sleep(max(start_s + due - time.perf_counter(), 0.0))
+                group.create_task(ask(next(requests), start_s + due))
+    except* BenchError as failures:
+        raise failures.exceptions[0] from None
     for _, writer in free:
         writer.close()
     p50, p95, p99, p999 = np.quantile(latencies, [0.5, 0.95, 0.99, 0.999]) * 1000

@@ -26,6 +26,7 @@ ARCHIVED_WITHIN_S = 20.0
 MARKETING = "marketing"
 GROUPS = 8
 POLICY = "calibrated"
+DEADLINE_MS = 2000
 REGIONS = ("north", "east", "south", "west", "centre")
 BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 THINGS = ("current-account", "savings", "card", "mortgage", "loan", "insurance", "pension", "broker")
@@ -117,15 +118,14 @@ def catalogue_requests() -> Iterator[tuple[str, dict[str, Any]]]:
                 "message": MESSAGE,
             },
         )
+    # Whatever the machine: an answer that came too late would be a cheaper one.
+    patient = {"channel": "web", "policy": POLICY, "control_share": 0.0, "deadline_ms": DEADLINE_MS}
     for name, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
-        yield (
-            f"/placements/{name}",
-            {"channel": "web", "slots": slots, "policy": POLICY, "control_share": 0.0},
-        )
+        yield f"/placements/{name}", patient | {"slots": slots}
     # Its decisions must have their offer even while the API is as busy as it can be.
     yield (
         f"/placements/{FRESH}",
-        {"channel": "fresh", "slots": 1, "policy": POLICY, "control_share": 0.0, "deadline_ms": 2000},
+        patient | {"channel": "fresh", "slots": 1},
     )
 
 
