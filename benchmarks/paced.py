@@ -50,14 +50,20 @@ def measure(port: int, requests: Iterator[bytes], rate: float, seconds: float, s
 
 async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> Row:
     free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    opened: list[asyncio.StreamWriter] = []
     gate, latencies, most = asyncio.Semaphore(MAX_CONNECTIONS), list[float](), 0
     start_s = time.perf_counter()
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        opened.append(writer)
+        return reader, writer
 
     async def ask(request: bytes, at_s: float) -> None:
         nonlocal most
         async with gate:
             most = max(most, MAX_CONNECTIONS - gate._value)
-            reader, writer = free.pop() if free else await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = free.pop() if free else await connect()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -74,8 +80,10 @@ async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> 
                 group.create_task(ask(next(requests), start_s + due))
     except* BenchError as failures:
         raise failures.exceptions[0] from None
-    for _, writer in free:
-        writer.close()
+    finally:
+        for writer in opened:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
     p50, p95, p99, p999 = np.quantile(latencies, [0.5, 0.95, 0.99, 0.999]) * 1000
     return Row(
         connections=most,

@@ -1,0 +1,71 @@
+"""The open loop counts from when requests were due; pairs of two commits become a ratio with an interval."""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from benchmarks import paced
+from benchmarks.ab import _ratio
+from benchmarks.machine import BenchError
+
+HELD_S = 0.3
+
+
+@contextmanager
+def serving(status: int = 200, held: frozenset[int] = frozenset()) -> Iterator[int]:
+    """A server that answers one request at a time; those whose numbers are ``held`` take a while."""
+    one_at_a_time, numbers = threading.Lock(), itertools.count()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with one_at_a_time:
+                if next(numbers) in held:
+                    time.sleep(HELD_S)
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_those_who_wait_behind_a_slow_answer_are_counted_from_when_they_were_due() -> None:
+    requests = paced.questions("localhost", "key", 1000, "home", 7)
+    with serving(held=frozenset({20})) as port:
+        row = paced.measure(port, requests, rate=100.0, seconds=1.0)
+    # A closed loop would have asked once meanwhile. About thirty requests were due in that time, one after the other.
+    assert row.p95_ms > 0.5 * HELD_S * 1000
+    assert row.connections > 10
+    assert 50.0 < row.rps < 200.0
+
+
+def test_an_answer_that_is_no_success_ends_it_with_what_it_says() -> None:
+    requests = paced.questions("localhost", "key", 1000, "home", 7)
+    with serving(503) as port, pytest.raises(BenchError, match=r"503 \{\}"):
+        paced.measure(port, requests, rate=50.0, seconds=0.2)
+
+
+def test_the_ratio_of_pairs_does_not_mind_a_machine_that_slows_down() -> None:
+    base = np.array([1000.0, 400.0, 800.0, 200.0])
+    told = _ratio(np.stack((base, base * np.array([1.2, 1.21, 1.19, 1.2])), axis=1))
+    assert told.startswith("x 1.200, 1.1")
+    assert " to 1.2" in told
