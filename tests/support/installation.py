@@ -1,6 +1,7 @@
 """An installation as users run it: real servers, API and worker processes that can be killed, clients over HTTP."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -27,6 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 BUCKETS = 8
 START_S = 180.0
 """For what loads all of the code: many processes start at once, on few processors."""
+
+
+FIRST_PORT, PORTS_EACH = 11_000, 1_000
+# Where it begins differs, so that two runs of the tests at once are unlikely to meet.
+_ports = itertools.count(os.getpid())
 
 
 class Process:
@@ -262,10 +268,24 @@ def _answers(api: Api, path: str, expected: Any) -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback address that nobody listens on, and that nobody else is given meanwhile.
+
+    It takes a process seconds to listen on it. So each test process has ports of its own, below those that the system
+    gives to connections, and those of embedded servers; and it takes one after the other.
+    """
+    for _ in range(PORTS_EACH):
+        port = FIRST_PORT + PORTS_EACH * (_worker_number() % 8) + next(_ports) % PORTS_EACH
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("no port is free")
+
+
+def _worker_number() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 async def _make_key(postgres_url: str) -> str:
