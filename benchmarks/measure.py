@@ -50,7 +50,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How a worker that was behind has caught up with archiving and learning; outcomes beside those of decisions."""
+    """The catching up of a worker that was behind: archiving and learning; outcomes beside those of decisions."""
 
     decisions: int
     outcomes: int

@@ -26,7 +26,7 @@ SMALL_VALUE = 256
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of an installation: rates, and the customers whose profiles and contacts are kept.
+    """The load of an installation: rates, and the customers whose profiles and contacts are kept.
 
     ``waits_s``: how long a decision stays, on average. ``note_s``: how long it is known whose an own id is.
     """

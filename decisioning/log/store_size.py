@@ -1,4 +1,4 @@
-"""What an installation keeps in Redis, and what it is asked: the figures from which its memory is computed."""
+"""The figures of an installation from which the memory of its Redis is computed: held, and asked."""
 
 from collections import defaultdict
 from collections.abc import Mapping
