@@ -109,7 +109,7 @@ class FunctionKeeper:
         self._redis = redis
         self._noted_s = -NOTE_EVERY_S
         self.has_others = True
-        """Tell whether processes of other versions may be running. They note their use before they do anything else."""
+        """True if processes of other versions may be running. They note their use before they do anything else."""
 
     async def keep(self) -> None:
         """Load the library again should Redis have lost it, and note now and then that it is in use."""

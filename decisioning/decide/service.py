@@ -207,15 +207,11 @@ class DecisionService:
         """
         try:
             earlier = await archived_answer(context.decision_id, self._archive)
-            if earlier is None:
-                is_missing = is_claimed
-            elif is_claimed:
-                is_missing = False
-            else:
-                earlier, is_missing = await self._claim(context.request.customer_id, earlier), False
+            if earlier is not None and not is_claimed:
+                return await self._claim(context.request.customer_id, earlier)
         except (PostgresUnavailable, RedisUnavailable):
-            earlier, is_missing = None, True
-        if is_missing:
+            earlier, is_claimed = None, True
+        if earlier is None and is_claimed:
             context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
         return earlier
 
