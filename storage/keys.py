@@ -18,7 +18,7 @@ FUNCTIONS = "nb:functions"
 """A hash: when each version of the function library was last used (Unix ms, by the server's clock)."""
 
 ARCHIVER_FAILURE = "nb:archiver:failure"
-"""What kind of error the archiver met last, for a minute."""
+"""The kind of error that the archiver met last, for a minute."""
 
 WORKER = "nb:worker"
 """A hash: when a worker was at work last (``alive``, Unix ms)."""

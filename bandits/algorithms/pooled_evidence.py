@@ -1,4 +1,4 @@
-r"""What the outcomes of all offers together say of features: a number that every offer's weighing may lean on.
+r"""The say of the outcomes of all offers together on features: a number that every offer's weighing may lean on.
 
 Each offer alone has too few outcomes for long to show that its slopes pay, where all offers together show it soon. So
 the log odds of features, as ``weighed_features`` computes them, are added up over the arms of all offers that were ever

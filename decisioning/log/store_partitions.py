@@ -20,7 +20,7 @@ MONTHS_AHEAD = 2
 MAX_AT_ONCE = 6
 """Months that are made between two batches; each in a transaction of its own."""
 LOCK_TIMEOUT = "2s"
-"""Who reads the log waits for so long, at most, behind a month that is made behind a long report."""
+"""The longest time that readers of the log wait behind a month that is made behind a long report."""
 AHEAD_EVERY = timedelta(hours=1)
 _TABLES = ("decisions", "outcomes")
 

@@ -17,7 +17,7 @@ from storage.redis import redis_errors
 
 NEARLY_FULL = 0.9
 _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
-"""What entries of an unknown form raise when they are read."""
+"""The errors that entries of an unknown form raise when they are read."""
 
 
 @dataclass(frozen=True, slots=True)
