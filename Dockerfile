@@ -5,6 +5,8 @@ ARG PYTHON=3.12
 FROM python:${PYTHON}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/nextbest
+# The compiler of the steps that every decision takes (bandits/_kernels.c); it stays out of the image.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
 COPY requirements-prod.txt ./
 RUN /opt/nextbest/bin/pip install --require-hashes --no-deps --only-binary :all: -r requirements-prod.txt

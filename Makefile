@@ -29,7 +29,7 @@ help:  ## Show this list
 setup: $(STAMP)  ## Create .venv and install the locked dependencies (only when the lock changed)
 	@:
 
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): requirements.txt pyproject.toml bandits/_kernels.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "nextbest needs Python 3.11 or newer, as '$(PYTHON)'; found: $$($(PYTHON) --version 2>&1 || true)." >&2; \
 	  echo "Name another one with: make setup PYTHON=python3.12" >&2; exit 1; }

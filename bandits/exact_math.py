@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits import compiled
+
 FloatArray = NDArray[np.float64]
 
 LN2 = 0.6931471805599453
@@ -99,6 +101,10 @@ def _exp_near_zero(high: Any, low: Any) -> Any:
 
 def log(x: FloatArray) -> FloatArray:
     """Return the natural logarithm of each element; all must be positive and finite."""
+    if compiled.kernels is not None:
+        logarithms = np.empty(x.shape)
+        compiled.kernels.log(np.ascontiguousarray(x, dtype=np.float64), logarithms)
+        return logarithms
     mantissa, exponent = np.frexp(x)
     small = mantissa < _SQRT_HALF
     mantissa += mantissa * small  # doubled where it is small
@@ -201,7 +207,7 @@ def sum_rows(terms: FloatArray) -> FloatArray:
     if not len(terms):
         return np.zeros(terms.shape[1:])
     if terms[0].size == 1:  # numpy would add up a single column in another order
-        last: FloatArray = np.add.accumulate(terms, axis=0)[-1]
+        last: FloatArray = np.add.accumulate(terms, axis=0)[-1] + 0.0  # no sum is -0
         return last
     total: FloatArray = np.add.reduce(terms, axis=0)
     return total
@@ -226,6 +232,9 @@ def invert_factors(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     size, _, count = a.shape
     w, pivots = np.empty(a.shape), np.empty((size, count))
+    if compiled.kernels is not None:
+        compiled.kernels.invert_factors(np.ascontiguousarray(a.transpose(2, 0, 1)), w, pivots)
+        return w, pivots
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
         rows, pivots[:, part] = _invert_cholesky(a[:, :, part])
@@ -266,6 +275,11 @@ def apply_factors(w: FloatArray, common: FloatArray, own: FloatArray | None) -> 
     ``z`` begins with what all have in ``common``, ``(k,)``; then come the rows of ``own``, ``(D - k, n)``.
     """
     k = len(common)
+    if compiled.kernels is not None:
+        product = np.empty(w.shape[1:])
+        first, others = np.ascontiguousarray(common), np.ascontiguousarray(own) if k < len(w) else None
+        compiled.kernels.apply_factors(np.ascontiguousarray(w), first, others, product)
+        return product
     total = np.zeros(w.shape[1:])
     space = np.empty(w.shape[1:])
     for j in np.flatnonzero(common).tolist():  # most columns are indicators

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits import compiled
 from bandits.policy import BoolArray, Distribution, FloatArray, IntArray
 
 
@@ -175,9 +176,14 @@ def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon
     def distribution(available: BoolArray) -> FloatArray:
         if not (weighty & available).any():  # every draw is a tie
             return with_floor(available.astype(np.float64), available, epsilon)
+        kernels = compiled.kernels
+        if kernels is not None and drawn.dtype == np.float32:
+            wins = np.empty(len(available))
+            kernels.count_wins(drawn, available, wins)
+            return with_floor(wins, available, epsilon)
         left = drawn if available.all() else drawn + np.where(available, zero, -np.inf).astype(zero.dtype)
-        wins = np.bincount(left.argmax(axis=1), minlength=left.shape[1])
-        return with_floor(wins.astype(np.float64), available, epsilon)
+        counts = np.bincount(left.argmax(axis=1), minlength=left.shape[1])
+        return with_floor(counts.astype(np.float64), available, epsilon)
 
     return distribution
 

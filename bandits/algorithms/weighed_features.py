@@ -68,7 +68,9 @@ class FeatureWeighing:
         """Compute the posteriors of all offers."""
         posteriors = self._regression.prepare(sums), self._without.prepare(sums)
         determinants = np.array([_log_determinants(p.factors) for p in posteriors])
-        return _weighed(*posteriors, determinants, sums.pooled)
+        pays = _pays(*posteriors, determinants, sums.pooled)
+        factors = np.where(pays, posteriors[0].factors, posteriors[1].factors)
+        return _weighed(*posteriors, determinants, pays, factors)
 
     def refresh(self, before: Weighed, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
@@ -77,11 +79,19 @@ class FeatureWeighing:
             self._regression.refresh(old[0], sums, rows),
             self._without.refresh(old[1], sums, rows),
         )
-        determinants = before.determinants
-        for place, (was, posterior) in enumerate(zip(old, new, strict=True)):
-            changed = rows if was.scaled is posterior.scaled else np.arange(len(sums.offers))
+        determinants, every = before.determinants, np.arange(len(sums.offers))
+        same = [was.scaled is posterior.scaled for was, posterior in zip(old, new, strict=True)]
+        for place, posterior in enumerate(new):
+            changed = rows if same[place] else every
             determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
-        return _weighed(*new, determinants, sums.pooled)
+        pays = _pays(*new, determinants, sums.pooled)
+        # Factors are much more than all else: those of offers that stay as they were are not copied anew.
+        changed = np.union1d(rows, np.flatnonzero(pays != before.pays)) if all(same) else every
+        factors = before.posterior.factors
+        factors[:, :, changed] = np.where(
+            pays[changed], new[0].factors[:, :, changed], new[1].factors[:, :, changed]
+        )
+        return _weighed(*new, determinants, pays, factors)
 
 
 def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
@@ -94,11 +104,21 @@ def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
     return total
 
 
-def _weighed(
-    with_features: Posterior, without: Posterior, determinants: FloatArray, pooled: float
-) -> Weighed:
+def _pays(with_features: Posterior, without: Posterior, determinants: FloatArray, pooled: float) -> BoolArray:
+    """Return whether features pay, for each offer: shape ``(n,)``."""
     lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
-    pays = lead + (LEAD + min(max(pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
+    pays: BoolArray = lead + (LEAD + min(max(pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
+    return pays
+
+
+def _weighed(
+    with_features: Posterior,
+    without: Posterior,
+    determinants: FloatArray,
+    pays: BoolArray,
+    factors: FloatArray,
+) -> Weighed:
+    """Return both models with the posterior that ``pays`` chooses; ``factors``: that posterior's."""
     responses = (
         with_features.response + with_features.pull[:, None],
         without.response + without.pull[:, None],
@@ -107,7 +127,7 @@ def _weighed(
         with_features.own,
         with_features.scaled,
         np.zeros_like(with_features.pull),  # each offer's pull is in its response
-        np.where(pays, with_features.factors, without.factors),
+        factors,
         np.where(pays, *responses),
         np.where(pays, with_features.weights, without.weights),
     )

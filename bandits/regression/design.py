@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bandits import compiled
 from bandits.exact_math import EXP2_SCALE, LOG2_E, exp, exp_of, log, log_of, scaled_exp2_float32
 from bandits.features import Encoder
 from bandits.policy import FloatArray
@@ -36,6 +37,11 @@ def logit(p: ArrayLike) -> FloatArray:
 
 def sigmoid(s: FloatArray) -> FloatArray:
     """Return ``1 / (1 + exp(-s))``, with ``s`` clipped to [-30, 30]."""
+    kernels = compiled.kernels
+    if kernels is not None and s.dtype == np.float64:
+        chances = np.empty(s.shape)
+        kernels.sigmoid(np.ascontiguousarray(s), chances)
+        return chances
     e = exp(-np.minimum(np.maximum(s, -30.0), 30.0))  # np.clip is slow on small arrays
     e += 1.0
     return 1.0 / e
@@ -132,6 +138,15 @@ class Design:
         common[1:] = x
         if not self.propensity:
             return CandidateColumns(common, None)
+        kernels = compiled.kernels
+        if (
+            kernels is not None
+            and isinstance(base_propensity, np.ndarray)
+            and base_propensity.dtype == np.float32
+        ):
+            own = np.empty((2, len(base_propensity)))
+            kernels.propensity_columns(base_propensity, own)
+            return CandidateColumns(common, own)
         base_propensity = np.asarray(base_propensity, dtype=np.float64)
         none = np.isnan(base_propensity)
         own = np.zeros((2, len(base_propensity)))
@@ -300,6 +315,11 @@ class LogisticLink:
         self, mean: FloatArray, spread: FloatArray, draws: NDArray[Any], weight: NDArray[Any]
     ) -> NDArray[Any]:
         """Return ``weight / (1 + exp(-s))`` of the drawn log odds, in as few passes as possible."""
+        kernels = compiled.kernels
+        if kernels is not None:
+            scores = np.empty_like(draws)
+            kernels.logistic_draws(mean, spread, draws, weight, scores)
+            return scores
         # Bounded here, where there are few numbers, so that no draw overflows.
         powers: NDArray[Any] = draws * (np.maximum(-spread, -10.0) * LOG2_E).astype(draws.dtype)
         powers -= (np.minimum(np.maximum(mean, -30.0), 30.0) * LOG2_E).astype(draws.dtype)

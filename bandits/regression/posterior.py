@@ -30,6 +30,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits import compiled
 from bandits.exact_math import apply_factors, invert_factors, multiply, sum_rows
 from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
@@ -136,6 +137,16 @@ class Posterior:
     def project(self, z: CandidateColumns) -> FloatArray:
         """Return ``W z``: shape ``(D, n)``. An offer's column does not depend on how many there are."""
         return apply_factors(self.factors, z.common, z.own)
+
+    def predict(self, z: CandidateColumns, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the mean and the standard deviation of the linear predictor: shape ``(n,)`` each."""
+        kernels = compiled.kernels
+        if kernels is None:
+            projected = self.project(z)
+            return self.mean(projected), np.sqrt(self.variance(projected) * noise)
+        mean, deviation = np.empty(len(noise)), np.empty(len(noise))
+        kernels.predict(self.factors, self.weights, noise, z.common, z.own, mean, deviation)
+        return mean, deviation
 
     def mean(self, projected: FloatArray) -> FloatArray:
         """Return the expected linear predictor, ``z' S (b + T c)``: shape ``(n,)``."""

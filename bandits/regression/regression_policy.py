@@ -166,11 +166,8 @@ class RegressionPolicy(ABC):
         # By identity: equal candidates of another decision must not share the arrays.
         if latest is not None and latest[0] is prepared and latest[1] is candidates:
             return latest[2]
-        posterior = prepared.posterior
         z = self.design.columns(candidates.x, candidates.base_propensity)
-        projected = posterior.project(z)
-        deviation = np.sqrt(posterior.variance(projected) * prepared.noise)
-        prediction = (posterior.mean(projected), deviation)
+        prediction = prepared.posterior.predict(z, prepared.noise)
         self._latest = (prepared, candidates, prediction)
         return prediction
 

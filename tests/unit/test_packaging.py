@@ -27,7 +27,9 @@ def our_files() -> list[Path]:
     """The project's files, without what is installed or produced."""
     top = [entry for entry in ROOT.iterdir() if not PRODUCED.fullmatch(entry.name)]
     files = [path for entry in top for path in ([entry] if entry.is_file() else entry.rglob("*"))]
-    return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+    return [
+        path for path in files if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
+    ]
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -24,6 +24,7 @@ MACHINES = {
     "sandybridge": {"OPENBLAS_CORETYPE": "Sandybridge", "OPENBLAS_NUM_THREADS": "1"},
     "nehalem": {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "2"},
     "numpy without vector units": {"NPY_DISABLE_CPU_FEATURES": VECTOR_UNITS},
+    "no compiled kernels": {"NEXTBEST_COMPILED": "0"},
     "libm without vector units": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX"},
 }
 
