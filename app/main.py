@@ -1,6 +1,5 @@
 """The HTTP application."""
 
-import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -27,6 +26,7 @@ from app.api.reports import routes as reports
 from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
+from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.errors import install_error_handlers
 from app.keys import ApiKey
@@ -41,9 +41,6 @@ What is the best thing to offer this customer, now? Ask `POST /v1/decisions`, te
 Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
-
-GC_THRESHOLDS = 20_000, 20, 20
-"""Objects made before young ones are looked through, and so on."""
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
@@ -74,11 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
         async with open_state(settings) as state:
             app.state.nextbest = state
-            # What is there now stays: the collector need not look at it again and again, in the middle of requests.
-            gc.collect()
-            gc.freeze()
-            # Requests leave hardly any circles behind, so looking for them seldom costs little memory.
-            gc.set_threshold(*GC_THRESHOLDS)
+            settle_collector()
             yield {"nextbest": state}
 
     def keys() -> Mapping[bytes, ApiKey] | None:

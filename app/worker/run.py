@@ -12,6 +12,7 @@ from typing import Any, Self
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules
 from app.state import check_installation
 from app.tasks import TaskSet
@@ -40,7 +41,7 @@ from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
-from decisioning.log.store_stream import LogReader
+from decisioning.log.store_stream import LogReader, ParsedEntries
 from decisioning.log.store_watch import note_worker
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -108,7 +109,8 @@ async def run_worker(settings: Settings) -> None:
     allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
-    learners = _make_learners(to, keys, roster, rebuilder)
+    parsed = ParsedEntries()
+    learners = _make_learners(to, keys, parsed, roster, rebuilder)
     shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
@@ -134,7 +136,7 @@ async def run_worker(settings: Settings) -> None:
         return FUNCTIONS_INTERVAL_S
 
     jobs = {
-        **_make_log_jobs(settings, to, keys, roster, learners),
+        **_make_log_jobs(settings, to, keys, parsed, roster, learners),
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "guard": restore_redis,
@@ -144,6 +146,7 @@ async def run_worker(settings: Settings) -> None:
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.
         await _wait_until_ready(to, settings, rebuilder, claim)
+        settle_collector()
         tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
         await _wait_for_signal()
         for task in tasks:
@@ -156,12 +159,14 @@ async def run_worker(settings: Settings) -> None:
         await to.close()
 
 
-def _make_learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebuilder) -> TaskSet:
+def _make_learners(
+    to: _Connections, keys: Keys, parsed: ParsedEntries, roster: Roster, rebuilder: Rebuilder
+) -> TaskSet:
     """Make the tasks in which policies learn, one for each."""
     arms = ArmStore(to.redis, keys)
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
-        policy, log_reader = roster[key], LogReader(to.blocking, keys)
+        policy, log_reader = roster[key], LogReader(to.blocking, keys, parsed)
         if is_sequential(policy):
             models = ModelStore(to.redis, keys)
             return train_until_cancelled(
@@ -176,10 +181,15 @@ def _make_learners(to: _Connections, keys: Keys, roster: Roster, rebuilder: Rebu
 
 
 def _make_log_jobs(
-    settings: Settings, to: _Connections, keys: Keys, roster: Roster, learners: TaskSet
+    settings: Settings,
+    to: _Connections,
+    keys: Keys,
+    parsed: ParsedEntries,
+    roster: Roster,
+    learners: TaskSet,
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that read, close and watch the log, and keep the policies that learn from it."""
-    reader, arms = LogReader(to.redis, keys), ArmStore(to.redis, keys)
+    reader, arms = LogReader(to.redis, keys, parsed), ArmStore(to.redis, keys)
     feed = RosterFeed(PolicyStore(to.engine), roster)
     pools = Pools(to.pipe, keys)
     keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock.now_ms)

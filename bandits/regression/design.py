@@ -91,6 +91,17 @@ class Design:
             z[self.common + 1] = 0.0 if known else 1.0
         return z
 
+    def rows(self, x: FloatArray, base_propensity: FloatArray) -> FloatArray:
+        """Return the columns of many requests for an offer each: shape ``(m, width)``, as ``row`` gives them."""
+        z = np.empty((len(x), self.width))
+        z[:, 0] = 1.0
+        z[:, 1 : self.common] = x
+        if self.propensity:
+            none = np.isnan(base_propensity)
+            z[:, self.common] = np.where(none, 0.0, logit(np.where(none, 0.5, base_propensity)) / LOGIT_SCALE)
+            z[:, self.common + 1] = none
+        return z
+
     def scale(self, moments: FloatArray) -> "Scale":
         r"""Compute the scale of numeric columns: means and deviations over all that was ever observed.
 
@@ -201,6 +212,10 @@ class Link(Protocol):
         """Return the weight of an observation, and its response times that weight; ``expected`` was its propensity."""
         ...
 
+    def linearise_all(self, rewards: FloatArray, expected: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return what ``linearise`` returns for each observation: shape ``(m,)`` each, the same bits."""
+        ...
+
     def propensity(self, predictor: FloatArray) -> FloatArray:
         """Return the expected reward, in [0, 1]."""
         ...
@@ -230,6 +245,10 @@ class LinearLink:
     def linearise(self, reward: float, expected: float) -> tuple[float, float]:
         """Return ``(1, r)``."""
         return 1.0, reward
+
+    def linearise_all(self, rewards: FloatArray, expected: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ones, and the rewards."""
+        return np.ones(len(rewards)), rewards
 
     def propensity(self, predictor: FloatArray) -> FloatArray:
         """Return the predictor, clipped to [0, 1]."""
@@ -301,6 +320,14 @@ class LogisticLink:
         p = 1.0 / (1.0 + exp_of(-s0))
         gradient = reward - p
         weight = max(p * (1.0 - p), abs(gradient) / MAX_RESPONSE_SHIFT)
+        return weight, weight * s0 + gradient
+
+    def linearise_all(self, rewards: FloatArray, expected: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the same of many observations."""
+        s0 = np.minimum(np.maximum(log(expected / (1.0 - expected)), -_MAX_LOG_ODDS), _MAX_LOG_ODDS)
+        p = 1.0 / (1.0 + exp(-s0))
+        gradient = rewards - p
+        weight = np.maximum(p * (1.0 - p), np.abs(gradient) / MAX_RESPONSE_SHIFT)
         return weight, weight * s0 + gradient
 
     def propensity(self, predictor: FloatArray) -> FloatArray:

@@ -74,6 +74,14 @@ class Layout:
             ([1.0, reward, reward * reward], weight * z[rows] * z[columns], weighted_response * z)
         )
 
+    def contributions(
+        self, z: FloatArray, weight: FloatArray, weighted_response: FloatArray, rewards: FloatArray
+    ) -> FloatArray:
+        """Return what ``m`` observations add, as ``contribution`` gives it: shape ``(m, width)``."""
+        rows, columns = self.upper
+        ones, products = np.ones(len(z)), weight[:, None] * z[:, rows] * z[:, columns]
+        return np.column_stack((ones, rewards, rewards * rewards, products, weighted_response[:, None] * z))
+
     def read(self, sums: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ``A`` and ``b`` of states of shape ``(..., width)``: shapes ``(..., D, D)`` and ``(..., D)``."""
         a: FloatArray = sums.take(self.square, axis=-1)

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -142,6 +143,16 @@ class RegressionPolicy(ABC):
         weight, response = self.link.linearise(observation.reward, self.linearised_at(observation))
         z = self.design.row(observation.x, observation.base_propensity)
         return self.regression.layout.contribution(z, weight, response, observation.reward)
+
+    def learn_all(self, observations: Sequence[Observation]) -> FloatArray:
+        """Return what ``learn`` returns for each, bit for bit: shape ``(m, width)``. Much faster for many."""
+        rewards = np.array([seen.reward for seen in observations])
+        expected = np.array([self.linearised_at(seen) for seen in observations])
+        x = np.array([seen.x for seen in observations])
+        base_propensities = np.array([seen.base_propensity for seen in observations])
+        weight, response = self.link.linearise_all(rewards, expected)
+        z = self.design.rows(x, base_propensities)
+        return self.regression.layout.contributions(z, weight, response, rewards)
 
     def prepare(self, sums: Sums) -> PreparedRegression:
         """Compute the posteriors of all offers."""

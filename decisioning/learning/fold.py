@@ -36,9 +36,7 @@ def observation_of(
 ) -> tuple[Observation, float] | None:
     """Make an observation of an outcome, with the time it counts for (Unix seconds); ``None`` if nothing is learned."""
     # Only offers that were presented have a reward in the log.
-    if outcome.reward is None or outcome.late or outcome.decided_at_ms < spec.learn_since_ms:
-        return None
-    if spec.placements and outcome.placement not in spec.placements:
+    if outcome.reward is None or outcome.late:
         return None
     reward, at_ms = outcome.reward, outcome.at_ms
     if spec.reward_window_s is not None:
@@ -52,15 +50,7 @@ def observation_of(
         if worth != worth:
             return None  # nobody knows what it was worth
         reward *= min(max(worth / spec.value_scale, 0.0), 1.0)
-    x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
-    # Where the caller's own choice was answered, each of its offers is an example of what the caller chooses.
-    by_caller = outcome.policy == CALLER
-    seen = Observation(
-        outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller
-    )
-    if linearisation is not None:
-        seen = linearisation.moved(seen, outcome.decided_at_ms, policy)
-    return seen, at_ms / 1000.0
+    return _observe(outcome, reward, at_ms, spec, policy, linearisation)
 
 
 def _silence_of(
@@ -71,8 +61,33 @@ def _silence_of(
     linearisation: Linearisation | None = None,
 ) -> tuple[Observation, float] | None:
     """Make the observation that nothing came of an offer, which counts for the time ``at_ms`` (Unix ms)."""
-    silence = replace(outcome, reward=0.0, late=False, at_ms=at_ms, value=None)
-    return observation_of(silence, spec, policy, linearisation)
+    if spec.reward_window_s is not None:
+        at_ms = min(at_ms, outcome.decided_at_ms + spec.reward_window_s * 1000)
+    return _observe(outcome, 0.0, at_ms, spec, policy, linearisation)
+
+
+def _observe(
+    outcome: Outcome,
+    reward: float,
+    at_ms: int,
+    spec: PolicySpec,
+    policy: Policy,
+    linearisation: Linearisation | None,
+) -> tuple[Observation, float] | None:
+    """Make an observation of a reward; ``None`` if the policy does not learn from decisions like this one."""
+    if outcome.decided_at_ms < spec.learn_since_ms:
+        return None
+    if spec.placements and outcome.placement not in spec.placements:
+        return None
+    x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
+    # Where the caller's own choice was answered, each of its offers is an example of what the caller chooses.
+    by_caller = outcome.policy == CALLER
+    seen = Observation(
+        outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller
+    )
+    if linearisation is not None:
+        seen = linearisation.moved(seen, outcome.decided_at_ms, policy)
+    return seen, at_ms / 1000.0
 
 
 def contributions_of(

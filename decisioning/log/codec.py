@@ -145,9 +145,11 @@ def parse_decided(
             bucket,
             position,
             _DECODER.decode(encoded),
-            np.frombuffer(candidates, dtype="<u4").astype(np.uint32),
-            np.frombuffer(base_propensities, dtype="<f4").astype(np.float32),
-            np.frombuffer(factors, dtype="<f8").astype(np.float64).reshape(2, -1) if factors else None,
+            np.frombuffer(candidates, dtype="<u4").astype(np.uint32, copy=False),
+            np.frombuffer(base_propensities, dtype="<f4").astype(np.float32, copy=False),
+            np.frombuffer(factors, dtype="<f8").astype(np.float64, copy=False).reshape(2, -1)
+            if factors
+            else None,
             encoded,
         )
     except ValueError as error:
@@ -184,7 +186,6 @@ def silences_of(logged: LoggedDecision) -> list[Outcome]:
     decision = logged.decision
     if not decision.counts_silence or decision.presentation != "implicit":
         return []
-    base_propensity_of = dict(zip(logged.candidates.tolist(), logged.base_propensities.tolist(), strict=True))
     return [
         Outcome(
             bucket=logged.bucket,
@@ -200,15 +201,16 @@ def silences_of(logged: LoggedDecision) -> list[Outcome]:
             late=False,
             reward=None,
             # Read from the text that the other records of the decision have, so that both are the same number.
-            base_propensity=float(base_propensity_text(base_propensity_of[number])),
+            base_propensity=float(base_propensity_text(logged.base_propensity(number))),
             policy=decision.policy.key,
             placement=decision.placement,
-            **_expected(expected),
+            estimate=estimate,
+            worth=worth,
             facts=decision.facts or NO_FACTS,
             silence_ms=decision.decided_at_ms,
         )
-        for offer, number, expected in zip(
-            decision.offers, decision.numbers, expected_of(decision), strict=True
+        for offer, number, (estimate, worth) in zip(
+            decision.offers, decision.numbers, _expected_numbers(decision), strict=True
         )
     ]
 
@@ -290,8 +292,6 @@ def outcome_fields(outcome: Outcome) -> list[str]:
 def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
     """The hash of an archived decision that waits for outcomes, as ``nb_decide`` writes it."""
     decision = logged.decision
-    numbers, base_propensities = logged.candidates.tolist(), logged.base_propensities.tolist()
-    base_propensity_of = dict(zip(numbers, base_propensities, strict=True))
     fields: dict[str, str | bytes | int] = {
         "cu": decision.customer_id,
         "d": decision.decided_at_ms,
@@ -309,7 +309,7 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
     contacts, expected = decision.offer_contacts(), _expected_numbers(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]
-        base_propensity = base_propensity_text(base_propensity_of[number])
+        base_propensity = base_propensity_text(logged.base_propensity(number))
         contact = contact_text(contacts[n], decision.channel or "")
         fields[f"o:{offer.offer_id}"] = f"{number} {base_propensity} {contact}"
     for first in range(0, len(expected), EXPECTED_TOGETHER):

@@ -16,6 +16,9 @@ from storage.keys import Keys
 from storage.redis import redis_errors
 
 NEARLY_FULL = 0.9
+BATCH_ENTRIES = 4096
+"""About the most entries that are read at once, of all buckets: what is done with a batch must not hold up others."""
+REMEMBERED_ENTRIES = 2048
 _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
 """The errors that entries of an unknown form raise when they are read."""
 
@@ -28,6 +31,36 @@ class UnreadEntry:
     position: StreamPosition
     fields: Mapping[bytes, bytes]
     reason: str
+
+
+Parsed = tuple[LoggedDecision | list[Outcome], list[Outcome]]
+"""What an entry says, and what it teaches."""
+
+
+class ParsedEntries:
+    """Entries that were parsed lately, so that all who read the log in one process parse each once.
+
+    At least the last ``size`` are remembered, and at most twice as many.
+    """
+
+    def __init__(self, size: int = REMEMBERED_ENTRIES) -> None:
+        self._size = size
+        self._young: dict[tuple[int, StreamPosition], tuple[Mapping[bytes, bytes], Parsed]] = {}
+        self._old = self._young
+
+    def parse(self, bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes]) -> Parsed:
+        """Return what an entry says. Raises what parsing raises."""
+        at = bucket, position
+        known = self._young.get(at) or self._old.get(at)
+        # Compared, since a stream that was lost and begun anew may give out positions again.
+        if known is not None and known[0] == fields:
+            return known[1]
+        said = parse_entry(bucket, position, fields)
+        parsed = said, silences_of(said) if isinstance(said, LoggedDecision) else said
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[at] = fields, parsed
+        return parsed
 
 
 @dataclass(slots=True)
@@ -43,19 +76,23 @@ class Batch:
         return len(self.decided) + len(self.outcomes) + len(self.unread)
 
     def add(
-        self, bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes], decisions: bool
+        self,
+        bucket: int,
+        position: StreamPosition,
+        fields: Mapping[bytes, bytes],
+        decisions: bool,
+        parsed: ParsedEntries,
     ) -> None:
         """Add what an entry says; without ``decisions`` only what they teach is added of them."""
         try:
-            parsed = parse_entry(bucket, position, fields)
-            shown = silences_of(parsed) if isinstance(parsed, LoggedDecision) else parsed
+            said, shown = parsed.parse(bucket, position, fields)
         except (LogCodecError, *_UNREADABLE) as error:
             # One that nobody can read must not hold up all that comes after it.
             self.unread.append(UnreadEntry(bucket, position, fields, str(error) or repr(error)))
             return
         self.outcomes.extend(shown)
-        if decisions and isinstance(parsed, LoggedDecision):
-            self.decided.append(parsed)
+        if decisions and isinstance(said, LoggedDecision):
+            self.decided.append(said)
 
 
 def _readable(
@@ -68,10 +105,11 @@ def _readable(
 
 
 class LogReader:
-    """Reads the streams of all buckets."""
+    """Reads the streams of all buckets. ``parsed``: shared with other readers in the process, if there are some."""
 
-    def __init__(self, redis: "Redis", keys: Keys) -> None:
+    def __init__(self, redis: "Redis", keys: Keys, parsed: ParsedEntries | None = None) -> None:
         self.redis: Any = redis
+        self._parsed = parsed or ParsedEntries()
         self._keys = keys
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
@@ -80,13 +118,15 @@ class LogReader:
     ) -> Batch:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
-        Waits up to ``block_ms`` for something to come. Without ``decisions`` only what they teach is returned of them.
+        Fewer if that were more than about ``BATCH_ENTRIES`` in all. Waits up to ``block_ms`` for something to come.
+        Without ``decisions`` only what they teach is returned of them.
 
         Entries that cannot be read are in ``unread``. Raises ``RedisUnavailable``.
         """
         streams = {
             self._keys.log(b): positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)
         }
+        count = min(count, max(BATCH_ENTRIES // self._keys.buckets, 1))
         async with redis_errors():
             reply = await self.redis.xread(streams, count=count, block=block_ms)
         batch = Batch()
@@ -94,7 +134,7 @@ class LogReader:
             bucket = self._buckets[key]
             for position, fields in entries:
                 if fields.get(b"t") != b"start":
-                    batch.add(bucket, StreamPosition(position.decode()), fields, decisions)
+                    batch.add(bucket, StreamPosition(position.decode()), fields, decisions, self._parsed)
             batch.last[bucket] = StreamPosition(entries[-1][0].decode())
         return batch
 

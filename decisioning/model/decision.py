@@ -41,28 +41,28 @@ class LoggedPolicy(msgspec.Struct, frozen=True, dict=True):
         return PolicyKey.of(self.name, self.version)
 
 
-class RenderedStep(msgspec.Struct, frozen=True):
+class RenderedStep(msgspec.Struct, frozen=True, gc=False):
     """A step of a script, as it is said."""
 
     step_id: str
     text: str
 
 
-class RenderedObjection(msgspec.Struct, frozen=True):
+class RenderedObjection(msgspec.Struct, frozen=True, gc=False):
     """An objection and the answer to it, as they are said."""
 
     objection: str
     answer: str
 
 
-class RenderedScript(msgspec.Struct, frozen=True):
+class RenderedScript(msgspec.Struct, frozen=True, gc=False):
     """A script for an agent, with the steps that apply."""
 
     steps: tuple[RenderedStep, ...]
     objections: tuple[RenderedObjection, ...]
 
 
-class RenderedTreatment(msgspec.Struct, frozen=True):
+class RenderedTreatment(msgspec.Struct, frozen=True, gc=False):
     """A treatment with its variables filled in."""
 
     treatment_id: str
@@ -74,7 +74,7 @@ class RenderedTreatment(msgspec.Struct, frozen=True):
     script: RenderedScript | None = None
 
 
-class LoggedFactors(msgspec.Struct, frozen=True):
+class LoggedFactors(msgspec.Struct, frozen=True, gc=False):
     """The four factors of a score; one that is switched off is 1."""
 
     P: float = 1.0
@@ -83,7 +83,7 @@ class LoggedFactors(msgspec.Struct, frozen=True):
     L: float = 1.0
 
 
-class DecidedOffer(msgspec.Struct, frozen=True):
+class DecidedOffer(msgspec.Struct, frozen=True, gc=False):
     """An offer in its slot. Score, factors and probability are ``None`` where no policy selected it."""
 
     offer_id: str
@@ -94,7 +94,7 @@ class DecidedOffer(msgspec.Struct, frozen=True):
     treatment: RenderedTreatment | None = None
 
 
-class OfferContact(msgspec.Struct, frozen=True, array_like=True):
+class OfferContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The group and goal of a decided offer, and whether limits count it."""
 
     group: str = ""
@@ -102,7 +102,7 @@ class OfferContact(msgspec.Struct, frozen=True, array_like=True):
     counts: bool = True
 
 
-class DecisionContacts(msgspec.Struct, frozen=True):
+class DecisionContacts(msgspec.Struct, frozen=True, gc=False):
     """Facts that the history of contacts is rebuilt from.
 
     ``keep_ms``: how long contacts matter. ``confirm_until_ms``: when reservations are given back if nobody says that
@@ -114,7 +114,7 @@ class DecisionContacts(msgspec.Struct, frozen=True):
     offers: tuple[OfferContact, ...]
 
 
-class SnapshotContact(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An earlier contact that the decision looked at; see ``contact.history.Contact``."""
 
     offer: int
@@ -125,7 +125,7 @@ class SnapshotContact(msgspec.Struct, frozen=True, array_like=True):
     channel: str = ""
 
 
-class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An entry of a suppression list that the decision looked at; see ``profiles.customer.Suppression``."""
 
     list_id: str
@@ -134,7 +134,7 @@ class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True):
     added_ms: int
 
 
-class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The part of the profile and of the contacts that the placement looked at, kept to explain the decision later.
 
     ``interests`` and ``holdings`` are ``None`` if no rule looks at them; ``history`` and ``suppressions`` if they could
@@ -154,7 +154,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     unlikely: tuple[tuple[int, float], ...] = ()
 
 
-class Overrun(msgspec.Struct, frozen=True):
+class Overrun(msgspec.Struct, frozen=True, gc=False):
     """The time by which a policy exceeded its budget; ``in_a_row``: so many times by now, in one process."""
 
     took_ms: float
@@ -162,14 +162,14 @@ class Overrun(msgspec.Struct, frozen=True):
     in_a_row: int
 
 
-class PolicyFailure(msgspec.Struct, frozen=True):
+class PolicyFailure(msgspec.Struct, frozen=True, gc=False):
     """The policy (``name@version``) that should have decided, and the reason why it did not."""
 
     policy: str
     reason: str
 
 
-class CapacityUnit(msgspec.Struct, frozen=True):
+class CapacityUnit(msgspec.Struct, frozen=True, gc=False):
     """A unit of capacity that an offer of the decision uses up, and the lease that it was taken from."""
 
     capacity_id: str
@@ -178,7 +178,7 @@ class CapacityUnit(msgspec.Struct, frozen=True):
     offer_id: str
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One answer with everything needed to explain and replay it. Times are Unix milliseconds.
 
     ``numbers`` and ``expected``: number and expected propensity of each of ``offers``. ``default_offers``: what was
@@ -280,3 +280,10 @@ class LoggedDecision:
     def decision_id(self) -> str:
         """The decision's id."""
         return self.decision.decision_id
+
+    def base_propensity(self, number: int) -> float:
+        """Return the precomputed propensity of a candidate. Raises ``KeyError`` if it is none."""
+        row = (self.candidates == number).argmax() if len(self.candidates) else 0
+        if not len(self.candidates) or self.candidates[row] != number:
+            raise KeyError(number)
+        return float(self.base_propensities[row])
