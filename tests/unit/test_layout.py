@@ -60,7 +60,6 @@ COVERED = {
     "decisioning/log/store_redis.py": "properties/test_contact_model.py",
     "decisioning/log/store_size.py": "unit/app/commands/test_size.py",
     "decisioning/log/store_sql.py": "e2e/test_folds.py",
-    "decisioning/log/store_stream.py": "properties/test_contact_model.py",
     "decisioning/policies/store.py": "contract/test_policies_api.py",
     "decisioning/policies/store_rows.py": "contract/test_policies_api.py",
     "decisioning/recovery/store_rebuild.py": "e2e/test_lost_redis.py",

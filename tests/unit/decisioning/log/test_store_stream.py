@@ -3,8 +3,7 @@
 import pytest
 
 from decisioning.errors import LogCodecError
-from decisioning.log import store_stream
-from decisioning.log.codec import outcome_fields
+from decisioning.log.codec import outcome_fields, parse_entry
 from decisioning.log.store_stream import ParsedEntries
 from decisioning.model.position import StreamPosition
 from tests.support.logged import ACCEPTED
@@ -21,13 +20,12 @@ def entry(offer_id: str) -> dict[bytes, bytes]:
 @pytest.fixture
 def parsed_positions(monkeypatch: pytest.MonkeyPatch) -> list[StreamPosition]:
     found: list[StreamPosition] = []
-    parse = store_stream.parse_entry
 
     def counted(bucket: int, position: StreamPosition, fields):  # type: ignore[no-untyped-def]
         found.append(position)
-        return parse(bucket, position, fields)
+        return parse_entry(bucket, position, fields)
 
-    monkeypatch.setattr(store_stream, "parse_entry", counted)
+    monkeypatch.setattr("decisioning.log.store_stream.parse_entry", counted)
     return found
 
 
