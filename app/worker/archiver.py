@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
 from app.worker.still_learners import MAX_STILL_S, StillLearners
 from decisioning.learning.store_arms import ArmStore
+from decisioning.log.checkpoints import Checkpoint
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import note_failure
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 1000
 CHANGES_BATCH_SIZE = 5000
+CHECKPOINT_OUTCOMES = 50_000
+"""The outcomes that are archived between two checkpoints of a policy's arms: about the most that a replay folds."""
+FIRST_SHARE = 50
+"""The first checkpoint of a process comes after this part of them."""
+BYTES_AN_OUTCOME = 30
+"""The most that checkpoints may take, a tenth of what an outcome takes in the archive: large arms are kept seldom."""
 RETAIN_MS = 300_000
 """Decisions stay in their streams for so long, so that a retry with a caller's own id needs no Postgres."""
 TRIM_INTERVAL_S = 10.0
@@ -39,9 +46,12 @@ class ArchiverJob:
     interval_s: float
     max_still_s: float = MAX_STILL_S
     retain_ms: int = RETAIN_MS
+    checkpoint_outcomes: int = CHECKPOINT_OUTCOMES
     still: StillLearners = field(default_factory=StillLearners)
     _forgotten: set[str] = field(default_factory=set, init=False)
     _trimmed_s: float = field(default=-TRIM_INTERVAL_S, init=False)
+    _archived: int = field(default=0, init=False)
+    _next_checkpoint: dict[str, int] = field(default_factory=dict, init=False)
 
     async def round(self) -> float:
         """Archive one batch of entries and folds; return how long to sleep. Raises ``Unavailable``."""
@@ -74,6 +84,7 @@ class ArchiverJob:
             return self.interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
+        self._archived += len(batch.outcomes)
         newest_ms = max(position.at_ms for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)
         # Policies are listed after the batch was archived: one that begins to be warmed up later folds it from there.
@@ -126,6 +137,10 @@ class ArchiverJob:
     async def _archive_folds(self) -> None:
         for key in self.feed.live():
             await self._archive_folds_of(key)
+            if self._archived >= self._next_checkpoint.setdefault(
+                key, self.checkpoint_outcomes // FIRST_SHARE
+            ):
+                await self._write_checkpoint(key)
         for key, state in self.feed.states.items():
             if state == "retired" and key not in self._forgotten:
                 await self._forget_arms(key)
@@ -140,6 +155,17 @@ class ArchiverJob:
         await self.archiver.write_folds(key, moves)
         await self.arms.trim_changes(key, changes[-1].epoch - CHANGES_RETENTION)
         return changes[-1].epoch
+
+    async def _write_checkpoint(self, key: str) -> None:
+        """Keep the arms of a policy as they are now, unless it is one whose order of learning matters."""
+        arms = None if self.feed.is_sequential(key) else await self.arms.load(key)
+        size = 0
+        # A replay needs the folds up to the checkpoint as well.
+        if arms is not None and await self._archive_folds_of(key) >= arms.epoch:
+            checkpoint = Checkpoint(arms.epoch, arms.positions, arms.fields)
+            size = await self.archiver.write_checkpoint(key, checkpoint)
+        due = max(self.checkpoint_outcomes, size // BYTES_AN_OUTCOME)
+        self._next_checkpoint[key] = self._archived + due
 
     async def _forget_arms(self, key: str) -> None:
         """Delete the arms of a retired policy, once everything is archived that a replay needs."""

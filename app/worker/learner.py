@@ -1,6 +1,7 @@
 """The learner: it folds outcomes from the log into the arms of one policy, within milliseconds."""
 
 import logging
+import time
 
 from app.metrics import FOLDED
 from decisioning.learning.fold import Linearisation, fold_outcomes
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 500
 BLOCK_MS = 1000
+MOVE_INTERVAL_S = 1.0
+"""Positions move so often at most where nothing was learned: every fold is kept for replays."""
 MAX_FIELDS_PER_FOLD = 1000
 """Fields of arms in one fold; a server-side function cannot handle more than a few thousand."""
 
@@ -39,6 +42,8 @@ class Learner:
         self._rebuilder = rebuilder
         self._archive = archive
         self._positions: dict[int, StreamPosition] | None = None
+        self._read: dict[int, StreamPosition] = {}
+        self._moved_s = 0.0
         self._generation: int | None = None
         self._linearisation: Linearisation | None = None
 
@@ -54,12 +59,12 @@ class Learner:
                     self._archive, self.key, self._policy, arms.generation
                 )
             self._positions, self._generation = arms.positions, arms.generation
+            self._read = dict(arms.positions)
         try:
             batch = await self._reader.read(
-                self._positions, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
+                self._read, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
             )
-            if batch.last:
-                await self._fold(batch)
+            await self._fold(batch)
         except BaseException:
             self._positions = None  # whether the fold was done is not known: ask the arms
             raise
@@ -73,9 +78,17 @@ class Learner:
                 if self._positions is not None:  # the one before was folded
                     await self._fold(part)
             return
-        moves = [(b, self._positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
+        self._read.update(batch.last)
+        moves = [
+            (bucket, before, position)
+            for bucket, position in self._read.items()
+            if (before := self._positions.get(bucket, StreamPosition.START)) != position
+        ]
+        now_s = time.monotonic()
+        if not moves or (not deltas and batch.last and now_s - self._moved_s < MOVE_INTERVAL_S):
+            return  # with what is learned next, or when nothing more comes
         if await self._arms.fold(self.key, self._generation or 0, moves, deltas):
-            self._positions.update(batch.last)
+            self._positions, self._moved_s = dict(self._read), now_s
             FOLDED.labels(self.key).inc(count)
         else:
             # Another learner read the same entries and was faster: go on from where it moved the position.

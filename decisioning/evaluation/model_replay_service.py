@@ -30,7 +30,7 @@ class ReplayImpossible(DecisioningError):
 class ModelReplayLog(Protocol):
     """The archived log, in order. Methods raise ``PostgresUnavailable``."""
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None: ...
+    async def positions_at(self, policy: str, epoch: int, base: None) -> dict[int, StreamPosition] | None: ...
 
     async def moves(self, policy: str, first: int, last: int) -> list[tuple[int, int, StreamPosition]]: ...
 
@@ -58,7 +58,7 @@ class ModelReplay:
         taught.
         """
         first = epoch // GENERATION * GENERATION
-        start = await self._log.positions_at(self._spec.key, first)
+        start = await self._log.positions_at(self._spec.key, first, None)
         moves = await self._log.moves(self._spec.key, first, epoch)
         # Every epoch must be there: with a gap the model would be taught less than it was.
         if start is None or sorted({move[0] for move in moves}) != list(range(first + 1, epoch + 1)):

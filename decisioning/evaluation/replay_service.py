@@ -1,5 +1,7 @@
 """Replay: logged decisions made again from the log alone, to be compared bit for bit, and explained."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +36,7 @@ from decisioning.model.decision import (
     LoggedDecision,
     LoggedFactors,
 )
+from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Choice, Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
@@ -101,12 +104,20 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:  # it learns nothing, so no fold of it was ever archived
         return table
-    positions = await log.positions_at(key, epoch)
+    base = await log.checkpoint(key, epoch)
+    positions = await log.positions_at(key, epoch, base)
     if positions is None:
         raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
+    behind: Mapping[int, StreamPosition] = {}
+    # Arms of another generation were folded in another way.
+    if base is not None and base.epoch // GENERATION == epoch // GENERATION:
+        table.put_all(base.fields.items())
+        behind = base.positions
     linearisation = await find_linearisation(log, key, policy, epoch // GENERATION)
-    async for outcomes in log.observations(positions):
-        for name, delta in fold_outcomes(outcomes, spec, policy, linearisation)[0].items():
+    async for outcomes in log.observations(positions, behind=behind):
+        # In a thread, since there may be many, and the event loop has to go on.
+        deltas, _ = await asyncio.to_thread(fold_outcomes, outcomes, spec, policy, linearisation)
+        for name, delta in deltas.items():
             table.add(name, delta)
     return table
 

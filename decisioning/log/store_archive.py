@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from decisioning.log.checkpoints import FIND_BASE, FIND_PACKED_MOVES, Checkpoint, unpack_moves
 from decisioning.log.store_archiver import Archiver
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_sql import decision_of_row, outcome_of_row
@@ -140,7 +141,18 @@ class ArchiveReader:
         those of these, if any are given.
         """
         where, values = _teaching(since_ms, placements)
-        if behind:
+        if behind and up_to is not None:
+            moved = {
+                bucket
+                for bucket, position in up_to.items()
+                if position > behind.get(bucket, StreamPosition.START)
+            }
+            if not moved:
+                return
+            where += _BETWEEN
+            values["first"] = min(behind[b].at_ms if b in behind else 0 for b in moved)
+            values["last"] = max(up_to[b].at_ms for b in moved)
+        elif behind:
             where += _NOT_LONG_BEFORE
             values["behind"] = to_json(
                 {bucket: position.at_ms for bucket, position in behind.items()}
@@ -190,15 +202,33 @@ class ArchiveReader:
         where, values = _teaching(since_ms, placements)
         return int((await self._rows(f"SELECT count(*) FROM outcomes WHERE {where}", **values))[0][0])
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
-        """Read up to where a policy's arms were folded at ``epoch``; ``None`` if that epoch is not archived."""
+    async def checkpoint(self, policy: str, epoch: int) -> Checkpoint | None:
+        """Read the last checkpoint of a policy's arms up to an epoch; ``None`` if there is none."""
+        rows = await self._rows(FIND_BASE, policy=policy, epoch=epoch)
+        return Checkpoint.unpack(rows[0].epoch, bytes(rows[0].arms)) if rows else None
+
+    async def positions_at(
+        self, policy: str, epoch: int, base: Checkpoint | None
+    ) -> dict[int, StreamPosition] | None:
+        """Read up to where a policy's arms were folded at ``epoch``; ``None`` if that epoch is not archived.
+
+        ``base``: the last checkpoint up to that epoch, if there is one.
+        """
+        first = -1 if base is None else base.epoch
+        found = {} if base is None else dict(base.positions)
         rows = await self._rows(
             "SELECT DISTINCT ON (bucket) bucket, position, epoch FROM folds"
-            " WHERE policy = :policy AND epoch <= :epoch ORDER BY bucket, epoch DESC",
+            " WHERE policy = :policy AND epoch > :first AND epoch <= :epoch ORDER BY bucket, epoch DESC",
             policy=policy,
+            first=first,
             epoch=epoch,
         )
-        return _by_bucket(rows) if any(row.epoch == epoch for row in rows) else None
+        moves = [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
+        # Those that a checkpoint has taken meanwhile are in both, or in it alone.
+        for row in await self._rows(FIND_PACKED_MOVES, policy=policy, epoch=first):
+            moves += [move for move in unpack_moves(bytes(row.moves)) if move[0] <= epoch]
+        found.update((bucket, position) for _, bucket, position in sorted(moves))
+        return found if epoch == first or any(move[0] == epoch for move in moves) else None
 
 
 def _by_bucket(rows: Iterable[Any]) -> dict[int, StreamPosition]:
@@ -215,6 +245,9 @@ _NOT_LONG_BEFORE = (
     " AND split_part(position, '-', 1)::bigint"
     " >= coalesce((cast(:behind AS jsonb) ->> cast(bucket AS text))::bigint, 0)"
 )
+
+
+_BETWEEN = " AND split_part(position, '-', 1)::bigint BETWEEN :first AND :last"
 
 
 def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:

@@ -7,6 +7,15 @@ from functools import partial
 
 import asyncpg
 
+from decisioning.log.checkpoints import (
+    DELETE_FOLDS,
+    FOLDS_BEHIND,
+    INSERT_CHECKPOINT,
+    LAST_CHECKPOINT,
+    LOCK_CHECKPOINTS,
+    Checkpoint,
+    pack_moves,
+)
 from decisioning.log.store_dead_letters import Fetch, copy_or_refuse, set_aside
 from decisioning.log.store_partitions import Partitions
 from decisioning.log.store_sql import (
@@ -127,6 +136,24 @@ class Archiver:
                 [m[1] for m in moves],
                 [m[2] for m in moves],
             )
+
+    async def write_checkpoint(self, policy: str, checkpoint: Checkpoint) -> int:
+        """Keep a policy's arms at an epoch, whose folds are archived; returns the size in bytes.
+
+        The folds since the checkpoint before are packed into it, and leave the table of folds.
+        """
+        packed = checkpoint.pack()
+        async with self._connected("take a checkpoint") as connection, connection.transaction():
+            await connection.execute(LOCK_CHECKPOINTS, policy)
+            last = await connection.fetchval(LAST_CHECKPOINT, policy)
+            if last >= checkpoint.epoch:
+                return len(packed)
+            moves = await connection.fetch(FOLDS_BEHIND, policy, last, checkpoint.epoch)
+            await connection.execute(
+                INSERT_CHECKPOINT, policy, checkpoint.epoch, packed, pack_moves(tuple(row) for row in moves)
+            )
+            await connection.execute(DELETE_FOLDS, policy, last, checkpoint.epoch)
+        return len(packed)
 
     async def last_fold(self, policy: str) -> int:
         """Read the newest archived epoch of a policy's arms; 0 if there is none."""

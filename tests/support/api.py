@@ -42,6 +42,7 @@ from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support.waiting import MAX_WAIT_S, Deadline, eventually
 
+CHECKPOINT_OUTCOMES = 5
 BUCKETS = 8
 POLICY_BUDGET_MS = 200.0
 """So much that policies are slow only where a test makes them so, however busy the machine is."""
@@ -71,8 +72,17 @@ class Worker:
         )
         self._feed = RosterFeed(PolicyStore(self._engine), roster)
         self._learners: dict[str, Learner] = {}
-        # What is trimmed too early would be missed, so it is trimmed as early as may be.
-        self._archive = ArchiverJob(self._archiver, self._reader, self._arms, self._feed, 0.0, retain_ms=0)
+        # What is trimmed too early would be missed, so it is trimmed as early as may be. Checkpoints are made so often
+        # that replays begin at them.
+        self._archive = ArchiverJob(
+            self._archiver,
+            self._reader,
+            self._arms,
+            self._feed,
+            0.0,
+            retain_ms=0,
+            checkpoint_outcomes=CHECKPOINT_OUTCOMES,
+        )
         starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
         self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)
         archive = ArchiveReader(self._engine)

@@ -51,7 +51,7 @@ class Log:
         self.start: dict[int, At] | None = {}
         self.folds: list[tuple[int, int, At]] = []
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, At] | None:
+    async def positions_at(self, policy: str, epoch: int, base: None) -> dict[int, At] | None:
         assert (policy, epoch) == (SPEC.key, FIRST)
         return self.start
 

@@ -22,6 +22,7 @@ from decisioning.evaluation.replay_service import (
 )
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
+from decisioning.log.checkpoints import Checkpoint
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -54,13 +55,21 @@ class Archived:
     async def decision(self, decision_id: str) -> LoggedDecision | None:
         return self.decided.get(decision_id)
 
-    async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
+    async def checkpoint(self, policy: str, epoch: int) -> Checkpoint | None:
+        return None
+
+    async def positions_at(
+        self, policy: str, epoch: int, base: Checkpoint | None
+    ) -> dict[int, StreamPosition] | None:
         return {0: StreamPosition("9-0")} if epoch <= EPOCH else None
 
     async def observations(
-        self, up_to: Mapping[int, StreamPosition] | None = None
+        self,
+        up_to: Mapping[int, StreamPosition] | None = None,
+        *,
+        behind: Mapping[int, StreamPosition],
     ) -> AsyncIterator[list[Outcome]]:
-        assert up_to == {0: "9-0"}
+        assert (up_to, behind) == ({0: "9-0"}, {})
         yield list(self.outcomes)
 
     async def load(self, version: int | None = None) -> Catalogue:
