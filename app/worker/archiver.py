@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 1000
 CHANGES_BATCH_SIZE = 5000
-CHECKPOINT_OUTCOMES = 50_000
+CHECKPOINT_OUTCOMES = 20_000
 """The outcomes that are archived between two checkpoints of a policy's arms: about the most that a replay folds."""
 FIRST_SHARE = 50
 """The first checkpoint of a process comes after this part of them."""

@@ -1,6 +1,7 @@
 """Feedback: one outcome, or many."""
 
 import asyncio
+from collections import Counter
 
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
@@ -54,17 +55,22 @@ router.add_api_route(
 @router.post("/batch", responses=problems(body=True))
 async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
     """Tell many outcomes at once; each is answered for itself, in the order of the items."""
-    gate, service = asyncio.Semaphore(MAX_CONCURRENT_ITEMS), state.feedback.batch()
+    service, answers = (
+        state.feedback.batch(),
+        [FeedbackItemAnswer(status="refused", code=503)] * len(body.items),
+    )
+    numbered = iter(enumerate(body.items))
 
-    async def one(item: FeedbackRequest) -> FeedbackItemAnswer:
+    async def record_next() -> None:
         # Each item is answered for itself: one that is refused must not lose the others.
-        async with gate:
-            answer = await _record_item(service, item)
-        FEEDBACK.labels(item.outcome, answer.status).inc()
-        return answer
+        for place, item in numbered:
+            answers[place] = await _record_item(service, item)
 
-    items = list(await asyncio.gather(*(one(item) for item in body.items)))
-    return FeedbackBatchAnswer(items=items, degraded=state.degraded() or None)
+    await asyncio.gather(*(record_next() for _ in range(min(MAX_CONCURRENT_ITEMS, len(body.items)))))
+    told = Counter((item.outcome, answer.status) for item, answer in zip(body.items, answers, strict=True))
+    for labels, count in told.items():
+        FEEDBACK.labels(*labels).inc(count)
+    return FeedbackBatchAnswer(items=answers, degraded=state.degraded() or None)
 
 
 async def _record_item(service: FeedbackService, item: FeedbackRequest) -> FeedbackItemAnswer:
