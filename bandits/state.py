@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from bandits.errors import StateCodecError
 from bandits.policy import (
+    PERIOD_HALF_LIVES,
     SHARED,
     EvidencePool,
     FloatArray,
+    ForwardDecay,
     IntArray,
     Observation,
     Policy,
@@ -99,6 +101,14 @@ def _parse_field(field: str) -> tuple[int, int]:
         return int(offer), int(period)
     except ValueError:
         raise StateCodecError(f"a field of arms is <offer number>:<period>, not {field!r}") from None
+
+
+def is_forgotten(field: str, decay: ForwardDecay, now_s: float) -> bool:
+    """Return whether the sums of a field count as nothing, a whole period from now on as well (Unix seconds)."""
+    if decay.half_life_s is None:
+        return False
+    before_s = now_s - PERIOD_HALF_LIVES * decay.half_life_s  # whose clock is behind still reads them
+    return decay.scale(_parse_field(field)[1], decay.tick(before_s)) == 0.0
 
 
 @dataclass(slots=True)

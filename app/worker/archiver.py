@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
 from app.worker.still_learners import MAX_STILL_S, StillLearners
+from bandits.sequential_policy import is_sequential
+from bandits.state import is_forgotten
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.checkpoints import Checkpoint
 from decisioning.log.store_archive import Archiver
@@ -158,12 +160,19 @@ class ArchiverJob:
 
     async def _write_checkpoint(self, key: str) -> None:
         """Keep the arms of a policy as they are now, unless it is one whose order of learning matters."""
-        arms = None if self.feed.is_sequential(key) else await self.arms.load(key)
+        policy = self.feed.policy(key)
+        arms = None if is_sequential(policy) else await self.arms.load(key)
         size = 0
-        # A replay needs the folds up to the checkpoint as well.
-        if arms is not None and await self._archive_folds_of(key) >= arms.epoch:
-            checkpoint = Checkpoint(arms.epoch, arms.positions, arms.fields)
-            size = await self.archiver.write_checkpoint(key, checkpoint)
+        if arms is not None:
+            # A replay needs the folds up to the checkpoint as well.
+            if await self._archive_folds_of(key) < arms.epoch:
+                return  # with the next batch
+            now_s = clock.now_ms() / 1000.0
+            gone = [field for field in arms.fields if is_forgotten(field, policy.decay, now_s)]
+            kept = {field: state for field, state in arms.fields.items() if field not in set(gone)}
+            size = await self.archiver.write_checkpoint(key, Checkpoint(arms.epoch, arms.positions, kept))
+            if gone:
+                await self.arms.drop_fields(key, gone)
         due = max(self.checkpoint_outcomes, size // BYTES_AN_OUTCOME)
         self._next_checkpoint[key] = self._archived + due
 

@@ -126,6 +126,11 @@ class ArmStore(_Store):
                 return False
         return True
 
+    async def drop_fields(self, policy: str, fields: Sequence[str]) -> None:
+        """Delete fields that nobody reads any more: those of periods that count as nothing."""
+        async with redis_errors():
+            await self._redis.hdel(self._keys.arms(policy), *fields)
+
     async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[ArmChange]:
         """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
         async with redis_errors():

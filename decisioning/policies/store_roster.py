@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicySpec
-from bandits.sequential_policy import is_sequential
 from bandits.specification import parse_stored_spec
 from decisioning.policies.roster import Roster, build_or_reason
 from decisioning.policies.store import PolicyStore
@@ -44,9 +43,9 @@ class RosterFeed:
                 self.states = states
                 self._once_live |= {key for key, state in states.items() if state == "live"}
 
-    def is_sequential(self, key: str) -> bool:
-        """Return whether the order matters in which a policy learns."""
-        return is_sequential(self._roster[key])
+    def policy(self, key: str) -> Policy:
+        """Return a policy of the roster."""
+        return self._roster[key]
 
     def live(self) -> list[str]:
         """Find the policies that learn and can do so here: the built-in ones, and those whose warm start is done."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from bandits.state import ArmTable
+from bandits.state import ArmTable, encode_state
 from decisioning.evaluation import replay_service
 from decisioning.evaluation.replay_service import arms_at, replay
 from decisioning.learning.fold import fold_outcomes
@@ -99,3 +100,15 @@ async def test_an_epoch_that_never_was_is_refused(shop: Nextbest, decided: list[
     base = await log.checkpoint(KEY, last.epoch + 1)
     assert base is not None
     assert await log.positions_at(KEY, last.epoch + 1, base) is None
+
+
+async def test_sums_of_periods_that_nobody_reads_go(shop: Nextbest, decided: list[str]) -> None:
+    state = shop.api.state
+    redis: Any = state.redis
+    arms = state.keys.arms(KEY)
+    await redis.hset(arms, "1:0", encode_state(np.ones(state.roster[KEY].width)))
+    before = set(await redis.hkeys(arms))
+    for number in range(CHECKPOINT_OUTCOMES):
+        await decide(shop.api, f"later-{number}")
+    await shop.worker.drain()
+    assert before - set(await redis.hkeys(arms)) == {b"1:0"}

@@ -8,8 +8,15 @@ import pytest
 from bandits.algorithms.beta_arms import DAY_S
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.errors import BanditsError, StateCodecError
-from bandits.policy import Observation
-from bandits.state import ArmTable, arm_contributions, decode_state, encode_state, fold_observations
+from bandits.policy import ForwardDecay, Observation
+from bandits.state import (
+    ArmTable,
+    arm_contributions,
+    decode_state,
+    encode_state,
+    fold_observations,
+    is_forgotten,
+)
 from tests.support.bandits_pooled import PooledPolicy
 from tests.support.bandits_selection import specification, sums
 
@@ -166,3 +173,13 @@ def test_a_policy_that_does_not_share_has_no_shared_sums() -> None:
         0,
         0,
     ]
+
+
+def test_a_field_is_forgotten_a_period_after_it_counts_as_nothing() -> None:
+    decay = ForwardDecay(86_400.0)
+    now_s = 1.8e9
+    period = decay.period(now_s)
+    forgotten = [back for back in range(12) if is_forgotten(f"7:{period - back}", decay, now_s)]
+    nothing = [back for back in range(12) if decay.scale(period - back, decay.tick(now_s)) == 0.0]
+    assert forgotten == nothing[1:]
+    assert not is_forgotten("7:0", ForwardDecay(None), now_s)
