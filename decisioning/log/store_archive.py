@@ -132,14 +132,15 @@ class ArchiveReader:
         behind: Mapping[int, StreamPosition] = NOWHERE,
         since_ms: int = 0,
         placements: Collection[str] = (),
+        buckets: Collection[int] = (),
     ) -> AsyncIterator[list[Outcome]]:
         """Yield all outcomes that teach, in batches, in no particular order (arms are sums).
 
         ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
         ``behind``: only those behind these. ``since_ms``: only those of decisions from then on. ``placements``: only
-        those of these, if any are given.
+        those of these, if any are given. ``buckets``: the same.
         """
-        where, values = _teaching(since_ms, placements)
+        where, values = _teaching(since_ms, placements, buckets)
         if behind:
             where += _NOT_LONG_BEFORE
             values["behind"] = to_json(
@@ -190,6 +191,20 @@ class ArchiveReader:
         where, values = _teaching(since_ms, placements)
         return int((await self._rows(f"SELECT count(*) FROM outcomes WHERE {where}", **values))[0][0])
 
+    async def nth_latest_ms(
+        self, n: int, until_ms: int, *, placements: Collection[str] = (), buckets: Collection[int] = ()
+    ) -> int:
+        """Find when the n-th latest of such outcomes up to ``until_ms`` was decided, Unix ms; 0 if there are fewer."""
+        where, values = _teaching(0, placements, buckets)
+        rows = await self._rows(
+            f"SELECT decided_at FROM outcomes WHERE {where} AND decided_at <= :until"
+            " ORDER BY decided_at DESC OFFSET :others LIMIT 1",
+            **values,
+            until=to_datetime(until_ms),
+            others=n - 1,
+        )
+        return to_ms(rows[0].decided_at) if rows else 0
+
     async def positions_at(self, policy: str, epoch: int) -> dict[int, StreamPosition] | None:
         """Read up to where a policy's arms were folded at ``epoch``; ``None`` if that epoch is not archived."""
         rows = await self._rows(
@@ -217,7 +232,9 @@ _NOT_LONG_BEFORE = (
 )
 
 
-def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
+def _teaching(
+    since_ms: int, placements: Collection[str], buckets: Collection[int] = ()
+) -> tuple[str, dict[str, Any]]:
     """Make the condition of ``observations``, and its values."""
     where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
     values: dict[str, Any] = {}
@@ -227,6 +244,9 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
     if placements:
         where += " AND placement = ANY(:placements)"
         values["placements"] = [*placements]
+    if buckets:
+        where += " AND bucket = ANY(:buckets)"
+        values["buckets"] = [*buckets]
     return where, values
 
 
