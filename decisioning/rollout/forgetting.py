@@ -16,7 +16,7 @@ from storage.clock import to_iso
 
 HALF_LIVES = (90.0, 7.0, 1.0)
 """In days. The first is that of the default as it is built in."""
-CUTS = (512, 1024, 2048, 4096, 8192)
+CUTS = (256, 512, 1024, 2048, 4096, 8192)
 """Numbers of the latest outcomes that are tried as all that there is to learn from."""
 MARGIN = 0.01
 """The share of the log loss by which a way that forgets more has to be better."""
