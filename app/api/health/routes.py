@@ -41,8 +41,8 @@ async def livez() -> Alive:
 async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well.
 
-    `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one. They
-    name policies that were set aside since they failed, or that this process cannot use.
+    `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
+    They name policies that were set aside since they failed, or that this process cannot use.
     """
     cold = state.cold_policies()
     checks = {
