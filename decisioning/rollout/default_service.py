@@ -24,6 +24,7 @@ from decisioning.rollout.forgetting import Forgetting, changes_of, forgetting_of
 from decisioning.rollout.service import RolloutService
 from rules.vocabulary import Attribute
 from storage.clock import DAY_MS
+from storage.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ MIN_AGE_MS = 10 * 60_000
 """A version stays the newest for so long at least, so that a vocabulary that is being written makes one."""
 MIN_CHANGE_MS = DAY_MS
 """The time between two versions that forget otherwise."""
+RETRY_MS = 10 * 60_000
+"""The time to the next look after one for which a store was gone."""
 
 Choose = Callable[[Iterable[Attribute]], Awaitable[tuple[Feature, ...]]]
 FindForgetting = Callable[[PolicySpec], Awaitable[tuple[Forgetting, str] | None]]
@@ -62,7 +65,10 @@ class DefaultKeeper:
     _forgetting_due_ms: int = field(default=0, init=False)
 
     async def look(self) -> None:
-        """Register a version if one is needed, or put the newest in place. Raises ``PostgresUnavailable``."""
+        """Register a version if one is needed, or put the newest in place.
+
+        Raises ``PostgresUnavailable``, and what ``find_forgetting`` raises.
+        """
         catalogue = await self.catalogues.load()
         users = [
             p for p in catalogue.placements.values() if uses_default(p, catalogue.deployment(p.placement_id))
@@ -124,7 +130,11 @@ class DefaultKeeper:
             if not alone:
                 return
             spec = default_spec((), 1) if newest is None else newest.spec
-            found = await self.find_forgetting(spec)
+            try:
+                found = await self.find_forgetting(spec)
+            except Unavailable:
+                self._forgetting_due_ms = now_ms + min(self.forgetting_every_ms, RETRY_MS)
+                raise
             if found is not None:
                 way, reason = found
                 await self._register_next(with_forgetting(spec, way), newest, reason)

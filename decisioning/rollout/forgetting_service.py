@@ -11,6 +11,7 @@ from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.regression.regression_policy import RegressionPolicy
 from decisioning.learning.prequential import (
+    BATCH,
     Example,
     PrequentialModel,
     examples_of,
@@ -32,6 +33,8 @@ MAX_WINDOW = 20_000
 """The latest records of outcomes, of which there are one or two for an offer: offers are expected before learned."""
 MAX_HISTORY = 200_000
 """Records that are read; of more, those of some buckets: customers fall into buckets by chance."""
+CHUNK = 10 * BATCH
+"""Examples that are learned in one go: a worker that is to stop waits for so long."""
 
 
 class ForgettingTrial:
@@ -90,7 +93,11 @@ class ForgettingTrial:
         losses = []
         for way in ways:
             model = before.get(way) or (await asyncio.to_thread(self._models, spec, [way]))[way]
-            losses.append(await asyncio.to_thread(model.losses, examples))
+            found = [
+                await asyncio.to_thread(model.losses, examples[first : first + CHUNK])
+                for first in range(0, len(examples), CHUNK)
+            ]
+            losses.append(np.concatenate(found))
         gain = clearest_gain(np.column_stack(losses), 0, margins_of(ways))
         return None if gain is None else (ways[gain.model], reason_of(now, ways[gain.model], gain))
 

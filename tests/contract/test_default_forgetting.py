@@ -9,10 +9,11 @@ import pytest
 from bandits.policy import PolicySpec
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.policies.store_facts import choose_features
-from decisioning.rollout.default_service import AUTHOR, DefaultKeeper
+from decisioning.rollout.default_service import AUTHOR, RETRY_MS, DefaultKeeper
 from decisioning.rollout.forgetting import Forgetting
 from decisioning.rollout.forgetting_service import ForgettingTrial
 from storage import clock
+from storage.errors import PostgresUnavailable
 from tests.support.api import CSV, Nextbest, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,21 +31,21 @@ class Looks:
         self.tried: list[PolicySpec] = []
         self._trial = ForgettingTrial(ArchiveReader(state.engine), shop.settings.buckets, 600)
         options = {"min_age_ms": 0, "forgetting_every_ms": EVERY_MS, "min_change_ms": 0} | fields
-        self._keeper = DefaultKeeper(
+        self.keeper = DefaultKeeper(
             state.catalogues,
             state.policies,
             partial(choose_features, state.engine),
             lambda: clock.now_ms() + self.ahead_ms,
-            find_forgetting=self._find,
+            find_forgetting=self.find,
             **options,
         )
 
-    async def _find(self, spec: PolicySpec) -> tuple[Forgetting, str] | None:
+    async def find(self, spec: PolicySpec) -> tuple[Forgetting, str] | None:
         self.tried.append(spec)
         return await self._trial.find(spec, clock.now_ms())
 
     async def look(self) -> None:
-        await self._keeper.look()
+        await self.keeper.look()
         self.ahead_ms += EVERY_MS
 
 
@@ -89,6 +90,21 @@ async def test_it_is_asked_once_in_a_while_by_one_of_several_workers_and_never_w
         await other.look()
     assert len(looks.tried) == 1
     assert off.tried == other.tried == []
+
+
+async def test_it_is_asked_again_soon_if_a_store_was_gone(shop: Nextbest) -> None:
+    looks = Looks(shop)
+
+    async def gone(spec: PolicySpec) -> None:
+        raise PostgresUnavailable("it is gone")
+
+    looks.keeper.find_forgetting = gone
+    with pytest.raises(PostgresUnavailable):
+        await looks.look()
+    looks.keeper.find_forgetting = looks.find
+    looks.ahead_ms = RETRY_MS
+    await looks.look()
+    assert len(looks.tried) == 1
 
 
 async def test_after_a_change_a_version_that_forgets_it_is_warmed_up_and_decides(shop: Nextbest) -> None:
