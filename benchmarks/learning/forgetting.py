@@ -13,15 +13,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.monitoring.paired_losses import clearest_gain
+from bandits.monitoring.paired_losses import ExpectedOutcomes, clearest_gain
 from bandits.policy import FloatArray
 from benchmarks.learning.batched import VARIANTS, Games, Learners, choose, mean_and_half_width
 from benchmarks.learning.rounds import Rounds
 from benchmarks.learning.worlds import FLIP, LONG_WORLDS, sigmoid
-from decisioning.rollout.forgetting import HALF_LIVES, Forgetting, margins_of
+from decisioning.rollout.forgetting import HALF_LIVES, Forgetting, begin_anew, margins_of
 
 DAY = 1440
 """Rounds."""
+ROUND_MS = 60_000
 CUTS = 6
 WHOLE = len(HALF_LIVES)
 """The way that learned all there was; before it those of the half-lives, behind it those that begin anew."""
@@ -40,7 +41,8 @@ class Adaptive:
         self._all = _repeated(self.games, self._of)
         self._learners = Learners(self._all)
         rounds = self.games.expected.shape[1]
-        self._losses = np.full((len(seeds), rounds, WAYS), np.nan, dtype=np.float32)
+        self._chances = np.full((len(seeds), rounds, WAYS), np.nan)
+        self._chosen, self._rewards = np.zeros((2, len(seeds), rounds))
         usual = HALF_LIVES[0]
         self._ways = [
             [*map(Forgetting, HALF_LIVES), Forgetting(usual), *[Forgetting(usual)] * CUTS] for _ in seeds
@@ -65,9 +67,8 @@ class Adaptive:
             earned[:, t] = self.games.expected[rows, t, chosen]
             of_all = chosen[self._of]
             reward = self._all.rewards[every_row, t, of_all]
-            chance = sigmoid(np.clip(mean[every_row, of_all], -13.0, 13.0))
-            loss = -(reward * np.log(chance) + (1.0 - reward) * np.log1p(-chance))
-            self._losses[:, t] = loss.reshape(seeds, WAYS)
+            self._chances[:, t] = sigmoid(np.clip(mean[every_row, of_all], -13.0, 13.0)).reshape(seeds, WAYS)
+            self._chosen[:, t], self._rewards[:, t] = chosen, reward[::WAYS]
             learners.learn(t, of_all, reward)
         return earned
 
@@ -85,14 +86,20 @@ class Adaptive:
                 if (t // self.every) % 2**cut == 0:
                     number = WHOLE + 1 + cut
                     self._learners.fade(np.array([seed * WAYS + number]), 0.0)
-                    self._losses[seed, :, number] = np.nan
+                    self._chances[seed, :, number] = np.nan
                     ways[number] = Forgetting(HALF_LIVES[0], t)
 
     def _reconsider(self, seed: int, ways: list[Forgetting], t: int) -> None:
         now = int(self._now[seed])
         order = [now, *(number for number in range(WAYS) if ways[number] != ways[now])]
-        losses = self._losses[seed, :t, order].T.astype(np.float64)
-        gain = clearest_gain(losses, 0, margins_of([ways[number] for number in order]))
+        tried = [ways[number] for number in order]
+        expected = ExpectedOutcomes(
+            np.arange(t) * ROUND_MS,
+            self._chosen[seed, :t].astype(np.int64),
+            self._rewards[seed, :t],
+            self._chances[seed, :t, order].T,
+        )
+        gain = clearest_gain(expected, 0, margins_of(tried), begin_anew(tried))
         if gain is None:
             return
         number = order[gain.model]
@@ -105,7 +112,7 @@ class Adaptive:
         self._learners.copy(seed * WAYS + number, np.arange(seed * WAYS, seed * WAYS + WHOLE))
         for place, days in enumerate(HALF_LIVES):
             ways[place] = Forgetting(days, ways[number].since_ms)
-            self._losses[seed, :, place] = self._losses[seed, :, number]
+            self._chances[seed, :, place] = self._chances[seed, :, number]
         self._now[seed] = 0
 
 

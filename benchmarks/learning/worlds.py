@@ -74,6 +74,19 @@ def flat_flip(seed: int, offers: int = 20, rounds: int = DAYS_12, at: int = FLIP
     return replace(made, features=(), facts=[{}] * rounds, drifts=True)
 
 
+def daily(seed: int, offers: int = 20, rounds: int = DAYS_12) -> Rounds:
+    """No features, chances as in ``flat_flip``, that swing every day: for all offers alike, and each by itself.
+
+    Log odds swing by 0.5 either way, and each offer's by 0.5 more, at hours of its own.
+    """
+    rng = np.random.default_rng([11, seed])
+    chances = np.clip(rng.beta(1.0, 4.0, size=offers), 0.01, 0.99)
+    turn = 2.0 * np.pi * np.arange(rounds)[:, None] / 1_440
+    swing = 0.5 * np.sin(turn) + 0.5 * np.sin(turn + 2.0 * np.pi * rng.random(offers))
+    made = _rounds(rng, np.zeros((rounds, 1)), sigmoid(np.log(chances / (1.0 - chances)) + swing))
+    return replace(made, features=(), facts=[{}] * rounds, drifts=True)
+
+
 def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     """Logistic; each offer's weights turn evenly, by a right angle in all, towards others of the same length."""
     rng = np.random.default_rng([4, seed])
@@ -216,6 +229,9 @@ WORLDS = (
 LONG_WORLDS = (
     Stream("flip", "logistic; after 5,000 of 18,000 rounds all weights change their sign", flip),
     Stream("flip, no features", "the same of offers' chances: the best becomes the worst", flat_flip),
+    Stream(
+        "days", "no features; chances swing every day, for all offers alike and for each by itself", daily
+    ),
     Stream("long rotation", "rotation; 18,000 rounds", lambda s: rotation(s, rounds=DAYS_12)),
     Stream("long logistic", "logistic, 20 offers; 18,000 rounds", lambda s: logistic(s, rounds=DAYS_12)),
     Stream("long stale", "stale propensities; 18,000 rounds", lambda s: stale(s, rounds=DAYS_12)),

@@ -71,8 +71,8 @@ class PrequentialModel:
         for name, delta in fold_observations(self._policy, taken_back).items():
             self._table.add(name, -delta)
 
-    def losses(self, examples: Sequence[Example]) -> FloatArray:
-        """Expect and learn examples in their order; return the log loss of each, NaN where it learns nothing yet."""
+    def chances(self, examples: Sequence[Example]) -> FloatArray:
+        """Expect and learn examples in their order; return the chance of each, NaN where it learns nothing yet."""
         found = np.full(len(examples), np.nan)
         first = next(
             (n for n, seen in enumerate(examples) if seen.decided_at_ms >= self._since_ms), len(examples)
@@ -80,10 +80,7 @@ class PrequentialModel:
         for start in range(first, len(examples), BATCH):
             batch = examples[start : start + BATCH]
             expected = self._expect(batch)
-            reward = np.array([seen.observation.reward for seen in batch])
-            found[start : start + len(batch)] = -(
-                reward * np.log(expected) + (1.0 - reward) * np.log1p(-expected)
-            )
+            found[start : start + len(batch)] = expected
             self.fold(
                 [
                     (replace(seen.observation, estimate=chance), seen.at_s)

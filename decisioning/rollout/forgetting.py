@@ -65,6 +65,11 @@ def margins_of(ways: Sequence[Forgetting]) -> Mapping[int, float]:
     return {number: 0.0 if way.remembers(now) else MARGIN for number, way in enumerate(ways) if number}
 
 
+def begin_anew(ways: Sequence[Forgetting]) -> list[int]:
+    """List the places of the ways that leave out decisions which the first one learns from."""
+    return [number for number, way in enumerate(ways) if way.since_ms > ways[0].since_ms]
+
+
 def reason_of(now: Forgetting, way: Forgetting, gain: ClearGain) -> str:
     """Say in words why a way is taken in the place of the present one."""
     if way.since_ms > now.since_ms:

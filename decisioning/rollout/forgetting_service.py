@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from bandits.monitoring.paired_losses import MIN_OUTCOMES, clearest_gain
+from bandits.monitoring.paired_losses import MIN_OUTCOMES, ExpectedOutcomes, clearest_gain
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.regression.regression_policy import RegressionPolicy
@@ -22,6 +22,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.model.outcome import Outcome
 from decisioning.rollout.forgetting import (
     Forgetting,
+    begin_anew,
     forgetting_of,
     margins_of,
     reason_of,
@@ -90,15 +91,21 @@ class ForgettingTrial:
     ) -> tuple[Forgetting, str] | None:
         now = forgetting_of(spec)
         ways = ways_from(now, [example.decided_at_ms for example in examples])
-        losses = []
+        chances = []
         for way in ways:
             model = before.get(way) or (await asyncio.to_thread(self._models, spec, [way]))[way]
             found = [
-                await asyncio.to_thread(model.losses, examples[first : first + CHUNK])
+                await asyncio.to_thread(model.chances, examples[first : first + CHUNK])
                 for first in range(0, len(examples), CHUNK)
             ]
-            losses.append(np.concatenate(found))
-        gain = clearest_gain(np.column_stack(losses), 0, margins_of(ways))
+            chances.append(np.concatenate(found))
+        expected = ExpectedOutcomes(
+            np.array([example.decided_at_ms for example in examples]),
+            np.array([example.observation.offer for example in examples]),
+            np.array([example.observation.reward for example in examples]),
+            np.column_stack(chances),
+        )
+        gain = clearest_gain(expected, 0, margins_of(ways), begin_anew(ways))
         return None if gain is None else (ways[gain.model], reason_of(now, ways[gain.model], gain))
 
     async def _sample(self, spec: PolicySpec) -> list[int]:

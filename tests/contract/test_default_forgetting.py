@@ -18,7 +18,8 @@ from tests.support.api import CSV, Nextbest, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EVERY_MS = 3_600_000
-BEGAN = datetime.now(UTC) - timedelta(days=2)
+BEGAN = datetime.now(UTC) - timedelta(days=4)
+ROW = timedelta(minutes=3)
 RATES = {"gold": 0.6, "silver": 0.1}
 
 
@@ -50,13 +51,13 @@ class Looks:
 
 
 async def import_history(shop: Nextbest, first: int, rows: int, *, flipped: bool) -> None:
-    """Both offers in turn, a row a minute; ``flipped``: each is accepted as often as the other was."""
+    """Both offers, a row every three minutes; ``flipped``: each is accepted as often as the other was."""
     lines = ["customer_id,offer_id,decided_at,outcome"]
     rates = dict(zip(RATES, reversed(RATES.values()), strict=True)) if flipped else RATES
     for row in range(first, first + rows):
         for offer, rate in rates.items():
             outcome = "accepted" if int((row + 1) * rate) > int(row * rate) else "rejected"
-            at = BEGAN + timedelta(minutes=row)
+            at = BEGAN + row * ROW
             lines.append(f"{offer}-{row},{offer},{at.isoformat()},{outcome}")
     answer = await shop.api.call("POST", "/v1/imports/history", content="\n".join(lines) + "\n", headers=CSV)
     assert answer.is_success, answer.text

@@ -7,7 +7,7 @@ from benchmarks.learning.batched import VARIANTS, Games, play
 from benchmarks.learning.forgetting import Adaptive, play_fixed, way_back
 from benchmarks.learning.measure import first
 
-ROUNDS, FLIP = 1600, 800
+ROUNDS, FLIP = 2400, 1600  # no change is seen before a day is known
 
 
 def test_with_a_long_half_life_it_is_the_batched_benchmark() -> None:
