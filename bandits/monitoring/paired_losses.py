@@ -9,7 +9,7 @@ Modeling and Analysis*). The error of a look is shared among its tests (Bonferro
 
 What is other by night than by day is no change: it was so at the same hours of the days before. A model that knows
 nothing but the last hours expects them better for all that. So in a window of less than a day a model that begins anew
-has to gain more than twice what the present one would have gained at those hours of any of the last days, had it known
+has to gain more than twice what the present one would have gained at those hours of the last days, had it known
 beforehand how often each offer would be accepted in them. Any other model has to be better over a day.
 """
 
@@ -112,9 +112,10 @@ def clearest_gain(
 
 
 def _usual_swing(expected: ExpectedOutcomes, current: int, outcomes: int) -> float:
-    """Return what hindsight would have been worth at the hours of a window, on that of the last days when it was most.
+    """Return what hindsight would have been worth at the hours of a window, on the second of the last days by that.
 
-    Infinite if nothing is known of these hours.
+    On the first, if no more than two are known; infinite if none is. One day may be that of an earlier change, while
+    hours that are other by custom, also those of weekends, are found on two of seven days.
     """
     times, known = expected.times_ms, ~np.isnan(expected.chances[:, current])
     worth = []
@@ -124,7 +125,7 @@ def _usual_swing(expected: ExpectedOutcomes, current: int, outcomes: int) -> flo
         ).tolist()
         if known[start:end].sum() >= MIN_SHARE * outcomes:
             worth.append(expected.hindsight(current, slice(start, end)))
-    return max(worth, default=math.inf)
+    return sorted(worth)[-2 if len(worth) > 2 else -1] if worth else math.inf
 
 
 def _known(*losses: FloatArray) -> int:

@@ -105,6 +105,13 @@ def test_what_was_so_at_the_same_hours_of_the_days_before_is_no_change() -> None
         assert clearest_gain(outcomes(seed, rates, constant(0.35), anew), 0, {1: 0.01}, anew=(1,)) is None
 
 
+def test_one_other_day_of_late_does_not_hide_a_change() -> None:
+    """It may be that of an earlier change."""
+    rates, anew = flipped(COUNT - MIN_OUTCOMES)
+    rates[COUNT - 2 * A_DAY - MIN_OUTCOMES : COUNT - 2 * A_DAY] = 0.05
+    assert clearest_gain(outcomes(5, rates, constant(0.7), anew), 0, {1: 0.01}, anew=(1,)) is not None
+
+
 def test_hours_of_which_no_day_before_is_known_say_nothing_of_change() -> None:
     rates, anew = flipped(A_DAY // 2)
     early = slice(0, A_DAY)
