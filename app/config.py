@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     auto_features_interval_s: int = Field(
         60, ge=0, le=86_400, description="how often the default's features are looked at; 0: never"
     )
+    forgetting_interval_s: int = Field(
+        21_600, ge=0, le=31_536_000, description="how often what the default forgets is looked at; 0: never"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

@@ -12,5 +12,7 @@ DRIFT_LOCK = 7_263_845_195
 """Watch acceptance for drift."""
 SHADOW_LOCK = 7_263_845_196
 """Evaluate shadows."""
+FORGETTING_LOCK = 7_263_845_197
+"""Look what the default forgets."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""

@@ -1,4 +1,4 @@
-"""The default policy of an installation: features of what is declared by now, in versions that start warm."""
+"""The default policy of an installation: features of what is declared by now, and what it forgets, in new versions."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class DefaultFeatures:
     interval_s: float
 
     async def round(self) -> float:
-        """Look once; return how long to sleep. Raises ``PostgresUnavailable``."""
+        """Look once; return how long to sleep. Raises ``Unavailable``."""
         if not self.interval_s:
             return IDLE_S
         await self.keeper.look()

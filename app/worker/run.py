@@ -29,6 +29,7 @@ from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
+from bandits.policy import PolicySpec
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
 from decisioning.capacity.store_pools import CapacityLog, Pools
@@ -50,9 +51,12 @@ from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
 from decisioning.rollout.autopilot_service import AutopilotService
 from decisioning.rollout.default_service import DefaultKeeper
+from decisioning.rollout.forgetting import Forgetting
+from decisioning.rollout.forgetting_service import ForgettingTrial
 from decisioning.rollout.store_autopilot import AutopilotStore
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
+from decisioning.rollout.store_results import archived_until_ms
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.functions import FunctionKeeper, load_functions, remove_unused
@@ -216,7 +220,19 @@ def _make_log_jobs(
         feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
     )
     choose = partial(choose_features, to.patient)
-    default = DefaultKeeper(CatalogueStore(to.engine), PolicyStore(to.engine), choose, clock.now_ms)
+    trial = ForgettingTrial(ArchiveReader(to.patient), keys.buckets, settings.drift_horizon_s)
+
+    async def find_forgetting(spec: PolicySpec) -> tuple[Forgetting, str] | None:
+        return await trial.find(spec, await archived_until_ms(reader, archive, clock.now_ms()))
+
+    default = DefaultKeeper(
+        CatalogueStore(to.engine),
+        PolicyStore(to.engine),
+        choose,
+        clock.now_ms,
+        find_forgetting=find_forgetting,
+        forgetting_every_ms=settings.forgetting_interval_s * 1000,
+    )
     autopilots = AutopilotService(
         CatalogueStore(to.engine),
         PolicyStore(to.engine),

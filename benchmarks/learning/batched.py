@@ -141,66 +141,122 @@ class Model:
         return found
 
 
-def play(games: Games) -> FloatArray:
-    """Return the mean reward of each seed."""
-    seeds, rounds, offers = games.expected.shape
-    width = games.width
-    a, b = np.zeros((seeds, offers, width, width)), np.zeros((seeds, offers, width))
-    shared_a, shared_b = np.zeros((seeds, width, width)), np.zeros((seeds, width))
-    every, rows = np.arange(width), np.arange(seeds)
-    full = Model(games, every, offers)
-    plain = Model(games, every[[0, -2, -1]], offers) if games.weighed else None
-    models = [full] if plain is None else [full, plain]
-    parts = np.zeros((seeds, offers))
-    exploration = np.array([policy.exploration for policy in games.policies])[:, None]
-    scales = [policy.design.scale(np.zeros((policy.design.width,) * 2)) for policy in games.policies]
-    reward = np.zeros(seeds)
-    for t in range(rounds):
-        for model in models:
-            model.centre(shared_a, shared_b, b)
-        z = np.repeat(games.x[:, t, None], offers, axis=1)
-        z[:, :, -2], z[:, :, -1] = games.logits[:, t], games.none[:, t]
-        mean, deviation = full.predict(z)
-        spread = exploration * deviation
+class Learners:
+    """What the policies of all seeds have learned: sums, models, and what follows from both."""
+
+    def __init__(self, games: Games) -> None:
+        self._games = games
+        seeds, _, offers = games.expected.shape
+        width = games.width
+        self.offers = offers
+        self.a, self.b = np.zeros((seeds, offers, width, width)), np.zeros((seeds, offers, width))
+        self.shared_a, self.shared_b = np.zeros((seeds, width, width)), np.zeros((seeds, width))
+        every, self.rows = np.arange(width), np.arange(seeds)
+        self._full = Model(games, every, offers)
+        self._plain = Model(games, every[[0, -2, -1]], offers) if games.weighed else None
+        self._models = [self._full] if self._plain is None else [self._full, self._plain]
+        self.parts = np.zeros((seeds, offers))
+        self._exploration = np.array([policy.exploration for policy in games.policies])[:, None]
+        self._scales = [
+            policy.design.scale(np.zeros((policy.design.width,) * 2)) for policy in games.policies
+        ]
+
+    def expect(self, t: int) -> tuple[FloatArray, FloatArray]:
+        """Return log odds of all offers for the customers of a round, and the deviations of draws: ``(S, n)`` each."""
+        games, full, plain = self._games, self._full, self._plain
+        for model in self._models:
+            model.centre(self.shared_a, self.shared_b, self.b)
+        self._z = np.repeat(games.x[:, t, None], self.offers, axis=1)
+        self._z[:, :, -2], self._z[:, :, -1] = games.logits[:, t], games.none[:, t]
+        self._mean, deviation = full.predict(self._z)
+        spread = self._exploration * deviation
         if plain is not None:
-            pooled = np.clip(parts.sum(axis=1, keepdims=True), -MAX_POOLED, MAX_POOLED) * games.pooled
+            pooled = np.clip(self.parts.sum(axis=1, keepdims=True), -MAX_POOLED, MAX_POOLED) * games.pooled
             pays = full.evidence() - plain.evidence() + LEAD + pooled >= 0.0
-            plain_mean, plain_deviation = plain.predict(z)
-            mean = np.where(pays, mean, plain_mean)
+            plain_mean, plain_deviation = plain.predict(self._z)
+            self._mean = np.where(pays, self._mean, plain_mean)
             spread = np.where(pays, spread, DEFAULT_EXPLORATION * plain_deviation)
-        which = (games.luck[:, t, 0] * games.draws.shape[2]).astype(np.intp)
-        drawn = mean + spread * games.draws[rows, :, which]
-        available = games.since <= t
-        chosen = np.where(available, drawn, -np.inf).argmax(axis=1)
-        for row in np.flatnonzero(games.luck[:, t, 1] < games.policies[0].epsilon).tolist():
-            chosen[row] = np.flatnonzero(available[row])[int(games.luck[row, t, 2] * available[row].sum())]
-        reward += games.expected[rows, t, chosen] / rounds
-        s, seen = np.clip(mean[rows, chosen], -MAX_LOG_ODDS, MAX_LOG_ODDS), z[rows, chosen]
+        return self._mean, spread
+
+    def learn(self, t: int, chosen: NDArray[np.intp], rewards: FloatArray) -> None:
+        """Learn what came of the offers that were chosen in the round that ``expect`` was asked for."""
+        rows = self.rows
+        s, seen = np.clip(self._mean[rows, chosen], -MAX_LOG_ODDS, MAX_LOG_ODDS), self._z[rows, chosen]
         p = sigmoid(s)
-        gradient = games.rewards[rows, t, chosen] - p
+        gradient = rewards - p
         weight = np.maximum(p * (1.0 - p), np.abs(gradient) / MAX_RESPONSE_SHIFT)
         more_a = weight[:, None, None] * seen[:, :, None] * seen[:, None, :]
         more_b = (weight * s + gradient)[:, None] * seen
-        a[rows, chosen] += more_a
-        b[rows, chosen] += more_b
-        shared_a += more_a
-        shared_b += more_b
+        self.a[rows, chosen] += more_a
+        self.b[rows, chosen] += more_b
+        self.shared_a += more_a
+        self.shared_b += more_b
         if t < ALWAYS_RESCALED or t % RESCALED_EVERY == 0:
-            for row, policy in enumerate(games.policies):
-                places = games.places(row)
-                scale = policy.design.scale(shared_a[row][np.ix_(places, places)])
-                if not scale.is_same(scales[row]) or t == 0:
-                    scales[row] = scale
-                    unscaling = np.eye(width)
-                    unscaling[np.ix_(places, places)] = policy.design.unscaling(scale)
-                    for model in models:
-                        model.rescale(row, unscaling)
-                        model.fit(np.full(offers, row), np.arange(offers), a)
-        for model in models:
-            model.fit(rows, chosen, a)
-        if plain is not None and games.pooled:
-            lead = full.evidence_alone(rows, chosen, b) - plain.evidence_alone(rows, chosen, b)
-            parts[rows, chosen] = np.clip(lead, -MAX_PART, MAX_PART)
+            for row in rows.tolist():
+                self._rescale(row, always=t == 0)
+        for model in self._models:
+            model.fit(rows, chosen, self.a)
+        if self._plain is not None and self._games.pooled:
+            lead = self._full.evidence_alone(rows, chosen, self.b)
+            lead -= self._plain.evidence_alone(rows, chosen, self.b)
+            self.parts[rows, chosen] = np.clip(lead, -MAX_PART, MAX_PART)
+
+    def fade(self, rows: NDArray[np.intp], factor: float) -> None:
+        """Let what some seeds' policies have learned weigh less; 0: nothing."""
+        for sums in (self.a, self.b, self.shared_a, self.shared_b):
+            sums[rows] *= factor
+        if not factor:
+            self.parts[rows] = 0.0
+        self._refit(rows)
+
+    def copy(self, source: int, rows: NDArray[np.intp]) -> None:
+        """Let some policies have learned what another one has."""
+        for sums in (self.a, self.b, self.shared_a, self.shared_b, self.parts):
+            sums[rows] = sums[source]
+        self._refit(rows)
+
+    def _refit(self, rows: NDArray[np.intp]) -> None:
+        for row in rows.tolist():
+            if not self._rescale(row):
+                for model in self._models:
+                    model.fit(np.full(self.offers, row), np.arange(self.offers), self.a)
+
+    def _rescale(self, row: int, *, always: bool = False) -> bool:
+        """Put columns on the scale of what was seen; returns whether that is another one, and all is fitted anew."""
+        policy, places = self._games.policies[row], self._games.places(row)
+        scale = policy.design.scale(self.shared_a[row][np.ix_(places, places)])
+        if scale.is_same(self._scales[row]) and not always:
+            return False
+        self._scales[row] = scale
+        unscaling = np.eye(self._games.width)
+        unscaling[np.ix_(places, places)] = policy.design.unscaling(scale)
+        for model in self._models:
+            model.rescale(row, unscaling)
+            model.fit(np.full(self.offers, row), np.arange(self.offers), self.a)
+        return True
+
+
+def choose(games: Games, t: int, mean: FloatArray, spread: FloatArray) -> NDArray[np.intp]:
+    """Draw an offer of a round for each seed."""
+    rows = np.arange(len(mean))
+    which = (games.luck[:, t, 0] * games.draws.shape[2]).astype(np.intp)
+    drawn = mean + spread * games.draws[rows, :, which]
+    available = games.since <= t
+    chosen: NDArray[np.intp] = np.where(available, drawn, -np.inf).argmax(axis=1)
+    for row in np.flatnonzero(games.luck[:, t, 1] < games.policies[0].epsilon).tolist():
+        chosen[row] = np.flatnonzero(available[row])[int(games.luck[row, t, 2] * available[row].sum())]
+    return chosen
+
+
+def play(games: Games) -> FloatArray:
+    """Return the mean reward of each seed."""
+    seeds, rounds, _ = games.expected.shape
+    learners, rows = Learners(games), np.arange(seeds)
+    reward = np.zeros(seeds)
+    for t in range(rounds):
+        chosen = choose(games, t, *learners.expect(t))
+        reward += games.expected[rows, t, chosen] / rounds
+        learners.learn(t, chosen, games.rewards[rows, t, chosen])
     return reward
 
 

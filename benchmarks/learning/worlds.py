@@ -15,6 +15,7 @@ from benchmarks.learning.rounds import Rounds, Stream
 
 FEATURES = 20
 LONG, ROUNDS = 5_000, 3_000
+DAYS_12, FLIP = 18_000, 5_000  # a round is a minute
 WINDOW = 600
 WITH_100_OFFERS = 1_500  # where one of the libraries takes 6 ms a round
 # The mean logit, its spread over offers, and the spread of a customer's logit: random earns 0.206, the oracle 0.749.
@@ -53,6 +54,37 @@ def jump(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     late = (np.arange(rounds) >= rounds // 2)[:, None]
     expected = sigmoid(np.where(late, x @ after.T + new_level, x @ before.T + level))
     return replace(_rounds(rng, x, expected), drifts=True)
+
+
+def flip(seed: int, offers: int = 20, rounds: int = DAYS_12, at: int = FLIP) -> Rounds:
+    """Logistic; from one round on, every customer likes what was disliked before: all weights change their sign."""
+    rng = np.random.default_rng([9, seed])
+    weights, levels = _offers(rng, offers)
+    x = rng.normal(size=(rounds, FEATURES))
+    sign = np.where(np.arange(rounds) < at, 1.0, -1.0)[:, None]
+    return replace(_rounds(rng, x, sigmoid(sign * (x @ weights.T) + levels)), drifts=True)
+
+
+def flat_flip(seed: int, offers: int = 20, rounds: int = DAYS_12, at: int = FLIP) -> Rounds:
+    """No features, chances drawn from Beta(1, 4); from one round on, the best offer is the worst, and so on."""
+    rng = np.random.default_rng([10, seed])
+    chances = np.sort(rng.beta(1.0, 4.0, size=offers))
+    late = (np.arange(rounds) >= at)[:, None]
+    made = _rounds(rng, np.zeros((rounds, 1)), np.where(late, chances[::-1], chances))
+    return replace(made, features=(), facts=[{}] * rounds, drifts=True)
+
+
+def daily(seed: int, offers: int = 20, rounds: int = DAYS_12) -> Rounds:
+    """No features, chances as in ``flat_flip``, that swing every day: for all offers alike, and each by itself.
+
+    Log odds swing by 0.5 either way, and each offer's by 0.5 more, at hours of its own.
+    """
+    rng = np.random.default_rng([11, seed])
+    chances = np.clip(rng.beta(1.0, 4.0, size=offers), 0.01, 0.99)
+    turn = 2.0 * np.pi * np.arange(rounds)[:, None] / 1_440
+    swing = 0.5 * np.sin(turn) + 0.5 * np.sin(turn + 2.0 * np.pi * rng.random(offers))
+    made = _rounds(rng, np.zeros((rounds, 1)), sigmoid(np.log(chances / (1.0 - chances)) + swing))
+    return replace(made, features=(), facts=[{}] * rounds, drifts=True)
 
 
 def rotation(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
@@ -192,3 +224,18 @@ WORLDS = (
     Stream("low rates", "no features, 20 offers accepted by 4 % in the mean; 5,000 rounds", flat),
     Stream("features tell nothing", "the same chances, whatever 20 features say", untold),
 )
+"""Those of ``make bench-learning``."""
+
+LONG_WORLDS = (
+    Stream("flip", "logistic; after 5,000 of 18,000 rounds all weights change their sign", flip),
+    Stream("flip, no features", "the same of offers' chances: the best becomes the worst", flat_flip),
+    Stream(
+        "days", "no features; chances swing every day, for all offers alike and for each by itself", daily
+    ),
+    Stream("long rotation", "rotation; 18,000 rounds", lambda s: rotation(s, rounds=DAYS_12)),
+    Stream("long logistic", "logistic, 20 offers; 18,000 rounds", lambda s: logistic(s, rounds=DAYS_12)),
+    Stream("long stale", "stale propensities; 18,000 rounds", lambda s: stale(s, rounds=DAYS_12)),
+    Stream("long low rates", "low rates; 18,000 rounds", lambda s: flat(s, rounds=DAYS_12)),
+    Stream("long untold", "features tell nothing; 18,000 rounds", lambda s: untold(s, rounds=DAYS_12)),
+)
+"""Twelve and a half days, for what is forgotten."""

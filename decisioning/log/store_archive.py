@@ -133,14 +133,15 @@ class ArchiveReader:
         behind: Mapping[int, StreamPosition] = NOWHERE,
         since_ms: int = 0,
         placements: Collection[str] = (),
+        buckets: Collection[int] = (),
     ) -> AsyncIterator[list[Outcome]]:
         """Yield all outcomes that teach, in batches, in no particular order (arms are sums).
 
         ``up_to``: only those at or before these positions of their buckets; a bucket that is missing has none.
         ``behind``: only those behind these. ``since_ms``: only those of decisions from then on. ``placements``: only
-        those of these, if any are given.
+        those of these, if any are given. ``buckets``: the same.
         """
-        where, values = _teaching(since_ms, placements)
+        where, values = _teaching(since_ms, placements, buckets)
         if behind and up_to is not None:
             moved = {
                 bucket
@@ -207,6 +208,20 @@ class ArchiveReader:
         rows = await self._rows(FIND_BASE, policy=policy, epoch=epoch)
         return Checkpoint.unpack(rows[0].epoch, bytes(rows[0].arms)) if rows else None
 
+    async def nth_latest_ms(
+        self, n: int, until_ms: int, *, placements: Collection[str] = (), buckets: Collection[int] = ()
+    ) -> int:
+        """Find when the n-th latest of such outcomes up to ``until_ms`` was decided, Unix ms; 0 if there are fewer."""
+        where, values = _teaching(0, placements, buckets)
+        rows = await self._rows(
+            f"SELECT decided_at FROM outcomes WHERE {where} AND decided_at <= :until"
+            " ORDER BY decided_at DESC OFFSET :others LIMIT 1",
+            **values,
+            until=to_datetime(until_ms),
+            others=n - 1,
+        )
+        return to_ms(rows[0].decided_at) if rows else 0
+
     async def positions_at(
         self, policy: str, epoch: int, base: Checkpoint | None
     ) -> dict[int, StreamPosition] | None:
@@ -250,7 +265,9 @@ _NOT_LONG_BEFORE = (
 _BETWEEN = " AND split_part(position, '-', 1)::bigint BETWEEN :first AND :last"
 
 
-def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str, Any]]:
+def _teaching(
+    since_ms: int, placements: Collection[str], buckets: Collection[int] = ()
+) -> tuple[str, dict[str, Any]]:
     """Make the condition of ``observations``, and its values."""
     where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
     values: dict[str, Any] = {}
@@ -260,6 +277,9 @@ def _teaching(since_ms: int, placements: Collection[str]) -> tuple[str, dict[str
     if placements:
         where += " AND placement = ANY(:placements)"
         values["placements"] = [*placements]
+    if buckets:
+        where += " AND bucket = ANY(:buckets)"
+        values["buckets"] = [*buckets]
     return where, values
 
 

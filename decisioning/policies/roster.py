@@ -21,7 +21,7 @@ class Roster(Mapping[str, Policy]):
 
     Specifications are immutable, so what is here once stays as it is. One that cannot be built here (its algorithm is
     of a package that is not installed) is kept apart, in ``broken``, with the reason: whatever needs it falls back, and
-    says so.
+    says so, until it is added again and can be built.
     """
 
     def __init__(self, specs: Iterable[PolicySpec] = BUILT_IN) -> None:
@@ -54,7 +54,8 @@ class Roster(Mapping[str, Policy]):
         """
         new = []
         for spec in specs:
-            if spec.key in self._specs:
+            known = self._specs.get(spec.key)
+            if known is not None and (spec.key in self._policies or known != spec):
                 continue
             self._specs[spec.key] = spec
             policy = (built or {}).get(spec.key) or build_or_reason(spec)
@@ -62,6 +63,7 @@ class Roster(Mapping[str, Policy]):
                 self.broken[spec.key] = policy
             else:
                 self._policies[spec.key] = policy
+                self.broken.pop(spec.key, None)
                 new.append(spec.key)
         self._find_paths()
         return new

@@ -30,7 +30,7 @@ from decisioning.policies.store_rows import (
     read_states,
     update_policy,
 )
-from storage.locks import POLICIES_LOCK, WARMING_SPACE
+from storage.locks import FORGETTING_LOCK, POLICIES_LOCK, WARMING_SPACE
 from storage.postgres import transaction
 
 ALWAYS = frozenset(spec.key for spec in BUILT_IN)
@@ -156,6 +156,13 @@ class PolicyStore:
         async with transaction(self._engine) as connection:
             query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:key))")
             yield bool(await connection.scalar(query, {"space": WARMING_SPACE, "key": key}))
+
+    @asynccontextmanager
+    async def lock_forgetting(self) -> AsyncIterator[bool]:
+        """Try to be the only one who looks during the block what the default forgets. Yields whether that succeeded."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT pg_try_advisory_xact_lock(:lock)")
+            yield bool(await connection.scalar(query, {"lock": FORGETTING_LOCK}))
 
     @asynccontextmanager
     async def hold_state(

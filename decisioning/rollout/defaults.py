@@ -5,6 +5,7 @@ versions have the features that ``bandits.auto_features`` chooses.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from bandits.auto_features import feature_paths
@@ -49,6 +50,11 @@ def new_version_reason(now: Iterable[Feature], chosen: Iterable[Feature]) -> str
     if known := sorted(blind & seeing):
         return f"the usual values of {_named(known)} are known by now"
     return None
+
+
+def count_vocabularies(specs: Sequence[PolicySpec]) -> int:
+    """Return how many of these versions, in their order, have other features than the one before."""
+    return sum(before != after for before, after in pairwise([(), *(spec.features for spec in specs)]))
 
 
 def uses_default(placement: Placement, deployment: Deployment) -> bool:

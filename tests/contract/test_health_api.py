@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from app.api.health import warnings
+from bandits import registry
+from decisioning.policies.store_roster import RosterFeed
 from storage import clock
 from storage.clock import SharedClock
 from storage.keys import WORKER
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
+from tests.support.canaries import add_bad_policy
 from tests.support.gate import Gate, gate
 from tests.support.waiting import eventually
 
@@ -42,6 +45,55 @@ async def checks(instance: Instance, status: int) -> dict[str, str] | None:
 async def test_all_is_well(api: Instance) -> None:
     assert await api.ok("GET", "/livez", role=None) == {"status": "ok"}
     assert await checks(api, 200) == dict.fromkeys(("postgres", "redis", "catalogue", "keys", "arms"), "ok")
+
+
+async def test_readiness_names_policies_that_were_set_aside_until_they_work_again(shop: Nextbest) -> None:
+    """Others decide meanwhile, so it is a warning."""
+    await shop.worker.drain()
+    state = shop.api.state
+    await shop.api.ok(
+        "POST", "/v1/policies", json={"name": "failing", "algorithm": "thompson"}, role="scientist"
+    )
+    await shop.worker.warm()
+
+    async def warning() -> str | None:
+        await state.feed.refresh()
+        found: dict[str, str] = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+        return found.get("policies")
+
+    assert await warning() is None
+    assert await state.policies.set_aside("failing@1", "its learner raised LookupError")
+    told = await warning()
+    assert told is not None
+    assert "set aside" in told
+    assert "failing@1" in told
+    assert "LookupError" not in told
+    await shop.worker.warm()
+    assert await warning() is None
+    await state.policies.retire("failing@1", "ann")
+
+
+async def test_readiness_names_policies_that_cannot_be_used_here_until_their_package_is_there(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_bad_policy(shop, "unbuilt", None)
+    feed = RosterFeed(shop.api.state.policies, shop.api.state.roster, retry_s=0.0)
+    monkeypatch.setattr(shop.api.state, "feed", feed)
+
+    async def warning() -> str | None:
+        await feed.refresh()
+        found: dict[str, str] = (await shop.api.ok("GET", "/readyz", role=None))["warnings"]
+        return found.get("policies")
+
+    told = await warning()
+    assert told is not None
+    assert told.startswith("cannot be used here: unbuilt@1")
+    assert "none_such" not in told
+    with monkeypatch.context() as installed:
+        known = {**registry.ALGORITHMS, "none_such": registry.ALGORITHMS["thompson"]}
+        installed.setattr(registry, "ALGORITHMS", known)
+        assert await warning() is None
+    await shop.api.state.policies.retire("unbuilt@1", "ann")
 
 
 async def test_readiness_warns_of_a_dead_worker(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:

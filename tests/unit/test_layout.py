@@ -54,6 +54,7 @@ COVERED = {
     "decisioning/rollout/autopilot_service.py": "contract/test_autopilot.py",
     "decisioning/rollout/autopilot_turns.py": "unit/decisioning/rollout/test_autopilot.py",
     "decisioning/rollout/default_service.py": "contract/test_default_features.py",
+    "decisioning/rollout/forgetting_service.py": "contract/test_default_forgetting.py",
     "decisioning/learning/store_linearisation.py": "contract/test_relinearising.py",
     "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",
     "decisioning/log/store_archive.py": "e2e/test_folds.py",

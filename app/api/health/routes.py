@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
 from app.api.health.schemas import Alive, Readiness
-from app.api.health.warnings import describe_skew, describe_worker
+from app.api.health.warnings import describe_policies, describe_skew, describe_worker
 from app.telemetry import MULTIPROC
 from storage.errors import Unavailable
 from storage.tasks import leave_after
@@ -42,6 +42,7 @@ async def readyz(state: State) -> Response:
     """Each dependency with its state; 200 only if all are well.
 
     `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
+    They name policies that were set aside since they failed, or that this process cannot use.
     """
     cold = state.cold_policies()
     checks = {
@@ -57,6 +58,7 @@ async def readyz(state: State) -> Response:
         "archive": state.archive_watch.describe(),
         "worker": await describe_worker(state) if ready else None,
         "redis": state.redis_claim.warning or state.pipe.server.warning,
+        "policies": describe_policies(state),
         "clock": describe_skew(),
     }
     warnings = {name: warning for name, warning in found.items() if warning}

@@ -55,6 +55,20 @@ async def describe_backlog(state: ApiState) -> str | None:
     return f"{'; '.join(found)} (is the worker running?)" if found else None
 
 
+def describe_policies(state: ApiState) -> str | None:
+    """Name the policies that do not learn, or cannot be used here; ``None`` if all are well.
+
+    Why is not said, since this needs no key, and reasons may name packages and files.
+    """
+    failed, unusable = state.feed.out_of_order()
+    found = []
+    if failed:
+        found.append(f"set aside since they failed, and folded anew: {', '.join(failed)}")
+    if unusable:
+        found.append(f"cannot be used here: {', '.join(unusable)}")
+    return f"{'; '.join(found)} (`nextbest policies show` says why)" if found else None
+
+
 def describe_skew() -> str | None:
     """Say how wrong this machine's clock is; ``None`` if it is right."""
     skew_ms = shared.skew_ms()

@@ -34,6 +34,16 @@ def test_what_is_here_once_stays_as_it_is() -> None:
     assert "odd@1" not in roster
 
 
+def test_what_could_not_be_built_is_usable_once_it_can_be() -> None:
+    roster = Roster([AGE, UNKNOWN])
+    assert roster.add([UNKNOWN]) == []
+    assert "odd@1" in roster.broken
+    built = build_policy(PolicySpec("odd", 1, "random"))
+    assert roster.add([UNKNOWN], {"odd@1": built}) == ["odd@1"]
+    assert roster["odd@1"] is built
+    assert roster.broken == {}
+
+
 def test_results_that_were_built_elsewhere_are_taken_as_they_are() -> None:
     built = build_policy(AGE)
     roster = Roster([])
