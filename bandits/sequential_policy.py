@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.group_sums import OfferGroups
 from bandits.policy import IntArray, Observation, Policy, Sums
 from bandits.state import ArmTable
 
@@ -77,7 +78,12 @@ class ModelState:
         return []
 
     def read(
-        self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
+        self,
+        policy: Policy,
+        offers: IntArray,
+        tick: int,
+        rows: NDArray[np.intp] | None = None,
+        groups: OfferGroups | None = None,
     ) -> LearnedModel:
         """Return the model, to be prepared for ``offers``."""
         return LearnedModel(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)

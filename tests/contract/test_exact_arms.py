@@ -6,8 +6,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from bandits.exact_sums import total_of
 from bandits.policy import FloatArray
-from bandits.state import ArmTable, decode_state, total_of
+from bandits.state import ArmTable, decode_state
 from decisioning.learning.store_arms import Arms, ArmStore
 from tests.support.api import Nextbest
 
