@@ -137,11 +137,12 @@ class RegressionPolicy(ABC):
     def _group_shrinkage(self, share: Share) -> float | None:
         if self.parameters["group_shrinkage"] is None:
             return None
+        shrinkage = self.number_in_range("group_shrinkage", 1e-3, 1e4)
         if share == "none":
             raise PolicyParameterError(
                 "groups share nothing where share is none", "parameters.group_shrinkage"
             )
-        return self.number_in_range("group_shrinkage", 1e-3, 1e4)
+        return shrinkage
 
     def linearised_at(self, observation: Observation) -> float:
         """Return where an observation is linearised: at its estimate, else its base propensity, else the default."""

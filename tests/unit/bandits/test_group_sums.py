@@ -1,9 +1,11 @@
 """The sums of groups of offers: those of their offers, however they came about."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bandits.conformance.scenarios import fingerprint
 from bandits.exact_sums import HIGH_STEP
 from bandits.group_sums import OfferGroups
 from bandits.policy import Candidates, FloatArray, GroupSums, Observation, PolicySpec
@@ -57,6 +59,22 @@ def test_the_sums_of_a_group_are_those_of_its_offers_wherever_they_may_appear() 
 def test_a_policy_that_does_not_learn_by_group_is_told_none() -> None:
     assert taught([(2, 1.0, 0.0)]).read(PLAIN, OFFERS, TICK, groups=GROUPS).by_group is None
     assert taught([(2, 1.0, 0.0)]).read(POLICY, OFFERS, TICK).by_group is None
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["calibrated", "logistic_thompson", "lin_ucb", "squarecb", "apprentice"]
+)
+def test_a_version_that_does_not_learn_by_group_decides_as_before(algorithm: str) -> None:
+    policy = build_policy(PolicySpec("p", 1, algorithm))
+    table = ArmTable(policy.width)
+    observations = [
+        (Observation(offer, float(i % 3 == 0), 0.3), NOW_S) for i in range(30) for offer in (2, 3)
+    ]
+    for field, delta in fold_observations(policy, observations).items():
+        table.add(field, delta)
+    tick = policy.decay.tick(NOW_S)
+    told, untold = (policy.prepare(table.read(policy, OFFERS, tick, groups=each)) for each in (GROUPS, None))
+    assert fingerprint(told) == fingerprint(untold)
 
 
 def test_what_was_told_does_not_change() -> None:
