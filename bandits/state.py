@@ -162,9 +162,9 @@ class ArmTable:
         pooled = 0.0 if pool is None else self._evidence(policy, pool, shared, tick)
         by_group = None
         if groups is not None and getattr(policy, "by_group", False):
-            if self._grouped is None or self._grouped.groups != groups:
-                self._grouped = GroupTotals(groups, self.width, self._by_offer)
-            by_group = self._grouped.read(policy.decay, offers, tick)
+            if self._grouped is None:
+                self._grouped = GroupTotals(self.width, self._by_offer)
+            by_group = self._grouped.read(groups, policy.decay, offers, tick)
         return Sums(offers, own, shared, pooled=pooled, by_group=by_group)
 
     def _evidence(self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int) -> float:

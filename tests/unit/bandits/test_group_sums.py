@@ -42,7 +42,7 @@ def taught(seen: list[tuple[int, float, float]]) -> ArmTable:
 
 
 def test_groups_are_numbered_by_name() -> None:
-    assert GROUPS.count == 2
+    assert GROUPS.names == ("a", "b")
     assert GROUPS.rows(OFFERS).tolist() == [1, 0, 1, -1]
     assert OfferGroups.of({13: "a", 5: "b", 3: "a", 2: "b"}) == GROUPS != OfferGroups.of({2: "b"})
     assert OfferGroups.of({}).rows(OFFERS).tolist() == [-1] * 4
