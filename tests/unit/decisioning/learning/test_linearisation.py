@@ -151,7 +151,7 @@ def test_decisions_since_then_are_linearised_as_they_were_logged() -> None:
 
 @pytest.mark.parametrize("groups", [None, OfferGroups.of({1: "a", 2: "b", 3: "a"})])
 def test_points_are_the_estimates_of_the_posterior(groups: OfferGroups | None) -> None:
-    parameters = {} if groups is None else {"group_shrinkage": 2.0}
+    parameters: dict[str, Any] = {} if groups is None else {"group_shrinkage": 2.0}
     policy = regression(features=(AGE,), **parameters)
     table = ArmTable(policy.width)
     outcomes = [
