@@ -54,7 +54,7 @@ class RegressionPolicy(ABC):
     group_shrinkage : float
         Offers share strength by group: so many times as firmly as an offer's parameters are held to those of its group,
         a group's are held to those of all offers. Default null, without groups, since versions stay as they are; those
-        that nextbest makes of the default itself have 2. Needs ``share`` other than "none".
+        that nextbest makes of the default itself have 4. Needs ``share`` other than "none".
     default_propensity : float
         What is expected of any offer before anything is observed.
     half_life_days : float
