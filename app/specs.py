@@ -7,12 +7,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.schemas import Instant
-from bandits.errors import BanditsError, PolicyParameterError
+from bandits.errors import BanditsError, PolicyParameterError, did_you_mean
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.specification import parse_spec, spec_to_dict
-from bandits.wording import did_you_mean
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
 from storage.clock import DAY_MS, floor_ms

@@ -1,4 +1,7 @@
-"""The errors of this package, all below one root."""
+"""The errors of this package, all below one root, and a phrase that several messages share."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class BanditsError(Exception):
@@ -35,3 +38,9 @@ class EvaluationError(BanditsError):
 
 class ConformanceError(BanditsError, AssertionError):
     """A policy breaks one of the laws of ``bandits.conformance.checks``; the message names the law."""
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """Return ``; did you mean ...?`` if a known name is near to the given one, else nothing."""
+    near = get_close_matches(str(given)[:100], sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.errors import PolicyParameterError
+from bandits.errors import PolicyParameterError, did_you_mean
 from bandits.feature_columns import (
     Crossed,
     FeatureColumns,
@@ -22,7 +22,6 @@ from bandits.feature_columns import (
     Weekday,
     column_positions,
 )
-from bandits.wording import did_you_mean
 
 Kind = Literal["numeric", "category", "cross", "time_of_day", "weekday", "interests", "propensity"]
 PATH = re.compile(r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")

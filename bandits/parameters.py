@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bandits.errors import PolicyParameterError
+from bandits.errors import PolicyParameterError, did_you_mean
 from bandits.features import Feature
 from bandits.policy import ForwardDecay
-from bandits.wording import did_you_mean
 
 DAY_S = 86_400.0
 

@@ -168,18 +168,32 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSums:
+    """The sums of groups of offers, decayed to the present: of all their offers that were ever observed.
+
+    ``sums``: shape ``(g, width)``. ``row``: where each offer's group is among them, shape ``(n,)``; -1 for an offer
+    without a group.
+    """
+
+    sums: FloatArray
+    row: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     """The sums of offers' arms, decayed to the present.
 
     ``offers``: their numbers, shape ``(n,)``. ``own``: the sums of their arms, shape ``(n, width)``. ``shared``:
     the sums over all offers that were ever observed, shape ``(width,)``; zeros if the policy does not share.
     ``pooled``: the evidence of the arms of all offers that were ever observed; 0 if the policy pools none.
+    ``by_group``: the sums of offers' groups; ``None`` if the policy does not use them, or there are none.
     """
 
     offers: IntArray
     own: FloatArray
     shared: FloatArray
     pooled: float = field(default=0.0, kw_only=True)
+    by_group: GroupSums | None = field(default=None, kw_only=True)
 
 
 class EvidencePool(Protocol):
@@ -201,7 +215,8 @@ class Policy(Protocol):
     """A named, versioned way to turn candidates into propensities and a choice, and to learn from outcomes.
 
     ``width`` is the number of float64 in the state of one arm (0: nothing is learned). With ``shared``, all that an arm
-    learns is also added to one arm for all offers. ``encoder`` makes features of facts. ``epsilon`` is the share of
+    learns is also added to one arm for all offers. A policy with a true attribute ``by_group`` is told the sums of
+    offers' groups as well. ``encoder`` makes features of facts. ``epsilon`` is the share of
     choices that is spread evenly over what is available: each available candidate keeps at least
     ``epsilon / n`` (0: no exploration is promised, so others cannot be evaluated on what it logs). Implementations
     are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.conformance.checks`` holds

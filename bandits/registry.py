@@ -14,10 +14,9 @@ from bandits.algorithms.squarecb import SquareCBPolicy
 from bandits.algorithms.static_policy import PropensityPolicy, RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.algorithms.ucb import UCBPolicy
-from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy
+from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy, did_you_mean
 from bandits.policy import Policy, PolicySpec
 from bandits.river.pipeline_policy import RiverPolicy
-from bandits.wording import did_you_mean
 
 ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
     {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bandits.policy import IntArray, Observation, Policy, Sums
 from bandits.state import ArmTable
+from bandits.sums import OfferGroups
 
 MODEL_FIELD = "model"
 """The field that holds the packed model among a policy's stored arms."""
@@ -77,7 +78,12 @@ class ModelState:
         return []
 
     def read(
-        self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None
+        self,
+        policy: Policy,
+        offers: IntArray,
+        tick: int,
+        rows: NDArray[np.intp] | None = None,
+        groups: OfferGroups | None = None,
     ) -> LearnedModel:
         """Return the model, to be prepared for ``offers``."""
         return LearnedModel(offers, np.zeros((len(offers), 0)), np.zeros(0), self.model)

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, cast, get_args
 
-from bandits.errors import PluginError, PolicyParameterError, UnknownPolicy
+from bandits.errors import PluginError, PolicyParameterError, UnknownPolicy, did_you_mean
 from bandits.feature_columns import category_text
 from bandits.features import OPTIONS, Feature, Kind
 from bandits.plugins import NAME
 from bandits.policy import LearnFrom, PolicySpec
 from bandits.registry import build_policy
-from bandits.wording import did_you_mean
 
 MAX_VERSION = 1_000_000
 MAX_REWARD_WINDOW_S = 10 * 366 * 86_400

@@ -4,10 +4,8 @@ A field is ``<offer number>:<period>``, with the number 0 for the sums over all 
 float64 vector. Everything here is a sum, so a table can be built from deltas in any order, and two tables of disjoint
 logs merge by adding them.
 
-Sums of multiples of the quantum are exact in float64 up to ``2 ** 33``. So that they stay exact for ever, a sum that
-leaves ``[-2 ** 31, 2 ** 31)`` is kept in two parts: ``low`` in that range, and ``high``, a multiple of ``2 ** 32``. A
-state with a high part anywhere is an array ``[low, high]`` of shape ``(2, width)`` and stored as both vectors and the
-number ``2 ** 32``. Which parts there are follows from the sum alone, so equal sums have equal bytes.
+A state with high parts (``bandits.sums``) is an array ``[low, high]`` of shape ``(2, width)`` and stored as both
+vectors and the number ``2 ** 32``. Which parts there are follows from the sum alone, so equal sums have equal bytes.
 """
 
 import math
@@ -32,9 +30,8 @@ from bandits.policy import (
     Sums,
     quantise,
 )
+from bandits.sums import HIGH_STEP, GroupTotals, OfferGroups, add_exactly, total_of
 
-HIGH_STEP = 2.0**32
-_MAX_LOW = HIGH_STEP / 2.0
 _STEP_BYTES = np.array([HIGH_STEP], dtype="<f8").tobytes()
 
 
@@ -54,30 +51,6 @@ def decode_state(blob: bytes, width: int) -> FloatArray:
     if len(blob) != 8 * width:
         raise StateCodecError(f"an arm of width {width} takes {8 * width} bytes, not {len(blob)}")
     return np.frombuffer(blob, dtype="<f8").astype(np.float64)
-
-
-def add_exactly(state: FloatArray | None, delta: FloatArray) -> FloatArray:
-    """Return a state, or nothing, plus an amount of shape ``(width,)`` below ``2 ** 32``, with high parts as needed.
-
-    As ``sum`` in ``storage/lua/3_arms.lua`` does it.
-    """
-    if state is None:
-        low, high = delta, None
-    elif state.ndim == 1:
-        low, high = state + delta, None
-    else:
-        low, high = state[0] + delta, state[1]
-    beyond = (low >= _MAX_LOW) | (low < -_MAX_LOW)
-    if beyond.any():
-        carry = np.where(beyond, np.floor((low + _MAX_LOW) / HIGH_STEP) * HIGH_STEP, 0.0)
-        low, high = low - carry, carry if high is None else high + carry
-    return low if high is None or not high.any() else np.stack((low, high))
-
-
-def total_of(state: FloatArray) -> FloatArray:
-    """Return the sums of a state, rounded once: shape ``(width,)``."""
-    total: FloatArray = state if state.ndim == 1 else state[1] + state[0]
-    return total
 
 
 LearnAll = Callable[[Sequence[Observation]], FloatArray]
@@ -127,7 +100,7 @@ class ArmTable:
     ``epoch`` counts the folds that led here; the same epoch means the same sums, bit for bit.
     """
 
-    __slots__ = ("_by_offer", "_changed", "_pooled", "epoch", "width")
+    __slots__ = ("_by_offer", "_changed", "_grouped", "_pooled", "epoch", "width")
 
     def __init__(self, width: int, epoch: int = 0) -> None:
         self.width = width
@@ -135,6 +108,7 @@ class ArmTable:
         self._by_offer: dict[int, dict[int, FloatArray]] = {}
         self._changed: set[int] = set()
         self._pooled: _Pooled | None = None
+        self._grouped: GroupTotals | None = None
 
     def add(self, field: str, delta: FloatArray) -> None:
         """Add to one field's sums.
@@ -148,7 +122,7 @@ class ArmTable:
         old = periods.get(period)
         # Never in place: the caller keeps ``delta``, and others may hold the old array.
         periods[period] = add_exactly(old, delta)
-        self._changed.add(offer)
+        self._note_changed({offer})
 
     def put(self, field: str, blob: bytes) -> int:
         """Replace one field by its stored form; returns the offer's number. Raises as ``put_all``."""
@@ -164,8 +138,13 @@ class ArmTable:
         for (offer, period), state in read:
             self._by_offer.setdefault(offer, {})[period] = state
         changed = {offer for (offer, _), _ in read}
-        self._changed |= changed
+        self._note_changed(changed)
         return changed
+
+    def _note_changed(self, offers: set[int]) -> None:
+        self._changed |= offers
+        if self._grouped is not None:
+            self._grouped.note_changed(offers)
 
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """Yield all fields in their stored form, sorted by offer and period."""
@@ -177,15 +156,30 @@ class ArmTable:
         """Return the numbers of the offers that have been observed, sorted."""
         return sorted(self._by_offer.keys() - {SHARED})
 
-    def read(self, policy: Policy, offers: IntArray, tick: int, rows: NDArray[np.intp] | None = None) -> Sums:
-        """Return the sums of ``offers`` decayed to ``tick``, zeros for cold arms; only those of ``rows`` if given."""
+    def read(
+        self,
+        policy: Policy,
+        offers: IntArray,
+        tick: int,
+        rows: NDArray[np.intp] | None = None,
+        groups: OfferGroups | None = None,
+    ) -> Sums:
+        """Return the sums of ``offers`` decayed to ``tick``, zeros for cold arms; only those of ``rows`` if given.
+
+        ``groups``: of all offers there are, for policies that share strength by them.
+        """
         own = np.zeros((len(offers), self.width))
         for row in range(len(offers)) if rows is None else rows.tolist():
             own[row] = self._decayed(policy, int(offers[row]), tick)
         shared = self._decayed(policy, SHARED, tick)
         pool: EvidencePool | None = getattr(policy, "pool", None)
         pooled = 0.0 if pool is None else self._evidence(policy, pool, shared, tick)
-        return Sums(offers, own, shared, pooled=pooled)
+        by_group = None
+        if groups is not None and getattr(policy, "by_group", False):
+            if self._grouped is None:
+                self._grouped = GroupTotals(self.width, self._by_offer)
+            by_group = self._grouped.read(groups, policy.decay, offers, tick)
+        return Sums(offers, own, shared, pooled=pooled, by_group=by_group)
 
     def _evidence(self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int) -> float:
         """Return what all arms say together; only those that changed since the last time are asked."""

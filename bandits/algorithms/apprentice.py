@@ -84,6 +84,7 @@ class ApprenticePolicy:
         self.version = spec.version
         self.width = self.learner.width + self.caller_model.width
         self.epsilon = self.learner.epsilon
+        self.by_group = self.learner.by_group
         self.decay = self.learner.decay
         self.encoder = self.learner.encoder
         self._medians = normal_quantiles(QUANTILE_COUNT)
@@ -147,7 +148,10 @@ class ApprenticePolicy:
     def _of_rewards(self, sums: Sums) -> Sums:
         """Return the part of the sums that ``calibrated`` learned."""
         width = self.learner.width
-        return Sums(sums.offers, sums.own[:, :width], sums.shared[:width])
+        by_group = sums.by_group
+        if by_group is not None:
+            by_group = replace(by_group, sums=by_group.sums[:, :width])
+        return Sums(sums.offers, sums.own[:, :width], sums.shared[:width], by_group=by_group)
 
     def _of_choices(self, sums: Sums) -> tuple[FloatArray, FloatArray]:
         """Return the part that the imitation learned: of each offer, and of all offers."""

@@ -13,14 +13,14 @@ and sums hold all that both models need, so what does not pay today may do so to
 (``pooled_evidence``), what the outcomes of all offers say counts beside, up to ``MAX_POOLED`` either way.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.exact_math import apply_factors, invert_factors, log, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
-from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Prior, Regression
+from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Regression
 
 LEAD = 1e-3
 """The log odds of features, for each offer, before anything is observed: as good as none, but ties go to features.
@@ -62,7 +62,9 @@ class FeatureWeighing:
         precision, deviation = prior.precision.copy(), prior.deviation.copy()
         # Slopes that are held to their mean, 0, are no slopes.
         precision[columns] = deviation[columns] = HOLDING_PRECISION
-        self._without = Regression(regression.design, Prior(prior.mean, precision, deviation, prior.share))
+        self._without = Regression(
+            regression.design, replace(prior, precision=precision, deviation=deviation)
+        )
 
     def prepare(self, sums: Sums) -> Weighed:
         """Compute the posteriors of all offers."""
@@ -97,8 +99,9 @@ class FeatureWeighing:
 def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
     """Return the log evidence of each offer's sums, up to a constant: shape ``(n,)``."""
     factors, _ = invert_factors(posterior.scaled.own[:, :, None])
-    pulled = apply_factors(factors, posterior.pull[:0], posterior.pull[:, None])
-    constant = -_log_determinants(factors) - sum_rows(pulled * pulled)
+    pull = posterior.pull
+    pulled = apply_factors(np.repeat(factors, pull.shape[1], axis=2), pull[:0, 0], pull)
+    constant = posterior.by_offer(-_log_determinants(factors) - sum_rows(pulled * pulled))
     explained = sum_rows(posterior.weights * posterior.weights)
     total: FloatArray = 0.5 * (constant + determinants + explained)
     return total
@@ -120,13 +123,13 @@ def _weighed(
 ) -> Weighed:
     """Return both models with the posterior that ``pays`` chooses; ``factors``: that posterior's."""
     responses = (
-        with_features.response + with_features.pull[:, None],
-        without.response + without.pull[:, None],
+        with_features.response + with_features.by_offer(with_features.pull),
+        without.response + without.by_offer(without.pull),
     )
     posterior = Posterior(
         with_features.own,
         with_features.scaled,
-        np.zeros_like(with_features.pull),  # each offer's pull is in its response
+        np.zeros((len(with_features.pull), 1)),  # each offer's pull is in its response
         factors,
         np.where(pays, *responses),
         np.where(pays, with_features.weights, without.weights),

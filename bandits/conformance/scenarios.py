@@ -14,6 +14,7 @@ from bandits.features import Encoder, Feature
 from bandits.policy import BoolArray, Candidates, Facts, FloatArray, IntArray, Observation, Policy, Sums
 from bandits.sequential_policy import ModelState, is_sequential, teach_model
 from bandits.state import ArmTable, fold_observations
+from bandits.sums import OfferGroups
 
 NOW_S = 1_750_000_000.0
 NOW_MS = 1_750_000_000_000
@@ -37,9 +38,10 @@ class Scenario:
     def rows(self, rows: Any) -> "Scenario":
         """Return the same scenario with these rows only, in this order (an index array or a mask)."""
         c, s = self.candidates, self.sums
+        by_group = None if s.by_group is None else replace(s.by_group, row=s.by_group.row[rows])
         return Scenario(
             self.name,
-            replace(s, offers=s.offers[rows], own=s.own[rows]),
+            replace(s, offers=s.offers[rows], own=s.own[rows], by_group=by_group),
             replace(c, offers=c.offers[rows], base_propensity=c.base_propensity[rows], weight=c.weight[rows]),
         )
 
@@ -66,6 +68,11 @@ def _expected_value(feature: Feature, rng: np.random.Generator) -> Any:
     if feature.kind == "interests":
         return {value: float(rng.random()), known[0]: float(rng.random())}
     return value if rng.random() < 0.7 else [value, known[0]]
+
+
+def make_groups(offers: IntArray) -> OfferGroups:
+    """Put offers into three groups, and one in seven into none."""
+    return OfferGroups.of({number: f"group {number % 3}" for number in offers.tolist() if number % 7})
 
 
 def make_observations(
@@ -131,7 +138,7 @@ def make_scenario(
     offers = np.sort(rng.choice(10 * n, n, replace=False).astype(np.uint32)) + np.uint32(1)
     warm = offers[: (n + 1) // 2] if seen is None else offers
     table = learned_state(policy, make_observations(policy, warm, 3 * n if seen is None else seen, seed))
-    sums = table.read(policy, offers, policy.decay.tick(NOW_S))
+    sums = table.read(policy, offers, policy.decay.tick(NOW_S), groups=make_groups(offers))
     base_propensity, weight = rng.random(n, dtype=np.float32), 0.1 + rng.random(n)
     facts = make_facts(policy.encoder, rng)
     candidates = Candidates(offers, base_propensity, weight, policy.encoder.encode(facts, NOW_MS), facts)

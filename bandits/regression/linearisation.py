@@ -21,6 +21,7 @@ from bandits.regression.design import CandidateColumns, LogisticLink, sigmoid
 from bandits.regression.posterior import Posterior
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable
+from bandits.sums import OfferGroups
 
 CODEC_VERSION = 1
 _HEADER = struct.Struct("<III")
@@ -72,11 +73,14 @@ def can_relinearise(policy: Policy) -> bool:
     return isinstance(policy, RegressionPolicy) and isinstance(policy.link, LogisticLink)
 
 
-def linearisation_points(policy: RegressionPolicy, table: ArmTable, at_s: float) -> LinearisationPoints:
-    """Return the posterior means of all arms of a table at a time (Unix seconds)."""
+def linearisation_points(
+    policy: RegressionPolicy, table: ArmTable, at_s: float, groups: OfferGroups | None = None
+) -> LinearisationPoints:
+    """Return the posterior means of all arms of a table at a time (Unix seconds). ``groups``: those of offers now."""
     offers = table.offers()
     numbers = np.array([_NEVER_OBSERVED, *offers], dtype=np.uint32)
-    posterior = policy.regression.prepare(table.read(policy, numbers, policy.decay.tick(at_s)))
+    sums = table.read(policy, numbers, policy.decay.tick(at_s), groups=groups)
+    posterior = policy.regression.prepare(sums)
     coefficients = np.column_stack([_coefficient(policy, posterior, j) for j in range(policy.design.width)])
     return LinearisationPoints((SHARED, *offers), np.ascontiguousarray(coefficients))
 

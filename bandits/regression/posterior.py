@@ -21,6 +21,11 @@ up to the variance of the noise. What an offer's parameters are centred at, ``c`
     the same, but slopes are held to the shared ones, and only the intercept is the offer's own.
 
 That the shared parameters are uncertain themselves is not counted: it moves all offers alike, and so no choice.
+
+Where offers have groups and ``Prior.group`` is given, there is a level between: a group's parameters are estimated from
+the sums of its offers, around ``c`` and so many times as firmly as an offer's own are held, and an offer's are centred
+at its group's. That those are uncertain is not counted either: drawing groups as well earned no more
+(``docs/learning.md``).
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +36,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits import compiled
-from bandits.exact_math import apply_factors, invert_factors, multiply, sum_rows
+from bandits.exact_math import (
+    apply_factors,
+    apply_transposed_factors,
+    invert_factors,
+    multiply,
+    sum_rows,
+)
 from bandits.policy import QUANTUM, FloatArray, Sums
 from bandits.regression.design import CandidateColumns, Design, Scale
 
@@ -102,13 +113,15 @@ class Prior:
     """The prior of parameters, before anything is observed.
 
     ``mean``: parameters of the columns, shape ``(D,)``. ``precision``: of parameters of scaled columns around it.
-    ``deviation``: precision of an offer's parameters around the shared ones, for scaled columns.
+    ``deviation``: precision of an offer's parameters around what they are centred at, for scaled columns. ``group``:
+    the precision of a group's parameters around the shared ones, in multiples of that; ``None`` without groups.
     """
 
     mean: FloatArray
     precision: FloatArray
     deviation: FloatArray
     share: Share
+    group: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +139,27 @@ class ScaledPrior:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """The models of ``g`` groups of offers.
+
+    ``sums``: those that they follow from, ``(g, width)``. ``row``: of each offer's group, -1 for an offer without one.
+    ``factors``: as of offers, ``(D, D, g)``.
+    """
+
+    sums: FloatArray
+    row: NDArray[np.intp]
+    factors: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class Posterior:
     """The posteriors of ``n`` offers, with the offers along the last axis.
 
     ``own``: the sums they follow from, ``(n, width)``. ``scaled``: the prior that they were made with. ``pull``:
-    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D,)``. ``factors``: lower triangular
+    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D, 1)``, or with groups that of each
+    group and last that of all offers, ``(D, g + 1)``. ``factors``: lower triangular
     ``W`` with ``S = W' W``, columns first (see ``bandits.exact_math``), ``(D, D, n)``; ``response``: ``b``, and
-    ``weights``: ``W (b + T c)``, ``(D, n)`` each.
+    ``weights``: ``W (b + T c)``, ``(D, n)`` each. ``groups``: ``None`` where offers have none.
     """
 
     own: FloatArray
@@ -141,6 +168,11 @@ class Posterior:
     factors: FloatArray
     response: FloatArray
     weights: FloatArray
+    groups: Groups | None = None
+
+    def by_offer(self, of_centres: FloatArray) -> FloatArray:
+        """Spread what belongs to centres, ``(..., g + 1)``, to offers: ``(..., n)``; without groups ``(..., 1)``."""
+        return of_centres if self.groups is None else of_centres[..., self.groups.row]
 
     def project(self, z: CandidateColumns) -> FloatArray:
         """Return ``W z``: shape ``(D, n)``. An offer's column does not depend on how many there are."""
@@ -186,27 +218,33 @@ class Regression:
         d, n = self.design.width, len(sums.offers)
         scaled = self._scaled(self.layout.read(sums.shared)[0], None)
         empty = Posterior(
-            sums.own.copy(), scaled, np.empty(d), np.empty((d, d, n)), np.empty((d, n)), np.empty((d, n))
+            sums.own.copy(), scaled, np.empty((d, 1)), np.empty((d, d, n)), np.empty((d, n)), np.empty((d, n))
         )
-        return self._fill(empty, sums.shared, np.arange(n))
+        return self._fill(empty, sums, np.arange(n))
 
     def refresh(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
-        """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
+        """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused.
+
+        Of groups, too, only the sums may have changed.
+        """
         scaled = self._scaled(self.layout.read(sums.shared)[0], posterior.scaled)
         posterior.own[rows] = sums.own[rows]
         # A new scale changes the prior of every offer; the shared centre enters by ``pull`` and needs no new factors.
-        every = scaled is not posterior.scaled
-        return self._fill(
-            replace(posterior, scaled=scaled), sums.shared, np.arange(len(sums.offers)) if every else rows
-        )
+        if scaled is not posterior.scaled:
+            everything = replace(posterior, scaled=scaled, groups=None)
+            return self._fill(everything, sums, np.arange(len(sums.offers)))
+        return self._fill(posterior, sums, rows)
 
-    def _fill(self, posterior: Posterior, shared: FloatArray, rows: NDArray[np.intp]) -> Posterior:
-        """Factor ``rows`` anew and return the posterior with the centre that follows from the shared sums."""
-        scaled = posterior.scaled
+    def _fill(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
+        """Factor ``rows`` anew, and groups that changed, and return the posterior with the centres that follow."""
+        scaled, shared = posterior.scaled, sums.shared
         a, b = self.layout.read(posterior.own[rows])
         a += scaled.own  # ``read`` copies: the sums stay as they are
         self.layout.offset_rounding(a, posterior.own[rows, 0])
         pulls = self.prior.share != "none"
+        groups, changed = self._changed_groups(posterior.groups, sums)
+        if groups is not None:
+            a = np.concatenate((a, self._group_precision(groups.sums[changed], scaled)))
         if pulls:  # the matrix of all offers together is factored beside theirs
             a = np.concatenate((a, self._shared_precision(shared, scaled)))
         factors, _ = invert_factors(a.transpose(1, 2, 0))
@@ -215,9 +253,38 @@ class Regression:
         centre = self.prior.mean
         if pulls:
             centre = _solve(factors[:, :, -1], self.layout.read(shared)[1] + scaled.pull)
-        pull = multiply(scaled.own, centre)
-        weights = apply_factors(posterior.factors, pull[:0], posterior.response + pull[:, None])
-        return replace(posterior, pull=pull, weights=weights)
+        pull = multiply(scaled.own, centre)[:, None]
+        if groups is not None:
+            groups.factors[:, :, changed] = factors[:, :, len(rows) : len(rows) + len(changed)]
+            pull = np.concatenate((self._group_pulls(groups, pull, scaled), pull), axis=1)
+        filled = replace(posterior, pull=pull, groups=groups)
+        weights = apply_factors(filled.factors, pull[:0, 0], filled.response + filled.by_offer(pull))
+        return replace(filled, weights=weights)
+
+    def _changed_groups(self, before: Groups | None, sums: Sums) -> tuple[Groups | None, NDArray[np.intp]]:
+        """Return the groups with their present sums, and the rows of those that have to be factored anew."""
+        now = sums.by_group
+        if now is None or self.prior.group is None or self.prior.share == "none":
+            return None, np.arange(0)
+        if before is None:
+            d, count = self.design.width, len(now.sums)
+            return Groups(now.sums, now.row, np.empty((d, d, count))), np.arange(count)
+        return replace(before, sums=now.sums), np.flatnonzero((before.sums != now.sums).any(axis=1))
+
+    def _group_precision(self, sums: FloatArray, scaled: ScaledPrior) -> FloatArray:
+        """Return the precision matrices of groups' parameters: shape ``(g, D, D)``."""
+        assert self.prior.group is not None
+        a, _ = self.layout.read(sums)
+        a += self.prior.group * scaled.own
+        self.layout.offset_rounding(a, sums[:, 0])
+        return a
+
+    def _group_pulls(self, groups: Groups, pull: FloatArray, scaled: ScaledPrior) -> FloatArray:
+        """Return ``T c`` of each group's centre: shape ``(D, g)``. ``pull``: that of the shared one, ``(D, 1)``."""
+        assert self.prior.group is not None
+        response = self.layout.read(groups.sums)[1].T + self.prior.group * pull
+        whitened = apply_factors(groups.factors, pull[:0, 0], response)
+        return multiply(scaled.own, apply_transposed_factors(groups.factors, whitened))
 
     def scaled_prior(self, shared: FloatArray, before: ScaledPrior | None = None) -> ScaledPrior:
         """Return the prior on the scale that shared sums say; ``before`` itself if that is its scale."""

@@ -9,6 +9,7 @@ All variants meet the same customers, luck and draws.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from benchmarks.learning.entrants import chosen_features
 from benchmarks.learning.measure import streams
 from benchmarks.learning.ours import ROUND_S, START_S
 from benchmarks.learning.rounds import Rounds
+from benchmarks.learning.worlds import GROUPED
+from decisioning.rollout.defaults import DEFAULT_PARAMETERS
 
 VARIANTS = ("no features", "declared", "chosen, not weighed", "chosen, weighed alone", "as installed")
 RESCALED_EVERY, ALWAYS_RESCALED = 8, 64
@@ -36,10 +39,16 @@ MAX_LOG_ODDS = 8.0
 class Games:
     """Seeds of one stream and one variant, with arrays along seeds first: ``S`` seeds, ``T`` rounds, ``n`` offers."""
 
-    def __init__(self, made: Sequence[Rounds], seeds: Sequence[int], variant: str) -> None:
+    def __init__(
+        self, made: Sequence[Rounds], seeds: Sequence[int], variant: str, *, group: bool = True
+    ) -> None:
+        self.groups = made[0].groups if group else None
         self.rounds = min(map(len, made))
         self.weighed, self.pooled = variant in VARIANTS[3:], variant == VARIANTS[4]
-        self.policies = [_policy(variant, rounds, seed) for rounds, seed in zip(made, seeds, strict=True)]
+        self.policies = [
+            _policy(variant, rounds, seed, self.groups is not None)
+            for rounds, seed in zip(made, seeds, strict=True)
+        ]
         self.width = max(policy.design.width for policy in self.policies)
         self.x = np.zeros((len(seeds), self.rounds, self.width))
         for row, (policy, rounds) in enumerate(zip(self.policies, made, strict=True)):
@@ -68,13 +77,15 @@ class Games:
         )
 
 
-def _policy(variant: str, rounds: Rounds, seed: int) -> CalibratedPolicy:
+def _policy(variant: str, rounds: Rounds, seed: int, group: bool) -> CalibratedPolicy:
     features: tuple[Feature, ...] = ()
     if variant == "declared":
         features = rounds.features
     elif variant != "no features":
         features = chosen_features(rounds, seed)
-    return CalibratedPolicy(PolicySpec("batched", 1, "calibrated", {}, features))
+    # What else new versions of the default have is part of the variant.
+    parameters = {"group_shrinkage": DEFAULT_PARAMETERS["group_shrinkage"]} if group else {}
+    return CalibratedPolicy(PolicySpec("batched", 1, "calibrated", parameters, features))
 
 
 class Model:
@@ -82,6 +93,7 @@ class Model:
 
     def __init__(self, games: Games, columns: NDArray[np.intp], offers: int) -> None:
         self.columns = columns
+        self._groups, self._firmness = games.groups, games.policies[0].regression.prior.group
         seeds, width = len(games.policies), games.width
         mean = np.zeros((seeds, width))
         precision, deviation = (np.full((seeds, width), 1e6) for _ in range(2))
@@ -108,13 +120,28 @@ class Model:
         self.inverse[rows, offers] = np.linalg.inv(matrices)
         self.log_determinant[rows, offers] = np.linalg.slogdet(matrices)[1]
 
-    def centre(self, a: FloatArray, b: FloatArray, own_b: FloatArray) -> None:
-        """Compute what offers have in common from the shared sums, and their means around it."""
+    def centre(
+        self,
+        a: FloatArray,
+        b: FloatArray,
+        own_b: FloatArray,
+        of_groups: tuple[FloatArray, FloatArray] | None = None,
+    ) -> None:
+        """Compute what offers have in common from the shared sums, and their means around it.
+
+        With the sums of groups, ``(S, g, D, D)`` and ``(S, g, D)``, they are around what offers' groups are like.
+        """
         matrices = a[:, self.columns[:, None], self.columns] + self.shared
         pulled = b[:, self.columns] + np.einsum("sij,sj->si", self.shared, self.prior_mean)
-        self._centre = np.linalg.solve(matrices, pulled[..., None])[..., 0]
-        self._pull = np.einsum("sij,sj->si", self.own, self._centre)
-        self._response = own_b[:, :, self.columns] + self._pull[:, None]
+        centre = np.linalg.solve(matrices, pulled[..., None])[..., 0]
+        self._centre = centre[:, None]  # for all offers, or below for each
+        if of_groups is not None and self._groups is not None:
+            held = self._firmness * self.own
+            matrices = of_groups[0][:, :, self.columns[:, None], self.columns] + held[:, None]
+            pulled = of_groups[1][:, :, self.columns] + np.einsum("sij,sj->si", held, centre)[:, None]
+            self._centre = np.linalg.solve(matrices, pulled[..., None])[..., 0][:, self._groups]
+        self._pull = np.einsum("sij,snj->sni", self.own, self._centre)
+        self._response = own_b[:, :, self.columns] + self._pull
         self._mean = (self.inverse @ self._response[..., None])[..., 0]
 
     def predict(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -125,9 +152,9 @@ class Model:
 
     def evidence(self) -> FloatArray:
         """Return the log evidence of offers' sums around the shared centre: shape ``(S, n)``."""
-        constant = np.linalg.slogdet(self.own)[1] - (self._centre * self._pull).sum(axis=-1)
+        constant = np.linalg.slogdet(self.own)[1][:, None] - (self._centre * self._pull).sum(axis=-1)
         found: FloatArray = 0.5 * (
-            constant[:, None] - self.log_determinant + (self._response * self._mean).sum(axis=-1)
+            constant - self.log_determinant + (self._response * self._mean).sum(axis=-1)
         )
         return found
 
@@ -151,6 +178,8 @@ class Learners:
         self.offers = offers
         self.a, self.b = np.zeros((seeds, offers, width, width)), np.zeros((seeds, offers, width))
         self.shared_a, self.shared_b = np.zeros((seeds, width, width)), np.zeros((seeds, width))
+        count = 0 if games.groups is None else 1 + int(games.groups.max())
+        self.group_a, self.group_b = np.zeros((seeds, count, width, width)), np.zeros((seeds, count, width))
         every, self.rows = np.arange(width), np.arange(seeds)
         self._full = Model(games, every, offers)
         self._plain = Model(games, every[[0, -2, -1]], offers) if games.weighed else None
@@ -165,7 +194,7 @@ class Learners:
         """Return log odds of all offers for the customers of a round, and the deviations of draws: ``(S, n)`` each."""
         games, full, plain = self._games, self._full, self._plain
         for model in self._models:
-            model.centre(self.shared_a, self.shared_b, self.b)
+            model.centre(self.shared_a, self.shared_b, self.b, (self.group_a, self.group_b))
         self._z = np.repeat(games.x[:, t, None], self.offers, axis=1)
         self._z[:, :, -2], self._z[:, :, -1] = games.logits[:, t], games.none[:, t]
         self._mean, deviation = full.predict(self._z)
@@ -191,6 +220,9 @@ class Learners:
         self.b[rows, chosen] += more_b
         self.shared_a += more_a
         self.shared_b += more_b
+        if self._games.groups is not None:
+            self.group_a[rows, self._games.groups[chosen]] += more_a
+            self.group_b[rows, self._games.groups[chosen]] += more_b
         if t < ALWAYS_RESCALED or t % RESCALED_EVERY == 0:
             for row in rows.tolist():
                 self._rescale(row, always=t == 0)
@@ -203,7 +235,7 @@ class Learners:
 
     def fade(self, rows: NDArray[np.intp], factor: float) -> None:
         """Let what some seeds' policies have learned weigh less; 0: nothing."""
-        for sums in (self.a, self.b, self.shared_a, self.shared_b):
+        for sums in (self.a, self.b, self.shared_a, self.shared_b, self.group_a, self.group_b):
             sums[rows] *= factor
         if not factor:
             self.parts[rows] = 0.0
@@ -211,7 +243,8 @@ class Learners:
 
     def copy(self, source: int, rows: NDArray[np.intp]) -> None:
         """Let some policies have learned what another one has."""
-        for sums in (self.a, self.b, self.shared_a, self.shared_b, self.parts):
+        learned = (self.a, self.b, self.shared_a, self.shared_b, self.group_a, self.group_b, self.parts)
+        for sums in learned:
             sums[rows] = sums[source]
         self._refit(rows)
 
@@ -266,6 +299,25 @@ def mean_and_half_width(values: FloatArray) -> tuple[float, float]:
     return float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error)
 
 
+def compare_groups(name: str, made: Sequence[Rounds], seeds: Sequence[int], variants: Sequence[str]) -> None:
+    """Play variants with groups and without, and print both, as the share of the way from random to the oracle."""
+    random = np.array([rounds.expected.mean() for rounds in made])
+    oracle = np.array([rounds.expected.max(axis=1).mean() for rounds in made])
+    print(f"{name}, seeds {seeds[0]} to {seeds[-1]}: random {random.mean():.5f}, oracle {oracle.mean():.5f}")
+    for variant in variants:
+        rewards = [play(Games(made, seeds, variant, group=group)) for group in (False, True)]
+        alone, together = (100.0 * (each - random) / (oracle - random) for each in rewards)
+        figures = [
+            "{:.1f} ± {:.1f} %".format(*mean_and_half_width(each))
+            for each in (alone, together, together - alone)
+        ]
+        print(
+            f"  {variant:22} {rewards[0].mean():.5f} and by group {rewards[1].mean():.5f};"
+            f" of the way: {figures[0]} and {figures[1]}, more by group: {figures[2]}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Play the streams that are asked for, and print a line for each variant."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning.batched")
@@ -274,13 +326,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--data", type=Path, help="the folder of the real data sets")
     parser.add_argument("--variant", action="append", default=[], help="only this one, beside no features")
+    parser.add_argument("--groups-of", type=int, help="put offers into groups of so many, that tell nothing")
     options = parser.parse_args()
-    known = {stream.name: stream for stream in streams(options.data)}
+    known = {stream.name: stream for stream in (*streams(options.data), *GROUPED)}
     for name in options.stream:
         if name not in known:
             sys.exit(f"no such stream; there are: {', '.join(known)}")
         seeds = range(options.first, options.first + options.seeds)
         made = [known[name].make(seed) for seed in seeds]
+        if options.groups_of:
+            made = [replace(each, groups=np.arange(each.offers) // options.groups_of) for each in made]
+        if made[0].groups is not None:
+            compare_groups(name, made, seeds, options.variant or ("no features", "declared", "as installed"))
+            continue
         best = np.array([rounds.expected.mean(axis=0).max() for rounds in made])
         print(f"{name}, seeds {seeds[0]} to {seeds[-1]}; the best constant offer: {best.mean():.4f}")
         without = play(Games(made, seeds, VARIANTS[0]))

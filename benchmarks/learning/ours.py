@@ -3,11 +3,13 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bandits.policy import NO_FEATURES, Candidates, Observation, PolicySpec
+from bandits.policy import NO_FEATURES, Candidates, Observation, PolicySpec, Sums
 from bandits.registry import build_policy
 from bandits.sampling import draw_slots
 from bandits.state import ArmTable, arm_contributions
+from bandits.sums import OfferGroups
 from benchmarks.learning.rounds import Choice, Round, Rounds
 
 START_S = 1_750_000_000
@@ -39,7 +41,11 @@ class Ours:
             ]
         self._table = ArmTable(self._policy.width)
         self._tick = self._policy.decay.tick(START_S)
-        self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, self._tick))
+        self._groups = None
+        if rounds.groups is not None:
+            names = map(str, rounds.groups.tolist())
+            self._groups = OfferGroups.of(dict(zip(self._numbers.tolist(), names, strict=True)))
+        self._prepared = self._policy.prepare(self._sums())
 
     def choose(self, now: Round) -> Choice:
         """Draw one slot, as a decision does."""
@@ -83,11 +89,13 @@ class Ours:
         rows = np.array([choice.offer])
         tick = max(self._policy.decay.tick(at_s), self._tick)  # an outcome may be of an earlier round
         if tick == self._tick:
-            sums = self._table.read(self._policy, self._numbers, tick, rows)
-            self._prepared = self._policy.refresh(self._prepared, sums, rows)
+            self._prepared = self._policy.refresh(self._prepared, self._sums(rows), rows)
         else:
             self._tick = tick
-            self._prepared = self._policy.prepare(self._table.read(self._policy, self._numbers, tick))
+            self._prepared = self._policy.prepare(self._sums())
+
+    def _sums(self, rows: NDArray[np.intp] | None = None) -> Sums:
+        return self._table.read(self._policy, self._numbers, self._tick, rows, self._groups)
 
     def _candidates(self, now: Round) -> Candidates:
         base_propensity = self._cold if now.base_propensity is None else now.base_propensity

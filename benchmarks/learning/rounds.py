@@ -26,6 +26,7 @@ class Rounds:
     window, and what is not accepted, is known as a reward of 0 at the window's end.
     ``logged``: shape ``(T,)``, the offer that somebody else chose uniformly at random: then only its reward is
     known, and a policy is judged on the rounds in which it chooses the same. ``drifts``: whether the world changes.
+    ``groups``: shape ``(n,)``, the group of each offer, or None where offers have none.
     """
 
     x: FloatArray
@@ -40,6 +41,7 @@ class Rounds:
     acceptance_delays: Rows | None = None
     logged: Rows | None = None
     drifts: bool = False
+    groups: Rows | None = None
 
     @property
     def offers(self) -> int:

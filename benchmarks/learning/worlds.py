@@ -6,6 +6,7 @@ the same luck (the same uniform number decides whether a customer takes an offer
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ FEATURES = 20
 LONG, ROUNDS = 5_000, 3_000
 DAYS_12, FLIP = 18_000, 5_000  # a round is a minute
 WINDOW = 600
+MANY = 12_000
 WITH_100_OFFERS = 1_500  # where one of the libraries takes 6 ms a round
 # The mean logit, its spread over offers, and the spread of a customer's logit: random earns 0.206, the oracle 0.749.
 LEVEL, LEVEL_SPREAD, SIGNAL = -2.09, 0.5, 1.8
@@ -150,6 +152,34 @@ def untold(seed: int, offers: int = 20, rounds: int = ROUNDS) -> Rounds:
     return _rounds(rng, x, np.broadcast_to(chances, (rounds, offers)).copy())
 
 
+def grouped(
+    seed: int,
+    offers: int = 500,
+    groups: int = 20,
+    rounds: int = MANY,
+    *,
+    level: float = -7.7,
+    of_group: tuple[float, float] = (1.0, 0.35),
+    of_offer: tuple[float, float] = (0.5, 0.15),
+    told: bool = True,
+) -> Rounds:
+    """Logistic in 5 features; what an offer is like is what its group is like, and something of its own.
+
+    ``level``: the logit of a usual offer. ``of_group`` and ``of_offer``: the spread of levels, and of each slope, over
+    groups and over the offers of a group. Unless ``told``, offers differ as much, whatever their groups.
+    """
+    rng = np.random.default_rng([9, seed])
+    member = np.arange(offers) % groups
+    parts = [rng.normal(size=(offers, 6)), rng.normal(size=(groups, 6))[member]]
+    if not told:
+        parts[1] = rng.normal(size=(offers, 6))
+    spreads = [np.array([level_spread, *[slope] * 5]) for level_spread, slope in (of_offer, of_group)]
+    weights = parts[0] * spreads[0] + parts[1] * spreads[1]
+    x = rng.normal(size=(rounds, 5))
+    made = _rounds(rng, x, sigmoid(level + weights[:, 0] + x @ weights[:, 1:].T))
+    return replace(made, groups=member)
+
+
 def _offers(rng: np.random.Generator, offers: int) -> tuple[FloatArray, FloatArray]:
     weights = rng.normal(size=(offers, FEATURES)) * SIGNAL / np.sqrt(FEATURES)
     return weights, LEVEL + LEVEL_SPREAD * rng.normal(size=offers)
@@ -239,3 +269,24 @@ LONG_WORLDS = (
     Stream("long untold", "features tell nothing; 18,000 rounds", lambda s: untold(s, rounds=DAYS_12)),
 )
 """Twelve and a half days, for what is forgotten."""
+
+MODERATE: dict[str, Any] = {"level": -3.5, "of_group": (0.7, 0.5), "of_offer": (0.5, 0.3)}
+GROUPED = (
+    Stream("many offers", "500 offers in 20 groups, accepted by 1 in 850; 12,000 rounds", grouped),
+    Stream(
+        "many offers, groups tell nothing",
+        "the same, but offers differ whatever their groups",
+        lambda seed: grouped(seed, told=False),
+    ),
+    Stream(
+        "groups, 100 offers",
+        "100 offers in 10 groups, accepted by 6 %; 4,000 rounds",
+        lambda seed: grouped(seed, 100, 10, 4_000, **MODERATE),
+    ),
+    Stream(
+        "100 offers, groups tell nothing",
+        "the same, but offers differ whatever their groups",
+        lambda seed: grouped(seed, 100, 10, 4_000, **MODERATE, told=False),
+    ),
+)
+"""Streams whose offers have groups: for ``benchmarks.learning.batched`` alone, since the other libraries know none."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from bandits.sums import OfferGroups
 from decisioning.catalog.kind import Entry, ExpressionUse, Kind
 from decisioning.catalog.kinds import (
     KINDS,
@@ -72,6 +73,7 @@ class Catalogue:
     goals: Mapping[str, GoalLever]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
+    offer_groups: OfferGroups = field(repr=False)
     views: Mapping[str, PlacementView] = field(repr=False)
     numbers: Mapping[str, int] = field(repr=False)
     checker: Checker = field(repr=False)
@@ -111,6 +113,10 @@ class Catalogue:
         except RulesError as error:
             raise Invalid("segments", str(error)) from None
         yield "rules", rules
+        yield (
+            "offer_groups",
+            OfferGroups.of({offer.number: offer.group for offer in self.offers.values()}),
+        )
         views = {p.placement_id: self._view(p) for p in self.placements.values()}
         yield "views", MappingProxyType(views)
         yield "numbers", MappingProxyType({o.offer_id: o.number for o in self.offers.values()})
@@ -135,6 +141,7 @@ class Catalogue:
             self.checker,
             self.rules,
             champion_of(placement, self.deployments.get(placement.placement_id)),
+            self.offer_groups,
         )
 
     def _check_expressions(self) -> None:

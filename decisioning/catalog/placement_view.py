@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray, FloatArray, IntArray
+from bandits.sums import OfferGroups
 from decisioning.catalog.kinds import ContextWeight, Override
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import (
@@ -51,6 +52,7 @@ class PlacementView:
     ``dynamic``: true if ``C`` or ``V`` depends on the request, so that a replay needs them logged.
     ``has_slot_rules``: true if anything but the policy decides who runs for a slot. ``has_min_propensity``: true if
     there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
+    ``offer_groups``: the groups of all offers of the catalogue, of this placement or not, by which policies learn.
     """
 
     placement: Placement
@@ -80,6 +82,7 @@ class PlacementView:
     has_slot_rules: bool
     has_min_propensity: bool
     champion: str
+    offer_groups: OfferGroups = field(repr=False)
 
 
 def build_view(
@@ -93,6 +96,7 @@ def build_view(
     checker: Checker,
     rules: RuleSet,
     champion: str,
+    offer_groups: OfferGroups,
 ) -> PlacementView:
     """Lay out a placement's offers. ``levers``: percent by goal. Every expression has been checked before.
 
@@ -143,6 +147,7 @@ def build_view(
         has_slot_rules=_has_slot_rules(placement, mandatory, mutually_exclusive, override_rows),
         has_min_propensity=bool((minimum > 0).any()),
         champion=champion,
+        offer_groups=offer_groups,
     )
 
 

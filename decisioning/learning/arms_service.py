@@ -16,6 +16,7 @@ from bandits.monitoring.diagnostics import diagnose_exploration, is_settled, lea
 from bandits.policy import FloatArray, Policy, PolicyKey, PolicySpec
 from bandits.sequential_policy import LearnedState, is_learner
 from bandits.state import ArmTable
+from bandits.sums import OfferGroups
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import Conflict, NotFound
@@ -135,7 +136,15 @@ class ArmsService:
         else:
             learned = [offer.offer_id for offer in view.offers]
         tick = policy.decay.tick(now_ms / 1000)
-        arms = report_arms(policy, table, tick, catalogue.numbers, {*learned, *selected}, selected)
+        arms = report_arms(
+            policy,
+            table,
+            tick,
+            catalogue.numbers,
+            {*learned, *selected},
+            selected,
+            catalogue.offer_groups,
+        )
         # An offer that is not live cannot be selected: that it is not says nothing about exploration.
         live = {offer.offer_id for offer in catalogue.live_offers(now_ms)}
         judged = [arm for arm in arms if arm.offer_id in live]
@@ -205,8 +214,9 @@ def report_arms(
     numbers: Mapping[str, int],
     offers: Collection[str],
     selected: Mapping[str, SelectionCounts],
+    groups: OfferGroups | None = None,
 ) -> list[Arm]:
-    """Report the arms of ``offers`` (ids), sorted by number. ``numbers``: of all offers there are.
+    """Report the arms of ``offers`` (ids), sorted by number. ``numbers`` and ``groups``: of all offers there are.
 
     Observations are what the policy has learned from, where that can be told of it; else what is known of its
     selections lately whose reward window is closed.
@@ -215,7 +225,7 @@ def report_arms(
     found = None
     if table is not None and names:
         known = np.array([numbers[o] for o in names], dtype=np.uint32)
-        found = summarise_posterior(policy, table.read(policy, known, tick))
+        found = summarise_posterior(policy, table.read(policy, known, tick, groups=groups))
     total = sum(one.decided for one in selected.values())
     arms = []
     for row, offer_id in enumerate(names):

@@ -7,6 +7,7 @@ from bandits.policy import Observation, PolicySpec
 from bandits.regression.linearisation import largest_move, linearisation_points
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable, fold_observations
+from bandits.sums import OfferGroups
 from decisioning.learning.fold import Linearisation, contributions_of
 from decisioning.model.outcome import Outcome
 
@@ -21,7 +22,8 @@ class Relinearisation:
     """Folds the outcomes that it is given into ``table``, pass by pass, each time at the posterior of the pass before.
 
     ``until_ms``: the time (Unix ms) of the posteriors; decisions before it are linearised anew. ``linearisation``: that
-    of the present pass; the first one has what the arms have already, or ``None``.
+    of the present pass; the first one has what the arms have already, or ``None``. ``groups``: of all offers now, for a
+    policy that learns by them.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Relinearisation:
         policy: RegressionPolicy,
         until_ms: int,
         before: Linearisation | None = None,
+        groups: OfferGroups | None = None,
     ) -> None:
         self._spec, self._policy = spec, policy
         self._until_ms = until_ms
+        self._groups = groups
         self.linearisation = before
         self.table = ArmTable(policy.width)
         self.passes = 1
@@ -56,7 +60,7 @@ class Relinearisation:
         """End a pass: True if the estimates stand, and ``table`` with them; else another pass begins."""
         if self.passes >= MAX_PASSES:
             return True
-        points = linearisation_points(self._policy, self.table, self._until_ms / 1000.0)
+        points = linearisation_points(self._policy, self.table, self._until_ms / 1000.0, self._groups)
         sample = [seen for of_offer in self._sample.values() for seen in of_offer]
         before = None if self.linearisation is None or self.passes == 1 else self.linearisation.points
         if largest_move(self._policy, before, points, sample) < STANDS:

@@ -23,8 +23,11 @@ class _Prepared:
     stale: set[int] = field(default_factory=set)
 
     def serves(self, view: PlacementView, now_ms: int) -> bool:
-        """Return whether it is for the same offers, in the same order, and this time."""
-        same = self.view is view or np.array_equal(self.view.numbers, view.numbers)
+        """Return whether it is for the same offers, in the same order, of the same groups, and this time."""
+        same = self.view is view or (
+            np.array_equal(self.view.numbers, view.numbers)
+            and (not getattr(self.policy, "by_group", False) or self.view.offer_groups == view.offer_groups)
+        )
         return bool(same and self.from_ms <= now_ms < self.until_ms)
 
 
@@ -43,7 +46,8 @@ class Preparation:
 
 def prepare(policy: Policy, table: LearnedState, view: PlacementView, at_ms: int) -> Any:
     """Prepare a policy to choose among the view's offers at a time, from the whole table."""
-    return policy.prepare(table.read(policy, view.numbers, policy.decay.tick(at_ms / 1000.0)))
+    tick = policy.decay.tick(at_ms / 1000.0)
+    return policy.prepare(table.read(policy, view.numbers, tick, groups=view.offer_groups))
 
 
 class ArmReplica:
@@ -142,7 +146,7 @@ class ArmReplica:
         tick = policy.decay.tick(now_ms / 1000.0)
         result = _Prepared(policy, view, tick, now_ms, policy.decay.tick_ends_ms(tick), None)
         self._ahead[name] = result
-        return Preparation(policy, table.read(policy, view.numbers, tick), result)
+        return Preparation(policy, table.read(policy, view.numbers, tick, groups=view.offer_groups), result)
 
     def prepared(self, key: str, view: PlacementView, now_ms: int) -> Any:
         """Return what the policy needs to choose among the view's offers, at the present epoch."""
@@ -164,7 +168,7 @@ class ArmReplica:
             rows = np.flatnonzero(np.isin(view.numbers, list(cached.stale)))
             # What is shared by all offers may change no row, and every estimate.
             if len(rows) or SHARED in cached.stale:
-                sums = table.read(policy, view.numbers, cached.tick, rows)
+                sums = table.read(policy, view.numbers, cached.tick, rows, view.offer_groups)
                 cached.value = policy.refresh(cached.value, sums, rows)
             cached.stale.clear()
         return cached.value

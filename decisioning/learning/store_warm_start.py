@@ -25,6 +25,8 @@ from bandits.regression.linearisation import can_relinearise
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from bandits.state import ArmTable
+from bandits.sums import OfferGroups
+from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.fold import Linearisation, fold_outcomes, teach_outcomes
 from decisioning.learning.linearisation import Relinearisation
 from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
@@ -73,6 +75,7 @@ class WarmStarter:
     ) -> None:
         self._store = PolicyStore(engine)
         self._archive = ArchiveReader(engine)
+        self._catalogues = CatalogueStore(engine)
         self.linearisations = LinearisationStore(engine)
         self._reader = reader
         self._arms = arms
@@ -132,7 +135,10 @@ class WarmStarter:
                 told_s = loop.time()
 
         if isinstance(policy, RegressionPolicy) and can_relinearise(policy):
-            return await relinearise_archive(self._archive, self._roster, key, policy, positions, tell)
+            groups = (await self._catalogues.load()).offer_groups if policy.by_group else None
+            return await relinearise_archive(
+                self._archive, self._roster, key, policy, positions, tell, groups
+            )
         return await fold_archive(self._archive, self._roster, key, positions, tell)
 
     async def _put(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
@@ -254,14 +260,16 @@ async def relinearise_archive(
     policy: RegressionPolicy,
     up_to: Mapping[int, StreamPosition],
     on_progress: Progress = _nobody,
+    groups: OfferGroups | None = None,
 ) -> Folded:
     """Fold as ``fold_archive``, in as many passes as it takes until the estimates stand.
 
-    ``on_progress`` is told how many outcomes have been read in all passes.
+    ``on_progress`` is told how many outcomes have been read in all passes. ``groups``: of all offers now, for a policy
+    that learns by them.
     """
     spec = roster.spec(key)
     before = await find_linearisation(archive, key, policy)
-    passes = Relinearisation(spec, policy, clock.now_ms(), before)
+    passes = Relinearisation(spec, policy, clock.now_ms(), before, groups)
     read_before = 0
     while True:
         read = taught = 0

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bandits.policy import FloatArray
-from bandits.state import ArmTable, decode_state, total_of
+from bandits.state import ArmTable, decode_state
+from bandits.sums import total_of
 from decisioning.learning.store_arms import Arms, ArmStore
 from tests.support.api import Nextbest
 

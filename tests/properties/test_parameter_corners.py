@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bandits.errors import PolicyParameterError
-from bandits.policy import Candidates, Observation, PolicySpec, Sums
+from bandits.policy import Candidates, GroupSums, Observation, PolicySpec, Sums
 from bandits.registry import build_policy
 from bandits.state import arm_contributions
 from tests.support.bandits_fingerprint import FEATURES
@@ -19,7 +19,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "epsilon": (1e-4, 1.0),
 }
 BETA = {**COMMON, "strength": (0.1, 1e6)}
-REGRESSION = {**COMMON, "ridge": (1e-3, 1e4), "shrinkage": (1e-3, 1e4)}
+REGRESSION = {**COMMON, "ridge": (1e-3, 1e4), "shrinkage": (1e-3, 1e4), "group_shrinkage": (1e-3, 1e4)}
 DRAWN = {**REGRESSION, "exploration": (0.0, 10.0), "draws": (8, 4096)}
 RANGES: dict[str, dict[str, tuple[Any, Any]]] = {
     "thompson": {**BETA, "draws": (8, 4096)},
@@ -50,6 +50,8 @@ def test_all_accepted_corners_give_finite_numbers(algorithm: str) -> None:
     shares = ("shrink",) if algorithm in BETA_ALGORITHMS else ("shrink", "none", "all")
     for parameters, share in product(corners(RANGES[algorithm]), shares):
         chosen = parameters if algorithm in BETA_ALGORITHMS else {**parameters, "share": share}
+        if share == "none":  # where nothing is shared, groups share nothing
+            chosen.pop("group_shrinkage", None)
         features = () if algorithm in BETA_ALGORITHMS else FEATURES[:2]
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
@@ -73,7 +75,8 @@ def check_finite(spec: PolicySpec) -> None:
         assert np.isfinite(delta).all(), (spec, delta)
         own[n % 4] += delta * policy.decay.scale(policy.decay.period(NOW_S), policy.decay.tick(NOW_S))
     for scale in (1.0, 2.0**30):
-        sums = Sums(offers, own * scale, own.sum(axis=0) * scale)
+        by_group = GroupSums(np.stack((own[:3].sum(axis=0), own[4])) * scale, np.array([0, 0, 0, -1, 1]))
+        sums = Sums(offers, own * scale, own.sum(axis=0) * scale, by_group=by_group)
         prepared = policy.refresh(policy.prepare(sums), sums, np.array([1]))
         for known in facts:
             x = policy.encoder.encode(known, int(NOW_S * 1000))

@@ -13,7 +13,8 @@ from bandits.algorithms.static_policy import RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.conformance.scenarios import fingerprint
 from bandits.errors import StateCodecError
-from bandits.policy import Observation, Policy
+from bandits.policy import Candidates, Observation, Policy
+from bandits.registry import build_policy
 from bandits.state import ArmTable, fold_observations
 from decisioning.learning.replica import ArmReplica
 from tests.support.bandits_pooled import PooledPolicy
@@ -22,13 +23,29 @@ from tests.support.bandits_selection import specification, view_of
 POLICY = ThompsonPolicy(specification("thompson", half_life_days=1.0, draws=8))
 OTHER = ThompsonPolicy(specification("thompson", draws=8))
 SHARING = PooledPolicy(specification("pooled"))
+GROUPED = build_policy(
+    specification(
+        "calibrated",
+        group_shrinkage=2.0,
+        pool_evidence=True,
+        weigh_features=True,
+        half_life_days=1.0,
+        draws=8,
+    )
+)
 POLICIES: dict[str, Policy] = {
+    "g@1": GROUPED,
     "t@1": POLICY,
     "o@1": OTHER,
     "s@1": SHARING,
     "r@1": RandomPolicy(specification("random")),
 }
-VIEWS = [view_of([1, 2, 3, 5]), view_of([2, 3, 4]), view_of([9])]
+VIEWS = [
+    view_of([1, 2, 3, 5], groups={1: "a", 2: "b", 3: "a", 5: "c"}),
+    view_of([1, 2, 3, 5], groups={1: "a", 2: "a", 3: "b", 5: "c"}),  # the same offers in other groups
+    view_of([2, 3, 4]),
+    view_of([9]),
+]
 START_MS = 1_750_000_000_000
 TICK_MS = int(DAY_S * 1000) // 32
 Fields = list[tuple[str, bytes]]
@@ -65,16 +82,16 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("fold"), st.lists(outcomes, max_size=4)),
         st.tuples(st.just("time"), st.integers(-2, 300)),
-        st.tuples(st.just("view"), st.integers(0, 2)),
+        st.tuples(st.just("view"), st.integers(0, 3)),
         st.tuples(st.just("load"), st.none()),
-        st.tuples(st.just("look"), st.integers(0, 2)),
+        st.tuples(st.just("look"), st.integers(0, 3)),
     ),
     max_size=25,
 )
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(["t@1", "s@1"]), steps)
+@given(st.sampled_from(["t@1", "s@1", "g@1"]), steps)
 def test_applied_changes_equal_a_full_load(key: str, taken: list[tuple[str, Any]]) -> None:
     policy = POLICIES[key]
     replica, learner = ArmReplica(POLICIES), Learner(ArmTable(policy.width), policy)
@@ -106,6 +123,20 @@ def test_outcomes_of_offers_elsewhere_refresh_what_is_shared() -> None:
     after = replica.prepared("s@1", VIEWS[0], START_MS)
     assert fingerprint(after) != before
     assert fingerprint(after) == loaded_anew(learner, VIEWS[0], START_MS, "s@1")
+
+
+def test_an_offer_that_changes_its_group_takes_along_what_was_learned() -> None:
+    replica, learner = ArmReplica(POLICIES), Learner(ArmTable(GROUPED.width), GROUPED)
+    replica.load("g@1", 0, [])
+    assert replica.apply("g@1", 1, learner.fold([(Observation(2, 1.0, 0.3), START_MS / 1000)] * 20))
+    candidates = Candidates(VIEWS[0].numbers, np.full(4, np.nan, dtype=np.float32), np.ones(4))
+    before, after = (
+        GROUPED.propensities(replica.prepared("g@1", view, START_MS), candidates) for view in VIEWS[:2]
+    )
+    assert before[0] == before[2] == before[3]  # nothing was learned of them, nor of others in their groups
+    assert after[0] > before[0]  # offer 2 has come into the group of offer 1
+    assert after[1] == pytest.approx(before[1])
+    assert after[2] == before[2]
 
 
 def some_fold(learner: Learner, offer: int = 2) -> Fields:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bandits.features import Feature
-from bandits.policy import Candidates, Observation, PolicySpec, Sums
+from bandits.policy import Candidates, FloatArray, GroupSums, Observation, PolicySpec, Sums
 from bandits.registry import build_policy
 from bandits.state import arm_contributions
 
@@ -39,6 +39,10 @@ POLICIES: dict[str, tuple[PolicySpec, ...]] = {
         PolicySpec("s", 1, "logistic_thompson", {"share": "all"}, FEATURES),
         PolicySpec("s", 1, "squarecb", {"gamma_exponent": 0.71}, FEATURES),
     ),
+    "grouped": (
+        PolicySpec("g", 1, "calibrated", {"group_shrinkage": 2.0}, FEATURES, auto=True),
+        PolicySpec("g", 1, "linear_thompson", {"group_shrinkage": 0.3, "share": "all"}),
+    ),
     "arms": tuple(PolicySpec("b", 1, name) for name in ("thompson", "ucb", "epsilon_greedy")),
 }
 """The additive policies that learn, by name; each with and without features."""
@@ -53,7 +57,15 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def _computed(spec: PolicySpec) -> Iterator[np.ndarray]:
+def fingerprint_answers(spec: PolicySpec) -> str:
+    """Return a digest of the propensities and distributions of a policy, whatever it prepares to compute them."""
+    digest = hashlib.sha256()
+    for array in _computed(spec, inside=False):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _computed(spec: PolicySpec, *, inside: bool = True) -> Iterator[np.ndarray]:
     policy, random = build_policy(spec), np.random.default_rng(7)
     offers = np.arange(1, OFFERS + 1, dtype=np.uint32)
     own = np.zeros((OFFERS, policy.width))
@@ -66,14 +78,15 @@ def _computed(spec: PolicySpec) -> Iterator[np.ndarray]:
         _, delta = arm_contributions(policy, seen, at_s)
         own[offer] += delta
     own *= policy.decay.scale(policy.decay.period(NOW_S), policy.decay.tick(NOW_S))
-    yield own
-    sums = Sums(offers, own, own.sum(axis=0))
+    if inside:
+        yield own
+    sums = Sums(offers, own, own.sum(axis=0), by_group=_by_group(own))
     rows = np.array([3, 11])
-    changed = Sums(
-        offers, own * np.where(np.isin(np.arange(OFFERS), rows), 2.0, 1.0)[:, None], own[3] + own[5]
-    )
+    later = own * np.where(np.isin(np.arange(OFFERS), rows), 2.0, 1.0)[:, None]
+    changed = Sums(offers, later, own[3] + own[5], by_group=_by_group(later))
     for prepared in (policy.prepare(sums), policy.refresh(policy.prepare(sums), changed, rows)):
-        yield from _arrays_of(prepared)
+        if inside:
+            yield from _arrays_of(prepared)
         for _ in range(8):
             candidates = Candidates(
                 offers,
@@ -83,6 +96,12 @@ def _computed(spec: PolicySpec) -> Iterator[np.ndarray]:
             )
             yield policy.propensities(prepared, candidates)
             yield policy.selector(prepared, candidates)(random.random(OFFERS) < 0.9)
+
+
+def _by_group(own: FloatArray) -> GroupSums:
+    """Sum up three groups; the last offers have none."""
+    row = np.where(np.arange(OFFERS) < OFFERS - 2, np.arange(OFFERS) % 3, -1)
+    return GroupSums(np.array([own[row == group].sum(axis=0) for group in range(3)]), row)
 
 
 def _facts(random: np.random.Generator) -> dict[str, Any]:

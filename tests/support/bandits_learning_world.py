@@ -10,6 +10,7 @@ from bandits.features import Encoder
 from bandits.policy import Candidates, FloatArray, Observation, Policy, PolicySpec, Sums
 from bandits.registry import build_policy
 from bandits.state import ArmTable, fold_observations
+from bandits.sums import OfferGroups
 from tests.support.bandits_plain_regression import Columns, Seen
 
 NOW_S = 1_750_000_000.0
@@ -54,7 +55,9 @@ def outcomes(
     return made
 
 
-def learned(policy: Policy, seen: Sequence[Seen], offers: Sequence[int]) -> Sums:
+def learned(
+    policy: Policy, seen: Sequence[Seen], offers: Sequence[int], groups: OfferGroups | None = None
+) -> Sums:
     """The arms after these outcomes, at a time at which nothing is rounded."""
     half_life_s = policy.decay.half_life_s or 1.0
     now_s = round(NOW_S / half_life_s) * half_life_s
@@ -62,7 +65,8 @@ def learned(policy: Policy, seen: Sequence[Seen], offers: Sequence[int]) -> Sums
     aged = [(each.observation, now_s + half_life_s * float(np.log2(each.age_weight))) for each in seen]
     for field, delta in fold_observations(policy, aged).items():
         table.add(field, delta)
-    return table.read(policy, np.array(offers, dtype=np.uint32), policy.decay.tick(now_s))
+    numbers = np.array(offers, dtype=np.uint32)
+    return table.read(policy, numbers, policy.decay.tick(now_s), groups=groups)
 
 
 def asking(offers: Sequence[int], x: Any, base_propensity: Any = NONE, weight: Any = 1.0) -> Candidates:

@@ -5,7 +5,7 @@ used, weights of age multiply rows, and posteriors are solved from the whole des
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,10 @@ class PlainRegression:
         default: float,
         intercept_precision: float,
         trust: float | None = None,
+        groups: Mapping[int, str] | None = None,
+        group_shrinkage: float = 1.0,
     ) -> None:
+        self.groups, self.group_shrinkage = groups or {}, group_shrinkage
         self.encoder, self.link, self.share, self.default = encoder, link, share, default
         features = max(1, sum(feature.kind != "propensity" for feature in encoder.features))
         self.wide = 1 + encoder.width + (2 if encoder.propensity else 0)
@@ -168,6 +171,12 @@ class PlainRegression:
             centre, _ = self.solve(
                 examples, scaled, centre, self.prior, sum(each.age_weight for each in seen)
             )
+        if offer in self.groups:
+            others = {number for number, group in self.groups.items() if group == self.groups[offer]}
+            theirs = [each for each in seen if each.observation.offer in others]
+            precision = [self.group_shrinkage * each for each in self.own]
+            count = sum(each.age_weight for each in theirs)
+            centre, _ = self.solve([self.example(each) for each in theirs], scaled, centre, precision, count)
         mine = [each for each in seen if each.observation.offer == offer]
         own, count = [self.example(each) for each in mine], sum(each.age_weight for each in mine)
         parameters, covariance = self.solve(own, scaled, centre, self.own, count)

@@ -16,18 +16,29 @@ from decisioning.model.entities import Group, Offer, Placement, Treatment
 from decisioning.model.selection import Selection
 
 
-def view_of(numbers: Sequence[int], values: Sequence[float] | None = None, slots: int = 3) -> PlacementView:
-    """A view with offers of these numbers (in rising order) and values."""
+def view_of(
+    numbers: Sequence[int],
+    values: Sequence[float] | None = None,
+    slots: int = 3,
+    groups: Mapping[int, str] | None = None,
+) -> PlacementView:
+    """A view with offers of these numbers (in rising order) and values; all of one group unless ``groups`` says."""
+    names = {number: "g" if groups is None else groups[number] for number in numbers}
     treatment = Treatment(treatment_id="t", channel="web", language="en", title="", message="")
     offers = {
         f"o{number}": Offer(
-            offer_id=f"o{number}", number=number, name="", group="g", value=value, treatments=(treatment,)
+            offer_id=f"o{number}",
+            number=number,
+            name="",
+            group=names[number],
+            value=value,
+            treatments=(treatment,),
         )
         for number, value in zip(numbers, values or [1.0] * len(numbers), strict=True)
     }
     placement = Placement(placement_id="home", channel="web", slots=slots)
-    groups = {"g": Group("g", "Group", "grow")}
-    return Catalogue(version=1, groups=groups, offers=offers, placements={"home": placement}).view("home")
+    known = {name: Group(name, "Group", "grow") for name in names.values()}
+    return Catalogue(version=1, groups=known, offers=offers, placements={"home": placement}).view("home")
 
 
 def chi_squared_score(observed: Iterable[float], expected: Iterable[float], *, fitted: int = 1) -> float:

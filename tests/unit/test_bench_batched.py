@@ -1,18 +1,25 @@
 """The batched benchmark computes what the product does, but for the last bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bandits.policy import Candidates, Observation
 from bandits.regression.design import sigmoid
 from bandits.state import ArmTable, arm_contributions
+from bandits.sums import OfferGroups
 from benchmarks.learning import batched, worlds
 from benchmarks.learning.measure import first
+from benchmarks.learning.rounds import Rounds
 
 
-def test_the_batched_benchmark_expects_what_the_product_does() -> None:
+@pytest.mark.parametrize("groups", [None, [0, 1, 0]])
+def test_the_batched_benchmark_expects_what_the_product_does(groups: list[int] | None) -> None:
     """Both fold the same outcomes, and expect the same of the next customer."""
     rounds = first(worlds.stale(0, offers=3), 40)
+    if groups is not None:
+        rounds = replace(rounds, groups=np.array(groups))
     assert rounds.base_propensity is not None
     games = batched.Games([rounds], [0], "declared")
     policy, table = games.policies[0], ArmTable(games.policies[0].width)
@@ -26,12 +33,17 @@ def test_the_batched_benchmark_expects_what_the_product_does() -> None:
         fields, delta = arm_contributions(policy, seen, 1e9)
         for field in fields:
             table.add(field, delta)
-    sums = table.read(policy, numbers, policy.decay.tick(1e9))
+    told = None if groups is None else OfferGroups.of(dict(enumerate(map(str, groups), start=1)))
+    sums = table.read(policy, numbers, policy.decay.tick(1e9), groups=told)
     a, b = (found[None] for found in policy.regression.layout.read(sums.own))
     shared_a, _ = policy.regression.layout.read(sums.shared)
     model.rescale(0, policy.design.unscaling(policy.design.scale(shared_a)))
     model.fit(np.zeros(3, dtype=np.intp), np.arange(3), a)
-    model.centre(a.sum(axis=1), b.sum(axis=1), b)
+    of_groups = None
+    if sums.by_group is not None:
+        group_a, group_b = policy.regression.layout.read(sums.by_group.sums)
+        of_groups = group_a[None], group_b[None]
+    model.centre(a.sum(axis=1), b.sum(axis=1), b, of_groups)
     x = policy.encoder.encode(rounds.facts[39], 0)
     known = rounds.base_propensity[39]
     z = np.array([[policy.design.row(x, float(q)) for q in known]])
@@ -45,3 +57,26 @@ def test_every_variant_of_the_batched_benchmark_earns_something(variant: str) ->
     earned = batched.play(batched.Games(made, range(2), variant))
     assert earned.shape == (2,)
     assert ((earned > 0.0) & (earned < 1.0)).all()
+
+
+def test_groups_are_compared_with_none(capsys: pytest.CaptureFixture[str]) -> None:
+    made = [worlds.grouped(seed, 8, 2, 60, level=-1.0) for seed in range(2)]
+    batched.compare_groups("some offers", made, range(2), ("declared",))
+    title, figures = capsys.readouterr().out.splitlines()
+    assert title.startswith("some offers, seeds 0 to 1: random 0.")
+    assert "more by group: " in figures
+
+
+def test_a_stream_whose_groups_tell_nothing_differs_as_much() -> None:
+    apart, together = (worlds.grouped(0, 200, 10, 50, told=told) for told in (False, True))
+    for made in (apart, together):
+        assert made.groups is not None
+        assert np.bincount(made.groups).tolist() == [20] * 10
+
+    def between(made: Rounds) -> float:
+        """The share of the variance of levels that groups explain."""
+        levels = np.log(made.expected).mean(axis=0)
+        means = np.array([levels[made.groups == group].mean() for group in range(10)])
+        return float(means.var() / levels.var())
+
+    assert between(together) > 0.5 > 0.2 > between(apart)

@@ -75,7 +75,7 @@ def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
     weighed = FeatureWeighing(policy.regression, slice(1, 9)).prepare(sums)
     posterior = weighed.with_features
     found = log_evidence(posterior, weighed.determinants[0])
-    precision, pull = posterior.scaled.own, posterior.pull
+    precision, pull = posterior.scaled.own, posterior.pull[:, 0]
     centre = np.linalg.solve(precision, pull)
     for row in range(4):
         a = np.linalg.inv(inverses_of_factors(posterior.factors)[:, :, row]) - precision

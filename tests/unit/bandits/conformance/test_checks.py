@@ -60,6 +60,17 @@ WITH_FEATURES = (
     PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
     PolicySpec("calibrated-auto", 3, "calibrated", {}, FEATURES, auto=True),
     PolicySpec("calibrated-pooled", 3, "calibrated", {"pool_evidence": True}, FEATURES, auto=True),
+    PolicySpec("logistic-grouped", 3, "logistic_thompson", {"group_shrinkage": 0.5}, WITH_PROPENSITY),
+    PolicySpec("bounds-grouped", 3, "lin_ucb", {"share": "all", "group_shrinkage": 3.0}, FEATURES),
+    PolicySpec(
+        "calibrated-grouped",
+        3,
+        "calibrated",
+        {"pool_evidence": True, "group_shrinkage": 2.0, "half_life_days": 3.0},
+        FEATURES,
+        auto=True,
+    ),
+    PolicySpec("apprentice-grouped", 3, "apprentice", {"group_shrinkage": 2.0}, FEATURES),
     PolicySpec("apprentice", 3, "apprentice", {"half_life_days": 3.0}, FEATURES),
     PolicySpec("apprentice-rash", 4, "apprentice", {"caution": 0.5, "epsilon": 0.1}, WITH_PROPENSITY),
 )

@@ -15,6 +15,8 @@ COMMON: list[tuple[str, Any]] = [
     ("ridge", 0.0),
     ("ridge", "1"),
     ("shrinkage", -1.0),
+    ("group_shrinkage", 0.0),
+    ("group_shrinkage", True),
     ("default_propensity", 1.0),
     ("half_life_days", -1.0),
     ("epsilon", 0.0),
@@ -35,6 +37,13 @@ def test_a_parameter_out_of_range_is_refused_by_name(algorithm: str, name: str, 
     with pytest.raises(PolicyParameterError, match=f"^{name} must be") as refused:
         build_policy(PolicySpec("p", 1, algorithm, {name: value}))
     assert refused.value.field == f"parameters.{name}"
+
+
+@pytest.mark.parametrize("algorithm", OWN)
+def test_groups_are_refused_where_nothing_is_shared(algorithm: str) -> None:
+    with pytest.raises(PolicyParameterError, match="groups share nothing") as refused:
+        build_policy(PolicySpec("p", 1, algorithm, {"share": "none", "group_shrinkage": 2.0}))
+    assert refused.value.field == "parameters.group_shrinkage"
 
 
 @pytest.mark.parametrize("algorithm", OWN)

@@ -8,6 +8,7 @@ import pytest
 
 from bandits.algorithms.calibrated import OFFSET_PRECISION
 from bandits.regression.regression_policy import INTERCEPT_PRECISION, RegressionPolicy
+from bandits.sums import OfferGroups
 from tests.support.bandits_learning_world import NONE, asking, build_with, learned, outcomes, requests
 from tests.support.bandits_plain_regression import Columns, PlainRegression, plain_sigmoid
 
@@ -29,7 +30,12 @@ ONLY_PROPENSITY = Columns(0, propensity=True)
 
 
 def policy_and_plain(
-    monkeypatch: pytest.MonkeyPatch, algorithm: str, encoder: Columns, share: str, half_life_days: float
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    encoder: Columns,
+    share: str,
+    half_life_days: float,
+    group_shrinkage: float | None = None,
 ) -> tuple[RegressionPolicy, PlainRegression]:
     given = {"ridge": RIDGE, "shrinkage": SHRINKAGE, "share": share}
     more = {"trust": TRUST} if algorithm == "calibrated" else {}
@@ -41,6 +47,7 @@ def policy_and_plain(
         **more,
         default_propensity=DEFAULT,
         half_life_days=half_life_days,
+        group_shrinkage=group_shrinkage,
     )
     plain = PlainRegression(
         encoder,
@@ -79,10 +86,52 @@ def test_estimates_are_those_of_a_plain_solution(
     count: int,
 ) -> None:
     policy, plain = policy_and_plain(monkeypatch, algorithm, encoder, share, half_life_days)
+    assert_as_plain(policy, plain, encoder, count)
+
+
+GROUPS = {3: "a", 5: "b", 8: "a", COLD: "b", 77: "c"}
+"""Offer 13 has no group, and of the third group no offer was ever observed."""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "encoder", "share", "half_life_days"),
+    [
+        ("logistic_thompson", NO_COLUMNS, "shrink", 30.0),
+        ("logistic_thompson", SCALED, "shrink", 0.0),
+        ("logistic_thompson", SCALED, "all", 0.0),
+        ("linear_thompson", WITH_PROPENSITY, "shrink", 30.0),
+        ("calibrated", WITH_PROPENSITY, "shrink", 30.0),
+        ("calibrated", ONLY_PROPENSITY, "all", 0.0),
+    ],
+)
+@pytest.mark.parametrize("count", [0, 3, 600])
+def test_with_groups_estimates_are_those_of_a_plain_solution(
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    encoder: Columns,
+    share: str,
+    half_life_days: float,
+    count: int,
+) -> None:
+    policy, plain = policy_and_plain(
+        monkeypatch, algorithm, encoder, share, half_life_days, group_shrinkage=0.7
+    )
+    plain.groups, plain.group_shrinkage = GROUPS, 0.7
+    assert_as_plain(policy, plain, encoder, count, OfferGroups.of(GROUPS))
+
+
+def assert_as_plain(
+    policy: RegressionPolicy,
+    plain: PlainRegression,
+    encoder: Columns,
+    count: int,
+    groups: OfferGroups | None = None,
+) -> None:
     seen = outcomes(encoder, OFFERS, count, seed=count, half_life_s=policy.decay.half_life_s)
     everyone = [*OFFERS, COLD]
-    prepared = policy.prepare(learned(policy, seen, everyone))
-    noise = policy.link.noise(prepared.posterior.own, learned(policy, seen, everyone).shared)
+    sums = learned(policy, seen, everyone, groups)
+    prepared = policy.prepare(sums)
+    noise = policy.link.noise(prepared.posterior.own, sums.shared)
     for x in requests(np.random.default_rng(1), encoder, 3):
         candidates = asking(everyone, x, base_propensity=[0.2, 0.01, NONE, 0.5, 0.9])
         means, deviations = policy.predict(prepared, candidates)

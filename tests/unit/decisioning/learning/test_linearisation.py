@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from bandits.regression.linearisation import (
 )
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable
+from bandits.sums import OfferGroups
 from decisioning.learning.fold import Linearisation, fold_outcomes
 from decisioning.learning.linearisation import MAX_PASSES, STANDS, Relinearisation
 from decisioning.model.deciders import HISTORY
@@ -32,8 +34,10 @@ NOW_MS = DECIDED_MS + 24 * HOUR_MS
 AGE = Feature("age", "numeric", "customer.age", low=18, high=80)
 
 
-def regression(algorithm: str = "calibrated", features: tuple[Feature, ...] = ()) -> RegressionPolicy:
-    policy = build_policy(PolicySpec("p", 1, algorithm, features=features))
+def regression(
+    algorithm: str = "calibrated", features: tuple[Feature, ...] = (), **parameters: Any
+) -> RegressionPolicy:
+    policy = build_policy(PolicySpec("p", 1, algorithm, parameters, features=features))
     assert isinstance(policy, RegressionPolicy)
     return policy
 
@@ -145,8 +149,10 @@ def test_decisions_since_then_are_linearised_as_they_were_logged() -> None:
     assert any(delta.tolist() != logged[name].tolist() for name, delta in anew.items())
 
 
-def test_points_are_the_estimates_of_the_posterior() -> None:
-    policy = regression(features=(AGE,))
+@pytest.mark.parametrize("groups", [None, OfferGroups.of({1: "a", 2: "b", 3: "a"})])
+def test_points_are_the_estimates_of_the_posterior(groups: OfferGroups | None) -> None:
+    parameters: dict[str, Any] = {} if groups is None else {"group_shrinkage": 2.0}
+    policy = regression(features=(AGE,), **parameters)
     table = ArmTable(policy.width)
     outcomes = [
         replace(o, facts={"customer.age": 20 + n % 50}, base_propensity=(math.nan, 0.3)[n % 2])
@@ -154,9 +160,10 @@ def test_points_are_the_estimates_of_the_posterior() -> None:
     ]
     for name, delta in fold_outcomes(outcomes, PolicySpec("p", 1, "x"), policy)[0].items():
         table.add(name, delta)
-    points = linearisation_points(policy, table, NOW_MS / 1000)
+    points = linearisation_points(policy, table, NOW_MS / 1000, groups)
     offers = np.array([1, 2, 3, 99], dtype=np.uint32)
-    prepared = policy.prepare(table.read(policy, offers, policy.decay.tick(NOW_MS / 1000)))
+    sums = table.read(policy, offers, policy.decay.tick(NOW_MS / 1000), groups=groups)
+    prepared = policy.prepare(sums)
     for age in (None, 30, 70):
         x = policy.encoder.encode({} if age is None else {"customer.age": age}, NOW_MS)
         for propensity in (math.nan, 0.01, 0.4):

@@ -13,6 +13,7 @@ from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.conformance.scenarios import fingerprint
 from bandits.errors import StateCodecError
 from bandits.policy import Sums
+from bandits.registry import build_policy
 from bandits.sequential_policy import MODEL_FIELD, LearnedModel
 from bandits.state import encode_state
 from decisioning.learning.replica import ArmReplica
@@ -65,6 +66,24 @@ def test_a_value_is_prepared_once_for_a_view_and_a_tick() -> None:
     other = view_of([1, 2, 3])  # of another catalogue, with the same offers
     assert replica.prepared("p@1", other, START_MS + TICK_MS) is second
     assert replica.prepared("p@1", view_of([1, 2, 4]), START_MS + TICK_MS) is not second
+
+
+def test_another_group_of_an_offer_is_prepared_anew_for_a_policy_that_learns_by_group() -> None:
+    grouped = build_policy(specification("logistic_thompson", group_shrinkage=2.0, draws=8))
+    for policy, anew in ((grouped, True), (Watched(), False)):
+        replica = replica_of(policy)
+        replica.load("p@1", 0, [])
+        before = view_of([1, 2, 3], groups={1: "a", 2: "a", 3: "b"})
+        after = view_of([1, 2, 3], groups={1: "a", 2: "b", 3: "b"})
+        first = replica.prepared("p@1", before, START_MS)
+        again = view_of([1, 2, 3], groups={1: "a", 2: "a", 3: "b"})  # of another catalogue
+        assert replica.plan_ahead("p@1", again, START_MS) is None
+        assert replica.prepared("p@1", again, START_MS) is first
+        work = replica.plan_ahead("p@1", after, START_MS)
+        assert (work is not None) == anew
+        if work is not None:
+            work.run()
+        assert (replica.prepared("p@1", after, START_MS) is not first) == anew
 
 
 def test_a_view_that_comes_is_prepared_ahead_and_what_changed_meanwhile_is_made_up_for() -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bandits.policy import PolicySpec
+from bandits.policy import Observation, PolicySpec
 from bandits.registry import build_policy
-from bandits.state import ArmTable
+from bandits.state import ArmTable, fold_observations
+from bandits.sums import OfferGroups
 from decisioning.learning.arms_service import (
     Arm,
     ExplorationSummary,
@@ -42,6 +43,21 @@ def test_arms_with_what_was_learned_and_selected() -> None:
     assert gold.believed[1] < gold.believed[0] < gold.believed[2]
     assert (gold.selected, gold.share) == (30, 0.75)
     assert (bronze.observations, bronze.selected, bronze.share) == (0, 10, 0.25)
+
+
+def test_a_cold_offer_is_reported_at_the_level_of_its_group() -> None:
+    policy = build_policy(PolicySpec("p", 1, "calibrated", {"group_shrinkage": 2.0}))
+    table, now_s = ArmTable(policy.width), 1_700_000_000.0
+    accepted = [(Observation(1, 1.0, float("nan")), now_s)] * 30
+    for field, delta in fold_observations(policy, accepted).items():
+        table.add(field, delta)
+    groups = OfferGroups.of({1: "metals", 2: "metals", 3: "others"})
+    tick = policy.decay.tick(now_s)
+    gold, silver, bronze = report_arms(policy, table, tick, NUMBERS, set(NUMBERS), {}, groups)
+    assert gold.believed is not None
+    assert silver.believed is not None
+    assert bronze.believed is not None
+    assert gold.believed[0] > silver.believed[0] > bronze.believed[0]
 
 
 def test_of_a_policy_that_learns_nothing_selections_are_told() -> None:

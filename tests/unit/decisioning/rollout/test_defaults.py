@@ -6,7 +6,7 @@ import pytest
 
 from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.features import Feature
-from bandits.policy import PolicyKey
+from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
@@ -82,3 +82,17 @@ def test_new_versions_of_the_default_pool_the_evidence_for_features() -> None:
     policy = build_policy(default_spec((KNOWN_AGE, REGION), 2))
     assert isinstance(policy, CalibratedPolicy)
     assert policy.pool is not None
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        PolicySpec("calibrated", 1, "calibrated"),
+        PolicySpec("calibrated", 2, "calibrated", {"pool_evidence": True}, (REGION,), auto=True),
+    ],
+)
+def test_new_versions_of_the_default_learn_by_group_and_older_ones_do_not(older: PolicySpec) -> None:
+    new, old = build_policy(default_spec((KNOWN_AGE, REGION), 2)), build_policy(older)
+    assert isinstance(new, CalibratedPolicy)
+    assert isinstance(old, CalibratedPolicy)
+    assert (old.by_group, new.by_group) == (False, True)
