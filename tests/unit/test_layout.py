@@ -23,6 +23,7 @@ COVERED = {
     "app/api/deployments/routes.py": "contract/test_policies_api.py",
     "app/api/deployments/schemas.py": "contract/test_policies_api.py",
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
+    "app/api/health/routes.py": "contract/test_health_api.py",
     "app/api/monitoring/routes.py": "contract/test_drift.py",
     "app/api/monitoring/schemas.py": "contract/test_guardrails.py",
     "app/api/policies/routes.py": "contract/test_policies_api.py",
