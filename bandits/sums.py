@@ -5,8 +5,8 @@ leaves ``[-2 ** 31, 2 ** 31)`` is kept in two parts: ``low`` in that range, and 
 state with a high part anywhere is an array ``[low, high]`` of shape ``(2, width)``. Which parts there are follows from
 the sum alone, so equal sums are equal arrays, in whatever order they were added up.
 
-A group's sums are those of the arms of all its offers together. Nothing of them is stored: they are those of its offers as the catalogue has them, so an offer that changes its
-group takes along all that was ever learned of it.
+A group's sums are those of the arms of all its offers together, as the catalogue has them. Nothing of them is stored,
+so an offer that changes its group takes along all that was ever learned of it.
 """
 
 from collections.abc import Mapping

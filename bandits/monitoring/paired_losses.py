@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr, stdtrit
 
 from bandits.policy import FloatArray
 
@@ -65,6 +64,8 @@ class ExpectedOutcomes:
         count = np.bincount(offer)
         rate = np.bincount(offer, self.rewards[rows][known]) / count
         expected = np.bincount(offer, self.chances[rows, model][known]) / count
+        from scipy.special import rel_entr  # takes half a second to import, and most processes do without it
+
         divergence = rel_entr(rate, expected) + rel_entr(1.0 - rate, 1.0 - expected)
         return float((count * divergence).sum() / count.sum())
 
@@ -143,4 +144,6 @@ def _least_mean(values: FloatArray, alpha: float) -> float:
     """Return the lower bound of the mean, at the confidence ``1 - alpha``, one-sided."""
     means = values.reshape(BLOCKS, -1).mean(axis=1)
     error = float(means.std(ddof=1)) / math.sqrt(BLOCKS)
+    from scipy.special import stdtrit
+
     return float(means.mean()) - float(stdtrit(BLOCKS - 1, 1.0 - alpha)) * error
