@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     forgetting_interval_s: int = Field(
         21_600, ge=0, le=31_536_000, description="how often what the default forgets is looked at; 0: never"
     )
+    compiled: Literal["0", "1"] = Field(
+        "1", description="whether compiled steps are used where there are some; read by bandits/compiled.py"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

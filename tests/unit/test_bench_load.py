@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from benchmarks import paced
+from benchmarks import flame, paced
 from benchmarks.ab import _ratio
 from benchmarks.machine import BenchError
 
@@ -69,3 +70,18 @@ def test_the_ratio_of_pairs_does_not_mind_a_machine_that_slows_down() -> None:
     told = _ratio(np.stack((base, base * np.array([1.2, 1.21, 1.19, 1.2])), axis=1))
     assert told.startswith("x 1.200, 1.1")
     assert " to 1.2" in told
+
+
+def test_a_flame_graph_shows_frames_below_their_callers_as_wide_as_their_share() -> None:
+    lines = [
+        "main (a/b.py:1);serve:2;choose:3 60",
+        "main (a/b.py:7);serve:9;write:4 20",
+        "main (a/b.py:1);idle 20",
+        "other:1 100",
+    ]
+    root = flame.read_stacks(iter(lines), "main")
+    assert (root.samples, root.calls["main (a/b.py)"].calls["serve"].calls["choose"].samples) == (100, 60)
+    picture = ElementTree.fromstring(flame.draw(root, "a < b"))
+    titles = [title.text for title in picture.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles == ["main (a/b.py): 100.0%", "idle: 20.0%", "serve: 80.0%", "choose: 60.0%", "write: 20.0%"]
+    assert flame.read_stacks(iter(lines), "").samples == 200

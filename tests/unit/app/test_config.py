@@ -29,9 +29,10 @@ def test_defaults() -> None:
 
 def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTBEST_PORT", "8123")
+    monkeypatch.setenv("NEXTBEST_COMPILED", "0")
     monkeypatch.setenv("NEXTBEST_DATA_DIR", "/srv/nextbest")
     settings = get_settings()
-    assert settings.port == 8123
+    assert (settings.port, settings.compiled) == (8123, "0")
     assert settings.data_dir == Path("/srv/nextbest")
 
 
