@@ -320,25 +320,29 @@ static void release(Buffers *held) {
         PyBuffer_Release(&held->views[--held->count]);
 }
 
-/* The memory of an array of items of `item` bytes; NULL with an exception set if it is none. */
-static void *take_any(Buffers *held, PyObject *array, Py_ssize_t item, int writable, const char *name) {
+/* The memory of an array of items of a type, as the struct module names it: d, f or ?; NULL with an exception set if it
+ * is none. */
+static void *take_any(Buffers *held, PyObject *array, char type, int writable, const char *name) {
     Py_buffer *view = &held->views[held->count];
-    if (PyObject_GetBuffer(array, view, writable ? PyBUF_CONTIG : PyBUF_CONTIG_RO) < 0)
+    if (PyObject_GetBuffer(array, view, (writable ? PyBUF_CONTIG : PyBUF_CONTIG_RO) | PyBUF_FORMAT) < 0)
         return NULL;
     held->count++;
-    if (view->itemsize == item)
+    if (view->format && view->format[0] == type && !view->format[1])
         return view->buf;
-    PyErr_Format(PyExc_ValueError, "%s has items of %zd bytes; %zd are needed", name, view->itemsize, item);
+    PyErr_Format(PyExc_ValueError, "%s has items of type %s; %c is needed", name, view->format ? view->format : "B",
+                 type);
     return NULL;
 }
 
 /* The same, of `size` items. */
-static void *take(Buffers *held, PyObject *array, Py_ssize_t size, Py_ssize_t item, int writable, const char *name) {
-    void *found = take_any(held, array, item, writable, name);
-    if (!found || held->views[held->count - 1].len == size * item)
+static void *take(Buffers *held, PyObject *array, Py_ssize_t size, char type, int writable, const char *name) {
+    void *found = take_any(held, array, type, writable, name);
+    if (!found)
+        return NULL;
+    const Py_buffer *view = &held->views[held->count - 1];
+    if (view->len == size * view->itemsize)
         return found;
-    PyErr_Format(PyExc_ValueError, "%s has %zd items; %zd are needed", name,
-                 held->views[held->count - 1].len / item, size);
+    PyErr_Format(PyExc_ValueError, "%s has %zd items; %zd are needed", name, view->len / view->itemsize, size);
     return NULL;
 }
 
@@ -358,8 +362,8 @@ static PyObject *propensity_columns(PyObject *self, PyObject *const *args, Py_ss
     Py_ssize_t n = length(args[0]);
     const float *q;
     double *out;
-    if (n < 0 || !(q = take(&held, args[0], n, 4, 0, "propensities")) ||
-        !(out = take(&held, args[1], 2 * n, 8, 1, "columns")))
+    if (n < 0 || !(q = take(&held, args[0], n, 'f', 0, "propensities")) ||
+        !(out = take(&held, args[1], 2 * n, 'd', 1, "columns")))
         return release(&held), NULL;
     fill_propensity_columns(q, n, out, out + n);
     release(&held);
@@ -373,8 +377,8 @@ static PyObject *map_numbers(PyObject *const *args, Py_ssize_t given,
         return NULL;
     const double *x;
     double *out;
-    if (!(x = take_any(&held, args[0], 8, 0, "numbers")) ||
-        !(out = take(&held, args[1], held.views[0].len / 8, 8, 1, "results")))
+    if (!(x = take_any(&held, args[0], 'd', 0, "numbers")) ||
+        !(out = take(&held, args[1], held.views[0].len / 8, 'd', 1, "results")))
         return release(&held), NULL;
     fill(x, held.views[0].len / 8, out);
     release(&held);
@@ -402,12 +406,12 @@ static PyObject *predict(PyObject *self, PyObject *const *args, Py_ssize_t given
         PyErr_SetString(PyExc_ValueError, "common and own columns are not as many as there are parameters");
         return NULL;
     }
-    if (!(factors = take(&held, args[0], d * d * n, 8, 0, "factors")) ||
-        !(weights = take(&held, args[1], d * n, 8, 0, "weights")) ||
-        !(noise = take(&held, args[2], n, 8, 0, "noise")) || !(common = take(&held, args[3], k, 8, 0, "common")) ||
-        (k < d && !(own = take(&held, args[4], (d - k) * n, 8, 0, "own"))) ||
-        !(mean = take(&held, args[5], n, 8, 1, "mean")) ||
-        !(deviation = take(&held, args[6], n, 8, 1, "deviation")))
+    if (!(factors = take(&held, args[0], d * d * n, 'd', 0, "factors")) ||
+        !(weights = take(&held, args[1], d * n, 'd', 0, "weights")) ||
+        !(noise = take(&held, args[2], n, 'd', 0, "noise")) || !(common = take(&held, args[3], k, 'd', 0, "common")) ||
+        (k < d && !(own = take(&held, args[4], (d - k) * n, 'd', 0, "own"))) ||
+        !(mean = take(&held, args[5], n, 'd', 1, "mean")) ||
+        !(deviation = take(&held, args[6], n, 'd', 1, "deviation")))
         return release(&held), NULL;
     fill_prediction(factors, weights, noise, common, k, own, d, n, mean, deviation);
     release(&held);
@@ -421,16 +425,16 @@ static PyObject *apply_factors(PyObject *self, PyObject *const *args, Py_ssize_t
     Py_ssize_t d = length(args[0]), k = length(args[1]), n = 0;
     const double *factors, *common, *own = NULL;
     double *out;
-    if (d < 0 || k < 0 || !(out = take_any(&held, args[3], 8, 1, "product")))
+    if (d < 0 || k < 0 || !(out = take_any(&held, args[3], 'd', 1, "product")))
         return release(&held), NULL;
     n = d ? held.views[0].len / 8 / d : 0;
     if (k > d || (k < d) == (args[2] == Py_None) || held.views[0].len != d * n * 8) {
         PyErr_SetString(PyExc_ValueError, "columns are not as many as there are parameters");
         return release(&held), NULL;
     }
-    if (!(factors = take(&held, args[0], d * d * n, 8, 0, "factors")) ||
-        !(common = take(&held, args[1], k, 8, 0, "common")) ||
-        (k < d && !(own = take(&held, args[2], (d - k) * n, 8, 0, "own"))))
+    if (!(factors = take(&held, args[0], d * d * n, 'd', 0, "factors")) ||
+        !(common = take(&held, args[1], k, 'd', 0, "common")) ||
+        (k < d && !(own = take(&held, args[2], (d - k) * n, 'd', 0, "own"))))
         return release(&held), NULL;
     for (Py_ssize_t i = 0; i < d; i++)
         apply_row(out + i * n, factors, i, common, k, own, d, n, n);
@@ -445,9 +449,9 @@ static PyObject *invert_factors(PyObject *self, PyObject *const *args, Py_ssize_
     Py_ssize_t count = length(args[0]), d = length(args[1]);
     const double *a;
     double *w, *pivots, *space;
-    if (count < 0 || d < 0 || !(a = take(&held, args[0], count * d * d, 8, 0, "matrices")) ||
-        !(w = take(&held, args[1], count * d * d, 8, 1, "factors")) ||
-        !(pivots = take(&held, args[2], count * d, 8, 1, "pivots")))
+    if (count < 0 || d < 0 || !(a = take(&held, args[0], count * d * d, 'd', 0, "matrices")) ||
+        !(w = take(&held, args[1], count * d * d, 'd', 1, "factors")) ||
+        !(pivots = take(&held, args[2], count * d, 'd', 1, "pivots")))
         return release(&held), NULL;
     if (!(space = PyMem_Malloc((LANES * d * (2 * d + 1) + 2 * d + 1) * sizeof *space))) {
         release(&held);
@@ -469,10 +473,10 @@ static PyObject *logistic_draws(PyObject *self, PyObject *const *args, Py_ssize_
     float *out, *space = NULL;
     if (n < 0 || count < 0)
         return NULL;
-    if (!(mean = take(&held, args[0], n, 8, 0, "mean")) || !(spread = take(&held, args[1], n, 8, 0, "spread")) ||
-        !(draws = take(&held, args[2], count * n, 4, 0, "draws")) ||
-        !(weight = take(&held, args[3], n, 4, 0, "weight")) ||
-        !(out = take(&held, args[4], count * n, 4, 1, "scores")))
+    if (!(mean = take(&held, args[0], n, 'd', 0, "mean")) || !(spread = take(&held, args[1], n, 'd', 0, "spread")) ||
+        !(draws = take(&held, args[2], count * n, 'f', 0, "draws")) ||
+        !(weight = take(&held, args[3], n, 'f', 0, "weight")) ||
+        !(out = take(&held, args[4], count * n, 'f', 1, "scores")))
         return release(&held), NULL;
     if (!(space = PyMem_Malloc((3 * n + 1) * sizeof *space))) {
         release(&held);
@@ -497,9 +501,9 @@ static PyObject *count_wins(PyObject *self, PyObject *const *args, Py_ssize_t gi
     float *offset = NULL;
     if (count < 0 || n < 0)
         return NULL;
-    if (!(scores = take(&held, args[0], count * n, 4, 0, "scores")) ||
-        !(available = take(&held, args[1], n, 1, 0, "available")) ||
-        !(wins = take(&held, args[2], n, 8, 1, "wins")))
+    if (!(scores = take(&held, args[0], count * n, 'f', 0, "scores")) ||
+        !(available = take(&held, args[1], n, '?', 0, "available")) ||
+        !(wins = take(&held, args[2], n, 'd', 1, "wins")))
         return release(&held), NULL;
     if (n == 0 || n > INT32_MAX - LANES) {
         release(&held);

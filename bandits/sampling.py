@@ -170,7 +170,7 @@ def win_frequencies(scores: NDArray[Any], weight: FloatArray, epsilon: float) ->
 
 def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon: float) -> Distribution:
     """As ``win_frequencies``, where ``drawn``, ``(K, n)``, holds the weights, ``(n,)``, already."""
-    weighty = weight > 0.0
+    drawn, weighty = np.ascontiguousarray(drawn), weight > 0.0
     zero = drawn.dtype.type(0.0)  # of the draws' type: float64 would double the work below
 
     def distribution(available: BoolArray) -> FloatArray:
@@ -179,7 +179,7 @@ def win_frequencies_of_scores(drawn: NDArray[Any], weight: NDArray[Any], epsilon
         kernels = compiled.kernels
         if kernels is not None and drawn.dtype == np.float32:
             wins = np.empty(len(available))
-            kernels.count_wins(drawn, available, wins)
+            kernels.count_wins(drawn, np.ascontiguousarray(available), wins)
             return with_floor(wins, available, epsilon)
         left = drawn if available.all() else drawn + np.where(available, zero, -np.inf).astype(zero.dtype)
         counts = np.bincount(left.argmax(axis=1), minlength=left.shape[1])

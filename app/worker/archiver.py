@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 1000
 CHANGES_BATCH_SIZE = 5000
+DROPPED_AT_ONCE = 1000
+"""Fields that Redis deletes at once."""
 CHECKPOINT_OUTCOMES = 20_000
 """The outcomes that are archived between two checkpoints of a policy's arms: about the most that a replay folds."""
 FIRST_SHARE = 50
@@ -160,19 +162,25 @@ class ArchiverJob:
 
     async def _write_checkpoint(self, key: str) -> None:
         """Keep the arms of a policy as they are now, unless it is one whose order of learning matters."""
+        # Moved first, so that what cannot be kept now is not tried again with every batch.
+        self._next_checkpoint[key] = self._archived + self.checkpoint_outcomes
         policy = self.feed.policy(key)
         arms = None if is_sequential(policy) else await self.arms.load(key)
         size = 0
         if arms is not None:
             # A replay needs the folds up to the checkpoint as well.
             if await self._archive_folds_of(key) < arms.epoch:
-                return  # with the next batch
+                self._next_checkpoint[key] = self._archived  # with the next batch
+                return
             now_s = clock.now_ms() / 1000.0
-            gone = [field for field in arms.fields if is_forgotten(field, policy.decay, now_s)]
-            kept = {field: state for field, state in arms.fields.items() if field not in set(gone)}
+            kept, gone = dict(arms.fields), []
+            for field in arms.fields:
+                if is_forgotten(field, policy.decay, now_s):
+                    del kept[field]
+                    gone.append(field)
             size = await self.archiver.write_checkpoint(key, Checkpoint(arms.epoch, arms.positions, kept))
-            if gone:
-                await self.arms.drop_fields(key, gone)
+            for first in range(0, len(gone), DROPPED_AT_ONCE):
+                await self.arms.drop_fields(key, gone[first : first + DROPPED_AT_ONCE])
         due = max(self.checkpoint_outcomes, size // BYTES_AN_OUTCOME)
         self._next_checkpoint[key] = self._archived + due
 

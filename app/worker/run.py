@@ -32,6 +32,7 @@ from app.worker.shadow_runs import ShadowRunner
 from bandits.policy import PolicySpec
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
+from bandits.sums import OfferGroups
 from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.catalog.store import CatalogueStore
@@ -222,8 +223,8 @@ def _make_log_jobs(
     choose = partial(choose_features, to.patient)
     trial = ForgettingTrial(ArchiveReader(to.patient), keys.buckets, settings.drift_horizon_s)
 
-    async def find_forgetting(spec: PolicySpec) -> tuple[Forgetting, str] | None:
-        return await trial.find(spec, await archived_until_ms(reader, archive, clock.now_ms()))
+    async def find_forgetting(spec: PolicySpec, groups: OfferGroups) -> tuple[Forgetting, str] | None:
+        return await trial.find(spec, groups, await archived_until_ms(reader, archive, clock.now_ms()))
 
     default = DefaultKeeper(
         CatalogueStore(to.engine),

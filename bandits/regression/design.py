@@ -156,7 +156,7 @@ class Design:
             and base_propensity.dtype == np.float32
         ):
             own = np.empty((2, len(base_propensity)))
-            kernels.propensity_columns(base_propensity, own)
+            kernels.propensity_columns(np.ascontiguousarray(base_propensity), own)
             return CandidateColumns(common, own)
         base_propensity = np.asarray(base_propensity, dtype=np.float64)
         none = np.isnan(base_propensity)
@@ -344,8 +344,8 @@ class LogisticLink:
         """Return ``weight / (1 + exp(-s))`` of the drawn log odds, in as few passes as possible."""
         kernels = compiled.kernels
         if kernels is not None:
-            scores = np.empty_like(draws)
-            kernels.logistic_draws(mean, spread, draws, weight, scores)
+            scores = np.empty(draws.shape, draws.dtype)
+            kernels.logistic_draws(mean, spread, np.ascontiguousarray(draws), weight, scores)
             return scores
         # Bounded here, where there are few numbers, so that no draw overflows.
         powers: NDArray[Any] = draws * (np.maximum(-spread, -10.0) * LOG2_E).astype(draws.dtype)

@@ -20,7 +20,7 @@ from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
 from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, SharedLimits, apply_switches, select
-from decisioning.errors import NotFound
+from decisioning.errors import LogCodecError, NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
 from decisioning.learning.replica import prepare
@@ -104,14 +104,17 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:  # it learns nothing, so no fold of it was ever archived
         return table
-    base = await log.checkpoint(key, epoch)
-    positions = await log.positions_at(key, epoch, base)
+    try:
+        base = await log.checkpoint(key, epoch)
+        positions = await log.positions_at(key, epoch, base)
+    except LogCodecError as error:
+        raise ReplayImpossible(f"a checkpoint cannot be read here: {error}") from error
     if positions is None:
         raise ReplayImpossible(f"epoch {epoch} of {key} is not archived (yet)")
     behind: Mapping[int, StreamPosition] = {}
     # Arms of another generation were folded in another way.
     if base is not None and base.epoch // GENERATION == epoch // GENERATION:
-        table.put_all(base.fields.items())
+        await asyncio.to_thread(table.put_all, base.fields.items())
         behind = base.positions
     linearisation = await find_linearisation(log, key, policy, epoch // GENERATION)
     async for outcomes in log.observations(positions, behind=behind):

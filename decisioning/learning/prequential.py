@@ -17,6 +17,7 @@ import numpy as np
 from bandits.policy import Candidates, FloatArray, Observation, PolicySpec
 from bandits.regression.regression_policy import RegressionPolicy
 from bandits.state import ArmTable, fold_observations
+from bandits.sums import OfferGroups
 from decisioning.learning.fold import Linearisation, contributions_of
 from decisioning.model.outcome import Outcome
 
@@ -55,7 +56,8 @@ class PrequentialModel:
     ``fold``) where the log, or a ``linearisation``, says.
     """
 
-    def __init__(self, spec: PolicySpec, policy: RegressionPolicy) -> None:
+    def __init__(self, spec: PolicySpec, policy: RegressionPolicy, groups: OfferGroups | None = None) -> None:
+        self._groups = groups
         self._since_ms = spec.learn_since_ms
         self._policy = policy
         self._table = ArmTable(policy.width)
@@ -95,7 +97,8 @@ class PrequentialModel:
         policy = self._policy
         offers = np.unique(np.array([seen.observation.offer for seen in batch], dtype=np.uint32))
         rows = {number: row for row, number in enumerate(offers.tolist())}
-        prepared = policy.prepare(self._table.read(policy, offers, policy.decay.tick(batch[0].at_s)))
+        tick = policy.decay.tick(batch[0].at_s)
+        prepared = policy.prepare(self._table.read(policy, offers, tick, groups=self._groups))
         weight = np.ones(len(offers))
         chances = np.empty(len(batch))
         for place, seen in enumerate(batch):

@@ -19,10 +19,14 @@ VERSION = b"\x01"
 Move = tuple[int, int, StreamPosition]
 """An epoch, and the position to which its fold moved a bucket."""
 
+MAX_PACKED = 100_000
+"""The most folds that are packed into a checkpoint. Where there are more, as earlier versions left them, they stay."""
+
+FOLDED_AT = "SELECT bucket, position FROM folds WHERE policy = $1 AND epoch = $2"
 LAST_CHECKPOINT = "SELECT coalesce(max(epoch), -1) FROM arm_checkpoints WHERE policy = $1"
 FOLDS_BEHIND = (
     "SELECT epoch, bucket, position FROM folds WHERE policy = $1 AND epoch > $2 AND epoch <= $3"
-    " ORDER BY epoch, bucket"
+    " ORDER BY epoch, bucket LIMIT $4"
 )
 INSERT_CHECKPOINT = (
     "INSERT INTO arm_checkpoints (policy, epoch, arms, moves) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"

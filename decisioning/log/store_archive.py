@@ -1,5 +1,6 @@
 """The log in Postgres, read for history, replay and rebuilding. Who writes it is in ``store_archiver``."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from pydantic_core import to_json
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from decisioning.errors import LogCodecError
 from decisioning.log.checkpoints import FIND_BASE, FIND_PACKED_MOVES, Checkpoint, unpack_moves
 from decisioning.log.store_archiver import Archiver
 from decisioning.log.store_partitions import in_months
@@ -204,9 +206,17 @@ class ArchiveReader:
         return int((await self._rows(f"SELECT count(*) FROM outcomes WHERE {where}", **values))[0][0])
 
     async def checkpoint(self, policy: str, epoch: int) -> Checkpoint | None:
-        """Read the last checkpoint of a policy's arms up to an epoch; ``None`` if there is none."""
+        """Read the last checkpoint of a policy's arms up to an epoch; ``None`` if there is none.
+
+        Raises ``LogCodecError`` if it cannot be read.
+        """
         rows = await self._rows(FIND_BASE, policy=policy, epoch=epoch)
-        return Checkpoint.unpack(rows[0].epoch, bytes(rows[0].arms)) if rows else None
+        if not rows:
+            return None
+        try:
+            return await asyncio.to_thread(Checkpoint.unpack, rows[0].epoch, bytes(rows[0].arms))
+        except ValueError as error:
+            raise LogCodecError(f"the arms of {policy} at epoch {rows[0].epoch}: {error}") from error
 
     async def nth_latest_ms(
         self, n: int, until_ms: int, *, placements: Collection[str] = (), buckets: Collection[int] = ()
@@ -241,7 +251,11 @@ class ArchiveReader:
         moves = [(row.epoch, row.bucket, StreamPosition(row.position)) for row in rows]
         # Those that a checkpoint has taken meanwhile are in both, or in it alone.
         for row in await self._rows(FIND_PACKED_MOVES, policy=policy, epoch=first):
-            moves += [move for move in unpack_moves(bytes(row.moves)) if move[0] <= epoch]
+            try:
+                packed = await asyncio.to_thread(unpack_moves, bytes(row.moves))
+            except ValueError as error:
+                raise LogCodecError(f"the folds of {policy} behind epoch {first}: {error}") from error
+            moves += [move for move in packed if move[0] <= epoch]
         found.update((bucket, position) for _, bucket, position in sorted(moves))
         return found if epoch == first or any(move[0] == epoch for move in moves) else None
 

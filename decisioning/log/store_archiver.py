@@ -1,5 +1,6 @@
 """The archiver's side of the log in Postgres: batches are written with COPY, each exactly once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -9,10 +10,12 @@ import asyncpg
 
 from decisioning.log.checkpoints import (
     DELETE_FOLDS,
+    FOLDED_AT,
     FOLDS_BEHIND,
     INSERT_CHECKPOINT,
     LAST_CHECKPOINT,
     LOCK_CHECKPOINTS,
+    MAX_PACKED,
     Checkpoint,
     pack_moves,
 )
@@ -140,19 +143,24 @@ class Archiver:
     async def write_checkpoint(self, policy: str, checkpoint: Checkpoint) -> int:
         """Keep a policy's arms at an epoch, whose folds are archived; returns the size in bytes.
 
-        The folds since the checkpoint before are packed into it, and leave the table of folds.
+        The folds since the checkpoint before are packed into it, and leave the table of folds. Nothing is kept where
+        the archive has another fold at that epoch: Redis lost some then, and the arms are not those of the decisions.
         """
-        packed = checkpoint.pack()
+        # In threads, since arms may be large, and learners share the event loop.
+        packed = await asyncio.to_thread(checkpoint.pack)
         async with self._connected("take a checkpoint") as connection, connection.transaction():
             await connection.execute(LOCK_CHECKPOINTS, policy)
             last = await connection.fetchval(LAST_CHECKPOINT, policy)
-            if last >= checkpoint.epoch:
+            folded = await connection.fetch(FOLDED_AT, policy, checkpoint.epoch)
+            told = [checkpoint.positions.get(row["bucket"]) == row["position"] for row in folded]
+            if last >= checkpoint.epoch or not told or not all(told):
                 return len(packed)
-            moves = await connection.fetch(FOLDS_BEHIND, policy, last, checkpoint.epoch)
-            await connection.execute(
-                INSERT_CHECKPOINT, policy, checkpoint.epoch, packed, pack_moves(tuple(row) for row in moves)
-            )
-            await connection.execute(DELETE_FOLDS, policy, last, checkpoint.epoch)
+            moves = await connection.fetch(FOLDS_BEHIND, policy, last, checkpoint.epoch, MAX_PACKED + 1)
+            few = len(moves) <= MAX_PACKED
+            packed_moves = await asyncio.to_thread(pack_moves, map(tuple, moves) if few else ())
+            await connection.execute(INSERT_CHECKPOINT, policy, checkpoint.epoch, packed, packed_moves)
+            if few:
+                await connection.execute(DELETE_FOLDS, policy, last, checkpoint.epoch)
         return len(packed)
 
     async def last_fold(self, policy: str) -> int:

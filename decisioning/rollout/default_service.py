@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bandits.features import Feature
 from bandits.policy import PolicySpec
+from bandits.sums import OfferGroups
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Conflict, NotFound, PreconditionFailed
@@ -41,7 +42,7 @@ RETRY_MS = 10 * 60_000
 """The time to the next look after one for which a store was gone."""
 
 Choose = Callable[[Iterable[Attribute]], Awaitable[tuple[Feature, ...]]]
-FindForgetting = Callable[[PolicySpec], Awaitable[tuple[Forgetting, str] | None]]
+FindForgetting = Callable[[PolicySpec, OfferGroups], Awaitable[tuple[Forgetting, str] | None]]
 
 
 @dataclass
@@ -84,7 +85,7 @@ class DefaultKeeper:
         if idle and await self._register(catalogue, newest, made):
             return
         if newest is None or newest.state == "live":
-            await self._reconsider_forgetting(newest, made)
+            await self._reconsider_forgetting(catalogue, newest, made)
 
     async def _register(
         self, catalogue: Catalogue, newest: RegisteredPolicy | None, made: Sequence[RegisteredPolicy]
@@ -113,7 +114,7 @@ class DefaultKeeper:
             log.info("%s is registered: %s", registered.key, reason)
 
     async def _reconsider_forgetting(
-        self, newest: RegisteredPolicy | None, made: Sequence[RegisteredPolicy]
+        self, catalogue: Catalogue, newest: RegisteredPolicy | None, made: Sequence[RegisteredPolicy]
     ) -> None:
         """Register a version that forgets otherwise, if that is clearly better on the log of late."""
         now_ms = self.clock_ms()
@@ -131,7 +132,7 @@ class DefaultKeeper:
                 return
             spec = default_spec((), 1) if newest is None else newest.spec
             try:
-                found = await self.find_forgetting(spec)
+                found = await self.find_forgetting(spec, catalogue.offer_groups)
             except Unavailable:
                 self._forgetting_due_ms = now_ms + min(self.forgetting_every_ms, RETRY_MS)
                 raise

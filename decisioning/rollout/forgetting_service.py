@@ -1,7 +1,9 @@
 """Ways to forget tried on the archived log: read in batches, and computed in threads, beside other tasks."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -10,6 +12,7 @@ from bandits.monitoring.paired_losses import MIN_OUTCOMES, ExpectedOutcomes, cle
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.regression.regression_policy import RegressionPolicy
+from bandits.sums import OfferGroups
 from decisioning.learning.prequential import (
     BATCH,
     Example,
@@ -54,10 +57,10 @@ class ForgettingTrial:
         self._horizon_s = horizon_s
         self._max_window, self._max_history = max_window, max_history
 
-    async def find(self, spec: PolicySpec, now_ms: int) -> tuple[Forgetting, str] | None:
+    async def find(self, spec: PolicySpec, groups: OfferGroups, now_ms: int) -> tuple[Forgetting, str] | None:
         """Find a way that is clearly better than that of ``spec``, and say why; ``None``: it stays.
 
-        ``now_ms``: the time up to which the log is archived. Raises ``PostgresUnavailable``.
+        ``groups``: of all offers. ``now_ms``: the time up to which the log is archived. Raises ``PostgresUnavailable``.
         """
         until_ms = now_ms - 1000 * self._horizon_s
         sample = await self._sample(spec)
@@ -66,7 +69,8 @@ class ForgettingTrial:
         )
         now = forgetting_of(spec)
         policy = await asyncio.to_thread(self._build, spec, now)
-        before = await asyncio.to_thread(self._models, spec, ways_from(now, ()))
+        make = partial(self._models, spec, groups)
+        before = await asyncio.to_thread(make, ways_from(now, ()))
         window: list[Outcome] = []
         linearisation = await find_linearisation(self._archive, spec.key, policy)
         heard = self._heard(spec)
@@ -81,11 +85,12 @@ class ForgettingTrial:
         examples = await asyncio.to_thread(examples_of, window, heard_of_all, policy)
         if len(examples) < MIN_OUTCOMES:
             return None
-        return await self._compare(spec, before, examples)
+        return await self._compare(spec, make, before, examples)
 
     async def _compare(
         self,
         spec: PolicySpec,
+        make: Callable[[list[Forgetting]], dict[Forgetting, PrequentialModel]],
         before: dict[Forgetting, PrequentialModel],
         examples: list[Example],
     ) -> tuple[Forgetting, str] | None:
@@ -93,7 +98,7 @@ class ForgettingTrial:
         ways = ways_from(now, [example.decided_at_ms for example in examples])
         chances = []
         for way in ways:
-            model = before.get(way) or (await asyncio.to_thread(self._models, spec, [way]))[way]
+            model = before.get(way) or (await asyncio.to_thread(make, [way]))[way]
             found = [
                 await asyncio.to_thread(model.chances, examples[first : first + CHUNK])
                 for first in range(0, len(examples), CHUNK)
@@ -119,8 +124,12 @@ class ForgettingTrial:
         window_s = self._horizon_s if spec.reward_window_s is None else spec.reward_window_s
         return replace(spec, reward_window_s=min(window_s, self._horizon_s))
 
-    def _models(self, spec: PolicySpec, ways: list[Forgetting]) -> dict[Forgetting, PrequentialModel]:
-        return {way: PrequentialModel(with_forgetting(spec, way), self._build(spec, way)) for way in ways}
+    def _models(
+        self, spec: PolicySpec, groups: OfferGroups, ways: list[Forgetting]
+    ) -> dict[Forgetting, PrequentialModel]:
+        return {
+            way: PrequentialModel(with_forgetting(spec, way), self._build(spec, way), groups) for way in ways
+        }
 
     @staticmethod
     def _build(spec: PolicySpec, way: Forgetting) -> RegressionPolicy:

@@ -10,10 +10,13 @@ from sqlalchemy import text
 
 from bandits.state import ArmTable, encode_state
 from decisioning.evaluation import replay_service
+from decisioning.evaluation.model_replay_service import ReplayImpossible
 from decisioning.evaluation.replay_service import arms_at, replay
 from decisioning.learning.fold import fold_outcomes
-from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.checkpoints import Checkpoint
+from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
 from storage.postgres import transaction
 from tests.support.api import CHECKPOINT_OUTCOMES, Nextbest, decide, tell
 
@@ -112,3 +115,46 @@ async def test_sums_of_periods_that_nobody_reads_go(shop: Nextbest, decided: lis
         await decide(shop.api, f"later-{number}")
     await shop.worker.drain()
     assert before - set(await redis.hkeys(arms)) == {b"1:0"}
+
+
+async def test_arms_that_are_not_those_of_the_archive_are_not_kept(
+    shop: Nextbest, decided: list[str]
+) -> None:
+    """As where Redis came back without its last folds, and gave their epochs to others."""
+    assert shop.settings.postgres_url is not None
+    archiver, key = Archiver(shop.settings.postgres_url), "another@1"
+    there, other = StreamPosition("5-0"), StreamPosition("4-0")
+    try:
+        await archiver.write_folds(key, [(1, 0, StreamPosition("1-0")), (2, 0, there)])
+        for epoch, position, kept in ((2, other, 0), (3, there, 0), (2, there, 1)):
+            await archiver.write_checkpoint(key, Checkpoint(epoch, {0: position}, {}))
+            found = await rows(shop, "SELECT epoch FROM arm_checkpoints WHERE policy = :key", key=key)
+            assert len(found) == kept
+    finally:
+        await archiver.close()
+
+
+async def test_folds_that_are_too_many_to_pack_stay_and_replays_find_them(
+    shop: Nextbest, decided: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decisioning.log.store_archiver.MAX_PACKED", 1)
+    found = []
+    for number in range(2 * CHECKPOINT_OUTCOMES):
+        found.append((await decide(shop.api, f"many-{number}"))["decision_id"])
+        await shop.worker.learn()
+    await shop.worker.drain()
+    state = shop.api.state
+    (last,) = await rows(shop, "SELECT max(epoch) AS at FROM arm_checkpoints WHERE policy = :key", key=KEY)
+    (behind,) = await rows(
+        shop, "SELECT count(*) AS n FROM folds WHERE policy = :key AND epoch < :at", key=KEY, at=last.at
+    )
+    assert behind.n > 1
+    log = ArchiveReader(state.engine)
+    assert all([(await replay(name, log, state.catalogues, state.roster)).identical for name in found])
+
+
+async def test_a_checkpoint_that_cannot_be_read_is_said(shop: Nextbest, decided: list[str]) -> None:
+    await rows(shop, "UPDATE arm_checkpoints SET arms = '\\xff' WHERE policy = :key RETURNING 1", key=KEY)
+    state = shop.api.state
+    with pytest.raises(ReplayImpossible, match="a checkpoint cannot be read here"):
+        await replay(decided[-1], ArchiveReader(state.engine), state.catalogues, state.roster)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bandits.policy import PolicySpec
+from bandits.sums import OfferGroups
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.policies.store_facts import choose_features
 from decisioning.rollout.default_service import AUTHOR, RETRY_MS, DefaultKeeper
@@ -41,9 +42,9 @@ class Looks:
             **options,
         )
 
-    async def find(self, spec: PolicySpec) -> tuple[Forgetting, str] | None:
+    async def find(self, spec: PolicySpec, groups: OfferGroups) -> tuple[Forgetting, str] | None:
         self.tried.append(spec)
-        return await self._trial.find(spec, clock.now_ms())
+        return await self._trial.find(spec, groups, clock.now_ms())
 
     async def look(self) -> None:
         await self.keeper.look()
@@ -96,7 +97,7 @@ async def test_it_is_asked_once_in_a_while_by_one_of_several_workers_and_never_w
 async def test_it_is_asked_again_soon_if_a_store_was_gone(shop: Nextbest) -> None:
     looks = Looks(shop)
 
-    async def gone(spec: PolicySpec) -> None:
+    async def gone(spec: PolicySpec, groups: OfferGroups) -> None:
         raise PostgresUnavailable("it is gone")
 
     looks.keeper.find_forgetting = gone

@@ -103,6 +103,8 @@ def test_arrays_of_other_sizes_or_types_are_refused_and_nothing_is_written() -> 
         lambda: kernels.propensity_columns(floats[:3], out),
         lambda: kernels.sigmoid(doubles, np.zeros(3)),
         lambda: kernels.log(floats, np.zeros(4)),
+        lambda: kernels.log(np.ones(4, np.int64), np.zeros(4)),
+        lambda: kernels.count_wins(np.ones((3, 4), np.float32), np.ones(4, np.int8), doubles),
         lambda: kernels.predict(np.ones((2, 2, 4)), out, doubles, np.ones(3), None, doubles, doubles),
         lambda: kernels.predict(np.ones((2, 2, 4)), out, doubles, np.ones(1), None, doubles, doubles),
         lambda: kernels.predict(np.ones((2, 2, 3)), out, doubles, np.ones(2), None, doubles, doubles),
@@ -136,3 +138,13 @@ def test_they_are_there_where_a_compiler_is() -> None:
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     possible = shutil.which(compiler) is not None and header.exists()
     assert kernels is not None or not possible or os.environ.get("NEXTBEST_COMPILED") == "0"
+
+
+@needs_kernels
+def test_arrays_in_another_order_are_taken_as_numpy_takes_them() -> None:
+    rng = np.random.default_rng(3)
+    scores, weight = rng.random((7, 40)).astype(np.float32).T, np.ones(7, np.float32)
+    available = np.ones(14, dtype=bool)[::2]
+    both_ways(lambda: [win_frequencies_of_scores(scores, weight, 0.01)(available)])
+    draws = rng.normal(size=(7, 40)).astype(np.float32).T
+    both_ways(lambda: [LINKS["logistic"].weighted_draws(np.zeros(7), np.ones(7), draws, weight)])
