@@ -39,7 +39,6 @@ COVERED = {
     "app/worker/archiver.py": "e2e/test_exactly_once.py",
     "app/worker/drift_watch.py": "contract/test_drift.py",
     "app/worker/guardrail_watch.py": "contract/test_guardrails.py",
-    "app/worker/learner.py": "e2e/test_two_workers.py",
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
     # Stores: statements and functions, on real servers.
