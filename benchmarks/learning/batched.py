@@ -169,7 +169,7 @@ class Model:
 
 
 class Learners:
-    """What the policies of all seeds have learned: sums, models, and what follows from both."""
+    """The sums and models of the policies of all seeds, and what follows from both."""
 
     def __init__(self, games: Games) -> None:
         self._games = games
