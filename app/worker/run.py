@@ -199,6 +199,34 @@ def _make_log_jobs(
     pools = Pools(to.pipe, keys)
     keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock.now_ms)
     archive = ArchiveReader(to.engine)
+    closing = ArchivedClosing(archive, reader, RedisLog(to.pipe, keys))
+    starter = WarmStarter(to.patient, reader, arms, keys, roster)
+    relinearising = RelinearisingJob(
+        feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
+    )
+    archiver = ArchiverJob(
+        to.archiver,
+        reader,
+        arms,
+        feed,
+        settings.archive_interval_ms / 1000,
+        retain_ms=settings.log_retain_s * 1000,
+    )
+    return {
+        "archiver": archiver.round,
+        "policies": PolicySupervisor(feed, learners).round,
+        "warm starts": WarmStartJob(feed, starter, roster).round,
+        "relinearising": relinearising.round,
+        "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
+        "capacity": keeper.round,
+        **_make_rollout_jobs(settings, to, keys, reader, archive),
+    }
+
+
+def _make_rollout_jobs(
+    settings: Settings, to: _Connections, keys: Keys, reader: LogReader, archive: ArchiveReader
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Make the jobs that watch results, and bring other policies, or versions of the default, into use."""
     guardrails = GuardrailWatch(
         CanaryStore(to.engine),
         CatalogueStore(to.engine),
@@ -214,11 +242,6 @@ def _make_log_jobs(
         clock.now_ms,
         settings.drift_interval_ms / 1000,
         settings.drift_horizon_s,
-    )
-    closing = ArchivedClosing(archive, reader, RedisLog(to.pipe, keys))
-    starter = WarmStarter(to.patient, reader, arms, keys, roster)
-    relinearising = RelinearisingJob(
-        feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
     )
     choose = partial(choose_features, to.patient)
     trial = ForgettingTrial(ArchiveReader(to.patient), keys.buckets, settings.drift_horizon_s)
@@ -241,21 +264,7 @@ def _make_log_jobs(
         choose,
         clock.now_ms,
     )
-    archiver = ArchiverJob(
-        to.archiver,
-        reader,
-        arms,
-        feed,
-        settings.archive_interval_ms / 1000,
-        retain_ms=settings.log_retain_s * 1000,
-    )
     return {
-        "archiver": archiver.round,
-        "policies": PolicySupervisor(feed, learners).round,
-        "warm starts": WarmStartJob(feed, starter, roster).round,
-        "relinearising": relinearising.round,
-        "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
-        "capacity": keeper.round,
         "guardrails": guardrails.round,
         "drift": drift.round,
         "default features": DefaultFeatures(default, settings.auto_features_interval_s).round,
