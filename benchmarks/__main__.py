@@ -129,7 +129,9 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
     with worker(found) as busy_worker, api(found) as first:
         world.check_decisions(first, found.key)
         bench = Bench(found, first, plan, say)
+        started = time.perf_counter()
         with api(found) as second:
+            ready_s = time.perf_counter() - started
             say("freshness, idle")
             fresh = freshness.measure(first, second, found.key, plan.samples)
             say("freshness, while decisions are asked for")
@@ -138,8 +140,11 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         loads = bench.alternating()
         rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
         paced = bench.paced(rows["decide", plan.main_connections].rps / 2)
+        large = bench.large_context()
         three, feedback, batches = bench.three_slots(), bench.feedback(), bench.feedback_batches()
         drained = bench.worker_drain(busy_worker)
+        with worker(found, "second worker", (found.cores.api,)) as other:
+            both = bench.worker_drain(busy_worker, other)
         cold = bench.cold()
     return Results(
         noop=[rows["noop", n] for n in plan.connections],
@@ -155,8 +160,12 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         extra={
             report.PACED: paced.model_dump(),
             report.BATCH: round(batches, 1),
+            report.START: f"{ready_s:.2f} s",
             report.WORKER: round(drained.per_cpu_s, 1),
             "worker_that_was_behind": asdict(drained),
+            report.TWO_WORKERS: round(both.per_s / drained.per_s, 2),
+            "two_workers_that_were_behind": asdict(both),
+            report.LARGE: large.model_dump(),
             report.THREE_SLOTS: three.model_dump(),
             report.NOT_CACHED: cold.model_dump(),
             "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),

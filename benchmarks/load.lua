@@ -1,4 +1,5 @@
--- Requests for wrk. Arguments: mode (noop | decide | collect | feedback), API key, customers, placement, seed, file.
+-- Requests for wrk. Arguments: mode (noop | decide | large | collect | feedback), API key, customers, placement, seed, file.
+--   large     decides with a context of some 16 KB
 --   collect   decides, and writes "<decision> <offer>" to the file for each offer that was decided
 --   feedback  reads such a file, and tells of each an outcome
 -- All ids have a fixed length, so every request of a mode has the same Content-Length. The first few answers that are no
@@ -11,7 +12,8 @@ local outcomes = { 'accepted', 'rejected' }
 
 local CONTEXT = '{"reason":"browse","channel_state":"logged-in","pages":["/home","/cards","/cards/%04d"],' ..
   '"basket":{"items":%02d,"total":%06.2f},"answers":{"moving_house":false,"satisfied":true},' ..
-  '"device":"mobile","mood":"neutral","visit":"v%07d"}'
+  '"device":"mobile","mood":"neutral","visit":"v%07d"%s}'
+local more = ''
 local QUESTION = '{"customer_id":"c%06d","placement":"%s","context":%s}'
 
 threads = {}
@@ -37,7 +39,7 @@ end
 
 local function question()
   local context = string.format(CONTEXT, math.random(0, 9999), math.random(10, 99), 100 + math.random() * 800,
-    math.random(0, 9999999))
+    math.random(0, 9999999), more)
   return string.format(QUESTION, math.random(0, customers - 1), placement, context)
 end
 
@@ -57,6 +59,10 @@ function init(args)
   body = question
   if mode == 'noop' then
     path = '/v1/noop'
+  elseif mode == 'large' then
+    local notes = {}
+    for number = 1, 150 do notes[number] = string.format('{"id":%04d,"text":"%s"}', number, string.rep('n', 80)) end
+    more = ',"notes":[' .. table.concat(notes, ',') .. ']'
   elseif mode == 'collect' then
     local out = io.open(file, 'w')
     out:setvbuf('full')

@@ -20,6 +20,7 @@ from benchmarks.processes import ApiProcess, Site
 from benchmarks.report import Row
 from benchmarks.world import POLICY
 from benchmarks.wrk import Measured
+from storage.keys import WORKERS
 
 MAX_DEGRADED_SHARE = 0.05
 MAX_DRAIN_S = 30.0
@@ -61,6 +62,11 @@ class Drained:
     def per_cpu_s(self) -> float:
         """Records per second of processor time, each archived, and learned from if there is something to learn."""
         return (self.decisions + self.outcomes) / self.cpu_s
+
+    @property
+    def per_s(self) -> float:
+        """Records per second."""
+        return (self.decisions + self.outcomes) / self.wall_s
 
 
 class Bench:
@@ -128,28 +134,38 @@ class Bench:
                     raise BenchError(f"not every outcome was recorded: {statuses}")
         return len(items) / (time.perf_counter() - started)
 
-    def worker_drain(self, worker: psutil.Process) -> Drained:
-        """Let the worker stand still while decisions and outcomes are logged, then measure how it catches up."""
+    def worker_drain(self, *workers: psutil.Process) -> Drained:
+        """Let workers stand still while decisions and outcomes are logged, then measure how they catch up."""
+        wait_for_workers(self._site, len(workers))
         drain(self._site)
-        self._say("what a worker does that was behind")
+        self._say(f"workers that were behind: {len(workers)}")
         file = str(self._site.folder / "behind.txt")
         before = self._logged()
-        worker.suspend()
+        for worker in workers:
+            worker.suspend()
         try:
             with self._degrading("decide, collecting"):
                 self._wrk("collect", self._plan.main_connections, self._plan.seconds, THREE_SLOTS, file)
             self._wrk("feedback", self._plan.main_connections, self._plan.seconds, "-", file)
         finally:
-            cpu, started = _cpu_s(worker), time.perf_counter()
-            worker.resume()
+            cpu, started = sum(map(_cpu_s, workers)), time.perf_counter()
+            for worker in workers:
+                worker.resume()
         drain(self._site, learned=KEY)
-        wall_s, cpu_s = time.perf_counter() - started, _cpu_s(worker) - cpu
+        wall_s, cpu_s = time.perf_counter() - started, sum(map(_cpu_s, workers)) - cpu
         decisions, outcomes = (now - then for now, then in zip(self._logged(), before, strict=True))
         return Drained(int(decisions), int(outcomes), wall_s, cpu_s)
 
     def _logged(self) -> tuple[float, float]:
         decided, told = (self._api.counted(f"nextbest_{name}") for name in ("decisions", "feedback"))
         return sum(decided.values()), sum(told.values())
+
+    def large_context(self) -> Row:
+        """Decide with contexts of some 16 KB."""
+        self._say("decide with large contexts")
+        load = Load()
+        self._once(load, "large", self._plan.main_connections, ONE_SLOT)
+        return wrk.row(self._plan.main_connections, load.runs)
 
     def three_slots(self) -> Row:
         """Decide with three slots."""
@@ -245,6 +261,16 @@ def core_s(core: int) -> float:
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def wait_for_workers(site: Site, count: int) -> None:
+    """Wait until so many workers share the log. Raises ``BenchError`` if they are not there in ``MAX_DRAIN_S``."""
+    deadline = time.monotonic() + MAX_DRAIN_S
+    with redis.Redis.from_url(site.urls.redis_url) as client:
+        while (there := client.hlen(WORKERS)) != count:
+            if time.monotonic() > deadline:
+                raise BenchError(f"there are {there} workers, not {count}")
+            time.sleep(0.2)
 
 
 def drain(site: Site, learned: str | None = None) -> None:

@@ -89,9 +89,10 @@ def api(site: Site) -> Iterator[ApiProcess]:
 
 
 @contextmanager
-def worker(site: Site) -> Iterator[psutil.Process]:
-    """A worker, as ``nextbest work`` runs it, on the cores of the rest."""
-    with _running("worker", site.cores.rest, (sys.executable, "-m", "app.cli", "work"), site) as child:
+def worker(site: Site, name: str = "worker", cores: Sequence[int] | None = None) -> Iterator[psutil.Process]:
+    """A worker, as ``nextbest work`` runs it, on ``cores``, or those of the rest."""
+    argv = (sys.executable, "-m", "app.cli", "work")
+    with _running(name, cores or site.cores.rest, argv, site) as child:
         assert child.process is not None
         yield psutil.Process(child.process.pid)
 

@@ -11,11 +11,16 @@ from rich.table import Table
 BLOCK = re.compile(r"(<!-- bench:decide -->\n).*?(<!-- /bench -->)", re.DOTALL)
 NOISE = 0.05
 THREE_SLOTS = "decide, 3 slots"
+LARGE = "decide, context of 16 KB"
 NOT_CACHED = "decide, profiles not cached"
 PACED = "decide, open loop at half of that rate"
 """Its connections are the most that were in use at once."""
 BATCH = "outcomes per second in feedback of 100 outcomes"
 WORKER = "records per second of a worker's processor time, archived and learned from"
+START = "from the start of an API process until it is ready"
+TWO_WORKERS = (
+    "two workers that were behind, the second on the API's core: records per second, over those of one"
+)
 
 
 class Row(BaseModel):
@@ -114,7 +119,7 @@ def rewrite(readme: Path, results: Results) -> bool:
 
 def _rows(results: Results) -> list[tuple[str, Row]]:
     rows = [("noop", row) for row in results.noop] + [("decide", row) for row in results.decide]
-    for name in (PACED, THREE_SLOTS, NOT_CACHED):
+    for name in (PACED, LARGE, THREE_SLOTS, NOT_CACHED):
         if name in results.extra:
             rows.append((name, Row.model_validate(results.extra[name])))
     return rows
@@ -127,6 +132,7 @@ def _cells(row: Row) -> list[str]:
 
 def _figures(results: Results) -> list[tuple[str, str]]:
     more = [(name, f"{results.extra[name]:,.0f}") for name in (BATCH, WORKER) if name in results.extra]
+    more += [(name, f"{results.extra[name]}") for name in (TWO_WORKERS, START) if name in results.extra]
     return [
         ("decide over noop, requests per second at 16 connections", f"{results.ratio:.2f}"),
         ("CPU time per decision in the API process", f"{results.cpu_us_per_decision:.0f} µs"),

@@ -23,6 +23,9 @@ ARCHIVER_FAILURE = "nb:archiver:failure"
 WORKER = "nb:worker"
 """A hash: when a worker was at work last (``alive``, Unix ms)."""
 
+WORKERS = "nb:workers"
+"""A hash: when each of the workers that learn said last that it is at work (Unix ms)."""
+
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""
 

@@ -8,6 +8,7 @@ from decisioning.learning.fold import Linearisation, fold_outcomes
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_linearisation import find_linearisation
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 ENTRIES_BATCH_SIZE = 500
 BLOCK_MS = 1000
+BLOCK_AMONG_OTHERS_MS = 250
+"""The longest wait where there are other workers: one may have gone, and left its buckets to this one."""
 MOVE_INTERVAL_S = 1.0
 """Positions move so often at most where nothing was learned: every fold is kept for replays."""
 MAX_FIELDS_PER_FOLD = 1000
@@ -24,7 +27,10 @@ MAX_FIELDS_PER_FOLD = 1000
 
 
 class Learner:
-    """Fold one policy's arms. It holds only a copy of the positions, which the arms own: two of them do no harm."""
+    """Fold one policy's arms from this worker's share of the buckets.
+
+    It holds only a copy of the positions, which the arms own: two of them with the same buckets do no harm.
+    """
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class Learner:
         arms: ArmStore,
         rebuilder: Rebuilder,
         archive: ArchiveReader,
+        shares: BucketShares,
     ) -> None:
         self.key = key
         self._policy, self._spec = roster[key], roster.spec(key)
@@ -41,6 +48,8 @@ class Learner:
         self._arms = arms
         self._rebuilder = rebuilder
         self._archive = archive
+        self._shares = shares
+        self._own = shares.own
         self._positions: dict[int, StreamPosition] | None = None
         self._read: dict[int, StreamPosition] = {}
         self._moved_s = 0.0
@@ -49,6 +58,10 @@ class Learner:
 
     async def round(self) -> float:
         """Read what came, fold it; return at once so that the next round reads on. Raises ``Unavailable``."""
+        if self._own != self._shares.own:
+            self._own, self._positions = self._shares.own, None  # others have moved those of new buckets
+        if not self._own:
+            return BLOCK_AMONG_OTHERS_MS / 1000
         if self._positions is None:
             arms = await self._arms.load(self.key)
             if arms is None:
@@ -62,7 +75,11 @@ class Learner:
             self._read = dict(arms.positions)
         try:
             batch = await self._reader.read(
-                self._read, count=ENTRIES_BATCH_SIZE, block_ms=BLOCK_MS, decisions=False
+                self._read,
+                count=ENTRIES_BATCH_SIZE,
+                block_ms=BLOCK_MS if self._shares.alone else BLOCK_AMONG_OTHERS_MS,
+                decisions=False,
+                buckets=self._own,
             )
             await self._fold(batch)
         except BaseException:

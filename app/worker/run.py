@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
+from uuid import uuid4
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -43,6 +44,8 @@ from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
+from decisioning.log.store_shares import RENEW_S as SHARES_RENEW_S
+from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader, ParsedEntries
 from decisioning.log.store_watch import note_worker
 from decisioning.policies.roster import Roster
@@ -115,7 +118,8 @@ async def run_worker(settings: Settings) -> None:
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
     parsed = ParsedEntries()
-    learners = _make_learners(to, keys, parsed, roster, rebuilder)
+    shares = BucketShares(to.redis, uuid4().hex, settings.buckets, clock.now_ms)
+    learners = _make_learners(to, keys, parsed, roster, rebuilder, shares)
     shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
@@ -135,6 +139,10 @@ async def run_worker(settings: Settings) -> None:
         await claim.renew()
         return RENEW_S
 
+    async def share_buckets() -> float:
+        await shares.renew()
+        return SHARES_RENEW_S
+
     async def remove_functions() -> float:
         for name in await remove_unused(to.redis):
             log.info("functions of another version were removed, since nobody uses them: %s", name)
@@ -147,6 +155,7 @@ async def run_worker(settings: Settings) -> None:
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,
+        "shares": share_buckets,
     }
     try:
         # No job may run on a Redis that has lost something: what it writes could hide the loss.
@@ -160,12 +169,19 @@ async def run_worker(settings: Settings) -> None:
         # After their supervisor, which would start them again.
         await learners.close()
         await shadows.close()
+        with contextlib.suppress(RedisUnavailable):
+            await shares.leave()
     finally:
         await to.close()
 
 
 def _make_learners(
-    to: _Connections, keys: Keys, parsed: ParsedEntries, roster: Roster, rebuilder: Rebuilder
+    to: _Connections,
+    keys: Keys,
+    parsed: ParsedEntries,
+    roster: Roster,
+    rebuilder: Rebuilder,
+    shares: BucketShares,
 ) -> TaskSet:
     """Make the tasks in which policies learn, one for each."""
     arms = ArmStore(to.redis, keys)
@@ -179,7 +195,7 @@ def _make_learners(
             )
         return repeat(
             f"learner of {key}",
-            Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine)).round,
+            Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares).round,
         )
 
     return TaskSet(learn)

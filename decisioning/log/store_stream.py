@@ -1,6 +1,6 @@
 """The log's other side: what background jobs read, fold, expire and trim."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,19 +114,26 @@ class LogReader:
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
     async def read(
-        self, positions: Mapping[int, StreamPosition], *, count: int, block_ms: int | None, decisions: bool
+        self,
+        positions: Mapping[int, StreamPosition],
+        *,
+        count: int,
+        block_ms: int | None,
+        decisions: bool,
+        buckets: Collection[int] | None = None,
     ) -> Batch:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
         Fewer if that were more than about ``BATCH_ENTRIES`` in all. Waits up to ``block_ms`` for something to come.
-        Without ``decisions`` only what they teach is returned of them.
+        Without ``decisions`` only what they teach is returned of them. ``buckets``: at least one; ``None``: all.
 
         Entries that cannot be read are in ``unread``. Raises ``RedisUnavailable``.
         """
         streams = {
-            self._keys.log(b): positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)
+            self._keys.log(b): positions.get(b, StreamPosition.START)
+            for b in (range(self._keys.buckets) if buckets is None else buckets)
         }
-        count = min(count, max(BATCH_ENTRIES // self._keys.buckets, 1))
+        count = min(count, max(BATCH_ENTRIES // len(streams), 1))
         async with redis_errors():
             reply = await self.redis.xread(streams, count=count, block=block_ms)
         batch = Batch()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from app.worker.learner import Learner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.store_arms import GENERATION, Arms
 from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_shares import GONE_MS, BucketShares
 from decisioning.log.store_stream import Batch
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
-from storage.errors import PostgresUnavailable
+from storage.errors import PostgresUnavailable, RedisUnavailable
+from storage.keys import WORKERS
+from storage.redis import make_redis
 from tests.support.inprocess import state_of
 from tests.support.installation import Api, Installation, place, publish
 from tests.support.truth import POLICY, Stores, check_arms, check_roll_ups, look, stores, wait_caught_up
@@ -85,15 +89,22 @@ class AtOnce:
         return batch
 
 
-def learners(installation: Installation, found: Stores, reader: Any, count: int) -> list[Learner]:
+def shares_of(found: Stores, name: str, at_ms: int = 0) -> BucketShares:
+    """The share of a worker that knows of no other yet."""
+    return BucketShares(found.redis, name, found.keys.buckets, lambda: at_ms)
+
+
+def learners(
+    installation: Installation, found: Stores, reader: Any, count: int, shares: Sequence[BucketShares] = ()
+) -> list[Learner]:
     """Learners as in different processes."""
     roster = Roster()
     rebuilder = Rebuilder(
         found.engine, found.redis, found.keys, roster, CatalogueStore(found.engine), lambda: 0
     )
     return [
-        Learner(POLICY, roster, reader, found.arms, rebuilder, ArchiveReader(found.engine))
-        for _ in range(count)
+        Learner(POLICY, roster, reader, found.arms, rebuilder, ArchiveReader(found.engine), share)
+        for share in shares or [shares_of(found, "only")] * count
     ]
 
 
@@ -113,6 +124,70 @@ async def test_learners_that_read_the_same_entries_fold_them_once(
         finally:
             await archiver.close()
         await check_arms(found)
+
+
+async def test_workers_share_the_buckets_and_take_over_from_one_that_is_gone(
+    api: Api, installation: Installation
+) -> None:
+    async with stores(installation) as found:
+        everything = frozenset(range(found.keys.buckets))
+        shares = [shares_of(found, name, at_ms=10_000) for name in ("a", "b")]
+        for share in (*shares, shares[0]):
+            await share.renew()
+        assert shares[0].own | shares[1].own == everything
+        assert not shares[0].own & shares[1].own
+        assert abs(len(shares[0].own) - len(shares[1].own)) <= 1
+
+        told = await asyncio.to_thread(use, api, 100)
+        first, second = learners(installation, found, found.reader, 2, shares)
+        before = await found.arms.load_positions(POLICY)
+        await first.round()
+        moved = await found.arms.load_positions(POLICY)
+        assert {b for b in moved if moved[b] != before.get(b)} <= shares[0].own
+        await second.round()  # what the first one did is no conflict
+        assert await found.arms.load_positions(POLICY) == await found.reader.ends()
+        archiver = Archiver(installation.postgres_url)
+        try:
+            assert await archive(archiver, found) >= 2 * told
+        finally:
+            await archiver.close()
+        await check_arms(found)
+
+        await asyncio.to_thread(use, api, 25)
+        late = shares_of(found, "a", at_ms=10_000 + GONE_MS + 1)
+        await late.renew()  # the other one has said nothing since
+        assert late.own == everything
+        assert late.alone
+        (heir,) = learners(installation, found, found.reader, 1, [late])
+        await heir.round()
+        assert await found.arms.load_positions(POLICY) == await found.reader.ends()
+
+        back = shares_of(found, "b", at_ms=10_000 + GONE_MS + 1)
+        await back.renew()
+        await late.renew()
+        assert late.own != everything
+        await back.leave()
+        await late.renew()
+        assert late.own == everything
+        await late.leave()
+
+
+async def test_a_worker_that_cannot_see_the_others_learns_from_all_buckets(
+    api: Api, installation: Installation
+) -> None:
+    async with stores(installation) as found:
+        shares = [shares_of(found, name) for name in ("a", "b")]
+        for share in (*shares, shares[0]):
+            await share.renew()
+        await shares[1].leave()
+        gone = make_redis("redis://127.0.0.1:1/0")
+        shares[0]._redis = gone
+        assert len(shares[0].own) < found.keys.buckets
+        with pytest.raises(RedisUnavailable):
+            await shares[0].renew()
+        assert shares[0].own == frozenset(range(found.keys.buckets))
+        await gone.aclose()
+        await found.redis.delete(WORKERS)
 
 
 async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(

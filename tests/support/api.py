@@ -28,6 +28,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import note_worker
 from decisioning.model.position import StreamPosition
@@ -61,6 +62,7 @@ class Worker:
         self._archiver = Archiver(settings.postgres_url)
         self._reader = LogReader(self._redis, keys)
         self._arms = ArmStore(self._redis, keys)
+        self._shares = BucketShares(self._redis, "worker of a test", keys.buckets, clock.now_ms)
         self._rebuilder = Rebuilder(
             self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock.now_ms
         )
@@ -109,7 +111,13 @@ class Worker:
             learner = self._learners.get(key)
             if learner is None:
                 learner = Learner(
-                    key, self.roster, self._reader, self._arms, self._rebuilder, ArchiveReader(self._engine)
+                    key,
+                    self.roster,
+                    self._reader,
+                    self._arms,
+                    self._rebuilder,
+                    ArchiveReader(self._engine),
+                    self._shares,
                 )
                 self._learners[key] = learner
             positions = partial(self._arms.load_positions, key)

@@ -10,6 +10,7 @@ from app.worker import learner as module
 from app.worker.learner import Learner
 from bandits.policy import FloatArray
 from decisioning.learning.store_arms import Arms
+from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import Batch
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -18,6 +19,7 @@ from tests.support.logged import ACCEPTED
 
 KEY = "thompson@1"
 TEACHES = replace(ACCEPTED, policy=KEY, bucket=0)
+SHARES = BucketShares(cast(Any, None), "only", 64, lambda: 0)
 Moves = Sequence[tuple[int, StreamPosition, StreamPosition]]
 
 
@@ -52,7 +54,7 @@ class Redis:
 
 async def learn(redis: Redis) -> Redis:
     arms = cast(Any, redis)
-    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None))
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
     while redis.batches:
         await learner.round()
     return redis
@@ -88,7 +90,7 @@ async def test_where_another_learner_was_faster_it_goes_on_from_there(
     monkeypatch.setattr(module, "MOVE_INTERVAL_S", 3600.0)
     redis = Redis((1, [TEACHES]), (2, []), (3, [TEACHES]), (9, [TEACHES]))
     arms = cast(Any, redis)
-    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None))
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
     await learner.round()
     await learner.round()
     redis.positions[0] = at(7)  # the other one's
