@@ -18,7 +18,6 @@ from decisioning.catalog.kinds import (
     OFFER,
     TREATMENT,
     ContextWeight,
-    GoalLever,
     Override,
     Segment,
     section_path,
@@ -32,12 +31,14 @@ from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
     Capacity,
     ContactPolicy,
+    GoalDemands,
     Group,
     Offer,
     Placement,
     QuietHours,
     Treatment,
     effective_status,
+    inherit,
 )
 from decisioning.treatments.treatment import check_treatment, offer_texts
 from rules.errors import RuleError, RulesError
@@ -70,7 +71,7 @@ class Catalogue:
     capacities: Mapping[str, Capacity]
     overrides: Mapping[str, Override]
     context_weights: Mapping[str, ContextWeight]
-    goals: Mapping[str, GoalLever]
+    goals: Mapping[str, GoalDemands]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)
@@ -106,6 +107,13 @@ class Catalogue:
             raise Invalid("attributes", str(error)) from None
         yield "checker", checker
         self._check_expressions()
+        yield (
+            "offers",
+            {
+                name: inherit(offer, group := self.groups[offer.group], self.goals.get(group.goal))
+                for name, offer in self.offers.items()
+            },
+        )
         self._check_treatments()
         try:
             segments = {name: checker.check(segment.when) for name, segment in self.segments.items()}
@@ -286,8 +294,6 @@ def _load(kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[
         return kind.load(name, body, derived)
     except ValidationError as error:
         path = (kind.name, kind.own_id(name))
-        if kind.problem is not None:
-            raise Invalid(".".join(path), kind.problem) from None
         first = error.errors()[0]
         field = ".".join((*path, *(str(part) for part in first["loc"])))
         raise Invalid(field, str(first["msg"])) from None

@@ -45,8 +45,6 @@ class Kind(Generic[T]):
         Fields of ``cls`` that are not in stored bodies either, with what stands for them where there is no catalogue.
     in_files
         False for kinds that are managed apart from the catalogue: files leave them alone, and so do rollbacks.
-    problem
-        The one message about all that may be wrong in the shape of a thing; ``None``: the first error is reported.
     check
         Raises ``Invalid`` if a thing is not right by itself, or refers to what is not in the sections.
     expressions
@@ -60,7 +58,6 @@ class Kind(Generic[T]):
     parent: str | None = None
     derived: Mapping[str, Any] = field(default_factory=dict)
     in_files: bool = True
-    problem: str | None = None
     check: Callable[[T, Sections], None] | None = None
     expressions: Callable[[T], Iterable[ExpressionUse]] | None = None
     adapter: TypeAdapter[T] = field(init=False, repr=False)

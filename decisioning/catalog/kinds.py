@@ -7,9 +7,7 @@ Classes that only the catalogue uses are defined here beside their descriptors; 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-from pydantic import Strict
+from typing import Any
 
 from decisioning.catalog.kind import ExpressionUse, Kind, Sections
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
@@ -21,6 +19,7 @@ from decisioning.model.entities import (
     Capacity,
     ContactPolicy,
     Goal,
+    GoalDemands,
     Group,
     NotAfter,
     Offer,
@@ -62,15 +61,6 @@ class ContextWeight:
     goal: Goal | None = None
     group: str | None = None
     offer: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GoalLever:
-    """Percent more (or less) in ``L`` for all offers of a goal."""
-
-    goal: Goal
-    # Strict, or true and "5" would be taken for numbers.
-    lever: Annotated[float, Strict()]
 
 
 def _require(field: str, kind: Kind[Any], name: str, things: Sections) -> None:
@@ -123,9 +113,13 @@ def _check_capacity(capacity: Capacity, things: Sections) -> None:
         raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
 
 
-def _expressions_of_offer(offer: Offer) -> Iterator[ExpressionUse]:
-    for rule in offer.rules:
+def _expressions_of_rules(thing: Offer | Group | GoalDemands) -> Iterator[ExpressionUse]:
+    for rule in thing.rules:
         yield ExpressionUse(f"rules.{rule.name}", rule.when)
+
+
+def _expressions_of_offer(offer: Offer) -> Iterator[ExpressionUse]:
+    yield from _expressions_of_rules(offer)
     if offer.value_expression is not None:
         yield ExpressionUse("value_expression", offer.value_expression, "number")
     for treatment in offer.treatments:
@@ -148,13 +142,13 @@ SEGMENT = Kind(
     Segment,
     expressions=lambda segment: [ExpressionUse("when", segment.when)],
 )
-GROUP = Kind("group", "groups", "group_id", Group)
+GROUP = Kind("group", "groups", "group_id", Group, expressions=_expressions_of_rules)
 OFFER = Kind(
     "offer",
     "offers",
     "offer_id",
     Offer,
-    derived={"number": 0, "treatments": ()},
+    derived={"number": 0, "treatments": (), "inherited": ()},
     check=_check_offer,
     expressions=_expressions_of_offer,
 )
@@ -186,8 +180,8 @@ GOAL = Kind(
     "goal",
     "goals",
     "goal",
-    GoalLever,
-    problem=f"a goal is one of {', '.join(GOALS)}, with a lever in percent",
+    GoalDemands,
+    expressions=_expressions_of_rules,
 )
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 

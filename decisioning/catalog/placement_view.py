@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -233,19 +234,27 @@ def _concerns(weight: ContextWeight, offer: Offer, groups: Mapping[str, Group]) 
 def _collect_consents(offers: list[Offer]) -> tuple[tuple[str, bool, BoolArray], ...]:
     found: set[tuple[str, bool]] = set()
     for offer in offers:
-        if offer.requires_consent is not None:
-            found.add((offer.requires_consent, offer.legal_basis == "consent"))
+        found |= _purposes(offer)
     return tuple(
         (
             purpose,
             needed,
             np.array(
-                [o.requires_consent == purpose and (o.legal_basis == "consent") == needed for o in offers],
+                [(purpose, needed) in _purposes(o) for o in offers],
                 dtype=bool,
             ),
         )
         for purpose, needed in sorted(found)
     )
+
+
+def _purposes(offer: Offer) -> set[tuple[str, bool]]:
+    """Return the purposes of an offer, each with whether it needs consent, or only the absence of an objection."""
+    return {
+        (demanded.requires_consent, demanded.legal_basis == "consent")
+        for demanded in offer.demands
+        if demanded.requires_consent is not None
+    }
 
 
 def _collect_conditions(offers: list[Offer], checker: Checker) -> Mapping[Tier, TierConditions]:
@@ -258,7 +267,7 @@ def _tier_conditions(tier: Tier, offers: list[Offer], checker: Checker) -> TierC
     required: list[tuple[str, int]] = []
     own: list[tuple[int, Expression]] = []
     for row, offer in enumerate(offers):
-        for rule in offer.rules:
+        for rule in chain.from_iterable(demanded.rules for demanded in offer.demands):
             if rule.tier != tier:
                 continue
             expression = checker.check(rule.when)

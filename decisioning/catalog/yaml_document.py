@@ -100,7 +100,7 @@ def _read(
             raise DocumentError.at(at, lines[at], "must map ids to what they are")
     known = [_TIMES.get(field, field) for field in kind.body_fields]
     for key in body:
-        if key not in known and kind.problem is None:
+        if key not in known:
             raise _unknown((*path, key), lines, known)
     for stored, written in _TIMES.items():
         if written in body:
@@ -108,8 +108,6 @@ def _read(
     try:
         found: list[tuple[Entry, tuple[Any, ...]]] = [((kind.name, name, kind.normalise(name, body)), path)]
     except ValidationError as error:
-        if kind.problem is not None:
-            raise DocumentError.at(path, lines[path], kind.problem) from None
         raise _invalid(error, path, lines) from None
     for child, things in inner:
         for own_id, thing in things.items():

@@ -54,7 +54,8 @@ class LimitCheck:
     """At most ``max`` contacts of ``kinds`` in ``channels`` (all if empty) within any window.
 
     Counted are contacts with the offers, groups or goals in ``values``; ``None`` stands for those of the offer that
-    is checked. ``kinds`` are letters of ``history.KIND_LETTERS``.
+    is checked. ``kinds`` are letters of ``history.KIND_LETTERS``. ``inherited_from``: the group or goal whose limit it
+    is.
     """
 
     stage: Literal["contact", "exclusion"]
@@ -66,6 +67,7 @@ class LimitCheck:
     suppress_ms: int = 0
     channels: tuple[str, ...] = ()
     values: tuple[str, ...] | None = None
+    inherited_from: str | None = None
 
     @property
     def history_ms(self) -> int:
@@ -123,10 +125,19 @@ def policy_check(policy: ContactPolicy) -> LimitCheck:
 
 
 def limit_checks(offer: Offer) -> list[LimitCheck]:
-    """Return the checks of an offer's own contact limits."""
+    """Return the checks of an offer's contact limits, also of those that it inherits."""
     return [
-        LimitCheck("contact", "contact limit", "offer", "d", limit.max, limit.window_s * 1000)
-        for limit in offer.contact_limits
+        LimitCheck(
+            "contact",
+            "contact limit",
+            "offer",
+            "d",
+            limit.max,
+            limit.window_s * 1000,
+            inherited_from=demanded.source,
+        )
+        for demanded in offer.demands
+        for limit in demanded.contact_limits
     ]
 
 
@@ -184,7 +195,7 @@ def longest_window_ms(offers: Iterable[Offer], policies: Iterable[ContactPolicy]
     """
     found = [policy_check(policy).history_ms for policy in policies]
     for offer in offers:
-        found += [limit.window_s * 1000 for limit in offer.contact_limits]
+        found += [check.window_ms for check in limit_checks(offer)]
         found += [rule.within_s * 1000 for rule in offer.not_after]
         found += [rule.for_s * 1000 for rule in offer.after_rejection]
         if not offer.transactional:

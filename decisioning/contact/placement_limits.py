@@ -59,11 +59,10 @@ class PlacementLimits:
         self._withhold = placement.without_history == "withhold"
         self._transactional = np.array([o.transactional for o in offers], dtype=bool)
         self._binding = np.array(
-            [o.transactional and o.legal_basis in BINDING_BASES for o in offers], dtype=bool
+            [o.transactional and o.legal_basis in BINDING_BASES and _is_binding(o) for o in offers],
+            dtype=bool,
         )
-        self._allowed_unread = np.array(
-            [o.requires_consent is None or o.legal_basis in BINDING_BASES for o in offers], dtype=bool
-        )
+        self._allowed_unread = np.array([_is_binding(o) for o in offers], dtype=bool)
         channel = self._channel = placement.channel
         self._quiet = [prepare_quiet_hours(q) for q in quiet if not q.channels or channel in q.channels]
         self._texts: dict[int, str] = {}
@@ -182,7 +181,14 @@ class PlacementLimits:
         if history is None:
             if self._withhold:
                 stops += [
-                    Stop(c.stage, c.name, "the contact history cannot be read", _required(c)) for c in checks
+                    Stop(
+                        c.stage,
+                        c.name,
+                        "the contact history cannot be read",
+                        _required(c),
+                        inherited_from=c.inherited_from,
+                    )
+                    for c in checks
                 ]
             return stops
         offer, goal = self._offers[row], self._goals[row]
@@ -192,7 +198,9 @@ class PlacementLimits:
             if until is not None:
                 inside = sum(at_ms > now_ms - check.window_ms for at_ms in times)
                 again = None if until == NEVER_AGAIN_MS else until
-                stops.append(Stop(check.stage, check.name, inside, _required(check), again))
+                stops.append(
+                    Stop(check.stage, check.name, inside, _required(check), again, check.inherited_from)
+                )
         return stops
 
     def relevant(self, customer: Customer, history: Sequence[Contact]) -> list[Contact]:
@@ -229,6 +237,11 @@ class PlacementLimits:
                     Stop("quiet_hours", quiet.quiet_id, wall_clock(now_ms, zone), _outside(quiet), again)
                 )
         return stops
+
+
+def _is_binding(offer: Offer) -> bool:
+    """Return whether nothing that an offer needs can be refused by the customer: all its purposes are binding."""
+    return all(d.requires_consent is None or d.legal_basis in BINDING_BASES for d in offer.demands)
 
 
 def _required(check: LimitCheck) -> dict[str, int]:

@@ -131,12 +131,12 @@ def _rules_stage(tier: Tier, *, for_defaults: bool) -> Stage:
     def explain(inputs: EligibilityInputs, row: int) -> list[Stop]:
         if inputs.eligibility_only and tier != "eligibility":
             return []
-        rules = [rule for rule in inputs.view.offers[row].rules if rule.tier == tier]
-        checked = [(rule.name, inputs.catalogue.checker.check(rule.when)) for rule in rules]
+        check = inputs.catalogue.checker.check
         return [
-            _unmet(inputs, tier, name, expression, row)
-            for name, expression in checked
-            if not _holds(inputs, expression, row)
+            _unmet(inputs, tier, rule.name, expression, row, demanded.source)
+            for demanded in inputs.view.offers[row].demands
+            for rule in demanded.rules
+            if rule.tier == tier and not _holds(inputs, expression := check(rule.when), row)
         ]
 
     return Stage(tier, narrow, explain, for_defaults)
@@ -148,10 +148,19 @@ def _holds(inputs: EligibilityInputs, expression: Expression, row: int) -> bool:
     return inputs.evaluation.holds(expression)
 
 
-def _unmet(inputs: EligibilityInputs, stage: StageName, name: str, expression: Expression, row: int) -> Stop:
+def _unmet(
+    inputs: EligibilityInputs,
+    stage: StageName,
+    name: str,
+    expression: Expression,
+    row: int,
+    source: str | None = None,
+) -> Stop:
     facts = inputs.evaluation.facts(offer_facts(inputs.view, row))
     looked_at = [*sorted(expression.paths), *(f"{SEGMENT}.{name}" for name in sorted(expression.segments))]
-    return Stop(stage, name, {path: facts(path) for path in looked_at}, expression.source)
+    return Stop(
+        stage, name, {path: facts(path) for path in looked_at}, expression.source, inherited_from=source
+    )
 
 
 def _narrow_to_consent(inputs: EligibilityInputs, mask: BoolArray) -> None:
@@ -166,17 +175,20 @@ def _narrow_to_consent(inputs: EligibilityInputs, mask: BoolArray) -> None:
 
 
 def _explain_consent(inputs: EligibilityInputs, row: int) -> list[Stop]:
-    offer, customer, channel = inputs.view.offers[row], inputs.profile.customer, inputs.view.placement.channel
-    purpose = offer.requires_consent
-    if purpose is None:
-        return []
-    given = customer.consents.get(purpose)
-    if offer.legal_basis != "consent":
-        objected = customer.objects_to(purpose, channel)
-        return [Stop("consent", purpose, "objected", "no objection")] if objected else []
-    if customer.consents_to(purpose, channel):
-        return []
-    return [Stop("consent", purpose, "none" if given is None else list(given), channel)]
+    customer, channel = inputs.profile.customer, inputs.view.placement.channel
+    stops = []
+    for demanded in inputs.view.offers[row].demands:
+        purpose, source = demanded.requires_consent, demanded.source
+        if purpose is None:
+            continue
+        if demanded.legal_basis != "consent":
+            if customer.objects_to(purpose, channel):
+                stops.append(Stop("consent", purpose, "objected", "no objection", inherited_from=source))
+        elif not customer.consents_to(purpose, channel):
+            given = customer.consents.get(purpose)
+            observed = "none" if given is None else list(given)
+            stops.append(Stop("consent", purpose, observed, channel, inherited_from=source))
+    return stops
 
 
 def _narrow_to_contact(inputs: EligibilityInputs, mask: BoolArray) -> None:

@@ -1,8 +1,10 @@
 """The things of a catalogue. Plain immutable values; times are Unix milliseconds, ends are exclusive."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Strict
 
 FOREVER_MS = 2**62
 
@@ -164,12 +166,46 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A family of offers under a goal. ``lever``: percent more (or less) in ``L`` for all of them."""
+    """A family of offers under a goal. ``lever``: percent more (or less) in ``L`` for all of them.
+
+    Its rules, consent and contact limits hold for each of its offers, beside those of the offer.
+    """
 
     group_id: str
     name: str
     goal: Goal
     lever: float = 0.0
+    requires_consent: str | None = None
+    legal_basis: LegalBasis = "consent"
+    contact_limits: tuple[ContactLimit, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoalDemands:
+    """A goal: percent more (or less) in ``L`` for all of its offers, and what it demands of each of them."""
+
+    goal: Goal
+    # Strict, or true and "5" would be taken for numbers.
+    lever: Annotated[float, Strict()] = 0.0
+    requires_consent: str | None = None
+    legal_basis: LegalBasis = "consent"
+    contact_limits: tuple[ContactLimit, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """Rules, a purpose, and contact limits of an offer. ``source``: the group or goal that they come from.
+
+    ``source`` is ``None`` for the offer's own, else such as ``group cards``.
+    """
+
+    source: str | None
+    rules: tuple[Rule, ...]
+    requires_consent: str | None
+    legal_basis: LegalBasis
+    contact_limits: tuple[ContactLimit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +215,8 @@ class Offer:
     ``value`` is what an acceptance is worth; ``value_expression`` computes it in CEL, with ``value`` where it cannot.
     ``mandatory`` offers come first, without arbitration; ``transactional`` ones do not use up contact limits.
     ``requires_consent`` is the purpose. With the legal basis ``consent`` the customer must have agreed to it; with
-    another one the customer must not have objected to it in the placement's channel.
+    another one the customer must not have objected to it in the placement's channel. ``inherited``: what its group and
+    goal demand besides; the catalogue fills it in.
     """
 
     offer_id: str
@@ -205,6 +242,25 @@ class Offer:
     not_with: tuple[str, ...] = ()
     not_after: tuple[NotAfter, ...] = ()
     after_rejection: tuple[AfterRejection, ...] = ()
+    inherited: tuple[Demands, ...] = ()
+
+    @property
+    def demands(self) -> tuple[Demands, ...]:
+        """All that is demanded: its own first, then what is inherited."""
+        return (demands_of(self, None), *self.inherited)
+
+
+def demands_of(thing: Offer | Group | GoalDemands, source: str | None) -> Demands:
+    """Return what an offer, a group or a goal itself demands."""
+    return Demands(source, thing.rules, thing.requires_consent, thing.legal_basis, thing.contact_limits)
+
+
+def inherit(offer: Offer, group: Group, goal: GoalDemands | None) -> Offer:
+    """Return the offer with what its group and goal demand, if they demand anything."""
+    sources = [demands_of(group, f"group {group.group_id}")]
+    sources += [] if goal is None else [demands_of(goal, f"goal {goal.goal}")]
+    found = tuple(d for d in sources if d.rules or d.requires_consent is not None or d.contact_limits)
+    return offer if found == offer.inherited else replace(offer, inherited=found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class Stop:
     """The stage and the rule or limit, by name, that stopped an offer; what was observed against what was required.
 
     ``allowed_again_ms``: when it would become allowed again if nothing else happens (Unix ms), if that is known.
+    ``inherited_from``: the group or goal whose rule or limit it is, such as ``group cards``; ``None`` for others.
     """
 
     stage: StageName
@@ -34,3 +35,4 @@ class Stop:
     observed: Any = None
     required: Any = None
     allowed_again_ms: int | None = None
+    inherited_from: str | None = None

@@ -76,10 +76,17 @@ async def test_things_are_created_read_and_replaced(api: Instance) -> None:
     assert await version(api, "/v1/placements/app", PLACEMENT, 201) == first + 3
     assert await version(api, "/v1/offers/spring", OFFER | {"name": "Summer"}, 200) == first + 4
     group = await api.ok("GET", "/v1/groups/loans")
-    assert group == {"group_id": "loans", "name": "Loans", "goal": "retain", "lever": -5}
+    demands: dict[str, Any] = {
+        "requires_consent": None,
+        "legal_basis": "consent",
+        "contact_limits": [],
+        "rules": [],
+    }
+    assert group == {"group_id": "loans", "name": "Loans", "goal": "retain", "lever": -5} | demands
     assert group in await api.ok("GET", "/v1/groups")
     offer = await api.ok("GET", "/v1/offers/spring")
     assert offer.pop("treatments") == [{"treatment_id": "push", "fallbacks": {}, "script": None} | TREATMENT]
+    assert offer.pop("inherited") == []
     number = offer.pop("number")
     ends_at = "2026-04-01T00:00:00.250000Z"
     assert offer == OFFER | {

@@ -72,7 +72,17 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         {"percent": -50.0},
     ),
-    ("goals/retain", {"lever": 25.0}, {"lever": -25.0}),
+    (
+        "goals/retain",
+        {
+            "lever": 25.0,
+            "requires_consent": "marketing",
+            "legal_basis": "consent",
+            "contact_limits": [{"max": 1, "window_s": 60}],
+            "rules": [{"name": "known", "tier": "eligibility", "when": "customer.known"}],
+        },
+        {"lever": -25.0, "rules": []},
+    ),
 ]
 
 
@@ -107,6 +117,12 @@ REFUSED = [
         "ends_at",
     ),
     ("context-weights/x", {"when": "true", "percent": 1, "group": "nothing"}, "group"),
+    ("goals/grow", {"rules": [{"name": "a", "tier": "eligibility", "when": "nobody.age > 3"}]}, "rules.a"),
+    (
+        "groups/x",
+        {"name": "x", "goal": "grow", "rules": [{"name": "a", "tier": "suitability", "when": "1"}]},
+        "rules.a",
+    ),
     ("contact-policies/x", {"name": "x", "max": 1, "window_s": 1, "applies_to": "nothing"}, "applies_to"),
     ("quiet-hours/x", {"start": "21:00", "end": "08:00", "time_zone": "Mars/Olympus"}, "time_zone"),
     ("offers/x", {"name": "x", "group": "cards", "not_with": ["nothing"]}, "not_with"),

@@ -102,6 +102,7 @@ async def test_why_and_why_not(api: Instance) -> None:
         "observed": {"customer.age": 29},
         "required": "customer.age > 30.0",
         "allowed_again_ms": None,
+        "inherited_from": None,
     }
     assert found["phone"]["stage"] == "consent"
     southern = by_offer((await decide(api, "southern", explain=True))["explanation"])["gold"]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter
 
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, examples, storable
+from decisioning.model.entities import LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
@@ -118,12 +119,50 @@ class ContextWeightBody(Body):
     offer: Id | None = None
 
 
-class GoalBody(Body):
-    """A lever on all offers of a goal, in percent."""
+class ContactLimitBody(Body):
+    """At most ``max`` decisions for an offer to one customer in any ``window_s`` seconds."""
 
-    model_config = examples({"lever": 25})
+    max: int = Field(ge=1, le=1_000_000)
+    window_s: Seconds
 
-    lever: Percent
+
+class RuleBody(Body):
+    """A condition (CEL) of an offer. Its name is shown where the offer is stopped by it."""
+
+    name: Name
+    tier: Tier = Field(
+        description="eligibility: may they ever; applicability: does it make sense now;"
+        " suitability: is it right for them"
+    )
+    when: Cel
+
+
+class DemandsBody(Body):
+    """What is demanded of an offer, or of each offer of a group or goal."""
+
+    requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
+    legal_basis: LegalBasis = Field(
+        "consent",
+        description="consent: the customer must have agreed to the purpose; any other: must not have objected",
+    )
+    contact_limits: list[ContactLimitBody] = Field(
+        default_factory=list, max_length=10, description="how often each offer may be put to a customer"
+    )
+    rules: list[RuleBody] = Field(default_factory=list, max_length=50)
+
+
+class GoalBody(DemandsBody):
+    """A lever on all offers of a goal, in percent, and what is demanded of each of them."""
+
+    model_config = examples(
+        {"lever": 25},
+        {
+            "requires_consent": "marketing",
+            "rules": [{"name": "no open complaint", "tier": "suitability", "when": "customer.known"}],
+        },
+    )
+
+    lever: Percent = 0.0
 
 
 class KindPublished(BaseModel):

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import Cel, ContactKind, Percent, Seconds
-from app.api.catalogue.schemas import CatalogueTreatment
+from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds
+from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
-from decisioning.model.entities import LegalBasis, Offer, Status, Tier, effective_status
+from decisioning.model.entities import Offer, Status, effective_status
 
 _OFFER = {
     "name": "Spring coupons",
@@ -43,24 +43,6 @@ Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class ContactLimitBody(Body):
-    """At most ``max`` decisions for this offer to one customer in any ``window_s`` seconds."""
-
-    max: int = Field(ge=1, le=1_000_000)
-    window_s: Seconds
-
-
-class RuleBody(Body):
-    """A condition (CEL) of an offer. Its name is shown where the offer is stopped by it."""
-
-    name: Name
-    tier: Tier = Field(
-        description="eligibility: may they ever; applicability: does it make sense now;"
-        " suitability: is it right for them"
-    )
-    when: Cel
-
-
 class NotAfterBody(Body):
     """Not within ``within_s`` seconds after contacts of ``outcomes`` with an offer, or a group."""
 
@@ -78,7 +60,7 @@ class AfterRejectionBody(Body):
     attribute: AttributeName | None = Field(None, description="the name, with the scope `attribute`")
 
 
-class OfferBody(DatedBody):
+class OfferBody(DatedBody, DemandsBody):
     """Something that can be proposed."""
 
     model_config = examples(_OFFER, _STEERED)
@@ -93,12 +75,6 @@ class OfferBody(DatedBody):
         "live",
         description="draft: being written; scheduled: from `starts_at` on; paused: not now; ended: for ever",
     )
-    requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
-    legal_basis: LegalBasis = Field(
-        "consent",
-        description="consent: the customer must have agreed to the purpose; any other: must not have objected",
-    )
-    contact_limits: list[ContactLimitBody] = Field(default_factory=list, max_length=10)
     lever: Percent = Field(
         0.0, description="percent more (or less) in the score, added to those of group and goal"
     )
@@ -108,7 +84,6 @@ class OfferBody(DatedBody):
     attributes: dict[AttributeName, bool | Whole | Number | Name] = Field(
         default_factory=dict, max_length=100, description="what rules know as `offer.<name>`, once declared"
     )
-    rules: list[RuleBody] = Field(default_factory=list, max_length=50)
     min_propensity: Share = 0.0
     not_with: list[Id] = Field(
         default_factory=list, max_length=100, description="offers that must not be in the same answer"
@@ -117,19 +92,10 @@ class OfferBody(DatedBody):
     after_rejection: list[AfterRejectionBody] = Field(default_factory=list, max_length=10)
 
 
-class CatalogueContactLimit(BaseModel):
-    """At most ``max`` decisions in any ``window_s`` seconds."""
+class InheritedDemands(CatalogueDemands):
+    """What an offer's group or goal demands of it."""
 
-    max: int
-    window_s: int
-
-
-class CatalogueRule(BaseModel):
-    """A condition of an offer, as it is in force."""
-
-    name: str
-    tier: Tier
-    when: str
+    source: str = Field(description="`group <id>` or `goal <name>`")
 
 
 class CatalogueNotAfter(BaseModel):
@@ -149,7 +115,7 @@ class CatalogueAfterRejection(BaseModel):
     attribute: str | None
 
 
-class CatalogueOffer(BaseModel):
+class CatalogueOffer(CatalogueDemands):
     """An offer, as it is in force, with its treatments. ``number`` stands for it in the log.
 
     ``status`` is what was stored; ``effective_status`` looks at the clock too: ``scheduled`` while the start lies
@@ -172,20 +138,17 @@ class CatalogueOffer(BaseModel):
     effective_status: Status
     starts_at: datetime | None
     ends_at: datetime | None
-    requires_consent: str | None
-    legal_basis: LegalBasis = "consent"
-    contact_limits: list[CatalogueContactLimit]
     lever: float = 0.0
     mandatory: bool = False
     transactional: bool = False
     team: str | None = None
-    attributes: dict[str, bool | int | float | str] = {}
-    rules: list[CatalogueRule] = []
+    attributes: dict[str, bool | int | float | str] = Field(default_factory=dict)
     min_propensity: float = 0.0
-    not_with: list[str] = []
-    not_after: list[CatalogueNotAfter] = []
-    after_rejection: list[CatalogueAfterRejection] = []
+    not_with: list[str] = Field(default_factory=list)
+    not_after: list[CatalogueNotAfter] = Field(default_factory=list)
+    after_rejection: list[CatalogueAfterRejection] = Field(default_factory=list)
     treatments: list[CatalogueTreatment]
+    inherited: list[InheritedDemands] = Field([], description="what its group and goal demand besides")
 
     @classmethod
     def of(cls, offer: Offer, now_ms: int) -> "CatalogueOffer":

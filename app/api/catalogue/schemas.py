@@ -4,11 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import Cel, Goal, Percent, Seconds
+from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
 from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
-from decisioning.model.entities import Factor, TieBreak
+from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
+_DEMANDING_GROUP = _GROUP | {
+    "requires_consent": "marketing",
+    "contact_limits": [{"max": 3, "window_s": 604_800}],
+    "rules": [{"name": "grown up", "tier": "eligibility", "when": "customer.known"}],
+}
 _TREATMENT = {
     "channel": "web",
     "language": "en",
@@ -72,10 +77,10 @@ class TreatmentBody(Body):
     script: ScriptBody | None = Field(None, description="for agents")
 
 
-class GroupBody(Body):
-    """A family of offers under a goal."""
+class GroupBody(DemandsBody):
+    """A family of offers under a goal, and what is demanded of each of them."""
 
-    model_config = examples(_GROUP)
+    model_config = examples(_GROUP, _DEMANDING_GROUP)
 
     name: Name
     goal: Goal
@@ -120,7 +125,31 @@ class PlacementBody(Body):
     tie_break: TieBreak = "oldest"
 
 
-class CatalogueGroup(BaseModel):
+class CatalogueContactLimit(BaseModel):
+    """At most ``max`` decisions in any ``window_s`` seconds."""
+
+    max: int
+    window_s: int
+
+
+class CatalogueRule(BaseModel):
+    """A condition of an offer, as it is in force."""
+
+    name: str
+    tier: Tier
+    when: str
+
+
+class CatalogueDemands(BaseModel):
+    """What is demanded of an offer, or of each offer of a group or goal, as it is in force."""
+
+    requires_consent: str | None = None
+    legal_basis: LegalBasis = "consent"
+    contact_limits: list[CatalogueContactLimit] = []
+    rules: list[CatalogueRule] = []
+
+
+class CatalogueGroup(CatalogueDemands):
     """A group, as it is in force."""
 
     model_config = shown({"group_id": "cards"} | _GROUP)

@@ -18,6 +18,7 @@ _STOPPED = {
             "observed": {"customer.income": 1800.0},
             "required": "customer.income > 2500.0",
             "allowed_again_ms": None,
+            "inherited_from": "group cards",
         }
     ],
 }
@@ -40,6 +41,9 @@ class StopOut(BaseModel):
     required: Any = None
     allowed_again_ms: int | None = Field(
         None, description="when it would be allowed again, in Unix ms, if known"
+    )
+    inherited_from: str | None = Field(
+        None, description="whose rule or limit it is, if not the offer's own: `group <id>` or `goal <name>`"
     )
 
 

@@ -65,7 +65,7 @@ def test_an_entry_without_body_is_deleted_and_treatments_of_no_offer_are_left_ou
     [
         ("group", "cards", {"name": "Cards", "goal": "shrink"}, "group.cards.goal", "Input should be"),
         ("group", "cards", {"name": "Cards", "goal": "grow", "x": 1}, "group.cards.x", "keyword argument"),
-        ("goal", "grow", {"lever": "high"}, "goal.grow", "a goal is one of"),
+        ("goal", "grow", {"lever": "high"}, "goal.grow.lever", "valid number"),
         ("treatment", "gold/a", {**TREATMENT, "title": 3}, "treatment.a.title", "valid string"),
         ("placement", "home", {"channel": "web", "default_offers": ["x"]}, "default_offers", "no offer 'x'"),
         ("attribute", "customer.in", {"type": "int"}, "attributes", "a word of CEL"),

@@ -1,5 +1,6 @@
 """The pipeline of eligibility: its order, and which stages hold for whom. Masks against reasons: test_explanation."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import STAGES, allowed, eligible_defaults, stops_of
-from decisioning.model.entities import ContactLimit, Rule
+from decisioning.model.entities import ContactLimit, GoalDemands, Group, Rule
 from decisioning.model.stop import StageName
+from profiles.customer import Suppression
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
 
 ADULTS = Rule("adults", "eligibility", "customer.age > 17")
@@ -58,6 +60,61 @@ def test_every_stage_can_stop_an_offer_alone_and_says_so() -> None:
         "o7": ["contact"],
         "o8": ["capacity"],
     }
+
+
+def test_what_a_group_and_a_goal_demand_holds_for_each_of_their_offers_and_says_whose_it_is() -> None:
+    """Promised: rules, consent and contact limits stand on groups and goals, and are shown as inherited."""
+    group = Group(
+        "cards", "Cards", "grow", requires_consent="cards", contact_limits=(LIMIT,), rules=(ADULTS,)
+    )
+    goal = GoalDemands("grow", requires_consent="mail", legal_basis="contract", rules=(RICH,))
+    own = offer(1, requires_consent="own", attributes={"margin": 0.5}, rules=(LEAVING,))
+    shop = catalogue_with(
+        [own, offer(2, group="loans")],
+        groups={"cards": group, "loans": Group("loans", "Loans", "retain")},
+        goals={"grow": goal},
+    )
+    contacts = [Contact(1, NOW_MS - 1000, "cards", "grow", "d", "web")]
+    inputs = inputs_of(shop, history=contacts, consents={"mail": ("!*",)})
+    assert left(allowed(inputs), inputs) == ["o2"]
+    assert [(stop.stage, stop.name, stop.inherited_from) for stop in stops_of(inputs, 0)] == [
+        ("eligibility", "adults", "group cards"),
+        ("applicability", "leaving", None),
+        ("suitability", "rich", "goal grow"),
+        ("consent", "own", None),
+        ("consent", "cards", "group cards"),
+        ("consent", "mail", "goal grow"),
+        ("contact", "contact limit", "group cards"),
+    ]
+    assert left(eligible_defaults(inputs), inputs) == ["o2"]
+
+    fits: dict[str, Any] = {
+        "customer": {"age": 40},
+        "consents": {"own": ("web",), "cards": ("*",)},
+        "context": {"reason": "cancel"},
+    }
+    good = catalogue_with(
+        [replace(own, attributes={"margin": 2.0})], groups={"cards": group}, goals={"grow": goal}
+    )
+    for purpose in ("own", "cards"):
+        without = fits | {"consents": {p: c for p, c in fits["consents"].items() if p != purpose}}
+        assert not allowed(inputs_of(good, **without)).any()
+    assert allowed(inputs_of(good, **fits)).all()
+    assert not eligible_defaults(inputs_of(good, **fits)).any()  # its limit would have to be kept
+
+
+def test_an_offer_that_binds_is_stopped_by_a_list_where_its_group_needs_consent() -> None:
+    binding = offer(1, transactional=True, requires_consent="s", legal_basis="contract")
+    listed = (Suppression("robinson", "asked for it", None, 0),)
+    for group, kept in (
+        (Group("cards", "", "grow"), True),
+        (Group("cards", "", "grow", requires_consent="m"), False),
+    ):
+        inputs = inputs_of(catalogue_with([binding], groups={"cards": group}), consents={"m": ("*",)})
+        person = replace(inputs.profile.customer, suppressions=listed)
+        inputs = replace(inputs, profile=replace(inputs.profile, customer=person))
+        assert bool(allowed(inputs)[0]) is kept
+        assert ([stop.stage for stop in stops_of(inputs, 0)] == []) is kept
 
 
 def test_a_placement_whose_condition_does_not_hold_offers_nothing() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bandits.registry import BUILT_IN, build_policy
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.kinds import ContextWeight, GoalLever, Override, Segment
+from decisioning.catalog.kinds import ContextWeight, Override, Segment
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
 from decisioning.decide.explanation import Situation, explain
@@ -19,6 +19,7 @@ from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,
     ContactPolicy,
+    GoalDemands,
     Group,
     NotAfter,
     Placement,
@@ -32,7 +33,20 @@ from tests.support.bandits_selection import arms
 from tests.support.shop import ATTRIBUTES, NOW_MS, offer
 
 THOMPSON = build_policy(BUILT_IN[0])
-GROUPS = {"cards": Group("cards", "Cards", "grow", lever=10.0), "loans": Group("loans", "Loans", "retain")}
+GIFTS = Group(
+    "gifts",
+    "Gifts",
+    "serve",
+    requires_consent="marketing",
+    contact_limits=(ContactLimit(1, 1800),),
+    rules=(Rule("not too old", "applicability", "customer.age < 80"),),
+)
+GROUPS = {
+    "cards": Group("cards", "Cards", "grow", lever=10.0),
+    "loans": Group("loans", "Loans", "retain"),
+    "gifts": GIFTS,
+}
+GOALS = {"serve": GoalDemands("serve", rules=(Rule("calm", "suitability", "context.reason != 'cancel'"),))}
 
 OFFERS = [
     offer(1),
@@ -56,6 +70,7 @@ OFFERS = [
     offer(13, after_rejection=(AfterRejection(3600, "group"),)),
     offer(14, requires_consent="service", legal_basis="legitimate_interest"),
     offer(15, min_propensity=0.5),
+    offer(17, group="gifts", requires_consent="service", legal_basis="legal_obligation"),
     offer(16, value_expression="offer.margin * 2.0", attributes={"margin": 3.0}),
 ]
 
@@ -67,6 +82,7 @@ def catalogue(placement: Mapping[str, Any], **fields: Any) -> Catalogue:
         "groups": GROUPS,
         "offers": {o.offer_id: o for o in OFFERS},
         "placements": {"home": Placement("home", "web", **placement)},
+        "goals": GOALS,
         "attributes": ATTRIBUTES,
         "segments": {"old": Segment("old", "customer.age > 65")},
         "contact_policies": {"gap": ContactPolicy("gap", "gap", 1, 60, scope="group", applies_to="loans")},
@@ -109,7 +125,7 @@ def situation(
 contacts = st.lists(
     st.builds(
         Contact,
-        offer=st.sampled_from([1, 5, 10, 13]),
+        offer=st.sampled_from([1, 5, 10, 13, 17]),
         at_ms=st.integers(NOW_MS - 7_200_000, NOW_MS),
         group=st.sampled_from(["cards", "loans"]),
         goal=st.sampled_from(["grow", "retain"]),
@@ -177,6 +193,7 @@ def test_stops_name_what_was_observed_and_what_was_required() -> None:
         "observed": ["mail"],
         "required": "web",
         "allowed_again_ms": 0,
+        "inherited_from": None,
     }
     assert first["o3"]["stage"] == "eligibility"
     assert first["o3"]["name"] == "adults"
@@ -210,7 +227,7 @@ def test_the_change_that_would_have_made_an_offer_first_does_make_it_first() -> 
 
 
 def test_factors_weigh_levers_and_expressions() -> None:
-    shop = catalogue({}, goals={"retain": GoalLever("retain", 20.0)})
+    shop = catalogue({}, goals={"retain": GoalDemands("retain", 20.0)})
     found, _ = situation(shop, {}, {}, {"reason": "cancel"}, [])
     explained = {e["offer_id"]: e for e in explain(found)}
     assert explained["o10"]["factors"]["C"] == 2.0  # the loans are there to retain
