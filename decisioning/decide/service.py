@@ -298,13 +298,17 @@ class DecisionService:
         return Selected(eligible, result, decision_record(context, evaluated, inputs, result))
 
     def _add_defaults(self, context: DecisionContext, selected: Selected) -> Selected:
-        """Let the placement's defaults stand in where nothing was selected."""
-        if selected.result.selection.choices:
+        """Let the placement's defaults stand in where nothing was selected, or fill the slots if it says so."""
+        choices = selected.result.selection.choices
+        wanted = context.slots if context.view.placement.fill_with_defaults else 1
+        if len(choices) >= wanted:
             return selected
         eligible = selected.eligible
         # Defaults are neither reserved nor counted, so none may have a capacity.
         uncounted = replace(eligible.inputs, exhausted=self._capacity.withheld(context.view))
-        offers = default_offers(context, eligible.evaluated, uncounted, eligible_defaults(uncounted))
+        chosen = [choice.row for choice in choices]
+        available = eligible_defaults(uncounted)
+        offers = default_offers(context, eligible.evaluated, uncounted, available, chosen)
         return replace(selected, record=structs.replace(selected.record, default_offers=offers))
 
     async def _select_and_log(self, context: DecisionContext, eligible: EligibleOffers) -> Decided:

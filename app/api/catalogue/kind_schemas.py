@@ -20,6 +20,8 @@ ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 AttributePath = Annotated[
     str, StringConstraints(pattern=r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$")
 ]
+AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 SegmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 

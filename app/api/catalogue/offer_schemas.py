@@ -3,9 +3,17 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
-from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds
+from app.api.catalogue.kind_schemas import (
+    AttributeName,
+    Cel,
+    ContactKind,
+    DemandsBody,
+    Percent,
+    Seconds,
+    Whole,
+)
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
 from decisioning.model.entities import Offer, Status, effective_status
@@ -38,8 +46,6 @@ _STEERED = {
     "after_rejection": [{"for_s": 7_776_000, "scope": "attribute", "attribute": "line"}],
 }
 
-AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

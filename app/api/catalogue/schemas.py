@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
-from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from app.api.catalogue.kind_schemas import AttributeName, Cel, DemandsBody, Goal, Percent, Seconds, Whole
+from app.api.schemas import Body, Id, Name, Number, Text, examples, shown, storable
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -20,6 +20,9 @@ _TREATMENT = {
     "title": "A card that pays you back",
     "message": "2 % on everything, for a year.",
     "image": "https://example.com/gold.png",
+    "link": "/cards/gold?from=home",
+    "button": "Get it now",
+    "legal": "For new customers only.",
 }
 _PLACEMENT = {
     "channel": "web",
@@ -75,6 +78,17 @@ class TreatmentBody(Body):
         default_factory=dict, max_length=100, description="what stands for a variable that has no value"
     )
     script: ScriptBody | None = Field(None, description="for agents")
+    link: (
+        Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(storable)] | None
+    ) = Field(
+        None,
+        description="where the button leads: an address, or a path of the same site; it holds no variables",
+    )
+    button: Name | None = Field(None, description="the text of the button")
+    legal: Text | None = Field(None, description="what the law wants to be said")
+    attributes: dict[AttributeName, bool | Whole | Number | Text] = Field(
+        default_factory=dict, max_length=50, description="anything else that the front end needs to know"
+    )
 
 
 class GroupBody(DemandsBody):
@@ -113,6 +127,9 @@ class PlacementBody(Body):
     )
     confirm_within_s: Seconds = Field(
         900, description="explicit: what is not confirmed as presented by then gives back what it reserved"
+    )
+    fill_with_defaults: bool = Field(
+        False, description="where fewer offers are chosen than there are slots, default offers follow them"
     )
     off: list[Factor] = Field(
         default_factory=list,
@@ -193,6 +210,10 @@ class CatalogueTreatment(BaseModel):
     image: str | None
     fallbacks: dict[str, str] = {}
     script: CatalogueScript | None = None
+    link: str | None = None
+    button: str | None = None
+    legal: str | None = None
+    attributes: dict[str, bool | int | float | str] = {}
 
 
 class CataloguePlacement(BaseModel):
@@ -224,6 +245,7 @@ class CataloguePlacement(BaseModel):
     min_propensity: float = 0.0
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
+    fill_with_defaults: bool = False
 
 
 class GroupPublished(BaseModel):

@@ -26,6 +26,11 @@ _OFFER = {
         "title": "A card that pays you back",
         "message": "",
         "image": None,
+        "script": None,
+        "link": "/cards/gold?from=home",
+        "button": "Get it now",
+        "legal": None,
+        "attributes": {},
     },
 }
 _ANSWER = {
@@ -120,6 +125,12 @@ class TreatmentOut(BaseModel):
     message: str
     image: str | None
     script: ScriptOut | None = None
+    link: str | None = Field(None, description="where the button leads")
+    button: str | None = None
+    legal: str | None = None
+    attributes: dict[str, bool | int | float | str] = Field(
+        {}, description="what the front end was told besides"
+    )
 
 
 class OfferOut(BaseModel):
