@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
+from app.api.values import form, word
 from decisioning.model.entities import Offer, Status, effective_status
 
 _OFFER = {
@@ -38,7 +39,7 @@ _STEERED = {
     "after_rejection": [{"for_s": 7_776_000, "scope": "attribute", "attribute": "line"}],
 }
 
-AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+AttributeName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

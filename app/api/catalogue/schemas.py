@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
 from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from app.api.values import attribute_path, form, language, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -30,7 +31,8 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
-VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Language = Annotated[str, form(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", language)]
+VariablePath = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$", attribute_path)]
 Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Presentation = Literal["implicit", "explicit"]
 
@@ -67,7 +69,7 @@ class TreatmentBody(Body):
     model_config = examples(_TREATMENT)
 
     channel: Id
-    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    language: Language = "en"
     title: Name
     message: Text = ""
     image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
@@ -100,7 +102,7 @@ class PlacementBody(Body):
         "implicit",
         description="implicit: being in the answer is being seen; explicit: the caller confirms it",
     )
-    reward_window_s: int = Field(7 * 86_400, ge=1, le=366 * 86_400)
+    reward_window_s: Annotated[int, BeforeValidator(seconds)] = Field(7 * 86_400, ge=1, le=366 * 86_400)
     policy: Literal["calibrated", "thompson", "random", "propensity"] = Field(
         "calibrated", description="decides while no other policy is champion here"
     )
