@@ -22,7 +22,7 @@ from rules.evaluators import (
 from rules.mistaken_names import Names
 from rules.mistakes import SYNTAX, Mended, mend
 from rules.syntax import Node, read_tree
-from rules.tokens import literal, position, tokens
+from rules.tokens import compared_with, literal, position, tokens
 from rules.trial import agrees, problem_with_literals
 from rules.vocabulary import ROOTS, Vocabulary
 
@@ -243,7 +243,7 @@ class Checker:
             attribute = self.vocabulary.attributes.get(token.text) if token.kind == "name" else None
             if attribute is None or not attribute.values or attribute.type not in ("string", "list"):
                 continue
-            for other in _compared_with(found, i):
+            for other in compared_with(found, i):
                 value = literal(other.text)
                 if value is not None and value not in attribute.values:
                     line, column = position(source, other.at)
@@ -303,22 +303,6 @@ def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
             if at_line == line and at_column <= column <= at_column + len(token.text):
                 return token.text, at_column
     return None
-
-
-def _compared_with(found: list[Any], i: int) -> list[Any]:
-    """Find string literals compared with what is at ``i``: by ``==``, ``!=``, ``in [...]``, or as a member of it."""
-    others = []
-    if i + 2 < len(found) and found[i + 1].text in ("==", "!=") and found[i + 2].kind == "string":
-        others.append(found[i + 2])
-    if i >= 2 and found[i - 1].text in ("==", "!=", "in") and found[i - 2].kind == "string":
-        others.append(found[i - 2])
-    if i + 2 < len(found) and found[i + 1].text == "in" and found[i + 2].text == "[":
-        for token in found[i + 3 :]:
-            if token.text == "]":
-                break
-            if token.kind == "string":
-                others.append(token)
-    return others
 
 
 def _plain_syntax_error(text: str) -> str:

@@ -136,6 +136,16 @@ class DatedBody(Body):
         return self.model_dump(exclude={"starts_at", "ends_at"}) | times
 
 
+class WarningOut(BaseModel):
+    """Something that is allowed and was probably not meant: the field's path, what is odd about it, and the way out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    field: str
+    message: str
+    way_out: str
+
+
 class FieldProblem(BaseModel):
     """One field that is not acceptable, and why. ``body`` stands for the body as a whole."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, examples, storable
+from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, WarningOut, examples, storable
 from app.api.values import attribute_path, form, known_zone, percentage, seconds, time_of_day, time_zone, word
 from decisioning.model.entities import LegalBasis, Tier
 
@@ -167,10 +167,11 @@ class GoalBody(DemandsBody):
 
 
 class KindPublished(BaseModel):
-    """The thing, and the version of the catalogue in which it is in force (or gone)."""
+    """The thing, and the version of the catalogue in which it is in force (or gone). Warnings refuse nothing."""
 
     id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 @dataclass(frozen=True)

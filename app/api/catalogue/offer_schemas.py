@@ -7,7 +7,19 @@ from pydantic import BaseModel, Field
 
 from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
+from app.api.schemas import (
+    Body,
+    DatedBody,
+    Id,
+    Name,
+    Number,
+    WarningOut,
+    Worth,
+    answer_of,
+    examples,
+    shown,
+    shown_times,
+)
 from app.api.values import form, word
 from decisioning.model.entities import Offer, Status, effective_status
 
@@ -161,7 +173,20 @@ class CatalogueOffer(CatalogueDemands):
 class OfferPublished(BaseModel):
     """The version of the catalogue in which the offer is in force."""
 
-    model_config = shown({"offer_id": "gold", "catalog_version": 2})
+    model_config = shown(
+        {
+            "offer_id": "gold",
+            "catalog_version": 2,
+            "warnings": [
+                {
+                    "field": "offers.gold.contact_limits.0.window_s",
+                    "message": "is 7 seconds, which is over before anybody notices",
+                    "way_out": "7 days would be 604800, 7 hours 25200",
+                }
+            ],
+        }
+    )
 
     offer_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []

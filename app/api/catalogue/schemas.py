@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
-from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from app.api.schemas import Body, Id, Name, Text, WarningOut, examples, shown, storable
 from app.api.values import attribute_path, form, language, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
@@ -231,26 +231,29 @@ class CataloguePlacement(BaseModel):
 class GroupPublished(BaseModel):
     """The version of the catalogue in which the group is in force."""
 
-    model_config = shown({"group_id": "cards", "catalog_version": 1})
+    model_config = shown({"group_id": "cards", "catalog_version": 1, "warnings": []})
 
     group_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class TreatmentPublished(BaseModel):
     """The version of the catalogue in which the treatment is in force."""
 
-    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3})
+    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3, "warnings": []})
 
     offer_id: str
     treatment_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class PlacementPublished(BaseModel):
     """The version of the catalogue in which the placement is in force."""
 
-    model_config = shown({"placement_id": "home", "catalog_version": 4})
+    model_config = shown({"placement_id": "home", "catalog_version": 4, "warnings": []})
 
     placement_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
