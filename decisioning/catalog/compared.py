@@ -1,5 +1,6 @@
 """Values that nothing ever has: in rules, compared with an attribute; in a context that is tried."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -76,6 +77,53 @@ def _never(field: str, path: str, value: str, values: Sequence[str]) -> Catalogu
     near = get_close_matches(value, values, n=1, cutoff=0.6)
     way_out = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(values[:_MAX_SHOWN])}"
     return CatalogueWarning(field, f"{path} is never {value!r}", way_out)
+
+
+def unseen_warnings(
+    vocabulary: Vocabulary, source: str, customers: Sequence[Mapping[str, Any]]
+) -> list[CatalogueWarning]:
+    """Return the texts that an expression looks for, and that none of the ``customers`` has.
+
+    ``customers``: what is known of each, by name below ``customer``.
+    """
+    found = list(tokens(source))
+    warnings = []
+    for i, token in enumerate(found):
+        attribute = vocabulary.attributes.get(token.text) if token.kind == "name" else None
+        names = token.text.split(".")[1:]
+        if (
+            attribute is None
+            or attribute.type not in ("string", "list")
+            or not token.text.startswith("customer.")
+        ):
+            continue
+        texts = [literal(other.text) for other in compared_with(found, i) if other.kind == "string"]
+        if not customers or not any(texts):
+            continue
+        seen = Counter(text for customer in customers for text in _texts_at(customer, names))
+        for text in texts:
+            if text is not None and text not in seen:
+                near = get_close_matches(text, seen, n=1, cutoff=0.6)
+                there = ", ".join(value for value, _ in seen.most_common(_MAX_SHOWN))
+                way_out = (
+                    f"did you mean {near[0]!r}?"
+                    if near
+                    else f"there are {there}"
+                    if seen
+                    else "it is always empty"
+                )
+                message = f"none of the {len(customers)} customers looked at has {text!r} in {token.text}"
+                warnings.append(CatalogueWarning("expression", message, way_out))
+    return warnings
+
+
+def _texts_at(facts: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]:
+    value: Any = facts
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        return (value,)
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else ()
 
 
 def context_warnings(vocabulary: Vocabulary, context: Mapping[str, Any]) -> list[CatalogueWarning]:

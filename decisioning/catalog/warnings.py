@@ -27,7 +27,7 @@ from decisioning.catalog.kinds import (
     top_level_kinds,
 )
 from decisioning.catalog.warning import CatalogueWarning
-from decisioning.model.entities import Offer, Placement, effective_status
+from decisioning.model.entities import GoalDemands, Group, Offer, Placement, effective_status
 
 MIN_WINDOW_S = 600
 """Shorter than this, a limit on contacts was probably meant in days, hours or minutes."""
@@ -75,7 +75,7 @@ class _Check:
     def warnings(self) -> Iterator[CatalogueWarning]:
         """Yield the warnings of each kind."""
         checks: Mapping[str, Callable[[str, Any], Iterator[CatalogueWarning]]] = {
-            GROUP.name: self._lever,
+            GROUP.name: self._demands,
             GOAL.name: self._goal,
             OFFER.name: self._offer,
             PLACEMENT.name: self._placement,
@@ -111,11 +111,13 @@ class _Check:
     def _channels(self) -> list[str]:
         return sorted({placement.channel for placement in self.catalogue.placements.values()})
 
-    def _lever(self, path: str, thing: Any) -> Iterator[CatalogueWarning]:
+    def _demands(self, path: str, thing: Offer | Group | GoalDemands) -> Iterator[CatalogueWarning]:
         yield from _percent(f"{path}.lever", thing.lever)
+        for i, limit in enumerate(thing.contact_limits):
+            yield from _seconds(f"{path}.contact_limits.{i}.window_s", limit.window_s, MIN_WINDOW_S)
 
-    def _goal(self, path: str, goal: Any) -> Iterator[CatalogueWarning]:
-        yield from self._lever(path, goal)
+    def _goal(self, path: str, goal: GoalDemands) -> Iterator[CatalogueWarning]:
+        yield from self._demands(path, goal)
         yield from self._nobody(path, "goal", goal.goal, self._offers_of_goal(goal.goal))
 
     def _offer(self, path: str, offer: Offer) -> Iterator[CatalogueWarning]:
@@ -126,7 +128,7 @@ class _Check:
                     f"{path}.ends_at", "lies in the past, so it is never offered", "move it, or end the offer"
                 )
             return
-        yield from self._lever(path, offer)
+        yield from self._demands(path, offer)
         yield from _limits(path, offer)
         if offer.value == 0 and offer.value_expression is None and not offer.mandatory:
             yield CatalogueWarning(
@@ -284,8 +286,6 @@ class _Check:
 
 
 def _limits(path: str, offer: Offer) -> Iterator[CatalogueWarning]:
-    for i, limit in enumerate(offer.contact_limits):
-        yield from _seconds(f"{path}.contact_limits.{i}.window_s", limit.window_s, MIN_WINDOW_S)
     for i, after in enumerate(offer.not_after):
         yield from _seconds(f"{path}.not_after.{i}.within_s", after.within_s, MIN_WINDOW_S)
     for i, rejection in enumerate(offer.after_rejection):

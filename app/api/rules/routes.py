@@ -6,7 +6,7 @@ from app.api.body import JsonRoute
 from app.api.context import check_context
 from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import PreviewAnswer, PreviewRequest, SimulationAnswer, SimulationRequest
-from decisioning.catalog.compared import compared_warnings, context_warnings
+from decisioning.catalog.compared import context_warnings
 
 router = APIRouter(prefix="/v1", tags=["rules"], route_class=JsonRoute)
 
@@ -20,10 +20,7 @@ async def preview_rule(body: PreviewRequest, state: State, key: Reader) -> Previ
     check_context(body.context, state.settings.context_bytes)
     catalogue = state.current_catalogue()
     found = await state.simulations.preview_rule(catalogue, body.expression, body.context, body.sample)
-    warnings = [
-        *compared_warnings(catalogue, "expression", body.expression),
-        *context_warnings(catalogue.checker.vocabulary, body.context),
-    ]
+    warnings = [*found["warnings"], *context_warnings(catalogue.checker.vocabulary, body.context)]
     return PreviewAnswer.model_validate(found | {"warnings": warnings}, from_attributes=True)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from decisioning.catalog.compared import compared_warnings, context_warnings
+from decisioning.catalog.compared import compared_warnings, context_warnings, unseen_warnings
 from rules.vocabulary import Attribute
 from tests.support.shop import ATTRIBUTES, catalogue_with, offer
 
@@ -85,3 +85,28 @@ def test_a_context_as_declared_or_of_something_else_gets_none() -> None:
         "zzz": {"a": [1]},
     }
     assert context_warnings(CATALOGUE.checker.vocabulary, context) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "way_out"),
+    [
+        ("'fibra' in customer.holdings", "'fibra' in customer.holdings", "did you mean 'fibra-300'?"),
+        ("customer.city == 'Berne'", "'Berne' in customer.city", "did you mean 'Bern'?"),
+        ("customer.city in ['Bern', 'x']", "'x' in customer.city", "there are Bern"),
+    ],
+)
+def test_what_a_rule_looks_for_and_nobody_has_is_said(source: str, message: str, way_out: str) -> None:
+    customers: list[dict[str, Any]] = [
+        {"holdings": ("fibra-300", "mobile")},
+        {"city": "Bern", "holdings": ()},
+    ]
+    (found,) = unseen_warnings(CATALOGUE.checker.vocabulary, source, customers)
+    assert (found.field, found.way_out) == ("expression", way_out)
+    assert found.message == f"none of the 2 customers looked at has {message}"
+
+
+def test_what_somebody_has_or_nobody_was_looked_at_for_is_not() -> None:
+    vocabulary = CATALOGUE.checker.vocabulary
+    assert unseen_warnings(vocabulary, "'mobile' in customer.holdings", [{"holdings": ("mobile",)}]) == []
+    assert unseen_warnings(vocabulary, "'mobile' in customer.holdings", []) == []
+    assert unseen_warnings(vocabulary, "customer.age == 3", [{"age": 4}]) == []

@@ -65,6 +65,28 @@ ODD: list[tuple[Entry, str, str, str]] = [
         "20 % is 20",
     ),
     (("goal", "grow", {"lever": 1.1}), "goals.grow.lever", "is 1.1 %", "a factor of 1.1 is 10"),
+    (
+        ("group", "cards", {"name": "C", "goal": "grow", "contact_limits": [{"max": 1, "window_s": 7}]}),
+        "groups.cards.contact_limits.0.window_s",
+        "is 7 seconds",
+        "604800",
+    ),
+    (
+        ("goal", "grow", {"contact_limits": [{"max": 1, "window_s": 7}]}),
+        "goals.grow.contact_limits.0.window_s",
+        "is 7 seconds",
+        "604800",
+    ),
+    (
+        (
+            "group",
+            "cards",
+            {"name": "C", "goal": "grow", "rules": [RULE | {"when": "context.channel == 'x'"}]},
+        ),
+        "groups.cards.rules.r",
+        "context.channel is never 'x'",
+        "web",
+    ),
     (("goal", "serve", {"lever": 25.0}), "goals.serve", "has no offers", "delete it"),
     (("offer", "gold", OFFER | {"lever": -0.5}), "offers.gold.lever", "is -0.5 %", "-50 % is -50"),
     (("offer", "gold", OFFER | {"value": 0.0}), "offers.gold.value", "its score is 0", "worth"),
