@@ -20,7 +20,7 @@ from rules.evaluators import (
     without_presence_tests,
 )
 from rules.mistaken_names import Names
-from rules.mistakes import SYNTAX, Mended, mend
+from rules.mistakes import SYNTAX, Mended, first_mistake, mend
 from rules.syntax import Node, read_tree
 from rules.tokens import compared_with, literal, position, tokens
 from rules.trial import agrees, problem_with_literals
@@ -162,14 +162,14 @@ class Checker:
 
     def _with_correction(self, error: RuleError, source: str, kind: Kind) -> RuleError:
         """Look for usual mistakes, and add what to write in place of the expression, if that is right then."""
-        syntax = mend(source, SYNTAX)
+        syntax = first_mistake(source, SYNTAX)
         mended = mend(source, (*SYNTAX, *self._names.finders()))
         if mended is None:
             return error
         if syntax is not None:
-            line, column = position(source, syntax.first.at)
-            written = syntax.first.text.strip()
-            error = RuleError(syntax.first.message, line, column, f"write {written}" if written else None)
+            line, column = position(source, syntax.at)
+            written = syntax.text.strip()
+            error = RuleError(syntax.message, line, column, f"write {written}" if written else None)
         elif error.suggestion is None and position(source, mended.first.at) == (error.line, error.column):
             error = RuleError(error.message, error.line, error.column, f"did you mean {mended.first.text}?")
         if (corrected := self._corrected(mended, kind)) is not None:

@@ -10,7 +10,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from itertools import pairwise
 
-from rules.mistakes import Finder, Mend, closing_of, end_of, word
+from rules.mistakes import Finder, Mend
+from rules.operands import closing_of, end_of, word
 from rules.tokens import Token, literal
 from rules.vocabulary import ROOTS, Vocabulary
 
@@ -23,6 +24,8 @@ _METHODS = {
     "contains": "contains",
 }
 _METHODS |= {"matches": "matches", "size": "size", "length": "size"}
+_MAX_TRIED = 20
+"""Names of one expression for which others like them are looked for: that takes its time."""
 _SIGNS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _TRUTH = {"true": "true", "false": "false", "1": "true", "0": "false", "yes": "true", "no": "false"}
 
@@ -124,6 +127,7 @@ class Names:
 
     def _names(self, source: str, found: Sequence[Token]) -> Mend | None:
         """Names without their root, with a wrong one, in other letters, or that are texts without quotes."""
+        tried: set[str] = set()
         local = {found[i + 2].text for i in range(len(found) - 2) if _is_loop(found, i)}
         for i, token in enumerate(found):
             if token.kind != "name" or self._is_known(token.text, local) or word(token) in ("in", "has"):
@@ -140,6 +144,9 @@ class Names:
             message = f"there is no {_kind_of(name)} {name!r} in the vocabulary"
             if not is_call and self._is_text(name, found, i):
                 return Mend(token.at, end, f"'{name}'", f"{message}; texts stand in quotes", token.at)
+            if name in tried or len(tried) >= _MAX_TRIED:
+                continue
+            tried.add(name)
             paths = self.candidates(name)
             if name in ROOTS and i > 0 and found[i - 1].text == "in":
                 paths = [path for path in self.vocabulary.attributes if self._is_list_of(path, name)]

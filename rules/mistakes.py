@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rules.operands import CLOSING, OPENING, closing_of, end_of, operand_after, operand_before, word
 from rules.tokens import Token, literal, tokens
 
-MAX_MENDS = 60
+MAX_MENDS, MAX_TOKENS = 40, 6_000
+"""Mistakes of one expression that are mended, and tokens that are looked through for that."""
 _SIGNS = {"≥": ">=", "≤": "<=", "≠": "!=", "=>": ">=", "=<": "<=", "<>": "!=", "===": "==", "!==": "!="}
 _SIGNS |= {"=": "==", "&": "&&", "|": "||", "∧": "&&", "∨": "||", "¬": "!"}
 _WRONG_SIGN = re.compile(r"===|!==|<>|=>|=<|[≥≤≠∧∨¬]|(?<![=!<>])=(?!=)|(?<!&)&(?!&)|(?<!\|)\|(?!\|)")
 _QUOTES = ("‘’‚´`'", '“”„«»"')
 """What is written for a single quote, and for a double one; the last of each is the one that CEL knows."""
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in"))
-_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,80 +48,29 @@ class Mended:
     source: str
 
 
-def mend(source: str, finders: Sequence[Finder]) -> Mended | None:
-    """Mend what ``finders`` find, in their order; ``None`` if they find nothing."""
+def first_mistake(source: str, finders: Sequence[Finder]) -> Mend | None:
+    """Return what the finders find earliest in an expression; ``None`` if they find nothing."""
     found = list(tokens(source))
     mends = [one for finder in finders if (one := finder(source, found)) is not None]
-    if not mends:
+    return min(mends, key=lambda one: one.at, default=None)
+
+
+def mend(source: str, finders: Sequence[Finder]) -> Mended | None:
+    """Mend what ``finders`` find, in their order; ``None`` if they find nothing.
+
+    Of long expressions only the first mistakes are mended, so that nobody waits for it.
+    """
+    first = first_mistake(source, finders)
+    if first is None:
         return None
-    first = min(mends, key=lambda one: one.at)
-    for _ in range(MAX_MENDS):
-        found = list(tokens(source))
+    found = list(tokens(source))
+    for _ in range(min(MAX_MENDS, MAX_TOKENS // len(found))):
         one = next((one for finder in finders if (one := finder(source, found)) is not None), None)
         if one is None:
             break
         source = one.apply(source)
+        found = list(tokens(source))
     return Mended(first, source.strip())
-
-
-def word(token: Token) -> str:
-    """Return a name in small letters, and nothing for what is no plain word."""
-    return token.text.lower() if token.kind == "name" and "." not in token.text else ""
-
-
-def end_of(token: Token, source: str) -> int:
-    """Find the end of a token in the source: names are written there with their blanks."""
-    if token.kind != "name":
-        return token.at + len(token.text)
-    match = re.compile(r"\s*\.\s*".join(map(re.escape, token.text.split(".")))).match(source, token.at)
-    return token.at + len(token.text) if match is None else match.end()
-
-
-def operand_before(found: Sequence[Token], i: int) -> int | None:
-    """Find where the operand that ends before token ``i`` begins: a name, a literal, a call or a bracket."""
-    at = i - 1
-    if at < 0:
-        return None
-    if found[at].text in _CLOSING:
-        depth = 0
-        while at >= 0:
-            depth += (found[at].text in _CLOSING) - (found[at].text in _OPENING)
-            if depth == 0:
-                break
-            at -= 1
-        if at < 0:
-            return None
-        is_call = at > 0 and found[at - 1].kind == "name" and found[at - 1].at + 1 <= found[at].at
-        return at - 1 if is_call and not _is_operator(found[at - 1]) else at
-    return at if found[at].kind in ("name", "string", "number") else None
-
-
-def operand_after(found: Sequence[Token], i: int) -> int | None:
-    """Find the last token of the operand that begins at token ``i``."""
-    at = i
-    if at < len(found) and found[at].text == "-":
-        at += 1
-    if at >= len(found):
-        return None
-    if found[at].kind == "name" and at + 1 < len(found) and found[at + 1].text in ("(", "["):
-        return closing_of(found, at + 1)
-    if found[at].text in _OPENING:
-        return closing_of(found, at)
-    return at if found[at].kind in ("name", "string", "number") else None
-
-
-def closing_of(found: Sequence[Token], i: int) -> int | None:
-    """Find the bracket that closes the one at ``i``."""
-    depth = 0
-    for at in range(i, len(found)):
-        depth += (found[at].text in _OPENING) - (found[at].text in _CLOSING)
-        if depth == 0:
-            return at
-    return None
-
-
-def _is_operator(token: Token) -> bool:
-    return word(token) in ("and", "or", "not", "in", "between", "like", "is", "xor")
 
 
 def _quotes(source: str, found: Sequence[Token]) -> Mend | None:
@@ -299,9 +249,9 @@ def _end_of_condition(found: Sequence[Token], start: int) -> int:
     depth = 0
     for at in range(start, len(found)):
         is_end = found[at].text in ("&&", "||", ",", "?", ":", ";") or word(found[at]) in ("and", "or")
-        if depth == 0 and at > start and (is_end or found[at].text in _CLOSING):
+        if depth == 0 and at > start and (is_end or found[at].text in CLOSING):
             return at - 1
-        depth += (found[at].text in _OPENING) - (found[at].text in _CLOSING)
+        depth += (found[at].text in OPENING) - (found[at].text in CLOSING)
     return len(found) - 1
 
 
@@ -342,7 +292,7 @@ def _text(source: str, found: Sequence[Token], first: int, last: int) -> str:
 
 
 def _depth(found: Sequence[Token], i: int) -> int:
-    return sum((token.text in _OPENING) - (token.text in _CLOSING) for token in found[:i])
+    return sum((token.text in OPENING) - (token.text in CLOSING) for token in found[:i])
 
 
 SYNTAX: tuple[Finder, ...] = (
