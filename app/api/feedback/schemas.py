@@ -56,7 +56,7 @@ class MalformedItem:
 def _or_malformed(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Validate one item; what is wrong with it is kept in its place, and keeps no other item from being recorded."""
     try:
-        return validate(value)
+        return FeedbackRequest.model_validate(value)
     except ValidationError as error:
         errors = field_errors(error.errors(include_url=False), whole="item")
         reason = "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3])
@@ -75,7 +75,7 @@ class FeedbackBatch(Body):
         }
     )
 
-    items: list[Annotated[FeedbackRequest, WrapValidator(_or_malformed)]] = Field(
+    items: list[Annotated[FeedbackRequest | Any, WrapValidator(_or_malformed)]] = Field(
         min_length=1, max_length=1000
     )
 
