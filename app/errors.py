@@ -1,14 +1,17 @@
 """Errors as RFC 9457 problem details. One table maps exceptions to answers; everything else is a defect (500)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 
+from app.api.values import explain_mismatch
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
 from profiles.errors import InvalidCustomer
 from storage.errors import Unavailable
@@ -104,7 +107,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [_field_error(e) for e in error.errors()[:MAX_ERRORS]]
+        errors = field_errors([{**e, "loc": e["loc"][1:]} for e in error.errors()[:MAX_ERRORS]])
         return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
 
     @app.exception_handler(HTTPException)
@@ -119,7 +122,24 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem(500, "an internal error; it has been logged")
 
 
-def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    """Describe an error: ``field`` is the path inside of the body or a parameter's name, ``body`` the whole body."""
-    field = ".".join(str(part) for part in error["loc"][1:]) or "body"
-    return {"field": field[:MAX_FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}
+def field_errors(errors: Iterable[Mapping[str, Any]], whole: str = "body") -> list[dict[str, str]]:
+    """Describe errors of validation: the path of each field, or ``whole`` for all of it, and what is wrong there."""
+    found = []
+    for error in errors:
+        field = ".".join(str(part) for part in error["loc"]) or whole
+        found.append({"field": field[:MAX_FIELD_CHARS], "reason": reason_of(error)})
+    return found
+
+
+def reason_of(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a value, in words."""
+    return explain_mismatch(error) or str(error["msg"]).removeprefix("Value error, ")
+
+
+def in_words(error: ValidationError) -> ValidationError:
+    """Return the same errors with messages as ``reason_of`` gives them, for what reads messages alone."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError(e["type"], reason_of(e)), loc=e["loc"], input=e["input"])
+        for e in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, details)

@@ -17,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from app.api.values import decision_id, form, identifier
 from decisioning.model.entities import FOREVER_MS
 from profiles.customer_id import normal_customer_id
 from profiles.limits import MAX_ID_CHARS
@@ -28,6 +29,8 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_MONEY = 1e15
 """A bound of every sum of money, so that they can be added up for ever."""
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_WITHOUT_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?", re.ASCII)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", re.ASCII)
 
 
@@ -43,6 +46,10 @@ def storable(value: str) -> str:
 
 
 def _as_text(value: object) -> object:
+    if isinstance(value, str) and _WITHOUT_ZONE.fullmatch(value):
+        raise ValueError(f"has no time zone: write {value}Z for UTC, or {value}+02:00")
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        raise ValueError(f"must be a date and time such as 2026-03-01T00:00:00Z: write {value}T00:00:00Z")
     if not isinstance(value, str) or not _DATE_TIME.match(value):
         raise ValueError("must be a date and time such as 2026-03-01T00:00:00Z")
     return value
@@ -61,14 +68,14 @@ def _decoded(value: str) -> str:
     return value
 
 
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Id = Annotated[str, form(ID_PATTERN, identifier)]
 CustomerId = Annotated[
     str,
     AfterValidator(normal_customer_id),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}),
 ]
 PathCustomerId = Annotated[CustomerId, AfterValidator(_decoded)]
-DecisionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+DecisionId = Annotated[str, form(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", decision_id)]
 Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -127,6 +134,16 @@ class DatedBody(Body):
         """Return the form that is kept in the catalogue."""
         times = stored_times(self.starts_at, self.ends_at)
         return self.model_dump(exclude={"starts_at", "ends_at"}) | times
+
+
+class WarningOut(BaseModel):
+    """Something that is allowed and was probably not meant: the field's path, what is odd about it, and the way out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    field: str
+    message: str
+    way_out: str
 
 
 class FieldProblem(BaseModel):

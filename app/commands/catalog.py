@@ -12,12 +12,15 @@ from app.commands.terminal import author, fail, on_database, read_file
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
+from decisioning.catalog.warning import CatalogueWarning
+from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from storage import clock
 
 app = typer.Typer()
 
 T = TypeVar("T")
-Compared = tuple[int, list[Entry], list[Difference]]
+Compared = tuple[int, list[Entry], list[Difference], list[CatalogueWarning]]
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
 _COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YELLOW}
@@ -45,8 +48,9 @@ def export(
 def diff(file: Path = _FILE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    _, _, found = _with_store(lambda store: _compare(store, target))
+    _, _, found, warnings = _with_store(lambda store: _compare(store, target))
     _print_differences(found)
+    _print_warnings(warnings)
     if found:
         raise typer.Exit(1)
 
@@ -62,8 +66,9 @@ def apply(
 ) -> None:
     """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    version, changes, found = _with_store(lambda store: _compare(store, target))
+    version, changes, found, warnings = _with_store(lambda store: _compare(store, target))
     _print_differences(found)
+    _print_warnings(warnings)
     if dry_run or not changes:
         return
     if not yes:
@@ -109,11 +114,14 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
 
 
 async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
-    """Return the version, the changes that lead to ``target``, and the differences. Check the result as a whole."""
+    """Return the version, the changes that lead to ``target``, the differences, and warnings about the result.
+
+    The result is checked as a whole.
+    """
     version, current = await store.entries()
     changes = changes_between(current, target)
-    await store.changed(version, changes)
-    return version, changes, differences(current, target)
+    catalogue = await store.changed(version, changes)
+    return version, changes, differences(current, target), catalogue_warnings(catalogue, clock.now_ms())
 
 
 def _parse_entries(document: str) -> list[Entry]:
@@ -132,6 +140,12 @@ def _print_differences(found: list[Difference]) -> None:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
     typer.echo(f"{len(found)} changes" if found else "no changes")
+
+
+def _print_warnings(warnings: list[CatalogueWarning]) -> None:
+    # To the standard error: what reads the differences is not disturbed.
+    for warning in warnings:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
 
 
 def _can_ask() -> bool:

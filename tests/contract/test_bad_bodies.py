@@ -185,6 +185,8 @@ async def test_hostile_values_in_every_place(shop: Nextbest, route: tuple[str, s
                 problem_of(response, response.status_code)
                 assert "X-Evil" not in response.headers
                 refused.append((body, response.content))
+            elif response.json().get("refused"):  # a batch, whose items are answered for themselves
+                refused.append((body, response.content))
     assert len(refused) > 50
     before = await traces(shop)
     for body, earlier in refused:
@@ -236,7 +238,7 @@ async def test_the_field_at_fault_is_named(api: Instance, name: str, field: str,
 @pytest.mark.parametrize(
     ("name", "path", "value"),
     [
-        ("POST /v1/feedback/batch", ("items", 0, "outcome"), "bought"),
+        ("POST /v1/feedback/batch", ("items", 0, "value"), 10**400),
         ("PUT /v1/offers/other", ("contact_limits", 0, "max"), 0),
         ("PUT /v1/offers/other", ("contact_limits", 0, "window_s"), 1e9),
         ("PUT /v1/customers/ann", ("attributes", "age"), [35]),

@@ -49,6 +49,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "change_status": {"ops", "admin"},
     "read_trail": {"ops", "scientist", "admin"},
     "export_catalog": EVERYONE,
+    "read_warnings": {"ops", "scientist", "admin"},
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},

@@ -23,6 +23,8 @@ COVERED = {
     "app/api/deployments/routes.py": "contract/test_policies_api.py",
     "app/api/deployments/schemas.py": "contract/test_policies_api.py",
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
+    "app/api/feedback/routes.py": "contract/test_feedback_api.py",
+    "app/api/feedback/schemas.py": "contract/test_feedback_api.py",
     "app/api/health/routes.py": "contract/test_health_api.py",
     "app/api/monitoring/routes.py": "contract/test_drift.py",
     "app/api/monitoring/schemas.py": "contract/test_guardrails.py",

@@ -10,14 +10,17 @@ from pydantic import BaseModel, Field
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
 from app.api.deps import Anyone, Ops, Reader, State, problems
-from app.api.schemas import Body, Id, Text, answer_of, examples, shown
+from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
 from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.diff import Difference, changes_between, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
+from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from storage import clock
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
@@ -59,19 +62,24 @@ class TrailOut(BaseModel):
 
 
 class VersionAnswer(BaseModel):
-    """The version of the catalogue that is in force, and what changed."""
+    """The version of the catalogue that is in force, and what changed.
+
+    ``warnings``: what was probably not meant, in the whole of the catalogue as it is, or would be, after the changes.
+    """
 
     model_config = shown(
         {
             "catalog_version": 12,
             "dry_run": False,
             "differences": [{"path": "offers.gold.value", "before": 40, "after": 45}],
+            "warnings": [],
         }
     )
 
     catalog_version: int
     dry_run: bool = False
     differences: list[DifferenceOut] = []
+    warnings: list[WarningOut] = []
 
 
 class RollbackRequest(Body):
@@ -114,6 +122,12 @@ async def read_trail(
     ]
 
 
+@router.get("/catalog/warnings", responses=problems())
+async def read_warnings(state: State, key: Reader) -> list[WarningOut]:
+    """All that is allowed in the catalogue, and was probably not meant. `PUT` and `apply` answer with it as well."""
+    return await _warnings_out(state.current_catalogue())
+
+
 @router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
 async def export_catalog(
     state: State, key: Anyone, version: Annotated[int | None, Query(ge=0)] = None
@@ -128,8 +142,13 @@ async def export_catalog(
 async def diff_catalog(request: Request, state: State, key: Reader) -> VersionAnswer:
     """Tell what applying a document would change. Nothing is changed; a document that is wrong is refused."""
     version, changes, found = await _compare_with(state, await _read_document(request))
-    await state.catalogues.changed(version, changes)
-    return VersionAnswer(catalog_version=version, dry_run=True, differences=_differences_out(found))
+    catalogue = await state.catalogues.changed(version, changes)
+    return VersionAnswer(
+        catalog_version=version,
+        dry_run=True,
+        differences=_differences_out(found),
+        warnings=await _warnings_out(catalogue),
+    )
 
 
 @router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
@@ -142,13 +161,22 @@ async def apply_catalog(
     """
     version, changes, found = await _compare_with(state, await _read_document(request))
     if dry_run or not changes:
-        await state.catalogues.changed(version, changes)
-        return VersionAnswer(catalog_version=version, dry_run=dry_run, differences=_differences_out(found))
+        catalogue = await state.catalogues.changed(version, changes)
+        return VersionAnswer(
+            catalog_version=version,
+            dry_run=dry_run,
+            differences=_differences_out(found),
+            warnings=await _warnings_out(catalogue),
+        )
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_differences_out(found))
+    return VersionAnswer(
+        catalog_version=catalogue.version,
+        differences=_differences_out(found),
+        warnings=await _warnings_out(catalogue),
+    )
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
@@ -159,7 +187,11 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     await state.adopt(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
     found = await asyncio.to_thread(differences, now, then)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_differences_out(found))
+    return VersionAnswer(
+        catalog_version=catalogue.version,
+        differences=_differences_out(found),
+        warnings=await _warnings_out(catalogue),
+    )
 
 
 @router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
@@ -175,6 +207,7 @@ async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: E
     return VersionAnswer(
         catalog_version=version,
         differences=[DifferenceOut(path=f"offers.{offer_id}.status", before=before, after=after)],
+        warnings=edit.warnings,
     )
 
 
@@ -193,6 +226,11 @@ async def _compare_with(state: ApiState, wanted: list[Entry]) -> tuple[int, list
     version, current = await state.catalogues.entries()
     changes = await asyncio.to_thread(changes_between, current, wanted)
     return version, changes, await asyncio.to_thread(differences, current, wanted)
+
+
+async def _warnings_out(catalogue: Catalogue) -> list[WarningOut]:
+    found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
+    return [WarningOut.model_validate(warning) for warning in found]
 
 
 def _differences_out(found: list[Difference]) -> list[DifferenceOut]:

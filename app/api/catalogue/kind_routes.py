@@ -32,7 +32,8 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
 
     async def put(thing_id: Any, body: Any, edit: Editing) -> KindPublished:
         stored = body.stored() if hasattr(body, "stored") else body.model_dump()
-        return KindPublished(id=thing_id, catalog_version=await edit.put(kind.name, thing_id, stored))
+        version = await edit.put(kind.name, thing_id, stored)
+        return KindPublished(id=thing_id, catalog_version=version, warnings=edit.warnings)
 
     async def read_all(state: State, key: Anyone) -> list[dict[str, Any]]:
         return [
@@ -43,7 +44,8 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         return _answer(thing_id, find_thing(state, response, kind.name, thing_id))
 
     async def delete(thing_id: Any, edit: Editing) -> KindPublished:
-        return KindPublished(id=thing_id, catalog_version=await edit.delete(kind.name, thing_id))
+        version = await edit.delete(kind.name, thing_id)
+        return KindPublished(id=thing_id, catalog_version=version, warnings=edit.warnings)
 
     # FastAPI reads types and descriptions from the functions, so each kind gets its own.
     id_type = schema.id_type

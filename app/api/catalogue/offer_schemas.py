@@ -15,7 +15,19 @@ from app.api.catalogue.kind_schemas import (
     Whole,
 )
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
+from app.api.schemas import (
+    Body,
+    DatedBody,
+    Id,
+    Name,
+    Number,
+    WarningOut,
+    Worth,
+    answer_of,
+    examples,
+    shown,
+    shown_times,
+)
 from decisioning.model.entities import Offer, Status, effective_status
 
 _OFFER = {
@@ -166,7 +178,20 @@ class CatalogueOffer(CatalogueDemands):
 class OfferPublished(BaseModel):
     """The version of the catalogue in which the offer is in force."""
 
-    model_config = shown({"offer_id": "gold", "catalog_version": 2})
+    model_config = shown(
+        {
+            "offer_id": "gold",
+            "catalog_version": 2,
+            "warnings": [
+                {
+                    "field": "offers.gold.contact_limits.0.window_s",
+                    "message": "is 7 seconds, which is over before anybody notices",
+                    "way_out": "7 days would be 604800, 7 hours 25200",
+                }
+            ],
+        }
+    )
 
     offer_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []

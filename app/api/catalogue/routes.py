@@ -41,7 +41,7 @@ async def read_group(group_id: Id, state: State, key: Anyone, response: Response
 async def put_group(group_id: Id, body: GroupBody, edit: Editing) -> GroupPublished:
     """Create or replace a group."""
     version = await edit.put("group", group_id, body.model_dump())
-    return GroupPublished(group_id=group_id, catalog_version=version)
+    return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.get("/offers", responses=problems())
@@ -61,13 +61,14 @@ async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response
 async def put_offer(offer_id: Id, body: OfferBody, edit: Editing) -> OfferPublished:
     """Create or replace an offer. It is live in every process within a second."""
     version = await edit.put("offer", offer_id, body.stored())
-    return OfferPublished(offer_id=offer_id, catalog_version=version)
+    return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}", responses=problems(404, 409, 412))
 async def delete_offer(offer_id: Id, edit: Editing) -> OfferPublished:
     """Delete a draft, with its treatments. An offer that was ever published is ended instead: the log refers to it."""
-    return OfferPublished(offer_id=offer_id, catalog_version=await edit.delete("offer", offer_id))
+    version = await edit.delete("offer", offer_id)
+    return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.put(
@@ -84,7 +85,9 @@ async def put_treatment(
         raise NotFound("offer", offer_id)
     name = f"{offer_id}/{treatment_id}"
     version = await edit.put("treatment", name, body.model_dump())
-    return TreatmentPublished(offer_id=offer_id, treatment_id=treatment_id, catalog_version=version)
+    return TreatmentPublished(
+        offer_id=offer_id, treatment_id=treatment_id, catalog_version=version, warnings=edit.warnings
+    )
 
 
 @router.get("/placements", responses=problems())
@@ -105,25 +108,27 @@ async def read_placement(
 async def put_placement(placement_id: Id, body: PlacementBody, edit: Editing) -> PlacementPublished:
     """Create or replace a placement."""
     version = await edit.put("placement", placement_id, body.model_dump())
-    return PlacementPublished(placement_id=placement_id, catalog_version=version)
+    return PlacementPublished(placement_id=placement_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}/treatments/{treatment_id}", responses=problems(404, 412))
 async def delete_treatment(offer_id: Id, treatment_id: Id, edit: Editing) -> TreatmentPublished:
     """Delete a treatment of an offer."""
     version = await edit.delete("treatment", f"{offer_id}/{treatment_id}")
-    return TreatmentPublished(offer_id=offer_id, treatment_id=treatment_id, catalog_version=version)
+    return TreatmentPublished(
+        offer_id=offer_id, treatment_id=treatment_id, catalog_version=version, warnings=edit.warnings
+    )
 
 
 @router.delete("/placements/{placement_id}", responses=problems(404, 412))
 async def delete_placement(placement_id: Id, edit: Editing) -> PlacementPublished:
     """Delete a placement."""
-    return PlacementPublished(
-        placement_id=placement_id, catalog_version=await edit.delete("placement", placement_id)
-    )
+    version = await edit.delete("placement", placement_id)
+    return PlacementPublished(placement_id=placement_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.delete("/groups/{group_id}", responses=problems(404, 412))
 async def delete_group(group_id: Id, edit: Editing) -> GroupPublished:
     """Delete a group that no offer belongs to."""
-    return GroupPublished(group_id=group_id, catalog_version=await edit.delete("group", group_id))
+    version = await edit.delete("group", group_id)
+    return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)

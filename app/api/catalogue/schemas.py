@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import AttributeName, Cel, DemandsBody, Goal, Percent, Seconds, Whole
-from app.api.schemas import Body, Id, Name, Number, Text, examples, shown, storable
+from app.api.schemas import Body, Id, Name, Number, Text, WarningOut, examples, shown, storable
+from app.api.values import attribute_path, form, language, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -33,7 +34,8 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
-VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Language = Annotated[str, form(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", language)]
+VariablePath = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$", attribute_path)]
 Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Presentation = Literal["implicit", "explicit"]
 
@@ -70,7 +72,7 @@ class TreatmentBody(Body):
     model_config = examples(_TREATMENT)
 
     channel: Id
-    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    language: Language = "en"
     title: Name
     message: Text = ""
     image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
@@ -114,7 +116,7 @@ class PlacementBody(Body):
         "implicit",
         description="implicit: being in the answer is being seen; explicit: the caller confirms it",
     )
-    reward_window_s: int = Field(7 * 86_400, ge=1, le=366 * 86_400)
+    reward_window_s: Annotated[int, BeforeValidator(seconds)] = Field(7 * 86_400, ge=1, le=366 * 86_400)
     policy: Literal["calibrated", "thompson", "random", "propensity"] = Field(
         "calibrated", description="decides while no other policy is champion here"
     )
@@ -251,26 +253,29 @@ class CataloguePlacement(BaseModel):
 class GroupPublished(BaseModel):
     """The version of the catalogue in which the group is in force."""
 
-    model_config = shown({"group_id": "cards", "catalog_version": 1})
+    model_config = shown({"group_id": "cards", "catalog_version": 1, "warnings": []})
 
     group_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class TreatmentPublished(BaseModel):
     """The version of the catalogue in which the treatment is in force."""
 
-    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3})
+    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3, "warnings": []})
 
     offer_id: str
     treatment_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class PlacementPublished(BaseModel):
     """The version of the catalogue in which the placement is in force."""
 
-    model_config = shown({"placement_id": "home", "catalog_version": 4})
+    model_config = shown({"placement_id": "home", "catalog_version": 4, "warnings": []})
 
     placement_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJs
 
 from app.api.schemas import Body, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
+from app.api.values import attribute_name, channel, form
 from profiles.limits import BEYOND_64_BITS, MAX_ID_CHARS, MAX_INT, MIN_INT, text_problem
 
 _CUSTOMER = {
@@ -46,8 +47,12 @@ Scalar = Annotated[
         {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _MAX_TEXT_CHARS}]}
     ),
 ]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
-Channel = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+Key = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    form(r"^[A-Za-z_][A-Za-z0-9_.-]*$", attribute_name, max_length=64),
+]
+Channel = Annotated[str, form(r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$", channel)]
 Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(storable)]
 
 

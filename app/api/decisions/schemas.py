@@ -9,6 +9,7 @@ from app.api.schemas import (
     CustomerId,
     DecisionId,
     Id,
+    WarningOut,
     examples,
     shown,
 )
@@ -161,6 +162,9 @@ class DecisionAnswer(BaseModel):
     feedback_until: str | None
     explanation: list[dict[str, Any]] | None = Field(
         None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
+    )
+    warnings: list[WarningOut] | None = Field(
+        None, description="dry runs only: values of the context that the vocabulary does not declare"
     )
 
 

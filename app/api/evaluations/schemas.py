@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas import Body, Id, Instant, Parameters, after, examples, shown
+from app.api.values import form, policy_key
 
-PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$")]
+PolicyKey = Annotated[str, form(r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$", policy_key)]
 Slots = Literal["first", "all"]
 MAX_DECISIONS = 200_000
 
