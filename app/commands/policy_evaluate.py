@@ -93,6 +93,10 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if result["open"]:
         text.append(f"{result['open']} decisions with an open reward window are not used")
+    if result.get("imported"):
+        text.append(
+            f"{result['imported']} imported decisions are not used, and do not count toward the limit"
+        )
     found = result["estimates"]
     if found is not None:
         text += [
@@ -121,5 +125,6 @@ def _interval_text(found: Mapping[str, Any]) -> str:
     if value is None:
         return "nothing"
     if low is not None and high is not None:
-        return f"{value:.4f}  [{low:.4f}, {high:.4f}]"
+        cut = f"  ({found['reason']})" if found.get("reason") else ""
+        return f"{value:.4f}  [{low:.4f}, {high:.4f}]{cut}"
     return f"{value:.4f}  (no interval: {found['reason']})" if found.get("reason") else f"{value:.4f}"
