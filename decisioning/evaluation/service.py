@@ -127,12 +127,13 @@ async def evaluate(
         # A page holds all outcomes of its decisions, so memory need not grow with the log.
         target.outcomes.clear()
         await asyncio.sleep(0)  # other tasks get their turn: a page is pure computation
-    return _report(spec, policy, scope, span, target)
+    return report_on(spec, policy, scope, span, target)
 
 
-def _report(
+def report_on(
     spec: PolicySpec, policy: Policy, scope: EvaluationScope, span: Span, target: Progressive
 ) -> dict[str, Any]:
+    """Report on a target that has walked through the decisions of ``span``, as plain JSON."""
     rows = target.rows
     found, warnings = estimate(rows, by_value=scope.reward == "value")
     warnings = notes_on_open(span.open, rows.decisions, "decisions") + warnings
