@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
+from app.worker.export_runs import run_in_process
 from decisioning.exporting.schema import COLUMNS, KINDS
-from tests.support.api import Nextbest, decide, put_offer, tell
+from decisioning.exporting.store_jobs import ExportStore
+from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
 from tests.support.canaries import place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,3 +156,62 @@ async def test_an_export_is_evaluated_as_the_archive_is(tmp_path: Path, slots: s
     refused = await command("policies", "evaluate", "random@1", "--log", tmp_path / "none", status=1)
     assert "no Parquet file" in refused.stderr
     await command("policies", "evaluate", "random@1", status=2)
+
+
+async def test_an_export_over_http_is_a_job_with_files_to_download(log: Nextbest, tmp_path: Path) -> None:
+    asked = await log.api.call("POST", "/v1/exports", json={"kind": "decisions"}, role="scientist")
+    assert asked.status_code == 202
+    waiting = asked.json()
+    assert (waiting["state"], waiting["files"], waiting["rows"]) == ("waiting", [], None)
+    await log.worker.export()
+    done = await log.api.ok("GET", f"/v1/exports/{waiting['export_id']}", role="scientist")
+    assert (done["state"], done["error"]) == ("done", None)
+    assert (done["rows"], done["open"], done["seen"]) == (2 * (VISITS + 1), 1, done["total"])
+    read = 0
+    for file in done["files"]:
+        url = f"/v1/exports/{done['export_id']}/files/{file['day']}/{file['name']}"
+        response = await log.api.call("GET", url, role="scientist")
+        assert response.headers["content-type"] == "application/vnd.apache.parquet"
+        assert len(response.content) == file["bytes"]
+        (tmp_path / "file.parquet").write_bytes(response.content)
+        read += pq.read_table(tmp_path / "file.parquet").num_rows
+    assert read == done["rows"]
+    for other in ("2020-01-01/part-0000.parquet", f"{done['files'][0]['day']}/part-9999.parquet"):
+        problem_of(await log.api.call("GET", f"/v1/exports/{done['export_id']}/files/{other}"), 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"kind": "nonsense"}, "kind"),
+        ({"kind": "outcomes", "format": "dsjson"}, "format"),
+        ({"kind": "decisions", "since": "2026-02-01", "until": "2026-01-01"}, "until"),
+        ({"kind": "decisions", "since": "yesterday"}, "since"),
+        ({"kind": "arms", "since": "2026-02-01"}, "since"),
+    ],
+)
+async def test_what_cannot_be_exported_is_refused(log: Nextbest, body: dict[str, Any], field: str) -> None:
+    problem_of(await log.api.call("POST", "/v1/exports", json=body), 422, field)
+
+
+async def test_exports_that_are_forgotten_lose_their_files(log: Nextbest) -> None:
+    asked = await log.api.ok("POST", "/v1/exports", json={"kind": "outcomes"})
+    await log.worker.export()
+    folder = log.settings.export_dir / asked["export_id"]
+    assert folder.is_dir()
+    async with log.api.state.engine.begin() as connection:
+        await connection.execute(sql("UPDATE exports SET asked_at = asked_at - interval '8 days'"))
+    await log.api.ok("POST", "/v1/exports", json={"kind": "arms"})
+    await log.worker.export()
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("in_environment")
+async def test_workers_write_an_export_in_a_process_of_its_own(
+    log: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTBEST_EXPORT_DIR", str(log.settings.export_dir))
+    asked = await log.api.ok("POST", "/v1/exports", json={"kind": "features"})
+    assert await ExportStore(log.api.state.engine).take() == asked["export_id"]
+    assert await run_in_process(asked["export_id"]) == 0
+    assert (await log.api.ok("GET", f"/v1/exports/{asked['export_id']}"))["state"] == "done"

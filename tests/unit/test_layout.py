@@ -38,6 +38,7 @@ COVERED = {
     "app/state.py": "contract/test_health_api.py",
     "app/worker/archiver.py": "e2e/test_exactly_once.py",
     "app/worker/drift_watch.py": "contract/test_drift.py",
+    "app/worker/export_runs.py": "contract/test_exports.py",
     "app/worker/guardrail_watch.py": "contract/test_guardrails.py",
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
