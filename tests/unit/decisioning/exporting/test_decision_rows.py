@@ -1,6 +1,7 @@
 """Rows of exported decisions: probability, candidates, and what came of each offer."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from decisioning.exporting.decision_rows import fact_rows, offer_rows, outcome_row
-from decisioning.exporting.schema import COLUMNS, KINDS, schema_of
+from decisioning.exporting.schema import COLUMNS, KINDS, ExportKind, schema_of
 from decisioning.model.decision import DecidedOffer, LoggedDecision, LoggedFactors, LoggedPolicy
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -113,3 +114,13 @@ def test_every_column_says_what_it_means() -> None:
     for kind in KINDS:
         for column in schema_of(kind):
             assert len(column.metadata[b"description"]) > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_docs_list_every_column_with_its_meaning(kind: ExportKind) -> None:
+    text = (Path(__file__).resolve().parents[4] / "docs" / "export.md").read_text(encoding="utf-8")
+    section = text.partition(f"### {kind}\n")[2].partition("\n##")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert [(row[0].strip("| `"), row[-1].rstrip("| ")) for row in rows] == [
+        (name, meaning) for name, _, meaning in COLUMNS[kind]
+    ]
