@@ -50,9 +50,7 @@ def export(kind: str, out: Path, since: str | None, until: str | None, file_form
             return await _export(state, request, out, progress)
 
     done = with_state(work)
-    still = (
-        "" if not done.open or kind in ("customers", "arms") else f"; {done.open} decisions are still open"
-    )
+    still = "" if not done.open else f"; {done.open} decisions are still open"
     typer.echo(
         f"{kind}: {done.rows} rows of {done.days} days in {out / kind}, {done.kept} of them as they were{still}"
     )

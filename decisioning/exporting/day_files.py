@@ -4,9 +4,11 @@ A part that is not noted was cut off, or cut off before it was noted: the next r
 Names that begin with an underscore or a dot are not read as data by Arrow, pandas or Spark.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +16,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from decisioning.errors import Conflict
 from decisioning.exporting.dsjson import dsjson_line
 from decisioning.exporting.schema import SCHEMA_VERSION, ExportFormat, ExportKind, schema_of
 
 NOTES = "_parts.json"
+LOCK = "_lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,21 @@ class DayNotes:
     def last(self) -> list[str] | None:
         """The key after which to go on; ``None`` at the beginning."""
         return self.parts[-1].last if self.parts else None
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Be the only export that writes to a folder, which is made. Raises ``Conflict`` if there is another one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w", encoding="utf-8") as file:
+        try:
+            # Given back by the system when the process ends, however it does.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"another export is writing to {folder}; wait for its end, or use another folder"
+            ) from None
+        yield
 
 
 def load_notes(folder: Path) -> DayNotes | None:

@@ -14,6 +14,7 @@ from decisioning.exporting.day_files import (
     Part,
     clear_day,
     load_notes,
+    only_one,
     open_part,
     save_notes,
 )
@@ -39,14 +40,19 @@ class Batch:
 
 
 class Source(Protocol):
-    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores."""
+    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores.
+
+    ``settles``: a day that is over, with nothing open, does not change any more.
+    """
+
+    settles: bool
 
     async def days(self, since: Day | None, until: Day | None) -> list[Day]:
         """The days (UTC) that have rows, in order, from ``since`` to before ``until``."""
         ...
 
     async def still_open(self, day: Day) -> int:
-        """How many records of the day can still change."""
+        """How many decisions of the day have an open reward window."""
         ...
 
     def batches(self, day: Day, after: list[str] | None) -> AsyncIterator[Batch]:
@@ -83,7 +89,7 @@ class ExportRequest:
 
 @dataclass(slots=True)
 class Exported:
-    """The result of an export. ``kept``: days that were complete before. ``open``: records that may still change."""
+    """The result of an export. ``kept``: days that were settled. ``open``: decisions whose window was open."""
 
     days: int = 0
     kept: int = 0
@@ -111,26 +117,27 @@ async def export(
     Invalid
         If the request is contradictory.
     Conflict
-        If the folder has files of another format or schema.
+        If the folder has files of another format or schema, or another export is writing there.
     OSError
         If a file cannot be written.
     """
     request.check()
     days = await source.days(request.since, request.until)
     done = Exported()
-    for number, day in enumerate(days):
-        on_progress(number, len(days))
-        writer = _DayWriter(request, folder / request.kind / f"day={day}", row_group, part_rows)
-        if await asyncio.to_thread(writer.begin):
-            try:
-                await _write_day(writer, source, day, now_ms)
-            finally:
-                await asyncio.to_thread(writer.close)
-        else:
-            done.kept += 1
-        done.days += 1
-        done.rows += sum(part.rows for part in writer.notes.parts)
-        done.open += writer.notes.open
+    with only_one(folder / request.kind):
+        for number, day in enumerate(days):
+            on_progress(number, len(days))
+            writer = _DayWriter(request, folder / request.kind / f"day={day}", row_group, part_rows)
+            if await asyncio.to_thread(writer.begin):
+                try:
+                    await _write_day(writer, source, day, now_ms)
+                finally:
+                    await asyncio.to_thread(writer.close)
+            else:
+                done.kept += 1
+            done.days += 1
+            done.rows += sum(part.rows for part in writer.notes.parts)
+            done.open += writer.notes.open
     on_progress(len(days), len(days))
     return done
 
@@ -142,7 +149,7 @@ async def _write_day(writer: "_DayWriter", source: Source, day: Day, now_ms: int
         await asyncio.to_thread(writer.note_open, await source.still_open(day))
     async for batch in source.batches(day, writer.notes.last):
         await asyncio.to_thread(writer.add, batch)
-    await asyncio.to_thread(writer.finish, over)
+    await asyncio.to_thread(writer.finish, over and source.settles)
 
 
 class _DayWriter:
@@ -186,7 +193,7 @@ class _DayWriter:
         return True
 
     def note_open(self, still_open: int) -> None:
-        """Note how many records can still change."""
+        """Note how many decisions have an open reward window."""
         self.notes.open = still_open
         save_notes(self._folder, self.notes)
 

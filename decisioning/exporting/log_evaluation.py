@@ -83,6 +83,11 @@ def evaluate_log(
         seen += 1
         if seen <= skipped:
             continue
+        if not all(row["offer_id"] in row["candidates"] for row in rows):
+            # No policy selected it: a default, or what a caller brought along.
+            target.rows.decisions += 1
+            target.rows.left_out["default"] += len(rows) if scope.slots == "all" else 1
+            continue
         logged, outcomes, context = reader.read(rows, view)
         target.add_outcomes(outcomes)
         target.judge_next(logged, context)

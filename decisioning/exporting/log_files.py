@@ -154,7 +154,7 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
     if offer_id is None or candidates is None:
         raise Invalid("log", f"{where}: offer_id and candidates must not be null")
     row["offer_id"], row["candidates"] = str(offer_id), [str(one) for one in candidates]
-    if row["offer_id"] not in row["candidates"]:
+    if probability is not None and row["offer_id"] not in row["candidates"]:
         raise Invalid("log", f"{where}: offer_id {offer_id!r} is not among its candidates")
     if len(set(row["candidates"])) < len(candidates):
         raise Invalid("log", f"{where}: a candidate is named twice")
@@ -204,12 +204,13 @@ def time_ms(row: Row, name: str) -> int | None:
 
 def summarise(path: Path, scope: LogScope) -> LogSummary:
     """Read a log once. Raises ``Invalid`` as ``read_decisions`` does."""
-    found, actions = LogSummary(), set()
+    found = LogSummary()
+    actions: set[str] = set()
     only = ("decision_id", "decided_at", "placement", "policy", "source", "rank", "closed")
     for rows in read_decisions(path, scope, only=only):
         first = rows[0]
         for row in rows:
-            actions.update(row["candidates"])
+            actions.update(row["candidates"], (row["offer_id"],))
         if is_imported(first):
             found.imported += 1
             continue

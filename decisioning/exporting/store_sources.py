@@ -76,6 +76,7 @@ class _PostgresSource:
     """What the kinds in Postgres have in common. All methods raise ``PostgresUnavailable``."""
 
     days_query = _LOG_DAYS
+    settles = True
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -175,6 +176,7 @@ class CustomerSource(_PostgresSource):
     """Rows of ``customers``, by the day of their last change."""
 
     days_query = _CUSTOMER_DAYS
+    settles = False  # a customer who changes leaves the day
 
     async def batches(self, day: Day, after: list[str] | None) -> AsyncIterator[Batch]:
         """See ``Source``. Keys are the time of the last change and the customer's id."""
@@ -184,12 +186,14 @@ class CustomerSource(_PostgresSource):
                 yield Batch(made, [rows[-1].updated_at.isoformat(), rows[-1].customer_id])
 
     async def still_open(self, day: Day) -> int:
-        """Return 1, so that no day is settled: a customer who changes leaves it."""
-        return 1
+        """Return 0: customers have no reward windows."""
+        return 0
 
 
 class ArmSource:
     """Rows of ``arms``: of all policies whose arms are in Redis, as they are now."""
+
+    settles = False
 
     def __init__(self, engine: AsyncEngine, arms: ArmStore, roster: Roster, now_ms: int) -> None:
         self._engine, self._arms, self._roster, self._now_ms = engine, arms, roster, now_ms
@@ -199,8 +203,8 @@ class ArmSource:
         return [to_datetime(self._now_ms).date()]
 
     async def still_open(self, day: Day) -> int:
-        """Return 1: arms go on to change."""
-        return 1
+        """Return 0: arms have no reward windows."""
+        return 0
 
     async def batches(self, day: Day, after: list[str] | None) -> AsyncIterator[Batch]:
         """See ``Source``. Keys are policies. Raises also ``RedisUnavailable``."""

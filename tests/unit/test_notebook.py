@@ -24,6 +24,8 @@ DECISIONS = 400
 class Shop:
     """Decisions of a day in which what is expected is right, one in five of them of the control group."""
 
+    settles = True
+
     async def days(self, since: date | None, until: date | None) -> list[date]:
         return DAYS
 

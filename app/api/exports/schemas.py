@@ -3,12 +3,20 @@
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from app.api.schemas import Body, examples, shown
 from decisioning.exporting.schema import ExportFormat, ExportKind
 
-Day = Annotated[date, Field(strict=False)]
+
+def _as_day(value: object) -> object:
+    """Refuse numbers, which would be taken for seconds since 1970."""
+    if value is not None and not isinstance(value, (str, date)):
+        raise ValueError("must be a day such as 2026-01-31")
+    return value
+
+
+Day = Annotated[date, Field(strict=False), BeforeValidator(_as_day)]
 DayName = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 PartName = Annotated[str, StringConstraints(pattern=r"^part-[0-9]{4,8}\.(parquet|dsjson)$")]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from decisioning.errors import Conflict, Invalid
-from decisioning.exporting.day_files import load_notes
+from decisioning.exporting.day_files import load_notes, only_one
 from decisioning.exporting.export_service import Batch, Exported, ExportRequest, export
 from storage.clock import to_ms
 
@@ -25,6 +25,8 @@ class Cut(Exception):
 
 class Made:
     """A source of ``ROWS`` facts a day, in batches of 10. ``cut``: rows after which it fails."""
+
+    settles = True
 
     def __init__(self, *, cut: int | None = None, still_open: int = 0) -> None:
         self.cut, self.open = cut, still_open
@@ -143,6 +145,21 @@ async def test_settled_days_are_kept_and_days_that_can_change_are_written_anew(t
     assert (await run(other, later)).kept == 0
     assert len(later.read) == 2 * ROWS
     assert numbers_in(other, DAYS[0]) == list(range(ROWS))
+
+
+async def test_what_never_settles_is_always_written_anew(tmp_path: Path) -> None:
+    source = Made()
+    source.settles = False
+    await run(tmp_path, source)
+    again = Made()
+    assert (await run(tmp_path, again)).kept == 0
+    assert len(again.read) == 2 * ROWS
+
+
+async def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with only_one(tmp_path / "features"), pytest.raises(Conflict, match="another export is writing"):
+        await run(tmp_path, Made())
+    assert (await run(tmp_path, Made())).rows == 2 * ROWS
 
 
 async def test_a_day_that_is_not_over_is_not_settled(tmp_path: Path) -> None:

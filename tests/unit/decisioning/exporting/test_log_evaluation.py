@@ -221,3 +221,15 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     pq.write_table(empty, tmp_path / "empty.parquet")
     with pytest.raises(NotFound):
         evaluated(tmp_path / "empty.parquet", DICE)
+
+
+def test_what_no_policy_selected_is_left_out_even_if_it_was_no_candidate(tmp_path: Path) -> None:
+    columns = {
+        "offer_id": ["z", "a"],
+        "candidates": [["a", "b"], ["a", "b"]],
+        "probability": [None, 0.5],
+        "reward": [1.0, 1.0],
+    }
+    found = evaluated(write(tmp_path / "log.parquet", columns), DICE)
+    assert (found["decisions"], found["estimates"]["rows"]) == (2, 1)
+    assert {row["reason"]: row["slots"] for row in found["left_out"]} == {"default": 1}
