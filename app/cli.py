@@ -70,6 +70,21 @@ def import_(
 
 
 @app.command()
+def export(
+    kind: str = typer.Argument(..., help="decisions, outcomes, features, customers or arms"),
+    out: Path = typer.Option(..., help="the folder; a second run goes on where the first was cut off"),
+    since: str | None = typer.Option(None, help="days (UTC) from then on, such as 2026-01-31"),
+    until: str | None = typer.Option(None, help="days before then"),
+    format_: str = typer.Option("parquet", "--format", help="parquet; for decisions also dsjson"),
+    again: bool = typer.Option(False, help="write days anew that are complete as well"),
+) -> None:
+    """Write the log, customers or arms as files, a folder for each day."""
+    from app.commands.export import export as run
+
+    run(kind, out, since, until, format_, again)
+
+
+@app.command()
 def replay(decision_id: str = typer.Argument(..., help="the id of an archived decision")) -> None:
     """Make a decision again from the log alone, and compare it bit for bit."""
     from app.commands.log import replay as run

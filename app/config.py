@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     compiled: Literal["0", "1"] = Field(
         "1", description="whether compiled steps are used where there are some; read by bandits/compiled.py"
     )
+    export_dir: Path = Field(
+        Path("var/exports"),
+        description="where exports that were asked for over HTTP are written; API and workers share it",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

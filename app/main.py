@@ -16,6 +16,7 @@ from app.api.customers import routes as customers
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
 from app.api.evaluations import routes as evaluations
+from app.api.exports import routes as exports
 from app.api.feedback import routes as feedback
 from app.api.health import routes as health
 from app.api.imports import routes as imports
@@ -44,7 +45,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports,
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
     reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
@@ -56,6 +57,7 @@ TAGS = [
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
+    {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},
     {"name": "health", "description": "For load balancers and monitoring; without a key."},

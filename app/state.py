@@ -27,6 +27,7 @@ from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.evaluation.simulation_service import SimulationService
 from decisioning.evaluation.store_comparison import ComparisonReader
 from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
@@ -115,6 +116,7 @@ class ApiState:
     suppressions: SuppressionStore
     bulk_loader: BulkLoader
     evaluations: EvaluationStore
+    exports: ExportStore
     comparisons: ComparisonReader
     canaries: CanaryStore
     drift: DriftStore
@@ -304,6 +306,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         suppressions=SuppressionStore(engine, profiles.cache),
         bulk_loader=BulkLoader(engine, profiles.cache),
         evaluations=EvaluationStore(engine),
+        exports=ExportStore(engine),
         comparisons=ComparisonReader(engine),
         canaries=CanaryStore(engine),
         drift=DriftStore(engine),

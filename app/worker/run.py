@@ -23,6 +23,8 @@ from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
+from app.worker.export_runs import ExportRunner
+from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
 from app.worker.jobs import repeat
 from app.worker.learner import Learner
@@ -39,6 +41,7 @@ from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
@@ -152,6 +155,7 @@ async def run_worker(settings: Settings) -> None:
         **_make_log_jobs(settings, to, keys, parsed, roster, learners),
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
+        "exports": ExportRunner(ExportStore(to.engine), export_in_process).round,
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,
