@@ -1,13 +1,15 @@
 """Connections to Postgres, and the translation of what drivers raise."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from storage.addresses import parse_postgres
 from storage.errors import PostgresUnavailable
 
 POSTGRES_ERRORS = (
@@ -27,15 +29,26 @@ PATIENT_S = 3600.0
 
 
 def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_S) -> AsyncEngine:
-    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
+    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded.
+
+    Raises ``InvalidAddress``.
+    """
     return create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        "postgresql+asyncpg://",
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=2,
         pool_pre_ping=False,
-        connect_args={"timeout": 2, "command_timeout": statement_s},
+        async_creator=connector(url, timeout=2, command_timeout=statement_s),
     )
+
+
+def connector(url: str, **options: Any) -> Callable[[], Awaitable[asyncpg.Connection]]:
+    """Make a function that connects to ``url``. It is read by the driver alone, so that TLS and hosts mean one thing.
+
+    ``options``: of ``asyncpg.connect``. Raises ``InvalidAddress``.
+    """
+    return partial(asyncpg.connect, parse_postgres(url), **options)
 
 
 @asynccontextmanager

@@ -7,17 +7,16 @@ stops waiting costs nothing, and losing Redis is noticed once, not once a reques
 
 import asyncio
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 from storage import functions
+from storage.addresses import parse_redis
 from storage.clock import SharedClock, shared
 from storage.errors import FunctionsUnavailable, RedisUnavailable
 from storage.keys import INSTALLATION
@@ -115,7 +114,7 @@ class Pipe:
         self._clock = clock
         self._installation: str | None = None
         self._bar: str | None = None
-        self._url = url
+        self._address = parse_redis(url)
         self._stall_s = stall_ms / 1000
         self._retry_s = retry_ms / 1000
         self._failure: str | None = None
@@ -235,22 +234,17 @@ class Pipe:
 
     async def _connect(self) -> _Link:
         loop = asyncio.get_running_loop()
-        url = urlsplit(self._url)
-        if url.scheme == "unix":
-            _, link = await loop.create_unix_connection(_Link, url.path)
-            database = parse_qs(url.query).get("db", ["0"])[0]
+        address = self._address
+        if address.path is not None:
+            _, link = await loop.create_unix_connection(_Link, address.path)
         else:
-            tls = ssl.create_default_context() if url.scheme == "rediss" else None
-            _, link = await loop.create_connection(
-                _Link, url.hostname or "127.0.0.1", url.port or 6379, ssl=tls
-            )
-            database = url.path.strip("/") or "0"
+            _, link = await loop.create_connection(_Link, address.host, address.port, ssl=address.tls)
         try:
-            if url.password:
-                user = (unquote(url.username),) if url.username else ()
-                await link.send(("AUTH", *user, unquote(url.password)))
-            if database != "0":
-                await link.send(("SELECT", database))
+            if address.password:
+                user = (address.user,) if address.user else ()
+                await link.send(("AUTH", *user, address.password))
+            if address.database:
+                await link.send(("SELECT", address.database))
             await self._meet(link)
         except BaseException:
             link.abort()

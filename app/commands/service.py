@@ -15,6 +15,7 @@ from app.embedded.server_urls import ServerUrls
 from app.servers import server_urls, watched_servers
 from app.supervise import Command, Supervisor
 from app.telemetry import configure_logs, prepare_metrics
+from storage.addresses import parse_postgres
 from storage.postgres import POSTGRES_ERRORS
 
 
@@ -79,7 +80,7 @@ def migrate() -> None:
 def _upgrade(url: str) -> None:
     """Bring the database at ``url`` to the present schema. Raises ``ConfigError`` if it does not let us."""
     try:
-        migrations.upgrade(url)
+        migrations.upgrade(parse_postgres(url))
     except POSTGRES_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the database cannot be brought to the present schema: {reason}") from error
@@ -90,8 +91,7 @@ def service_commands(settings: Settings, urls: ServerUrls) -> list[Command]:
     # Told by their environment which servers to use: embedded ones are in no setting.
     env = {
         **os.environ,
-        "NEXTBEST_POSTGRES_URL": urls.postgres_url,
-        "NEXTBEST_REDIS_URL": urls.redis_url,
+        **urls.variables,
         "NEXTBEST_DATA_DIR": str(settings.data_dir.resolve()),
     }
     return [Command(name, (sys.executable, "-m", "app.cli", name), env) for name in ("serve", "work")]
