@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
 from profiles.errors import InvalidCustomer
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all errors in the application."""
+    failures = FailureLog(log)
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -99,7 +101,7 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         # The reason may name hosts and users, so it is for the log alone.
-        log.warning("unavailable: %s", error)
+        failures.note("requests", "unavailable: %s", error, error=error)
         return problem(503, "a store that this needs does not answer; try again")
 
     @app.exception_handler(RequestValidationError)
@@ -115,7 +117,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:
-        log.error("a defect in %s %s", request.method, request.url.path, exc_info=error)
+        # Once for each place that it comes from, however many requests come by there.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        failures.note(
+            ("requests", place and (place.tb_frame.f_code, place.tb_lineno)),
+            "a defect in %s %s",
+            request.method,
+            request.url.path,
+            level=logging.ERROR,
+            error=error,
+            with_traceback=True,
+        )
         return problem(500, "an internal error; it has been logged")
 
 

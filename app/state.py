@@ -51,6 +51,7 @@ from profiles.store_sample import sample_profiles
 from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
+from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions
 from storage.installation import RENEW_S, RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
@@ -243,16 +244,24 @@ class ApiState:
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
+        what, failures = "reading catalogue and keys", FailureLog(log)
         while not cancelled():
             await asyncio.sleep(self.settings.catalog_poll_ms / 1000)
             try:
                 await self.refresh()
+                failures.recovered(what)
             except Unavailable as error:
-                log.warning("catalogue and keys are as of before: %s", error)
+                failures.note(what, "catalogue and keys are as of before: %s", error, error=error)
             except ConfigError as error:
-                log.critical("nothing is served: %s", error)
-            except Exception:  # later changes must not be missed for one that cannot be read
-                log.exception("a defect: catalogue and keys are as of before")
+                failures.note(what, "nothing is served: %s", error, level=logging.CRITICAL, error=error)
+            except Exception as error:  # later changes must not be missed for one that cannot be read
+                failures.note(
+                    what,
+                    "a defect: catalogue and keys are as of before",
+                    level=logging.ERROR,
+                    error=error,
+                    with_traceback=True,
+                )
 
     def _known_live(self, key: str) -> bool:
         """Return whether a policy is here, and its warm start was done when its state was last read."""
@@ -340,8 +349,6 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S):
             await state.redis_claim.renew()
-    if state.pipe.refusal is not None:
-        log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
     jobs: list[Any] = [
         state.keep_refreshed(),

@@ -1,6 +1,7 @@
 """Keep a few processes running: start them, start them again when they crash, stop them together."""
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 import structlog
+
+from storage.failures import FailureLog
 
 POLL_S = 0.05
 WATCH_S = 1.0
@@ -123,6 +126,7 @@ class Supervisor:
         self._watch = watch
         self._watch_at = 0.0
         self._received: int | None = None
+        self._failures = FailureLog(logging.getLogger("supervise"))
 
     def run(self) -> int:
         """Block until SIGTERM or SIGINT, passed on to all, or until a command is given up.
@@ -147,8 +151,11 @@ class Supervisor:
             return
         try:
             self._watch()
-        except Exception:
-            log.exception("watch.failed")
+            self._failures.recovered("watch")
+        except Exception as error:
+            self._failures.note(
+                "watch", "watch.failed", level=logging.ERROR, error=error, with_traceback=True
+            )
         self._watch_at = time.monotonic() + WATCH_S
 
     def _look_after(self, child: Child) -> int | None:

@@ -19,6 +19,7 @@ from storage import functions
 from storage.addresses import parse_redis
 from storage.clock import SharedClock, shared
 from storage.errors import FunctionsUnavailable, RedisUnavailable
+from storage.failures import FailureLog
 from storage.keys import INSTALLATION
 from storage.redis_server import RedisServer
 
@@ -117,7 +118,7 @@ class Pipe:
         self._address = parse_redis(url)
         self._stall_s = stall_ms / 1000
         self._retry_s = retry_ms / 1000
-        self._failure: str | None = None
+        self._failures = FailureLog(log)
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._version = functions.OURS.version
@@ -203,16 +204,20 @@ class Pipe:
                 async with asyncio.timeout(max(self._stall_s, 1.0)):
                     link = await self._connect()
             except (OSError, TimeoutError, RedisReplyError, RedisUnavailable) as error:
-                if str(error) != self._failure:  # it is tried many times a second
-                    log.warning("redis cannot be reached: %s", error)
-                self._failure = str(error)
+                # It is tried many times a second. Each reason why a server is refused is told once.
+                if self.refusal is not None:
+                    said = self.refusal.replace("%", "%%")
+                    self._failures.note("connecting", f"redis is not used: {said}", level=logging.ERROR)
+                else:
+                    self._failures.note("connecting", "redis cannot be reached: %s", error, error=error)
             else:
-                self._failure, self.refusal = None, None
+                self._failures.recovered("connecting")
+                self.refusal = None
                 self._link = link
                 first_try.set()
                 await self._watch(link)
                 self._link = None
-                log.warning("the connection to redis was lost")
+                self._failures.note("the connection", "the connection to redis was lost")
             first_try.set()
             await asyncio.sleep(self._retry_s)
 
@@ -229,7 +234,7 @@ class Pipe:
                 oldest = link.waiting[0]
                 await asyncio.sleep(0.01)
                 if link.waiting and link.waiting[0] is oldest:
-                    log.warning("redis has not answered for %.0f ms", self._stall_s * 1000)
+                    self._failures.note("replies", "redis has not answered for %.0f ms", self._stall_s * 1000)
                     link.abort()
 
     async def _connect(self) -> _Link:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from app.metrics import JOB_FAILURES
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 from storage.tasks import cancelled
 
 log = logging.getLogger(__name__)
@@ -19,15 +20,18 @@ async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
 
     After an error it is tried again, later and later: a job keeps its state outside of ``work``, or in the stores.
     """
-    failures = 0
+    failures, failure_log = 0, FailureLog(log)
     while not cancelled():
         try:
             pause_s = await work()
             failures = 0
+            failure_log.recovered(name)
         except Unavailable as error:
-            log.warning("%s waits: %s", name, error)
-        except Exception:  # one poisoned round must not stop learning
-            log.exception("a defect in %s", name)
+            failure_log.note(name, "%s waits: %s", name, error, error=error)
+        except Exception as error:  # one poisoned round must not stop learning
+            failure_log.note(
+                name, "a defect in %s", name, level=logging.ERROR, error=error, with_traceback=True
+            )
         else:
             await asyncio.sleep(pause_s)
             continue

@@ -1,7 +1,6 @@
 """One worker process: all background jobs on one event loop."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -63,6 +62,7 @@ from decisioning.rollout.store_drift import DriftStore
 from decisioning.rollout.store_results import archived_until_ms
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
+from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions, remove_unused
 from storage.installation import RENEW_S, RedisClaim
 from storage.keys import Keys
@@ -293,14 +293,20 @@ async def _wait_until_ready(
 ) -> None:
     """Load functions and restore what Redis lost; wait for stores that are not there yet, or not fit for use."""
     await to.pipe.start()
+    failures = FailureLog(log)
     while True:
-        with contextlib.suppress(Unavailable):
+        reason: object = ""
+        try:
             await check_installation(to.engine, settings, to.pipe)
             if await claim.renew() and to.pipe.connected and to.pipe.refusal is None:
                 await load_functions(to.redis)
                 await rebuilder.restore_if_lost()
+                failures.recovered("the start")
                 return
-        log.warning("waiting for redis and postgres%s", f": {to.pipe.refusal}" if to.pipe.refusal else "")
+        except Unavailable as error:
+            reason = error
+        reason = to.pipe.refusal or reason or "redis cannot be reached"
+        failures.note("the start", "waiting for redis and postgres: %s", reason)
         await asyncio.sleep(0.5)
 
 

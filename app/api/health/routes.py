@@ -14,9 +14,11 @@ from app.api.health.schemas import Alive, Readiness
 from app.api.health.warnings import describe_policies, describe_skew, describe_worker
 from app.telemetry import MULTIPROC
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 from storage.tasks import leave_after
 
 log = logging.getLogger(__name__)
+failures = FailureLog(log)
 
 router = APIRouter(tags=["health"])
 
@@ -46,8 +48,8 @@ async def readyz(state: State) -> Response:
     """
     cold = state.cold_policies()
     checks = {
-        "postgres": await _check(state.catalogues.version),
-        "redis": state.pipe.refusal or await _check(lambda: state.pipe.call("PING")),
+        "postgres": await _check("postgres", state.catalogues.version),
+        "redis": state.pipe.refusal or await _check("redis", lambda: state.pipe.call("PING")),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -70,13 +72,14 @@ async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
     return await ask()
 
 
-async def _check(ask: Callable[[], Awaitable[object]]) -> str:
+async def _check(what: str, ask: Callable[[], Awaitable[object]]) -> str:
     try:
         await leave_after(_asked(ask), CHECK_TIMEOUT_S)
     except (Unavailable, TimeoutError) as error:
         # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
-        log.warning("not ready: %s", error)
+        failures.note(what, "not ready: %s", error, error=error)
         return "does not answer"
+    failures.recovered(what)
     return "ok"
 
 
