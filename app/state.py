@@ -381,11 +381,15 @@ async def _keep_claim(state: ApiState) -> None:
 
 async def _keep_functions(state: ApiState) -> None:
     """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
+    failures = FailureLog(log)
     while not cancelled():
         # At once when a function was not found; the pause keeps that from becoming a storm.
         await asyncio.sleep(FUNCTIONS_PAUSE_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
         state.pipe.lacks_functions.clear()
-        with contextlib.suppress(RedisUnavailable):
+        try:
             await state.functions.keep()
+            failures.recovered("functions")
+        except RedisUnavailable as error:
+            failures.note("functions", "redis lacks functions: %s", state.functions.fault or error)

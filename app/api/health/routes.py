@@ -1,8 +1,6 @@
 """Liveness, readiness and metrics."""
 
-import logging
 import os
-from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -10,19 +8,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.api.deps import State
+from app.api.health.checks import check_postgres, check_redis
 from app.api.health.schemas import Alive, Readiness
 from app.api.health.warnings import describe_policies, describe_skew, describe_worker
 from app.telemetry import MULTIPROC
-from storage.errors import Unavailable
-from storage.failures import FailureLog
-from storage.tasks import leave_after
-
-log = logging.getLogger(__name__)
-failures = FailureLog(log)
 
 router = APIRouter(tags=["health"])
-
-CHECK_TIMEOUT_S = 1.0
 
 
 @router.head("/livez", include_in_schema=False)
@@ -41,15 +32,15 @@ async def livez() -> Alive:
     },
 )
 async def readyz(state: State) -> Response:
-    """Each dependency with its state; 200 only if all are well.
+    """Each dependency with its state; 200 only if all are well, and take writes.
 
     `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
     They name policies that were set aside since they failed, or that this process cannot use.
     """
     cold = state.cold_policies()
     checks = {
-        "postgres": await _check("postgres", state.catalogues.version),
-        "redis": state.pipe.refusal or await _check("redis", lambda: state.pipe.call("PING")),
+        "postgres": await check_postgres(state.engine, state.redis_claim),
+        "redis": await check_redis(state.pipe, state.functions),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -66,21 +57,6 @@ async def readyz(state: State) -> Response:
     warnings = {name: warning for name, warning in found.items() if warning}
     body = {"status": "ok" if ready else "unavailable", "checks": checks, "warnings": warnings}
     return JSONResponse(body, 200 if ready else 503)
-
-
-async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
-    return await ask()
-
-
-async def _check(what: str, ask: Callable[[], Awaitable[object]]) -> str:
-    try:
-        await leave_after(_asked(ask), CHECK_TIMEOUT_S)
-    except (Unavailable, TimeoutError) as error:
-        # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
-        failures.note(what, "not ready: %s", error, error=error)
-        return "does not answer"
-    failures.recovered(what)
-    return "ok"
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
