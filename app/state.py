@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings, factory_modules
-from app.keys import ApiKey, KeyStore
+from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
 from bandits.river.pipeline_policy import allow_factories
@@ -67,6 +67,7 @@ ARMS_TIMEOUT_S = 0.5
 PREPARING_S = 0.5
 FUNCTIONS_PAUSE_S = 0.02
 ARCHIVE_WATCH_S = 5.0
+KEY_USE_S = 5.0
 
 
 async def check_installation(engine: AsyncEngine, settings: Settings, pipe: Pipe) -> None:
@@ -122,6 +123,7 @@ class ApiState:
     archive_watch: ArchiveWatch
     functions: FunctionKeeper
     redis_claim: RedisClaim
+    key_use: KeyUse
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -252,6 +254,8 @@ class ApiState:
                 failures.recovered(what)
             except Unavailable as error:
                 failures.note(what, "catalogue and keys are as of before: %s", error, error=error)
+                if self.api_keys is not None:
+                    self.api_keys = in_force(self.api_keys, clock.to_datetime(clock.now_ms()))
             except ConfigError as error:
                 failures.note(what, "nothing is served: %s", error, level=logging.CRITICAL, error=error)
             except Exception as error:  # later changes must not be missed for one that cannot be read
@@ -280,10 +284,11 @@ class ApiState:
 
 
 @asynccontextmanager
-async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
+async def open_state(settings: Settings, key_use: KeyUse | None = None) -> AsyncIterator[ApiState]:
     """Connect to the stores, load what is needed, keep it fresh; close everything at the end.
 
-    Starts even if a store is down (its readiness tells), except when the installation has other buckets.
+    Notes the keys of ``key_use``. Starts even if a store is down (its readiness tells), except when the installation has
+    other buckets.
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
@@ -319,6 +324,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
         functions=functions,
         redis_claim=RedisClaim(engine, redis, pipe),
+        key_use=key_use or KeyUse(),
     )
     try:
         await _start(state)
@@ -355,6 +361,7 @@ async def _start(state: ApiState) -> None:
         _keep_functions(state),
         _watch_archive(state),
         _keep_claim(state),
+        _note_key_use(state),
     ]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
@@ -377,6 +384,14 @@ async def _keep_claim(state: ApiState) -> None:
         await asyncio.sleep(RENEW_S)
         with contextlib.suppress(Unavailable):
             await state.redis_claim.renew()
+
+
+async def _note_key_use(state: ApiState) -> None:
+    """Note in Postgres, seldom and beside all requests, which keys were used."""
+    while not cancelled():
+        await asyncio.sleep(KEY_USE_S)
+        with contextlib.suppress(PostgresUnavailable):
+            await state.key_use.note(state.key_store)
 
 
 async def _keep_functions(state: ApiState) -> None:
