@@ -81,6 +81,12 @@ class Settings(BaseSettings):
         "1", description="whether compiled steps are used where there are some; read by bandits/compiled.py"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines of the log: logfmt, or an object a line with the id of the request"
+    )
+    work_port: int = Field(
+        0, ge=0, le=65535, description="port on which a worker serves /metrics, /livez and /readyz; 0: none"
+    )
 
     @model_validator(mode="before")
     @classmethod

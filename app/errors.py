@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from app.telemetry import REQUEST_ID
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
 from profiles.errors import InvalidCustomer
 from storage.errors import Unavailable
@@ -52,6 +53,9 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = list(errors)
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        body["request_id"] = request_id
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     if status == 408:
         # Whatever still comes of the body is not waited for.

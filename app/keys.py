@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage.errors import PostgresUnavailable, StorageError
+from storage.errors import PostgresUnavailable
 from storage.postgres import transaction
 
 Role = Literal["frontend", "ops", "scientist", "admin"]
@@ -21,7 +21,7 @@ IN_FORCE = "(revoked_at IS NULL OR revoked_at > now())"
 USE_NOTED_EVERY_S = 60.0
 
 
-class KeyNotFound(StorageError):
+class KeyNotFound(LookupError):
     """No key, or more than one, is meant."""
 
 

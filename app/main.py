@@ -65,7 +65,7 @@ TAGS = [
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. Settings come from the environment unless they are given."""
     settings = settings or get_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     key_use = KeyUse()
 
     @asynccontextmanager

@@ -287,8 +287,8 @@ class ApiState:
 async def open_state(settings: Settings, key_use: KeyUse | None = None) -> AsyncIterator[ApiState]:
     """Connect to the stores, load what is needed, keep it fresh; close everything at the end.
 
-    Notes the keys of ``key_use``. Starts even if a store is down (its readiness tells), except when the installation has
-    other buckets.
+    Notes the keys of ``key_use``. Starts even if a store is down (its readiness tells), except when the installation
+    has other buckets.
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import typer
 
-from app.commands.terminal import on_database
-from app.keys import ROLES, KeyStore
+from app.commands.terminal import fail, on_database
+from app.keys import ROLES, KeyNotFound, KeyStore
 
 app = typer.Typer()
 
@@ -58,7 +58,10 @@ def rotate(
     ),
 ) -> None:
     """Make a new key in the place of an old one, with its name and role, and print it: alone, and only now."""
-    typer.echo(on_database(lambda engine: KeyStore(engine).rotate(name, grace)))
+    try:
+        typer.echo(on_database(lambda engine: KeyStore(engine).rotate(name, grace)))
+    except KeyNotFound as error:
+        fail(str(error))
 
 
 def _shown(at: datetime) -> str:

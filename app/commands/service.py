@@ -22,7 +22,10 @@ from storage.postgres import POSTGRES_ERRORS
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker, until Ctrl-C."""
     settings = get_settings()
+    configure_logs(settings.log_level, settings.log_format)
     require_free_port(settings.host, settings.port)
+    if settings.work_port:
+        require_free_port(settings.host, settings.work_port, "NEXTBEST_WORK_PORT")
     prepare_metrics(settings.data_dir.resolve())  # one folder, so that /metrics tells of the worker as well
     with between_steps() as check, watched_servers(settings) as (urls, revive):
         check()
@@ -60,7 +63,7 @@ def serve() -> None:
 def work() -> None:
     """Learn, archive and expire until Ctrl-C."""
     settings = get_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()
@@ -97,8 +100,8 @@ def service_commands(settings: Settings, urls: ServerUrls) -> list[Command]:
     return [Command(name, (sys.executable, "-m", "app.cli", name), env) for name in ("serve", "work")]
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Check that the API can listen there. Raises ``ConfigError`` for a foreign address, or a port that is taken."""
+def require_free_port(host: str, port: int, variable: str = "NEXTBEST_PORT") -> None:
+    """Check that a process can listen there. Raises ``ConfigError`` for a foreign address, or a port that is taken."""
     # Before anything is started: otherwise the API would crash again and again, long after the servers have started.
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -106,4 +109,4 @@ def require_free_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port} ({error}); set NEXTBEST_PORT") from error
+        raise ConfigError(f"cannot listen on {host} port {port} ({error}); set {variable}") from error

@@ -12,6 +12,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.health.checks import check_postgres, check_redis
 from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules
 from app.state import check_installation
@@ -23,9 +24,10 @@ from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
 from app.worker.guardrail_watch import GuardrailWatch
-from app.worker.jobs import repeat
+from app.worker.jobs import HEALTH, repeat
 from app.worker.learner import Learner
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
+from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
@@ -157,20 +159,32 @@ async def run_worker(settings: Settings) -> None:
         "signs of life": tell,
         "shares": share_buckets,
     }
+    started = False
+
+    async def check() -> dict[str, str]:
+        return {
+            "postgres": await check_postgres(to.engine, claim),
+            "redis": await check_redis(to.pipe, functions),
+            "start": "ok" if started else "waiting until both servers can be used",
+            "jobs": HEALTH.describe(),
+        }
+
     try:
-        # No job may run on a Redis that has lost something: what it writes could hide the loss.
-        await _wait_until_ready(to, settings, rebuilder, claim)
-        settle_collector()
-        tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
-        await _wait_for_signal()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # After their supervisor, which would start them again.
-        await learners.close()
-        await shadows.close()
-        with contextlib.suppress(RedisUnavailable):
-            await shares.leave()
+        async with monitored(settings, check):
+            # No job may run on a Redis that has lost something: what it writes could hide the loss.
+            await _wait_until_ready(to, settings, rebuilder, claim)
+            settle_collector()
+            started = True
+            tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
+            await _wait_for_signal()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # After their supervisor, which would start them again.
+            await learners.close()
+            await shadows.close()
+            with contextlib.suppress(RedisUnavailable):
+                await shares.leave()
     finally:
         await to.close()
 

@@ -1,17 +1,14 @@
 """Liveness, readiness and metrics."""
 
-import os
-
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.deps import State
 from app.api.health.checks import check_postgres, check_redis
 from app.api.health.schemas import Alive, Readiness
 from app.api.health.warnings import describe_policies, describe_skew, describe_worker
-from app.telemetry import MULTIPROC
+from app.telemetry import render_metrics
 
 router = APIRouter(tags=["health"])
 
@@ -62,9 +59,4 @@ async def readyz(state: State) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics() -> Response:
     """Prometheus metrics of all processes of this installation on this machine."""
-    registry = REGISTRY
-    # The registry of this process knows nothing of the worker and of other API processes.
-    if MULTIPROC in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(render_metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
