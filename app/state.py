@@ -403,8 +403,8 @@ async def _keep_functions(state: ApiState) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
         state.pipe.lacks_functions.clear()
-        try:
+        with contextlib.suppress(RedisUnavailable):
             await state.functions.keep()
-            failures.recovered("functions")
-        except RedisUnavailable as error:
-            failures.note("functions", "redis lacks functions: %s", state.functions.fault or error)
+            failures.recovered("loading functions")
+        if state.functions.fault is not None:
+            failures.note("loading functions", "functions cannot be used: %s", state.functions.fault)

@@ -73,13 +73,14 @@ class FailureLog:
         """Write how often ``what`` failed, if it did; whatever it does next is new. Cheap when nothing failed."""
         if not self._repeating:
             return
-        now_s = self._clock_s()
-        for kind in [kind for kind in self._repeating if kind[0] == what]:
-            over = self._repeating.pop(kind)
-            over.more = 0
-            self._log.info(
-                "%s works again: failed %d times in %.0f s", what, over.in_all, now_s - over.began_s
-            )
+        over = [self._repeating.pop(kind) for kind in [kind for kind in self._repeating if kind[0] == what]]
+        if not over:
+            return
+        for one in over:
+            one.more = 0  # nothing is left to be summed up
+        lasted_s = self._clock_s() - min(one.began_s for one in over)
+        times = sum(one.in_all for one in over)
+        self._log.info("%s works again: failed %d times in %.0f s", what, times, lasted_s)
 
     def _sum_up_later(self, known: _Repeating, level: int, message: str, values: tuple[object, ...]) -> None:
         """Sum up in a minute, should no later failure do so."""

@@ -207,17 +207,21 @@ class Pipe:
                 # It is tried many times a second. Each reason why a server is refused is told once.
                 if self.refusal is not None:
                     said = self.refusal.replace("%", "%%")
-                    self._failures.note("connecting", f"redis is not used: {said}", level=logging.ERROR)
+                    self._failures.note(
+                        "the connection to redis", f"redis is not used: {said}", level=logging.ERROR
+                    )
                 else:
-                    self._failures.note("connecting", "redis cannot be reached: %s", error, error=error)
+                    self._failures.note(
+                        "the connection to redis", "redis cannot be reached: %s", error, error=error
+                    )
             else:
-                self._failures.recovered("connecting")
+                self._failures.recovered("the connection to redis")
                 self.refusal = None
                 self._link = link
                 first_try.set()
                 await self._watch(link)
                 self._link = None
-                self._failures.note("the connection", "the connection to redis was lost")
+                self._failures.note("a connection", "the connection to redis was lost")
             first_try.set()
             await asyncio.sleep(self._retry_s)
 

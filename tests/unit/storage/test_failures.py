@@ -86,6 +86,17 @@ def test_what_stopped_by_itself_is_new_when_it_comes_back(
     assert caplog.messages == ["unavailable", "unavailable"]
 
 
+def test_recovery_is_one_line_for_all_reasons(
+    failures: FailureLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures.note("archiver", "waits: %s", "refused", error=ConnectionRefusedError())
+    clock.now_s = 1.0
+    failures.note("archiver", "waits: %s", "slow", error=TimeoutError())
+    clock.now_s = 3.0
+    failures.recovered("archiver")
+    assert caplog.messages[2:] == ["archiver works again: failed 2 times in 3 s"]
+
+
 async def test_what_was_counted_last_is_summed_up_without_another_failure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
