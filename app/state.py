@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.upkeep import upkeep
 from app.config import ConfigError, Settings, factory_modules
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
@@ -53,7 +53,7 @@ from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions
-from storage.installation import RENEW_S, RedisClaim, read_installation
+from storage.installation import RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -65,9 +65,6 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
 PREPARING_S = 0.5
-FUNCTIONS_PAUSE_S = 0.02
-ARCHIVE_WATCH_S = 5.0
-KEY_USE_S = 5.0
 
 
 async def check_installation(engine: AsyncEngine, settings: Settings, pipe: Pipe) -> None:
@@ -356,55 +353,9 @@ async def _start(state: ApiState) -> None:
         async with asyncio.timeout(START_TIMEOUT_S):
             await state.redis_claim.renew()
     state.capacity_leases.start()
-    jobs: list[Any] = [
-        state.keep_refreshed(),
-        _keep_functions(state),
-        _watch_archive(state),
-        _keep_claim(state),
-        _note_key_use(state),
-    ]
+    jobs = [state.keep_refreshed(), *upkeep(state)]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):
             await state.warm.wait()
-
-
-async def _watch_archive(state: ApiState) -> None:
-    """Look again and again whether the log is being archived."""
-    while not cancelled():
-        await asyncio.sleep(ARCHIVE_WATCH_S)
-        with contextlib.suppress(RedisUnavailable):
-            await state.archive_watch.look()
-
-
-async def _keep_claim(state: ApiState) -> None:
-    """Tell again and again which Redis database is in use here."""
-    while not cancelled():
-        await asyncio.sleep(RENEW_S)
-        with contextlib.suppress(Unavailable):
-            await state.redis_claim.renew()
-
-
-async def _note_key_use(state: ApiState) -> None:
-    """Note in Postgres, seldom and beside all requests, which keys were used."""
-    while not cancelled():
-        await asyncio.sleep(KEY_USE_S)
-        with contextlib.suppress(PostgresUnavailable):
-            await state.key_use.note(state.key_store)
-
-
-async def _keep_functions(state: ApiState) -> None:
-    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
-    failures = FailureLog(log)
-    while not cancelled():
-        # At once when a function was not found; the pause keeps that from becoming a storm.
-        await asyncio.sleep(FUNCTIONS_PAUSE_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
-        state.pipe.lacks_functions.clear()
-        with contextlib.suppress(RedisUnavailable):
-            await state.functions.keep()
-            failures.recovered("loading functions")
-        if state.functions.fault is not None:
-            failures.note("loading functions", "functions cannot be used: %s", state.functions.fault)

@@ -1,6 +1,7 @@
 """One worker process: all background jobs on one event loop."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
