@@ -22,6 +22,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nextbest {version('nextbest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="print the version, and end"
+    ),
+) -> None:
+    """Real-time next best action: decides, explains, and learns from every answer."""
+
+
 @app.command()
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker."""

@@ -12,9 +12,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 
 from app.api.values import explain_mismatch
+from app.telemetry import REQUEST_ID
 from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
 from profiles.errors import InvalidCustomer
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = list(errors)
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        body["request_id"] = request_id
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     if status == 408:
         # Whatever still comes of the body is not waited for.
@@ -66,6 +71,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all errors in the application."""
+    failures = FailureLog(log)
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -102,7 +108,7 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         # The reason may name hosts and users, so it is for the log alone.
-        log.warning("unavailable: %s", error)
+        failures.note("requests", "unavailable: %s", error, error=error)
         return problem(503, "a store that this needs does not answer; try again")
 
     @app.exception_handler(RequestValidationError)
@@ -118,7 +124,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:
-        log.error("a defect in %s %s", request.method, request.url.path, exc_info=error)
+        # Once for each place that it comes from, however many requests come by there.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        failures.note(
+            ("requests", place and (place.tb_frame.f_code, place.tb_lineno)),
+            "a defect in %s %s",
+            request.method,
+            request.url.path,
+            level=logging.ERROR,
+            error=error,
+            with_traceback=True,
+        )
         return problem(500, "an internal error; it has been logged")
 
 

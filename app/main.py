@@ -30,7 +30,7 @@ from app.api.suppressions import routes as suppressions
 from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.errors import install_error_handlers
-from app.keys import ApiKey
+from app.keys import ApiKey, KeyUse
 from app.security import KeyCheck
 from app.state import ApiState, open_state
 from app.telemetry import Metrics, configure_logs
@@ -67,11 +67,12 @@ TAGS = [
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. Settings come from the environment unless they are given."""
     settings = settings or get_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
+    key_use = KeyUse()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
-        async with open_state(settings) as state:
+        async with open_state(settings, key_use) as state:
             app.state.nextbest = state
             settle_collector()
             yield {"nextbest": state}
@@ -83,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     def front(behind: ASGIApp) -> ASGIApp:
         direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
         routes = DirectRoutes(behind, direct, app.exception_handlers)
-        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes))
+        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used))
 
     app = Api(
         *(area.router for area in AREAS),

@@ -157,7 +157,10 @@ class FieldProblem(BaseModel):
 
 
 class ProblemOut(BaseModel):
-    """Problem details (RFC 9457). ``errors`` names fields; it is missing where no field is at fault."""
+    """Problem details (RFC 9457). ``errors`` names fields; it is missing where no field is at fault.
+
+    ``request_id``: the ``X-Request-ID`` of the answer, by which logs know the request.
+    """
 
     model_config = shown(
         {
@@ -166,6 +169,7 @@ class ProblemOut(BaseModel):
             "status": 422,
             "detail": "limit: Input should be less than or equal to 100",
             "errors": [{"field": "limit", "reason": "Input should be less than or equal to 100"}],
+            "request_id": "5f0c1b2a9d8e7f60",
         }
     )
 
@@ -174,6 +178,7 @@ class ProblemOut(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] = []
+    request_id: str | None = None
 
 
 def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[str, int]:

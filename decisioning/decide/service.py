@@ -46,6 +46,7 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
+from storage.failures import FailureLog
 from storage.keys import Keys, generated_id, is_reserved
 
 __all__ = ["DecisionInputs", "DecisionService"]
@@ -82,6 +83,7 @@ class DecisionService:
         self._roster = roster
         self._runner = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
+        self._failures = FailureLog(log)
         self._archive = archive
         self._profiles = profiles
         self._keys = keys
@@ -443,7 +445,9 @@ class DecisionService:
                 await asyncio.sleep(WITHDRAWAL_PAUSE_S)
             else:
                 return
-        log.warning("decision %s was not delivered as logged and could not be taken back", decision_id)
+        self._failures.note(
+            "withdrawals", "decision %s was not delivered as logged and could not be taken back", decision_id
+        )
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks weakly only: one that nobody holds may vanish while it waits.

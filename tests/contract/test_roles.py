@@ -1,11 +1,12 @@
 """Permissions of every route: with every role, without a key, and with invalid keys."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from app.keys import ROLES, KeyStore, Role
+from app.keys import ROLES, KeyNotFound, KeyStore, Role
 from tests.support.api import Instance, Nextbest, problem_of
 from tests.support.waiting import eventually
 
@@ -222,6 +223,63 @@ async def test_a_revoked_key_is_refused_in_every_instance(shop: Nextbest) -> Non
         assert await store.revoke(key_id)
         await eventually(refused, "the key to be refused in both instances")
         assert not await store.revoke(key_id)
+
+
+async def test_a_rotated_key_is_taken_until_its_grace_is_over(shop: Nextbest) -> None:
+    store = KeyStore(shop.api.state.engine)
+    old = await store.create("ops", "turner")
+    new = await store.rotate("turner", 3600)
+    assert new != old
+
+    async def status(key: str) -> int:
+        response = await shop.api.call("GET", "/v1/offers", role=None, headers={"X-API-Key": key})
+        return response.status_code
+
+    async def both_taken() -> bool:
+        return [await status(key) for key in (old, new)] == [200, 200]
+
+    async def old_refused() -> bool:
+        return [await status(key) for key in (old, new)] == [401, 200]
+
+    await eventually(both_taken, "both keys to be taken")
+    records = [record.key for record in await store.records() if record.key.name == "turner"]
+    assert [(key.role, key.ends_at is None) for key in records] == [("ops", False), ("ops", True)]
+    assert await store.revoke(records[0].key_id)
+    await eventually(old_refused, "the old key to be refused")
+    newest = await store.rotate(records[1].key_id, 0)
+    assert [r.key.ends_at for r in await store.records() if r.key.name == "turner"] == [None]
+    assert newest not in (old, new)
+
+
+async def test_a_rotation_names_one_key(shop: Nextbest) -> None:
+    store = KeyStore(shop.api.state.engine)
+    with pytest.raises(KeyNotFound, match="no key 'nobody' in force"):
+        await store.rotate("nobody", 0)
+    for _ in range(2):
+        await store.create("ops", "twins")
+    with pytest.raises(KeyNotFound, match="2 keys have the name 'twins'"):
+        await store.rotate("twins", 0)
+
+
+async def test_the_last_use_of_a_key_is_noted_beside_requests(shop: Nextbest) -> None:
+    state, store = shop.api.state, KeyStore(shop.api.state.engine)
+    key = await store.create("ops", "worker bee")
+
+    async def taken() -> bool:
+        headers = {"X-API-Key": key}
+        return (await shop.api.call("GET", "/v1/offers", role=None, headers=headers)).status_code == 200
+
+    async def last_use() -> datetime | None:
+        return next(r.last_used_at for r in await store.records() if r.key.name == "worker bee")
+
+    assert await last_use() is None
+    await eventually(taken, "the key to be known")
+    await state.key_use.note(store)
+    noted = await last_use()
+    assert noted is not None
+    assert await taken()
+    await state.key_use.note(store)
+    assert await last_use() == noted, "once a minute at most"
 
 
 async def test_only_hashes_of_keys_are_stored(shop: Nextbest) -> None:

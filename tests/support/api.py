@@ -387,6 +387,10 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
         for (table,) in (await connection.execute(text(tables))).all():
             if table == "installation":  # processes note there which Redis they use
                 continue
-            digest = f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+            # When keys were used last is noted whatever becomes of a request.
+            row = "(t.key_id, t.name, t.role, t.hash, t.revoked_at)" if table == "api_keys" else "t"
+            digest = (
+                f"SELECT coalesce(md5(string_agg({row}::text, '|' ORDER BY {row}::text)), '') FROM {table} t"
+            )
             stored[f"table {table}"] = await connection.scalar(text(digest))
     return stored
