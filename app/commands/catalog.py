@@ -9,17 +9,19 @@ import typer
 
 from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read_file
-from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
+from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 
 app = typer.Typer()
 
 T = TypeVar("T")
-Compared = tuple[int, list[Entry], list[Difference]]
+Compared = tuple[int, Application]
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
+_DELETE = typer.Option(False, "--delete", help="delete what the file does not have; otherwise it stays")
 _COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YELLOW}
 
 
@@ -42,12 +44,12 @@ def export(
 
 
 @app.command()
-def diff(file: Path = _FILE) -> None:
+def diff(file: Path = _FILE, delete: bool = _DELETE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    _, _, found = _with_store(lambda store: _compare(store, target))
-    _print_differences(found)
-    if found:
+    _, planned = _with_store(lambda store: _compare(store, target, delete))
+    _print_plan(planned)
+    if planned.changes:
         raise typer.Exit(1)
 
 
@@ -55,23 +57,25 @@ def diff(file: Path = _FILE) -> None:
 def apply(
     file: Path = _FILE,
     yes: bool = typer.Option(False, "--yes", help="do not ask"),
+    delete: bool = _DELETE,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="check the file and show the changes, nothing else"
     ),
     reason: str = typer.Option("", help="why; kept in the audit trail"),
 ) -> None:
-    """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
+    """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    version, changes, found = _with_store(lambda store: _compare(store, target))
-    _print_differences(found)
-    if dry_run or not changes:
+    version, planned = _with_store(lambda store: _compare(store, target, delete))
+    _print_plan(planned)
+    if dry_run or not planned.changes:
         return
     if not yes:
         if not _can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
-        typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
+        count = len(planned.differences)
+        typer.confirm(f"Apply these {count} changes to version {version}?", abort=True)
     # On top of the version that was compared: a change that came meanwhile is not overwritten.
-    catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
+    catalogue = _with_store(lambda store: store.apply(planned.changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
 
 
@@ -108,12 +112,12 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
     return on_database(lambda engine: work(CatalogueStore(engine)))
 
 
-async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
-    """Return the version, the changes that lead to ``target``, and the differences. Check the result as a whole."""
+async def _compare(store: CatalogueStore, wanted: list[Entry], delete: bool) -> Compared:
+    """Return the version, and what a file makes of the catalogue. Check the result as a whole."""
     version, current = await store.entries()
-    changes = changes_between(current, target)
-    await store.changed(version, changes)
-    return version, changes, differences(current, target)
+    planned = plan_application(current, wanted, delete=delete)
+    await store.changed(version, planned.changes)
+    return version, planned
 
 
 def _parse_entries(document: str) -> list[Entry]:
@@ -125,6 +129,16 @@ def _write_file(file: Path, document: str) -> None:
         file.write_text(document, encoding="utf-8")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
+
+
+def _print_plan(planned: Application) -> None:
+    for difference in planned.differences:
+        line = str(difference)
+        typer.secho(line, fg=_COLOURS[line[0]])
+    if not planned.changes:
+        typer.echo("no changes")
+    for line in planned.summary.lines():
+        typer.secho(line, fg=typer.colors.RED if line.lstrip().startswith("!") else None)
 
 
 def _print_differences(found: list[Difference]) -> None:

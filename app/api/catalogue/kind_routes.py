@@ -8,10 +8,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, find_thing
+from app.api.catalogue.editing import Editing, Replacing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
 from app.api.deps import Anyone, State, created, problems
-from app.api.schemas import Body, shown_times
+from app.api.merge_patch import MergePatch, merge_patch_of
+from app.api.schemas import Body, EchoedId, shown_times
 from decisioning.catalog.kind import Kind
 from decisioning.catalog.kinds import KINDS
 
@@ -25,14 +26,17 @@ def build_router() -> APIRouter:
 
 
 def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
-    """Make PUT, GET, list and DELETE of one kind."""
+    """Make PUT, PATCH, GET, list and DELETE of one kind."""
     body_type = schema.body
     what = kind.name.replace("_", " ")
     answer = _answer_model(kind.name, body_type)
+    sent_type = _sent_model(body_type)
 
-    async def put(thing_id: Any, body: Any, edit: Editing) -> KindPublished:
-        stored = body.stored() if hasattr(body, "stored") else body.model_dump()
-        return KindPublished(id=thing_id, catalog_version=await edit.put(kind.name, thing_id, stored))
+    async def put(thing_id: Any, body: Any, edit: Replacing) -> KindPublished:
+        return KindPublished(id=thing_id, catalog_version=await edit.replace(kind.name, thing_id, body))
+
+    async def patch(thing_id: Any, body: MergePatch, edit: Editing) -> dict[str, Any]:
+        return _answer(thing_id, await edit.patch(kind.name, thing_id, body, sent_type))
 
     async def read_all(state: State, key: Anyone) -> list[dict[str, Any]]:
         return [
@@ -47,11 +51,13 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
 
     # FastAPI reads types and descriptions from the functions, so each kind gets its own.
     id_type = schema.id_type
-    put.__annotations__ |= {"thing_id": id_type, "body": body_type}
+    put.__annotations__ |= {"thing_id": id_type, "body": sent_type}
+    patch.__annotations__ |= {"thing_id": id_type, "return": answer}
     read.__annotations__ |= {"thing_id": id_type, "return": answer}
     read_all.__annotations__["return"] = list[answer]  # type: ignore[valid-type] # made at run time
     delete.__annotations__["thing_id"] = id_type
     put.__doc__ = f"Create or replace. {body_type.__doc__}"
+    patch.__doc__ = f"Change what is named (JSON Merge Patch). {body_type.__doc__}"
     read_all.__doc__ = f"All of this kind. {body_type.__doc__}"
     read.__doc__ = body_type.__doc__
     delete.__doc__ = f"Delete, if nothing else refers to it. {body_type.__doc__}"
@@ -61,8 +67,15 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         one,
         summary=f"Put {what}",
         operation_id=f"put_{kind.name}",
-        responses=problems(412, body=True) | created(KindPublished),
+        responses=problems(409, 412, body=True) | created(KindPublished),
     )(put)
+    router.patch(
+        one,
+        summary=f"Patch {what}",
+        operation_id=f"patch_{kind.name}",
+        responses=problems(404, 412, body=True),
+        openapi_extra=merge_patch_of(_patch_example(body_type)),
+    )(patch)
     router.get(
         many,
         summary=f"Read all {section.replace('-', ' ')}",
@@ -73,6 +86,18 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     router.delete(
         one, summary=f"Delete {what}", operation_id=f"delete_{kind.name}", responses=problems(404, 412)
     )(delete)
+
+
+def _sent_model(body_type: type[Body]) -> type[Body]:
+    """Make the model of a body that may name its id, as answers do."""
+    fields: dict[str, Any] = {"id": (EchoedId, None)}
+    return create_model(body_type.__name__, __base__=body_type, __doc__=body_type.__doc__, **fields)
+
+
+def _patch_example(body_type: type[Body]) -> dict[str, Any]:
+    """Return the last field of the first example of a body."""
+    extra: Any = body_type.model_config.get("json_schema_extra") or {}
+    return dict([*extra.get("examples", [{}])[0].items()][-1:])
 
 
 def _answer_model(kind: str, body_type: type[Body]) -> type[BaseModel]:

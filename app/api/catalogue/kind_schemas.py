@@ -11,6 +11,7 @@ from decisioning.model.entities import LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -33,7 +34,7 @@ class AttributeBody(Body):
     type: Literal["string", "number", "int", "bool", "list", "timestamp"]
     description: Text = ""
     unit: Annotated[str, StringConstraints(max_length=40)] | None = None
-    values: list[bool | Number | Name] = Field(default_factory=list, max_length=1000)
+    values: list[bool | Whole | Number | Name] = Field(default_factory=list, max_length=1000)
 
 
 class SegmentBody(Body):

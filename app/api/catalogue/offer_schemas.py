@@ -1,13 +1,26 @@
 """Schemas of offers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds
+from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds, Whole
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Worth, answer_of, examples, shown, shown_times
+from app.api.schemas import (
+    Body,
+    DatedBody,
+    Echo,
+    EchoedId,
+    Id,
+    Name,
+    Number,
+    Worth,
+    answer_of,
+    examples,
+    shown,
+    shown_times,
+)
 from decisioning.model.entities import Offer, Status, effective_status
 
 _OFFER = {
@@ -39,7 +52,6 @@ _STEERED = {
 }
 
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -61,7 +73,11 @@ class AfterRejectionBody(Body):
 
 
 class OfferBody(DatedBody, DemandsBody):
-    """Something that can be proposed."""
+    """Something that can be proposed.
+
+    What an answer shows beyond that may be sent back: the number and the effective status are left as they are;
+    treatments, which have requests of their own, and what is inherited must be as they are in force.
+    """
 
     model_config = examples(_OFFER, _STEERED)
 
@@ -90,6 +106,11 @@ class OfferBody(DatedBody, DemandsBody):
     )
     not_after: list[NotAfterBody] = Field(default_factory=list, max_length=50)
     after_rejection: list[AfterRejectionBody] = Field(default_factory=list, max_length=10)
+    offer_id: EchoedId = None
+    number: Annotated[int | None, Echo()] = None
+    effective_status: Annotated[Status | None, Echo()] = None
+    treatments: Annotated[list[dict[str, Any]] | None, Echo()] = None
+    inherited: Annotated[list[dict[str, Any]] | None, Echo()] = None
 
 
 class InheritedDemands(CatalogueDemands):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
-from app.api.schemas import Body, Id, Name, Text, examples, shown, storable
+from app.api.schemas import Body, EchoedId, Id, Name, Text, examples, shown, storable
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -75,6 +75,7 @@ class TreatmentBody(Body):
         default_factory=dict, max_length=100, description="what stands for a variable that has no value"
     )
     script: ScriptBody | None = Field(None, description="for agents")
+    treatment_id: EchoedId = None
 
 
 class GroupBody(DemandsBody):
@@ -85,6 +86,7 @@ class GroupBody(DemandsBody):
     name: Name
     goal: Goal
     lever: Percent = Field(0.0, description="percent more (or less) in the score of all its offers")
+    group_id: EchoedId = None
 
 
 class PlacementBody(Body):
@@ -123,6 +125,7 @@ class PlacementBody(Body):
     min_propensity: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     max_per_group: int | None = Field(None, ge=1, le=100, description="offers of one group in an answer")
     tie_break: TieBreak = "oldest"
+    placement_id: EchoedId = None
 
 
 class CatalogueContactLimit(BaseModel):
