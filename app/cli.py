@@ -22,6 +22,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nextbest {version('nextbest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="print the version, and end"
+    ),
+) -> None:
+    """Real-time next best action: decides, explains, and learns from every answer."""
+
+
 @app.command()
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker."""
@@ -67,6 +84,21 @@ def import_(
     if found is None:
         raise typer.BadParameter(f"{kind!r} cannot be imported; there are {', '.join(get_args(Kind))}")
     load_file(found, file)
+
+
+@app.command()
+def export(
+    kind: str = typer.Argument(..., help="decisions, outcomes, features, customers or arms"),
+    out: Path = typer.Option(..., help="the folder; a second run goes on where the first was cut off"),
+    since: str | None = typer.Option(None, help="days (UTC) from then on, such as 2026-01-31"),
+    until: str | None = typer.Option(None, help="days before then"),
+    format_: str = typer.Option("parquet", "--format", help="parquet; for decisions also dsjson"),
+    again: bool = typer.Option(False, help="write days anew that are complete as well"),
+) -> None:
+    """Write the log, customers or arms as files, a folder for each day."""
+    from app.commands.export import export as run
+
+    run(kind, out, since, until, format_, again)
 
 
 @app.command()

@@ -4,12 +4,16 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.addresses import parse_postgres, parse_redis
+
 PREFIX = "NEXTBEST_"
+FROM_FILES = ("postgres_url", "redis_url")
+"""Settings whose values hold secrets, and may come from the file that ``<setting>_file`` names."""
 
 
 class ConfigError(Exception):
@@ -23,6 +27,8 @@ class Settings(BaseSettings):
 
     postgres_url: str | None = Field(None, repr=False, description="postgresql://user:password@host/database")
     redis_url: str | None = Field(None, repr=False, description="redis://:password@host:6379/0")
+    postgres_url_file: Path | None = Field(None, description="a file that holds NEXTBEST_POSTGRES_URL")
+    redis_url_file: Path | None = Field(None, description="a file that holds NEXTBEST_REDIS_URL")
     data_dir: Path = Field(Path("var"), description="where embedded servers keep data and logs")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "everysec", description="when the embedded Valkey forces its append-only file to disk"
@@ -74,7 +80,38 @@ class Settings(BaseSettings):
     compiled: Literal["0", "1"] = Field(
         "1", description="whether compiled steps are used where there are some; read by bandits/compiled.py"
     )
+    export_dir: Path = Field(
+        Path("var/exports"),
+        description="where exports that were asked for over HTTP are written; API and workers share it",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines of the log: logfmt, or an object a line with the id of the request"
+    )
+    work_port: int = Field(
+        0, ge=0, le=65535, description="port on which a worker serves /metrics, /livez and /readyz; 0: none"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take the addresses that are in files, as orchestrators keep secrets."""
+        read = {name: _read_secret(name, values) for name in FROM_FILES if values.get(f"{name}_file")}
+        return {**values, **read}
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _check_postgres(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_postgres(url)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_redis(url)
+        return url
 
     @model_validator(mode="after")
     def _both_urls_or_none(self) -> Self:
@@ -83,6 +120,21 @@ class Settings(BaseSettings):
                 f"set both {PREFIX}POSTGRES_URL and {PREFIX}REDIS_URL, or neither (embedded servers)"
             )
         return self
+
+
+def _read_secret(name: str, values: Mapping[str, Any]) -> str:
+    """Read an address from the file that is named for it. Raises ``ValueError``."""
+    variable, path = PREFIX + name.upper(), values[f"{name}_file"]
+    if values.get(name):
+        raise ValueError(f"{variable} and {variable}_FILE are both set: set one of them")
+    try:
+        found = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ValueError(f"{variable}_FILE: cannot read {path}: {reason}") from None
+    if not found:
+        raise ValueError(f"{variable}_FILE: {path} is empty")
+    return found
 
 
 def factory_modules(settings: Settings) -> list[str]:

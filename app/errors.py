@@ -1,14 +1,18 @@
 """Errors as RFC 9457 problem details. One table maps exceptions to answers; everything else is a defect (500)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 
+from app.api.values import explain_mismatch
+from app.telemetry import REQUEST_ID
 from decisioning.errors import (
     Conflict,
     Invalid,
@@ -19,6 +23,7 @@ from decisioning.errors import (
 )
 from profiles.errors import InvalidCustomer, UnconfirmedErasure
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +63,9 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = list(errors)
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        body["request_id"] = request_id
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     if status == 408:
         # Whatever still comes of the body is not waited for.
@@ -70,6 +78,7 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all errors in the application."""
+    failures = FailureLog(log)
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -114,12 +123,12 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         # The reason may name hosts and users, so it is for the log alone.
-        log.warning("unavailable: %s", error)
+        failures.note("requests", "unavailable: %s", error, error=error)
         return problem(503, "a store that this needs does not answer; try again")
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [_field_error(e) for e in error.errors()[:MAX_ERRORS]]
+        errors = field_errors([{**e, "loc": e["loc"][1:]} for e in error.errors()[:MAX_ERRORS]])
         return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
 
     @app.exception_handler(HTTPException)
@@ -130,11 +139,40 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:
-        log.error("a defect in %s %s", request.method, request.url.path, exc_info=error)
+        # Once for each place that it comes from, however many requests come by there.
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        failures.note(
+            ("requests", place and (place.tb_frame.f_code, place.tb_lineno)),
+            "a defect in %s %s",
+            request.method,
+            request.url.path,
+            level=logging.ERROR,
+            error=error,
+            with_traceback=True,
+        )
         return problem(500, "an internal error; it has been logged")
 
 
-def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    """Describe an error: ``field`` is the path inside of the body or a parameter's name, ``body`` the whole body."""
-    field = ".".join(str(part) for part in error["loc"][1:]) or "body"
-    return {"field": field[:MAX_FIELD_CHARS], "reason": str(error["msg"]).removeprefix("Value error, ")}
+def field_errors(errors: Iterable[Mapping[str, Any]], whole: str = "body") -> list[dict[str, str]]:
+    """Describe errors of validation: the path of each field, or ``whole`` for all of it, and what is wrong there."""
+    found = []
+    for error in errors:
+        field = ".".join(str(part) for part in error["loc"]) or whole
+        found.append({"field": field[:MAX_FIELD_CHARS], "reason": reason_of(error)})
+    return found
+
+
+def reason_of(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a value, in words."""
+    return explain_mismatch(error) or str(error["msg"]).removeprefix("Value error, ")
+
+
+def in_words(error: ValidationError) -> ValidationError:
+    """Return the same errors with messages as ``reason_of`` gives them, for what reads messages alone."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError(e["type"], reason_of(e)), loc=e["loc"], input=e["input"])
+        for e in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, details)

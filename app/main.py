@@ -16,6 +16,7 @@ from app.api.customers import routes as customers
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
 from app.api.evaluations import routes as evaluations
+from app.api.exports import routes as exports
 from app.api.feedback import routes as feedback
 from app.api.health import routes as health
 from app.api.imports import routes as imports
@@ -29,7 +30,7 @@ from app.api.suppressions import routes as suppressions
 from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.errors import install_error_handlers
-from app.keys import ApiKey
+from app.keys import ApiKey, KeyUse
 from app.security import KeyCheck
 from app.state import ApiState, open_state
 from app.telemetry import Metrics, configure_logs
@@ -44,7 +45,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports,
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
     reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
@@ -56,6 +57,7 @@ TAGS = [
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities and history."},
+    {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},
     {"name": "health", "description": "For load balancers and monitoring; without a key."},
@@ -65,11 +67,12 @@ TAGS = [
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. Settings come from the environment unless they are given."""
     settings = settings or get_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
+    key_use = KeyUse()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
-        async with open_state(settings) as state:
+        async with open_state(settings, key_use) as state:
             app.state.nextbest = state
             settle_collector()
             yield {"nextbest": state}
@@ -81,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     def front(behind: ASGIApp) -> ASGIApp:
         direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
         routes = DirectRoutes(behind, direct, app.exception_handlers)
-        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes))
+        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used))
 
     app = Api(
         *(area.router for area in AREAS),

@@ -31,6 +31,8 @@ class KeyCheck:
     body_bytes: int
     import_bytes: int
     bodies: WaitingBodies = field(default_factory=WaitingBodies)
+    used: set[str] = field(default_factory=set)
+    """Ids of keys that were used; whoever notes them elsewhere takes them out."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
@@ -52,6 +54,7 @@ class KeyCheck:
             return
         # For the routes, and without a second look-up: `Allow` finds it here.
         scope["api_key"] = key
+        self.used.add(key.key_id)
         is_file = scope["path"].startswith(_FILE_PATHS)
         limit = self.import_bytes if is_file else self.body_bytes
         length = found.get(b"content-length", b"")

@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from app.config import ConfigError, Settings
 from app.embedded.server_urls import ServerUrls
+
+
+def has_database(data_dir: Path) -> bool:
+    """Return whether an embedded server has made its database in a data folder."""
+    return (data_dir / "postgres" / "data").exists()
 
 
 @contextmanager

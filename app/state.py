@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.upkeep import upkeep
 from app.config import ConfigError, Settings, factory_modules
-from app.keys import ApiKey, KeyStore
+from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
 from bandits.river.pipeline_policy import allow_factories
@@ -27,6 +27,7 @@ from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.evaluation.simulation_service import SimulationService
 from decisioning.evaluation.store_comparison import ComparisonReader
 from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import ArmStore
@@ -51,8 +52,9 @@ from profiles.store_sample import sample_profiles
 from profiles.store_suppressions import SuppressionStore
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
+from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions
-from storage.installation import RENEW_S, RedisClaim, read_installation
+from storage.installation import RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
 from storage.postgres import make_engine
 from storage.redis import make_redis
@@ -64,8 +66,6 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 3.0
 ARMS_TIMEOUT_S = 0.5
 PREPARING_S = 0.5
-FUNCTIONS_PAUSE_S = 0.02
-ARCHIVE_WATCH_S = 5.0
 
 
 async def check_installation(engine: AsyncEngine, settings: Settings, pipe: Pipe) -> None:
@@ -115,12 +115,14 @@ class ApiState:
     suppressions: SuppressionStore
     bulk_loader: BulkLoader
     evaluations: EvaluationStore
+    exports: ExportStore
     comparisons: ComparisonReader
     canaries: CanaryStore
     drift: DriftStore
     archive_watch: ArchiveWatch
     functions: FunctionKeeper
     redis_claim: RedisClaim
+    key_use: KeyUse
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -243,16 +245,26 @@ class ApiState:
 
     async def keep_refreshed(self) -> None:
         """Poll for ever: a change is in force here within ``catalog_poll_ms``."""
+        what, failures = "reading catalogue and keys", FailureLog(log)
         while not cancelled():
             await asyncio.sleep(self.settings.catalog_poll_ms / 1000)
             try:
                 await self.refresh()
+                failures.recovered(what)
             except Unavailable as error:
-                log.warning("catalogue and keys are as of before: %s", error)
+                failures.note(what, "catalogue and keys are as of before: %s", error, error=error)
+                if self.api_keys is not None:
+                    self.api_keys = in_force(self.api_keys, clock.to_datetime(clock.now_ms()))
             except ConfigError as error:
-                log.critical("nothing is served: %s", error)
-            except Exception:  # later changes must not be missed for one that cannot be read
-                log.exception("a defect: catalogue and keys are as of before")
+                failures.note(what, "nothing is served: %s", error, level=logging.CRITICAL, error=error)
+            except Exception as error:  # later changes must not be missed for one that cannot be read
+                failures.note(
+                    what,
+                    "a defect: catalogue and keys are as of before",
+                    level=logging.ERROR,
+                    error=error,
+                    with_traceback=True,
+                )
 
     def _known_live(self, key: str) -> bool:
         """Return whether a policy is here, and its warm start was done when its state was last read."""
@@ -271,10 +283,11 @@ class ApiState:
 
 
 @asynccontextmanager
-async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
+async def open_state(settings: Settings, key_use: KeyUse | None = None) -> AsyncIterator[ApiState]:
     """Connect to the stores, load what is needed, keep it fresh; close everything at the end.
 
-    Starts even if a store is down (its readiness tells), except when the installation has other buckets.
+    Notes the keys of ``key_use``. Starts even if a store is down (its readiness tells), except when the installation
+    has other buckets.
     """
     if settings.postgres_url is None or settings.redis_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
@@ -304,12 +317,14 @@ async def open_state(settings: Settings) -> AsyncIterator[ApiState]:
         suppressions=SuppressionStore(engine, profiles.cache),
         bulk_loader=BulkLoader(engine, profiles.cache),
         evaluations=EvaluationStore(engine),
+        exports=ExportStore(engine),
         comparisons=ComparisonReader(engine),
         canaries=CanaryStore(engine),
         drift=DriftStore(engine),
         archive_watch=ArchiveWatch(ArchiveReader(engine), LogReader(redis, keys), redis),
         functions=functions,
         redis_claim=RedisClaim(engine, redis, pipe),
+        key_use=key_use or KeyUse(),
     )
     try:
         await _start(state)
@@ -340,45 +355,10 @@ async def _start(state: ApiState) -> None:
     with contextlib.suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(START_TIMEOUT_S):
             await state.redis_claim.renew()
-    if state.pipe.refusal is not None:
-        log.critical("redis is not used: %s", state.pipe.refusal)
     state.capacity_leases.start()
-    jobs: list[Any] = [
-        state.keep_refreshed(),
-        _keep_functions(state),
-        _watch_archive(state),
-        _keep_claim(state),
-    ]
+    jobs = [state.keep_refreshed(), *upkeep(state)]
     state.followers.want(state.feed.deciding())
     state.tasks += [asyncio.create_task(job) for job in jobs]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1):
             await state.warm.wait()
-
-
-async def _watch_archive(state: ApiState) -> None:
-    """Look again and again whether the log is being archived."""
-    while not cancelled():
-        await asyncio.sleep(ARCHIVE_WATCH_S)
-        with contextlib.suppress(RedisUnavailable):
-            await state.archive_watch.look()
-
-
-async def _keep_claim(state: ApiState) -> None:
-    """Tell again and again which Redis database is in use here."""
-    while not cancelled():
-        await asyncio.sleep(RENEW_S)
-        with contextlib.suppress(Unavailable):
-            await state.redis_claim.renew()
-
-
-async def _keep_functions(state: ApiState) -> None:
-    """Load the function library again should Redis have lost it (a new server, FUNCTION FLUSH, a failover)."""
-    while not cancelled():
-        # At once when a function was not found; the pause keeps that from becoming a storm.
-        await asyncio.sleep(FUNCTIONS_PAUSE_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(state.pipe.lacks_functions.wait(), 1.0)
-        state.pipe.lacks_functions.clear()
-        with contextlib.suppress(RedisUnavailable):
-            await state.functions.keep()

@@ -1,6 +1,7 @@
 """Keep a few processes running: start them, start them again when they crash, stop them together."""
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -12,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-import structlog
+from storage.failures import FailureLog
 
 POLL_S = 0.05
 WATCH_S = 1.0
 PR_SET_PDEATHSIG = 1
 
-log = structlog.get_logger("supervise")
+log = logging.getLogger("supervise")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Supervisor:
         self._watch = watch
         self._watch_at = 0.0
         self._received: int | None = None
+        self._failures = FailureLog(log)
 
     def run(self) -> int:
         """Block until SIGTERM or SIGINT, passed on to all, or until a command is given up.
@@ -147,8 +149,11 @@ class Supervisor:
             return
         try:
             self._watch()
-        except Exception:
-            log.exception("watch.failed")
+            self._failures.recovered("watch")
+        except Exception as error:
+            self._failures.note(
+                "watch", "watch.failed", level=logging.ERROR, error=error, with_traceback=True
+            )
         self._watch_at = time.monotonic() + WATCH_S
 
     def _look_after(self, child: Child) -> int | None:
@@ -165,11 +170,18 @@ class Supervisor:
         child.process = None
         child.failures = 1 if now - child.started_at >= self._limits.steady_s else child.failures + 1
         if child.failures >= self._limits.max_attempts:
-            log.error("process.given_up", name=child.command.name, status=status, attempts=child.failures)
+            log.error(
+                "process %s is given up: it ended with %d, %d times in a row",
+                child.command.name,
+                status,
+                child.failures,
+            )
             return status if status > 0 else 1
         doubled = self._limits.first_delay_s * 2 ** (child.failures - 1)
         delay_s = min(doubled, self._limits.max_delay_s)
-        log.warning("process.ended", name=child.command.name, status=status, restart_in_s=delay_s)
+        log.warning(
+            "process %s ended with %d; it is started again in %g s", child.command.name, status, delay_s
+        )
         child.start_at = now + delay_s
         return None
 

@@ -1,15 +1,26 @@
-"""Metrics (Prometheus, correct with several processes) and logs."""
+"""Metrics (Prometheus, correct with several processes), logs, and the ids of requests that both are known by."""
 
 import logging
 import os
+import re
 import time
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import structlog
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
+LogFormat = Literal["text", "json"]
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being answered."""
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+"""Ids that callers may give; others are replaced: they go into headers and logs."""
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -30,20 +41,57 @@ def prepare_metrics(data_dir: Path) -> None:
         os.environ[MULTIPROC] = str(folder)
 
 
-def configure_logs(level: str) -> None:
-    """Structured lines on standard error, for our own loggers and those of the libraries."""
+def render_metrics() -> bytes:
+    """Write the metrics of all processes that share this one's folder, in Prometheus's text format.
+
+    Those that have no value yet, since what they count has not happened, are there by name, kind and meaning.
+    """
+    if MULTIPROC not in os.environ:
+        return generate_latest(REGISTRY)
+    # The registry of this process knows nothing of the worker and of other API processes.
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    written = generate_latest(registry)
+    known = {family.name for family in registry.collect()}
+    missing = [
+        f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"
+        for family in REGISTRY.collect()
+        if family.name not in known and family.name.startswith("nextbest_")
+        for name in (f"{family.name}_total" if family.type == "counter" else family.name,)
+    ]
+    return written + "".join(missing).encode()
+
+
+def _add_request_id(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event["request_id"] = request_id
+    return event
+
+
+def configure_logs(level: str, form: LogFormat = "text") -> None:
+    """Structured lines on standard error, for our own loggers and those of the libraries.
+
+    ``form``: ``text`` (logfmt), or ``json``: an object a line, with the id of the request where it is about one.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    render: structlog.typing.Processor
+    if form == "json":
+        shared.append(_add_request_id)
+        render = structlog.processors.JSONRenderer(default=str)
+    else:
+        render = structlog.processors.LogfmtRenderer(sort_keys=False, bool_as_flag=False)
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.LogfmtRenderer(sort_keys=False, bool_as_flag=False),
+                render,
             ],
         )
     )
@@ -56,7 +104,7 @@ def configure_logs(level: str) -> None:
 
 
 class Metrics:
-    """ASGI middleware: requests by route, status and time."""
+    """ASGI middleware: an id for each request, the caller's own if it can be used; requests by route, status, time."""
 
     def __init__(self, app: ASGIApp) -> None:
         # Here, since metrics must not be made before `prepare_metrics` has said where they are kept.
@@ -73,17 +121,31 @@ class Metrics:
             return
         status = 500
         started = time.perf_counter()
+        request_id = _find_request_id(scope)
+        told = (b"x-request-id", request_id)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), told]
             await send(message)
 
+        before = REQUEST_ID.set(request_id.decode())
         try:
             await self._app(scope, receive, watched)
         finally:
+            REQUEST_ID.reset(before)
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # callers can make up any
             self._requests(method, route, status).inc()
             self._seconds(route).observe(time.perf_counter() - started)
+
+
+def _find_request_id(scope: Scope) -> bytes:
+    for name, value in scope.get("headers", ()):
+        if name == b"x-request-id":
+            if _GIVEN_ID.fullmatch(value):
+                return bytes(value)
+            break
+    return os.urandom(8).hex().encode()

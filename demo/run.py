@@ -31,6 +31,7 @@ from demo.service import (
     running_service,
     wait_until_ready,
 )
+from storage.addresses import parse_postgres
 
 PLAIN_WIDTH = 120
 
@@ -102,7 +103,7 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
             # Embedded servers are in the folder, which is fresh; others may hold somebody's data.
             if settings.postgres_url is not None:
                 asyncio.run(require_empty(urls))
-            migrations.upgrade(urls.postgres_url)
+            migrations.upgrade(parse_postgres(urls.postgres_url))
             key = asyncio.run(create_key(urls.postgres_url))
         port = find_free_port(settings.host, wanted)
         if port != wanted:

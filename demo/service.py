@@ -17,6 +17,7 @@ from app.embedded.server_urls import ServerUrls
 from app.keys import KeyStore
 from app.supervise import Child, Command, logged
 from demo.client import ApiClient, DemoError
+from storage.addresses import parse_postgres, parse_redis
 from storage.postgres import make_engine
 
 MARK = ".nextbest-demo"
@@ -130,7 +131,7 @@ async def create_key(postgres_url: str) -> str:
 async def require_empty(urls: ServerUrls) -> None:
     """Raise DemoError unless the configured servers are empty."""
     # A demo does not write among real customers.
-    connection = await asyncpg.connect(urls.postgres_url)
+    connection = await asyncpg.connect(parse_postgres(urls.postgres_url))
     try:
         used = False
         for table in ("customers", "offers", "decisions"):
@@ -138,7 +139,7 @@ async def require_empty(urls: ServerUrls) -> None:
                 used = bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"))
     finally:
         await connection.close()
-    with Redis.from_url(urls.redis_url) as redis:
+    with Redis.from_url(parse_redis(urls.redis_url).url) as redis:
         used = used or redis.dbsize() > 0
     if used:
         raise DemoError(

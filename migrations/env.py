@@ -1,7 +1,9 @@
 """Runs migrations over asyncpg, the driver that the service itself uses."""
 
 import asyncio
+from functools import partial
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -18,7 +20,7 @@ def _run(connection: Connection) -> None:
 
 async def _main(url: str) -> None:
     engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=pool.NullPool
+        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=pool.NullPool
     )
     async with engine.connect() as connection:
         await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})

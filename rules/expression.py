@@ -19,8 +19,10 @@ from rules.evaluators import (
     with_presence_variables,
     without_presence_tests,
 )
+from rules.mistaken_names import Names
+from rules.mistakes import SYNTAX, Mended, first_mistake, mend
 from rules.syntax import Node, read_tree
-from rules.tokens import literal, position, tokens
+from rules.tokens import compared_with, literal, position, tokens
 from rules.trial import agrees, problem_with_literals
 from rules.vocabulary import ROOTS, Vocabulary
 
@@ -94,6 +96,7 @@ class Checker:
         variables["now"] = checker.Type.TIMESTAMP
         # One environment for all: values of another one are not always taken.
         self._environment = checker.NewEnv(variables=variables | presence_variables(vocabulary.attributes))
+        self._names = Names(vocabulary, self.segments)
         self._checked: dict[tuple[str, Kind], Expression] = {}
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
@@ -124,13 +127,9 @@ class Checker:
         if "\x00" in source:
             raise RuleError("the expression contains the character NUL")
         try:
-            # The checker knows attributes by their whole path, so has(a.b) is not a test of a field for it.
-            checked = self._environment.compile(without_presence_tests(source))
-        except RuntimeError as error:
-            raise self._explain(source, str(error)) from None
-        self._check_result(checked.return_type(), kind)
-        paths, segments = self._references(source)
-        self._check_values(source)
+            checked, paths, segments = self._read(source, kind)
+        except RuleError as error:
+            raise self._with_correction(error, source, kind) from None
         tree = read_tree(checked.serialize())
         reference = self._reference(source, checked, paths, segments)
         objection = self._find_objection(source, tree)
@@ -148,6 +147,41 @@ class Checker:
             {p: a.type for p, a in attributes.items() if p.startswith("offer.")},
             objection,
         )
+
+    def _read(self, source: str, kind: Kind) -> tuple[Any, frozenset[str], frozenset[str]]:
+        """Compile an expression, and find what it refers to. Raises ``RuleError`` for anything that is not right."""
+        try:
+            # The checker knows attributes by their whole path, so has(a.b) is not a test of a field for it.
+            checked = self._environment.compile(without_presence_tests(source))
+        except RuntimeError as error:
+            raise self._explain(source, str(error)) from None
+        self._check_result(checked.return_type(), kind)
+        paths, segments = self._references(source)
+        self._check_values(source)
+        return checked, paths, segments
+
+    def _with_correction(self, error: RuleError, source: str, kind: Kind) -> RuleError:
+        """Look for usual mistakes, and add what to write in place of the expression, if that is right then."""
+        syntax = first_mistake(source, SYNTAX)
+        mended = mend(source, (*SYNTAX, *self._names.finders()))
+        if mended is None:
+            return error
+        if syntax is not None:
+            line, column = position(source, syntax.at)
+            written = syntax.text.strip()
+            error = RuleError(syntax.message, line, column, f"write {written}" if written else None)
+        elif error.suggestion is None and position(source, mended.first.at) == (error.line, error.column):
+            error = RuleError(error.message, error.line, error.column, f"did you mean {mended.first.text}?")
+        if (corrected := self._corrected(mended, kind)) is not None:
+            return RuleError(error.message, error.line, error.column, f"write {corrected}")
+        return error
+
+    def _corrected(self, mended: Mended, kind: Kind) -> str | None:
+        try:
+            self._read(mended.source, kind)
+        except RuleError:
+            return None
+        return mended.source
 
     def _reference(
         self, source: str, checked: Any, paths: frozenset[str], segments: frozenset[str]
@@ -209,7 +243,7 @@ class Checker:
             attribute = self.vocabulary.attributes.get(token.text) if token.kind == "name" else None
             if attribute is None or not attribute.values or attribute.type not in ("string", "list"):
                 continue
-            for other in _compared_with(found, i):
+            for other in compared_with(found, i):
                 value = literal(other.text)
                 if value is not None and value not in attribute.values:
                     line, column = position(source, other.at)
@@ -232,14 +266,15 @@ class Checker:
         if undeclared := _UNDECLARED.search(text):
             return self._undeclared_error(source, line, column, undeclared[1])
         if overload := _OVERLOAD.search(text):
-            types = overload[2]
+            types = overload[2].replace("google.protobuf.Timestamp", "timestamp").replace("null_type", "null")
             suggestion = None
             if "double" in types and "int" in types:
                 suggestion = (
                     "numbers of type double are compared with 3.0, not with 3; int(x) and double(x) convert"
                 )
-            return RuleError(f"{overload[1]!r} does not go with {types}", line, column, suggestion)
-        return RuleError(text, line, column)
+            name = overload[1].removeprefix("@")
+            return RuleError(f"{name!r} does not go with {types}", line, column, suggestion)
+        return RuleError(_plain_syntax_error(text), line, column)
 
     def _undeclared_error(self, source: str, line: int, column: int, name: str) -> RuleError:
         full, column = _name_at(source, line, column) or (name, column)
@@ -270,20 +305,13 @@ def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:
     return None
 
 
-def _compared_with(found: list[Any], i: int) -> list[Any]:
-    """Find string literals compared with what is at ``i``: by ``==``, ``!=``, ``in [...]``, or as a member of it."""
-    others = []
-    if i + 2 < len(found) and found[i + 1].text in ("==", "!=") and found[i + 2].kind == "string":
-        others.append(found[i + 2])
-    if i >= 2 and found[i - 1].text in ("==", "!=", "in") and found[i - 2].kind == "string":
-        others.append(found[i - 2])
-    if i + 2 < len(found) and found[i + 1].text == "in" and found[i + 2].text == "[":
-        for token in found[i + 3 :]:
-            if token.text == "]":
-                break
-            if token.kind == "string":
-                others.append(token)
-    return others
+def _plain_syntax_error(text: str) -> str:
+    """Leave out of the parser's complaint what would have been possible, in the words of its grammar."""
+    text = text.partition(" expecting {")[0].removesuffix(" expecting <EOF>")
+    if "'<EOF>'" in text:
+        missing = re.search(r"missing '(.)' at", text)
+        return f"Syntax error: {f'a {missing[1]} is missing' if missing else 'it ends too early'}"
+    return text
 
 
 def _type_name(name: str) -> str:

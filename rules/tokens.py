@@ -1,7 +1,7 @@
 """Just enough of CEL's lexis to know which attributes an expression refers to, and where."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
@@ -46,3 +46,19 @@ def literal(text: str) -> str | None:
     if text[0] in "'\"" and "\\" not in text:
         return text[3:-3] if text[:3] in ("'''", '"""') else text[1:-1]
     return None
+
+
+def compared_with(found: Sequence[Token], i: int) -> list[Token]:
+    """Find string literals compared with what is at ``i``: by ``==``, ``!=``, ``in [...]``, or as a member of it."""
+    others = []
+    if i + 2 < len(found) and found[i + 1].text in ("==", "!=") and found[i + 2].kind == "string":
+        others.append(found[i + 2])
+    if i >= 2 and found[i - 1].text in ("==", "!=", "in") and found[i - 2].kind == "string":
+        others.append(found[i - 2])
+    if i + 2 < len(found) and found[i + 1].text == "in" and found[i + 2].text == "[":
+        for token in found[i + 3 :]:
+            if token.text == "]":
+                break
+            if token.kind == "string":
+                others.append(token)
+    return others

@@ -14,9 +14,10 @@ from importlib.resources import files
 from typing import Any, Self
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, WatchError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError, WatchError
 
 from storage.clock import DAY_MS
+from storage.errors import RedisUnavailable
 from storage.keys import FUNCTIONS
 from storage.redis import redis_errors
 
@@ -110,14 +111,34 @@ class FunctionKeeper:
         self._noted_s = -NOTE_EVERY_S
         self.has_others = True
         """True if processes of other versions may be running. They note their use before they do anything else."""
+        self.fault: str | None = None
+        """Why this server cannot have functions, and what to do; ``None`` if it can, or nothing is known."""
 
     async def keep(self) -> None:
         """Load the library again should Redis have lost it, and note now and then that it is in use."""
+        try:
+            await self._keep()
+        except RedisUnavailable as error:
+            self.fault = _describe_fault(error.__cause__)
+            raise
+        self.fault = None
+
+    async def _keep(self) -> None:
         if time.monotonic() - self._noted_s >= NOTE_EVERY_S:
             await _note_use(self._redis)
             self._noted_s = time.monotonic()
         await _load(self._redis, only_if_missing=True)
         self.has_others = await _others_in_use(self._redis)
+
+
+def _describe_fault(cause: BaseException | None) -> str | None:
+    """Say what keeps a server that answers from having functions; ``None`` for everything else that may go wrong."""
+    if isinstance(cause, NoPermissionError):
+        return "the redis user may not use functions: allow it +@scripting and the keys nb:*"
+    said = str(cause).lower()
+    if isinstance(cause, ResponseError) and ("unknown command" in said or "unknown subcommand" in said):
+        return "redis has no functions: use Redis 7 or Valkey 7.2, or a later one"
+    return None
 
 
 async def remove_unused(redis: Any, unused_ms: int = UNUSED_MS) -> list[str]:

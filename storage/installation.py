@@ -9,8 +9,9 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage.errors import PostgresUnavailable
 from storage.keys import DATABASE
-from storage.postgres import transaction
+from storage.postgres import describe_refusal, transaction
 from storage.redis import redis_errors
 from storage.redis_pipe import Pipe
 
@@ -56,11 +57,18 @@ class RedisClaim:
         self._pipe = pipe
         self._was_held = False
         self.warning: str | None = None
+        self.refusal: str | None = None
+        """Why Postgres refused to write the claim, the last time; ``None`` if it did not."""
 
     async def renew(self) -> bool:
         """Renew the claim, and return whether it is held. Raises ``PostgresUnavailable``, ``RedisUnavailable``."""
         database, run = await self._identify()
-        is_held = await self._note_use(database, run)
+        try:
+            is_held = await self._note_use(database, run)
+        except PostgresUnavailable as error:
+            self.refusal = describe_refusal(error)
+            raise
+        self.refusal = None
         self._was_held = self._was_held or is_held
         self._pipe.bar(None if self._was_held else TAKEN)
         self.warning = None if is_held else TAKEN

@@ -20,6 +20,8 @@ FUNCTIONS = "nb:functions"
 ARCHIVER_FAILURE = "nb:archiver:failure"
 """The kind of error that the archiver met last, for a minute."""
 
+PROBE = "nb:probe"
+"""Never stored: whoever asks whether writes are taken would only replace it, and it is not there."""
 WORKER = "nb:worker"
 """A hash: when a worker was at work last (``alive``, Unix ms)."""
 

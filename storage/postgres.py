@@ -1,13 +1,16 @@
 """Connections to Postgres, and the translation of what drivers raise."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from storage.addresses import parse_postgres
 from storage.errors import PostgresUnavailable
 
 POSTGRES_ERRORS = (
@@ -21,21 +24,39 @@ POSTGRES_ERRORS = (
 _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
 
+_REFUSALS = {
+    "25006": "it is read only (a standby, or default_transaction_read_only)",
+    "42501": "the user may not write",
+    "53100": "its disk is full",
+}
+"""What SQL states mean that a server answers writes with, while it reads as ever."""
+
 STATEMENT_S = 10.0
 PATIENT_S = 3600.0
 """For statements that read the whole log."""
 
 
 def make_engine(url: str, *, pool_size: int = 5, statement_s: float = STATEMENT_S) -> AsyncEngine:
-    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded."""
+    """Make an engine for ``postgresql://...``. Waiting for a connection and for a statement is bounded.
+
+    Raises ``InvalidAddress``.
+    """
     return create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        "postgresql+asyncpg://",
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=2,
         pool_pre_ping=False,
-        connect_args={"timeout": 2, "command_timeout": statement_s},
+        async_creator=connector(url, timeout=2, command_timeout=statement_s),
     )
+
+
+def connector(url: str, **options: Any) -> Callable[[], Awaitable[asyncpg.Connection]]:
+    """Make a function that connects to ``url``. It is read by the driver alone, so that TLS and hosts mean one thing.
+
+    ``options``: of ``asyncpg.connect``. Raises ``InvalidAddress``.
+    """
+    return partial(asyncpg.connect, parse_postgres(url), **options)
 
 
 @asynccontextmanager
@@ -56,6 +77,24 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Run one transaction, committed at the end, rolled back on an exception. Raises ``PostgresUnavailable``."""
     async with postgres_errors(), engine.begin() as connection:
         yield connection
+
+
+async def find_refusal(engine: AsyncEngine) -> str | None:
+    """Say why Postgres would refuse any write; ``None`` if it would not. Raises ``PostgresUnavailable``."""
+    async with transaction(engine) as connection:
+        read_only = await connection.scalar(text("SELECT current_setting('transaction_read_only')"))
+    return _refuses("25006") if read_only == "on" else None
+
+
+def describe_refusal(error: PostgresUnavailable) -> str | None:
+    """Say why Postgres refused a write, by the error that it led to; ``None`` if it failed in another way."""
+    cause = getattr(error.__cause__, "orig", None) or error.__cause__
+    state = getattr(cause, "sqlstate", None)
+    return _refuses(state) if state in _REFUSALS else None
+
+
+def _refuses(state: str) -> str:
+    return f"refuses writes: {_REFUSALS[state]}"
 
 
 def where(tests: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

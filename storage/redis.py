@@ -8,6 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from storage.addresses import parse_redis
 from storage.errors import RedisUnavailable
 
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
@@ -15,11 +16,20 @@ REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
-    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``)."""
+    """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
+
+    Raises ``InvalidAddress``.
+    """
     # It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was,
     # because what comes then may not follow on what came before.
     retry = Retry(NoBackoff(), 0)
-    return Redis.from_url(url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=2.0, retry=retry)
+    return Redis.from_url(
+        parse_redis(url).url,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=2.0,
+        retry=retry,
+    )
 
 
 @asynccontextmanager

@@ -7,19 +7,19 @@ stops waiting costs nothing, and losing Redis is noticed once, not once a reques
 
 import asyncio
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 from storage import functions
+from storage.addresses import parse_redis
 from storage.clock import SharedClock, shared
 from storage.errors import FunctionsUnavailable, RedisUnavailable
+from storage.failures import FailureLog
 from storage.keys import INSTALLATION
 from storage.redis_server import RedisServer
 
@@ -115,10 +115,10 @@ class Pipe:
         self._clock = clock
         self._installation: str | None = None
         self._bar: str | None = None
-        self._url = url
+        self._address = parse_redis(url)
         self._stall_s = stall_ms / 1000
         self._retry_s = retry_ms / 1000
-        self._failure: str | None = None
+        self._failures = FailureLog(log)
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._version = functions.OURS.version
@@ -204,16 +204,24 @@ class Pipe:
                 async with asyncio.timeout(max(self._stall_s, 1.0)):
                     link = await self._connect()
             except (OSError, TimeoutError, RedisReplyError, RedisUnavailable) as error:
-                if str(error) != self._failure:  # it is tried many times a second
-                    log.warning("redis cannot be reached: %s", error)
-                self._failure = str(error)
+                # It is tried many times a second. Each reason why a server is refused is told once.
+                if self.refusal is not None:
+                    said = self.refusal.replace("%", "%%")
+                    self._failures.note(
+                        "the connection to redis", f"redis is not used: {said}", level=logging.ERROR
+                    )
+                else:
+                    self._failures.note(
+                        "the connection to redis", "redis cannot be reached: %s", error, error=error
+                    )
             else:
-                self._failure, self.refusal = None, None
+                self._failures.recovered("the connection to redis")
+                self.refusal = None
                 self._link = link
                 first_try.set()
                 await self._watch(link)
                 self._link = None
-                log.warning("the connection to redis was lost")
+                self._failures.note("a connection", "the connection to redis was lost")
             first_try.set()
             await asyncio.sleep(self._retry_s)
 
@@ -230,27 +238,22 @@ class Pipe:
                 oldest = link.waiting[0]
                 await asyncio.sleep(0.01)
                 if link.waiting and link.waiting[0] is oldest:
-                    log.warning("redis has not answered for %.0f ms", self._stall_s * 1000)
+                    self._failures.note("replies", "redis has not answered for %.0f ms", self._stall_s * 1000)
                     link.abort()
 
     async def _connect(self) -> _Link:
         loop = asyncio.get_running_loop()
-        url = urlsplit(self._url)
-        if url.scheme == "unix":
-            _, link = await loop.create_unix_connection(_Link, url.path)
-            database = parse_qs(url.query).get("db", ["0"])[0]
+        address = self._address
+        if address.path is not None:
+            _, link = await loop.create_unix_connection(_Link, address.path)
         else:
-            tls = ssl.create_default_context() if url.scheme == "rediss" else None
-            _, link = await loop.create_connection(
-                _Link, url.hostname or "127.0.0.1", url.port or 6379, ssl=tls
-            )
-            database = url.path.strip("/") or "0"
+            _, link = await loop.create_connection(_Link, address.host, address.port, ssl=address.tls)
         try:
-            if url.password:
-                user = (unquote(url.username),) if url.username else ()
-                await link.send(("AUTH", *user, unquote(url.password)))
-            if database != "0":
-                await link.send(("SELECT", database))
+            if address.password:
+                user = (address.user,) if address.user else ()
+                await link.send(("AUTH", *user, address.password))
+            if address.database:
+                await link.send(("SELECT", address.database))
             await self._meet(link)
         except BaseException:
             link.abort()

@@ -7,6 +7,23 @@ from typing import Self
 LEAST_VERSION = (7, 0)
 """Functions came with Redis 7; Valkey went on from there."""
 
+REFUSALS = {
+    "OOM": "its memory is full (maxmemory)",
+    "READONLY": "it is a replica",
+    "MISCONF": "it cannot save to its disk (MISCONF)",
+    "NOREPLICAS": "too few replicas are connected (min-replicas-to-write)",
+    "NOPERM": "the user may not write",
+    "LOADING": "it is loading its data",
+}
+"""What Redis answers a write with, by the first word, and what that means."""
+
+
+def describe_refusal(said: str) -> str:
+    """Say why Redis refuses a write, by the error that it answers; nothing of its text is quoted."""
+    code = said.split(" ", 1)[0]
+    known = code.isalpha() and code.isupper()
+    return f"refuses writes: {REFUSALS.get(code, code if known else 'for an unknown reason')}"
+
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
@@ -53,6 +70,15 @@ class RedisServer:
     @property
     def warning(self) -> str | None:
         """Say what may be meant so, and loses what was acknowledged if Redis ends; ``None`` if there is nothing."""
-        if self.has_append_only_file:
-            return None
-        return "redis keeps no append-only file, so it forgets decisions when it ends: set appendonly to yes"
+        found = []
+        if not self.has_append_only_file:
+            found.append(
+                "redis keeps no append-only file, so it forgets decisions when it ends: set appendonly to yes"
+            )
+        if self.maxmemory_policy != "noeviction":
+            # With a maxmemory that is a fault; there is none yet.
+            found.append(
+                f"redis will drop decisions once a maxmemory is set (maxmemory-policy is {self.maxmemory_policy}):"
+                " set maxmemory-policy to noeviction"
+            )
+        return "; ".join(found) or None

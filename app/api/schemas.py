@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from app.api.values import decision_id, form, identifier
 from decisioning.model.entities import FOREVER_MS
 from profiles.customer_id import normal_customer_id
 from profiles.limits import MAX_ID_CHARS
@@ -29,6 +30,8 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_MONEY = 1e15
 """A bound of every sum of money, so that they can be added up for ever."""
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_WITHOUT_ZONE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?", re.ASCII)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", re.ASCII)
 
 
@@ -44,6 +47,10 @@ def storable(value: str) -> str:
 
 
 def _as_text(value: object) -> object:
+    if isinstance(value, str) and _WITHOUT_ZONE.fullmatch(value):
+        raise ValueError(f"has no time zone: write {value}Z for UTC, or {value}+02:00")
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        raise ValueError(f"must be a date and time such as 2026-03-01T00:00:00Z: write {value}T00:00:00Z")
     if not isinstance(value, str) or not _DATE_TIME.match(value):
         raise ValueError("must be a date and time such as 2026-03-01T00:00:00Z")
     return value
@@ -62,14 +69,14 @@ def _decoded(value: str) -> str:
     return value
 
 
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Id = Annotated[str, form(ID_PATTERN, identifier)]
 CustomerId = Annotated[
     str,
     AfterValidator(normal_customer_id),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}),
 ]
 PathCustomerId = Annotated[CustomerId, AfterValidator(_decoded)]
-DecisionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+DecisionId = Annotated[str, form(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", decision_id)]
 Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -89,6 +96,12 @@ EchoedId = Annotated[
     str | None,
     Echo(is_id=True),
     Field(description="as it is read; if it is sent, it must be that of the path"),
+]
+
+EchoedWarnings = Annotated[
+    list[dict[str, Any]] | None,
+    Echo(),
+    Field(description="as the answer to a PATCH has them; they are not looked at"),
 ]
 
 
@@ -158,6 +171,16 @@ class DatedBody(Body):
         return self.model_dump(exclude={"starts_at", "ends_at", *self.echoes()}) | times
 
 
+class WarningOut(BaseModel):
+    """Something that is allowed and was probably not meant: the field's path, what is odd about it, and the way out."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    field: str
+    message: str
+    way_out: str
+
+
 class FieldProblem(BaseModel):
     """One field that is not acceptable, and why. ``body`` stands for the body as a whole."""
 
@@ -169,7 +192,10 @@ class FieldProblem(BaseModel):
 
 
 class ProblemOut(BaseModel):
-    """Problem details (RFC 9457). ``errors`` names fields; it is missing where no field is at fault."""
+    """Problem details (RFC 9457). ``errors`` names fields; it is missing where no field is at fault.
+
+    ``request_id``: the ``X-Request-ID`` of the answer, by which logs know the request.
+    """
 
     model_config = shown(
         {
@@ -178,6 +204,7 @@ class ProblemOut(BaseModel):
             "status": 422,
             "detail": "limit: Input should be less than or equal to 100",
             "errors": [{"field": "limit", "reason": "Input should be less than or equal to 100"}],
+            "request_id": "5f0c1b2a9d8e7f60",
         }
     )
 
@@ -186,6 +213,7 @@ class ProblemOut(BaseModel):
     status: int
     detail: str
     errors: list[FieldProblem] = []
+    request_id: str | None = None
 
 
 def stored_times(starts_at: datetime | None, ends_at: datetime | None) -> dict[str, int]:

@@ -13,12 +13,15 @@ from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
 from decisioning.catalog.summary import Application, plan_application
+from decisioning.catalog.warning import CatalogueWarning
+from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from storage import clock
 
 app = typer.Typer()
 
 T = TypeVar("T")
-Compared = tuple[int, Application]
+Compared = tuple[int, Application, list[CatalogueWarning]]
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
 _DELETE = typer.Option(False, "--delete", help="delete what the file does not have; otherwise it stays")
@@ -47,8 +50,9 @@ def export(
 def diff(file: Path = _FILE, delete: bool = _DELETE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    _, planned = _with_store(lambda store: _compare(store, target, delete))
+    _, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
     _print_plan(planned)
+    _print_warnings(warnings)
     if planned.changes:
         raise typer.Exit(1)
 
@@ -65,8 +69,9 @@ def apply(
 ) -> None:
     """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    version, planned = _with_store(lambda store: _compare(store, target, delete))
+    version, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
     _print_plan(planned)
+    _print_warnings(warnings)
     if dry_run or not planned.changes:
         return
     if not yes:
@@ -113,11 +118,14 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
 
 
 async def _compare(store: CatalogueStore, wanted: list[Entry], delete: bool) -> Compared:
-    """Return the version, and what a file makes of the catalogue. Check the result as a whole."""
+    """Return the version, what a file makes of the catalogue, and warnings about the result.
+
+    The result is checked as a whole.
+    """
     version, current = await store.entries()
     planned = plan_application(current, wanted, delete=delete)
-    await store.changed(version, planned.changes)
-    return version, planned
+    catalogue = await store.changed(version, planned.changes)
+    return version, planned, catalogue_warnings(catalogue, clock.now_ms())
 
 
 def _parse_entries(document: str) -> list[Entry]:
@@ -146,6 +154,12 @@ def _print_differences(found: list[Difference]) -> None:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
     typer.echo(f"{len(found)} changes" if found else "no changes")
+
+
+def _print_warnings(warnings: list[CatalogueWarning]) -> None:
+    # To the standard error: what reads the differences is not disturbed.
+    for warning in warnings:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
 
 
 def _can_ask() -> bool:

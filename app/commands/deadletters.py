@@ -3,9 +3,8 @@
 import asyncio
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.terminal import fail, on_database
+from app.commands.terminal import fail, on_database, on_database_url
 from decisioning.log.store_archiver import Archiver
 from decisioning.log.store_dead_letters import DeadLetter, DeadLetters, read_again
 from decisioning.model.position import StreamPosition
@@ -40,15 +39,16 @@ def show(bucket: int = typer.Argument(...), position: str = typer.Argument(...))
 def retry(bucket: int | None = _BUCKET, position: str | None = _POSITION) -> None:
     """Archive records again, after an upgrade or a repair. Exit status 1 if some still cannot be."""
 
-    async def work(engine: AsyncEngine) -> list[str]:
-        letters = _chosen(await DeadLetters(engine).all(), bucket, position)
-        archiver = Archiver(engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
+    letters = _chosen(on_database(lambda engine: DeadLetters(engine).all()), bucket, position)
+
+    async def work(url: str) -> list[str]:
+        archiver = Archiver(url)
         try:
             return [f"{one.bucket}  {one.position}  {await _retry(archiver, one)}" for one in letters]
         finally:
             await archiver.close()
 
-    lines = on_database(work)
+    lines = on_database_url(work)
     for line in lines:
         typer.echo(line)
     if any(not line.endswith("  archived") for line in lines):

@@ -7,10 +7,9 @@ from typing import TypeVar
 
 import typer
 
-from app.commands.terminal import fail, progress_bar
+from app.commands.terminal import existing_servers, fail, progress_bar
 from app.config import get_settings
 from app.imports import Kind, import_file
-from app.servers import server_urls
 from app.state import ApiState, open_state
 from decisioning.errors import DecisioningError
 from decisioning.evaluation.replay_service import Replayed
@@ -34,7 +33,7 @@ def with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
         async with open_state(get_settings()) as state:
             return await work(state)
 
-    with server_urls(get_settings()) as urls:
+    with existing_servers(get_settings()) as urls:
         # Embedded servers are not in the settings: those that are read next have their addresses.
         urls.export()
         try:

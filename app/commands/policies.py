@@ -23,7 +23,7 @@ from decisioning.catalog.store import CatalogueStore, Published
 from decisioning.errors import NotFound
 from decisioning.model.deployment import Autopilot, Stage, champion_of
 from decisioning.policies.store import PolicyStore
-from decisioning.policies.store_facts import choose_features
+from decisioning.policies.store_facts import choose_features, find_unsent
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import parts_of, stage_of
@@ -62,7 +62,7 @@ def register(
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
     values, spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
 
-    async def work(stores: Stores) -> tuple[PolicySpec, bool, Catalogue]:
+    async def work(stores: Stores) -> tuple[PolicySpec, bool, list[str]]:
         made = spec
         if wants_auto_features(values):
             attributes = (await stores.catalogues.load()).attributes.values()
@@ -72,11 +72,14 @@ def register(
             new = await stores.policies.register(made, author(), reason)
         else:
             made, new = await stores.policies.register_next(made, author(), reason)
-        return made, new, await stores.catalogues.load()
+        catalogue = await stores.catalogues.load()
+        warnings = warnings_of(spec_to_dict(made), catalogue.placements)
+        warnings += await find_unsent(stores.engine, made.features, catalogue.attributes.values())
+        return made, new, warnings
 
-    made, new, catalogue = _with_stores(work)
+    made, new, warnings = _with_stores(work)
     typer.echo(f"{made.key} is registered" if new else f"{made.key} is registered already, and says the same")
-    for warning in warnings_of(spec_to_dict(made), catalogue.placements):
+    for warning in warnings:
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
 

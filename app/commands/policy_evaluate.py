@@ -10,11 +10,16 @@ from typing import Any, Literal
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.terminal import on_database, progress_bar, read_file
+from app.commands.terminal import describe_error, fail, on_database, progress_bar, read_file
 from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
+from bandits.errors import BanditsError
+from bandits.registry import BUILT_IN
+from bandits.specification import parse_stored_spec
 from decisioning.catalog.store import CatalogueStore
+from decisioning.errors import DecisioningError
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, evaluate, spec_of
 from decisioning.evaluation.store_pages import HindsightReader
+from decisioning.exporting.log_evaluation import evaluate_log
 from decisioning.policies.store import PolicyStore
 from storage import clock
 from storage.postgres import PATIENT_S
@@ -36,7 +41,9 @@ ESTIMATES = (
 def evaluate_policy(
     policy: str | None = typer.Argument(None, metavar="[NAME@VERSION]", help="a policy that is known here"),
     spec: Path | None = typer.Option(None, help="a specification (YAML or JSON); it need not be registered"),
-    placement: str = typer.Option(..., "--placement", help="the placement"),
+    placement: str | None = typer.Option(
+        None, "--placement", help="the placement; with --log all if left out"
+    ),
     since: str | None = typer.Option(None, "--from", help="decisions from then on"),
     until: str | None = typer.Option(None, "--to", help="decisions before then"),
     limit: int = typer.Option(20_000, min=1, help="the newest so many decisions whose window is closed"),
@@ -46,15 +53,24 @@ def evaluate_policy(
         "cold", help="what it knows at first: nothing, or all that was logged before"
     ),
     as_json: bool = typer.Option(False, "--json", help="print JSON"),
+    log: Path | None = typer.Option(
+        None,
+        help="a log in Parquet, a file or a folder, in place of the archive: exported, or somebody else's",
+    ),
 ) -> None:
     """Show what a policy would have earned in the archived decisions of a placement, learning on its way."""
     times = _parse_time(since, "--from"), _parse_time(until, "--to")
     if (policy is None) == (spec is None):
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
+    if placement is None and log is None:
+        raise typer.BadParameter("say the placement whose decisions are meant", param_hint="--placement")
     parsed = None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES)
-    scope = EvaluationScope(placement, *times, limit, slots, reward, start)
+    scope = EvaluationScope(placement or "", *times, limit, slots, reward, start)
     request = EvaluationRequest(scope, policy, parsed)
-    result = on_database(lambda engine: _evaluate(engine, request), pool_size=2, statement_s=PATIENT_S)
+    if log is None:
+        result = on_database(lambda engine: _evaluate(engine, request), pool_size=2, statement_s=PATIENT_S)
+    else:
+        result = _evaluate_log(request, log)
     typer.echo(json.dumps(result, indent=2) if as_json else "\n".join(result_lines(result)))
 
 
@@ -82,6 +98,20 @@ async def _evaluate(engine: AsyncEngine, request: EvaluationRequest) -> dict[str
         return await evaluate(spec, request.scope, logged, catalogues, time.perf_counter, progress)
 
 
+def _evaluate_log(request: EvaluationRequest, log: Path) -> dict[str, Any]:
+    """Evaluate on files. The database is asked only for a registered policy."""
+    built_in = next((spec for spec in BUILT_IN if spec.key == request.policy), None)
+    try:
+        if request.spec is not None:
+            spec = parse_stored_spec(request.spec)
+        else:
+            spec = built_in or on_database(lambda engine: spec_of(request, PolicyStore(engine)))
+        with progress_bar("decisions") as progress:
+            return evaluate_log(spec, log, request.scope, time.perf_counter, progress)
+    except (BanditsError, DecisioningError) as error:
+        fail(describe_error(error))
+
+
 def result_lines(result: Mapping[str, Any]) -> list[str]:
     """Put a result in words and figures."""
     unit = "a slot" if result["slots"] == "all" else "a first slot"
@@ -93,6 +123,10 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if result["open"]:
         text.append(f"{result['open']} decisions with an open reward window are not used")
+    if result.get("imported"):
+        text.append(
+            f"{result['imported']} imported decisions are not used, and do not count toward the limit"
+        )
     found = result["estimates"]
     if found is not None:
         text += [
@@ -121,5 +155,6 @@ def _interval_text(found: Mapping[str, Any]) -> str:
     if value is None:
         return "nothing"
     if low is not None and high is not None:
-        return f"{value:.4f}  [{low:.4f}, {high:.4f}]"
+        cut = f"  ({found['reason']})" if found.get("reason") else ""
+        return f"{value:.4f}  [{low:.4f}, {high:.4f}]{cut}"
     return f"{value:.4f}  (no interval: {found['reason']})" if found.get("reason") else f"{value:.4f}"

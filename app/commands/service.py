@@ -15,13 +15,17 @@ from app.embedded.server_urls import ServerUrls
 from app.servers import server_urls, watched_servers
 from app.supervise import Command, Supervisor
 from app.telemetry import configure_logs, prepare_metrics
+from storage.addresses import parse_postgres
 from storage.postgres import POSTGRES_ERRORS
 
 
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker, until Ctrl-C."""
     settings = get_settings()
+    configure_logs(settings.log_level, settings.log_format)
     require_free_port(settings.host, settings.port)
+    if settings.work_port:
+        require_free_port(settings.host, settings.work_port, "NEXTBEST_WORK_PORT")
     prepare_metrics(settings.data_dir.resolve())  # one folder, so that /metrics tells of the worker as well
     with between_steps() as check, watched_servers(settings) as (urls, revive):
         check()
@@ -59,7 +63,7 @@ def serve() -> None:
 def work() -> None:
     """Learn, archive and expire until Ctrl-C."""
     settings = get_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()
@@ -79,7 +83,7 @@ def migrate() -> None:
 def _upgrade(url: str) -> None:
     """Bring the database at ``url`` to the present schema. Raises ``ConfigError`` if it does not let us."""
     try:
-        migrations.upgrade(url)
+        migrations.upgrade(parse_postgres(url))
     except POSTGRES_ERRORS as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the database cannot be brought to the present schema: {reason}") from error
@@ -90,15 +94,14 @@ def service_commands(settings: Settings, urls: ServerUrls) -> list[Command]:
     # Told by their environment which servers to use: embedded ones are in no setting.
     env = {
         **os.environ,
-        "NEXTBEST_POSTGRES_URL": urls.postgres_url,
-        "NEXTBEST_REDIS_URL": urls.redis_url,
+        **urls.variables,
         "NEXTBEST_DATA_DIR": str(settings.data_dir.resolve()),
     }
     return [Command(name, (sys.executable, "-m", "app.cli", name), env) for name in ("serve", "work")]
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Check that the API can listen there. Raises ``ConfigError`` for a foreign address, or a port that is taken."""
+def require_free_port(host: str, port: int, variable: str = "NEXTBEST_PORT") -> None:
+    """Check that a process can listen there. Raises ``ConfigError`` for a foreign address, or a port that is taken."""
     # Before anything is started: otherwise the API would crash again and again, long after the servers have started.
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -106,4 +109,4 @@ def require_free_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port} ({error}); set NEXTBEST_PORT") from error
+        raise ConfigError(f"cannot listen on {host} port {port} ({error}); set {variable}") from error

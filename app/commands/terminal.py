@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.config import get_settings
-from app.servers import server_urls
+from app.config import Settings, get_settings
+from app.embedded.server_urls import ServerUrls
+from app.servers import has_database, server_urls
 from bandits.errors import BanditsError
 from decisioning.errors import DecisioningError, Invalid
 from storage.errors import StorageError
@@ -78,8 +79,32 @@ def on_database(
         finally:
             await engine.dispose()
 
-    with server_urls(get_settings()) as urls:
+    return on_database_url(run)
+
+
+def on_database_url(work: Callable[[str], Awaitable[T]]) -> T:
+    """Run with the database's address; what is wrong is said in a line, with exit status 1."""
+
+    async def run(url: str) -> T:
+        return await work(url)
+
+    with existing_servers(get_settings()) as urls:
         try:
             return asyncio.run(run(urls.postgres_url))
         except (BanditsError, DecisioningError, StorageError) as error:
             fail(describe_error(error))
+
+
+@contextmanager
+def existing_servers(settings: Settings) -> Iterator[ServerUrls]:
+    """Yield the servers' addresses, as ``server_urls`` does; where there are none yet, say so with exit status 1.
+
+    A command that reads or changes what is there has nothing to do with an empty database, and makes none.
+    """
+    if settings.postgres_url is None and not has_database(settings.data_dir):
+        fail(
+            f"there is no database in {settings.data_dir} (NEXTBEST_DATA_DIR): start one with `nextbest up`,"
+            " or set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL"
+        )
+    with server_urls(settings) as urls:
+        yield urls

@@ -43,11 +43,16 @@ class EvaluationRunner:
 async def run_in_process(evaluation_id: str) -> int:
     """Run an evaluation in a process of its own, with the environment of this one; return its exit status."""
     # Neither answers nor learning wait for it then, and a policy that breaks its process breaks nothing else.
+    return await run_module("app.worker.evaluation_runs", evaluation_id, TIMEOUT_S)
+
+
+async def run_module(module: str, job_id: str, timeout_s: float) -> int:
+    """Run a module with a job's id in a process of its own; return its exit status. It is killed after a time."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id, stdin=asyncio.subprocess.DEVNULL
+        sys.executable, "-m", module, job_id, stdin=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await process.wait()
     except TimeoutError:
         process.kill()

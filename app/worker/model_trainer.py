@@ -19,6 +19,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class ModelTrainer:
 
     def __post_init__(self) -> None:
         self._spec = self.roster.spec(self.key)
+        self._failures = FailureLog(log)
 
     async def round(self) -> float:
         """Own the model, read what came, train on it, store; return how long to sleep.
@@ -115,7 +117,9 @@ class ModelTrainer:
         blob = await asyncio.to_thread(self.policy.pack, loaded.model) if learned else None
         packed_s = time.monotonic()
         if failures:
-            log.warning("%s failed on %d outcomes: %r", self.key, len(failures), failures[0])
+            self._failures.note(
+                self.key, "%s failed on %d outcomes: %r", self.key, len(failures), failures[0]
+            )
         moves = [(b, loaded.positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
         epoch = await self.models.replace(self.key, token, loaded.epoch, moves, blob)
         if epoch is None:

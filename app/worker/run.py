@@ -13,6 +13,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.health.checks import check_postgres, check_redis
 from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules
 from app.state import check_installation
@@ -23,10 +24,13 @@ from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.expirer import Expirer
+from app.worker.export_runs import ExportRunner
+from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
-from app.worker.jobs import repeat
+from app.worker.jobs import HEALTH, repeat
 from app.worker.learner import Learner
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
+from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
@@ -39,6 +43,7 @@ from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
@@ -63,6 +68,7 @@ from decisioning.rollout.store_drift import DriftStore
 from decisioning.rollout.store_results import archived_until_ms
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
+from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions, remove_unused
 from storage.installation import RENEW_S, RedisClaim
 from storage.keys import Keys
@@ -152,25 +158,38 @@ async def run_worker(settings: Settings) -> None:
         **_make_log_jobs(settings, to, keys, parsed, roster, learners),
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
+        "exports": ExportRunner(ExportStore(to.engine), export_in_process).round,
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,
         "shares": share_buckets,
     }
+    started = False
+
+    async def check() -> dict[str, str]:
+        return {
+            "postgres": await check_postgres(to.engine, claim),
+            "redis": await check_redis(to.pipe, functions),
+            "start": "ok" if started else "waiting until both servers can be used",
+            "jobs": HEALTH.describe(),
+        }
+
     try:
-        # No job may run on a Redis that has lost something: what it writes could hide the loss.
-        await _wait_until_ready(to, settings, rebuilder, claim)
-        settle_collector()
-        tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
-        await _wait_for_signal()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # After their supervisor, which would start them again.
-        await learners.close()
-        await shadows.close()
-        with contextlib.suppress(RedisUnavailable):
-            await shares.leave()
+        async with monitored(settings, check):
+            # No job may run on a Redis that has lost something: what it writes could hide the loss.
+            await _wait_until_ready(to, settings, rebuilder, claim)
+            settle_collector()
+            started = True
+            tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
+            await _wait_for_signal()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # After their supervisor, which would start them again.
+            await learners.close()
+            await shadows.close()
+            with contextlib.suppress(RedisUnavailable):
+                await shares.leave()
     finally:
         await to.close()
 
@@ -293,14 +312,20 @@ async def _wait_until_ready(
 ) -> None:
     """Load functions and restore what Redis lost; wait for stores that are not there yet, or not fit for use."""
     await to.pipe.start()
+    failures = FailureLog(log)
     while True:
-        with contextlib.suppress(Unavailable):
+        reason: object = ""
+        try:
             await check_installation(to.engine, settings, to.pipe)
             if await claim.renew() and to.pipe.connected and to.pipe.refusal is None:
                 await load_functions(to.redis)
                 await rebuilder.restore_if_lost()
+                failures.recovered("the start")
                 return
-        log.warning("waiting for redis and postgres%s", f": {to.pipe.refusal}" if to.pipe.refusal else "")
+        except Unavailable as error:
+            reason = error
+        reason = to.pipe.refusal or reason or "redis cannot be reached"
+        failures.note("the start", "waiting for redis and postgres: %s", reason)
         await asyncio.sleep(0.5)
 
 

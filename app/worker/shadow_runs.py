@@ -22,6 +22,7 @@ from decisioning.learning.store_follow import ArmFollower
 from decisioning.model.decision import LoggedDecision
 from decisioning.policies.roster import Roster
 from storage import clock
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class ShadowRunner:
         self._catalogue: Catalogue | None = None
         self._health: dict[str, _Health] = {}
         self._next_forget_s = 0.0
+        self._failures = FailureLog(log)
 
     async def close(self) -> None:
         """End what follows the arms."""
@@ -129,7 +131,7 @@ class ShadowRunner:
         except Exception as raised:  # whatever a shadow does wrong must not stop the others
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
-            log.warning("shadow %s failed: %s", key, error)
+            self._failures.note(key, "shadow %s failed: %s", key, error, error=raised)
         took_us = (time.perf_counter_ns() - started_ns) // 1000
         # A single slow turn may be a pause of the process; only several in a row are the policy's own.
         health.slow = health.slow + 1 if took_us > SLOW_MS * 1000 else 0

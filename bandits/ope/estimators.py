@@ -39,7 +39,8 @@ class PolicyValueEstimate:
     ``rows`` were used; ``left_out`` were not, since their probability is unknown. ``effective_rows`` is the number of
     equally weighted rows that would be as informative: ``sum(w)**2 / sum(w**2)`` (Kish, *Survey Sampling*, 1965).
     From a single row nothing is known of the spread: its interval is infinite. ``refused``: the reason why an
-    interval is not given, which is then infinite as well; see ``bandits.ope.weighted_intervals``.
+    interval is not given, which is then infinite as well; see ``bandits.ope.weighted_intervals``. ``cut``: the reason
+    why the value lies outside of what is possible, where the interval ends.
     """
 
     value: float
@@ -49,6 +50,7 @@ class PolicyValueEstimate:
     left_out: int
     effective_rows: float
     refused: str | None = None
+    cut: str | None = None
 
 
 def inverse_propensity(

@@ -21,6 +21,7 @@ from decisioning.errors import DecisioningError
 from decisioning.model.entities import Capacity
 from decisioning.model.selection import Choice
 from storage.errors import RedisUnavailable, StorageError, Unavailable
+from storage.failures import FailureLog
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class LeaseHolder:
     ) -> None:
         self._pools = pools
         self._log = capacity_log
+        self._failures = FailureLog(log)
         self._catalogue = catalogue
         self._clock_ms = clock_ms
         self._lease_ms = lease_ms
@@ -153,8 +155,9 @@ class LeaseHolder:
                 self._retire(time.monotonic())
                 await self._return_leases()
                 self._renew(time.monotonic())
+                self._failures.recovered("leases of capacity")
             except (DecisioningError, StorageError) as error:
-                log.warning("leases of capacity wait: %s", error)
+                self._failures.note("leases of capacity", "leases of capacity wait: %s", error, error=error)
 
     def _retire(self, now_s: float) -> None:
         """Stop spending leases that are of no use: idle, of an earlier period, or of a capacity that has changed."""
@@ -268,7 +271,14 @@ class LeaseHolder:
                 grant = await self._request(lease, renew_only)
         except (DecisioningError, StorageError) as error:
             if not isinstance(error, Unavailable):
-                log.exception("a defect in the leases of capacity %s", lease.capacity.capacity_id)
+                self._failures.note(
+                    lease.capacity.capacity_id,
+                    "a defect in the leases of capacity %s",
+                    lease.capacity.capacity_id,
+                    level=logging.ERROR,
+                    error=error,
+                    with_traceback=True,
+                )
             # Whether units were granted is not known, so none may be used.
             grant = Grant("missing")
         finally:

@@ -4,7 +4,7 @@ The record holds a snapshot of the customer too, so that it can be explained lat
 contact policy look at, not the whole profile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,20 +132,38 @@ def defaults_record(
 
 
 def default_offers(
-    context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs, available: BoolArray
+    context: DecisionContext,
+    evaluated: EvaluatedRequest,
+    inputs: EligibilityInputs,
+    available: BoolArray,
+    chosen: Sequence[int] = (),
 ) -> tuple[DecidedOffer, ...]:
-    """Return the placement's default offers that are ``available`` (shape ``(n,)``), at most one for each slot.
+    """Return the placement's default offers that are ``available`` (shape ``(n,)``), for slots behind ``chosen`` rows.
 
-    No policy selected them, so they have no score, and their probability is not known.
+    No policy selected them, so they have no score, and their probability is not known. None stands beside an offer that
+    excludes it, and no group gets more offers than the placement allows.
     """
     view = context.view
     by_id = {offer.offer_id: row for row, offer in enumerate(view.offers) if available[row]}
-    rows = [by_id[offer_id] for offer_id in view.placement.default_offers if offer_id in by_id]
+    rows = list(chosen)
+    for offer_id in view.placement.default_offers:
+        row = by_id.get(offer_id)
+        if row is not None and len(rows) < context.slots and _may_join(view, rows, row):
+            rows.append(row)
     source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
     return tuple(
         DecidedOffer(view.offers[row].offer_id, rank, treatment=treatment_of(view, row, source))
-        for rank, row in enumerate(rows[: context.slots], start=1)
+        for rank, row in enumerate(rows[len(chosen) :], start=len(chosen) + 1)
     )
+
+
+def _may_join(view: PlacementView, rows: Sequence[int], row: int) -> bool:
+    """Return whether an offer may be answered beside those of ``rows``."""
+    apart = view.mutually_exclusive.get(row)
+    if row in rows or (apart is not None and any(apart[other] for other in rows)):
+        return False
+    most, group = view.placement.max_per_group, view.groups[row]
+    return most is None or sum(view.groups[other] == group for other in rows) < most
 
 
 def decided_offer(choice: Choice, view: PlacementView, source: TextSource) -> DecidedOffer:

@@ -22,6 +22,7 @@ from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployme
 from decisioning.model.entities import Placement
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
+from storage.failures import FailureLog
 
 Group = Literal["champion", "canary", "control", "caller"] | ControlKind
 
@@ -133,6 +134,7 @@ class PolicyRunner:
         self._roster = roster
         self._budget_ms = budget_ms
         self._running: dict[str, _Running] = {}
+        self._failures = FailureLog(log)
 
     def run(self, assignment: Assignment, context: SelectionContext) -> PolicyResult:
         """Select with the policy of the customer's group, or with the placement's fallback if that fails.
@@ -146,9 +148,16 @@ class PolicyRunner:
             started = asyncio.get_running_loop().time()
             try:
                 result = self._select(key, running, group, context)
-            except Exception:
+            except Exception as error:
                 # A policy may be anybody's code: whatever it raises, the customer gets an answer.
-                log.exception("policy %s failed", key)
+                self._failures.note(
+                    key,
+                    "policy %s failed",
+                    key,
+                    level=logging.ERROR,
+                    error=error,
+                    with_traceback=True,
+                )
                 reason = DegradedReason.POLICY_FAILED
             else:
                 took_ms = (asyncio.get_running_loop().time() - started) * 1000

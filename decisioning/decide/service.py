@@ -46,6 +46,7 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
+from storage.failures import FailureLog
 from storage.keys import Keys, generated_id, is_reserved
 
 __all__ = ["DecisionInputs", "DecisionService"]
@@ -82,6 +83,7 @@ class DecisionService:
         self._roster = roster
         self._runner = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
+        self._failures = FailureLog(log)
         self._archive = archive
         self._profiles = profiles
         self._keys = keys
@@ -298,13 +300,17 @@ class DecisionService:
         return Selected(eligible, result, decision_record(context, evaluated, inputs, result))
 
     def _add_defaults(self, context: DecisionContext, selected: Selected) -> Selected:
-        """Let the placement's defaults stand in where nothing was selected."""
-        if selected.result.selection.choices:
+        """Let the placement's defaults stand in where nothing was selected, or fill the slots if it says so."""
+        choices = selected.result.selection.choices
+        wanted = context.slots if context.view.placement.fill_with_defaults else 1
+        if len(choices) >= wanted:
             return selected
         eligible = selected.eligible
         # Defaults are neither reserved nor counted, so none may have a capacity.
         uncounted = replace(eligible.inputs, exhausted=self._capacity.withheld(context.view))
-        offers = default_offers(context, eligible.evaluated, uncounted, eligible_defaults(uncounted))
+        chosen = [choice.row for choice in choices]
+        available = eligible_defaults(uncounted)
+        offers = default_offers(context, eligible.evaluated, uncounted, available, chosen)
         return replace(selected, record=structs.replace(selected.record, default_offers=offers))
 
     async def _select_and_log(self, context: DecisionContext, eligible: EligibleOffers) -> Decided:
@@ -439,7 +445,9 @@ class DecisionService:
                 await asyncio.sleep(WITHDRAWAL_PAUSE_S)
             else:
                 return
-        log.warning("decision %s was not delivered as logged and could not be taken back", decision_id)
+        self._failures.note(
+            "withdrawals", "decision %s was not delivered as logged and could not be taken back", decision_id
+        )
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks weakly only: one that nobody holds may vanish while it waits.

@@ -97,7 +97,8 @@ def estimate(columns: Judgement, *, by_value: bool = False) -> tuple[Earned | No
         )
     except EvaluationError as error:
         return None, [f"Nothing can be estimated: {error}."]
-    return _with_intervals(found, columns, by_value), _warnings(found, q / p)
+    held = _with_intervals(found, columns, by_value)
+    return held, [*_warnings(found, q / p), *_beyond_range(held)]
 
 
 def _as_arrays(columns: Judgement) -> tuple[FloatArray, ...]:
@@ -135,12 +136,49 @@ def _with_intervals(found: Earned, columns: Judgement, by_value: bool) -> Earned
     earned = payoff_terms(r, ones, ones, units=columns.unit, limits=span)
     return replace(
         found,
-        earned=interval_that_holds(found.earned, earned, span),
-        ips=held(found.ips, terms(), span),
-        snips=held(found.snips, terms(normalised=True), span),
-        dr=held(found.dr, terms(expected=e, direct=d), span),
-        lift=held(found.lift, terms(expected=e, direct=d - r), differences),
+        earned=cut_to_range(interval_that_holds(found.earned, earned, span), span),
+        ips=cut_to_range(held(found.ips, terms(), span), span),
+        snips=cut_to_range(held(found.snips, terms(normalised=True), span), span),
+        dr=cut_to_range(held(found.dr, terms(expected=e, direct=d), span), span),
+        lift=cut_to_range(held(found.lift, terms(expected=e, direct=d - r), differences), differences),
     )
+
+
+def cut_to_range(found: PolicyValueEstimate, span: tuple[float, float]) -> PolicyValueEstimate:
+    """Return an estimate whose interval lies within ``span``, the least and the largest value that are possible.
+
+    The value stays as the estimator gives it. If it lies outside of ``span``, ``cut`` says why that can be.
+    """
+    least, most = span
+    cut = None
+    if not least <= found.value <= most:
+        beyond = f"below {least:g}, the least" if found.value < least else f"above {most:g}, the largest"
+        cut = (
+            f"The estimate is {beyond} value that is possible: a few large weights carry it, or weighed errors of the "
+            "reward model do. Its interval is cut to what is possible; wait for more decisions."
+        )
+    if found.refused is not None:
+        return replace(found, cut=cut)
+    return replace(
+        found,
+        low=min(max(found.low, least), most),
+        high=max(min(found.high, most), least),
+        cut=cut,
+    )
+
+
+def _beyond_range(found: Earned) -> list[str]:
+    """Name the estimates that lie outside of what is possible."""
+    beyond = [
+        label
+        for label, one in (("IPS", found.ips), ("DR", found.dr), ("the lift", found.lift))
+        if one.cut is not None
+    ]
+    if not beyond:
+        return []
+    return [
+        f"Outside of what is possible: {', '.join(beyond)}. Intervals are cut to that; believe SNIPS sooner."
+    ]
 
 
 def _weight_deviation(found: Earned, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -178,8 +216,8 @@ def as_numbers(found: PolicyValueEstimate) -> dict[str, float | None]:
 
 
 def with_reason(found: PolicyValueEstimate) -> dict[str, float | str | None]:
-    """The same with the ``reason`` why there is no interval; null if there is one."""
-    return {**as_numbers(found), "reason": found.refused}
+    """The same with the ``reason`` why there is no interval, or why it is cut; null if there is nothing to say."""
+    return {**as_numbers(found), "reason": " ".join(filter(None, (found.cut, found.refused))) or None}
 
 
 def summary(found: Earned | None) -> dict[str, Any] | None:
@@ -221,6 +259,17 @@ def notes_on(epsilon: float, learns: bool, narrowed: int, left_out: int, rows: i
     if left_out > MUCH_LEFT_OUT * (left_out + rows):
         said.append(f"{left_out} of {left_out + rows} slots could not be used; see left_out for the reasons.")
     return said
+
+
+def notes_on_imported(imported: int, learned: bool) -> list[str]:
+    """Say that imported history is not evaluated, if there is some. ``learned``: the target has learned from it."""
+    if not imported:
+        return []
+    use = "the target learned from it" if learned else "a warm start learns from it"
+    return [
+        f"{imported} imported decisions are left out: with which probability they were made is not known. They do not "
+        f"count toward the limit; {use}."
+    ]
 
 
 def notes_on_open(still_open: int, closed: int, what: str) -> list[str]:

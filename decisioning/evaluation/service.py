@@ -22,6 +22,7 @@ from decisioning.evaluation.estimates import (
     as_numbers,
     estimate,
     notes_on,
+    notes_on_imported,
     notes_on_open,
     shares,
     summary,
@@ -126,15 +127,17 @@ async def evaluate(
         # A page holds all outcomes of its decisions, so memory need not grow with the log.
         target.outcomes.clear()
         await asyncio.sleep(0)  # other tasks get their turn: a page is pure computation
-    return _report(spec, policy, scope, span, target)
+    return report_on(spec, policy, scope, span, target)
 
 
-def _report(
+def report_on(
     spec: PolicySpec, policy: Policy, scope: EvaluationScope, span: Span, target: Progressive
 ) -> dict[str, Any]:
+    """Report on a target that has walked through the decisions of ``span``, as plain JSON."""
     rows = target.rows
     found, warnings = estimate(rows, by_value=scope.reward == "value")
     warnings = notes_on_open(span.open, rows.decisions, "decisions") + warnings
+    warnings += notes_on_imported(span.imported, scope.start == "warm")
     left_out = sum(n for reason, n in rows.left_out.items() if reason != "nothing")
     warnings += notes_on(policy.epsilon, target.learned > 0, rows.narrowed, left_out, len(rows.reward))
     if rows.failed:
@@ -146,6 +149,8 @@ def _report(
             "which looks at them is registered; until then the target sees them as missing."
         )
     decided = rows.decisions - rows.left_out["nothing"]
+    # After the note on how many were left out of those that were looked at: these were not.
+    rows.left_out["imported"] += span.imported
     return {
         "policy": spec.name,
         "version": spec.version,
@@ -157,9 +162,10 @@ def _report(
         "reward": scope.reward,
         "decisions": rows.decisions,
         "open": span.open,
+        "imported": span.imported,
         "learned": target.learned,
         "us_per_decision": 1e6 * rows.seconds / decided if decided else None,
-        "left_out": count_left_out(rows.left_out),
+        "left_out": count_left_out(+rows.left_out),
         "estimates": summary(found),
         "logged": _logged(rows, scope.reward),
         "warnings": warnings,

@@ -12,6 +12,7 @@ from bandits.policy import BoolArray, PolicyKey
 from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.compared import compared_warnings, unseen_warnings
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, learnable
@@ -53,14 +54,20 @@ def preview(
     now_ms: int,
     check_time: CheckTime = lambda done: None,
 ) -> dict[str, Any]:
-    """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers."""
+    """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers.
+
+    ``warnings``: of what the expression looks for and nothing, or none of the customers, has.
+    """
     plan = catalogue.rules.plan([expression])
     placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
+    customers = []
     for done, profile in enumerate(profiles):
         check_time(done)
-        evaluation = evaluate(plan, facts_of(profile.customer, context, placement), to_datetime(now_ms))
+        facts = facts_of(profile.customer, context, placement)
+        customers.append(facts["customer"])
+        evaluation = evaluate(plan, facts, to_datetime(now_ms))
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
@@ -79,6 +86,10 @@ def preview(
         "estimate": dict(zip(("matching", "low", "high"), estimate, strict=True)),
         "examples": matching[:MAX_EXAMPLES],
         "missing": dict(missing.most_common(MAX_EXAMPLES)),
+        "warnings": [
+            *compared_warnings(catalogue, "expression", expression.source),
+            *unseen_warnings(catalogue.checker.vocabulary, expression.source, customers),
+        ],
     }
 
 

@@ -1,9 +1,9 @@
-"""Evaluations that were asked for: taken by one worker at a time, with their progress and results."""
+"""Jobs that were asked for, such as evaluations: taken by one worker at a time, with their progress and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic_core import to_json
 from sqlalchemy import text
@@ -13,21 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from decisioning.errors import Conflict, NotFound
 from storage.postgres import transaction
 
-EvaluationState = Literal["waiting", "running", "done", "failed"]
+JobState = Literal["waiting", "running", "done", "failed"]
 MAX_OPEN = 20
 RETENTION_DAYS = 30
 DEAD_S = 60
-"""An evaluation that has shown no sign of life for so long is taken again."""
+"""A job that has shown no sign of life for so long is taken again."""
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationJob:
-    """One evaluation: what was asked, by whom, how far it is (``seen`` of ``total`` decisions), and its result."""
+class Job:
+    """One job: what was asked, by whom, how far it is (``seen`` of ``total``), and its result."""
 
-    evaluation_id: str
+    job_id: str
     request: Mapping[str, Any]
     author: str
-    state: EvaluationState
+    state: JobState
     asked_at: datetime
     alive_at: datetime | None
     finished_at: datetime | None
@@ -37,83 +37,100 @@ class EvaluationJob:
     error: str | None
 
 
-class EvaluationStore:
-    """Evaluations in Postgres. All methods raise ``PostgresUnavailable``."""
+class JobStore:
+    """Jobs of one kind in a table of Postgres. All methods raise ``PostgresUnavailable``.
+
+    ``noun``: what they are, the table is named by its plural and its key ``<noun>_id``. ``retention_days``: how long
+    they are kept.
+    """
+
+    noun: ClassVar[str]
+    retention_days: ClassVar[int] = RETENTION_DAYS
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._table, self._key = f"{self.noun}s", f"{self.noun}_id"
 
-    async def ask(self, evaluation_id: str, request: Mapping[str, Any], author: str) -> EvaluationJob:
-        """Put an evaluation in the queue; old ones are forgotten. Raises ``Conflict`` if too many wait."""
+    async def ask(self, job_id: str, request: Mapping[str, Any], author: str) -> Job:
+        """Put a job in the queue; old ones are forgotten. Raises ``Conflict`` if too many wait."""
         async with transaction(self._engine) as connection:
             await connection.execute(
-                text("DELETE FROM evaluations WHERE asked_at < now() - make_interval(days => :days)"),
-                {"days": RETENTION_DAYS},
+                text(f"DELETE FROM {self._table} WHERE asked_at < now() - make_interval(days => :days)"),
+                {"days": self.retention_days},
             )
             waiting = await connection.scalar(
-                text("SELECT count(*) FROM evaluations WHERE state IN ('waiting', 'running')")
+                text(f"SELECT count(*) FROM {self._table} WHERE state IN ('waiting', 'running')")
             )
             if (waiting or 0) >= MAX_OPEN:
                 raise Conflict(
-                    f"{waiting} evaluations are waiting already; ask again when some of them are done"
+                    f"{waiting} {self._table} are waiting already; ask again when some of them are done"
                 )
             await connection.execute(
                 text(
-                    "INSERT INTO evaluations (evaluation_id, request, author)"
+                    f"INSERT INTO {self._table} ({self._key}, request, author)"
                     " VALUES (:id, cast(:request AS jsonb), :author)"
                 ),
-                {"id": evaluation_id, "request": to_json(dict(request)).decode(), "author": author},
+                {"id": job_id, "request": to_json(dict(request)).decode(), "author": author},
             )
-        return await self.get(evaluation_id)
+        return await self.get(job_id)
 
-    async def get(self, evaluation_id: str) -> EvaluationJob:
-        """One evaluation. Raises ``NotFound``."""
-        columns = ", ".join(field.name for field in fields(EvaluationJob))
-        query = text(f"SELECT {columns} FROM evaluations WHERE evaluation_id = :id").columns(
-            request=JSONB, result=JSONB
-        )
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises ``NotFound``."""
+        columns = ", ".join(field.name for field in fields(Job)[1:])
+        query = text(
+            f"SELECT {self._key} AS job_id, {columns} FROM {self._table} WHERE {self._key} = :id"
+        ).columns(request=JSONB, result=JSONB)
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(query, {"id": evaluation_id})).first()
+            row = (await connection.execute(query, {"id": job_id})).first()
         if row is None:
-            raise NotFound("evaluation", evaluation_id)
-        return EvaluationJob(**row._mapping)
+            raise NotFound(self.noun, job_id)
+        return Job(**row._mapping)
 
     async def take(self) -> str | None:
-        """The evaluation that is to be run next, which is then running; ``None`` if there is none."""
+        """The job that is to be run next, which is then running; ``None`` if there is none."""
         # SKIP LOCKED: workers that ask at the same time take different ones, and none waits.
         query = text(
-            "UPDATE evaluations SET state = 'running', alive_at = now() WHERE evaluation_id = ("
-            " SELECT evaluation_id FROM evaluations WHERE state = 'waiting'"
+            f"UPDATE {self._table} SET state = 'running', alive_at = now() WHERE {self._key} = ("
+            f" SELECT {self._key} FROM {self._table} WHERE state = 'waiting'"
             " OR state = 'running' AND alive_at < now() - make_interval(secs => :dead)"
-            " ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING evaluation_id"
+            " ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
+            f" RETURNING {self._key}"
         )
         async with transaction(self._engine) as connection:
             taken: str | None = await connection.scalar(query, {"dead": DEAD_S})
             return taken
 
-    async def progress(self, evaluation_id: str, seen: int, total: int) -> None:
+    async def progress(self, job_id: str, seen: int, total: int) -> None:
         """Tell how far it is, and that it is alive."""
         await self._update(
-            "SET seen = :seen, total = :total, alive_at = now()", evaluation_id, seen=seen, total=total
+            "SET seen = :seen, total = :total, alive_at = now()", job_id, seen=seen, total=total
         )
+
+    async def end(self, job_id: str, result: Mapping[str, Any], seen: int) -> None:
+        """Keep the result, after so many were ``seen``."""
+        await self._update(
+            "SET state = 'done', result = cast(:result AS jsonb), seen = :seen, total = :seen, finished_at = now()",
+            job_id,
+            result=to_json(dict(result)).decode(),
+            seen=seen,
+        )
+
+    async def fail(self, job_id: str, error: str) -> None:
+        """Say why there is no result, unless there is one."""
+        await self._update("SET state = 'failed', error = :error, finished_at = now()", job_id, error=error)
+
+    async def _update(self, what: str, job_id: str, **values: Any) -> None:
+        # Only while it runs: a result that is there is never overwritten.
+        query = text(f"UPDATE {self._table} {what} WHERE {self._key} = :id AND state = 'running'")
+        async with transaction(self._engine) as connection:
+            await connection.execute(query, values | {"id": job_id})
+
+
+class EvaluationStore(JobStore):
+    """Evaluations; ``seen`` and ``total`` are decisions."""
+
+    noun = "evaluation"
 
     async def done(self, evaluation_id: str, result: Mapping[str, Any]) -> None:
         """Keep the result."""
-        await self._update(
-            "SET state = 'done', result = cast(:result AS jsonb), seen = :seen, total = :seen, finished_at = now()",
-            evaluation_id,
-            result=to_json(dict(result)).decode(),
-            seen=result["decisions"],
-        )
-
-    async def fail(self, evaluation_id: str, error: str) -> None:
-        """Say why there is no result, unless there is one."""
-        await self._update(
-            "SET state = 'failed', error = :error, finished_at = now()", evaluation_id, error=error
-        )
-
-    async def _update(self, what: str, evaluation_id: str, **values: Any) -> None:
-        # Only while it runs: a result that is there is never overwritten.
-        query = text(f"UPDATE evaluations {what} WHERE evaluation_id = :id AND state = 'running'")
-        async with transaction(self._engine) as connection:
-            await connection.execute(query, values | {"id": evaluation_id})
+        await self.end(evaluation_id, result, result["decisions"])

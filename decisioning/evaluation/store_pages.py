@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_archive import BATCH_SIZE
 from decisioning.log.store_sql import IS_CLOSED, RESULT_KNOWN, decision_of_row, outcome_of_row
+from decisioning.model.deciders import HISTORY
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from storage.postgres import transaction
@@ -21,6 +22,8 @@ class Span:
     """Decisions of a placement from ``start`` to before ``end`` whose reward window is closed.
 
     ``decisions``: how many they are. ``open``: how many there are beside them whose window is still open.
+    ``imported``: how many imported ones there are at all times that were asked for. They are not among the others,
+    since nobody knows with which probability they were made.
     """
 
     placement: str
@@ -28,6 +31,7 @@ class Span:
     end: datetime
     decisions: int
     open: int
+    imported: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +53,40 @@ class HindsightReader:
     ) -> Span | None:
         """The newest ``limit`` decisions of a placement between two times whose window is closed.
 
-        Only ``open`` ones are between them if none is closed; ``None`` if there is no decision at all.
+        Imported history does not count toward ``limit``. Only ``open`` ones are between them if none is closed, only
+        ``imported`` ones if there are no others; ``None`` if there is no decision at all.
         """
         query = f"""
             WITH newest AS (
-                SELECT d.decided_at FROM decisions AS d WHERE {_ASKED} AND {IS_CLOSED}
+                SELECT d.decided_at FROM decisions AS d WHERE {_ASKED} AND {_MADE_HERE} AND {IS_CLOSED}
                 ORDER BY d.decided_at DESC LIMIT :limit
             ), closed AS (
                 SELECT min(decided_at) AS start, max(decided_at) AS last, count(*) AS n FROM newest
             ), open AS (
                 SELECT min(d.decided_at) AS start, max(d.decided_at) AS last, count(*) AS n
                 FROM decisions AS d
-                WHERE {_ASKED} AND NOT {IS_CLOSED}
+                WHERE {_ASKED} AND {_MADE_HERE} AND NOT {IS_CLOSED}
                     AND d.decided_at >= coalesce((SELECT start FROM closed), '-infinity'::timestamptz)
+            ), imported AS (
+                SELECT min(d.decided_at) AS start, max(d.decided_at) AS last, count(*) AS n
+                FROM decisions AS d WHERE {_ASKED} AND NOT {_MADE_HERE}
             )
-            SELECT coalesce(closed.start, open.start) AS start,
-                coalesce(closed.last, open.last) + interval '1 microsecond' AS end, closed.n, open.n AS open
-            FROM closed, open
+            SELECT coalesce(closed.start, open.start, imported.start) AS start,
+                coalesce(closed.last, open.last, imported.last) + interval '1 microsecond' AS end,
+                closed.n, open.n AS open, imported.n AS imported
+            FROM closed, open, imported
         """
         values = {"placement": placement, "start": start, "end": end, "limit": limit}
         async with transaction(self._engine) as connection:
             row = (await connection.execute(text(query), values)).one()
-        return Span(placement, row.start, row.end, row.n, row.open) if row.n + row.open else None
+        if not row.n + row.open + row.imported:
+            return None
+        return Span(placement, row.start, row.end, row.n, row.open, row.imported)
 
     async def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]:
         """The span, a page after the other. ``placements``: whose outcomes are wanted as well (all if empty).
 
-        Of open decisions only outcomes are given, from which a target may learn as policies do.
+        Of open and of imported decisions only outcomes are given, from which a target may learn as policies do.
         """
         start = span.start
         while span.decisions and start < span.end:
@@ -110,13 +121,14 @@ _ASKED = """
 d.placement = :placement AND d.decided_at >= coalesce(:start, '-infinity'::timestamptz)
     AND d.decided_at < coalesce(:end, 'infinity'::timestamptz)
 """
+_MADE_HERE = f"d.policy <> '{HISTORY}'"
 _UNTIL = """
 SELECT decided_at FROM decisions WHERE placement = :placement AND decided_at >= :start AND decided_at < :end
 ORDER BY decided_at OFFSET :size LIMIT 1
 """
 _DECISIONS = f"""
 SELECT d.bucket, d.position, d.header::text AS header, d.candidates, d.priors, d.factors FROM decisions AS d
-WHERE {_ASKED} AND {IS_CLOSED} ORDER BY d.decided_at, d.decision_id
+WHERE {_ASKED} AND {_MADE_HERE} AND {IS_CLOSED} ORDER BY d.decided_at, d.decision_id
 """
 _OUTCOMES = f"""
 SELECT * FROM outcomes

@@ -10,6 +10,7 @@ from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from decisioning.learning.replica import ArmReplica
 from decisioning.learning.store_arms import Arms, ArmStore
 from storage.errors import RedisUnavailable
+from storage.failures import FailureLog
 from storage.tasks import cancelled
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class ArmFollower:
 
     async def follow(self, key: str) -> None:
         """Keep one policy's arms fresh, until this task is cancelled; they leave the replica then."""
+        what, failures = f"following the arms of {key}", FailureLog(log)
         try:
             while not cancelled():
                 try:
@@ -71,13 +73,21 @@ class ArmFollower:
                         continue
                     await self._load(key, arms)
                     self._on_load()
+                    failures.recovered(what)
                     await self._apply_changes(key)
                     await asyncio.sleep(self._rest_s.get(key, 0.0))
                 except RedisUnavailable as error:
-                    log.warning("arms of %s are as of before: %s", key, error)
+                    failures.note(what, "arms of %s are as of before: %s", key, error, error=error)
                     await asyncio.sleep(RETRY_S)
-                except Exception:  # arms that stand still for ever would be worse
-                    log.exception("a defect: arms of %s are as of before", key)
+                except Exception as error:  # arms that stand still for ever would be worse
+                    failures.note(
+                        what,
+                        "a defect: arms of %s are as of before",
+                        key,
+                        level=logging.ERROR,
+                        error=error,
+                        with_traceback=True,
+                    )
                     await asyncio.sleep(RETRY_S)
         finally:
             self._replica.forget(key)

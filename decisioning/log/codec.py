@@ -77,13 +77,13 @@ def decode_decision(encoded: bytes) -> Decision:
 
 
 def answer_of(decision: Decision) -> dict[str, Any]:
-    """Derive what the caller gets of a decision: its public part, with the defaults if nothing was right."""
+    """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen."""
     return {
         "decision_id": decision.decision_id,
         "placement": decision.placement,
         "policy": as_json(decision.policy),
         "control": decision.control,
-        "offers": [as_json(offer) for offer in decision.default_offers or decision.offers],
+        "offers": [as_json(offer) for offer in (*decision.offers, *(decision.default_offers or ()))],
         "nothing_right_now": bool(decision.nothing_right_now),
         "degraded": [str(reason) for reason in decision.degraded],
         "feedback_until": decision.feedback_until,
@@ -92,7 +92,8 @@ def answer_of(decision: Decision) -> dict[str, Any]:
 
 def as_json(value: Any) -> Any:
     """Make plain dictionaries and sequences of a part of a decision, with the names that it has in JSON."""
-    return msgspec.to_builtins(value, enc_hook=_encodable)
+    # Names in order: Postgres keeps them in one of its own, and an answer that is repeated is the same.
+    return msgspec.to_builtins(value, enc_hook=_encodable, order="deterministic")
 
 
 def candidate_bytes(of: Selection | LoggedDecision) -> tuple[bytes, bytes, bytes]:

@@ -37,7 +37,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
-from storage.postgres import POSTGRES_ERRORS
+from storage.postgres import POSTGRES_ERRORS, connector
 
 SESSION = {"idle_in_transaction_session_timeout": "60s"}  # a turn whose process has vanished comes to an end
 
@@ -49,7 +49,7 @@ class Archiver:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._connect = connector(url, timeout=2, command_timeout=30, server_settings=SESSION)
         self._connection: asyncpg.Connection | None = None
         self._partitions = Partitions()
 
@@ -174,9 +174,7 @@ class Archiver:
         """Give the connection. ``doing``: what Postgres did not do, if it fails; then the connection is given up."""
         try:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(
-                    self._url, timeout=2, command_timeout=30, server_settings=SESSION
-                )
+                self._connection = await self._connect()
                 for statement in STAGING:
                     await self._connection.execute(statement)
             yield self._connection

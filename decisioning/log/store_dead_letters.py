@@ -19,6 +19,9 @@ from storage.postgres import transaction
 
 log = logging.getLogger(__name__)
 
+MAX_LOGGED = 3
+"""Lines about entries that are set aside together; a batch may have thousands."""
+
 _OF_RECORDS = ("22", "23", "54")
 """Classes of SQL states that are the fault of a row: data, constraints, limits of a value's size."""
 _IN_PYTHON = (ValueError, TypeError, OverflowError)
@@ -102,8 +105,10 @@ def _by_entry(batch: Batch) -> dict[Entry, _Records]:
 
 async def set_aside(connection: asyncpg.Connection, unread: Sequence[UnreadEntry]) -> None:
     """Keep entries that were not archived; in the transaction that archives the others."""
-    for one in unread:
+    for one in unread[:MAX_LOGGED]:
         log.error("entry %s of bucket %d is set aside: %s", one.position, one.bucket, one.reason)
+    if len(unread) > MAX_LOGGED:
+        log.error("%d more entries are set aside: see `nextbest deadletters list`", len(unread) - MAX_LOGGED)
     await connection.executemany(
         "INSERT INTO dead_letters (bucket, position, reason, entry) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (bucket, position) DO UPDATE SET reason = excluded.reason",

@@ -72,6 +72,10 @@ class RenderedTreatment(msgspec.Struct, frozen=True, gc=False):
     message: str
     image: str | None = None
     script: RenderedScript | None = None
+    link: str | None = None
+    button: str | None = None
+    legal: str | None = None
+    attributes: dict[str, Any] = {}
 
 
 class LoggedFactors(msgspec.Struct, frozen=True, gc=False):
@@ -182,13 +186,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """One answer with everything needed to explain and replay it. Times are Unix milliseconds.
 
     ``numbers`` and ``expected``: number and expected propensity of each of ``offers``. ``default_offers``: what was
-    answered instead when nothing was right. ``scored_by`` and ``caller_choice`` (numbers): where the caller's own
-    choice was answered. ``epoch``: of the policy's arms. ``logged_group``: see ``group``. ``source``: ``live`` or
-    ``history``. ``units``: where each slot was drawn with regard to the limits that earlier ones use up, the capacities
-    with fewer units than slots (the units, and the numbers of their offers); ``None`` where it was not. ``redraws``:
-    how often others were faster, so that it was selected anew. ``counts_silence``: that nothing came of an offer is
-    learned as soon as it was shown, until something comes; earlier versions learned it when the window closed.
-    ``runtime``: the versions that it was computed with, as in ``RUNTIME``.
+    answered behind ``offers``: when nothing was right, or to fill the slots. ``scored_by`` and ``caller_choice``
+    (numbers): where the caller's own choice was answered. ``epoch``: of the policy's arms. ``logged_group``: see
+    ``group``. ``source``: ``live`` or ``history``. ``units``: where each slot was drawn with regard to the limits
+    that earlier ones use up, the capacities with fewer units than slots (the units, and the numbers of their
+    offers); ``None`` where it was not. ``redraws``: how often others were faster, so that it was selected anew.
+    ``counts_silence``: that nothing came of an offer is learned as soon as it was shown, until something comes;
+    earlier versions learned it when the window closed. ``runtime``: the versions that it was computed with, as in
+    ``RUNTIME``.
     """
 
     decision_id: str

@@ -152,6 +152,7 @@ class Treatment:
     """The presentation of an offer in one channel and language.
 
     Texts may hold variables such as ``{{ customer.first_name }}``; ``fallbacks`` stand for those without a value.
+    ``button`` and ``legal`` are texts too; ``link`` is where the button leads; ``attributes`` are for the front end.
     """
 
     treatment_id: str
@@ -162,6 +163,10 @@ class Treatment:
     image: str | None = None
     fallbacks: Mapping[str, str] = field(default_factory=dict)
     script: Script | None = None
+    link: str | None = None
+    button: str | None = None
+    legal: str | None = None
+    attributes: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +277,7 @@ class Placement:
     the contact history cannot be read. ``confirm_within_s``: an explicit placement that has not confirmed the
     presentation by then gives back what was reserved. ``off``: factors of the score that are switched off.
     ``when``: nothing is offered unless this holds. ``max_per_group``: at most so many offers of a group in one answer.
+    ``fill_with_defaults``: default offers follow where fewer offers were chosen than there are slots.
     """
 
     placement_id: str
@@ -293,6 +299,7 @@ class Placement:
     min_propensity: float = 0.0
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
+    fill_with_defaults: bool = False
 
 
 def percent(*levers: float) -> float:

@@ -6,13 +6,14 @@ from. Pure.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from bandits.auto_features import FactKind, KnownFact
 from bandits.feature_columns import category_text, category_texts, finite_number
-from bandits.features import MAX_NUMBER, PATH
+from bandits.features import MAX_NUMBER, PATH, Feature
 from rules.vocabulary import Attribute, AttributeType
 
 MIN_SEEN, MIN_SHARE = 20, 0.05
@@ -55,6 +56,34 @@ def known_facts(attributes: Iterable[Attribute], samples: Iterable[Sample]) -> l
                 found.append(fact)
     unseen = (_declared_fact(attribute) for attribute in left.values())
     return [*found, *(fact for fact in unseen if fact is not None)]
+
+
+def unsent_facts(
+    features: Iterable[Feature], attributes: Iterable[Attribute], customers: Sample, contexts: Sample
+) -> list[str]:
+    """Describe the features whose fact was in none of the samples, with what may have been meant.
+
+    Nothing is said of a root of which nothing was looked at.
+    """
+    declared = {attribute.path for attribute in attributes}
+    samples = {"customer": (customers, "customers"), "context": (contexts, "decisions")}
+    found = []
+    for feature in features:
+        path = feature.path or ""
+        sample, looked_at = samples.get(path.partition(".")[0], ((), ""))
+        if not sample or path in IGNORED:
+            continue
+        sent = {known for facts in sample for known in facts}
+        if path in sent or any(known.startswith(f"{path}.") for known in sent):
+            continue
+        near = get_close_matches(path, sent | (declared - {path}), n=1, cutoff=0.75)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = "is declared, but" if path in declared else "is not declared, and"
+        found.append(
+            f"features.{feature.name}.path: {path!r} {known} none of the last {len(sample)} {looked_at} had it, so"
+            f" nothing is learned from it{hint}"
+        )
+    return found
 
 
 def _declared_fact(attribute: Attribute) -> KnownFact | None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bandits.auto_features import auto_features
 from bandits.features import Feature
-from decisioning.policies.known_facts import known_facts
+from decisioning.policies.known_facts import Sample, known_facts, unsent_facts
 from profiles.customer import Customer
 from profiles.store_sample import sample_profiles
 from rules.vocabulary import Attribute
@@ -29,12 +29,24 @@ async def choose_features(engine: AsyncEngine, attributes: Iterable[Attribute]) 
 
     Raises ``PostgresUnavailable``.
     """
+    return auto_features(known_facts(attributes, await read_samples(engine)))
+
+
+async def find_unsent(
+    engine: AsyncEngine, features: Iterable[Feature], attributes: Iterable[Attribute]
+) -> list[str]:
+    """Describe the features whose facts nobody ever sent, as far as was looked at. Raises ``PostgresUnavailable``."""
+    wanted = [feature for feature in features if feature.path is not None]
+    return unsent_facts(wanted, attributes, *await read_samples(engine)) if wanted else []
+
+
+async def read_samples(engine: AsyncEngine) -> tuple[Sample, Sample]:
+    """Read the facts of some customers, and the contexts of the latest decisions. Raises ``PostgresUnavailable``."""
     profiles, _ = await sample_profiles(engine, {}, SAMPLED)
     async with transaction(engine) as connection:
         rows = (await connection.execute(_CONTEXTS, {"size": SAMPLED})).all()
     customers = [customer_facts(profile.customer) for profile in profiles]
-    contexts = [flat_facts("context", row.context or {}) for row in rows]
-    return auto_features(known_facts(attributes, (customers, contexts)))
+    return customers, [flat_facts("context", row.context or {}) for row in rows]
 
 
 def customer_facts(customer: Customer) -> dict[str, Any]:

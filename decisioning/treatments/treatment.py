@@ -4,6 +4,7 @@ A treatment is checked when it is saved: every variable is known, and none can b
 once for each catalogue, so that a treatment without variables and conditions costs nothing to render.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,6 +19,10 @@ from rules.errors import RuleError
 from rules.expression import Checker, Expression
 from rules.vocabulary import Vocabulary
 
+_LINK = re.compile(
+    r"(?!(?:javascript|data|vbscript):)(?:[a-z][a-z0-9+.-]*://|mailto:|tel:|/|#|\?)[^\s\x00-\x1f\\]*", re.I
+)
+"""Addresses that do no harm where a page follows them: none that browsers run as a program."""
 MAX_STEPS = 50
 MAX_OBJECTIONS = 50
 OFFER_FIELDS = ("offer.name", "offer.value")
@@ -49,6 +54,12 @@ def check_treatment(
     text.
     """
     _check_script(treatment, prefix)
+    if treatment.link is not None and not _LINK.fullmatch(treatment.link):
+        raise Invalid(
+            f"{prefix}link",
+            "must be an address such as https://example.com/gold, mailto:, tel: or an app's own (bank://), or a"
+            " path that begins with / # or ?; without blanks",
+        )
     known = {*vocabulary.attributes, *OFFER_FIELDS}
     for path, fallback in treatment.fallbacks.items():
         if path not in known:
@@ -84,6 +95,8 @@ def _texts(treatment: Treatment) -> Iterator[tuple[str, str]]:
     """Yield all texts of a treatment with the names of their fields."""
     yield "title", treatment.title
     yield "message", treatment.message
+    yield "button", treatment.button or ""
+    yield "legal", treatment.legal or ""
     if treatment.script is not None:
         for step in treatment.script.steps:
             yield f"script.steps.{step.step_id}.text", step.text
@@ -135,6 +148,8 @@ class PreparedTreatment:
     treatment: Treatment
     title: ParsedText
     message: ParsedText
+    button: ParsedText | None
+    legal: ParsedText | None
     steps: tuple[PreparedStep, ...]
     objections: tuple[tuple[ParsedText, ParsedText], ...]
     rendered: RenderedTreatment | None
@@ -157,6 +172,8 @@ def prepare_treatment(treatment: Treatment, checker: Checker) -> PreparedTreatme
         treatment,
         parse_text(treatment.title),
         parse_text(treatment.message),
+        None if treatment.button is None else parse_text(treatment.button),
+        None if treatment.legal is None else parse_text(treatment.legal),
         tuple(
             PreparedStep(s.step_id, parse_text(s.text), None if s.when is None else checker.check(s.when))
             for s in steps
@@ -206,6 +223,10 @@ def _render(
         message=prepared.message.render(lookup, fallbacks),
         image=treatment.image,
         script=script,
+        link=treatment.link,
+        button=None if prepared.button is None else prepared.button.render(lookup, fallbacks),
+        legal=None if prepared.legal is None else prepared.legal.render(lookup, fallbacks),
+        attributes=dict(treatment.attributes),
     )
 
 

@@ -20,7 +20,7 @@ from tests.support.documented_calls import shell_environment
 
 
 @pytest.fixture(scope="module")
-def settings(postgres_url: str, redis_url: str) -> Settings:
+def settings(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of this module's installation."""
     return Settings(
         postgres_url=postgres_url,
@@ -33,6 +33,7 @@ def settings(postgres_url: str, redis_url: str) -> Settings:
         log_level="error",
         redis_stall_ms=10_000,  # a busy machine is no lost Redis
         policy_budget_ms=POLICY_BUDGET_MS,
+        export_dir=tmp_path_factory.mktemp("exports"),
     )
 
 

@@ -176,10 +176,12 @@ async def test_a_thousand_mistakes_get_a_short_answer(api: Instance, route: tupl
 async def test_hostile_values_in_every_place(shop: Nextbest, route: tuple[str, str]) -> None:
     valid = VALID[" ".join(route)]
     refused = []
+    # Answers carry the id of their request: these are all of the same one.
+    headers = JSON | {"X-Request-ID": "the-same"}
     for place in places(valid):
         for value in HOSTILE:
             body = json.dumps(replaced(valid, place, value))
-            response = await shop.api.call(*route, content=body, headers=JSON)
+            response = await shop.api.call(*route, content=body, headers=headers)
             if response.status_code not in (200, 201):
                 assert response.status_code in (404, 409, 413, 422), (place, value, response.text)
                 problem_of(response, response.status_code)
@@ -187,10 +189,12 @@ async def test_hostile_values_in_every_place(shop: Nextbest, route: tuple[str, s
                 # What would be lost depends on what is stored by then.
                 if "confirm_removal" not in response.text:
                     refused.append((body, response.content))
+            elif response.json().get("refused"):  # a batch, whose items are answered for themselves
+                refused.append((body, response.content))
     assert len(refused) > 50
     before = await traces(shop)
     for body, earlier in refused:
-        assert (await shop.api.call(*route, content=body, headers=JSON)).content == earlier
+        assert (await shop.api.call(*route, content=body, headers=headers)).content == earlier
     assert await traces(shop) == before
 
 
@@ -238,7 +242,7 @@ async def test_the_field_at_fault_is_named(api: Instance, name: str, field: str,
 @pytest.mark.parametrize(
     ("name", "path", "value"),
     [
-        ("POST /v1/feedback/batch", ("items", 0, "outcome"), "bought"),
+        ("POST /v1/feedback/batch", ("items", 0, "value"), 10**400),
         ("PUT /v1/offers/other", ("contact_limits", 0, "max"), 0),
         ("PUT /v1/offers/other", ("contact_limits", 0, "window_s"), 1e9),
         ("PUT /v1/customers/ann", ("attributes", "age"), [35]),

@@ -85,7 +85,8 @@ async def test_things_are_created_read_and_replaced(api: Instance) -> None:
     assert group == {"group_id": "loans", "name": "Loans", "goal": "retain", "lever": -5} | demands
     assert group in await api.ok("GET", "/v1/groups")
     offer = await api.ok("GET", "/v1/offers/spring")
-    assert offer.pop("treatments") == [{"treatment_id": "push", "fallbacks": {}, "script": None} | TREATMENT]
+    defaults = {"fallbacks": {}, "script": None, "link": None, "button": None, "legal": None, "attributes": {}}
+    assert offer.pop("treatments") == [{"treatment_id": "push"} | defaults | TREATMENT]
     assert offer.pop("inherited") == []
     number = offer.pop("number")
     ends_at = "2026-04-01T00:00:00.250000Z"

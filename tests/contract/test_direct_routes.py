@@ -11,6 +11,7 @@ from starlette.types import Message
 from app.api.body import DirectRoute
 from app.main import AREAS
 from app.security import KeyCheck
+from app.telemetry import Metrics
 from tests.support.api import JSON, Instance, Nextbest, _WithState, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,8 +52,10 @@ def _ordinary(api: Instance) -> httpx.AsyncClient:
     settings = api.state.settings
     checked = KeyCheck(stack, lambda: api.state.api_keys, settings.body_bytes, settings.import_bytes)
 
+    watched = Metrics(checked)
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await checked({**scope, "app": api.app}, receive, send)
+        await watched({**scope, "app": api.app}, receive, send)
 
     transport = httpx.ASGITransport(_WithState(app, {"nextbest": api.state}))  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url="http://nextbest", timeout=30)
@@ -62,18 +65,21 @@ def _ordinary(api: Instance) -> httpx.AsyncClient:
 async def test_a_direct_route_answers_byte_for_byte_as_the_ordinary_one(
     api: Instance, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    key = {"X-API-Key": api.keys["frontend"]}
+    key = {"X-API-Key": api.keys["frontend"], "X-Request-ID": "the-same"}
     direct = await api.http.post(f"/v1/{path}", content=body, headers=headers | key)
     async with _ordinary(api) as client:
         ordinary = await client.post(f"/v1/{path}", content=body, headers=headers | key)
     assert direct.status_code == ordinary.status_code
     assert sorted(direct.headers.raw) == sorted(ordinary.headers.raw)
+    assert direct.headers["X-Request-ID"] == "the-same"
+    if not direct.is_success:
+        assert direct.json()["request_id"] == "the-same"
     assert direct.content == ordinary.content
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "OPTIONS"])
 async def test_other_methods_are_refused_alike(api: Instance, method: str) -> None:
-    key = {"X-API-Key": api.keys["frontend"]}
+    key = {"X-API-Key": api.keys["frontend"], "X-Request-ID": "the-same"}
     async with _ordinary(api) as client:
         for path in ("/v1/decisions", "/v1/feedback"):
             direct = await api.http.request(method, path, headers=key)
@@ -83,7 +89,7 @@ async def test_other_methods_are_refused_alike(api: Instance, method: str) -> No
 
 
 async def test_a_role_that_may_not_ask_is_refused_alike(api: Instance) -> None:
-    key = {"X-API-Key": api.keys["scientist"]}
+    key = {"X-API-Key": api.keys["scientist"], "X-Request-ID": "the-same"}
     direct = await api.http.post("/v1/decisions", json=ASKED, headers=key)
     async with _ordinary(api) as client:
         ordinary = await client.post("/v1/decisions", json=ASKED, headers=key)
@@ -98,7 +104,7 @@ async def test_a_defect_is_answered_alike_and_told_to_the_server(
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(api.state.decisions, "decide", fail)
-    key = {"X-API-Key": api.keys["frontend"]}
+    key = {"X-API-Key": api.keys["frontend"], "X-Request-ID": "the-same"}
     body = json.dumps(ASKED).encode()
     answers = []
     for app in (api.http, _ordinary(api)):

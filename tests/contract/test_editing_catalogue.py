@@ -101,15 +101,39 @@ async def test_a_patch_changes_what_it_names_and_nothing_else(api: Instance, kin
     }
     patched = await api.call("PATCH", one, json={field: other}, role="ops", headers=headers)
     assert patched.status_code == 200, patched.text
-    assert patched.json() == before.json() | {field: other}
+    shown = patched.json()
+    warnings = shown.pop("warnings")
+    assert shown == before.json() | {field: other}
     read = await api.call("GET", one)
-    assert read.json() == patched.json()
+    assert read.json() == shown
     assert read.headers["ETag"] == patched.headers["ETag"]
     newest = (await api.ok("GET", "/v1/catalog", params={"limit": 1}))[0]
     assert (newest["reason"], newest["author"], newest["kind"]) == ("a try", "test ops", kind)
     assert [(d["before"], d["after"]) for d in newest["differences"]] == [(value, other)]
     problem_of(await api.call("PATCH", one, json={field: value}, headers=headers), 412)
-    assert await api.ok("PATCH", one, json={field: value}) == before.json()
+    back = await api.ok("PATCH", one, json={field: value})
+    assert back | {"warnings": []} == before.json() | {"warnings": []}
+    assert isinstance(warnings, list)
+
+
+@EACH
+async def test_the_answer_to_a_patch_can_be_sent_back_with_its_warnings(api: Instance, kind: str) -> None:
+    one = f"/v1/{RICH[kind][0]}"
+    before = await api.ok("GET", one)
+    odd: Any = {"field": one, "message": "is odd", "way_out": "leave it out"}
+    answer = await api.ok("PATCH", one, json={"warnings": [odd]})
+    assert odd not in answer["warnings"]
+    await api.ok("PUT", one, json=answer | {"warnings": [*answer["warnings"], odd]})
+    assert await api.ok("GET", one) == before
+
+
+async def test_a_patch_warns_of_what_it_does(api: Instance) -> None:
+    answer = await api.ok("PATCH", "/v1/goals/serve", json={"lever": 1.5})
+    assert "goals.serve.lever" in [warning["field"] for warning in answer["warnings"]]
+    await api.ok("PATCH", "/v1/goals/serve", json={"lever": RICH["goal"][1]["lever"]})
+    answer = await api.ok("PATCH", "/v1/capacities/rich", json={"team": "nobody"})
+    assert "capacities.rich.team" in [warning["field"] for warning in answer["warnings"]]
+    await api.ok("PATCH", "/v1/capacities/rich", json={"team": RICH["capacity"][1]["team"]})
 
 
 @pytest.mark.parametrize("kind", OPTIONAL)
@@ -118,8 +142,9 @@ async def test_null_takes_away(api: Instance, kind: str) -> None:
     before = await api.ok("GET", one)
     patched = await api.ok("PATCH", one, json={field: None})
     default = {"lever": 0.0, "time_zone": "UTC", "description": ""}.get(field)
-    assert patched == before | {field: default}
-    assert await api.ok("PATCH", one, json={field: before[field]}) == before
+    assert patched == before | {field: default, "warnings": patched["warnings"]}
+    patched = await api.ok("PATCH", one, json={field: before[field]})
+    assert patched == before | {"warnings": patched["warnings"]}
 
 
 @EACH

@@ -132,6 +132,7 @@ async def test_a_batch_is_answered_item_by_item(api: Instance) -> None:
     for answered in answer["items"]:
         assert (answered["reason"] is None) == (answered["code"] == 200)
     assert "occurred_at" in answer["items"][6]["reason"]
+    assert [a["field"] for a in answer["items"]][4:] == ["offer_id", None, "occurred_at"]
 
 
 async def test_a_batch_counts_each_outcome_once(api: Instance) -> None:
@@ -142,13 +143,47 @@ async def test_a_batch_counts_each_outcome_once(api: Instance) -> None:
     assert statuses == {"recorded": 1, "duplicate": 399}
 
 
-async def test_a_batch_that_is_malformed_is_refused_as_a_whole(shop: Nextbest) -> None:
+async def test_a_malformed_item_is_answered_for_itself_and_the_others_are_recorded(api: Instance) -> None:
+    decision_id, offer_id = await decided(api)
+    good = item(decision_id, offer_id, "presented"), item(decision_id, offer_id, "accepted")
+    bad = [
+        ({}, "decision_id"),
+        (item(decision_id, offer_id, "bought"), "outcome"),
+        (item(decision_id, offer_id, "clicked", occurred_at="yesterday"), "occurred_at"),
+        (item(decision_id, offer_id, "clicked", surprise=1), "surprise"),
+        (item(decision_id, "a b", "clicked"), "offer_id"),
+        (item(decision_id, offer_id, "clicked", value="3"), "value"),
+        (None, "item"),
+        ("text", "item"),
+    ]
+    items = [good[0], *(wrong for wrong, _ in bad), good[1]]
+    answer = await api.ok("POST", "/v1/feedback/batch", json={"items": items})
+    assert answer["refused"] == len(bad)
+    assert [a["index"] for a in answer["items"]] == list(range(len(items)))
+    assert [answer["items"][at]["status"] for at in (0, -1)] == ["recorded", "recorded"]
+    for answered, (_, field) in zip(answer["items"][1:-1], bad, strict=True):
+        assert (answered["status"], answered["code"], answered["field"]) == ("refused", 422, field)
+        assert field in answered["reason"]
+    # The whole of it may be sent again: what was recorded counts once, what was refused is refused again.
+    again = await api.ok("POST", "/v1/feedback/batch", json={"items": items})
+    assert [again["items"][at]["status"] for at in (0, -1)] == ["duplicate", "duplicate"]
+    assert again["items"][1:-1] == answer["items"][1:-1]
+
+
+async def test_a_batch_that_is_no_batch_is_refused_as_a_whole(shop: Nextbest) -> None:
     decision_id, offer_id = await decided(shop.api)
     good = item(decision_id, offer_id, "clicked")
     before = await traces(shop)
-    for items, field in (([], "items"), ([good, {}], "items.1.outcome"), ([good] * 1001, "items")):
-        response = await shop.api.call("POST", "/v1/feedback/batch", json={"items": items})
-        if len(items) > 1000:
+    bodies: tuple[dict[str, Any], ...] = (
+        {"items": []},
+        {"items": good},
+        {},
+        {"items": [good], "more": 1},
+        {"items": [good] * 1001},
+    )
+    for body, field in zip(bodies, ("items", "items", "items", "more", "items"), strict=True):
+        response = await shop.api.call("POST", "/v1/feedback/batch", json=body)
+        if len(body.get("items", ())) > 1000:
             assert response.status_code in (413, 422)
         else:
             problem_of(response, 422, field)

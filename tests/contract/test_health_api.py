@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.api.health import warnings
+from app.keys import Role
 from bandits import registry
 from decisioning.policies.store_roster import RosterFeed
 from storage import clock
@@ -288,3 +289,23 @@ async def test_a_wrong_clock_decides_nothing_and_is_said(
         assert abs(record["decided_at_ms"] - time.time() * 1000) < 60_000
         offer_id = answer["offers"][0]["offer_id"]
         assert await tell(instance, answer["decision_id"], offer_id, "accepted") == "recorded"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role", "status"),
+    [
+        ("GET", "/v1/offers", None, 401),
+        ("GET", "/v1/offers/nobody", "ops", 404),
+        ("GET", "/nowhere", None, 404),
+        ("POST", "/v1/decisions", "frontend", 415),
+        ("PUT", "/v1/groups/x", "ops", 415),
+    ],
+)
+async def test_problem_details_carry_the_id_of_the_request(
+    api: Instance, method: str, path: str, role: Role | None, status: int
+) -> None:
+    response = await api.call(method, path, role=role, headers={"X-Request-ID": "visit-7"}, content=b"x")
+    assert problem_of(response, status)["request_id"] == "visit-7"
+    assert response.headers["X-Request-ID"] == "visit-7"
+    made = await api.call(method, path, role=role, content=b"x")
+    assert problem_of(made, status)["request_id"] == made.headers["X-Request-ID"] != "visit-7"

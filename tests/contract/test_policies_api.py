@@ -136,6 +136,19 @@ async def test_mistakes_in_yaml_are_named_with_their_line(shop: Nextbest, line: 
     assert "line 3: " in str(problem_of(response, 422, field))
 
 
+async def test_a_feature_that_nobody_ever_sent_is_warned_of(shop: Nextbest) -> None:
+    await decide(shop.api, context={"visits": 3})
+    await shop.worker.drain()
+    features = [
+        {"name": "visits", "kind": "numeric", "path": "context.visits"},
+        {"name": "visit", "kind": "numeric", "path": "context.vists"},
+    ]
+    spec = {"name": "unsent", "algorithm": "linear_thompson", "features": features}
+    (warning,) = (await shop.api.ok("POST", "/v1/policies", json=spec))["warnings"]
+    assert warning.startswith("features.visit.path: 'context.vists' is not declared")
+    assert "did you mean 'context.visits'?" in warning
+
+
 async def test_a_placement_that_is_not_there_is_warned_of_until_it_is(shop: Nextbest) -> None:
     await place(shop, "lobby")
     spec = {"name": "typo", "algorithm": "thompson", "placements": ["lobby", "loby"]}

@@ -1,11 +1,12 @@
 """Permissions of every route: with every role, without a key, and with invalid keys."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from app.keys import ROLES, KeyStore, Role
+from app.keys import ROLES, KeyNotFound, KeyStore, Role
 from tests.support.api import Instance, Nextbest, problem_of
 from tests.support.waiting import eventually
 
@@ -43,6 +44,9 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_arms": {"ops", "scientist", "admin"},
     "ask_evaluation": {"scientist", "admin"},
     "read_evaluation": {"ops", "scientist", "admin"},
+    "ask_export": {"scientist", "admin"},
+    "read_export": {"scientist", "admin"},
+    "download_export": {"scientist", "admin"},
     "compare_policies": {"ops", "scientist", "admin"},
     "explain_decision": EVERYONE,
     "preview_rule": {"ops", "scientist", "admin"},
@@ -54,6 +58,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "change_status": {"ops", "admin"},
     "read_trail": {"ops", "scientist", "admin"},
     "export_catalog": EVERYONE,
+    "read_warnings": {"ops", "scientist", "admin"},
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
@@ -136,7 +141,7 @@ async def test_roles(api: Instance, operation_id: str, role: Role) -> None:
     method, path, arguments = request_for(api, operation_id)
     response = await api.call(method, path, role=role, **arguments)
     if role in ROLES_OF[operation_id]:
-        assert response.status_code in (200, 201, 204, 404, 422), response.text
+        assert response.status_code in (200, 201, 202, 204, 404, 422), response.text
     else:
         assert role in problem_of(response, 403)["detail"]
 
@@ -223,6 +228,63 @@ async def test_a_revoked_key_is_refused_in_every_instance(shop: Nextbest) -> Non
         assert await store.revoke(key_id)
         await eventually(refused, "the key to be refused in both instances")
         assert not await store.revoke(key_id)
+
+
+async def test_a_rotated_key_is_taken_until_its_grace_is_over(shop: Nextbest) -> None:
+    store = KeyStore(shop.api.state.engine)
+    old = await store.create("ops", "turner")
+    new = await store.rotate("turner", 3600)
+    assert new != old
+
+    async def status(key: str) -> int:
+        response = await shop.api.call("GET", "/v1/offers", role=None, headers={"X-API-Key": key})
+        return response.status_code
+
+    async def both_taken() -> bool:
+        return [await status(key) for key in (old, new)] == [200, 200]
+
+    async def old_refused() -> bool:
+        return [await status(key) for key in (old, new)] == [401, 200]
+
+    await eventually(both_taken, "both keys to be taken")
+    records = [record.key for record in await store.records() if record.key.name == "turner"]
+    assert [(key.role, key.ends_at is None) for key in records] == [("ops", False), ("ops", True)]
+    assert await store.revoke(records[0].key_id)
+    await eventually(old_refused, "the old key to be refused")
+    newest = await store.rotate(records[1].key_id, 0)
+    assert [r.key.ends_at for r in await store.records() if r.key.name == "turner"] == [None]
+    assert newest not in (old, new)
+
+
+async def test_a_rotation_names_one_key(shop: Nextbest) -> None:
+    store = KeyStore(shop.api.state.engine)
+    with pytest.raises(KeyNotFound, match="no key 'nobody' in force"):
+        await store.rotate("nobody", 0)
+    for _ in range(2):
+        await store.create("ops", "twins")
+    with pytest.raises(KeyNotFound, match="2 keys have the name 'twins'"):
+        await store.rotate("twins", 0)
+
+
+async def test_the_last_use_of_a_key_is_noted_beside_requests(shop: Nextbest) -> None:
+    state, store = shop.api.state, KeyStore(shop.api.state.engine)
+    key = await store.create("ops", "worker bee")
+
+    async def taken() -> bool:
+        headers = {"X-API-Key": key}
+        return (await shop.api.call("GET", "/v1/offers", role=None, headers=headers)).status_code == 200
+
+    async def last_use() -> datetime | None:
+        return next(r.last_used_at for r in await store.records() if r.key.name == "worker bee")
+
+    assert await last_use() is None
+    await eventually(taken, "the key to be known")
+    await state.key_use.note(store)
+    noted = await last_use()
+    assert noted is not None
+    assert await taken()
+    await state.key_use.note(store)
+    assert await last_use() == noted, "once a minute at most"
 
 
 async def test_only_hashes_of_keys_are_stored(shop: Nextbest) -> None:

@@ -248,4 +248,4 @@ async def test_a_simulated_rule_with_a_mistake_has_its_position(api: Instance) -
     answer = await api.call("POST", "/v1/simulations", json={"placement": "home", "changes": changes})
     (error,) = problem_of(answer, 422)["errors"]
     assert error["line"] == 1
-    assert error["suggestion"] == "did you mean customer.age?"
+    assert error["suggestion"] == "write customer.known && customer.age > 3.0"

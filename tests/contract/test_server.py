@@ -96,7 +96,11 @@ def test_keys_are_printed_alone_and_once(served: Served, key: str) -> None:
             partial(everywhere, served, "/v1/offers", made[role], 200),
             f"both processes to know the key of {role}",
         )
-        assert re.search(rf"^[0-9a-f]+ +{role} +the {role}s$", listed, re.MULTILINE)
+        assert re.search(
+            rf"^[0-9a-f]+ +{role} +the {role}s +made \d{{4}}-\S+ \S+  (never used|used \d{{4}}-\S+ \S+)$",
+            listed,
+            re.MULTILINE,
+        )
         assert made[role][-20:] not in listed
         assert made[role] not in served.printed()
 
@@ -105,7 +109,7 @@ def test_a_revoked_key_is_refused_by_all_processes(served: Served, key: str) -> 
     made = served.make_key("ops")
     wait_until(lambda: everywhere(served, "/v1/offers", made, 200), "both processes to know the key")
     listed = served.cli("keys", "list").stdout.splitlines()
-    key_id = next(line.split()[0] for line in listed if line.split() == [line.split()[0], "ops", "ops"])
+    key_id = next(line.split()[0] for line in listed if line.split()[1:3] == ["ops", "ops"])
     assert served.cli("keys", "revoke", key_id).returncode == 0
     wait_until(lambda: everywhere(served, "/v1/offers", made, 401), "both processes to refuse the key")
     assert everywhere(served, "/v1/offers", key, 200)

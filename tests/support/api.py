@@ -17,6 +17,7 @@ from app.main import create_app
 from app.state import ApiState
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
+from app.worker.export_runs import ExportRunner, run_export
 from app.worker.learner import Learner
 from app.worker.policy_jobs import WarmStartJob
 from app.worker.relinearising import RelinearisingJob
@@ -24,6 +25,7 @@ from app.worker.shadow_runs import ShadowRunner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.store_archive import Archiver, ArchiveReader
@@ -167,6 +169,18 @@ class Worker:
 
         job = EvaluationRunner(EvaluationStore(self._engine), run)
         deadline = Deadline("the evaluations to be done", timeout_s=MAX_WAIT_S)
+        while await job.round() == 0.0:
+            deadline.check()
+
+    async def export(self) -> None:
+        """Write the exports that were asked for."""
+
+        async def run(export_id: str) -> int:
+            await run_export(self._settings, export_id)
+            return 0
+
+        job = ExportRunner(ExportStore(self._engine), run)
+        deadline = Deadline("the exports to be done", timeout_s=MAX_WAIT_S)
         while await job.round() == 0.0:
             deadline.check()
 
@@ -383,6 +397,10 @@ async def traces(nextbest: Nextbest) -> dict[str, Any]:
         for (table,) in (await connection.execute(text(tables))).all():
             if table == "installation":  # processes note there which Redis they use
                 continue
-            digest = f"SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
+            # When keys were used last is noted whatever becomes of a request.
+            row = "(t.key_id, t.name, t.role, t.hash, t.revoked_at)" if table == "api_keys" else "t"
+            digest = (
+                f"SELECT coalesce(md5(string_agg({row}::text, '|' ORDER BY {row}::text)), '') FROM {table} t"
+            )
             stored[f"table {table}"] = await connection.scalar(text(digest))
     return stored

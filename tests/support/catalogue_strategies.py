@@ -40,21 +40,24 @@ SCRIPTS = made(
     steps=st.lists(STEPS, max_size=2),
     objections=st.lists(st.fixed_dictionaries({"objection": TEXTS, "answer": TEXTS}), max_size=2),
 )
+DEMANDS: dict[str, Any] = {
+    "requires_consent": maybe(IDS),
+    "legal_basis": st.sampled_from(("consent", "contract", "legitimate_interest", "legal_obligation")),
+    "contact_limits": st.lists(st.fixed_dictionaries({"max": COUNTS, "window_s": SECONDS}), max_size=2),
+    "rules": st.lists(RULES, max_size=2),
+}
 OFFERS = made(
     {"name": TEXTS, "group": IDS, "value": NUMBERS},
     status=st.sampled_from(("draft", "scheduled", "live", "paused", "ended")),
     starts_ms=TIMES,
     ends_ms=ENDS,
-    requires_consent=maybe(IDS),
-    contact_limits=st.lists(st.fixed_dictionaries({"max": COUNTS, "window_s": SECONDS}), max_size=2),
     value_expression=maybe(TEXTS),
     lever=NUMBERS,
-    legal_basis=st.sampled_from(("consent", "contract", "legitimate_interest", "legal_obligation")),
     mandatory=st.booleans(),
     transactional=st.booleans(),
     team=maybe(IDS),
     attributes=st.dictionaries(NAMES, SCALARS, max_size=3),
-    rules=st.lists(RULES, max_size=2),
+    **DEMANDS,
     min_propensity=SHARES,
     not_with=st.lists(IDS, max_size=2),
     not_after=st.lists(
@@ -77,6 +80,10 @@ TREATMENTS = made(
         "message": TEXTS,
     },
     image=maybe(TEXTS),
+    link=maybe(TEXTS),
+    button=maybe(TEXTS),
+    legal=maybe(TEXTS),
+    attributes=st.dictionaries(NAMES, TEXTS | st.integers(-5, 5) | st.booleans(), max_size=2),
     fallbacks=st.dictionaries(NAMES, TEXTS, max_size=2),
     script=maybe(SCRIPTS),
 )
@@ -96,6 +103,7 @@ PLACEMENTS = made(
     when=maybe(TEXTS),
     min_propensity=SHARES,
     max_per_group=maybe(COUNTS),
+    fill_with_defaults=st.booleans(),
     tie_break=st.sampled_from(("oldest", "newest", "value")),
 )
 SCOPED = {"group": maybe(IDS), "offer": maybe(IDS)}
@@ -110,7 +118,7 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         ),
     ),
     "segment": (NAMES, made({"when": TEXTS}, description=TEXTS)),
-    "group": (IDS, made({"name": TEXTS, "goal": st.sampled_from(GOALS)}, lever=NUMBERS)),
+    "group": (IDS, made({"name": TEXTS, "goal": st.sampled_from(GOALS)}, lever=NUMBERS, **DEMANDS)),
     "placement": (IDS, PLACEMENTS),
     "contact_policy": (
         IDS,
@@ -143,7 +151,7 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         IDS,
         made({"when": TEXTS, "percent": NUMBERS}, goal=maybe(st.sampled_from(GOALS)), **SCOPED),
     ),
-    "goal": (st.sampled_from(GOALS), st.fixed_dictionaries({"lever": NUMBERS})),
+    "goal": (st.sampled_from(GOALS), made({"lever": NUMBERS}, **DEMANDS)),
 }
 
 

@@ -56,6 +56,10 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "image": "https://example.com/a.png",
             "fallbacks": {"customer.customer_id": "customer"},
             "script": SCRIPT,
+            "link": "/rich?from=desk",
+            "button": "Take it",
+            "legal": "Not for minors.",
+            "attributes": {"colour": "gold", "places": 3, "rate": 1.5, "new": True},
         },
     ),
     "placement": (
@@ -63,6 +67,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "channel": "agent",
             "slots": 3,
+            "fill_with_defaults": True,
             "default_offers": ["gold"],
             "deadline_ms": 50,
             "presentation": "explicit",

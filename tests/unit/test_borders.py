@@ -33,6 +33,7 @@ ROOMS = {
         "decide",
         "recovery",
         "evaluation",
+        "exporting",
     ),
     "bandits": ("regression", "algorithms", "river", "ope", "monitoring", "conformance"),
 }

@@ -1,8 +1,9 @@
 """Changing the catalogue over HTTP: author, reason, and the version that the editor has seen."""
 
+import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Response
@@ -10,15 +11,18 @@ from fastapi import Depends, Header, Response
 from app.api.deps import State
 from app.api.merge_patch import check_ids, merged_body
 from app.api.removal import ConfirmRemoval, confirmed_words
-from app.api.schemas import Body, sent_form
+from app.api.schemas import Body, WarningOut, sent_form
 from app.errors import Problem
 from app.keys import ApiKey, Role
 from app.security import Allow
 from app.state import ApiState
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store import ANY_VERSION
+from decisioning.catalog.warnings import warnings_of_change
 from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
+from storage import clock
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 
@@ -33,6 +37,8 @@ class Edit:
     reason: str
     expected: int | None
     confirmed: frozenset[str] = frozenset()
+    warnings: list[WarningOut] = field(default_factory=list)
+    """About what was changed last, and what that did to other things."""
 
     async def replace(self, kind: str, name: str, body: Body) -> int:
         """Publish a thing as a body says. Returns the version of the catalogue.
@@ -60,6 +66,7 @@ class Edit:
         published = await self.state.catalogues.change(
             kind, name, change, self.author, self.reason, self.expected
         )
+        await self._find_warnings(published.catalogue, kind, name)
         await self.state.adopt(published.catalogue)
         self.response.headers["ETag"] = f'"{published.version}"'
         if described.parent is not None:
@@ -71,6 +78,7 @@ class Edit:
         published = await self.state.catalogues.put(
             kind, name, body, self.author, self.reason, self.expected, confirmed=self.confirmed
         )
+        await self._find_warnings(published.catalogue, kind, name)
         # Adopted at once, so that whoever sends the next request here finds the change.
         await self.state.adopt(published.catalogue)
         self.response.status_code = 201 if published.new else 200
@@ -80,8 +88,14 @@ class Edit:
     async def delete(self, kind: str, name: str) -> int:
         """Take something out of the catalogue. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(kind, name, None, self.author, self.reason, self.expected)
+        await self._find_warnings(published.catalogue, kind, name)
         await self.state.adopt(published.catalogue)
         return published.version
+
+    async def _find_warnings(self, after: Catalogue, kind: str, name: str) -> None:
+        before = self.state.current_catalogue()
+        found = await asyncio.to_thread(warnings_of_change, before, after, kind, name, clock.now_ms())
+        self.warnings = [WarningOut.model_validate(warning) for warning in found]
 
 
 def editing(*roles: Role) -> Any:

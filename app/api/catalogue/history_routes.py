@@ -10,15 +10,18 @@ from pydantic import BaseModel, Field
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
 from app.api.deps import Anyone, Ops, Reader, State, problems
-from app.api.schemas import Body, Id, Text, answer_of, examples, shown
+from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
 from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.summary import Application, plan_application
+from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from storage import clock
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
@@ -79,7 +82,10 @@ class SummaryOut(BaseModel):
 
 
 class ApplyAnswer(BaseModel):
-    """The version of the catalogue that is in force, and what the document changes, value by value and by paths."""
+    """The version of the catalogue that is in force, and what the document changes, value by value and by paths.
+
+    ``warnings``: what was probably not meant, in the whole of the catalogue as it is, or would be, after the changes.
+    """
 
     model_config = shown(
         {
@@ -92,6 +98,7 @@ class ApplyAnswer(BaseModel):
                 "deleted": [],
                 "kept": ["offers.silver"],
             },
+            "warnings": [],
         }
     )
 
@@ -99,22 +106,28 @@ class ApplyAnswer(BaseModel):
     dry_run: bool = False
     differences: list[DifferenceOut]
     summary: SummaryOut
+    warnings: list[WarningOut] = []
 
 
 class VersionAnswer(BaseModel):
-    """The version of the catalogue that is in force, and what changed."""
+    """The version of the catalogue that is in force, and what changed.
+
+    ``warnings``: what was probably not meant, in the whole of the catalogue as it is, or would be, after the changes.
+    """
 
     model_config = shown(
         {
             "catalog_version": 12,
             "dry_run": False,
             "differences": [{"path": "offers.gold.value", "before": 40, "after": 45}],
+            "warnings": [],
         }
     )
 
     catalog_version: int
     dry_run: bool = False
     differences: list[DifferenceOut] = []
+    warnings: list[WarningOut] = []
 
 
 class RollbackRequest(Body):
@@ -157,6 +170,12 @@ async def read_trail(
     ]
 
 
+@router.get("/catalog/warnings", responses=problems())
+async def read_warnings(state: State, key: Reader) -> list[WarningOut]:
+    """All that is allowed in the catalogue, and was probably not meant. `PUT` and `apply` answer with it as well."""
+    return await _warnings_out(state.current_catalogue())
+
+
 @router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
 async def export_catalog(
     state: State, key: Anyone, version: Annotated[int | None, Query(ge=0)] = None
@@ -171,8 +190,8 @@ async def export_catalog(
 async def diff_catalog(request: Request, state: State, key: Reader, delete: Delete = False) -> ApplyAnswer:
     """Tell what applying a document would change. Nothing is changed; a document that is wrong is refused."""
     version, planned = await _plan(state, await _read_document(request), delete)
-    await state.catalogues.changed(version, planned.changes)
-    return _apply_answer(version, planned, dry_run=True)
+    catalogue = await state.catalogues.changed(version, planned.changes)
+    return await _apply_answer(version, planned, catalogue, dry_run=True)
 
 
 @router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
@@ -189,13 +208,13 @@ async def apply_catalog(
     """
     version, planned = await _plan(state, await _read_document(request), delete)
     if dry_run or not planned.changes:
-        await state.catalogues.changed(version, planned.changes)
-        return _apply_answer(version, planned, dry_run=dry_run)
+        catalogue = await state.catalogues.changed(version, planned.changes)
+        return await _apply_answer(version, planned, catalogue, dry_run=dry_run)
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
-    return _apply_answer(catalogue.version, planned)
+    return await _apply_answer(catalogue.version, planned, catalogue)
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
@@ -206,7 +225,11 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     await state.adopt(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
     found = await asyncio.to_thread(differences, now, then)
-    return VersionAnswer(catalog_version=catalogue.version, differences=_differences_out(found))
+    return VersionAnswer(
+        catalog_version=catalogue.version,
+        differences=_differences_out(found),
+        warnings=await _warnings_out(catalogue),
+    )
 
 
 @router.post("/offers/{offer_id}/status", responses=problems(404, 412, body=True))
@@ -222,6 +245,7 @@ async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: E
     return VersionAnswer(
         catalog_version=version,
         differences=[DifferenceOut(path=f"offers.{offer_id}.status", before=before, after=after)],
+        warnings=edit.warnings,
     )
 
 
@@ -241,13 +265,21 @@ async def _plan(state: ApiState, wanted: list[Entry], delete: bool) -> tuple[int
     return version, await asyncio.to_thread(plan_application, current, wanted, delete=delete)
 
 
-def _apply_answer(version: int, planned: Application, *, dry_run: bool = False) -> ApplyAnswer:
+async def _apply_answer(
+    version: int, planned: Application, catalogue: Catalogue, *, dry_run: bool = False
+) -> ApplyAnswer:
     return ApplyAnswer(
         catalog_version=version,
         dry_run=dry_run,
         differences=_differences_out(planned.differences),
         summary=answer_of(SummaryOut, planned.summary),
+        warnings=await _warnings_out(catalogue),
     )
+
+
+async def _warnings_out(catalogue: Catalogue) -> list[WarningOut]:
+    found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
+    return [WarningOut.model_validate(warning) for warning in found]
 
 
 def _differences_out(found: list[Difference]) -> list[DifferenceOut]:

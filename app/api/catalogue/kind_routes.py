@@ -12,7 +12,7 @@ from app.api.catalogue.editing import Editing, Replacing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
 from app.api.deps import Anyone, State, created, problems
 from app.api.merge_patch import MergePatch, merge_patch_of
-from app.api.schemas import Body, EchoedId, shown_times
+from app.api.schemas import Body, EchoedId, EchoedWarnings, WarningOut, shown_times
 from decisioning.catalog.kind import Kind
 from decisioning.catalog.kinds import KINDS
 
@@ -33,10 +33,12 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     sent_type = _sent_model(body_type)
 
     async def put(thing_id: Any, body: Any, edit: Replacing) -> KindPublished:
-        return KindPublished(id=thing_id, catalog_version=await edit.replace(kind.name, thing_id, body))
+        version = await edit.replace(kind.name, thing_id, body)
+        return KindPublished(id=thing_id, catalog_version=version, warnings=edit.warnings)
 
     async def patch(thing_id: Any, body: MergePatch, edit: Editing) -> dict[str, Any]:
-        return _answer(thing_id, await edit.patch(kind.name, thing_id, body, sent_type))
+        thing = await edit.patch(kind.name, thing_id, body, sent_type)
+        return _answer(thing_id, thing) | {"warnings": edit.warnings}
 
     async def read_all(state: State, key: Anyone) -> list[dict[str, Any]]:
         return [
@@ -47,12 +49,13 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         return _answer(thing_id, find_thing(state, response, kind.name, thing_id))
 
     async def delete(thing_id: Any, edit: Editing) -> KindPublished:
-        return KindPublished(id=thing_id, catalog_version=await edit.delete(kind.name, thing_id))
+        version = await edit.delete(kind.name, thing_id)
+        return KindPublished(id=thing_id, catalog_version=version, warnings=edit.warnings)
 
     # FastAPI reads types and descriptions from the functions, so each kind gets its own.
     id_type = schema.id_type
     put.__annotations__ |= {"thing_id": id_type, "body": sent_type}
-    patch.__annotations__ |= {"thing_id": id_type, "return": answer}
+    patch.__annotations__ |= {"thing_id": id_type, "return": _patched_model(answer)}
     read.__annotations__ |= {"thing_id": id_type, "return": answer}
     read_all.__annotations__["return"] = list[answer]  # type: ignore[valid-type] # made at run time
     delete.__annotations__["thing_id"] = id_type
@@ -90,7 +93,7 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
 
 def _sent_model(body_type: type[Body]) -> type[Body]:
     """Make the model of a body that may name its id, as answers do."""
-    fields: dict[str, Any] = {"id": (EchoedId, None)}
+    fields: dict[str, Any] = {"id": (EchoedId, None), "warnings": (EchoedWarnings, None)}
     return create_model(body_type.__name__, __base__=body_type, __doc__=body_type.__doc__, **fields)
 
 
@@ -107,6 +110,13 @@ def _answer_model(kind: str, body_type: type[Body]) -> type[BaseModel]:
         fields[name] = (datetime | None if name in ("starts_at", "ends_at") else info.annotation, ...)
     title = "".join(part.capitalize() for part in kind.split("_"))
     return create_model(f"Catalogue{title}", __doc__=f"As it is in force. {body_type.__doc__}", **fields)
+
+
+def _patched_model(answer: type[BaseModel]) -> type[BaseModel]:
+    """Make the model of a thing as a patch made it: as it is in force, with warnings about that."""
+    fields: dict[str, Any] = {"warnings": (list[WarningOut], [])}
+    name = answer.__name__.replace("Catalogue", "Patched")
+    return create_model(name, __base__=answer, __doc__=f"With warnings. {answer.__doc__}", **fields)
 
 
 def _answer(name: str, thing: Any) -> dict[str, Any]:

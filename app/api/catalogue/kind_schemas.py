@@ -4,24 +4,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, examples, storable
+from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, WarningOut, examples, storable
+from app.api.values import attribute_path, form, known_zone, percentage, seconds, time_of_day, time_zone, word
 from decisioning.model.entities import LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
-Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False)]
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
+Seconds = Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(seconds)]
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
-Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-TimeZone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,64}$")]
+Clock = Annotated[str, form(r"^([01]\d|2[0-3]):[0-5]\d$", time_of_day)]
+TimeZone = Annotated[str, form(r"^[A-Za-z0-9_+/-]{1,64}$", time_zone), AfterValidator(known_zone)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 
 AttributePath = Annotated[
-    str, StringConstraints(pattern=r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$")
+    str, form(r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$", attribute_path)
 ]
-SegmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+AttributeName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+SegmentName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
 
 
 class AttributeBody(Body):
@@ -59,7 +61,7 @@ class ContactPolicyBody(Body):
     outcomes: list[ContactKind] = Field(["decided"], min_length=1, max_length=5)
     scope: Literal["offer", "group", "goal", "all"] = "offer"
     channels: list[Id] = Field(default_factory=list, max_length=50)
-    suppress_s: int = Field(0, ge=0, le=366 * 86_400)
+    suppress_s: Annotated[int, BeforeValidator(seconds)] = Field(0, ge=0, le=366 * 86_400)
     applies_to: Id | None = None
 
 
@@ -167,10 +169,11 @@ class GoalBody(DemandsBody):
 
 
 class KindPublished(BaseModel):
-    """The thing, and the version of the catalogue in which it is in force (or gone)."""
+    """The thing, and the version of the catalogue in which it is in force (or gone). Warnings refuse nothing."""
 
     id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,28 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
-from app.api.catalogue.kind_schemas import Cel, ContactKind, DemandsBody, Percent, Seconds, Whole
+from app.api.catalogue.kind_schemas import (
+    AttributeName,
+    Cel,
+    ContactKind,
+    DemandsBody,
+    Percent,
+    Seconds,
+    Whole,
+)
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import (
     Body,
     DatedBody,
     Echo,
     EchoedId,
+    EchoedWarnings,
     Id,
     Name,
     Number,
+    WarningOut,
     Worth,
     answer_of,
     examples,
@@ -51,7 +61,6 @@ _STEERED = {
     "after_rejection": [{"for_s": 7_776_000, "scope": "attribute", "attribute": "line"}],
 }
 
-AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -111,6 +120,7 @@ class OfferBody(DatedBody, DemandsBody):
     effective_status: Annotated[Status | None, Echo()] = None
     treatments: Annotated[list[dict[str, Any]] | None, Echo()] = None
     inherited: Annotated[list[dict[str, Any]] | None, Echo()] = None
+    warnings: EchoedWarnings = None
 
 
 class InheritedDemands(CatalogueDemands):
@@ -178,10 +188,29 @@ class CatalogueOffer(CatalogueDemands):
         return answer_of(cls, offer, **status, **shown_times(offer.starts_ms, offer.ends_ms))
 
 
+class PatchedOffer(CatalogueOffer):
+    """An offer, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = Field([], description="what was probably not meant")
+
+
 class OfferPublished(BaseModel):
     """The version of the catalogue in which the offer is in force."""
 
-    model_config = shown({"offer_id": "gold", "catalog_version": 2})
+    model_config = shown(
+        {
+            "offer_id": "gold",
+            "catalog_version": 2,
+            "warnings": [
+                {
+                    "field": "offers.gold.contact_limits.0.window_s",
+                    "message": "is 7 seconds, which is over before anybody notices",
+                    "way_out": "7 days would be 604800, 7 hours 25200",
+                }
+            ],
+        }
+    )
 
     offer_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []

@@ -8,13 +8,16 @@ from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing, Replacing, find_thing, find_treatment
-from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished
+from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished, PatchedOffer
 from app.api.catalogue.schemas import (
     CatalogueGroup,
     CataloguePlacement,
     CatalogueTreatment,
     GroupBody,
     GroupPublished,
+    PatchedGroup,
+    PatchedPlacement,
+    PatchedTreatment,
     PlacementBody,
     PlacementPublished,
     TreatmentBody,
@@ -52,15 +55,16 @@ async def read_group(group_id: Id, state: State, key: Anyone, response: Response
 async def put_group(group_id: Id, body: GroupBody, edit: Replacing) -> GroupPublished:
     """Create or replace a group."""
     version = await edit.replace("group", group_id, body)
-    return GroupPublished(group_id=group_id, catalog_version=version)
+    return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.patch(
     "/groups/{group_id}", responses=problems(404, 412, body=True), openapi_extra=merge_patch_of({"lever": 20})
 )
-async def patch_group(group_id: Id, body: MergePatch, edit: Editing) -> CatalogueGroup:
+async def patch_group(group_id: Id, body: MergePatch, edit: Editing) -> PatchedGroup:
     """Change what is named of a group (JSON Merge Patch)."""
-    return CatalogueGroup(**asdict(await edit.patch("group", group_id, body, GroupBody)))
+    group = await edit.patch("group", group_id, body, GroupBody)
+    return PatchedGroup(**asdict(group), warnings=edit.warnings)
 
 
 @router.get("/offers", responses=problems())
@@ -83,7 +87,7 @@ async def put_offer(offer_id: Id, body: OfferBody, state: State, edit: Replacing
     if sent:
         await _check_as_read(state, offer_id, sent)
     version = await edit.replace("offer", offer_id, body)
-    return OfferPublished(offer_id=offer_id, catalog_version=version)
+    return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.patch(
@@ -91,24 +95,27 @@ async def put_offer(offer_id: Id, body: OfferBody, state: State, edit: Replacing
     responses=problems(404, 412, body=True),
     openapi_extra=merge_patch_of({"value": 45, "lever": 10}),
 )
-async def patch_offer(offer_id: Id, body: MergePatch, state: State, edit: Editing) -> CatalogueOffer:
+async def patch_offer(offer_id: Id, body: MergePatch, state: State, edit: Editing) -> PatchedOffer:
     """Change what is named of an offer (JSON Merge Patch): `null` takes away, lists are replaced as a whole.
 
     Treatments have requests of their own.
     """
+    body = {name: value for name, value in body.items() if name != "warnings"}
     read_only = [field for field, echo in OfferBody.echoes().items() if not echo.is_id and field in body]
     if read_only:
         await _find_offer(state, offer_id)
         await _check_as_read(state, offer_id, {name: body[name] for name in read_only})
         body = {name: value for name, value in body.items() if name not in read_only}
     offer = await edit.patch("offer", offer_id, body, OfferBody)
-    return CatalogueOffer.of(offer, clock.now_ms())
+    shown = CatalogueOffer.of(offer, clock.now_ms())
+    return answer_of(PatchedOffer, shown, warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}", responses=problems(404, 409, 412))
 async def delete_offer(offer_id: Id, edit: Editing) -> OfferPublished:
     """Delete a draft, with its treatments. An offer that was ever published is ended instead: the log refers to it."""
-    return OfferPublished(offer_id=offer_id, catalog_version=await edit.delete("offer", offer_id))
+    version = await edit.delete("offer", offer_id)
+    return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.put(
@@ -122,7 +129,9 @@ async def put_treatment(
     await _find_offer(state, offer_id)
     name = f"{offer_id}/{treatment_id}"
     version = await edit.replace("treatment", name, body)
-    return TreatmentPublished(offer_id=offer_id, treatment_id=treatment_id, catalog_version=version)
+    return TreatmentPublished(
+        offer_id=offer_id, treatment_id=treatment_id, catalog_version=version, warnings=edit.warnings
+    )
 
 
 @router.patch(
@@ -132,10 +141,11 @@ async def put_treatment(
 )
 async def patch_treatment(
     offer_id: Id, treatment_id: Id, body: MergePatch, edit: Editing
-) -> CatalogueTreatment:
+) -> PatchedTreatment:
     """Change what is named of a treatment (JSON Merge Patch)."""
     name = f"{offer_id}/{treatment_id}"
-    return answer_of(CatalogueTreatment, await edit.patch("treatment", name, body, TreatmentBody))
+    treatment = await edit.patch("treatment", name, body, TreatmentBody)
+    return answer_of(PatchedTreatment, treatment, warnings=edit.warnings)
 
 
 @router.get("/offers/{offer_id}/treatments", responses=problems(404))
@@ -173,7 +183,7 @@ async def read_placement(
 async def put_placement(placement_id: Id, body: PlacementBody, edit: Replacing) -> PlacementPublished:
     """Create or replace a placement."""
     version = await edit.replace("placement", placement_id, body)
-    return PlacementPublished(placement_id=placement_id, catalog_version=version)
+    return PlacementPublished(placement_id=placement_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.patch(
@@ -181,30 +191,33 @@ async def put_placement(placement_id: Id, body: PlacementBody, edit: Replacing) 
     responses=problems(404, 412, body=True),
     openapi_extra=merge_patch_of({"slots": 2}),
 )
-async def patch_placement(placement_id: Id, body: MergePatch, edit: Editing) -> CataloguePlacement:
+async def patch_placement(placement_id: Id, body: MergePatch, edit: Editing) -> PatchedPlacement:
     """Change what is named of a placement (JSON Merge Patch)."""
-    return CataloguePlacement(**asdict(await edit.patch("placement", placement_id, body, PlacementBody)))
+    placement = await edit.patch("placement", placement_id, body, PlacementBody)
+    return PatchedPlacement(**asdict(placement), warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}/treatments/{treatment_id}", responses=problems(404, 412))
 async def delete_treatment(offer_id: Id, treatment_id: Id, edit: Editing) -> TreatmentPublished:
     """Delete a treatment of an offer."""
     version = await edit.delete("treatment", f"{offer_id}/{treatment_id}")
-    return TreatmentPublished(offer_id=offer_id, treatment_id=treatment_id, catalog_version=version)
+    return TreatmentPublished(
+        offer_id=offer_id, treatment_id=treatment_id, catalog_version=version, warnings=edit.warnings
+    )
 
 
 @router.delete("/placements/{placement_id}", responses=problems(404, 412))
 async def delete_placement(placement_id: Id, edit: Editing) -> PlacementPublished:
     """Delete a placement."""
-    return PlacementPublished(
-        placement_id=placement_id, catalog_version=await edit.delete("placement", placement_id)
-    )
+    version = await edit.delete("placement", placement_id)
+    return PlacementPublished(placement_id=placement_id, catalog_version=version, warnings=edit.warnings)
 
 
 @router.delete("/groups/{group_id}", responses=problems(404, 412))
 async def delete_group(group_id: Id, edit: Editing) -> GroupPublished:
     """Delete a group that no offer belongs to."""
-    return GroupPublished(group_id=group_id, catalog_version=await edit.delete("group", group_id))
+    version = await edit.delete("group", group_id)
+    return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)
 
 
 async def _find_offer(state: ApiState, offer_id: str) -> Offer:

@@ -2,10 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import Cel, DemandsBody, Goal, Percent, Seconds
-from app.api.schemas import Body, EchoedId, Id, Name, Text, examples, shown, storable
+from app.api.catalogue.kind_schemas import AttributeName, Cel, DemandsBody, Goal, Percent, Seconds, Whole
+from app.api.schemas import (
+    Body,
+    EchoedId,
+    EchoedWarnings,
+    Id,
+    Name,
+    Number,
+    Text,
+    WarningOut,
+    examples,
+    shown,
+    storable,
+)
+from app.api.values import attribute_path, form, language, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -20,6 +33,9 @@ _TREATMENT = {
     "title": "A card that pays you back",
     "message": "2 % on everything, for a year.",
     "image": "https://example.com/gold.png",
+    "link": "/cards/gold?from=home",
+    "button": "Get it now",
+    "legal": "For new customers only.",
 }
 _PLACEMENT = {
     "channel": "web",
@@ -30,7 +46,8 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
-VariablePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+Language = Annotated[str, form(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", language)]
+VariablePath = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$", attribute_path)]
 Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Presentation = Literal["implicit", "explicit"]
 
@@ -67,7 +84,7 @@ class TreatmentBody(Body):
     model_config = examples(_TREATMENT)
 
     channel: Id
-    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    language: Language = "en"
     title: Name
     message: Text = ""
     image: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
@@ -75,7 +92,19 @@ class TreatmentBody(Body):
         default_factory=dict, max_length=100, description="what stands for a variable that has no value"
     )
     script: ScriptBody | None = Field(None, description="for agents")
+    link: (
+        Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(storable)] | None
+    ) = Field(
+        None,
+        description="where the button leads: an address, or a path of the same site; it holds no variables",
+    )
+    button: Name | None = Field(None, description="the text of the button")
+    legal: Text | None = Field(None, description="what the law wants to be said")
+    attributes: dict[AttributeName, bool | Whole | Number | Text] = Field(
+        default_factory=dict, max_length=50, description="anything else that the front end needs to know"
+    )
     treatment_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class GroupBody(DemandsBody):
@@ -87,6 +116,7 @@ class GroupBody(DemandsBody):
     goal: Goal
     lever: Percent = Field(0.0, description="percent more (or less) in the score of all its offers")
     group_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class PlacementBody(Body):
@@ -102,7 +132,7 @@ class PlacementBody(Body):
         "implicit",
         description="implicit: being in the answer is being seen; explicit: the caller confirms it",
     )
-    reward_window_s: int = Field(7 * 86_400, ge=1, le=366 * 86_400)
+    reward_window_s: Annotated[int, BeforeValidator(seconds)] = Field(7 * 86_400, ge=1, le=366 * 86_400)
     policy: Literal["calibrated", "thompson", "random", "propensity"] = Field(
         "calibrated", description="decides while no other policy is champion here"
     )
@@ -116,6 +146,9 @@ class PlacementBody(Body):
     confirm_within_s: Seconds = Field(
         900, description="explicit: what is not confirmed as presented by then gives back what it reserved"
     )
+    fill_with_defaults: bool = Field(
+        False, description="where fewer offers are chosen than there are slots, default offers follow them"
+    )
     off: list[Factor] = Field(
         default_factory=list,
         max_length=4,
@@ -126,6 +159,7 @@ class PlacementBody(Body):
     max_per_group: int | None = Field(None, ge=1, le=100, description="offers of one group in an answer")
     tie_break: TieBreak = "oldest"
     placement_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class CatalogueContactLimit(BaseModel):
@@ -163,6 +197,12 @@ class CatalogueGroup(CatalogueDemands):
     lever: float = 0.0
 
 
+class PatchedGroup(CatalogueGroup):
+    """A group, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
+
+
 class CatalogueStep(BaseModel):
     """A step of a script, as it is in force."""
 
@@ -196,6 +236,16 @@ class CatalogueTreatment(BaseModel):
     image: str | None
     fallbacks: dict[str, str] = {}
     script: CatalogueScript | None = None
+    link: str | None = None
+    button: str | None = None
+    legal: str | None = None
+    attributes: dict[str, bool | int | float | str] = {}
+
+
+class PatchedTreatment(CatalogueTreatment):
+    """A treatment, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
 
 
 class CataloguePlacement(BaseModel):
@@ -227,31 +277,41 @@ class CataloguePlacement(BaseModel):
     min_propensity: float = 0.0
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
+    fill_with_defaults: bool = False
+
+
+class PatchedPlacement(CataloguePlacement):
+    """A placement, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
 
 
 class GroupPublished(BaseModel):
     """The version of the catalogue in which the group is in force."""
 
-    model_config = shown({"group_id": "cards", "catalog_version": 1})
+    model_config = shown({"group_id": "cards", "catalog_version": 1, "warnings": []})
 
     group_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class TreatmentPublished(BaseModel):
     """The version of the catalogue in which the treatment is in force."""
 
-    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3})
+    model_config = shown({"offer_id": "gold", "treatment_id": "banner", "catalog_version": 3, "warnings": []})
 
     offer_id: str
     treatment_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []
 
 
 class PlacementPublished(BaseModel):
     """The version of the catalogue in which the placement is in force."""
 
-    model_config = shown({"placement_id": "home", "catalog_version": 4})
+    model_config = shown({"placement_id": "home", "catalog_version": 4, "warnings": []})
 
     placement_id: str
     catalog_version: int
+    warnings: list[WarningOut] = []

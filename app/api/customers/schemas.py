@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJs
 
 from app.api.schemas import Body, Echo, EchoedId, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
+from app.api.values import channel, form
 from profiles.limits import (
     BEYOND_64_BITS,
     MAX_ENTRIES,
@@ -55,7 +56,7 @@ Scalar = Annotated[
     ),
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(storable)]
-Channel = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")]
+Channel = Annotated[str, form(r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$", channel)]
 Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(storable)]
 
 

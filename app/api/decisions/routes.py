@@ -1,5 +1,7 @@
 """Decisions: asked for, and read again."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
@@ -10,6 +12,7 @@ from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRe
 from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
+from decisioning.catalog.compared import context_warnings
 from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible
@@ -41,6 +44,11 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
         )
     )
     answer["degraded"] = [*answer["degraded"], *state.degraded()]
+    if body.dry_run and body.context:
+        # Somebody tries it out. Decisions that count are not held up by looking.
+        vocabulary = state.current_catalogue().checker.vocabulary
+        if warnings := context_warnings(vocabulary, body.context):
+            answer["warnings"] = [asdict(warning) for warning in warnings]
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")

@@ -9,6 +9,7 @@ from app.api.schemas import (
     CustomerId,
     DecisionId,
     Id,
+    WarningOut,
     examples,
     shown,
 )
@@ -26,6 +27,11 @@ _OFFER = {
         "title": "A card that pays you back",
         "message": "",
         "image": None,
+        "script": None,
+        "link": "/cards/gold?from=home",
+        "button": "Get it now",
+        "legal": None,
+        "attributes": {},
     },
 }
 _ANSWER = {
@@ -120,6 +126,12 @@ class TreatmentOut(BaseModel):
     message: str
     image: str | None
     script: ScriptOut | None = None
+    link: str | None = Field(None, description="where the button leads")
+    button: str | None = None
+    legal: str | None = None
+    attributes: dict[str, bool | int | float | str] = Field(
+        {}, description="what the front end was told besides"
+    )
 
 
 class OfferOut(BaseModel):
@@ -150,6 +162,9 @@ class DecisionAnswer(BaseModel):
     feedback_until: str | None
     explanation: list[dict[str, Any]] | None = Field(
         None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
+    )
+    warnings: list[WarningOut] | None = Field(
+        None, description="dry runs only: values of the context that the vocabulary does not declare"
     )
 
 

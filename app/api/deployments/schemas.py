@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from app.api.schemas import Body, Text, examples, shown
+from app.api.values import form, policy_maybe_version
 from decisioning.model.deployment import ControlKind, Stage
 from decisioning.policies.store_rows import PolicyState
 
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}(@[1-9][0-9]{0,6})?$")]
+Key = Annotated[str, form(r"^[a-z][a-z0-9_-]{0,63}(@[1-9][0-9]{0,6})?$", policy_maybe_version)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 

@@ -16,7 +16,7 @@ from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
 from decisioning.evaluation.store_comparison import Window
-from decisioning.evaluation.store_jobs import EvaluationJob
+from decisioning.evaluation.store_jobs import Job
 from storage import clock
 from storage.clock import to_datetime
 
@@ -70,6 +70,6 @@ async def compare_policies(
     return ComparisonOut.model_validate(report)
 
 
-def _evaluation_out(found: EvaluationJob) -> EvaluationOut:
+def _evaluation_out(found: Job) -> EvaluationOut:
     asked = {name: found.request[name] for name in ("policy", "placement")}
-    return answer_of(EvaluationOut, found, asked_by=found.author, **asked)
+    return answer_of(EvaluationOut, found, evaluation_id=found.job_id, asked_by=found.author, **asked)

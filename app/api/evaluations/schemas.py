@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas import Body, Id, Instant, Parameters, after, examples, shown
+from app.api.values import form, policy_key
 
-PolicyKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$")]
+PolicyKey = Annotated[str, form(r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$", policy_key)]
 Slots = Literal["first", "all"]
 MAX_DECISIONS = 200_000
 
@@ -37,6 +38,7 @@ _RESULT = _WINDOW | {
     "reward": "acceptance",
     "decisions": 5040,
     "open": 120,
+    "imported": 20_000,
     "learned": 5000,
     "us_per_decision": 85.0,
     "left_out": [_LEFT_OUT],
@@ -120,7 +122,9 @@ class EstimateOut(IntervalOut):
     """An estimate with its 95 % interval, which holds for few effective rows as well, or the reason for none."""
 
     reason: str | None = Field(
-        None, description="why there is no interval, and what would help; null if there is one"
+        None,
+        description="why there is no interval, or why the value lies outside of what is possible and the interval is "
+        "cut, and what would help; else null",
     )
 
 
@@ -176,6 +180,11 @@ class ResultOut(BaseModel):
     open: int | None = Field(
         None,
         description="decisions that were not, as their window is still open; null in results of earlier versions",
+    )
+    imported: int | None = Field(
+        None,
+        description="imported decisions of that time, which are left out as their probability is not known, and do not "
+        "count toward the limit; null in results of earlier versions",
     )
     learned: int = Field(description="outcomes that the policy learned from on its way")
     us_per_decision: float | None = Field(description="microseconds to choose, on the machine that evaluated")

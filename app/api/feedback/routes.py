@@ -14,6 +14,7 @@ from app.api.feedback.schemas import (
     FeedbackBatchAnswer,
     FeedbackItemAnswer,
     FeedbackRequest,
+    MalformedItem,
 )
 from app.metrics import FEEDBACK
 from decisioning.errors import Conflict, Invalid, NotFound
@@ -54,33 +55,46 @@ router.add_api_route(
 
 @router.post("/batch", responses=problems(body=True))
 async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
-    """Tell many outcomes at once; each is answered for itself, in the order of the items."""
-    service, answers = (
-        state.feedback.batch(),
-        [FeedbackItemAnswer(status="refused", code=503)] * len(body.items),
-    )
-    numbered = iter(enumerate(body.items))
+    """Tell many outcomes at once; each is answered for itself, in the order of the items.
+
+    The answer is 200 if the batch could be read, even if all of its items were refused: `refused` says how many, and
+    each item what is wrong with it. An item that is malformed does not keep others from being recorded. A batch that
+    is no batch (no `items`, none or more than 1,000 of them, other fields) is a 422, and nothing of it is recorded.
+    """
+    service, items = state.feedback.batch(), body.outcomes()
+    answers: list[FeedbackItemAnswer | None] = [None] * len(items)
+    numbered = iter(enumerate(items))
 
     async def record_next() -> None:
         # Each item is answered for itself: one that is refused must not lose the others.
-        for place, item in numbered:
-            answers[place] = await _record_item(service, item)
+        for index, item in numbered:
+            answers[index] = await _record_item(service, index, item)
 
-    await asyncio.gather(*(record_next() for _ in range(min(MAX_CONCURRENT_ITEMS, len(body.items)))))
-    told = Counter((item.outcome, answer.status) for item, answer in zip(body.items, answers, strict=True))
-    for labels, count in told.items():
+    await asyncio.gather(*(record_next() for _ in range(min(MAX_CONCURRENT_ITEMS, len(items)))))
+    told = [answer for answer in answers if answer is not None]
+    outcomes = ("malformed" if isinstance(item, MalformedItem) else item.outcome for item in items)
+    for labels, count in Counter(zip(outcomes, (answer.status for answer in told), strict=True)).items():
         FEEDBACK.labels(*labels).inc(count)
-    return FeedbackBatchAnswer(items=answers, degraded=state.degraded() or None)
+    refused = sum(answer.status == "refused" for answer in told)
+    return FeedbackBatchAnswer(refused=refused, items=told, degraded=state.degraded() or None)
 
 
-async def _record_item(service: FeedbackService, item: FeedbackRequest) -> FeedbackItemAnswer:
+async def _record_item(
+    service: FeedbackService, index: int, item: FeedbackRequest | MalformedItem
+) -> FeedbackItemAnswer:
+    if isinstance(item, MalformedItem):
+        return _refused(index, 422, item.reason, item.field)
     try:
-        return FeedbackItemAnswer(status=await service.record(_to_feedback(item)), code=200)
+        return FeedbackItemAnswer(index=index, status=await service.record(_to_feedback(item)), code=200)
     except Invalid as error:
-        return FeedbackItemAnswer(status="refused", code=422, reason=f"{error.field}: {error}")
+        return _refused(index, 422, f"{error.field}: {error}", error.field)
     except NotFound as error:
-        return FeedbackItemAnswer(status="refused", code=404, reason=str(error))
+        return _refused(index, 404, str(error))
     except Conflict as error:
-        return FeedbackItemAnswer(status="refused", code=409, reason=str(error))
+        return _refused(index, 409, str(error))
     except Unavailable:
-        return FeedbackItemAnswer(status="refused", code=503, reason="could not be stored; send it again")
+        return _refused(index, 503, "could not be stored; send it again")
+
+
+def _refused(index: int, code: int, reason: str, field: str | None = None) -> FeedbackItemAnswer:
+    return FeedbackItemAnswer(index=index, status="refused", code=code, field=field, reason=reason)

@@ -1,10 +1,12 @@
 """Feedback, as it travels."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from app.api.schemas import Body, DecisionId, Id, Instant, Money, examples, shown
+from app.errors import field_errors
 from storage.clock import floor_ms
 
 _DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
@@ -43,8 +45,26 @@ class FeedbackAnswer(BaseModel):
     degraded: list[str] | None = Field(None, description=_DEGRADED)
 
 
+@dataclass(frozen=True, slots=True)
+class MalformedItem:
+    """An item of a batch that is no outcome: the first field at fault, and what is wrong with it, and with others."""
+
+    field: str
+    reason: str
+
+
+def _or_malformed(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate one item; what is wrong with it is kept in its place, and keeps no other item from being recorded."""
+    try:
+        return FeedbackRequest.model_validate(value)
+    except ValidationError as error:
+        errors = field_errors(error.errors(include_url=False), whole="item")
+        reason = "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3])
+        return MalformedItem(errors[0]["field"], reason)
+
+
 class FeedbackBatch(Body):
-    """Many outcomes; each is answered for itself."""
+    """Many outcomes; each is answered for itself, whatever is wrong with others."""
 
     model_config = examples(
         {
@@ -55,28 +75,59 @@ class FeedbackBatch(Body):
         }
     )
 
-    items: list[FeedbackRequest] = Field(min_length=1, max_length=1000)
+    items: list[Annotated[FeedbackRequest | Any, WrapValidator(_or_malformed)]] = Field(
+        min_length=1, max_length=1000
+    )
+
+    def outcomes(self) -> "list[FeedbackRequest | MalformedItem]":
+        """The items, those that are no outcomes among them."""
+        return list(self.items)
 
 
 class FeedbackItemAnswer(BaseModel):
-    """The answer to one item: a status, or what is wrong with it (``code`` is the HTTP status it would have had)."""
+    """The answer to one item: a status, or what is wrong with it.
 
+    ``index`` counts from 0. ``code`` is the HTTP status that the item would have had alone, ``field`` the field at
+    fault, where there is one.
+    """
+
+    index: int
     status: Literal[Recorded, "refused"]
     code: int
+    field: str | None = None
     reason: str | None = None
 
 
 class FeedbackBatchAnswer(BaseModel):
-    """Answers in the order of the items. Only items with code 503 are worth sending again."""
+    """Answers in the order of the items. ``refused``: how many of them were not recorded.
+
+    The whole batch may be sent again as often as needed. Only items with code 503 are worth it: what else was refused
+    is refused again.
+    """
 
     model_config = shown(
         {
+            "refused": 2,
             "items": [
-                {"status": "recorded", "code": 200, "reason": None},
-                {"status": "refused", "code": 404, "reason": f"there is no decision '{_DECISION}'"},
-            ]
+                {"index": 0, "status": "recorded", "code": 200, "field": None, "reason": None},
+                {
+                    "index": 1,
+                    "status": "refused",
+                    "code": 404,
+                    "field": None,
+                    "reason": f"there is no decision '{_DECISION}'",
+                },
+                {
+                    "index": 2,
+                    "status": "refused",
+                    "code": 422,
+                    "field": "outcome",
+                    "reason": "outcome: Input should be 'presented', 'clicked', 'accepted' or 'rejected'",
+                },
+            ],
         }
     )
 
+    refused: int
     items: list[FeedbackItemAnswer]
     degraded: list[str] | None = Field(None, description=_DEGRADED)

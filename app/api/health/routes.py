@@ -1,26 +1,16 @@
 """Liveness, readiness and metrics."""
 
-import logging
-import os
-from collections.abc import Awaitable, Callable
-
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.deps import State
+from app.api.health.checks import check_postgres, check_redis
 from app.api.health.schemas import Alive, Readiness
 from app.api.health.warnings import describe_policies, describe_skew, describe_worker
-from app.telemetry import MULTIPROC
-from storage.errors import Unavailable
-from storage.tasks import leave_after
-
-log = logging.getLogger(__name__)
+from app.telemetry import render_metrics
 
 router = APIRouter(tags=["health"])
-
-CHECK_TIMEOUT_S = 1.0
 
 
 @router.head("/livez", include_in_schema=False)
@@ -39,15 +29,15 @@ async def livez() -> Alive:
     },
 )
 async def readyz(state: State) -> Response:
-    """Each dependency with its state; 200 only if all are well.
+    """Each dependency with its state; 200 only if all are well, and take writes.
 
     `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
     They name policies that were set aside since they failed, or that this process cannot use.
     """
     cold = state.cold_policies()
     checks = {
-        "postgres": await _check(state.catalogues.version),
-        "redis": state.pipe.refusal or await _check(lambda: state.pipe.call("PING")),
+        "postgres": await check_postgres(state.engine, state.redis_claim),
+        "redis": await check_redis(state.pipe, state.functions),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
         "arms": f"not loaded: {', '.join(cold)} (is the worker running?)" if cold else "ok",
@@ -66,26 +56,7 @@ async def readyz(state: State) -> Response:
     return JSONResponse(body, 200 if ready else 503)
 
 
-async def _asked(ask: Callable[[], Awaitable[object]]) -> object:
-    return await ask()
-
-
-async def _check(ask: Callable[[], Awaitable[object]]) -> str:
-    try:
-        await leave_after(_asked(ask), CHECK_TIMEOUT_S)
-    except (Unavailable, TimeoutError) as error:
-        # What exactly is wrong is for the log: it may name hosts and users, and this needs no key.
-        log.warning("not ready: %s", error)
-        return "does not answer"
-    return "ok"
-
-
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics() -> Response:
     """Prometheus metrics of all processes of this installation on this machine."""
-    registry = REGISTRY
-    # The registry of this process knows nothing of the worker and of other API processes.
-    if MULTIPROC in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(render_metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})

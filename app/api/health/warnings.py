@@ -7,6 +7,7 @@ from decisioning.log.store_watch import read_worker
 from storage import clock
 from storage.clock import shared
 from storage.errors import Unavailable
+from storage.failures import FailureLog
 
 MAX_WAIT_S = 30.0
 """The worker needs less than a second; a busy one some seconds."""
@@ -18,14 +19,18 @@ MAX_SKEW_MS = 5_000
 """A difference between clocks of which people are told."""
 
 log = logging.getLogger(__name__)
+failures = FailureLog(log)
 
 
 async def describe_worker(state: ApiState) -> str | None:
     """Say that no worker is at work: by its own signs, which come without traffic too, and by what waits for it."""
     try:
         seen_ms = await read_worker(state.redis)
+        failures.recovered("the sign of a worker")
     except Unavailable as error:
-        log.warning("it is not known whether a worker is at work: %s", error)
+        failures.note(
+            "the sign of a worker", "it is not known whether a worker is at work: %s", error, error=error
+        )
         seen_ms = None
     silent_s = None if seen_ms is None else (clock.now_ms() - seen_ms) / 1000
     silence = None
@@ -46,7 +51,7 @@ async def describe_backlog(state: ApiState) -> str | None:
                 positions = await state.arms.load_positions(key)
                 waiting[f"folded into {key}"] = await state.log_reader.oldest_behind(positions)
     except Unavailable as error:
-        log.warning("the log's backlog is not known: %s", error)
+        failures.note("the backlog", "the log's backlog is not known: %s", error, error=error)
         return "the backlog of the log is not known"
     for what, at_ms in waiting.items():
         age_s = 0.0 if at_ms is None else (clock.now_ms() - at_ms) / 1000

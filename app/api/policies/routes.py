@@ -21,6 +21,7 @@ from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
+from decisioning.policies.store_facts import find_unsent
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.stages import parts_of
 from storage import clock
@@ -97,7 +98,10 @@ async def register_policy(
         spec, new = await state.policies.register_next(spec, key.name, x_reason or "")
     await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
-    return _registered_out(await state.policies.get(spec.key), state)
+    out = _registered_out(await state.policies.get(spec.key), state)
+    attributes = state.current_catalogue().attributes.values()
+    out.warnings += await find_unsent(state.engine, spec.features, attributes)
+    return out
 
 
 @router.get("", responses=problems())

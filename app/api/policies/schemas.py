@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from app.api.schemas import Body, Id, Text, examples, shown
+from app.api.values import form, policy_name
 from decisioning.model.deployment import Stage
 from decisioning.policies.store_rows import PolicyChangeKind, PolicyState
 
@@ -17,7 +18,7 @@ _SPEC = {
     "learn_since": {"days": 90},
 }
 
-PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+PolicyName = Annotated[str, form(r"^[a-z][a-z0-9_-]{0,63}$", policy_name)]
 Since = Annotated[
     Any,
     WithJsonSchema(

@@ -6,6 +6,7 @@ from app.api.body import JsonRoute
 from app.api.context import check_context
 from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import PreviewAnswer, PreviewRequest, SimulationAnswer, SimulationRequest
+from decisioning.catalog.compared import context_warnings
 
 router = APIRouter(prefix="/v1", tags=["rules"], route_class=JsonRoute)
 
@@ -17,10 +18,10 @@ async def preview_rule(body: PreviewRequest, state: State, key: Reader) -> Previ
     A mistake is answered with 422, its position, and a suggestion where one can be guessed.
     """
     check_context(body.context, state.settings.context_bytes)
-    found = await state.simulations.preview_rule(
-        state.current_catalogue(), body.expression, body.context, body.sample
-    )
-    return PreviewAnswer.model_validate(found)
+    catalogue = state.current_catalogue()
+    found = await state.simulations.preview_rule(catalogue, body.expression, body.context, body.sample)
+    warnings = [*found["warnings"], *context_warnings(catalogue.checker.vocabulary, body.context)]
+    return PreviewAnswer.model_validate(found | {"warnings": warnings}, from_attributes=True)
 
 
 @router.post("/simulations", responses=problems(404, body=True))
@@ -35,4 +36,5 @@ async def simulate_changes(body: SimulationRequest, state: State, key: Ops) -> S
     found = await state.simulations.simulate_changes(
         state.current_catalogue(), body.placement, changes, body.context, body.sample
     )
-    return SimulationAnswer.model_validate(found)
+    warnings = context_warnings(state.current_catalogue().checker.vocabulary, body.context)
+    return SimulationAnswer.model_validate(found | {"warnings": warnings}, from_attributes=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas import Body, Id, examples, shown
+from app.api.schemas import Body, Id, WarningOut, examples, shown
 
 
 class PreviewRequest(Body):
@@ -39,6 +39,7 @@ class PreviewAnswer(BaseModel):
             "estimate": {"matching": 812, "low": 812, "high": 812},
             "examples": ["1025"],
             "missing": {"age": 1668},
+            "warnings": [],
         }
     )
 
@@ -51,6 +52,7 @@ class PreviewAnswer(BaseModel):
     estimate: Estimate
     examples: list[str]
     missing: dict[str, int] = Field(description="attributes that were missing, and for how many")
+    warnings: list[WarningOut] = Field([], description="about the rule, and the context that was sent")
 
 
 class Change(Body):
@@ -106,3 +108,4 @@ class SimulationAnswer(BaseModel):
     changed: SimulatedRun
     offers: list[SimulatedOffer]
     customers_with_another_answer: int
+    warnings: list[WarningOut] = Field([], description="about the context that was sent")

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from app.api.schemas import Id, Parameters, shown
+from app.api.values import form, language
 
-Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
+Language = Annotated[str, form(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", language, max_length=35)]
 
 _FOUND = {
     "offer_id": "gold",

@@ -65,3 +65,65 @@ def test_configured_servers_are_used_as_they_are(tmp_path: Path) -> None:
     with server_urls(settings) as urls:
         assert urls == (POSTGRES, REDIS)
     assert not settings.data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("NEXTBEST_REDIS_URL", "redis:secret-b@cache", "no scheme with ://"),
+        (
+            "NEXTBEST_POSTGRES_URL",
+            "postgresql://u:secret-a@db/nextbest?sslmde=require",
+            "did you mean sslmode",
+        ),
+    ],
+)
+def test_a_wrong_address_is_named_by_its_variable_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", POSTGRES)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", REDIS)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as raised:
+        get_settings()
+    assert str(raised.value).startswith(f"{variable}: ")
+    assert reason in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_addresses_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (("POSTGRES", POSTGRES), ("REDIS", REDIS)):
+        file = tmp_path / name
+        file.write_text(f"{value}\n")
+        monkeypatch.setenv(f"NEXTBEST_{name}_URL_FILE", str(file))
+    settings = get_settings()
+    assert (settings.postgres_url, settings.redis_url) == (POSTGRES, REDIS)
+    with server_urls(settings) as urls:
+        # What is read from a file is told to no process through its environment.
+        assert urls.variables == {}
+        urls.export()
+    assert get_settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "both", "reason"),
+    [
+        (None, False, "NEXTBEST_REDIS_URL_FILE: cannot read .*No such file"),
+        ("", False, "NEXTBEST_REDIS_URL_FILE: .* is empty"),
+        (REDIS, True, "NEXTBEST_REDIS_URL and NEXTBEST_REDIS_URL_FILE are both set"),
+        ("redis:secret-b@cache", False, "NEXTBEST_REDIS_URL: it has no scheme"),
+    ],
+)
+def test_a_file_that_gives_no_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, both: bool, reason: str
+) -> None:
+    file = tmp_path / "redis"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", POSTGRES)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL_FILE", str(file))
+    if both:
+        monkeypatch.setenv("NEXTBEST_REDIS_URL", REDIS)
+    with pytest.raises(ConfigError, match=reason) as raised:
+        get_settings()
+    assert "secret" not in str(raised.value)

@@ -1,13 +1,24 @@
 """The place where metrics are kept, and their labels."""
 
+import json
+import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.metrics import MetricWrapperBase
 from starlette.types import Message, Receive, Scope, Send
 
-from app.telemetry import MULTIPROC, Metrics, prepare_metrics
+from app.telemetry import (
+    MULTIPROC,
+    REQUEST_ID,
+    Metrics,
+    configure_logs,
+    prepare_metrics,
+    render_metrics,
+)
 
 
 def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -58,3 +69,82 @@ async def test_requests_are_counted(method: str, label: str, status: int | None)
     else:
         await Metrics(app)(scope, receive, send)
     assert count() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"req-7:a/b=@1", True),
+        (b"x" * 128, True),
+        (b"x" * 129, False),
+        (b"", False),
+        (b"two words", False),
+        (b"a\xff", False),
+        (b'"quoted"', False),
+        (None, False),
+    ],
+)
+async def test_each_request_has_an_id_and_callers_may_give_it(given: bytes | None, kept: bool) -> None:
+    seen: list[str | None] = []
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(REQUEST_ID.get())
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"a", b"b")]})
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [] if given is None else [(b"x-request-id", given)]
+    await Metrics(app)({"type": "http", "method": "GET", "path": "/", "headers": headers}, receive, send)
+    (told,) = [value for name, value in sent[0]["headers"] if name == b"x-request-id"]
+    assert seen == [told.decode()]
+    assert (b"a", b"b") in sent[0]["headers"]
+    assert (told == given) == kept
+    assert kept or re.fullmatch(rb"[0-9a-f]{16}", told)
+    assert REQUEST_ID.get() is None
+
+
+def test_logs_in_json_are_an_object_a_line_with_the_id_of_the_request(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    token = REQUEST_ID.set("req-7")
+    try:
+        configure_logs("info", "json")
+        try:
+            raise KeyError("what")
+        except KeyError:
+            logging.getLogger("somebody").exception("a defect in %s", "this")
+        REQUEST_ID.reset(token)
+        logging.getLogger("somebody").info("done")
+        defect, done = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    finally:
+        root.handlers[:], root.level = before
+    assert (defect["event"], defect["level"], defect["logger"]) == ("a defect in this", "error", "somebody")
+    assert "KeyError" in defect["exception"]
+    assert defect["request_id"] == "req-7"
+    assert done["event"] == "done"
+    assert "request_id" not in done
+
+
+def test_metrics_that_have_no_value_yet_are_there_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However a process was started: alone, beside others, or with none."""
+    import app.metrics as defined
+
+    families = [metric for metric in vars(defined).values() if isinstance(metric, MetricWrapperBase)]
+    monkeypatch.setenv(MULTIPROC, str(tmp_path))
+    alone = render_metrics().decode()
+    monkeypatch.delenv(MULTIPROC)
+    together = render_metrics().decode()
+    assert len(families) > 20
+    for family in families:
+        name = family._name + ("_total" if isinstance(family, Counter) else "")
+        for written in (alone, together):
+            assert f"# TYPE {name} " in written

@@ -44,7 +44,7 @@ MISTAKES = {
     "now.getHours('') < 9": (1, 14, "no time zone ''", None),
     "customer.region.matches('(')": (1, 25, "'(' is not a pattern", None),
     "customer.age > 3 &&": (1, 20, "Syntax error", None),
-    "customer.age = 3": (1, 14, "Syntax error", None),
+    "customer.age = 3": (1, 14, "= is not an operator of CEL", "write customer.age == 3"),
     "'a' + 3 == 'a3'": (1, 5, "does not go with (string, int)", None),
     "has(customer.nope)": (1, 5, "no attribute 'customer.nope'", None),
     "true\x00": (1, 1, "NUL", None),

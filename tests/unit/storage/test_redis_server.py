@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.redis_server import RedisServer
+from storage.redis_server import RedisServer, describe_refusal
 
 INFO = b"""# Server\r
 redis_version:7.2.4\r
@@ -50,3 +50,18 @@ def test_a_server_without_a_file_is_warned_of() -> None:
     assert warning is not None
     assert "appendonly" in warning
     assert RedisServer().warning is None  # one that does not describe itself
+
+
+@pytest.mark.parametrize(
+    ("said", "described"),
+    [
+        ("OOM command not allowed when used memory > 'maxmemory'.", "refuses writes: its memory is full"),
+        ("READONLY You can't write against a read only replica.", "refuses writes: it is a replica"),
+        ("MISCONF Errors writing to the AOF file: secret", "refuses writes: it cannot save to its disk"),
+        ("CLUSTERDOWN The cluster is down", "refuses writes: CLUSTERDOWN"),
+        ("secret what is this", "refuses writes: for an unknown reason"),
+    ],
+)
+def test_refused_writes_are_described_by_what_redis_answers(said: str, described: str) -> None:
+    assert describe_refusal(said).startswith(described)
+    assert "secret" not in describe_refusal(said)

@@ -141,6 +141,18 @@ def test_somebody_at_the_terminal_is_asked(file: Path, monkeypatch: pytest.Monke
     assert "Aurum" in exported()
 
 
+def test_what_was_probably_not_meant_is_printed_beside_the_differences_and_refuses_nothing(
+    file: Path,
+) -> None:
+    odd = DOCUMENT.replace("goal: grow", "goal: grow\n    lever: 0.2")
+    file.write_text(odd, encoding="utf-8")
+    for command in (["apply", file, "--dry-run"], ["apply", file, "--yes"], ["diff", file]):
+        found = nextbest(*command)
+        assert "warning: groups.cards.lever: is 0.2 %" in found.stderr
+        assert "warning" not in found.stdout
+    assert "lever: 0.2" in exported()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -30,7 +30,9 @@ def test_wrong_roles(runner: CliRunner, tmp_path: Path, arguments: list[str]) ->
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("arguments", [["create", "--role", "ops"], ["list"], ["revoke", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["create", "--role", "ops"], ["list"], ["revoke", "x"], ["rotate", "x"]]
+)
 @pytest.mark.parametrize("database", ["nothing listens", "no tables"])
 def test_databases_that_are_of_no_use(
     servers: EmbeddedServers,

@@ -1,10 +1,13 @@
 """The record of a decision, and the answer that is its public part."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from bandits.policy import PolicyKey
-from decisioning.decide.answer import decision_record, defaults_record
+from decisioning.decide.answer import decision_record, default_offers, defaults_record
 from decisioning.decide.context import DecisionContext, DecisionInputs, EvaluatedRequest
 from decisioning.decide.eligibility import EligibilityInputs, eligible_defaults
 from decisioning.decide.policy_runner import Assignment, PolicyResult, PolicyRunner
@@ -12,7 +15,7 @@ from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of, decode_decision, encode_decision
 from decisioning.model.decision import OfferContact, PolicyFailure
 from decisioning.model.degraded import DegradedReason
-from decisioning.model.entities import Treatment
+from decisioning.model.entities import ContactLimit, Treatment
 from decisioning.policies.roster import Roster
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer, selection_context_of
 
@@ -101,6 +104,37 @@ async def test_defaults_have_no_score_and_take_no_feedback() -> None:
     assert answer["policy"] == {"name": "default", "version": 1}
     assert answer["feedback_until"] is None
     assert not answer["nothing_right_now"]
+
+
+def test_default_offers_fill_the_slots_behind_what_was_chosen_without_what_is_excluded() -> None:
+    """Promised: ``fill_with_defaults`` adds defaults to a short answer, by the rules that hold between its offers."""
+    offers = [
+        offer(1),
+        offer(2, not_with=("o1",)),
+        offer(3, contact_limits=(ContactLimit(1, 60),)),
+        offer(4),
+        offer(5, group="loans"),
+        offer(6, group="loans"),
+    ]
+    placement = {
+        "slots": 4,
+        "default_offers": ("o1", "o2", "o3", "o5", "o6", "o4"),
+        "fill_with_defaults": True,
+        "max_per_group": 1,
+    }
+    inputs = inputs_of(catalogue_with(offers, placement))
+    context = replace(context_of(inputs), slots=4)
+    evaluated = EvaluatedRequest({}, inputs.evaluation)
+    available = eligible_defaults(inputs)
+    filled = default_offers(context, evaluated, inputs, available, chosen=[0])
+    assert [(o.offer_id, o.rank, o.score, o.probability) for o in filled] == [("o5", 2, None, None)]
+    alone = default_offers(context, evaluated, inputs, available)
+    assert [(o.offer_id, o.rank) for o in alone] == [("o1", 1), ("o5", 2)]
+
+    record = decision_record(context, evaluated, inputs, run(inputs, context))
+    answer = answer_of(structs.replace(record, default_offers=filled))
+    assert [o["offer_id"] for o in answer["offers"]][-1] == "o5"
+    assert len(answer["offers"]) == len(record.offers) + 1
 
 
 async def test_treatments_are_in_the_language_of_the_request_else_of_the_customer() -> None:

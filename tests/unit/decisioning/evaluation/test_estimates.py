@@ -12,6 +12,7 @@ from decisioning.evaluation.estimates import (
     as_numbers,
     estimate,
     notes_on,
+    notes_on_imported,
     shares,
     summary,
     with_reason,
@@ -166,3 +167,35 @@ def test_rates_have_wilson_intervals() -> None:
     found = shares(10, 100)
     assert found["value"] == 0.1
     assert found["low"] == pytest.approx(0.0552, abs=1e-4)
+
+
+def test_an_estimate_outside_of_what_is_possible_has_its_interval_cut_and_says_why() -> None:
+    """A model that expects too little of what was shown and accepted: the weighed errors take DR above 1."""
+    n = 600
+    columns = Judgement(
+        unit=range(n),
+        reward=np.array([1.0] * (n - 1) + [0.0]),
+        logging_probability=np.full(n, 0.5),
+        target_probability=np.full(n, 0.5),
+        estimate=np.full(n, 0.0),
+        direct=np.full(n, 0.3),
+        agrees=np.ones(n, dtype=bool),
+    )
+    earned, warnings = estimate(columns)
+    found = known(earned)
+    assert found.dr.value > 1.2
+    assert found.dr.low <= found.dr.high <= 1.0
+    told = with_reason(found.dr)
+    assert "above 1, the largest value that is possible" in str(told["reason"])
+    assert "cut" in str(told["reason"])
+    assert any("Outside of what is possible: DR" in text for text in warnings)
+    assert with_reason(found.snips)["reason"] is None
+    assert -1.0 <= found.lift.low <= found.lift.high <= 1.0
+
+
+def test_imported_history_is_told_with_the_way_to_use_it() -> None:
+    assert notes_on_imported(0, learned=False) == []
+    (text,) = notes_on_imported(20_000, learned=False)
+    assert "20000 imported decisions are left out" in text
+    assert "warm start" in text
+    assert "the target learned from it" in notes_on_imported(3, learned=True)[0]

@@ -95,12 +95,13 @@ class Log:
         ]
         self.earlier = list(before)
         self.asked_before: list[bool] = []
+        self.imported = 0
 
     async def span(
         self, placement: str, start: datetime | None, end: datetime | None, limit: int
     ) -> Span | None:
         ends = to_datetime(START_MS), to_datetime(START_MS + len(self.decided))
-        return Span(placement, *ends, len(self.decided), 0) if self.decided else None
+        return Span(placement, *ends, len(self.decided), 0, self.imported) if self.decided else None
 
     async def pages(self, span: Span, placements: Sequence[str] = ()) -> AsyncIterator[Page]:
         for n in range(0, len(self.decided), 10):
@@ -153,6 +154,20 @@ async def test_a_warm_start_learns_from_what_was_before_and_a_cold_one_does_not(
     found = {start: await evaluated(Log(20, liked), spec, start=start) for start in ("cold", "warm")}
     assert found["warm"]["learned"] - found["cold"]["learned"] == 30
     assert found["warm"]["start"] == "warm"
+
+
+@pytest.mark.parametrize(("start", "use"), [("cold", "a warm start learns"), ("warm", "the target learned")])
+async def test_imported_history_is_left_out_with_the_reason(start: str, use: str) -> None:
+    log = Log(25)
+    log.imported = 20_000
+    found = await evaluated(log, DICE, start=start)
+    assert (found["decisions"], found["imported"], found["estimates"]["rows"]) == (25, 20_000, 25)
+    (left_out,) = found["left_out"]
+    assert (left_out["reason"], left_out["slots"]) == ("imported", 20_000)
+    assert "is not known" in left_out["meaning"]
+    (text,) = [text for text in found["warnings"] if "imported" in text]
+    assert use in text
+    assert not any("slots could not be used" in text for text in found["warnings"])
 
 
 async def test_without_decisions_there_is_nothing_to_evaluate() -> None:

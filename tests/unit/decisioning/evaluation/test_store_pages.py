@@ -12,7 +12,8 @@ from decisioning.evaluation import store_pages
 from decisioning.evaluation.store_pages import HindsightReader, Span
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch
-from decisioning.model.decision import LoggedDecision
+from decisioning.model.deciders import HISTORY
+from decisioning.model.decision import LoggedDecision, LoggedPolicy
 from decisioning.model.position import StreamPosition
 from storage.clock import to_datetime
 from storage.postgres import make_engine
@@ -114,3 +115,50 @@ async def test_what_was_before_comes_in_the_order_of_recording_if_asked(engine: 
     assert [o.decision_id for batch in batches for o in batch] == ["x", "d3", "d2", "d1", "d0"]
     only = [b async for b in HindsightReader(engine).before(span, ("home",))]
     assert {o.decision_id for batch in only for o in batch} == {"d0", "d1", "d2", "d3"}
+
+
+async def test_imported_history_does_not_use_up_the_limit(postgres_url: str) -> None:
+    """Newer than all others and more than the limit: it is counted apart, and its outcomes can still be learned."""
+    past = [
+        LoggedDecision(
+            1,
+            StreamPosition(f"{n + 1}-0"),
+            decision(
+                f"past{n}",
+                placement="mixed",
+                policy=LoggedPolicy.of(HISTORY),
+                source="history",
+                decided_at_ms=NOW_MS + 50 + n,
+                until_ms=NOW_MS + 50 + n,
+            ),
+            *ONE,
+        )
+        for n in range(5)
+    ]
+    live = [
+        LoggedDecision(
+            1,
+            StreamPosition(f"{n + 10}-0"),
+            decision(f"live{n}", placement="mixed", decided_at_ms=NOW_MS + n, until_ms=NOW_MS + n),
+            *ONE,
+        )
+        for n in range(3)
+    ]
+    archiver = Archiver(postgres_url)
+    async with archiver.turn() as positions:
+        assert positions is not None
+        await archiver.write(Batch({1: StreamPosition("30-0")}, past + live, []))
+    await archiver.close()
+    engine = make_engine(postgres_url, pool_size=1)
+    try:
+        reader = HindsightReader(engine)
+        span = await reader.span("mixed", None, None, 2)
+        assert span is not None
+        assert (span.decisions, span.imported, span.start) == (2, 5, to_datetime(NOW_MS + 1))
+        decided = [d.decision_id async for page in reader.pages(span) for d in page.decided]
+        assert decided == ["live1", "live2"]
+        alone = await reader.span("mixed", to_datetime(NOW_MS + 50), None, 2)
+        assert alone is not None
+        assert (alone.decisions, alone.open, alone.imported) == (0, 0, 5)
+    finally:
+        await engine.dispose()

@@ -67,7 +67,11 @@ SCRIPTS = st.builds(
     st.lists(st.builds(RenderedObjection, TEXTS, TEXTS), max_size=2).map(tuple),
 )
 TREATMENTS = st.builds(
-    RenderedTreatment, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, st.none() | TEXTS, st.none() | SCRIPTS
+    RenderedTreatment,
+    *(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS),
+    *(st.none() | TEXTS, st.none() | SCRIPTS),
+    *(st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS),
+    st.dictionaries(TEXTS, TEXTS | st.integers(-9, 9) | st.booleans(), max_size=2),
 )
 FACTORS = st.builds(LoggedFactors, FLOATS, FLOATS, FLOATS, FLOATS)
 OFFERS = st.builds(

@@ -3,7 +3,8 @@
 from typing import Any
 
 from bandits.auto_features import KnownFact
-from decisioning.policies.known_facts import MIN_SEEN, known_facts
+from bandits.features import Feature
+from decisioning.policies.known_facts import MIN_SEEN, known_facts, unsent_facts
 from decisioning.policies.store_facts import customer_facts, flat_facts
 from profiles.customer import Customer
 from rules.vocabulary import Attribute
@@ -83,3 +84,27 @@ def test_facts_have_the_paths_that_decisions_know_them_by() -> None:
     }
     context = {"reason": "moving", "page": {"name": "home", "deep": {"er": {"still": {"more": 1}}}}}
     assert flat_facts("context", context) == {"context.reason": "moving", "context.page.name": "home"}
+
+
+def test_features_that_nobody_ever_sent_are_told_with_what_may_be_meant() -> None:
+    features = [
+        Feature("age", "numeric", "customer.age"),
+        Feature("reason", "category", "context.reson"),
+        Feature("likes", "interests", "context.likes"),
+        Feature("tier", "category", "customer.loyalty"),
+        Feature("channel", "category", "context.channel"),
+        Feature("hour", "time_of_day"),
+    ]
+    customers = [{"customer.age": 3}, {}]
+    contexts = [{"context.reason": "cancel", "context.likes.tea": 1.0}]
+    declared = [Attribute("customer.loyalty", "string")]
+    assert unsent_facts(features, declared, customers, contexts) == [
+        "features.reason.path: 'context.reson' is not declared, and none of the last 1 decisions had it, so nothing is"
+        " learned from it; did you mean 'context.reason'?",
+        "features.tier.path: 'customer.loyalty' is declared, but none of the last 2 customers had it, so nothing is"
+        " learned from it",
+    ]
+
+
+def test_where_nothing_was_looked_at_nothing_is_said_to_be_missing() -> None:
+    assert unsent_facts([Feature("reason", "category", "context.reason")], [], [], []) == []

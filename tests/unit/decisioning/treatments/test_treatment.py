@@ -116,6 +116,51 @@ def test_a_plain_treatment_is_made_once() -> None:
     assert treatment_of(view, 0, TextSource({}, unknown, evaluation)) is rendered
 
 
+def test_a_treatment_has_a_button_with_a_link_a_legal_text_and_what_the_front_end_needs() -> None:
+    full = replace(
+        PLAIN,
+        link="/cards/gold?from=home",
+        button="Get it, {{ customer.first_name }}",
+        legal="{{ offer.name }} is for new customers only.",
+        attributes={"colour": "gold", "badge": 3},
+        fallbacks={"customer.first_name": "you"},
+    )
+    answer = said(full, customer={"first_name": "Ann"})
+    assert answer["link"] == "/cards/gold?from=home"
+    assert answer["button"] == "Get it, Ann"
+    assert answer["legal"].endswith("is for new customers only.")
+    assert answer["attributes"] == {"colour": "gold", "badge": 3}
+    assert said(full)["button"] == "Get it, you"
+    plain = said(PLAIN)
+    assert (plain["link"], plain["button"], plain["legal"], plain["attributes"]) == (None, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "link", ["https://example.com/a?b=c#d", "/a", "#top", "?q=1", "tel:+34600", "bank://pay"]
+)
+def test_links_that_lead_somewhere_are_taken(link: str) -> None:
+    check_treatment(replace(PLAIN, link=link), VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "javascript:alert(1)",
+        "JavaScript://%0aalert(1)",
+        "data:text/html,x",
+        "gold",
+        "/a b",
+        "",
+        "/a\n",
+        "\\\\evil",
+    ],
+)
+def test_links_that_browsers_would_run_or_that_lead_nowhere_are_refused(link: str) -> None:
+    with pytest.raises(Invalid, match="must be an address") as caught:
+        check_treatment(replace(PLAIN, link=link), VOCABULARY)
+    assert caught.value.field == "link"
+
+
 def test_a_script_says_what_holds_with_variables_filled_in() -> None:
     answer = said(CALL, customer={"first_name": "ann", "tenure": 3.0}, context={"reason": "cancel"})
     assert answer["title"] == "Gold card for Ann"

@@ -1,0 +1,1 @@
+"""Exports of the log, customers and arms as files."""

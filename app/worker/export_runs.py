@@ -1,0 +1,136 @@
+"""Exports: for the command line, and asked for through the API, each in a process of its own."""
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.config import ConfigError, Settings, get_settings
+from app.worker.evaluation_runs import run_module
+from decisioning.errors import DecisioningError
+from decisioning.exporting.day_files import load_notes
+from decisioning.exporting.export_service import Exported, ExportRequest, export
+from decisioning.exporting.store_jobs import ExportStore, from_json
+from decisioning.exporting.store_sources import source_of
+from decisioning.learning.store_arms import ArmStore
+from decisioning.policies.roster import Roster
+from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_roster import RosterFeed
+from storage import clock
+from storage.errors import StorageError
+from storage.keys import Keys
+from storage.postgres import PATIENT_S, make_engine
+from storage.redis import make_redis
+
+INTERVAL_S = 1.0
+PROGRESS_INTERVAL_S = 1.0
+TIMEOUT_S = 24 * 3600.0
+FOLDER = re.compile(r"ex-[0-9a-f]{16}")
+
+
+@dataclass
+class ExportRunner:
+    """Run what was asked for, one at a time. ``run`` does it, and returns 0 if it came to an end."""
+
+    store: ExportStore
+    run: Callable[[str], Awaitable[int]]
+
+    async def round(self) -> float:
+        """Run the next export; return how long to sleep. Raises ``PostgresUnavailable``."""
+        taken = await self.store.take()
+        if taken is None:
+            return INTERVAL_S
+        status = await self.run(taken)
+        if status:
+            await self.store.fail(taken, f"its process ended with {status}")
+        return 0.0
+
+
+async def run_in_process(export_id: str) -> int:
+    """Run an export in a process of its own, with the environment of this one; return its exit status."""
+    return await run_module("app.worker.export_runs", export_id, TIMEOUT_S)
+
+
+async def run_export(settings: Settings, export_id: str) -> None:
+    """Run a kept export, and keep its list of files, or why there is none. Raises ``PostgresUnavailable``.
+
+    Its folder is named by its id: should its worker die, the next one goes on in it.
+    """
+    if settings.postgres_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
+    engine = make_engine(settings.postgres_url, pool_size=2)
+    store = ExportStore(engine)
+    done = total = 0
+
+    def note_progress(done_now: int, total_now: int) -> None:
+        nonlocal done, total
+        done, total = done_now, total_now
+
+    async def report_progress() -> None:
+        while True:
+            await store.progress(export_id, done, total)
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+
+    reporter = asyncio.create_task(report_progress())
+    try:
+        await asyncio.to_thread(remove_forgotten, settings.export_dir, await store.ids())
+        request = from_json((await store.get(export_id)).request)
+        folder = settings.export_dir / export_id
+        exported = await export_to(settings, request, folder, note_progress)
+        files = await asyncio.to_thread(files_in, folder / request.kind)
+        await store.end(export_id, asdict(exported) | {"files": files}, exported.days)
+    except (DecisioningError, StorageError, OSError) as error:
+        await store.fail(export_id, str(error))
+    finally:
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
+        await engine.dispose()
+
+
+def files_in(folder: Path) -> list[dict[str, Any]]:
+    """List the files of an export by day, with their rows and sizes."""
+    found = []
+    for day in sorted(folder.glob("day=*")):
+        notes = load_notes(day)
+        for part in () if notes is None else notes.parts:
+            size = (day / part.file).stat().st_size
+            found.append(
+                {"day": day.name.removeprefix("day="), "name": part.file, "rows": part.rows, "bytes": size}
+            )
+    return found
+
+
+def remove_forgotten(folder: Path, kept: Collection[str]) -> None:
+    """Remove the folders of exports that are not kept any more; other files stay."""
+    for path in folder.glob("ex-*"):
+        if FOLDER.fullmatch(path.name) and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+async def export_to(
+    settings: Settings, request: ExportRequest, folder: Path, on_progress: Callable[[int, int], None]
+) -> Exported:
+    """Export to a folder; see ``export_service.export``. Raises ``StorageError`` if a store does not answer."""
+    if settings.postgres_url is None or settings.redis_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
+    engine = make_engine(settings.postgres_url, pool_size=3, statement_s=PATIENT_S)
+    redis = make_redis(settings.redis_url)
+    try:
+        roster, now_ms = Roster(), clock.now_ms()
+        if request.kind == "arms":
+            await RosterFeed(PolicyStore(engine), roster).refresh()
+        arms = ArmStore(redis, Keys(settings.buckets))
+        return await export(
+            request, source_of(request.kind, engine, arms, roster, now_ms), folder, now_ms, on_progress
+        )
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(run_export(get_settings(), sys.argv[1]))

@@ -1,0 +1,154 @@
+"""Values that nothing ever has: in rules, compared with an attribute; in a context that is tried."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.warning import CatalogueWarning
+from rules.tokens import Token, compared_with, literal, tokens
+from rules.vocabulary import Vocabulary
+
+_PARTS = {"startsWith": str.startswith, "endsWith": str.endswith, "contains": str.__contains__}
+_MAX_SHOWN = 10
+
+
+def compared_warnings(catalogue: Catalogue, field: str, source: str) -> Iterator[CatalogueWarning]:
+    """Yield the literals of an expression that what they are compared with never is.
+
+    Texts outside of declared values are refused when a rule is saved. Here is what that does not see: numbers,
+    parts of texts, and the channels, placements, groups and offers that there are in the catalogue.
+    """
+    found = list(tokens(source))
+    for i, token in enumerate(found):
+        if token.kind != "name":
+            continue
+        values = _values_of(catalogue, token.text)
+        if values:
+            texts = [literal(t.text) for t in compared_with(found, i) if t.kind == "string"]
+            for text in texts:
+                if text is not None and text not in values:
+                    yield _never(field, token.text, text, values)
+        attribute = catalogue.checker.vocabulary.attributes.get(token.text)
+        if attribute is not None and attribute.values and attribute.type in ("int", "number"):
+            numbers = [float(v) for v in attribute.values if not isinstance(v, str)]
+            for number in _numbers(found, i):
+                if number not in numbers:
+                    yield _never(field, token.text, f"{number:g}", [f"{n:g}" for n in numbers])
+        yield from _parts(catalogue.checker.vocabulary, field, found, i)
+
+
+def _values_of(catalogue: Catalogue, path: str) -> Sequence[str]:
+    """Return the values that a built-in attribute can have in this catalogue; none where that is not known."""
+    if path == "context.channel":
+        return sorted({placement.channel for placement in catalogue.placements.values()})
+    known: Mapping[str, Iterable[str]] = {
+        "context.placement": catalogue.placements,
+        "offer.group": catalogue.groups,
+        "offer.offer_id": catalogue.offers,
+    }
+    return sorted(known.get(path, ()))
+
+
+def _numbers(found: Sequence[Token], i: int) -> Iterator[float]:
+    for sign, number in ((i + 1, i + 2), (i - 1, i - 2)):
+        is_there = min(sign, number) >= 0 and max(sign, number) < len(found)
+        if is_there and found[sign].text in ("==", "!=") and found[number].kind == "number":
+            yield float(found[number].text.rstrip("u"))
+
+
+def _parts(vocabulary: Vocabulary, field: str, found: Sequence[Token], i: int) -> Iterator[CatalogueWarning]:
+    """``context.reason.startsWith('x')``, where no declared value does."""
+    path, _, method = found[i].text.rpartition(".")
+    attribute = vocabulary.attributes.get(path)
+    test = _PARTS.get(method)
+    if test is None or attribute is None or not attribute.values or i + 2 >= len(found):
+        return
+    text = literal(found[i + 2].text) if found[i + 1].text == "(" and found[i + 2].kind == "string" else None
+    values = [str(value) for value in attribute.values]
+    if text is not None and attribute.type == "string" and not any(test(value, text) for value in values):
+        shown = ", ".join(values[:_MAX_SHOWN])
+        message = f"{path}.{method}({text!r}) is never true"
+        yield CatalogueWarning(field, message, f"the declared values of {path} are {shown}")
+
+
+def _never(field: str, path: str, value: str, values: Sequence[str]) -> CatalogueWarning:
+    near = get_close_matches(value, values, n=1, cutoff=0.6)
+    way_out = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(values[:_MAX_SHOWN])}"
+    return CatalogueWarning(field, f"{path} is never {value!r}", way_out)
+
+
+def unseen_warnings(
+    vocabulary: Vocabulary, source: str, customers: Sequence[Mapping[str, Any]]
+) -> list[CatalogueWarning]:
+    """Return the texts that an expression looks for, and that none of the ``customers`` has.
+
+    ``customers``: what is known of each, by name below ``customer``.
+    """
+    found = list(tokens(source))
+    warnings = []
+    for i, token in enumerate(found):
+        attribute = vocabulary.attributes.get(token.text) if token.kind == "name" else None
+        names = token.text.split(".")[1:]
+        if (
+            attribute is None
+            or attribute.type not in ("string", "list")
+            or not token.text.startswith("customer.")
+        ):
+            continue
+        texts = [literal(other.text) for other in compared_with(found, i) if other.kind == "string"]
+        if not customers or not any(texts):
+            continue
+        seen = Counter(text for customer in customers for text in _texts_at(customer, names))
+        for text in texts:
+            if text is not None and text not in seen:
+                near = get_close_matches(text, seen, n=1, cutoff=0.6)
+                there = ", ".join(value for value, _ in seen.most_common(_MAX_SHOWN))
+                way_out = (
+                    f"did you mean {near[0]!r}?"
+                    if near
+                    else f"there are {there}"
+                    if seen
+                    else "it is always empty"
+                )
+                message = f"none of the {len(customers)} customers looked at has {text!r} in {token.text}"
+                warnings.append(CatalogueWarning("expression", message, way_out))
+    return warnings
+
+
+def _texts_at(facts: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]:
+    value: Any = facts
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        return (value,)
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else ()
+
+
+def context_warnings(vocabulary: Vocabulary, context: Mapping[str, Any]) -> list[CatalogueWarning]:
+    """Return what is odd in a context: values that are not declared, of another type, or under a misspelt name."""
+    return list(_look_at(vocabulary, "context", context))
+
+
+def _look_at(vocabulary: Vocabulary, path: str, values: Mapping[str, Any]) -> Iterator[CatalogueWarning]:
+    for name, value in values.items():
+        below = f"{path}.{name}"
+        attribute = vocabulary.attributes.get(below)
+        if attribute is None:
+            if isinstance(value, Mapping):
+                yield from _look_at(vocabulary, below, value)
+            elif (near := vocabulary.like(below)) is not None:
+                yield CatalogueWarning(below, "is not declared, so no rule knows it", f"did you mean {near}?")
+            continue
+        given = value if isinstance(value, list) else [value]
+        declared = [str(v) for v in attribute.values]
+        for one in given:
+            if isinstance(one, str | int | float) and declared and one not in attribute.values:
+                near_values = get_close_matches(str(one), declared, n=1, cutoff=0.6)
+                shown = f"its values are {', '.join(declared[:_MAX_SHOWN])}"
+                way_out = f"did you mean {near_values[0]!r}? {shown}" if near_values else shown
+                yield CatalogueWarning(below, f"{one!r} is not a declared value", way_out)
+        if isinstance(value, list) != (attribute.type == "list"):
+            kind = f"is declared as {attribute.type}, so no condition on it is met"
+            yield CatalogueWarning(below, kind, f"send a {attribute.type}")

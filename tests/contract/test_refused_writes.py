@@ -1,0 +1,129 @@
+"""Servers that answer and take no writes, or lack functions: readiness says so by name, until it is over."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from storage.errors import PostgresUnavailable
+from storage.postgres import connector, postgres_errors
+from tests.support.api import Instance, Nextbest, decide
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def readiness(instance: Instance) -> tuple[int, dict[str, str], dict[str, str]]:
+    """Return the status of ``/readyz``, what is not well, and the warnings."""
+    response = await instance.call("GET", "/readyz", role=None)
+    body = response.json()
+    return (
+        response.status_code,
+        {check: state for check, state in body["checks"].items() if state != "ok"},
+        body["warnings"],
+    )
+
+
+@asynccontextmanager
+async def configured(instance: Instance, name: str, value: str) -> AsyncIterator[None]:
+    """Redis with another setting, until the block ends."""
+    redis: Any = instance.state.redis
+    before = (await redis.config_get(name))[name]
+    await redis.config_set(name, value)
+    try:
+        yield
+    finally:
+        await redis.config_set(name, before)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [("maxmemory", "1", "its memory is full"), ("min-replicas-to-write", "1", "too few replicas")],
+)
+async def test_readiness_is_503_while_redis_refuses_writes(
+    shop: Nextbest, setting: str, value: str, reason: str
+) -> None:
+    assert (await readiness(shop.api))[:2] == (200, {})
+    async with configured(shop.api, setting, value):
+        status, faults, _ = await readiness(shop.api)
+        assert (status, set(faults)) == (503, {"redis"})
+        assert faults["redis"].startswith(f"refuses writes: {reason}")
+        assert (await shop.api.call("GET", "/livez", role=None)).status_code == 200
+    assert (await readiness(shop.api))[:2] == (200, {})
+
+
+async def test_asking_writes_nothing(shop: Nextbest) -> None:
+    before = await shop.api.state.redis.dbsize()
+    await readiness(shop.api)
+    assert await shop.api.state.redis.exists("nb:probe") == 0
+    assert await shop.api.state.redis.dbsize() == before
+
+
+async def test_readiness_is_503_while_postgres_is_read_only(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_only = {"default_transaction_read_only": "on"}
+    connect = connector(str(shop.settings.postgres_url), server_settings=read_only)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(shop.api.state, "engine", engine)
+            status, faults, _ = await readiness(shop.api)
+            assert (status, set(faults)) == (503, {"postgres"})
+            assert faults["postgres"].startswith("refuses writes: it is read only")
+    finally:
+        await engine.dispose()
+    assert (await readiness(shop.api))[:2] == (200, {})
+
+
+async def test_a_write_that_postgres_refused_is_remembered_until_one_succeeds(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: it is known only to those who write."""
+    claim, refused = shop.api.state.redis_claim, asyncpg.DiskFullError("no space left")
+
+    async def refuse(*_: str) -> bool:
+        async with postgres_errors():
+            raise refused
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claim, "_note_use", refuse)
+        with pytest.raises(PostgresUnavailable):
+            await claim.renew()
+    assert (await readiness(shop.api))[1] == {"postgres": "refuses writes: its disk is full"}
+    await claim.renew()
+    assert (await readiness(shop.api))[:2] == (200, {})
+
+
+async def test_a_redis_without_functions_is_named_in_readiness(shop: Nextbest) -> None:
+    redis: Any = shop.api.state.redis
+    await redis.execute_command("ACL", "SETUSER", "plain", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
+    split = urlsplit(str(shop.settings.redis_url))
+    try:
+        async with shop.another(redis_url=f"redis://plain:pw@{split.hostname}:{split.port}/0") as instance:
+
+            async def named() -> bool:
+                status, faults, _ = await readiness(instance)
+                return status == 503 and "functions" in faults.get("redis", "")
+
+            await eventually(named, "readiness to name the functions")
+            assert (await decide(instance))["degraded"]
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "plain")
+
+
+async def test_an_eviction_policy_is_a_warning_until_there_is_a_maxmemory(shop: Nextbest) -> None:
+    async with configured(shop.api, "maxmemory-policy", "allkeys-lru"), shop.another() as instance:
+        status, faults, warnings = await readiness(instance)
+        assert (status, faults) == (200, {})
+        assert "maxmemory-policy is allkeys-lru" in warnings["redis"]
+        async with configured(shop.api, "maxmemory", "1gb"), shop.another() as refusing:
+            status, faults, _ = await readiness(refusing)
+            assert (status, set(faults)) == (503, {"redis"})
+            assert (
+                "redis may drop decisions and contacts (maxmemory-policy is allkeys-lru)" in faults["redis"]
+            )

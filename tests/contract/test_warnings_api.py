@@ -1,0 +1,112 @@
+"""What was probably not meant is said in the answer to whatever changes or tries it, and never refused."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.api import Instance, decide
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PUT: list[tuple[str, dict[str, Any], str]] = [
+    ("groups/cards", {"name": "Cards", "goal": "grow", "lever": 0.2}, "groups.cards.lever"),
+    ("goals/grow", {"lever": 1.5}, "goals.grow.lever"),
+    ("offers/bare", {"name": "Bare", "group": "cards"}, "offers.bare.treatments"),
+    (
+        "offers/bare/treatments/sms",
+        {"channel": "sms", "title": "Bare"},
+        "offers.bare.treatments",
+    ),
+    (
+        "placements/lost",
+        {"channel": "fax", "reward_window_s": 7},
+        "placements.lost.reward_window_s",
+    ),
+    ("contact-policies/weekly", {"name": "w", "max": 1, "window_s": 7}, "contact_policies.weekly.window_s"),
+    (
+        "quiet-hours/all",
+        {"start": "08:00", "end": "08:00", "channels": ["call"]},
+        "quiet_hours.all.channels.0",
+    ),
+    ("capacities/calls", {"name": "c", "max": 3, "team": "nobody"}, "capacities.calls.team"),
+    ("context-weights/w", {"when": "true", "percent": 1.5, "goal": "grow"}, "context_weights.w.percent"),
+    ("segments/s", {"when": "context.channel == 'wen'"}, "segments.s.when"),
+    (
+        "overrides/o",
+        {"reason": "r", "offer": "gold", "ends_at": "2020-01-01T00:00:00Z"},
+        "overrides.o.ends_at",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), PUT)
+async def test_what_is_put_is_stored_and_warned_of(
+    api: Instance, path: str, body: dict[str, Any], field: str
+) -> None:
+    answer = await api.ok("PUT", f"/v1/{path}", json=body)
+    found = {warning["field"]: warning for warning in answer["warnings"]}
+    assert field in found
+    assert found[field]["message"]
+    assert found[field]["way_out"]
+    everything = await api.ok("GET", "/v1/catalog/warnings")
+    assert found[field] in everything
+    if "treatments" not in path:
+        await api.ok("GET", f"/v1/{path}")
+
+
+async def test_what_is_as_usual_gets_no_warnings(api: Instance) -> None:
+    answer = await api.ok("PUT", "/v1/goals/grow", json={"lever": 25})
+    assert answer["warnings"] == []
+
+
+async def test_a_change_tells_what_it_does_to_others(api: Instance) -> None:
+    body = {"name": "Call", "group": "cards", "team": "callback"}
+    await api.ok("PUT", "/v1/offers/call", json=body)
+    await api.ok("PUT", "/v1/offers/call/treatments/web", json={"channel": "web", "title": "Call"})
+    capacity = {"name": "c", "max": 3, "team": "callback"}
+    assert (await api.ok("PUT", "/v1/capacities/callbacks", json=capacity))["warnings"] == []
+    answer = await api.ok("PUT", "/v1/offers/call", json=body | {"team": None})
+    assert [w["field"] for w in answer["warnings"]] == ["capacities.callbacks.team"]
+    ended = await api.ok("POST", "/v1/offers/call/status", json={"status": "ended"})
+    assert ended["warnings"] == []
+
+
+async def test_documents_are_warned_of_as_a_whole(api: Instance) -> None:
+    document = (await api.call("GET", "/v1/catalog/export")).text
+    headers = {"Content-Type": "application/yaml"}
+    everything = await api.ok("GET", "/v1/catalog/warnings")
+    assert everything
+    for path in ("diff", "apply?dry_run=true", "apply"):
+        answer = await api.ok("POST", f"/v1/catalog/{path}", content=document, headers=headers)
+        assert answer["warnings"] == everything
+
+
+async def test_a_context_that_is_tried_is_held_against_the_vocabulary(api: Instance) -> None:
+    reasons = {"type": "string", "values": ["cancel", "browse"]}
+    await api.ok("PUT", "/v1/attributes/context.reason", json=reasons)
+    odd = {"reason": "cancle"}
+    tried = [
+        await api.ok("POST", "/v1/rules/preview", json={"expression": "customer.known", "context": odd}),
+        await api.ok(
+            "POST",
+            "/v1/simulations",
+            json={
+                "placement": "home",
+                "changes": [{"kind": "goal", "id": "grow", "body": {"lever": 5}}],
+                "context": odd,
+            },
+        ),
+        await decide(api, dry_run=True, context=odd),
+    ]
+    for answer in tried:
+        (warning,) = answer["warnings"]
+        assert warning["field"] == "context.reason"
+        assert "did you mean 'cancel'?" in warning["way_out"]
+    assert "warnings" not in await decide(api, dry_run=True, context={"reason": "cancel"})
+    assert "warnings" not in await decide(api, context=odd)
+
+
+async def test_a_preview_warns_of_what_a_rule_never_finds(api: Instance) -> None:
+    answer = await api.ok("POST", "/v1/rules/preview", json={"expression": "context.placement == 'hom'"})
+    (warning,) = answer["warnings"]
+    assert (warning["field"], warning["way_out"]) == ("expression", "did you mean 'home'?")

@@ -1,0 +1,60 @@
+"""An outage as an operator sees it: on the worker's own port, and in logs that stay short."""
+
+import httpx
+import pytest
+
+from app.embedded import EmbeddedServers
+from tests.support.installation import free_port, hardy_servers, installed, place, publish
+from tests.support.waiting import wait_until
+
+MAX_LINES = 60
+"""Of a process in the first minute, whatever fails in it: a line for each job and each reason."""
+REQUESTS = 200
+
+
+def answer(http: httpx.Client) -> tuple[int, dict[str, str]]:
+    """Return the status and the checks of the worker's ``/readyz``; 0 while it does not answer."""
+    try:
+        response = http.get("/readyz")
+    except httpx.TransportError:
+        return 0, {}
+    return response.status_code, response.json()["checks"]
+
+
+def test_an_outage_is_seen_at_the_worker_and_takes_few_lines(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("installation")
+    port = free_port()
+    with (
+        hardy_servers() as servers,
+        installed(*servers.urls, folder) as installation,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        api, worker = installation.serve(), installation.work(work_port=port)
+        api.wait()
+        publish(api, ["gold"])
+        place(api)
+        wait_until(lambda: answer(http)[0] == 200, "the worker to be ready", explain=worker.printed)
+        assert http.get("/metrics").text.count("# TYPE nextbest_") == api.http.get("/metrics").text.count(
+            "# TYPE nextbest_"
+        )
+        stop(servers)
+        wait_until(lambda: "archiver" in answer(http)[1].get("jobs", ""), "the worker to name its jobs")
+        status, checks = answer(http)
+        assert (status, checks["redis"], checks["start"]) == (503, "does not answer", "ok")
+        assert http.get("/livez").status_code == 200
+        body = {"decision_id": "nb000-" + "0" * 32, "offer_id": "gold", "outcome": "clicked"}
+        for _ in range(REQUESTS):
+            assert api.http.post("/v1/feedback", json=body).status_code == 503
+        for process in (api.process, worker):
+            lines = process.printed().splitlines()
+            assert 0 < len(lines) <= MAX_LINES, "\n".join(lines[:200])
+        servers.revive()
+        wait_until(lambda: answer(http)[0] == 200, "the worker to be ready again", explain=worker.printed)
+
+
+def stop(servers: EmbeddedServers) -> None:
+    """End both servers, as a power failure of their machine would."""
+    servers.kill_redis()
+    servers._postgres.stop()

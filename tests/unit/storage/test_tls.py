@@ -1,0 +1,89 @@
+"""Connections to both servers over TLS: made, and refused where the certificate is not to be trusted."""
+
+import shutil
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import text
+
+from storage.errors import PostgresUnavailable, RedisUnavailable
+from storage.postgres import connector, make_engine, transaction
+from storage.redis import make_redis, redis_errors
+from storage.redis_pipe import Pipe
+from tests.support.tls import Certificate, behind_tls, make_certificate
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+async def is_usable(url: str) -> bool:
+    """Return whether the pipe and the client of background work both get through."""
+    pipe, redis = Pipe(url, retry_ms=10_000), make_redis(url)
+    await pipe.start()
+    try:
+        async with redis_errors():
+            await redis.ping()
+        return pipe.connected and await pipe.call("PING") == b"PONG"
+    except RedisUnavailable:
+        assert not pipe.connected
+        return False
+    finally:
+        await pipe.stop()
+        await redis.aclose()
+
+
+async def test_redis_over_tls(redis_url: str, certificate: Certificate) -> None:
+    inner = urlsplit(redis_url)
+    async with behind_tls(certificate, host="127.0.0.1", port=inner.port or 0) as port:
+        url = f"rediss://:{inner.password}@localhost:{port}/0"
+        assert await is_usable(f"{url}?ssl_ca_certs={certificate.certificate}")
+        assert await is_usable(f"{url}?ssl_cert_reqs=none")
+        assert not await is_usable(url), "a certificate that nobody vouches for"
+        other = url.replace("localhost", "127.0.0.1")
+        assert not await is_usable(f"{other}?ssl_ca_certs={certificate.certificate}"), "of another name"
+        assert await is_usable(f"{other}?ssl_ca_certs={certificate.certificate}&ssl_check_hostname=false")
+
+
+def socket_of(postgres_url: str) -> tuple[str, str]:
+    """Return the socket and the database of an embedded server."""
+    split = urlsplit(postgres_url)
+    options = parse_qs(split.query)
+    return str(Path(options["host"][0]) / f".s.PGSQL.{options['port'][0]}"), split.path
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "connects"),
+    [
+        ("sslmode=require", "localhost", True),
+        ("sslmode=verify-full&sslrootcert={ca}", "localhost", True),
+        ("sslmode=verify-full&sslrootcert={ca}", "127.0.0.1", False),
+        ("sslmode=verify-ca&sslrootcert={ca}", "127.0.0.1", True),
+        ("sslmode=disable", "localhost", False),
+    ],
+)
+async def test_postgres_over_tls(
+    postgres_url: str, certificate: Certificate, options: str, host: str, connects: bool
+) -> None:
+    socket, database = socket_of(postgres_url)
+    async with behind_tls(certificate, socket=socket) as port:
+        query = options.format(ca=certificate.certificate)
+        url = f"postgres://postgres@{host}:{port}{database}?{query}"
+        engine = make_engine(url)
+        try:
+            if connects:
+                async with transaction(engine) as connection:
+                    assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+                archiving = await connector(url, timeout=2)()
+                assert await archiving.fetchval("SELECT 1") == 1
+                await archiving.close()
+            else:
+                with pytest.raises(PostgresUnavailable):
+                    async with transaction(engine):
+                        pass
+        finally:
+            await engine.dispose()
