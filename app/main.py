@@ -22,6 +22,7 @@ from app.api.health import routes as health
 from app.api.imports import routes as imports
 from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
+from app.api.pages import add_pages
 from app.api.policies import routes as policies
 from app.api.reports import routes as reports
 from app.api.rules import routes as rules
@@ -95,6 +96,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         openapi_tags=TAGS,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
+    add_pages(app)
     install_error_handlers(app)
     return app

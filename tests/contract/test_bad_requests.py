@@ -30,7 +30,7 @@ async def test_load_balancers_may_ask_by_head(api: Instance) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v2/decisions", "/v1/none", "/v1/decisions/", "/v1/offers/gold/", "/docs/x"]
+    "path", ["/v2/decisions", "/v1/none", "/v1/decisions/", "/v1/offers/gold/", "/docs/x"]
 )
 async def test_unknown_paths(api: Instance, path: str) -> None:
     """A slash too many is no redirect either: that would trust the caller's Host header, and lose the body."""

@@ -51,6 +51,7 @@ PLACEMENT = {
     "min_propensity": 0.125,
     "max_per_group": 2,
     "tie_break": "value",
+    "fill_with_defaults": True,
 }
 TREATMENT = {
     "channel": "app",
@@ -58,6 +59,10 @@ TREATMENT = {
     "title": "Olá",
     "message": "Linha 1\nLinha 2",
     "image": "https://example.com/a.png",
+    "link": "/spring",
+    "button": "Vamos",
+    "legal": "Só maiores.",
+    "attributes": {"colour": "gold", "places": 3},
 }
 
 
@@ -85,8 +90,7 @@ async def test_things_are_created_read_and_replaced(api: Instance) -> None:
     assert group == {"group_id": "loans", "name": "Loans", "goal": "retain", "lever": -5} | demands
     assert group in await api.ok("GET", "/v1/groups")
     offer = await api.ok("GET", "/v1/offers/spring")
-    defaults = {"fallbacks": {}, "script": None, "link": None, "button": None, "legal": None, "attributes": {}}
-    assert offer.pop("treatments") == [{"treatment_id": "push"} | defaults | TREATMENT]
+    assert offer.pop("treatments") == [{"treatment_id": "push", "fallbacks": {}, "script": None} | TREATMENT]
     assert offer.pop("inherited") == []
     number = offer.pop("number")
     ends_at = "2026-04-01T00:00:00.250000Z"

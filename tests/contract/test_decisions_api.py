@@ -174,6 +174,27 @@ async def test_limit(api: Instance) -> None:
         assert len(answer["offers"]) == offers
 
 
+async def test_a_limit_above_the_slots_is_said_and_not_cut_silently(api: Instance) -> None:
+    (warning,) = (await decide(api, limit=100))["warnings"]
+    assert warning["field"] == "limit"
+    assert "2 slots" in warning["message"]
+    assert "warnings" not in await decide(api, limit=2)
+
+
+async def test_an_answer_can_be_lean(shop: Nextbest) -> None:
+    """Promised: a web page asks for what it shows, and does not see scores and values."""
+    full = await decide(shop.api, decision_id="lean-1")
+    lean = await decide(shop.api, decision_id="lean-1", fields=["treatment"])
+    assert [set(offer) for offer in lean["offers"]] == [{"offer_id", "rank", "treatment"}] * 2
+    assert [o["treatment"] for o in lean["offers"]] == [o["treatment"] for o in full["offers"]]
+    bare = await decide(shop.api, decision_id="lean-1", fields=[])
+    assert [set(offer) for offer in bare["offers"]] == [{"offer_id", "rank"}] * 2
+    assert await decide(shop.api, decision_id="lean-1") == full
+    DecisionAnswer.model_validate(lean)
+    refused = await shop.api.call("POST", "/v1/decisions", **ask(fields=["price"]))
+    assert problem_of(refused, 422, "fields.0")
+
+
 async def test_contact_limits_hold_at_once_in_two_instances(shop: Nextbest, other: Instance) -> None:
     await shop.api.ok("PUT", "/v1/customers/eve", json={"consents": {"marketing": ["web"]}})
     placement = {"channel": "web", "slots": 3, "control_share": 0, "deadline_ms": 5000}
@@ -262,3 +283,24 @@ async def test_texts_are_kept_as_they_are(shop: Nextbest) -> None:
     assert response.json()["offers"][0]["treatment"]["title"] == title
     assert response.headers["Content-Type"] == "application/json"
     assert "set-cookie" not in response.headers
+
+
+async def test_default_offers_fill_slots_that_stay_empty(shop: Nextbest) -> None:
+    """Promised: a placement with ``fill_with_defaults`` shows defaults behind what was chosen, the same on a retry."""
+    for offer_id, least in (("only", 0.0), ("filler", 1.0)):
+        await put_offer(shop.api, offer_id, min_propensity=least)
+        treatment = {"channel": "tv", "title": offer_id, "link": "/tv", "button": "Watch"}
+        await shop.api.ok("PUT", f"/v1/offers/{offer_id}/treatments/tv", json=treatment)
+    placement = {"channel": "tv", "slots": 2, "default_offers": ["filler"], "control_share": 0.0}
+    await shop.api.ok("PUT", "/v1/placements/tv", json=placement, role="ops")
+    assert [o["offer_id"] for o in (await decide(shop.api, placement="tv"))["offers"]] == ["only"]
+    await shop.api.ok("PUT", "/v1/placements/tv", json=placement | {"fill_with_defaults": True}, role="ops")
+    answer = await decide(shop.api, placement="tv", decision_id="tv-1")
+    only, filler = answer["offers"]
+    assert (only["offer_id"], only["rank"], only["probability"]) == ("only", 1, 1.0)
+    assert (filler["offer_id"], filler["rank"], filler["probability"]) == ("filler", 2, None)
+    assert not answer["nothing_right_now"]
+    assert await decide(shop.api, placement="tv", decision_id="tv-1") == answer
+    alone = await decide(shop.api, placement="tv", limit=1)
+    assert [o["offer_id"] for o in alone["offers"]] == ["only"]
+    assert (only["treatment"]["link"], only["treatment"]["button"]) == ("/tv", "Watch")

@@ -64,6 +64,27 @@ async def test_it_is_served_without_a_key(api: Instance, document: dict[str, Any
     assert "/openapi.json" in page.text
 
 
+async def test_the_documentation_needs_nothing_from_outside(api: Instance) -> None:
+    """Promised: ``/docs`` works without the internet."""
+    page = (await api.call("GET", "/docs", role=None)).text
+    needed = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert len(needed) == 3
+    for path in needed:
+        assert path.startswith("/docs/assets/")
+        answer = await api.call("GET", path, role=None)
+        assert answer.status_code == 200
+        assert len(answer.content) > 1000
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+async def test_the_root_says_where_to_go(api: Instance) -> None:
+    found = (await api.call("GET", "/", role=None)).json()
+    assert found["name"] == "nextbest"
+    for path in (found["documentation"], found["openapi"], found["metrics"], *found["health"]):
+        assert (await api.call("GET", path, role=None)).status_code == 200
+
+
 async def test_operations_are_named_and_described(document: dict[str, Any]) -> None:
     found = operations(document)
     ids = [operation["operationId"] for operation in found.values()]

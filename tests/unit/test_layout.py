@@ -21,6 +21,7 @@ COVERED = {
     "app/api/catalogue/kind_routes.py": "contract/test_catalogue_kinds.py",
     "app/api/catalogue/routes.py": "contract/test_catalogue_api.py",
     "app/api/catalogue/schemas.py": "contract/test_catalogue_api.py",
+    "app/api/decisions/routes.py": "contract/test_decisions_api.py",
     "app/api/deployments/routes.py": "contract/test_policies_api.py",
     "app/api/deployments/schemas.py": "contract/test_policies_api.py",
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",

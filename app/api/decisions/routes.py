@@ -13,6 +13,7 @@ from app.api.deps import Anyone, Frontend, State, problems
 from app.api.schemas import DecisionId
 from app.metrics import DEGRADED
 from decisioning.catalog.compared import context_warnings
+from decisioning.catalog.warning import CatalogueWarning
 from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible
@@ -44,14 +45,30 @@ async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response
         )
     )
     answer["degraded"] = [*answer["degraded"], *state.degraded()]
-    if body.dry_run and body.context:
-        # Somebody tries it out. Decisions that count are not held up by looking.
-        vocabulary = state.current_catalogue().checker.vocabulary
-        if warnings := context_warnings(vocabulary, body.context):
-            answer["warnings"] = [asdict(warning) for warning in warnings]
+    if body.fields is not None:
+        kept = ("offer_id", "rank", *body.fields)
+        answer["offers"] = [{k: v for k, v in offer.items() if k in kept} for offer in answer["offers"]]
+    if warnings := _warnings_of(body, state):
+        answer["warnings"] = warnings
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")
+
+
+def _warnings_of(body: DecisionRequest, state: State) -> list[dict[str, str]]:
+    """Tell what of a request was probably not meant."""
+    catalogue, found = state.current_catalogue(), []
+    if body.limit is not None and body.placement in catalogue.placements:
+        slots = catalogue.placements[body.placement].slots
+        if body.limit > slots:
+            message = f"is {body.limit}, but the placement has {slots} slots: no more offers are chosen"
+            found.append(
+                CatalogueWarning("limit", message, "raise the slots of the placement, or ask for fewer")
+            )
+    if body.dry_run and body.context:
+        # Somebody tries it out. Decisions that count are not held up by looking.
+        found += context_warnings(catalogue.checker.vocabulary, body.context)
+    return [asdict(warning) for warning in found]
 
 
 # The busiest route: its answer is documented by the model, but not validated against it.

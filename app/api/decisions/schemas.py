@@ -1,6 +1,6 @@
 """Decisions, as they travel."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,6 +46,10 @@ _ANSWER = {
 }
 
 
+OfferField = Literal["score", "factors", "probability", "treatment"]
+"""What an answer may leave out of its offers."""
+
+
 class DecisionRequest(Body):
     """A question: what is best for this customer, here, now?"""
 
@@ -62,7 +66,16 @@ class DecisionRequest(Body):
     placement: Id
     context: dict[str, Any] = Field(default_factory=dict, description="free JSON about this interaction")
     limit: int | None = Field(
-        None, ge=1, le=100, description="at most so many offers; by default the placement's slots"
+        None,
+        ge=1,
+        le=100,
+        description="at most so many offers; by default the placement's slots, and never more (`warnings` say so)",
+    )
+    fields: list[OfferField] | None = Field(
+        None,
+        max_length=4,
+        description="what is answered of each offer besides `offer_id` and `rank`; all of it by default."
+        ' For a web page: `["treatment"]`',
     )
     decision_id: DecisionId | None = Field(
         None, description="your own id: the same id gives the same answer for 30 days"
@@ -135,14 +148,17 @@ class TreatmentOut(BaseModel):
 
 
 class OfferOut(BaseModel):
-    """An offer in its slot. ``probability`` is the exact chance with which the system selected it for the slot."""
+    """An offer in its slot. ``probability`` is the exact chance with which the system selected it for the slot.
+
+    What the request's ``fields`` do not name is left out.
+    """
 
     offer_id: str
     rank: int
-    score: float | None
-    factors: FactorsOut | None
-    probability: float | None
-    treatment: TreatmentOut
+    score: float | None = None
+    factors: FactorsOut | None = None
+    probability: float | None = None
+    treatment: TreatmentOut | None = None
 
 
 class DecisionAnswer(BaseModel):
@@ -164,7 +180,9 @@ class DecisionAnswer(BaseModel):
         None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
     )
     warnings: list[WarningOut] | None = Field(
-        None, description="dry runs only: values of the context that the vocabulary does not declare"
+        None,
+        description="a `limit` above the placement's slots; in dry runs also values of the context that the"
+        " vocabulary does not declare",
     )
 
 
