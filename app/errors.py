@@ -13,8 +13,15 @@ from starlette.exceptions import HTTPException
 
 from app.api.values import explain_mismatch
 from app.telemetry import REQUEST_ID
-from decisioning.errors import Conflict, Invalid, InvalidRule, NotFound, PreconditionFailed
-from profiles.errors import InvalidCustomer
+from decisioning.errors import (
+    Conflict,
+    Invalid,
+    InvalidRule,
+    NotFound,
+    PreconditionFailed,
+    UnconfirmedRemoval,
+)
+from profiles.errors import InvalidCustomer, UnconfirmedErasure
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -100,6 +107,14 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     async def _not_found(request: Request, error: NotFound) -> JSONResponse:
         return problem(404, str(error))
+
+    @app.exception_handler(UnconfirmedRemoval)
+    async def _removal(request: Request, error: UnconfirmedRemoval) -> JSONResponse:
+        return problem(409, str(error), [{"field": field, "reason": reason} for field, reason in error.lost])
+
+    @app.exception_handler(UnconfirmedErasure)
+    async def _erasure(request: Request, error: UnconfirmedErasure) -> JSONResponse:
+        return problem(409, str(error), [{"field": field, "reason": reason} for field, reason in error.lost])
 
     @app.exception_handler(Conflict)
     async def _conflict(request: Request, error: Conflict) -> JSONResponse:

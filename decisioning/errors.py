@@ -1,5 +1,7 @@
 """The one error root of this package. ``app/errors.py`` maps these to problem details."""
 
+from collections.abc import Sequence
+
 from rules.errors import RuleError
 
 
@@ -37,6 +39,14 @@ class NotFound(DecisioningError):
 
 class Conflict(DecisioningError):
     """The request contradicts what is already recorded."""
+
+
+class UnconfirmedRemoval(Conflict):
+    """A replacement would drop what must not be dropped unnoticed. ``lost``: each field, and what of it is lost."""
+
+    def __init__(self, message: str, lost: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.lost = tuple(lost)
 
 
 class PreconditionFailed(DecisioningError):

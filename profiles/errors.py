@@ -1,5 +1,7 @@
 """The one error root of this package."""
 
+from collections.abc import Sequence
+
 
 class ProfilesError(Exception):
     """The root of this package's errors."""
@@ -12,6 +14,14 @@ class InvalidCustomer(ProfilesError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.reason = message
+
+
+class UnconfirmedErasure(ProfilesError):
+    """A new record would lack what the earlier one knew. ``lost``: each field, and what of it is lost."""
+
+    def __init__(self, message: str, lost: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.lost = tuple(lost)
 
 
 class ProfileCodecError(ProfilesError):

@@ -43,13 +43,27 @@ LEFT JOIN customers AS c USING (customer_id)
 LEFT JOIN propensities AS p USING (customer_id)
 """)
 
-_UPSERT = text("""
+_NEW = """
 INSERT INTO customers (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
 VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
         CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
-ON CONFLICT (customer_id) DO UPDATE SET
+ON CONFLICT (customer_id)
+"""
+_UPSERT = text(f"""
+{_NEW} DO UPDATE SET
     attributes = excluded.attributes, indicators = excluded.indicators, holdings = excluded.holdings,
     interests = excluded.interests, consents = excluded.consents, updated_at = excluded.updated_at
+""")
+_RECORD = "true, attributes::text, indicators::text, holdings, interests::text, consents::text, NULL, NULL"
+"""The columns of a record by itself, as ``customer_of_row`` takes them."""
+_LOCK = text(f"SELECT {_RECORD} FROM customers WHERE customer_id = :customer_id FOR UPDATE")
+_INSERT = text(f"{_NEW} DO NOTHING RETURNING {_RECORD}")
+_UPDATE = text(f"""
+UPDATE customers SET
+    attributes = CAST(:attributes AS jsonb), indicators = CAST(:indicators AS jsonb),
+    holdings = CAST(:holdings AS text[]), interests = CAST(:interests AS jsonb),
+    consents = CAST(:consents AS jsonb), updated_at = now()
+WHERE customer_id = :customer_id RETURNING {_RECORD}
 """)
 
 _OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers")
@@ -132,21 +146,39 @@ class ProfileStore:
         """
         customer = replace(customer, customer_id=checked_id(customer.customer_id))
         check_customer(customer)
-        values = {
-            "customer_id": customer.customer_id,
-            "holdings": list(customer.holdings),
-            "attributes": to_json(customer.attributes).decode(),
-            "indicators": to_json(customer.indicators).decode(),
-            "interests": to_json(customer.interests).decode(),
-            "consents": to_json(customer.consents).decode(),
-        }
         async with (
             self.cache.changing([customer.customer_id]),
             postgres_errors("store the customer in Postgres"),
             asyncio.timeout(WRITE_TIMEOUT_S),
             self._engine.begin() as connection,
         ):
-            await connection.execute(_UPSERT, values)
+            await connection.execute(_UPSERT, _values(customer))
+
+    async def change_customer(
+        self, customer_id: str, change: Callable[[Customer | None], Customer]
+    ) -> tuple[Customer, bool]:
+        """Store what ``change`` makes of a customer's record; nobody else changes it in between.
+
+        ``change`` gets ``None`` if there is no record, and may be called again with one that somebody just made.
+        Nothing is stored if it raises. Returns the record as it is stored, and whether it is new. When this has
+        returned, nobody gets an earlier record. Raises ``InvalidCustomer``, and ``Unavailable``, after which the call
+        may be repeated.
+        """
+        customer_id = checked_id(customer_id)
+        async with (
+            self.cache.changing([customer_id]),
+            postgres_errors("store the customer in Postgres"),
+            asyncio.timeout(WRITE_TIMEOUT_S),
+            self._engine.begin() as connection,
+        ):
+            while True:
+                row = (await connection.execute(_LOCK, {"customer_id": customer_id})).first()
+                customer = change(None if row is None else customer_of_row(customer_id, row))
+                check_customer(customer)
+                statement = _INSERT if row is None else _UPDATE
+                stored = (await connection.execute(statement, _values(customer))).first()
+                if stored is not None:
+                    return customer_of_row(customer_id, stored), row is None
 
     async def offer_numbers(self) -> dict[str, int]:
         """Read the number of every offer there is. Raises ``PostgresUnavailable``."""
@@ -173,6 +205,17 @@ class ProfileStore:
             rows = await connection.execute(_SOME_OFFER_NUMBERS, {"offer_ids": unseen})
             self._later_numbers |= dict.fromkeys(unseen) | {row[0]: row[1] for row in rows}
         return {**numbers, **{offer_id: self._later_numbers[offer_id] for offer_id in missing}}
+
+
+def _values(customer: Customer) -> dict[str, Any]:
+    return {
+        "customer_id": customer.customer_id,
+        "holdings": list(customer.holdings),
+        "attributes": to_json(customer.attributes).decode(),
+        "indicators": to_json(customer.indicators).decode(),
+        "interests": to_json(customer.interests).decode(),
+        "consents": to_json(customer.consents).decode(),
+    }
 
 
 def profile_of_scores(

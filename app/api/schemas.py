@@ -1,7 +1,8 @@
 """Types that the schemas share. Ids are short and plain, times ISO 8601 with a zone, money in the company's unit."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -84,10 +85,44 @@ Worth = Annotated[float, Field(ge=0, le=MAX_MONEY, allow_inf_nan=False)]
 Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc), BeforeValidator(_as_text)]
 
 
+@dataclass(frozen=True)
+class Echo:
+    """Marks a field of a body that is only read: it may be sent back as it was read, and is not stored."""
+
+    is_id: bool = False
+
+
+EchoedId = Annotated[
+    str | None,
+    Echo(is_id=True),
+    Field(description="as it is read; if it is sent, it must be that of the path"),
+]
+
+EchoedWarnings = Annotated[
+    list[dict[str, Any]] | None,
+    Echo(),
+    Field(description="as the answer to a PATCH has them; they are not looked at"),
+]
+
+
 class Body(BaseModel):
     """A request body. Unknown fields and values of another type are refused, so that mistakes are noticed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @classmethod
+    def echoes(cls) -> dict[str, Echo]:
+        """Return the fields that are only read."""
+        found = {name: _echo(info.metadata) for name, info in cls.model_fields.items()}
+        return {name: echo for name, echo in found.items() if echo is not None}
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that is kept in the catalogue."""
+        return self.model_dump(exclude=set(self.echoes()))
+
+
+def _echo(metadata: Iterable[Any]) -> Echo | None:
+    return next((entry for entry in metadata if isinstance(entry, Echo)), None)
 
 
 class Parameters(BaseModel):
@@ -133,7 +168,7 @@ class DatedBody(Body):
     def stored(self) -> dict[str, Any]:
         """Return the form that is kept in the catalogue."""
         times = stored_times(self.starts_at, self.ends_at)
-        return self.model_dump(exclude={"starts_at", "ends_at"}) | times
+        return self.model_dump(exclude={"starts_at", "ends_at", *self.echoes()}) | times
 
 
 class WarningOut(BaseModel):
@@ -195,3 +230,13 @@ def shown_times(starts_ms: int, ends_ms: int) -> dict[str, datetime | None]:
         "starts_at": None if starts_ms == 0 else to_datetime(starts_ms),
         "ends_at": None if ends_ms == FOREVER_MS else to_datetime(ends_ms),
     }
+
+
+def sent_form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored body as a request sends it: times in place of milliseconds, where they are set."""
+    values = dict(body)
+    for stored, sent, none in (("starts_ms", "starts_at", 0), ("ends_ms", "ends_at", FOREVER_MS)):
+        at_ms = values.pop(stored, none)
+        if at_ms != none:
+            values[sent] = to_datetime(at_ms).isoformat()
+    return values

@@ -93,6 +93,16 @@ def said(rule: str, proposed: str | None) -> str:
     return f"{rule}: write {proposed}" if proposed else rule
 
 
+def day_name(text: str) -> str:
+    """Explain what is no day."""
+    return "must be a day such as 2026-01-31"
+
+
+def part_name(text: str) -> str:
+    """Explain what is no file of an export."""
+    return "must be the name of a file as the job lists it, such as part-0000.parquet"
+
+
 def time_of_day(text: str) -> str:
     """Explain a time that is not ``HH:MM``."""
     return said("must be a time of day, from 00:00 to 23:59, such as 21:30", _clock(text.strip()))
@@ -177,11 +187,6 @@ identifier = named(
     "-",
 )
 word = named("must be letters, digits and '_', 64 at most, and begin with a letter or '_'", "A-Za-z0-9_", "_")
-attribute_name = named(
-    "must be letters, digits, '.', '_' and '-', 64 at most, and begin with a letter or '_'",
-    "A-Za-z0-9_.-",
-    "_",
-)
 attribute_path = named(
     "must be customer., context. or offer. and a name of letters, digits and '_'",
     "A-Za-z0-9_.",

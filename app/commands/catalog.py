@@ -9,9 +9,10 @@ import typer
 
 from app.catalog_check import check_entry
 from app.commands.terminal import author, fail, on_database, read_file
-from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
+from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.warning import CatalogueWarning
 from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
@@ -20,9 +21,10 @@ from storage import clock
 app = typer.Typer()
 
 T = TypeVar("T")
-Compared = tuple[int, list[Entry], list[Difference], list[CatalogueWarning]]
+Compared = tuple[int, Application, list[CatalogueWarning]]
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
+_DELETE = typer.Option(False, "--delete", help="delete what the file does not have; otherwise it stays")
 _COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YELLOW}
 
 
@@ -45,13 +47,13 @@ def export(
 
 
 @app.command()
-def diff(file: Path = _FILE) -> None:
+def diff(file: Path = _FILE, delete: bool = _DELETE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    _, _, found, warnings = _with_store(lambda store: _compare(store, target))
-    _print_differences(found)
+    _, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
+    _print_plan(planned)
     _print_warnings(warnings)
-    if found:
+    if planned.changes:
         raise typer.Exit(1)
 
 
@@ -59,24 +61,26 @@ def diff(file: Path = _FILE) -> None:
 def apply(
     file: Path = _FILE,
     yes: bool = typer.Option(False, "--yes", help="do not ask"),
+    delete: bool = _DELETE,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="check the file and show the changes, nothing else"
     ),
     reason: str = typer.Option("", help="why; kept in the audit trail"),
 ) -> None:
-    """Make the catalogue what a file says, in one step: what is not in it is deleted. Shows the changes first."""
+    """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
     target = read_file(file, _parse_entries, MAX_BYTES)
-    version, changes, found, warnings = _with_store(lambda store: _compare(store, target))
-    _print_differences(found)
+    version, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
+    _print_plan(planned)
     _print_warnings(warnings)
-    if dry_run or not changes:
+    if dry_run or not planned.changes:
         return
     if not yes:
         if not _can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
-        typer.confirm(f"Apply these {len(found)} changes to version {version}?", abort=True)
+        count = len(planned.differences)
+        typer.confirm(f"Apply these {count} changes to version {version}?", abort=True)
     # On top of the version that was compared: a change that came meanwhile is not overwritten.
-    catalogue = _with_store(lambda store: store.apply(changes, author(), reason, version))
+    catalogue = _with_store(lambda store: store.apply(planned.changes, author(), reason, version))
     typer.echo(f"the catalogue is at version {catalogue.version}")
 
 
@@ -113,15 +117,15 @@ def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
     return on_database(lambda engine: work(CatalogueStore(engine)))
 
 
-async def _compare(store: CatalogueStore, target: list[Entry]) -> Compared:
-    """Return the version, the changes that lead to ``target``, the differences, and warnings about the result.
+async def _compare(store: CatalogueStore, wanted: list[Entry], delete: bool) -> Compared:
+    """Return the version, what a file makes of the catalogue, and warnings about the result.
 
     The result is checked as a whole.
     """
     version, current = await store.entries()
-    changes = changes_between(current, target)
-    catalogue = await store.changed(version, changes)
-    return version, changes, differences(current, target), catalogue_warnings(catalogue, clock.now_ms())
+    planned = plan_application(current, wanted, delete=delete)
+    catalogue = await store.changed(version, planned.changes)
+    return version, planned, catalogue_warnings(catalogue, clock.now_ms())
 
 
 def _parse_entries(document: str) -> list[Entry]:
@@ -133,6 +137,16 @@ def _write_file(file: Path, document: str) -> None:
         file.write_text(document, encoding="utf-8")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
+
+
+def _print_plan(planned: Application) -> None:
+    for difference in planned.differences:
+        line = str(difference)
+        typer.secho(line, fg=_COLOURS[line[0]])
+    if not planned.changes:
+        typer.echo("no changes")
+    for line in planned.summary.lines():
+        typer.secho(line, fg=typer.colors.RED if line.lstrip().startswith("!") else None)
 
 
 def _print_differences(found: list[Difference]) -> None:

@@ -33,6 +33,13 @@ def changes_between(current: Iterable[Entry], wanted: Iterable[Entry]) -> list[E
     return changed + [(kind, name, None) for kind, name in sorted(now) if (kind, name) not in then]
 
 
+def with_kept(current: Iterable[Entry], wanted: Iterable[Entry]) -> list[Entry]:
+    """Return ``wanted``, and what it lacks of ``current``: the catalogue that it makes if it deletes nothing."""
+    named = [entry for entry in wanted if entry[2] is not None]
+    names = {(kind, name) for kind, name, _ in named}
+    return named + [entry for entry in current if entry[:2] not in names]
+
+
 def differences(before: Iterable[Entry], after: Iterable[Entry]) -> list[Difference]:
     """Compare two catalogues value by value; sorted by path."""
     old, new = _bodies(before), _bodies(after)

@@ -24,6 +24,27 @@ class ExpressionUse(NamedTuple):
     may_use_offer: bool = True
 
 
+TIMES: Mapping[str, str] = {"starts_ms": "starts_at", "ends_ms": "ends_at"}
+"""Stored fields that hold times, and their names in files and requests."""
+
+
+class Protective(NamedTuple):
+    """A field that a replacement must not drop unnoticed, such as the rules of an offer.
+
+    ``word`` confirms its removal; several fields may share one. ``keys``: where the field is a list of objects, an item
+    is still there if another one is the same in all fields of any of these; without them, if another one is equal.
+    """
+
+    field: str
+    word: str
+    keys: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The name of the field in files and requests."""
+        return TIMES.get(self.field, self.field)
+
+
 # Compared by identity: there is one descriptor of each kind, and what it holds cannot be hashed.
 @dataclass(frozen=True, eq=False)
 class Kind(Generic[T]):
@@ -49,6 +70,10 @@ class Kind(Generic[T]):
         Raises ``Invalid`` if a thing is not right by itself, or refers to what is not in the sections.
     expressions
         Yields the expressions of a thing; they are checked against the vocabulary.
+    protective
+        The fields that a replacement must not drop unnoticed.
+    in_use
+        Whether a thing is, or may again be, in use: one that is not may lose its protective fields unnoticed.
     """
 
     name: str
@@ -60,6 +85,8 @@ class Kind(Generic[T]):
     in_files: bool = True
     check: Callable[[T, Sections], None] | None = None
     expressions: Callable[[T], Iterable[ExpressionUse]] | None = None
+    protective: tuple[Protective, ...] = ()
+    in_use: Callable[[T], bool] = lambda thing: True
     adapter: TypeAdapter[T] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +117,13 @@ class Kind(Generic[T]):
         """Return the body of a thing, with everything that has its default."""
         body: dict[str, Any] = self.adapter.dump_python(thing, exclude=self._not_stored)
         return body
+
+    def sendable(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a body with everything that has its default, as plain JSON."""
+        found: dict[str, Any] = self.adapter.dump_python(
+            self.load(name, body), mode="json", exclude=self._not_stored
+        )
+        return found
 
     def normalise(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a body with everything that is not its default, as plain JSON: two that mean the same are equal.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from decisioning.catalog.kind import ExpressionUse, Kind, Sections
+from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid
 from decisioning.model.deployment import Deployment, check_shares
@@ -134,6 +134,14 @@ def _expressions_of_placement(placement: Placement) -> Iterator[ExpressionUse]:
         yield ExpressionUse("when", placement.when)
 
 
+_DEMANDS = (
+    Protective("requires_consent", "consent"),
+    Protective("legal_basis", "legal_basis"),
+    Protective("rules", "rules", (("name",), ("when",))),
+    Protective("contact_limits", "limits", (("window_s",),)),
+)
+"""What an offer, a group and a goal demand."""
+
 ATTRIBUTE = Kind("attribute", "attributes", "path", Attribute)
 SEGMENT = Kind(
     "segment",
@@ -142,7 +150,7 @@ SEGMENT = Kind(
     Segment,
     expressions=lambda segment: [ExpressionUse("when", segment.when)],
 )
-GROUP = Kind("group", "groups", "group_id", Group, expressions=_expressions_of_rules)
+GROUP = Kind("group", "groups", "group_id", Group, expressions=_expressions_of_rules, protective=_DEMANDS)
 OFFER = Kind(
     "offer",
     "offers",
@@ -151,6 +159,16 @@ OFFER = Kind(
     derived={"number": 0, "treatments": (), "inherited": ()},
     check=_check_offer,
     expressions=_expressions_of_offer,
+    protective=(
+        *_DEMANDS,
+        Protective("min_propensity", "limits"),
+        Protective("not_with", "exclusions"),
+        Protective("not_after", "exclusions", (("offer", "group"),)),
+        Protective("after_rejection", "exclusions", (("scope", "attribute"),)),
+        Protective("team", "capacity"),
+        Protective("ends_ms", "end"),
+    ),
+    in_use=lambda offer: offer.status not in ("draft", "ended"),
 )
 TREATMENT = Kind("treatment", "treatments", "treatment_id", Treatment, parent="offer")
 PLACEMENT = Kind(
@@ -160,13 +178,54 @@ PLACEMENT = Kind(
     Placement,
     check=_check_placement,
     expressions=_expressions_of_placement,
+    protective=(
+        Protective("when", "rules"),
+        Protective("min_propensity", "limits"),
+        Protective("max_per_group", "limits"),
+    ),
 )
 CONTACT_POLICY = Kind(
-    "contact_policy", "contact_policies", "policy_id", ContactPolicy, check=_check_contact_policy
+    "contact_policy",
+    "contact_policies",
+    "policy_id",
+    ContactPolicy,
+    check=_check_contact_policy,
+    protective=(
+        Protective("outcomes", "limits"),
+        Protective("suppress_s", "limits"),
+        Protective("scope", "scope"),
+        Protective("channels", "scope"),
+        Protective("applies_to", "scope"),
+    ),
 )
-QUIET_HOURS = Kind("quiet_hours", "quiet_hours", "quiet_id", QuietHours, check=_check_quiet_hours)
-CAPACITY = Kind("capacity", "capacities", "capacity_id", Capacity, check=_check_capacity)
-OVERRIDE = Kind("override", "overrides", "override_id", Override, check=_check_scope)
+QUIET_HOURS = Kind(
+    "quiet_hours",
+    "quiet_hours",
+    "quiet_id",
+    QuietHours,
+    check=_check_quiet_hours,
+    protective=(Protective("channels", "scope"), Protective("time_zone", "time_zone")),
+)
+CAPACITY = Kind(
+    "capacity",
+    "capacities",
+    "capacity_id",
+    Capacity,
+    check=_check_capacity,
+    protective=(
+        Protective("per", "limits"),
+        Protective("time_zone", "time_zone"),
+        *(Protective(field, "scope") for field in ("offer", "group", "channel", "team")),
+    ),
+)
+OVERRIDE = Kind(
+    "override",
+    "overrides",
+    "override_id",
+    Override,
+    check=_check_scope,
+    protective=(Protective("ends_ms", "end"), Protective("offer", "scope"), Protective("group", "scope")),
+)
 CONTEXT_WEIGHT = Kind(
     "context_weight",
     "context_weights",
@@ -175,6 +234,7 @@ CONTEXT_WEIGHT = Kind(
     check=_check_scope,
     # A weight is computed once for a request, not for each offer.
     expressions=lambda weight: [ExpressionUse("when", weight.when, may_use_offer=False)],
+    protective=tuple(Protective(field, "scope") for field in ("goal", "group", "offer")),
 )
 GOAL = Kind(
     "goal",
@@ -182,6 +242,7 @@ GOAL = Kind(
     "goal",
     GoalDemands,
     expressions=_expressions_of_rules,
+    protective=_DEMANDS,
 )
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 

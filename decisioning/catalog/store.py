@@ -1,6 +1,6 @@
 """The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
+from decisioning.catalog.losses import check_confirmed, losses_between
 from decisioning.catalog.store_checks import (
     check_deployments,
     check_life,
@@ -128,24 +129,22 @@ class CatalogueStore:
         reason: str = "",
         expected: int | None = None,
         also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+        confirmed: Collection[str] = (),
     ) -> Published:
         """Publish one thing, or delete it (without a body).
 
         ``expected`` is the version of its newest entry, 0 if it must not exist yet, ``ANY_VERSION`` if it must exist.
-        ``also`` writes more in the same transaction: both are stored, or neither.
+        ``also`` writes more in the same transaction: both are stored, or neither. ``confirmed``: the protective fields,
+        or their words, that the new body may lack.
 
         Raises ``Invalid`` if the catalogue would not be right (nothing is changed then), ``PreconditionFailed`` if
         somebody else has changed it since ``expected``, ``NotFound`` if there is nothing to delete, no offer for a
         treatment, no placement or policy for a deployment, and ``Conflict`` if an offer is to be deleted that was more
-        than a draft at any time: the log refers to it.
+        than a draft at any time: the log refers to it. Raises ``UnconfirmedRemoval`` if protective fields would be lost
+        that are not ``confirmed``, or without ``expected``.
         """
         async with _writing(self._engine) as connection:
-            current = await read_entry(connection, kind, name)
-            in_force = 0 if current is None else current[0]
-            if expected == ANY_VERSION and current is None:
-                raise PreconditionFailed(f"{kind} {name!r} does not exist")
-            if expected not in (None, ANY_VERSION, in_force):
-                raise PreconditionFailed(_moved(f"{kind} {name!r}", in_force, expected))
+            current = await _read_expected(connection, kind, name, expected)
             if body is None and current is None:
                 raise NotFound(kind, name)
             changes: list[Entry] = [(kind, name, body)]
@@ -153,9 +152,33 @@ class CatalogueStore:
                 await check_never_published(connection, name)
                 changes = [*await treatments_gone(connection, name), *changes]
             catalogue = await _append(connection, changes, author, reason)
+            # After the body has been found right; what was appended is taken back with the transaction.
+            losses = losses_between(KINDS[kind], name, None if current is None else current[1], body)
+            check_confirmed(_called(kind, name), losses, confirmed, version_is_known=expected is not None)
             if also is not None:
                 await also(connection)
             return Published(catalogue, catalogue.version, current is None)
+
+    async def change(
+        self,
+        kind: str,
+        name: str,
+        change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        author: str,
+        reason: str = "",
+        expected: int | None = None,
+    ) -> Published:
+        """Publish what ``change`` makes of the body of a thing; nobody else changes it in between.
+
+        Raises what ``put`` raises, and whatever ``change`` does; nothing is stored then. Protective fields may be lost:
+        whoever changes single fields has named them.
+        """
+        async with _writing(self._engine) as connection:
+            current = await _read_expected(connection, kind, name, expected)
+            if current is None:
+                raise NotFound(kind, name)
+            catalogue = await _append(connection, [(kind, name, change(current[1]))], author, reason)
+            return Published(catalogue, catalogue.version, False)
 
     async def apply(
         self, changes: Sequence[Entry], author: str, reason: str, expected_version: int | None = None
@@ -279,6 +302,23 @@ async def _index(connection: AsyncConnection, changes: Sequence[Entry], catalogu
         return
     for offer_id, treatment_id, body in treatments:
         await index_treatment(connection, offer_id, treatment_id, body)
+
+
+async def _read_expected(
+    connection: AsyncConnection, kind: str, name: str, expected: int | None
+) -> tuple[int, Mapping[str, Any]] | None:
+    """Read a thing that is to be changed. Raises ``PreconditionFailed`` if it is not at the ``expected`` version."""
+    current = await read_entry(connection, kind, name)
+    in_force = 0 if current is None else current[0]
+    if expected == ANY_VERSION and current is None:
+        raise PreconditionFailed(f"{_called(kind, name)} does not exist")
+    if expected not in (None, ANY_VERSION, in_force):
+        raise PreconditionFailed(_moved(_called(kind, name), in_force, expected))
+    return current
+
+
+def _called(kind: str, name: str) -> str:
+    return f"{kind} {name!r}"
 
 
 def _moved(what: str, version: int, expected: int | None) -> str:

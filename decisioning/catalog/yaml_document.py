@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from decisioning.catalog.kind import Entry, Kind
+from decisioning.catalog.kind import TIMES, Entry, Kind
 from decisioning.catalog.kinds import KINDS, top_level_kinds
 from decisioning.catalog.yaml_values import FAST_DUMPER, DocumentError, Lines, parse
 from storage.clock import to_ms
@@ -21,7 +21,6 @@ __all__ = ["FORMAT", "MAX_BYTES", "DocumentError", "from_yaml", "to_yaml"]
 
 FORMAT = 1
 MAX_BYTES = 16 * 1024 * 1024
-_TIMES = {"starts_ms": "starts_at", "ends_ms": "ends_at"}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 Check = Callable[[str, str, Mapping[str, Any]], None]
@@ -79,7 +78,7 @@ def from_yaml(text: str, check: Check | None = None) -> list[Entry]:
 
 def _write(kind: Kind[Any], name: str, body: Mapping[str, Any]) -> dict[str, Any]:
     written = kind.normalise(name, body)
-    for stored, key in _TIMES.items():
+    for stored, key in TIMES.items():
         if stored in written:
             written[key] = datetime.fromtimestamp(written.pop(stored) / 1000, UTC).isoformat()
     return written
@@ -98,11 +97,11 @@ def _read(
         inner.append((child, body.pop(child.section, {})))
         if not isinstance(inner[-1][1], dict):
             raise DocumentError.at(at, lines[at], "must map ids to what they are")
-    known = [_TIMES.get(field, field) for field in kind.body_fields]
+    known = [TIMES.get(field, field) for field in kind.body_fields]
     for key in body:
         if key not in known:
             raise _unknown((*path, key), lines, known)
-    for stored, written in _TIMES.items():
+    for stored, written in TIMES.items():
         if written in body:
             body[stored] = _milliseconds(body.pop(written), (*path, written), lines)
     try:

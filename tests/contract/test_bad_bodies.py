@@ -186,7 +186,9 @@ async def test_hostile_values_in_every_place(shop: Nextbest, route: tuple[str, s
                 assert response.status_code in (404, 409, 413, 422), (place, value, response.text)
                 problem_of(response, response.status_code)
                 assert "X-Evil" not in response.headers
-                refused.append((body, response.content))
+                # What would be lost depends on what is stored by then.
+                if "confirm_removal" not in response.text:
+                    refused.append((body, response.content))
             elif response.json().get("refused"):  # a batch, whose items are answered for themselves
                 refused.append((body, response.content))
     assert len(refused) > 50

@@ -51,6 +51,7 @@ PLACEMENT = {
     "min_propensity": 0.125,
     "max_per_group": 2,
     "tie_break": "value",
+    "fill_with_defaults": True,
 }
 TREATMENT = {
     "channel": "app",
@@ -58,6 +59,10 @@ TREATMENT = {
     "title": "Olá",
     "message": "Linha 1\nLinha 2",
     "image": "https://example.com/a.png",
+    "link": "/spring",
+    "button": "Vamos",
+    "legal": "Só maiores.",
+    "attributes": {"colour": "gold", "places": 3},
 }
 
 

@@ -25,10 +25,15 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_offer": EVERYONE,
     "put_offer": {"ops", "admin"},
     "put_treatment": {"ops", "admin"},
+    "read_treatments": EVERYONE,
+    "read_treatment": EVERYONE,
     "read_placements": EVERYONE,
     "read_placement": EVERYONE,
     "put_placement": {"ops", "admin"},
     "put_customer": {"ops", "admin"},
+    **{
+        f"patch_{what}": {"ops", "admin"} for what in ("group", "offer", "treatment", "placement", "customer")
+    },
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},
@@ -86,7 +91,7 @@ KINDS = (
     "goal",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
-ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "delete")}
+ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}
 OPEN = {"livez", "readyz", "metrics"}
 
 PROTECTED = sorted(ROLES_OF)

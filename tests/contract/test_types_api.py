@@ -36,7 +36,7 @@ async def shop(nextbest: Nextbest) -> AsyncIterator[Nextbest]:
 
 async def by_put(api: Instance, attributes: dict[str, Any]) -> list[str]:
     """Store a customer by PUT; the fields that were refused."""
-    response = await api.call("PUT", "/v1/customers/typed", json={"attributes": attributes})
+    response = await api.replace("/v1/customers/typed", json={"attributes": attributes})
     if response.status_code == 200:
         return []
     return [error["field"].removeprefix("attributes.") for error in problem_of(response, 422)["errors"]]

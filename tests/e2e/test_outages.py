@@ -119,7 +119,7 @@ def test_invariant_4_without_redis(world: World, how: How) -> None:
 
 @pytest.mark.parametrize("how", BOTH)
 def test_invariant_4_without_postgres(world: World, how: How) -> None:
-    world.api.ok("PUT", "/v1/customers/regrets", {"consents": {}})
+    world.api.ok("PATCH", "/v1/customers/regrets", {"consents": {"marketing": None}})
     with postgres_down(world.servers, how):
         offers, known = world.ask("cached")
         assert offers == {"open", "private", "limited"}

@@ -235,9 +235,19 @@ class Instance:
             headers.setdefault("X-API-Key", self.keys[role])
         return await self.http.request(method, path, headers=headers, **arguments)
 
+    async def replace(self, path: str, **arguments: Any) -> httpx.Response:
+        """Send a `PUT` that takes away what it does not have, and says so."""
+        response = await self.call("PUT", path, **arguments)
+        if response.status_code == 409 and "confirm_removal" in response.text:
+            words = [error["field"] for error in response.json()["errors"]]
+            arguments["headers"] = {**arguments.get("headers", {}), "If-Match": "*"}
+            response = await self.call("PUT", path, params={"confirm_removal": words}, **arguments)
+        return response
+
     async def ok(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send a request that must succeed; returns the parsed answer."""
-        response = await self.call(method, path, **arguments)
+        """Send a request that must succeed; returns the parsed answer. A `PUT` says what it takes away."""
+        send = self.replace if method == "PUT" else partial(self.call, method)
+        response = await send(path, **arguments)
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         return response.json()
 

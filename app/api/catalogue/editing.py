@@ -9,7 +9,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Response
 
 from app.api.deps import State
-from app.api.schemas import WarningOut
+from app.api.merge_patch import check_ids, merged_body
+from app.api.removal import ConfirmRemoval, confirmed_words
+from app.api.schemas import Body, WarningOut, sent_form
 from app.errors import Problem
 from app.keys import ApiKey, Role
 from app.security import Allow
@@ -19,6 +21,7 @@ from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.warnings import warnings_of_change
 from decisioning.errors import NotFound
+from decisioning.model.entities import Treatment
 from storage import clock
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
@@ -33,12 +36,48 @@ class Edit:
     author: str
     reason: str
     expected: int | None
+    confirmed: frozenset[str] = frozenset()
     warnings: list[WarningOut] = field(default_factory=list)
     """About what was changed last, and what that did to other things."""
 
+    async def replace(self, kind: str, name: str, body: Body) -> int:
+        """Publish a thing as a body says. Returns the version of the catalogue.
+
+        Raises ``Problem`` (422) if the body names another id, or if what is confirmed to be removed is not known.
+        """
+        check_ids(body, KINDS[kind].own_id(name))
+        known = {word for p in KINDS[kind].protective for word in (p.word, p.shown)}
+        if unknown := sorted(self.confirmed - known):
+            named = f"one of {', '.join(sorted(known))}" if known else "nothing"
+            raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
+        return await self.put(kind, name, body.stored())
+
+    async def patch(self, kind: str, name: str, patch: Mapping[str, Any], model: type[Body]) -> Any:
+        """Change what a merge patch names. Returns the thing as it is in force then; its ETag is sent."""
+        described = KINDS[kind]
+        bodies: list[Mapping[str, Any]] = []
+
+        def change(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+            body = merged_body(model, sent_form(described.sendable(name, stored)), patch)
+            check_ids(body, described.own_id(name))
+            bodies.append(body.stored())
+            return bodies[-1]
+
+        published = await self.state.catalogues.change(
+            kind, name, change, self.author, self.reason, self.expected
+        )
+        await self._find_warnings(published.catalogue, kind, name)
+        await self.state.adopt(published.catalogue)
+        self.response.headers["ETag"] = f'"{published.version}"'
+        if described.parent is not None:
+            return described.load(name, bodies[-1])
+        return published.catalogue.things(described)[name]
+
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
         """Publish a thing; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
-        published = await self.state.catalogues.put(kind, name, body, self.author, self.reason, self.expected)
+        published = await self.state.catalogues.put(
+            kind, name, body, self.author, self.reason, self.expected, confirmed=self.confirmed
+        )
         await self._find_warnings(published.catalogue, kind, name)
         # Adopted at once, so that whoever sends the next request here finds the change.
         await self.state.adopt(published.catalogue)
@@ -98,17 +137,39 @@ def _expected_version(if_match: str | None, if_none_match: str | None) -> int | 
 
 
 Editing = Annotated[Edit, editing("ops")]
+
+
+async def _replacing(edit: Editing, confirm_removal: ConfirmRemoval = None) -> Edit:
+    edit.confirmed = confirmed_words(confirm_removal)
+    return edit
+
+
+Replacing = Annotated[Edit, Depends(_replacing)]
+"""A change that replaces a thing as a whole, and may say what it takes away."""
 Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
 
 def find_thing(state: ApiState, response: Response, kind: str, name: str) -> Any:
     """Find a thing of the catalogue in force, and send its ETag. Raises ``NotFound``."""
-    catalogue = state.current_catalogue()
-    things = catalogue.things(KINDS[kind])
+    things = state.current_catalogue().things(KINDS[kind])
     if name not in things:
         raise NotFound(kind.replace("_", " "), name)
-    version = catalogue.versions.get((kind, name))
+    _send_etag(state, response, kind, name)
+    return things[name]
+
+
+def find_treatment(state: ApiState, response: Response, offer_id: str, treatment_id: str) -> Treatment:
+    """Find a treatment of an offer in force, and send its ETag. Raises ``NotFound``."""
+    offer = state.current_catalogue().offers.get(offer_id)
+    for treatment in () if offer is None else offer.treatments:
+        if treatment.treatment_id == treatment_id:
+            _send_etag(state, response, "treatment", f"{offer_id}/{treatment_id}")
+            return treatment
+    raise NotFound("treatment", f"{offer_id}/{treatment_id}")
+
+
+def _send_etag(state: ApiState, response: Response, kind: str, name: str) -> None:
+    version = state.current_catalogue().versions.get((kind, name))
     if version is not None:
         response.headers["ETag"] = f'"{version}"'
-    return things[name]

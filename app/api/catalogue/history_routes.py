@@ -15,9 +15,10 @@ from app.catalog_check import check_entry
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.diff import Difference, changes_between, differences
+from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
+from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
 from storage import clock
@@ -35,6 +36,8 @@ _YAML: dict[str, Any] = {
         },
     }
 }
+
+Delete = Annotated[bool, Query(description="delete what the document does not have; otherwise it stays")]
 
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The document", "content": {"application/yaml": {"schema": {"type": "object"}}}}
@@ -59,6 +62,51 @@ class TrailOut(BaseModel):
     reason: str
     changed_at: datetime
     differences: list[DifferenceOut]
+
+
+class ChangedThingOut(BaseModel):
+    """A thing that is changed: the fields that differ, and what it loses of consent, rules, limits and the like."""
+
+    path: str
+    fields: list[str]
+    lost: list[str]
+
+
+class SummaryOut(BaseModel):
+    """What a document does, by paths; `kept` is what stays although the document does not have it."""
+
+    added: list[str]
+    changed: list[ChangedThingOut]
+    deleted: list[str]
+    kept: list[str]
+
+
+class ApplyAnswer(BaseModel):
+    """The version of the catalogue that is in force, and what the document changes, value by value and by paths.
+
+    ``warnings``: what was probably not meant, in the whole of the catalogue as it is, or would be, after the changes.
+    """
+
+    model_config = shown(
+        {
+            "catalog_version": 12,
+            "dry_run": False,
+            "differences": [{"path": "offers.gold.value", "before": 40, "after": 45}],
+            "summary": {
+                "added": [],
+                "changed": [{"path": "offers.gold", "fields": ["value"], "lost": []}],
+                "deleted": [],
+                "kept": ["offers.silver"],
+            },
+            "warnings": [],
+        }
+    )
+
+    catalog_version: int
+    dry_run: bool = False
+    differences: list[DifferenceOut]
+    summary: SummaryOut
+    warnings: list[WarningOut] = []
 
 
 class VersionAnswer(BaseModel):
@@ -139,44 +187,34 @@ async def export_catalog(
 
 
 @router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
-async def diff_catalog(request: Request, state: State, key: Reader) -> VersionAnswer:
+async def diff_catalog(request: Request, state: State, key: Reader, delete: Delete = False) -> ApplyAnswer:
     """Tell what applying a document would change. Nothing is changed; a document that is wrong is refused."""
-    version, changes, found = await _compare_with(state, await _read_document(request))
-    catalogue = await state.catalogues.changed(version, changes)
-    return VersionAnswer(
-        catalog_version=version,
-        dry_run=True,
-        differences=_differences_out(found),
-        warnings=await _warnings_out(catalogue),
-    )
+    version, planned = await _plan(state, await _read_document(request), delete)
+    catalogue = await state.catalogues.changed(version, planned.changes)
+    return await _apply_answer(version, planned, catalogue, dry_run=True)
 
 
 @router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
 async def apply_catalog(
-    request: Request, state: State, edit: Editing, dry_run: Annotated[bool, Query()] = False
-) -> VersionAnswer:
-    """Make the catalogue what the document says, in one step: what is not in it is deleted.
+    request: Request,
+    state: State,
+    edit: Editing,
+    dry_run: Annotated[bool, Query()] = False,
+    delete: Delete = False,
+) -> ApplyAnswer:
+    """Add and change what the document has, in one step; with `delete`, delete all that it does not have.
 
     `If-Match` with the ETag of the export makes sure that nobody has changed anything meanwhile.
     """
-    version, changes, found = await _compare_with(state, await _read_document(request))
-    if dry_run or not changes:
-        catalogue = await state.catalogues.changed(version, changes)
-        return VersionAnswer(
-            catalog_version=version,
-            dry_run=dry_run,
-            differences=_differences_out(found),
-            warnings=await _warnings_out(catalogue),
-        )
+    version, planned = await _plan(state, await _read_document(request), delete)
+    if dry_run or not planned.changes:
+        catalogue = await state.catalogues.changed(version, planned.changes)
+        return await _apply_answer(version, planned, catalogue, dry_run=dry_run)
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
-    catalogue = await state.catalogues.apply(changes, edit.author, edit.reason, expected)
+    catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
-    return VersionAnswer(
-        catalog_version=catalogue.version,
-        differences=_differences_out(found),
-        warnings=await _warnings_out(catalogue),
-    )
+    return await _apply_answer(catalogue.version, planned, catalogue)
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
@@ -222,10 +260,21 @@ async def _read_document(request: Request) -> list[Entry]:
         raise Problem(422, "the document is not UTF-8", "body") from None
 
 
-async def _compare_with(state: ApiState, wanted: list[Entry]) -> tuple[int, list[Entry], list[Difference]]:
+async def _plan(state: ApiState, wanted: list[Entry], delete: bool) -> tuple[int, Application]:
     version, current = await state.catalogues.entries()
-    changes = await asyncio.to_thread(changes_between, current, wanted)
-    return version, changes, await asyncio.to_thread(differences, current, wanted)
+    return version, await asyncio.to_thread(plan_application, current, wanted, delete=delete)
+
+
+async def _apply_answer(
+    version: int, planned: Application, catalogue: Catalogue, *, dry_run: bool = False
+) -> ApplyAnswer:
+    return ApplyAnswer(
+        catalog_version=version,
+        dry_run=dry_run,
+        differences=_differences_out(planned.differences),
+        summary=answer_of(SummaryOut, planned.summary),
+        warnings=await _warnings_out(catalogue),
+    )
 
 
 async def _warnings_out(catalogue: Catalogue) -> list[WarningOut]:

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, find_thing
+from app.api.catalogue.editing import Editing, Replacing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
 from app.api.deps import Anyone, State, created, problems
-from app.api.schemas import Body, shown_times
+from app.api.merge_patch import MergePatch, merge_patch_of
+from app.api.schemas import Body, EchoedId, EchoedWarnings, WarningOut, shown_times
 from decisioning.catalog.kind import Kind
 from decisioning.catalog.kinds import KINDS
 
@@ -25,15 +26,19 @@ def build_router() -> APIRouter:
 
 
 def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
-    """Make PUT, GET, list and DELETE of one kind."""
+    """Make PUT, PATCH, GET, list and DELETE of one kind."""
     body_type = schema.body
     what = kind.name.replace("_", " ")
     answer = _answer_model(kind.name, body_type)
+    sent_type = _sent_model(body_type)
 
-    async def put(thing_id: Any, body: Any, edit: Editing) -> KindPublished:
-        stored = body.stored() if hasattr(body, "stored") else body.model_dump()
-        version = await edit.put(kind.name, thing_id, stored)
+    async def put(thing_id: Any, body: Any, edit: Replacing) -> KindPublished:
+        version = await edit.replace(kind.name, thing_id, body)
         return KindPublished(id=thing_id, catalog_version=version, warnings=edit.warnings)
+
+    async def patch(thing_id: Any, body: MergePatch, edit: Editing) -> dict[str, Any]:
+        thing = await edit.patch(kind.name, thing_id, body, sent_type)
+        return _answer(thing_id, thing) | {"warnings": edit.warnings}
 
     async def read_all(state: State, key: Anyone) -> list[dict[str, Any]]:
         return [
@@ -49,11 +54,13 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
 
     # FastAPI reads types and descriptions from the functions, so each kind gets its own.
     id_type = schema.id_type
-    put.__annotations__ |= {"thing_id": id_type, "body": body_type}
+    put.__annotations__ |= {"thing_id": id_type, "body": sent_type}
+    patch.__annotations__ |= {"thing_id": id_type, "return": _patched_model(answer)}
     read.__annotations__ |= {"thing_id": id_type, "return": answer}
     read_all.__annotations__["return"] = list[answer]  # type: ignore[valid-type] # made at run time
     delete.__annotations__["thing_id"] = id_type
     put.__doc__ = f"Create or replace. {body_type.__doc__}"
+    patch.__doc__ = f"Change what is named (JSON Merge Patch). {body_type.__doc__}"
     read_all.__doc__ = f"All of this kind. {body_type.__doc__}"
     read.__doc__ = body_type.__doc__
     delete.__doc__ = f"Delete, if nothing else refers to it. {body_type.__doc__}"
@@ -63,8 +70,15 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         one,
         summary=f"Put {what}",
         operation_id=f"put_{kind.name}",
-        responses=problems(412, body=True) | created(KindPublished),
+        responses=problems(409, 412, body=True) | created(KindPublished),
     )(put)
+    router.patch(
+        one,
+        summary=f"Patch {what}",
+        operation_id=f"patch_{kind.name}",
+        responses=problems(404, 412, body=True),
+        openapi_extra=merge_patch_of(_patch_example(body_type)),
+    )(patch)
     router.get(
         many,
         summary=f"Read all {section.replace('-', ' ')}",
@@ -77,6 +91,18 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     )(delete)
 
 
+def _sent_model(body_type: type[Body]) -> type[Body]:
+    """Make the model of a body that may name its id, as answers do."""
+    fields: dict[str, Any] = {"id": (EchoedId, None), "warnings": (EchoedWarnings, None)}
+    return create_model(body_type.__name__, __base__=body_type, __doc__=body_type.__doc__, **fields)
+
+
+def _patch_example(body_type: type[Body]) -> dict[str, Any]:
+    """Return the last field of the first example of a body."""
+    extra: Any = body_type.model_config.get("json_schema_extra") or {}
+    return dict([*extra.get("examples", [{}])[0].items()][-1:])
+
+
 def _answer_model(kind: str, body_type: type[Body]) -> type[BaseModel]:
     """Make the model of a thing as it is in force: its id, and what its body has."""
     fields: dict[str, Any] = {"id": (str, ...)}
@@ -84,6 +110,13 @@ def _answer_model(kind: str, body_type: type[Body]) -> type[BaseModel]:
         fields[name] = (datetime | None if name in ("starts_at", "ends_at") else info.annotation, ...)
     title = "".join(part.capitalize() for part in kind.split("_"))
     return create_model(f"Catalogue{title}", __doc__=f"As it is in force. {body_type.__doc__}", **fields)
+
+
+def _patched_model(answer: type[BaseModel]) -> type[BaseModel]:
+    """Make the model of a thing as a patch made it: as it is in force, with warnings about that."""
+    fields: dict[str, Any] = {"warnings": (list[WarningOut], [])}
+    name = answer.__name__.replace("Catalogue", "Patched")
+    return create_model(name, __base__=answer, __doc__=f"With warnings. {answer.__doc__}", **fields)
 
 
 def _answer(name: str, thing: Any) -> dict[str, Any]:

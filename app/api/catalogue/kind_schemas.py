@@ -36,7 +36,7 @@ class AttributeBody(Body):
     type: Literal["string", "number", "int", "bool", "list", "timestamp"]
     description: Text = ""
     unit: Annotated[str, StringConstraints(max_length=40)] | None = None
-    values: list[bool | Number | Name] = Field(default_factory=list, max_length=1000)
+    values: list[bool | Whole | Number | Name] = Field(default_factory=list, max_length=1000)
 
 
 class SegmentBody(Body):

@@ -1,7 +1,7 @@
 """Schemas of offers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -18,6 +18,9 @@ from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import (
     Body,
     DatedBody,
+    Echo,
+    EchoedId,
+    EchoedWarnings,
     Id,
     Name,
     Number,
@@ -79,7 +82,11 @@ class AfterRejectionBody(Body):
 
 
 class OfferBody(DatedBody, DemandsBody):
-    """Something that can be proposed."""
+    """Something that can be proposed.
+
+    What an answer shows beyond that may be sent back: the number and the effective status are left as they are;
+    treatments, which have requests of their own, and what is inherited must be as they are in force.
+    """
 
     model_config = examples(_OFFER, _STEERED)
 
@@ -108,6 +115,12 @@ class OfferBody(DatedBody, DemandsBody):
     )
     not_after: list[NotAfterBody] = Field(default_factory=list, max_length=50)
     after_rejection: list[AfterRejectionBody] = Field(default_factory=list, max_length=10)
+    offer_id: EchoedId = None
+    number: Annotated[int | None, Echo()] = None
+    effective_status: Annotated[Status | None, Echo()] = None
+    treatments: Annotated[list[dict[str, Any]] | None, Echo()] = None
+    inherited: Annotated[list[dict[str, Any]] | None, Echo()] = None
+    warnings: EchoedWarnings = None
 
 
 class InheritedDemands(CatalogueDemands):
@@ -173,6 +186,12 @@ class CatalogueOffer(CatalogueDemands):
         """An offer of the catalogue at ``now_ms``, with times in place of milliseconds."""
         status = {"effective_status": effective_status(offer, now_ms)}
         return answer_of(cls, offer, **status, **shown_times(offer.starts_ms, offer.ends_ms))
+
+
+class PatchedOffer(CatalogueOffer):
+    """An offer, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = Field([], description="what was probably not meant")
 
 
 class OfferPublished(BaseModel):

@@ -1,28 +1,42 @@
 """The catalogue: groups, offers, treatments, placements."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing, find_thing
-from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished
+from app.api.catalogue.editing import Editing, Replacing, find_thing, find_treatment
+from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished, PatchedOffer
 from app.api.catalogue.schemas import (
     CatalogueGroup,
     CataloguePlacement,
+    CatalogueTreatment,
     GroupBody,
     GroupPublished,
+    PatchedGroup,
+    PatchedPlacement,
+    PatchedTreatment,
     PlacementBody,
     PlacementPublished,
     TreatmentBody,
     TreatmentPublished,
 )
 from app.api.deps import Anyone, State, created, problems
-from app.api.schemas import Id
+from app.api.merge_patch import MergePatch, check_echoes, merge_patch_of
+from app.api.schemas import Id, answer_of
+from app.state import ApiState
 from decisioning.errors import NotFound
+from decisioning.model.entities import Offer
 from storage import clock
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
+
+_READ_ONLY = (
+    "leave it out; a treatment is changed with PUT or PATCH /v1/offers/{offer_id}/treatments/{treatment_id},"
+    " what is inherited with its group and goal, and the effective status follows from status, starts_at and ends_at"
+)
 
 
 @router.get("/groups", responses=problems())
@@ -37,11 +51,20 @@ async def read_group(group_id: Id, state: State, key: Anyone, response: Response
     return CatalogueGroup(**asdict(find_thing(state, response, "group", group_id)))
 
 
-@router.put("/groups/{group_id}", responses=problems(412, body=True) | created(GroupPublished))
-async def put_group(group_id: Id, body: GroupBody, edit: Editing) -> GroupPublished:
+@router.put("/groups/{group_id}", responses=problems(409, 412, body=True) | created(GroupPublished))
+async def put_group(group_id: Id, body: GroupBody, edit: Replacing) -> GroupPublished:
     """Create or replace a group."""
-    version = await edit.put("group", group_id, body.model_dump())
+    version = await edit.replace("group", group_id, body)
     return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)
+
+
+@router.patch(
+    "/groups/{group_id}", responses=problems(404, 412, body=True), openapi_extra=merge_patch_of({"lever": 20})
+)
+async def patch_group(group_id: Id, body: MergePatch, edit: Editing) -> PatchedGroup:
+    """Change what is named of a group (JSON Merge Patch)."""
+    group = await edit.patch("group", group_id, body, GroupBody)
+    return PatchedGroup(**asdict(group), warnings=edit.warnings)
 
 
 @router.get("/offers", responses=problems())
@@ -57,11 +80,35 @@ async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response
     return CatalogueOffer.of(find_thing(state, response, "offer", offer_id), clock.now_ms())
 
 
-@router.put("/offers/{offer_id}", responses=problems(412, body=True) | created(OfferPublished))
-async def put_offer(offer_id: Id, body: OfferBody, edit: Editing) -> OfferPublished:
+@router.put("/offers/{offer_id}", responses=problems(409, 412, body=True) | created(OfferPublished))
+async def put_offer(offer_id: Id, body: OfferBody, state: State, edit: Replacing) -> OfferPublished:
     """Create or replace an offer. It is live in every process within a second."""
-    version = await edit.put("offer", offer_id, body.stored())
+    sent = body.model_dump(include={"treatments", "inherited"}, exclude_none=True)
+    if sent:
+        await _check_as_read(state, offer_id, sent)
+    version = await edit.replace("offer", offer_id, body)
     return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
+
+
+@router.patch(
+    "/offers/{offer_id}",
+    responses=problems(404, 412, body=True),
+    openapi_extra=merge_patch_of({"value": 45, "lever": 10}),
+)
+async def patch_offer(offer_id: Id, body: MergePatch, state: State, edit: Editing) -> PatchedOffer:
+    """Change what is named of an offer (JSON Merge Patch): `null` takes away, lists are replaced as a whole.
+
+    Treatments have requests of their own.
+    """
+    body = {name: value for name, value in body.items() if name != "warnings"}
+    read_only = [field for field, echo in OfferBody.echoes().items() if not echo.is_id and field in body]
+    if read_only:
+        await _find_offer(state, offer_id)
+        await _check_as_read(state, offer_id, {name: body[name] for name in read_only})
+        body = {name: value for name, value in body.items() if name not in read_only}
+    offer = await edit.patch("offer", offer_id, body, OfferBody)
+    shown = CatalogueOffer.of(offer, clock.now_ms())
+    return answer_of(PatchedOffer, shown, warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}", responses=problems(404, 409, 412))
@@ -73,21 +120,47 @@ async def delete_offer(offer_id: Id, edit: Editing) -> OfferPublished:
 
 @router.put(
     "/offers/{offer_id}/treatments/{treatment_id}",
-    responses=problems(404, 412, body=True) | created(TreatmentPublished),
+    responses=problems(404, 409, 412, body=True) | created(TreatmentPublished),
 )
 async def put_treatment(
-    offer_id: Id, treatment_id: Id, body: TreatmentBody, state: State, edit: Editing
+    offer_id: Id, treatment_id: Id, body: TreatmentBody, state: State, edit: Replacing
 ) -> TreatmentPublished:
     """Create or replace a treatment of an offer."""
-    if offer_id not in state.current_catalogue().offers:
-        await state.refresh()  # another process may just have made it
-    if offer_id not in state.current_catalogue().offers:
-        raise NotFound("offer", offer_id)
+    await _find_offer(state, offer_id)
     name = f"{offer_id}/{treatment_id}"
-    version = await edit.put("treatment", name, body.model_dump())
+    version = await edit.replace("treatment", name, body)
     return TreatmentPublished(
         offer_id=offer_id, treatment_id=treatment_id, catalog_version=version, warnings=edit.warnings
     )
+
+
+@router.patch(
+    "/offers/{offer_id}/treatments/{treatment_id}",
+    responses=problems(404, 412, body=True),
+    openapi_extra=merge_patch_of({"title": "2 % back"}),
+)
+async def patch_treatment(
+    offer_id: Id, treatment_id: Id, body: MergePatch, edit: Editing
+) -> PatchedTreatment:
+    """Change what is named of a treatment (JSON Merge Patch)."""
+    name = f"{offer_id}/{treatment_id}"
+    treatment = await edit.patch("treatment", name, body, TreatmentBody)
+    return answer_of(PatchedTreatment, treatment, warnings=edit.warnings)
+
+
+@router.get("/offers/{offer_id}/treatments", responses=problems(404))
+async def read_treatments(offer_id: Id, state: State, key: Anyone) -> list[CatalogueTreatment]:
+    """All treatments of an offer."""
+    offer = await _find_offer(state, offer_id)
+    return [answer_of(CatalogueTreatment, treatment) for treatment in offer.treatments]
+
+
+@router.get("/offers/{offer_id}/treatments/{treatment_id}", responses=problems(404))
+async def read_treatment(
+    offer_id: Id, treatment_id: Id, state: State, key: Anyone, response: Response
+) -> CatalogueTreatment:
+    """One treatment of an offer."""
+    return answer_of(CatalogueTreatment, find_treatment(state, response, offer_id, treatment_id))
 
 
 @router.get("/placements", responses=problems())
@@ -104,11 +177,24 @@ async def read_placement(
     return CataloguePlacement(**asdict(find_thing(state, response, "placement", placement_id)))
 
 
-@router.put("/placements/{placement_id}", responses=problems(412, body=True) | created(PlacementPublished))
-async def put_placement(placement_id: Id, body: PlacementBody, edit: Editing) -> PlacementPublished:
+@router.put(
+    "/placements/{placement_id}", responses=problems(409, 412, body=True) | created(PlacementPublished)
+)
+async def put_placement(placement_id: Id, body: PlacementBody, edit: Replacing) -> PlacementPublished:
     """Create or replace a placement."""
-    version = await edit.put("placement", placement_id, body.model_dump())
+    version = await edit.replace("placement", placement_id, body)
     return PlacementPublished(placement_id=placement_id, catalog_version=version, warnings=edit.warnings)
+
+
+@router.patch(
+    "/placements/{placement_id}",
+    responses=problems(404, 412, body=True),
+    openapi_extra=merge_patch_of({"slots": 2}),
+)
+async def patch_placement(placement_id: Id, body: MergePatch, edit: Editing) -> PatchedPlacement:
+    """Change what is named of a placement (JSON Merge Patch)."""
+    placement = await edit.patch("placement", placement_id, body, PlacementBody)
+    return PatchedPlacement(**asdict(placement), warnings=edit.warnings)
 
 
 @router.delete("/offers/{offer_id}/treatments/{treatment_id}", responses=problems(404, 412))
@@ -132,3 +218,21 @@ async def delete_group(group_id: Id, edit: Editing) -> GroupPublished:
     """Delete a group that no offer belongs to."""
     version = await edit.delete("group", group_id)
     return GroupPublished(group_id=group_id, catalog_version=version, warnings=edit.warnings)
+
+
+async def _find_offer(state: ApiState, offer_id: str) -> Offer:
+    """Find an offer, also one that another process has just made. Raises ``NotFound``."""
+    if offer_id not in state.current_catalogue().offers:
+        await state.refresh()
+    offer = state.current_catalogue().offers.get(offer_id)
+    if offer is None:
+        raise NotFound("offer", offer_id)
+    return offer
+
+
+async def _check_as_read(state: ApiState, offer_id: str, sent: Mapping[str, Any]) -> None:
+    """Raise ``Problem`` (422) if what is only read of an offer is sent otherwise than it is in force."""
+    await state.refresh()
+    offer = state.current_catalogue().offers.get(offer_id)
+    shown = {} if offer is None else CatalogueOffer.of(offer, clock.now_ms()).model_dump(mode="json")
+    check_echoes(sent, shown, sent, _READ_ONLY)

@@ -5,7 +5,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from app.api.catalogue.kind_schemas import AttributeName, Cel, DemandsBody, Goal, Percent, Seconds, Whole
-from app.api.schemas import Body, Id, Name, Number, Text, WarningOut, examples, shown, storable
+from app.api.schemas import (
+    Body,
+    EchoedId,
+    EchoedWarnings,
+    Id,
+    Name,
+    Number,
+    Text,
+    WarningOut,
+    examples,
+    shown,
+    storable,
+)
 from app.api.values import attribute_path, form, language, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
@@ -91,6 +103,8 @@ class TreatmentBody(Body):
     attributes: dict[AttributeName, bool | Whole | Number | Text] = Field(
         default_factory=dict, max_length=50, description="anything else that the front end needs to know"
     )
+    treatment_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class GroupBody(DemandsBody):
@@ -101,6 +115,8 @@ class GroupBody(DemandsBody):
     name: Name
     goal: Goal
     lever: Percent = Field(0.0, description="percent more (or less) in the score of all its offers")
+    group_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class PlacementBody(Body):
@@ -142,6 +158,8 @@ class PlacementBody(Body):
     min_propensity: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     max_per_group: int | None = Field(None, ge=1, le=100, description="offers of one group in an answer")
     tie_break: TieBreak = "oldest"
+    placement_id: EchoedId = None
+    warnings: EchoedWarnings = None
 
 
 class CatalogueContactLimit(BaseModel):
@@ -177,6 +195,12 @@ class CatalogueGroup(CatalogueDemands):
     name: str
     goal: Goal
     lever: float = 0.0
+
+
+class PatchedGroup(CatalogueGroup):
+    """A group, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
 
 
 class CatalogueStep(BaseModel):
@@ -218,6 +242,12 @@ class CatalogueTreatment(BaseModel):
     attributes: dict[str, bool | int | float | str] = {}
 
 
+class PatchedTreatment(CatalogueTreatment):
+    """A treatment, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
+
+
 class CataloguePlacement(BaseModel):
     """A placement, as it is in force."""
 
@@ -248,6 +278,12 @@ class CataloguePlacement(BaseModel):
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
     fill_with_defaults: bool = False
+
+
+class PatchedPlacement(CataloguePlacement):
+    """A placement, as a patch made it, and warnings about that."""
+
+    warnings: list[WarningOut] = []
 
 
 class GroupPublished(BaseModel):

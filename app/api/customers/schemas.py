@@ -4,10 +4,19 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.api.schemas import Body, Number, examples, shown, storable
+from app.api.schemas import Body, Echo, EchoedId, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
-from app.api.values import attribute_name, channel, form
-from profiles.limits import BEYOND_64_BITS, MAX_ID_CHARS, MAX_INT, MIN_INT, text_problem
+from app.api.values import channel, form
+from profiles.limits import (
+    BEYOND_64_BITS,
+    MAX_ENTRIES,
+    MAX_ID_CHARS,
+    MAX_INT,
+    MAX_NAME_CHARS,
+    MAX_TEXT_CHARS,
+    MIN_INT,
+    text_problem,
+)
 
 _CUSTOMER = {
     "attributes": {"age": 41, "household_size": 3},
@@ -17,7 +26,6 @@ _CUSTOMER = {
     "consents": {"marketing": ["web", "email"]},
     "objections": {"profiling": ["*"]},
 }
-_MAX_TEXT_CHARS = 1000
 
 
 def _check_scalar(value: Any) -> bool | int | float | str:
@@ -35,7 +43,7 @@ def _check_scalar(value: Any) -> bool | int | float | str:
         return value
     if not isinstance(value, str):
         raise ValueError("must be text, a number, true or false")
-    if problem := text_problem(value, _MAX_TEXT_CHARS):
+    if problem := text_problem(value, MAX_TEXT_CHARS):
         raise ValueError(problem)
     return value
 
@@ -44,38 +52,40 @@ Scalar = Annotated[
     Any,
     AfterValidator(_check_scalar),
     WithJsonSchema(
-        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": _MAX_TEXT_CHARS}]}
+        {"anyOf": [{"type": "boolean"}, {"type": "number"}, {"type": "string", "maxLength": MAX_TEXT_CHARS}]}
     ),
 ]
-Key = Annotated[
-    str,
-    StringConstraints(min_length=1),
-    form(r"^[A-Za-z_][A-Za-z0-9_.-]*$", attribute_name, max_length=64),
-]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(storable)]
 Channel = Annotated[str, form(r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$", channel)]
 Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(storable)]
 
 
 class CustomerBody(Body):
-    """Everything that is known about a customer. It replaces what was known before."""
+    """Everything that is known about a customer. It replaces what was known before.
+
+    What an answer shows beyond that may be sent back: propensities and suppressions must be those that are in force.
+    """
 
     model_config = examples(_CUSTOMER)
 
-    attributes: dict[Key, Scalar] = Field(default_factory=dict, max_length=200)
-    indicators: dict[Key, Number] = Field(default_factory=dict, max_length=200)
-    holdings: list[Holding] = Field(default_factory=list, max_length=200)
-    interests: dict[Key, Number] = Field(default_factory=dict, max_length=500)
-    consents: dict[Key, Annotated[list[Channel], Field(max_length=100)]] = Field(
+    attributes: dict[Key, Scalar] = Field(default_factory=dict, max_length=MAX_ENTRIES)
+    indicators: dict[Key, Number] = Field(default_factory=dict, max_length=MAX_ENTRIES)
+    holdings: list[Holding] = Field(default_factory=list, max_length=MAX_ENTRIES)
+    interests: dict[Key, Number] = Field(default_factory=dict, max_length=MAX_ENTRIES)
+    consents: dict[Key, Annotated[list[Channel], Field(max_length=MAX_ENTRIES)]] = Field(
         default_factory=dict,
-        max_length=50,
+        max_length=MAX_ENTRIES,
         description="purpose -> channels, '*' for all; no channels at all are an objection to all of them",
     )
-    objections: dict[Key, Annotated[list[Channel], Field(min_length=1, max_length=100)]] = Field(
+    objections: dict[Key, Annotated[list[Channel], Field(min_length=1, max_length=MAX_ENTRIES)]] = Field(
         default_factory=dict,
-        max_length=50,
+        max_length=MAX_ENTRIES,
         description="purpose -> channels of the catalogue, '*' for all. A channel that is named counts more than '*', "
         "and an objection more than a consent",
     )
+    customer_id: EchoedId = None
+    propensities: Annotated[dict[str, Number] | None, Echo()] = None
+    suppressions: Annotated[list[dict[str, Any]] | None, Echo()] = None
 
 
 class CustomerStored(BaseModel):

@@ -3,9 +3,10 @@
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.api.schemas import Body, examples, shown
+from app.api.values import day_name, form, part_name
 from decisioning.exporting.schema import ExportFormat, ExportKind
 
 
@@ -17,8 +18,8 @@ def _as_day(value: object) -> object:
 
 
 Day = Annotated[date, Field(strict=False), BeforeValidator(_as_day)]
-DayName = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-PartName = Annotated[str, StringConstraints(pattern=r"^part-[0-9]{4,8}\.(parquet|dsjson)$")]
+DayName = Annotated[str, form(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", day_name)]
+PartName = Annotated[str, form(r"^part-[0-9]{4,8}\.(parquet|dsjson)$", part_name)]
 
 
 class ExportBody(Body):

@@ -19,9 +19,10 @@ from decisioning.errors import (
     LogCodecError,
     NotFound,
     PreconditionFailed,
+    UnconfirmedRemoval,
 )
 from decisioning.evaluation.model_replay_service import ReplayImpossible
-from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError
+from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, UnconfirmedErasure
 from rules.errors import RuleError
 
 MAPPED = {
@@ -31,6 +32,8 @@ MAPPED = {
     NotFound("offer", "gold"): 404,
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
+    UnconfirmedRemoval("offer 'gold' would lose rules", [("rules", "would lose 'of age'")]): 409,
+    UnconfirmedErasure("customer '1025' would lose holdings", [("holdings", "would lose loan")]): 409,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
     storage.errors.FunctionsUnavailable("nb_decide failed on secret-host"): 503,
     storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,

@@ -74,7 +74,7 @@ def test_a_change_is_shown_asked_about_and_traced(file: Path) -> None:
     nextbest("apply", file, "--yes")
     before = version()
     file.write_text(DOCUMENT.replace("40.0", "45.0"), encoding="utf-8")
-    shown = "~ offers.gold.value: 40.0 -> 45.0\n1 changes\n"
+    shown = "~ offers.gold.value: 40.0 -> 45.0\n1 changed: offers.gold\n    offers.gold: value\n"
     assert nextbest("diff", file, status=1).stdout == shown
     assert nextbest("apply", file, "--dry-run").stdout == shown
     refused = nextbest("apply", file, status=1)
@@ -91,6 +91,42 @@ def test_a_change_is_shown_asked_about_and_traced(file: Path) -> None:
     assert "~ offers.gold.value: 45.0 -> 40.0" in back
     assert f"as it was at version {before}" in back
     assert exported() == DOCUMENT
+
+
+def test_what_the_file_does_not_have_is_deleted_only_when_that_is_said(file: Path) -> None:
+    nextbest("apply", file, "--yes")
+    before = version()
+    other = "nextbest: 1\ngroups:\n  loans: {name: Loans, goal: grow}\n"
+    file.write_text(other, encoding="utf-8")
+    kept = "3 kept, not in the file (--delete deletes): groups.cards, offers.gold, offers.gold.treatments.banner\n"
+    for command in ("diff", "apply"):
+        words = [] if command == "diff" else ["--dry-run"]
+        shown = nextbest(command, file, *words, status=int(command == "diff")).stdout
+        assert shown.endswith(f"1 added: groups.loans\n{kept}")
+    assert kept in nextbest("apply", file, "--yes").stdout
+    assert version() == before + 1
+    assert "loans:" in exported()
+    assert "gold:" in exported()
+    assert nextbest("apply", file, "--yes").stdout == f"no changes\n{kept}"
+    deleted = "3 deleted: groups.cards, offers.gold, offers.gold.treatments.banner\n"
+    assert deleted in nextbest("diff", file, "--delete", status=1).stdout
+    assert version() == before + 1
+    assert deleted in nextbest("apply", file, "--yes", "--delete").stdout
+    assert exported() == "nextbest: 1\ngroups:\n  loans:\n    name: Loans\n    goal: grow\n"
+    nextbest("rollback", before, "--reason", "all of it back")
+    assert exported() == DOCUMENT
+
+
+def test_what_a_file_takes_away_from_an_offer_is_marked(file: Path) -> None:
+    rule = "    rules:\n    - name: of record\n      tier: eligibility\n      when: customer.known\n"
+    ruled = DOCUMENT.replace("    treatments:", f"    requires_consent: marketing\n{rule}    treatments:")
+    file.write_text(ruled, encoding="utf-8")
+    nextbest("apply", file, "--yes")
+    file.write_text(DOCUMENT, encoding="utf-8")
+    shown = nextbest("apply", file, "--dry-run").stdout
+    assert "    offers.gold: requires_consent, rules\n" in shown
+    assert "    ! offers.gold loses requires_consent: 'marketing'\n" in shown
+    assert "    ! offers.gold loses rules: 'of record'\n" in shown
 
 
 def test_somebody_at_the_terminal_is_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

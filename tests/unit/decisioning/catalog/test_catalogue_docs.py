@@ -9,7 +9,7 @@ from app.catalog_check import check_entry
 from app.commands.catalog import app
 from decisioning.catalog.catalogue import build_catalogue
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.kinds import top_level_kinds
+from decisioning.catalog.kinds import KINDS, top_level_kinds
 from decisioning.catalog.yaml_document import from_yaml, to_yaml
 from decisioning.errors import InvalidRule
 from decisioning.model.entities import NEXT_STATUS
@@ -51,6 +51,18 @@ def test_the_mistake_is_told_like_that() -> None:
     error = caught.value
     place = f'"field": "{error.field}", "line": {error.line}, "column": {error.column}'
     assert f'{{{place}, "suggestion": "{error.suggestion}"}}' in PAGE
+
+
+def test_what_must_not_be_lost() -> None:
+    told: dict[str, list[tuple[str, str]]] = {}
+    for kinds, words in re.findall(r"^\| ([a-z, ]+) \| (`\w+`[:;|].*?) \|$", PAGE, re.MULTILINE):
+        found = []
+        for part in words.split("; "):
+            word, *named = re.findall(r"`(\w+)`", part)
+            found += [(name, word) for name in named or [word]]
+        told |= dict.fromkeys((kind.replace(" ", "_") for kind in kinds.split(", ")), found)
+    known = {kind.section: [(p.shown, p.word) for p in kind.protective] for kind in KINDS.values()}
+    assert told == {section: protective for section, protective in known.items() if protective}
 
 
 def test_statuses() -> None:

@@ -25,8 +25,8 @@ class State:
         self.puts: list[tuple[Any, ...]] = []
         self.adopted: list[int] = []
 
-    async def put(self, *change: Any) -> Published:
-        self.puts.append(change)
+    async def put(self, *change: Any, confirmed: frozenset[str] = frozenset()) -> Published:
+        self.puts.append((*change, *confirmed))
         return Published(Catalogue(13), 12, self.new)
 
     async def adopt(self, catalogue: Catalogue) -> None:

@@ -1,0 +1,135 @@
+"""A thing of every kind of the catalogue, in which every field has another value than its default."""
+
+from typing import Any
+
+SCRIPT = {
+    "steps": [{"step_id": "why", "text": "Ask.", "when": "context.placement == 'desk'"}],
+    "objections": [{"objection": "Too dear", "answer": "Not in May."}],
+}
+DEMANDS: dict[str, Any] = {
+    "requires_consent": "marketing",
+    "legal_basis": "legitimate_interest",
+    "contact_limits": [{"max": 3, "window_s": 60}, {"max": 9, "window_s": 600}],
+    "rules": [
+        {"name": "known", "tier": "eligibility", "when": "customer.known"},
+        {"name": "not yet", "tier": "applicability", "when": "!('rich' in customer.holdings)"},
+    ],
+}
+RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "attribute": (
+        "attributes/offer.months",
+        {"type": "int", "description": "how long", "unit": "months", "values": [12, 24]},
+    ),
+    "segment": ("segments/known", {"when": "customer.known", "description": "on file"}),
+    "group": ("groups/rich", DEMANDS | {"name": "Rich", "goal": "serve", "lever": 12.5}),
+    "offer": (
+        "offers/rich",
+        DEMANDS
+        | {
+            "name": "Rich",
+            "group": "rich",
+            "value": 12.0,
+            "value_expression": "customer.known ? 45.0 : 30.0",
+            "status": "paused",
+            "starts_at": "2026-03-01T00:00:00.250000Z",
+            "ends_at": "2027-03-01T00:00:00Z",
+            "lever": 25.0,
+            "mandatory": True,
+            "transactional": True,
+            "team": "callback",
+            "attributes": {"months": 12, "line": "mobile", "rate": 1.0, "new": True},
+            "min_propensity": 0.25,
+            "not_with": ["gold"],
+            "not_after": [
+                {"within_s": 60, "offer": "gold", "group": None, "outcomes": ["accepted", "rejected"]}
+            ],
+            "after_rejection": [{"for_s": 60, "scope": "attribute", "attribute": "line"}],
+        },
+    ),
+    "treatment": (
+        "offers/rich/treatments/call",
+        {
+            "channel": "agent",
+            "language": "de-CH",
+            "title": "Dear {{ customer.customer_id }}",
+            "message": "Hello.",
+            "image": "https://example.com/a.png",
+            "fallbacks": {"customer.customer_id": "customer"},
+            "script": SCRIPT,
+            "link": "/rich?from=desk",
+            "button": "Take it",
+            "legal": "Not for minors.",
+            "attributes": {"colour": "gold", "places": 3, "rate": 1.5, "new": True},
+        },
+    ),
+    "placement": (
+        "placements/rich",
+        {
+            "channel": "agent",
+            "slots": 3,
+            "fill_with_defaults": True,
+            "default_offers": ["gold"],
+            "deadline_ms": 50,
+            "presentation": "explicit",
+            "reward_window_s": 60,
+            "policy": "random",
+            "fallback_policy": "random",
+            "control_policy": "propensity",
+            "control_share": 0.25,
+            "experiment_salt": "s",
+            "without_history": "allow",
+            "confirm_within_s": 30,
+            "off": ["V", "L"],
+            "when": "customer.known",
+            "min_propensity": 0.125,
+            "max_per_group": 2,
+            "tie_break": "value",
+        },
+    ),
+    "contact_policy": (
+        "contact-policies/rich",
+        {
+            "name": "two",
+            "max": 2,
+            "window_s": 60,
+            "outcomes": ["clicked", "presented"],
+            "scope": "group",
+            "channels": ["agent", "web"],
+            "suppress_s": 90,
+            "applies_to": "rich",
+        },
+    ),
+    "quiet_hours": (
+        "quiet-hours/rich",
+        {"start": "21:00", "end": "08:00", "channels": ["agent"], "time_zone": "Europe/Madrid"},
+    ),
+    "capacity": (
+        "capacities/rich",
+        {
+            "name": "calls",
+            "max": 300,
+            "per": "hour",
+            "time_zone": "Europe/Madrid",
+            "offer": "rich",
+            "group": "rich",
+            "channel": "agent",
+            "team": "callback",
+        },
+    ),
+    "override": (
+        "overrides/rich",
+        {
+            "reason": "in May",
+            "offer": "rich",
+            "group": "rich",
+            "starts_at": "2026-05-01T00:00:00Z",
+            "ends_at": "2026-06-01T00:00:00Z",
+        },
+    ),
+    "context_weight": (
+        "context-weights/rich",
+        {"when": "customer.known", "percent": -50.0, "goal": "retain", "group": "rich", "offer": "rich"},
+    ),
+    "goal": ("goals/serve", DEMANDS | {"lever": -12.5}),
+}
+"""Path and body by kind, in an order in which they can be made."""
