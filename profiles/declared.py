@@ -19,6 +19,14 @@ NOT_TRUE_OR_FALSE = "is neither true nor false, as the vocabulary declares it"
 NOT_AN_INSTANT = "is not a date, as the vocabulary declares it: write ISO 8601, such as 2026-03-01T09:30:00Z"
 IS_A_LIST = "is declared a list, and attributes hold single values: of lists there are holdings alone"
 
+HIDDEN: Mapping[str, str] = {
+    "customer_id": "the id stands in the path",
+    "holdings": "what a customer has stands in `holdings`",
+    "interests": "interests stand in `interests`",
+    "known": "rules know by `customer.known` whether there is a record",
+}
+"""Names by which rules know something else of a customer, so that an attribute would not be seen."""
+
 WISHES: Mapping[str, str] = {
     "max_contacts_per_day": "number",
     "max_contacts_per_week": "number",
@@ -44,10 +52,17 @@ def convert(value: Scalar, kind: str) -> Scalar:
 
 
 def convert_attributes(attributes: Mapping[str, Scalar], types: Mapping[str, str]) -> dict[str, Scalar]:
-    """Convert all attributes that ``types`` declares; wishes always. Raises ``InvalidCustomer`` for the first one."""
+    """Convert all attributes that ``types`` declares; wishes always.
+
+    Raises ``InvalidCustomer`` for the first that cannot be converted, or whose name stands for something else.
+    """
     known = {**types, **WISHES}
     found: dict[str, Scalar] = {}
     for name, value in attributes.items():
+        if name in HIDDEN:
+            raise InvalidCustomer(
+                f"attributes.{name}", f"no rule could see an attribute of this name: {HIDDEN[name]}"
+            )
         try:
             found[name] = convert(value, known[name]) if name in known else value
         except ValueError as error:

@@ -103,6 +103,13 @@ def test_what_was_kept_is_kept_again_and_rules_can_read_it(value: Scalar, kind: 
         assert read.astimezone(UTC).tzinfo is UTC or read.year in (1, 9999)
 
 
+@pytest.mark.parametrize("name", ["customer_id", "holdings", "interests", "known"])
+def test_an_attribute_that_no_rule_could_see_is_refused(name: str) -> None:
+    with pytest.raises(InvalidCustomer, match="no rule could see") as caught:
+        convert_attributes({"age": 3, name: "x"}, {})
+    assert caught.value.field == f"attributes.{name}"
+
+
 def test_undeclared_attributes_stay_as_they_are_and_the_first_wrong_one_is_named() -> None:
     given_ = {"a": "1", "b": "1"}
     assert convert_attributes(given_, {"b": "int"}) == {"a": "1", "b": 1}
