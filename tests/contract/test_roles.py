@@ -33,6 +33,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
+    "report_offers": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
