@@ -25,6 +25,7 @@ from app.api.openapi import Api
 from app.api.policies import routes as policies
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
+from app.api.reports import without_offer_routes as without_offer
 from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
@@ -47,7 +48,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
-    reports, offer_reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+    reports, offer_reports, without_offer, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

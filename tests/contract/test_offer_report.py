@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from decisioning.evaluation import store_offer_report
+from decisioning.reporting import store_offer_report
 from tests.support.api import CSV, Nextbest, decide, problem_of, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

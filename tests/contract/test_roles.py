@@ -34,6 +34,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},

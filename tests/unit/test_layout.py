@@ -31,6 +31,7 @@ COVERED = {
     "app/api/policies/routes.py": "contract/test_policies_api.py",
     "app/api/policies/schemas.py": "contract/test_policies_api.py",
     "app/api/reports/offer_schemas.py": "contract/test_offer_report.py",
+    "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     # Processes and commands: they put parts together, and are run as they are.
@@ -51,7 +52,7 @@ COVERED = {
     "decisioning/catalog/store_checks.py": "contract/test_catalogue_life.py",
     "decisioning/catalog/store_entries.py": "contract/test_catalogue_life.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
-    "decisioning/evaluation/store_offer_report.py": "contract/test_offer_report.py",
+    "decisioning/reporting/store_offer_report.py": "contract/test_offer_report.py",
     "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
     "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
     "decisioning/log/closing_service.py": "contract/test_left_decisions.py",

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Response
 from app.api.deps import Reader, State, problems
 from app.api.reports.offer_schemas import OfferReport, OfferReportQuery, OfferReportRow
 from app.api.reports.tables import CSV, PARQUET, write_csv, write_parquet
-from decisioning.evaluation.offer_report import ReportScope, report_rows, table_columns
-from decisioning.evaluation.store_offer_report import offer_counts
+from decisioning.reporting.offer_report import ReportScope, report_rows, table_columns
+from decisioning.reporting.store_offer_report import offer_counts
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 

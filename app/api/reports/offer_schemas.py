@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from app.api.catalogue.kind_schemas import TimeZone
 from app.api.exports.schemas import Day
 from app.api.schemas import Id, Parameters, shown
-from decisioning.evaluation.offer_report import DIMENSIONS, Dimension
+from decisioning.reporting.offer_report import DIMENSIONS, Dimension
 
 MAX_DIMENSIONS = len(DIMENSIONS)
 

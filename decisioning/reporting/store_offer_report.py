@@ -11,9 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import Invalid
-from decisioning.evaluation.offer_report import COUNTS, PERIODS, Dimension, ReportScope
 from decisioning.log.store_sql import GROUP_OF
 from decisioning.model.deciders import HISTORY
+from decisioning.reporting.offer_report import COUNTS, PERIODS, Dimension, ReportScope
 from storage.errors import PostgresUnavailable
 from storage.postgres import transaction
 

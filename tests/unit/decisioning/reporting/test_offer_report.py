@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from decisioning.evaluation.offer_report import (
+from decisioning.reporting.offer_report import (
     COUNTS,
     FIGURES,
     ReportScope,
