@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from app.api.alerts import routes as alerts
 from app.api.arms import routes as arms
 from app.api.body import DirectRoute, DirectRoutes
 from app.api.capacity import routes as capacity
@@ -48,7 +49,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
-    reports, offer_reports, without_offer, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+    reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
+    health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -36,6 +36,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "report_offers": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
+    "read_alerts": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},
@@ -86,6 +87,7 @@ KINDS = (
     "override",
     "context_weight",
     "goal",
+    "alert",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "delete")}
