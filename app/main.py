@@ -13,6 +13,7 @@ from app.api.capacity import routes as capacity
 from app.api.catalogue import history_routes as catalog_life
 from app.api.catalogue import kind_routes as catalog_kinds
 from app.api.catalogue import routes as catalog
+from app.api.customers import lists_routes as customer_lists
 from app.api.customers import routes as customers
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
@@ -48,7 +49,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customers, suppressions,
+    imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip
@@ -60,7 +62,7 @@ TAGS = [
     {"name": "customers", "description": "What is known about customers."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
-    {"name": "imports", "description": "Files of customers, propensities and history."},
+    {"name": "imports", "description": "Files of customers, propensities, suppressions and history."},
     {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},

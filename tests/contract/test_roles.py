@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVERYONE: set[Role] = {"frontend", "ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
-    "decide": {"frontend", "admin"},
+    "decide": {"frontend", "ops", "admin"},
     "read_decision": EVERYONE,
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
@@ -60,6 +60,9 @@ ROLES_OF: dict[str, set[Role]] = {
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
+    "read_customer_log": {"ops", "scientist", "admin"},
+    "read_customer_lists": {"ops", "scientist", "admin"},
+    "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},
     "delete_suppression": {"ops", "admin"},
     "register_policy": {"scientist", "admin"},

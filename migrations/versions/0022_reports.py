@@ -1,4 +1,4 @@
-"""Alerts that fire or have fired, and the webhook requests that tell of them."""
+"""Alerts, with the webhook requests that tell of them; the decisions of a customer are found by an index."""
 
 from alembic import op
 
@@ -25,6 +25,7 @@ UP = (
     # No next time: it was delivered, or given up.
     "CREATE INDEX alert_deliveries_open ON alert_deliveries (next_at) WHERE next_at IS NOT NULL",
     "CREATE INDEX alert_deliveries_newest ON alert_deliveries (alert_id, subject, created_at DESC)",
+    "CREATE INDEX decisions_of_customer ON decisions (customer_id)",
 )
 
 
@@ -34,5 +35,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX decisions_of_customer")
     op.execute("DROP TABLE alert_deliveries")
     op.execute("DROP TABLE alerts")
