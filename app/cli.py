@@ -73,7 +73,7 @@ def migrate() -> None:
 
 @app.command("import")
 def import_(
-    kind: str = typer.Argument(..., help="customers, propensities or history"),
+    kind: str = typer.Argument(..., help="customers, propensities, suppressions or history"),
     file: Path = typer.Argument(..., help="a .csv or .parquet file"),
 ) -> None:
     """Load a file; rows that cannot be loaded are reported one by one, all others are loaded."""

@@ -84,6 +84,14 @@ class Settings(BaseSettings):
         Path("var/exports"),
         description="where exports that were asked for over HTTP are written; API and workers share it",
     )
+    webhook_secrets: Path | None = Field(
+        None,
+        repr=False,
+        description="a folder with the secrets that webhooks of alerts are signed with, one a file",
+    )
+    webhook_hosts: str = Field(
+        "", description="hosts, separated by commas, that webhooks may reach though they are not public"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = Field(
         "text", description="lines of the log: logfmt, or an object a line with the id of the request"
@@ -140,6 +148,11 @@ def _read_secret(name: str, values: Mapping[str, Any]) -> str:
 def factory_modules(settings: Settings) -> list[str]:
     """List the modules that factories of river pipelines may come from."""
     return [name.strip() for name in settings.river_factories.split(",") if name.strip()]
+
+
+def webhook_hosts(settings: Settings) -> frozenset[str]:
+    """List the hosts that webhooks may reach though they are not public, in lower case."""
+    return frozenset(name.strip().lower() for name in settings.webhook_hosts.split(",") if name.strip())
 
 
 def get_settings() -> Settings:

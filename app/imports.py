@@ -8,11 +8,18 @@ from typing import Any, Literal
 from app.state import ApiState
 from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
-from profiles.importing.run import ImportReport, ImportRun, open_customers, open_history, open_propensities
+from profiles.importing.run import (
+    ImportReport,
+    ImportRun,
+    open_customers,
+    open_history,
+    open_propensities,
+    open_suppressions,
+)
 from profiles.importing.source import FileFormat
 from storage.clock import DAY_MS, now_ms, to_ms
 
-Kind = Literal["customers", "propensities", "history"]
+Kind = Literal["customers", "propensities", "history", "suppressions"]
 Progress = Callable[[int, int], None]
 
 
@@ -32,6 +39,8 @@ async def import_file(
         )
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
+    elif kind == "suppressions":
+        run = await asyncio.to_thread(open_suppressions, path, file_format)
     else:
         latest_us = (now_ms() + DAY_MS) * 1000  # a day, for what is dated in the zone of a customer
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us)

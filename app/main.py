@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from app.api.alerts import routes as alerts
 from app.api.arms import routes as arms
 from app.api.body import DirectRoute, DirectRoutes
 from app.api.capacity import routes as capacity
 from app.api.catalogue import history_routes as catalog_life
 from app.api.catalogue import kind_routes as catalog_kinds
 from app.api.catalogue import routes as catalog
+from app.api.customers import lists_routes as customer_lists
 from app.api.customers import routes as customers
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
@@ -24,7 +26,9 @@ from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
 from app.api.pages import add_pages
 from app.api.policies import routes as policies
+from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
+from app.api.reports import without_offer_routes as without_offer
 from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
@@ -46,8 +50,10 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customers, suppressions, imports, exports,
-    reports, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customers, suppressions,
+    imports, exports,
+    reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
+    health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -57,7 +63,7 @@ TAGS = [
     {"name": "customers", "description": "What is known about customers."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
-    {"name": "imports", "description": "Files of customers, propensities and history."},
+    {"name": "imports", "description": "Files of customers, propensities, suppressions and history."},
     {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},

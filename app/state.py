@@ -43,6 +43,8 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.reporting.store_last_day import LastDay
+from decisioning.reporting.without_offer_service import WithoutOfferService
 from decisioning.rollout.service import RolloutService
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
@@ -134,6 +136,7 @@ class ApiState:
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
     simulations: SimulationService = field(init=False)
+    without_offer: WithoutOfferService = field(init=False)
     arms_reports: ArmsService = field(init=False)
     log_reader: LogReader = field(init=False)
 
@@ -169,6 +172,7 @@ class ApiState:
             self.replica,
             clock.now_ms,
         )
+        self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))
         self.log_reader = LogReader(self.redis, self.keys)
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms

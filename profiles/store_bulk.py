@@ -38,13 +38,13 @@ class Staged:
 
 
 def stage(table: pa.Table) -> Iterator[Staged]:
-    """Write ``table``, with one row for each ``customer_id``, in parts of at most ``MAX_CUSTOMERS`` rows."""
+    """Write ``table`` in parts of at most ``MAX_CUSTOMERS`` rows."""
     options = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
     for at in range(0, table.num_rows, MAX_CUSTOMERS):
         part = table.slice(at, MAX_CUSTOMERS)
         out = io.BytesIO()
         pa_csv.write_csv(part, out, options)
-        yield Staged(part["customer_id"].to_pylist(), out.getvalue())
+        yield Staged(part["customer_id"].unique().to_pylist(), out.getvalue())
 
 
 def customer_rows(clean: pa.RecordBatch) -> pa.Table:
@@ -75,6 +75,16 @@ def propensity_rows(clean: pa.RecordBatch) -> pa.Table:
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), members), ",")
     scores = pc.binary_join_element_wise("{", joined, "}", "")
     return pa.table({"customer_id": customers.dictionary, "scores": scores})
+
+
+def suppression_rows(clean: pa.RecordBatch) -> pa.Table:
+    """Make one row for each list and customer: the last."""
+    columns = [clean["list_id"].dictionary_encode(), clean["customer_id"].dictionary_encode()]
+    lists, customers = (column.indices.to_numpy().astype(np.int64) for column in columns)
+    key = lists * len(columns[1].dictionary) + customers
+    # Of the rows in reverse order the first of each key is the last.
+    _, at = np.unique(key[::-1], return_index=True)
+    return pa.Table.from_batches([clean.take(pa.array(np.sort(len(key) - 1 - at)))])
 
 
 def _keys(offer_id: pa.StringArray) -> pa.StringArray:
@@ -137,12 +147,24 @@ _KINDS = {
             ON CONFLICT (customer_id) DO UPDATE SET
                 scores = p.scores || excluded.scores, updated_at = excluded.updated_at""",
     ),
+    "suppressions": _Kind(
+        chunk_rows=20_000,
+        rows=suppression_rows,
+        create=f"""
+            CREATE TEMPORARY TABLE {_TABLE} (customer_id text, list_id text, reason text, until timestamptz)
+            ON COMMIT DROP""",
+        merge=f"""
+            INSERT INTO suppressions AS s (list_id, customer_id, reason, until)
+            SELECT list_id, customer_id, reason, until FROM {_TABLE}
+            ORDER BY list_id COLLATE "C", customer_id COLLATE "C"
+            ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until""",
+    ),
 }
 
 
 @dataclass
 class BulkLoader:
-    """Loads files of customers (records are replaced, except for consents) and of propensities (which are merged)."""
+    """Loads files of customers (records are replaced, except for consents), propensities and suppressions (merged)."""
 
     engine: AsyncEngine
     cache: ProfileCache

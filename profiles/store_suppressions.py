@@ -3,14 +3,15 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.customer_id import checked_id
 from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
-from profiles.store import WRITE_TIMEOUT_S
+from profiles.store import READ_TIMEOUT_S, WRITE_TIMEOUT_S
 from profiles.store_cache import ProfileCache
 from storage.postgres import postgres_errors
 
@@ -18,6 +19,12 @@ _PUT = text("""
 INSERT INTO suppressions (list_id, customer_id, reason, until) VALUES (:list_id, :customer_id, :reason, :until)
 ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until
 """)
+_ENTRIES = """
+SELECT list_id, customer_id, reason, until, added_at FROM suppressions
+WHERE {one} = :name AND (cast(:after AS text) IS NULL OR {other} > :after) ORDER BY {other} LIMIT :limit
+"""
+_OF_LIST = text(_ENTRIES.format(one="list_id", other="customer_id"))
+_OF_CUSTOMER = text(_ENTRIES.format(one="customer_id", other="list_id"))
 _DELETE = text("DELETE FROM suppressions WHERE list_id = :list_id AND customer_id = :customer_id")
 
 
@@ -46,6 +53,23 @@ class SuppressionStore:
             self.engine.begin() as connection,
         ):
             await connection.execute(_PUT, values)
+
+    async def of_list(self, list_id: str, after: str | None, limit: int) -> list[Any]:
+        """Read entries of a list by customer, behind the customer ``after``. Raises ``PostgresUnavailable``."""
+        return await self._entries(_OF_LIST, list_id, after, limit)
+
+    async def of_customer(self, customer_id: str, after: str | None, limit: int) -> list[Any]:
+        """Read a customer's entries by list, behind the list ``after``. Raises ``PostgresUnavailable``."""
+        return await self._entries(_OF_CUSTOMER, customer_id, after, limit)
+
+    async def _entries(self, query: TextClause, name: str, after: str | None, limit: int) -> list[Any]:
+        async with (
+            postgres_errors("read the suppressions from Postgres"),
+            asyncio.timeout(READ_TIMEOUT_S),
+            self.engine.connect() as connection,
+        ):
+            values = {"name": name, "after": after, "limit": limit}
+            return list(await connection.execute(query, values))
 
     async def delete(self, list_id: str, customer_id: str) -> bool:
         """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""

@@ -14,5 +14,7 @@ SHADOW_LOCK = 7_263_845_196
 """Evaluate shadows."""
 FORGETTING_LOCK = 7_263_845_197
 """Look what the default forgets."""
+ALERT_LOCK = 7_263_845_198
+"""Look at alerts."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""

@@ -17,6 +17,7 @@ async def _state(request: Request) -> ApiState:
 
 State = Annotated[ApiState, Depends(_state)]
 Frontend = Annotated[ApiKey, Depends(Allow("frontend"))]
+Decider = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
 Ops = Annotated[ApiKey, Depends(Allow("ops"))]
 Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
 Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.health.checks import check_postgres, check_redis
 from app.collector import settle_collector
-from app.config import ConfigError, Settings, factory_modules
+from app.config import ConfigError, Settings, factory_modules, webhook_hosts
 from app.state import check_installation
 from app.tasks import TaskSet
+from app.worker.alerting.jobs import AlertWatch, WebhookTeller
+from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
 from app.worker.autopilot import AutopilotJob
 from app.worker.default_features import DefaultFeatures
@@ -58,6 +61,8 @@ from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.reporting.store_alert_checks import AlertChecks
+from decisioning.reporting.store_alerts import AlertStore
 from decisioning.rollout.autopilot_service import AutopilotService
 from decisioning.rollout.default_service import DefaultKeeper
 from decisioning.rollout.forgetting import Forgetting
@@ -255,6 +260,7 @@ def _make_log_jobs(
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         **_make_rollout_jobs(settings, to, keys, reader, archive),
+        **_make_alert_jobs(settings, to, reader, archive, pools),
     }
 
 
@@ -304,6 +310,19 @@ def _make_rollout_jobs(
         "drift": drift.round,
         "default features": DefaultFeatures(default, settings.auto_features_interval_s).round,
         "autopilots": AutopilotJob(autopilots).round,
+    }
+
+
+def _make_alert_jobs(
+    settings: Settings, to: _Connections, reader: LogReader, archive: ArchiveReader, pools: Pools
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Make the jobs that look at alerts, and tell webhooks of them."""
+    store, catalogues = AlertStore(to.engine), CatalogueStore(to.engine)
+    checks = AlertChecks(to.engine, reader, archive, pools, clock.now_ms)
+    webhooks = Webhooks(settings.webhook_secrets, webhook_hosts(settings), time.time)
+    return {
+        "alerts": AlertWatch(store, checks, catalogues, clock.now_ms).round,
+        "webhooks": WebhookTeller(store, catalogues, webhooks).round,
     }
 
 

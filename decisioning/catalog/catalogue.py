@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bandits.sums import OfferGroups
+from decisioning.catalog.alert import Alert
 from decisioning.catalog.kind import Entry, ExpressionUse, Kind
 from decisioning.catalog.kinds import (
     KINDS,
@@ -72,6 +73,7 @@ class Catalogue:
     overrides: Mapping[str, Override]
     context_weights: Mapping[str, ContextWeight]
     goals: Mapping[str, GoalDemands]
+    alert_rules: Mapping[str, Alert]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from decisioning.catalog.alert import WATCHES, Alert, webhook_problem
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid
@@ -111,6 +112,35 @@ def _check_capacity(capacity: Capacity, things: Sections) -> None:
     _check_scope(capacity, things)
     if zone_of(capacity.time_zone) is None:
         raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+
+
+def _check_alert(alert: Alert, things: Sections) -> None:
+    for kind in (PLACEMENT, OFFER, CAPACITY):
+        named = getattr(alert, kind.name)
+        if named is None:
+            continue
+        if kind.name not in WATCHES[alert.watches].scopes:
+            raise Invalid(kind.name, f"means nothing to {alert.watches}: leave it out")
+        _require(kind.name, kind, named, things)
+    highest = None if alert.watches == "archive_backlog" else 1.0
+    if alert.threshold is not None and (alert.threshold < 0 or (highest and alert.threshold > highest)):
+        bounds = "must be a share from 0 to 1" if highest else "must be seconds, 0 or more"
+        raise Invalid("threshold", bounds)
+    if alert.window_s is not None and not WATCHES[alert.watches].window_s:
+        raise Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")
+    if alert.secret is not None and alert.secret.startswith("whsec_"):
+        raise Invalid(
+            "secret", "is a secret itself: put it into a file of NEXTBEST_WEBHOOK_SECRETS, and name that"
+        )
+    if alert.webhook is None:
+        return
+    problem = webhook_problem(alert.webhook)
+    if problem:
+        raise Invalid("webhook", problem)
+    if alert.secret is None:
+        raise Invalid(
+            "secret", "is missing: name the file of NEXTBEST_WEBHOOK_SECRETS that requests are signed with"
+        )
 
 
 def _expressions_of_rules(thing: Offer | Group | GoalDemands) -> Iterator[ExpressionUse]:
@@ -244,6 +274,7 @@ GOAL = Kind(
     expressions=_expressions_of_rules,
     protective=_DEMANDS,
 )
+ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=_check_alert)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -262,6 +293,7 @@ KINDS: dict[str, Kind[Any]] = {
         OVERRIDE,
         CONTEXT_WEIGHT,
         GOAL,
+        ALERT,
         DEPLOYMENT,
     )
 }

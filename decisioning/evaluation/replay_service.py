@@ -165,6 +165,24 @@ def _logged_limits(decision: Decision) -> SharedLimits | None:
     )
 
 
+def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecision) -> EligibilityInputs:
+    """Rebuild what eligibility depended on when a decision was made. ``catalogue``, ``view``: those of its time."""
+    decision, now_ms = logged.decision, logged.decision.decided_at_ms
+    snapshot = decision.customer_snapshot or CustomerSnapshot()
+    customer = customer_of(decision.customer_id, snapshot)
+    facts = facts_of(customer, decision.context, view.placement)
+    return EligibilityInputs(
+        catalogue=catalogue,
+        view=view,
+        profile=Profile(customer, logged.candidates, logged.base_propensities),
+        history=history_of(snapshot),
+        evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
+        exhausted=frozenset(snapshot.exhausted),
+        now_ms=now_ms,
+        eligibility_only=decision.group == "eligibility_only",
+    )
+
+
 class LoggedContexts:
     """Rebuilds the contexts of logged decisions, one after another, with the catalogue of their time."""
 
@@ -276,20 +294,8 @@ async def explain_logged(
 def _situation(replayed: ReplayedDecision) -> Situation:
     """The decision as it was when it was made: what was known of the customer, and what that came to."""
     logged, view = replayed.logged, replayed.selection_context.view
-    decision, now_ms = logged.decision, logged.decision.decided_at_ms
-    snapshot = decision.customer_snapshot or CustomerSnapshot()
-    customer = customer_of(decision.customer_id, snapshot)
-    facts = facts_of(customer, decision.context, view.placement)
-    inputs = EligibilityInputs(
-        catalogue=replayed.catalogue,
-        view=view,
-        profile=Profile(customer, logged.candidates, logged.base_propensities),
-        history=history_of(snapshot),
-        evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
-        exhausted=frozenset(snapshot.exhausted),
-        now_ms=now_ms,
-        eligibility_only=decision.group == "eligibility_only",
-    )
+    inputs = logged_inputs(replayed.catalogue, view, logged)
+    snapshot = logged.decision.customer_snapshot or CustomerSnapshot()
     propensities = _propensities(view, replayed.selection, snapshot)
     return Situation(inputs, replayed.selection_context.weights, propensities, replayed.selection)
 

@@ -37,6 +37,10 @@ CheckTime = Callable[[int], None]
 """Is told how many customers have been looked at; raises an error when the time is up."""
 
 
+NoteEmpty = Callable[[EligibilityInputs], None]
+"""Is told what decided about a customer for whom nothing was chosen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One customer of the sample, with the contact history that a decision would read."""
@@ -142,6 +146,25 @@ def simulate(
     }
 
 
+def run_live(
+    live: Catalogue,
+    placement_id: str,
+    subjects: Sequence[Subject],
+    roster: Roster,
+    tables: Mapping[str, LearnedState],
+    context: Mapping[str, Any],
+    now_ms: int,
+    check_time: CheckTime,
+    note_empty: NoteEmpty,
+) -> dict[str, Any]:
+    """Run a sample through one catalogue, telling ``note_empty`` of those who get nothing.
+
+    Capacity is taken as unlimited. Raises ``NotFound`` if there is no such placement.
+    """
+    run = _run(live, placement_id, subjects, roster, tables, context, now_ms, check_time, note_empty)
+    return _summary(run, len(subjects))
+
+
 def _summary(run: Run, customers: int) -> dict[str, Any]:
     return {
         "funnel": {shown: run.funnel[stage] for shown, stage in FUNNEL.items()},
@@ -161,6 +184,7 @@ def _run(
     context: Mapping[str, Any],
     now_ms: int,
     check_time: CheckTime,
+    note_empty: NoteEmpty | None = None,
 ) -> Run:
     run = Run()
     view, deployment = catalogue.view(placement_id), catalogue.deployments.get(placement_id)
@@ -208,6 +232,8 @@ def _run(
         run.offers_of[customer.customer_id] = tuple(c.offer.offer_id for c in selection.choices)
         if not selection.choices:
             run.without.append(customer.customer_id)
+            if note_empty is not None:
+                note_empty(inputs)
     return run
 
 

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bandits.sequential_policy import LearnedState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Invalid, InvalidRule
-from decisioning.evaluation.simulation import CheckTime, Subject, preview, simulate
+from decisioning.evaluation.simulation import CheckTime, NoteEmpty, Subject, preview, run_live, simulate
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.ports import DecisionLog
 from decisioning.policies.roster import Roster
@@ -57,7 +59,7 @@ class SimulationService:
             )
         profiles, total = await self.sample(catalogue.numbers, size)
         return await asyncio.to_thread(
-            preview, expression, catalogue, profiles, total, context, self.clock_ms(), self._time_limit()
+            preview, expression, catalogue, profiles, total, context, self.clock_ms(), self.time_limit()
         )
 
     async def simulate_changes(
@@ -75,12 +77,7 @@ class SimulationService:
         """
         changed = await self.catalogues.changed(live.version, changes)
         profiles, _ = await self.sample(changed.numbers, size)
-        views = live.view(placement_id), changed.view(placement_id)
-        if any(view.contact.needed for view in views):
-            subjects = await self._with_histories(profiles)
-        else:
-            subjects = [Subject(profile, ()) for profile in profiles]
-        tables = {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
+        subjects = await self._subjects(profiles, live.view(placement_id), changed.view(placement_id))
         return await asyncio.to_thread(
             simulate,
             live,
@@ -88,13 +85,52 @@ class SimulationService:
             placement_id,
             subjects,
             self.roster,
-            tables,
+            self._tables(),
             context,
             self.clock_ms(),
-            self._time_limit(),
+            self.time_limit(),
         )
 
-    def _time_limit(self) -> CheckTime:
+    async def run_sample(
+        self,
+        live: Catalogue,
+        placement_id: str,
+        context: Mapping[str, Any],
+        size: int,
+        note_empty: NoteEmpty,
+    ) -> tuple[dict[str, Any], int, int]:
+        """Run a sample through the ``live`` catalogue, telling ``note_empty``, in a thread, of those who get nothing.
+
+        Returns the summary, how many were looked at, and how many customers there are. Raises ``Invalid`` if it takes
+        too long, ``NotFound`` if there is no such placement.
+        """
+        view = live.view(placement_id)
+        profiles, total = await self.sample(live.numbers, size)
+        subjects = await self._subjects(profiles, view)
+        found = await asyncio.to_thread(
+            run_live,
+            live,
+            placement_id,
+            subjects,
+            self.roster,
+            self._tables(),
+            context,
+            self.clock_ms(),
+            self.time_limit(),
+            note_empty,
+        )
+        return found, len(subjects), total
+
+    def _tables(self) -> dict[str, LearnedState]:
+        return {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
+
+    async def _subjects(self, profiles: Sequence[Profile], *views: PlacementView) -> list[Subject]:
+        """Put the contact histories to profiles, if any of the views needs them."""
+        if any(view.contact.needed for view in views):
+            return await self._with_histories(profiles)
+        return [Subject(profile, ()) for profile in profiles]
+
+    def time_limit(self) -> CheckTime:
         """Make what raises ``Invalid`` once ``max_ms`` have passed from now on."""
         ends_ms = self.clock_ms() + self.max_ms
 

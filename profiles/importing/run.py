@@ -16,6 +16,7 @@ from profiles.importing.parquet_source import ParquetSource
 from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
 from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
+from profiles.importing.suppressions import SuppressionCleaner
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Cleaner(Protocol):
 class ImportRun:
     """A file whose structure is sound, and what has been read of it so far.
 
-    ``kind`` is customers, propensities or history; ``rows_total`` is the number of data rows in the file.
+    ``kind`` is customers, propensities, suppressions or history; ``rows_total`` is the number of data rows in the file.
     """
 
     def __init__(self, source: Source, cleaner: Cleaner) -> None:
@@ -100,6 +101,12 @@ def open_propensities(
     """Open a file of precomputed propensities for ``known_offers``; see ``open_customers``."""
     source = _open(data, file_format)
     return ImportRun(source, PropensityCleaner(source.schema, known_offers))
+
+
+def open_suppressions(data: Data, file_format: FileFormat | None = None) -> ImportRun:
+    """Open a file of entries in suppression lists; see ``open_customers``."""
+    source = _open(data, file_format)
+    return ImportRun(source, SuppressionCleaner(source.schema))
 
 
 def open_history(

@@ -151,7 +151,10 @@ async def test_null_takes_away(api: Instance, kind: str) -> None:
 async def test_a_patch_that_is_wrong_is_refused_by_field(shop: Nextbest, api: Instance, kind: str) -> None:
     one = f"/v1/{RICH[kind][0]}"
     needed = next(
-        iter({"name", "type", "when", "title", "channel", "start", "reason", "lever"} & RICH[kind][1].keys())
+        iter(
+            {"name", "type", "when", "title", "channel", "start", "reason", "lever", "watches"}
+            & RICH[kind][1].keys()
+        )
     )
     if kind == "group":
         needed = "name"

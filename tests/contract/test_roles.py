@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVERYONE: set[Role] = {"frontend", "ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
-    "decide": {"frontend", "admin"},
+    "decide": {"frontend", "ops", "admin"},
     "read_decision": EVERYONE,
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
@@ -38,7 +38,10 @@ ROLES_OF: dict[str, set[Role]] = {
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
+    "report_offers": {"ops", "scientist", "admin"},
+    "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
+    "read_alerts": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},
@@ -62,6 +65,9 @@ ROLES_OF: dict[str, set[Role]] = {
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
+    "read_customer_log": {"ops", "scientist", "admin"},
+    "read_customer_lists": {"ops", "scientist", "admin"},
+    "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},
     "delete_suppression": {"ops", "admin"},
     "register_policy": {"scientist", "admin"},
@@ -89,6 +95,7 @@ KINDS = (
     "override",
     "context_weight",
     "goal",
+    "alert",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from decisioning.catalog.alert import WATCHES
 from decisioning.catalog.kind import Entry
 from decisioning.model.entities import FOREVER_MS, GOALS, TIERS
 
@@ -152,6 +153,10 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         made({"when": TEXTS, "percent": NUMBERS}, goal=maybe(st.sampled_from(GOALS)), **SCOPED),
     ),
     "goal": (st.sampled_from(GOALS), made({"lever": NUMBERS}, **DEMANDS)),
+    "alert": (
+        IDS,
+        made({"watches": st.sampled_from(sorted(WATCHES))}, threshold=maybe(NUMBERS), description=TEXTS),
+    ),
 }
 
 

@@ -131,5 +131,19 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"when": "customer.known", "percent": -50.0, "goal": "retain", "group": "rich", "offer": "rich"},
     ),
     "goal": ("goals/serve", DEMANDS | {"lever": -12.5}),
+    "alert": (
+        "alert-rules/rich",
+        {
+            "watches": "acceptance_drop",
+            "placement": "rich",
+            "offer": "rich",
+            "capacity": None,
+            "threshold": 0.3,
+            "window_s": 86400,
+            "webhook": "https://example.com/hooks",
+            "secret": "on-call",
+            "description": "Tell us",
+        },
+    ),
 }
 """Path and body by kind, in an order in which they can be made."""

@@ -34,6 +34,7 @@ ROOMS = {
         "recovery",
         "evaluation",
         "exporting",
+        "reporting",
     ),
     "bandits": ("regression", "algorithms", "river", "ope", "monitoring", "conformance"),
 }

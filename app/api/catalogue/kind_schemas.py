@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, WarningOut, examples, storable
 from app.api.values import attribute_path, form, known_zone, percentage, seconds, time_of_day, time_zone, word
+from decisioning.catalog.alert import Watched, webhook_problem
 from decisioning.model.entities import LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
@@ -24,6 +25,12 @@ AttributePath = Annotated[
 AttributeName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 SegmentName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
+
+
+def _webhook(url: str) -> str:
+    if problem := webhook_problem(url):
+        raise ValueError(problem)
+    return url
 
 
 class AttributeBody(Body):
@@ -168,6 +175,34 @@ class GoalBody(DemandsBody):
     lever: Percent = 0.0
 
 
+class AlertBody(Body):
+    """What is watched, from when on it fires, and which webhook is told. Shown by `GET /v1/alerts`."""
+
+    model_config = examples(
+        {"watches": "degraded_share", "placement": "home", "threshold": 0.1},
+        {
+            "watches": "archive_backlog",
+            "threshold": 120,
+            "webhook": "https://example.com/hooks/nextbest",
+            "secret": "on-call",
+        },
+    )
+
+    watches: Watched
+    placement: Id | None = Field(None, description="this one alone; all if left out")
+    offer: Id | None = Field(None, description="this one alone, in each placement")
+    capacity: Id | None = Field(None, description="this one alone; all if left out")
+    threshold: Number | None = Field(
+        None, description="a share; for `archive_backlog` seconds; the default of what is watched if left out"
+    )
+    window_s: Seconds | None = Field(None, description="the time that is looked at")
+    webhook: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)] | None = None
+    secret: Id | None = Field(
+        None, description="the file of `NEXTBEST_WEBHOOK_SECRETS` that holds what requests are signed with"
+    )
+    description: Text = ""
+
+
 class KindPublished(BaseModel):
     """The thing, and the version of the catalogue in which it is in force (or gone). Warnings refuse nothing."""
 
@@ -199,5 +234,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "override": KindSchema(OverrideBody),
     "context_weight": KindSchema(ContextWeightBody),
     "goal": KindSchema(GoalBody, Goal),
+    "alert": KindSchema(AlertBody),
 }
 """The schemas of the simple kinds by name of the kind."""

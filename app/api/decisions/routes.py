@@ -9,8 +9,9 @@ from app.api.body import DirectRoute, JsonRoute
 from app.api.context import check_context
 from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
-from app.api.deps import Anyone, Frontend, State, problems
+from app.api.deps import Anyone, Decider, State, problems
 from app.api.schemas import DecisionId
+from app.errors import Problem
 from app.metrics import DEGRADED
 from decisioning.catalog.compared import context_warnings
 from decisioning.catalog.warning import CatalogueWarning
@@ -23,12 +24,16 @@ from decisioning.log.lookup_service import record_of
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 
 
-async def decide(body: DecisionRequest, state: State, key: Frontend) -> Response:
+async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
     """Ask for the best offers for a customer at a placement, now.
 
     Always answers in time: when a store fails or the deadline passes, with `degraded` reasons and, at worst, the
-    placement's default offers.
+    placement's default offers. A key of the role `ops` may try it out, with `dry_run`, and make no real decision.
     """
+    if key.role == "ops" and not body.dry_run:
+        raise Problem(
+            403, "a key with the role 'ops' may only make dry runs: send \"dry_run\": true", "dry_run"
+        )
     if body.context:
         check_context(body.context, state.settings.context_bytes)
     answer = await state.decisions.decide(

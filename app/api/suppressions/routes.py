@@ -1,12 +1,20 @@
 """Suppression lists: registers and other reasons not to contact a customer."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from app.api.body import JsonRoute
-from app.api.deps import Ops, State, problems
+from app.api.deps import Ops, Reader, State, problems
 from app.api.paths import CUSTOMER_ID
-from app.api.schemas import Id, PathCustomerId
-from app.api.suppressions.schemas import SuppressionBody, SuppressionStored
+from app.api.schemas import Id, PathCustomerId, answer_of
+from app.api.suppressions.schemas import (
+    EntriesQuery,
+    SuppressionBody,
+    SuppressionEntries,
+    SuppressionEntry,
+    SuppressionStored,
+)
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
@@ -23,6 +31,19 @@ async def put_suppression(
     """
     await state.suppressions.put(list_id, customer_id, body.reason, body.until)
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
+
+
+@router.get("/{list_id}", responses=problems())
+async def read_suppressions(
+    list_id: Id, state: State, key: Reader, query: Annotated[EntriesQuery, Query()]
+) -> SuppressionEntries:
+    """The customers on a list, by id, page by page; ended entries too. A list that nobody is on is empty."""
+    found = await state.suppressions.of_list(list_id, query.after, query.limit + 1)
+    shown = found[: query.limit]
+    return SuppressionEntries(
+        entries=[answer_of(SuppressionEntry, entry) for entry in shown],
+        next=shown[-1].customer_id if len(found) > query.limit else None,
+    )
 
 
 @router.delete(f"/{{list_id}}/{CUSTOMER_ID}", status_code=204, responses=problems(404))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas import Body, Instant, Name, examples, shown
+from app.api.schemas import Body, CustomerId, Instant, Name, Parameters, examples, shown
 
 SUPPRESSION_EXAMPLE = {
     "list_id": "complaints",
@@ -34,6 +34,30 @@ class SuppressionOut(BaseModel):
     reason: str
     until: datetime | None
     added_at: datetime
+
+
+class EntriesQuery(Parameters):
+    """A page of a list."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    after: CustomerId | None = Field(None, description="`next` of the page before")
+
+
+class SuppressionEntry(SuppressionOut):
+    """An entry of a list, with its customer."""
+
+    model_config = shown(SUPPRESSION_EXAMPLE | {"customer_id": "1025"})
+
+    customer_id: str
+
+
+class SuppressionEntries(BaseModel):
+    """A page of a list, by the ids of customers."""
+
+    model_config = shown({"entries": [SUPPRESSION_EXAMPLE | {"customer_id": "1025"}], "next": None})
+
+    entries: list[SuppressionEntry]
+    next: str | None = Field(description="`after` of the next page; null if this is the last")
 
 
 class SuppressionStored(BaseModel):

@@ -12,7 +12,13 @@ from profiles.importing import history, propensities
 from profiles.importing.columns import DATE_OUT_OF_RANGE, NOT_A_DATE
 from profiles.importing.csv_source import BLOCK_BYTES
 from profiles.importing.problems import MAX_REFUSALS
-from profiles.importing.run import ImportRun, open_customers, open_history, open_propensities
+from profiles.importing.run import (
+    ImportRun,
+    open_customers,
+    open_history,
+    open_propensities,
+    open_suppressions,
+)
 from profiles.limits import (
     EMPTY,
     HAS_NUL,
@@ -42,6 +48,7 @@ def example(heading: str) -> bytes:
         open_customers(example("Customers"), "csv"),
         open_propensities(example("Propensities"), OFFERS, "csv"),
         open_history(example("History"), OFFERS, "csv"),
+        open_suppressions(example("Suppressions"), "csv"),
     ],
     ids=lambda run: run.kind,
 )

@@ -1,0 +1,1 @@
+"""Alerts that fire, or have fired."""

@@ -1,0 +1,81 @@
+"""Lists about a customer: decisions, and entries in suppression lists."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.customers.lists_schemas import (
+    CustomerDecision,
+    CustomerDecisions,
+    CustomerOffer,
+    CustomerOutcome,
+    CustomerSuppressions,
+    DecisionsQuery,
+    ListsQuery,
+    parse_cursor,
+)
+from app.api.deps import Reader, State, problems
+from app.api.paths import CUSTOMER_ID
+from app.api.schemas import PathCustomerId, answer_of
+from app.api.suppressions.schemas import SuppressionOut
+from decisioning.reporting.store_customer_decisions import decisions_of_customer
+from storage.clock import to_datetime
+
+router = APIRouter(prefix="/v1/customers", tags=["customers"])
+
+
+@router.get(f"/{CUSTOMER_ID}/decisions", responses=problems())
+async def read_customer_log(
+    customer_id: PathCustomerId, state: State, key: Reader, query: Annotated[DecisionsQuery, Query()]
+) -> CustomerDecisions:
+    """A customer's decisions with what came of them, the newest first, page by page.
+
+    From the archive: what was decided or told in the last second or so may be missing. There need not be a record of
+    the customer; who never got a decision has none.
+    """
+    before = None if query.before is None else parse_cursor(query.before)
+    # One more than is shown tells whether there is another page.
+    found = await decisions_of_customer(state.engine, customer_id, query.limit + 1, before)
+    shown = found[: query.limit]
+    last = shown[-1] if len(found) > query.limit else None
+    return CustomerDecisions(
+        decisions=[
+            CustomerDecision(
+                **{name: value for name, value in one.items() if name not in ("decided_at_ms", "offers")},
+                decided_at=to_datetime(one["decided_at_ms"]),
+                offers=[
+                    CustomerOffer(
+                        offer_id=offer["offer_id"],
+                        rank=offer["rank"],
+                        treatment_id=offer["treatment_id"],
+                        outcomes=[
+                            CustomerOutcome(
+                                outcome=told["outcome"],
+                                occurred_at=to_datetime(told["occurred_at_ms"]),
+                                recorded_at=to_datetime(told["recorded_at_ms"]),
+                                value=told["value"],
+                                late=told["late"],
+                            )
+                            for told in offer["outcomes"]
+                        ],
+                    )
+                    for offer in one["offers"]
+                ],
+            )
+            for one in shown
+        ],
+        next=None if last is None else f"{last['decided_at_ms']}:{last['decision_id']}",
+    )
+
+
+@router.get(f"/{CUSTOMER_ID}/suppressions", responses=problems())
+async def read_customer_lists(
+    customer_id: PathCustomerId, state: State, key: Reader, query: Annotated[ListsQuery, Query()]
+) -> CustomerSuppressions:
+    """A customer's entries in suppression lists, by list, page by page. There need not be a record of the customer."""
+    found = await state.suppressions.of_customer(customer_id, query.after, query.limit + 1)
+    shown = found[: query.limit]
+    return CustomerSuppressions(
+        suppressions=[answer_of(SuppressionOut, entry) for entry in shown],
+        next=shown[-1].list_id if len(found) > query.limit else None,
+    )

@@ -1,0 +1,125 @@
+"""Lists about a customer, as they travel: decisions, and entries in suppression lists."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.api.schemas import DecisionId, Parameters, shown
+from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
+
+_CURSOR = re.compile(r"(\d{1,15}):(.{1,128})", re.ASCII)
+MAX_DECISIONS = 100
+
+
+def parse_cursor(cursor: str) -> tuple[int, str]:
+    """Read a time (Unix ms) and a decision's id from what ``next`` said. Raises ``ValueError``."""
+    found = _CURSOR.fullmatch(cursor)
+    if found is None or int(found[1]) > 253_402_300_799_999:
+        raise ValueError("must be what `next` of the page before said")
+    return int(found[1]), found[2]
+
+
+def _check_cursor(cursor: str) -> str:
+    parse_cursor(cursor)
+    return cursor
+
+
+class DecisionsQuery(Parameters):
+    """A page of a customer's decisions."""
+
+    limit: int = Field(20, ge=1, le=MAX_DECISIONS)
+    before: Annotated[str, AfterValidator(_check_cursor)] | None = Field(
+        None, description="`next` of the page before; the newest if left out"
+    )
+
+
+class CustomerOutcome(BaseModel):
+    """What happened to an offer, or `expired`: nothing did in time."""
+
+    outcome: str
+    occurred_at: datetime
+    recorded_at: datetime
+    value: float | None
+    late: bool
+
+
+class CustomerOffer(BaseModel):
+    """An offer that was decided, with what came of it."""
+
+    offer_id: str
+    rank: int
+    treatment_id: str | None
+    outcomes: list[CustomerOutcome]
+
+
+class CustomerDecision(BaseModel):
+    """A decision for the customer; everything else of it is at `GET /v1/decisions/{decision_id}`."""
+
+    decision_id: DecisionId
+    decided_at: datetime
+    placement: str
+    channel: str | None
+    policy: str = Field(description="name@version")
+    control_group: str = Field(description="champion, canary, caller, imported, or a control group")
+    source: str = Field(description="live, or history: imported")
+    degraded: list[str]
+    offers: list[CustomerOffer]
+
+
+class CustomerDecisions(BaseModel):
+    """A page of a customer's decisions, the newest first."""
+
+    model_config = shown(
+        {
+            "decisions": [
+                {
+                    "decision_id": "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35",
+                    "decided_at": "2026-03-08T09:00:00Z",
+                    "placement": "home",
+                    "channel": "web",
+                    "policy": "calibrated@1",
+                    "control_group": "champion",
+                    "source": "live",
+                    "degraded": [],
+                    "offers": [
+                        {
+                            "offer_id": "gold",
+                            "rank": 1,
+                            "treatment_id": "banner",
+                            "outcomes": [
+                                {
+                                    "outcome": "accepted",
+                                    "occurred_at": "2026-03-08T09:01:00Z",
+                                    "recorded_at": "2026-03-08T09:01:01Z",
+                                    "value": 40.0,
+                                    "late": False,
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ],
+            "next": None,
+        }
+    )
+
+    decisions: list[CustomerDecision]
+    next: str | None = Field(description="`before` of the next page; null if this is the last")
+
+
+class ListsQuery(Parameters):
+    """A page of a customer's entries in suppression lists."""
+
+    limit: int = Field(100, ge=1, le=1000)
+    after: str | None = Field(None, max_length=128, description="`next` of the page before")
+
+
+class CustomerSuppressions(BaseModel):
+    """A page of a customer's entries in suppression lists, by list; ended ones too."""
+
+    model_config = shown({"suppressions": [SUPPRESSION_EXAMPLE], "next": None})
+
+    suppressions: list[SuppressionOut]
+    next: str | None = Field(description="`after` of the next page; null if this is the last")

@@ -1,0 +1,64 @@
+"""The report on offers: as JSON, CSV or Parquet."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from app.api.deps import Reader, State, problems
+from app.api.reports.offer_schemas import OfferReport, OfferReportQuery, OfferReportRow
+from app.api.reports.tables import CSV, PARQUET, write_csv, write_parquet
+from decisioning.reporting.offer_report import ReportScope, report_rows, table_columns
+from decisioning.reporting.store_offer_report import offer_counts
+
+router = APIRouter(prefix="/v1/reports", tags=["reports"])
+
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            PARQUET: {"schema": {"type": "string", "format": "binary"}},
+        }
+    }
+}
+
+
+@router.get(
+    "/offers",
+    response_model=OfferReport,
+    response_model_exclude_unset=True,
+    responses=_FILES | problems(),
+)
+async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQuery, Query()]) -> Any:
+    """What became of offers, by time, offer, placement, customers and policy, with 95 % intervals.
+
+    Everything counts offers whose reward window is closed, but `open`, which says how many are not. Lift is against
+    the customers of the control group `against` in the same row but for the policy; where `by` has no `control_group`,
+    the champion's and the canary's customers together are compared with it. Intervals take offers as independent: they
+    are too narrow where customers come back often.
+
+    There is no hold-out of customers whom nobody contacts, so nothing is compared with no contact at all.
+    """
+    by = list(dict.fromkeys(query.by))
+    zone = query.time_zone
+    scope = ReportScope.of_days(zone, query.since, query.until, query.offer, query.placement)
+    catalogue = state.current_catalogue()
+    goals = {group_id: group.goal for group_id, group in catalogue.groups.items()}
+    offers = {o.offer_id: (o.group, goals[o.group]) for o in catalogue.offers.values()}
+    channels = {placement_id: p.channel for placement_id, p in catalogue.placements.items()}
+    counted = await offer_counts(state.engine, by, scope, offers, channels)
+    rows = report_rows(counted, by, query.against)
+    if query.format != "json":
+        write, media_type = (write_csv, CSV) if query.format == "csv" else (write_parquet, PARQUET)
+        content = await asyncio.to_thread(lambda: write(table_columns(rows, by)))
+        headers = {"Content-Disposition": f'attachment; filename="offers.{query.format}"'}
+        return Response(content, media_type=media_type, headers=headers)
+    return OfferReport(
+        by=by,
+        time_zone=zone,
+        since=query.since,
+        until=query.until,
+        against=query.against,
+        open=sum(row["open"] for row in rows),
+        rows=[OfferReportRow(**row) for row in rows],
+    )

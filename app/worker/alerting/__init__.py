@@ -1,0 +1,1 @@
+"""Alerts: looked at, and told to webhooks."""

@@ -1,0 +1,1 @@
+"""Reports on what goes on, whom the rules leave empty, and alerts."""

@@ -1,0 +1,169 @@
+"""The report on offers in Postgres: counts of closed reward windows, from the roll-up where it has them, else the log.
+
+The roll-up counts what was presented, clicked and earned whether windows are closed or not. In an hour without open
+windows that is the same; the time from the first hour with one to the last is counted from the log.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.errors import Invalid
+from decisioning.log.store_sql import GROUP_OF
+from decisioning.model.deciders import HISTORY
+from decisioning.reporting.offer_report import COUNTS, PERIODS, Dimension, ReportScope
+from storage.errors import PostgresUnavailable
+from storage.postgres import transaction
+
+TIMEOUT_S = 8
+"""A report that takes longer is given up: a request waits for it."""
+MAX_ROWS = 10_000
+_CANCELED = "57014"
+
+_CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
+_SPAN = f"""
+SELECT min(hour) AS start, max(hour) + interval '1 hour' AS stop FROM acceptance AS a
+WHERE {{range}} AND decided <> {_CLOSED}
+"""
+_WHOLE_SPAN = """
+SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
+    coalesce(cast(:until AS timestamptz), 'infinity') AS stop
+"""
+_ROLLED_UP = f"""
+SELECT hour AS at, placement, policy, offer_id, grp, cast(NULL AS text) AS treatment, cast(NULL AS jsonb) AS segments,
+    {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented, clicked, accepted_closed AS accepted,
+    rejected_closed AS rejected, ignored, unobserved, value
+FROM acceptance AS a, span
+WHERE {{range}} AND (span.start IS NULL OR hour < span.start OR hour >= span.stop)
+"""
+_LOGGED = f"""
+SELECT d.decided_at AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
+    o.offer -> 'treatment' ->> 'treatment_id' AS treatment, d.header -> 'segments' AS segments,
+    cast(c.closed AS integer) AS decided, cast(NOT c.closed AS integer) AS open,
+    cast(c.closed AND t.presented AS integer) AS presented, cast(c.closed AND t.clicked AS integer) AS clicked,
+    cast(c.closed AND t.accepted AS integer) AS accepted, cast(c.closed AND t.rejected AS integer) AS rejected,
+    cast(c.closed AND t.ignored AS integer) AS ignored, cast(c.closed AND t.unobserved AS integer) AS unobserved,
+    CASE WHEN c.closed THEN t.value ELSE 0 END AS value
+FROM decisions AS d CROSS JOIN LATERAL jsonb_array_elements(d.header -> 'offers') AS o (offer)
+LEFT JOIN told AS t ON t.decision_id = d.decision_id AND t.decided_at = d.decided_at
+    AND t.offer_id = o.offer ->> 'offer_id'
+CROSS JOIN LATERAL (SELECT coalesce(t.accepted OR t.rejected OR t.ignored OR t.unobserved, false) AS closed) AS c
+WHERE d.decided_at >= (SELECT start FROM span) AND d.decided_at < (SELECT stop FROM span)
+    AND NOT coalesce(t.withdrawn, false){{log_filters}}
+"""
+# As the roll-up counts them, see ``OUTCOME_COUNTS``: an answer in time counts when its window is closed.
+_TOLD = f"""
+SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome = 'withdrawn') AS withdrawn,
+    bool_or(x.outcome = 'presented' AND NOT x.late) AS presented,
+    bool_or(x.outcome = 'clicked' AND NOT x.late) AS clicked,
+    coalesce(bool_or(x.outcome = 'closed' AND x.reward = 1
+        OR x.outcome = 'accepted' AND NOT x.late AND x.policy = '{HISTORY}'), false) AS accepted,
+    coalesce(bool_or(x.outcome = 'closed' AND x.reward = 0
+        OR x.outcome = 'rejected' AND NOT x.late AND x.policy = '{HISTORY}'), false) AS rejected,
+    bool_or(x.outcome = 'expired' AND x.reward IS NOT NULL OR x.outcome = 'closed' AND x.reward IS NULL) AS ignored,
+    bool_or(x.outcome = 'expired' AND x.reward IS NULL) AS unobserved,
+    coalesce(sum(x.value) FILTER (WHERE x.outcome = 'accepted' AND NOT x.late), 0) AS value
+FROM outcomes AS x
+WHERE x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT stop FROM span)
+GROUP BY 1, 2, 3
+"""
+_OFFERS = "unnest(cast(:offer_ids AS text[]), cast(:groups AS text[]), cast(:goals AS text[]))"
+_PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
+_COLUMNS: Mapping[Dimension, str] = {
+    **{p: f"cast(date_trunc('{p}', r.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS},
+    "offer": "r.offer_id",
+    "group": "o.grp",
+    "goal": "o.goal",
+    "channel": "p.channel",
+    "placement": "r.placement",
+    "segment": "s.segment",
+    "treatment": "r.treatment",
+    "policy": "r.policy",
+    "control_group": "r.grp",
+}
+_FILTERS = {"offer": "offer_id", "placement": "placement"}
+
+
+async def offer_counts(
+    engine: AsyncEngine,
+    by: Sequence[Dimension],
+    scope: ReportScope,
+    offers: Mapping[str, tuple[str, str]],
+    channels: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Count what became of the decided offers within ``scope``, by ``by`` and always by ``control_group``.
+
+    ``offers``: group and goal by offer id. ``channels``: by placement. Returns rows with the dimensions by name and
+    ``COUNTS``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS`` rows, and
+    ``PostgresUnavailable``.
+    """
+    names = [*by] if "control_group" in by else [*by, "control_group"]
+    statement = text(_statement(names, scope))
+    values: dict[str, Any] = {
+        "since": scope.since,
+        "until": scope.until,
+        "zone": scope.zone,
+        "offer": scope.offer,
+        "placement": scope.placement,
+        "offer_ids": [*offers],
+        "groups": [group for group, _ in offers.values()],
+        "goals": [goal for _, goal in offers.values()],
+        "placement_ids": [*channels],
+        "channels": [*channels.values()],
+        "most": MAX_ROWS + 1,
+    }
+    try:
+        async with transaction(engine) as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = {round(TIMEOUT_S * 1000)}"))
+            needed = {name: values[name] for name in statement._bindparams}
+            rows = [dict(row._mapping) for row in await connection.execute(statement, needed)]
+    except PostgresUnavailable as error:
+        cause = getattr(error.__cause__, "orig", None)
+        if getattr(cause, "sqlstate", None) != _CANCELED:
+            raise
+        raise Invalid(
+            "since",
+            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until (what lies before the"
+            " first open reward window is quick), or leave out treatment and segment, which are read from the log",
+        ) from None
+    if len(rows) > MAX_ROWS:
+        raise Invalid(
+            "by",
+            f"the report has more than {MAX_ROWS} rows: name fewer dimensions, or less time with since and until",
+        )
+    return rows
+
+
+def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
+    """Write the statement for dimensions. Only names of this module and of ``Dimension`` become a part of it."""
+    bounds = {"since": "hour >= :since", "until": "hour < :until"}
+    given = [condition for name, condition in bounds.items() if getattr(scope, name) is not None]
+    filters = [f"{column} = :{name}" for name, column in _FILTERS.items() if getattr(scope, name) is not None]
+    in_range = " AND ".join(["true", *given, *filters])
+    log_filters = "".join(
+        f" AND {'d.placement' if name == 'placement' else 'o.offer ->> ' + repr(column)} = :{name}"
+        for name, column in _FILTERS.items()
+        if getattr(scope, name) is not None
+    )
+    from_log = scope.needs_log(names)
+    span = _WHOLE_SPAN if from_log else _SPAN.format(range=in_range)
+    parts = [_LOGGED.format(log_filters=log_filters)]
+    if not from_log:
+        parts.append(_ROLLED_UP.format(range=in_range))
+    joins = [f"({' UNION ALL '.join(parts)}) AS r"]
+    if {"group", "goal"} & {*names}:
+        joins.append(f"LEFT JOIN {_OFFERS} AS o (offer_id, grp, goal) ON o.offer_id = r.offer_id")
+    if "channel" in names:
+        joins.append(f"LEFT JOIN {_PLACEMENTS} AS p (placement, channel) ON p.placement = r.placement")
+    if "segment" in names:
+        joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
+    columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)
+    ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
+    sums = ", ".join(f"sum({c})::{'float' if c == 'value' else 'bigint'} AS {c}" for c in COUNTS)
+    return (
+        f"WITH span AS MATERIALIZED ({span}), told AS ({_TOLD})"
+        f" SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
+        f" HAVING sum(decided) + sum(open) > 0 ORDER BY {ordinals} LIMIT :most"
+    )

@@ -1,0 +1,55 @@
+"""Checks the rows of a file of entries in suppression lists."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from profiles.importing import columns
+from profiles.importing.problems import Problems
+from profiles.importing.propensities import require_columns
+from profiles.limits import EMPTY
+
+MAX_REASON_CHARS = 200
+LIST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NOT_A_LIST_ID = "must be letters, digits, dots, dashes and underscores, at most 64, a letter or digit first"
+CLEAN_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("list_id", pa.string()),
+        ("reason", pa.string()),
+        ("until", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_COLUMNS = {
+    "customer_id": "names the customer of each row",
+    "list_id": "names the suppression list of each row",
+    "reason": "says why the customer must not be contacted",
+}
+
+
+class SuppressionCleaner:
+    """Checks entries in suppression lists."""
+
+    kind = "suppressions"
+
+    def __init__(self, schema: pa.Schema) -> None:
+        """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
+        require_columns(schema, _COLUMNS, ("until",))
+        for field in _COLUMNS:
+            columns.require_text(schema, field)
+        self._has_until = "until" in schema.names
+
+    def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
+        """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
+        list_id = columns.as_text(batch["list_id"])
+        problems.refuse(pc.binary_length(list_id).to_numpy() == 0, "list_id", EMPTY, list_id)
+        named = columns.flags(pc.match_substring_regex(list_id, LIST_ID))
+        problems.refuse(~named, "list_id", NOT_A_LIST_ID, list_id)
+        reason = columns.as_text(batch["reason"])
+        problems.refuse(pc.binary_length(reason).to_numpy() == 0, "reason", EMPTY, reason)
+        columns.check_text(problems, "reason", reason, MAX_REASON_CHARS)
+        until = pa.nulls(len(batch), CLEAN_SCHEMA.field("until").type)
+        if self._has_until:
+            values, present = columns.instants(problems, "until", batch["until"])
+            until = pa.array(values, CLEAN_SCHEMA.field("until").type, mask=~present)
+        return pa.RecordBatch.from_arrays([customer_id, list_id, reason, until], schema=CLEAN_SCHEMA)

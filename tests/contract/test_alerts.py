@@ -1,0 +1,279 @@
+"""Alerts: declared in the catalogue, looked at, told to a signed webhook again and again, and shown."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from app.worker.alerting.jobs import AlertWatch, WebhookTeller
+from app.worker.alerting.webhook import Webhooks
+from decisioning.capacity.store_pools import Pools
+from decisioning.reporting.store_alert_checks import AlertChecks
+from decisioning.reporting.store_alerts import RETRY_S, AlertStore
+from storage import clock
+from tests.support.api import Nextbest, decide, problem_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = b"0123456789abcdef01234567"
+
+
+@dataclass
+class Receiver:
+    """A server on loopback that keeps what it is sent, and answers with the next of ``statuses``, else 204."""
+
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a request."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.requests.append((headers, body))
+        status = self.statuses.pop(0) if self.statuses else 204
+        writer.write(f"HTTP/1.1 {status} X\r\nLocation: {self.url}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """A receiver that listens."""
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield receiver
+
+
+@dataclass
+class Alerting:
+    """The jobs of alerts, one round at a time."""
+
+    nextbest: Nextbest
+    watch: AlertWatch
+    teller: WebhookTeller
+
+    async def tell(self) -> None:
+        """Send all that is due, whatever time it is to be sent at."""
+        await self.sql("UPDATE alert_deliveries SET next_at = now() WHERE next_at IS NOT NULL")
+        await self.teller.round()
+        while await self.teller.round() == 0.0:
+            pass
+
+    async def sql(self, statement: str, **values: Any) -> None:
+        """Run a statement."""
+        async with self.nextbest.api.state.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
+    async def shown(self, alert_id: str) -> list[dict[str, Any]]:
+        """What is shown of an alert."""
+        answer = await self.nextbest.api.ok("GET", "/v1/alerts", role="ops")
+        return [alert for alert in answer["alerts"] if alert["alert_id"] == alert_id]
+
+    async def declare(self, alert_id: str, **fields: Any) -> None:
+        """Put an alert."""
+        await self.nextbest.api.ok("PUT", f"/v1/alert-rules/{alert_id}", json=fields, role="ops")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def alerting(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> Alerting:
+    """The jobs, with a secret, and loopback allowed."""
+    secrets: Path = tmp_path_factory.mktemp("secrets")
+    (secrets / "ops").write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
+    state = shop.api.state
+    store = AlertStore(state.engine)
+    checks = AlertChecks(
+        state.engine, state.log_reader, state.archive, Pools(state.pipe, state.keys), clock.now_ms
+    )
+    webhooks = Webhooks(secrets, {"127.0.0.1"}, time.time)
+    return Alerting(
+        shop,
+        AlertWatch(store, checks, state.catalogues, clock.now_ms),
+        WebhookTeller(store, state.catalogues, webhooks),
+    )
+
+
+async def test_an_alert_fires_is_told_and_is_resolved(
+    alerting: Alerting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as receiver:
+        await alerting.declare("full", watches="capacity_used", webhook=receiver.url, secret="ops")
+        body = {"name": "calls", "max": 4, "per": "total", "group": "cards"}
+        await alerting.nextbest.api.ok("PUT", "/v1/capacities/calls", json=body)
+        await alerting.watch.round()
+        assert await alerting.shown("full") == []
+        pool = alerting.watch.checks.pools
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "books", _used(4))
+            await alerting.watch.round()
+            await alerting.watch.round()
+            (shown,) = await alerting.shown("full")
+            assert (shown["subject"], shown["state"], shown["value"]) == ("calls/total", "firing", 1.0)
+            assert shown["delivery"]["state"] == "waiting"
+            await alerting.tell()
+            patch.setattr(pool, "books", _used(1))
+            await alerting.watch.round()
+        await alerting.tell()
+        (shown,) = await alerting.shown("full")
+        assert (shown["state"], shown["delivery"]["state"]) == ("resolved", "delivered")
+        told = [json.loads(body) for _, body in receiver.requests]
+        assert [t["type"] for t in told] == ["alert.firing", "alert.resolved"]
+        assert told[0]["data"]["alert_id"] == "full"
+        headers, raw = receiver.requests[0]
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
+        digest = base64.b64encode(hmac.new(SECRET, signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{digest}"
+        assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/full")
+
+
+def _used(used: int) -> Any:
+    """Stand in for reading the books of a pool of which so many units are used."""
+
+    async def read(capacity_id: str, period: Any) -> Any:
+        return SimpleNamespace(used=used)
+
+    return read
+
+
+async def test_a_request_is_repeated_and_at_last_given_up(alerting: Alerting) -> None:
+    async with receiving() as receiver:
+        await alerting.declare(
+            "behind", watches="archive_backlog", threshold=0, webhook=receiver.url, secret="ops"
+        )
+        await decide(alerting.nextbest.api, "waits")
+        await alerting.watch.round()
+        (shown,) = await alerting.shown("behind")
+        assert (shown["state"], shown["subject"]) == ("firing", "archive")
+        receiver.statuses = [503, 302] + [500] * len(RETRY_S)
+        for _ in range(2):
+            await alerting.tell()
+        (shown,) = await alerting.shown("behind")
+        assert (shown["delivery"]["attempts"], shown["delivery"]["error"]) == (2, "answered 302")
+        assert len({headers["webhook-id"] for headers, _ in receiver.requests}) == 1
+        for _ in range(len(RETRY_S) + 2):
+            await alerting.tell()
+        (shown,) = await alerting.shown("behind")
+        assert (shown["delivery"]["state"], shown["delivery"]["attempts"]) == ("given_up", len(RETRY_S) + 1)
+        assert len(receiver.requests) == len(RETRY_S) + 1, "a redirect is not followed"
+    await alerting.nextbest.worker.drain()
+    await alerting.watch.round()
+    (shown,) = await alerting.shown("behind")
+    assert shown["state"] == "resolved"
+    await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/behind")
+    await alerting.watch.round()
+    assert await alerting.shown("behind") == []
+
+
+async def test_a_webhook_that_cannot_be_told_says_why(alerting: Alerting) -> None:
+    await alerting.declare(
+        "lost", watches="archive_backlog", threshold=0, webhook="https://10.0.0.1/x", secret="ops"
+    )
+    await decide(alerting.nextbest.api, "waits")
+    await alerting.watch.round()
+    await alerting.tell()
+    (shown,) = await alerting.shown("lost")
+    assert "is not public" in shown["delivery"]["error"]
+    # As it is declared now: a mistake is mended without losing what was to be told.
+    async with receiving() as receiver:
+        await alerting.declare(
+            "lost", watches="archive_backlog", threshold=0, webhook=receiver.url, secret="none"
+        )
+        await alerting.tell()
+        (shown,) = await alerting.shown("lost")
+        assert "secret 'none' cannot be read" in shown["delivery"]["error"]
+        await alerting.declare(
+            "lost", watches="archive_backlog", threshold=0, webhook=receiver.url, secret="ops"
+        )
+        await alerting.tell()
+        assert (await alerting.shown("lost"))[0]["delivery"]["state"] == "delivered"
+    await alerting.nextbest.worker.drain()
+    await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/lost")
+
+
+async def test_acceptance_drift_exploration_and_degraded_shares_are_watched(alerting: Alerting) -> None:
+    hours = "INSERT INTO acceptance (hour, placement, policy, offer_id, grp, decided, accepted_closed, ignored) VALUES "
+    ago = "(date_trunc('hour', now()) - interval '{} hours', 'home', 'calibrated@1', '{}', 'champion', {}, {}, {})"
+    rows = [
+        ago.format(7 * 24 + 3, "gold", 500, 20, 480),
+        ago.format(7 * 24 + 30, "gold", 500, 100, 400),
+        ago.format(1, "gold", 500, 0, 0),
+        ago.format(9, "silver", 0, 0, 5),
+    ]
+    await alerting.sql(hours + ", ".join(rows))
+    await alerting.sql(
+        "INSERT INTO drift_detections (placement, offer_id, detected_at, decision_id, since, rate_before, rate_after,"
+        " observations_before, observations_after) VALUES ('home', 'gold', now(), 'd', now(), 0.2, 0.1, 500, 100)"
+    )
+    await alerting.sql(
+        "INSERT INTO decisions (decision_id, decided_at, customer_id, placement, policy, bucket, position, header,"
+        " candidates, priors) SELECT 'degraded-' || n, now(), 'c', 'home', 'calibrated@1', 0, '1-1',"
+        " CAST(:header AS jsonb), '', '' FROM generate_series(1, 30) AS n",
+        header='{"source": "live", "degraded": ["x"], "offers": []}',
+    )
+    await alerting.declare("drop", watches="acceptance_drop", placement="home", window_s=86_400)
+    await alerting.declare("drift", watches="drift", offer="gold")
+    await alerting.declare("died", watches="exploration_died")
+    await alerting.declare("degraded", watches="degraded_share", placement="home")
+    await alerting.watch.round()
+    for name, subject, value in (
+        ("drop", "home", 0.8),
+        ("drift", "home/gold", 0.1),
+        ("died", "home/calibrated@1", 1.0),
+    ):
+        (shown,) = await alerting.shown(name)
+        assert (shown["subject"], shown["state"]) == (subject, "firing"), shown
+        assert shown["value"] == pytest.approx(value, abs=0.02)
+        assert shown["delivery"] is None
+    (shown,) = await alerting.shown("degraded")
+    assert shown["value"] > 0.5
+    firing = await alerting.nextbest.api.ok("GET", "/v1/alerts?state=firing")
+    assert {alert["alert_id"] for alert in firing["alerts"]} == {"drop", "drift", "died", "degraded"}
+    assert (await alerting.nextbest.api.ok("GET", "/v1/alerts?state=resolved"))["alerts"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"watches": "weather"}, "watches"),
+        ({"watches": "drift", "capacity": "calls"}, "capacity"),
+        ({"watches": "drift", "offer": "none"}, "offer"),
+        ({"watches": "degraded_share", "threshold": 5}, "threshold"),
+        ({"watches": "archive_backlog", "threshold": -1}, "threshold"),
+        ({"watches": "archive_backlog", "window_s": 60}, "window_s"),
+        ({"watches": "drift", "webhook": "https://example.com"}, "secret"),
+        ({"watches": "drift", "webhook": "https://a:b@example.com", "secret": "ops"}, "webhook"),
+        ({"watches": "drift", "webhook": "mailto:a@example.com", "secret": "ops"}, "webhook"),
+        ({"watches": "drift", "webhook": "https://example.com", "secret": "../x"}, "secret"),
+        ({"watches": "drift", "webhook": "https://example.com", "secret": "whsec_aGVsbG8="}, "secret"),
+        ({"watches": "drift", "secret": "whsec_aGVsbG8"}, "secret"),
+    ],
+)
+async def test_alerts_that_make_no_sense(shop: Nextbest, body: dict[str, Any], field: str) -> None:
+    problem_of(await shop.api.call("PUT", "/v1/alert-rules/odd", json=body), 422, field)
+
+
+async def test_what_an_alert_watches_cannot_be_deleted(alerting: Alerting) -> None:
+    await alerting.declare("near", watches="capacity_used", capacity="calls")
+    problem_of(await alerting.nextbest.api.call("DELETE", "/v1/capacities/calls"), 422, "capacity")
+    await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/near")

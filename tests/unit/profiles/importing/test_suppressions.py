@@ -1,0 +1,56 @@
+"""Files of suppressions: rows that are refused alone, columns, and repeats."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from profiles.errors import ImportFileError
+from profiles.importing.run import open_suppressions
+from profiles.importing.suppressions import CLEAN_SCHEMA, NOT_A_LIST_ID
+from profiles.store_bulk import suppression_rows
+from tests.support.import_files import rows_of
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "reason"),
+    [
+        (",l,r,", "customer_id", "is empty"),
+        ("c,,r,", "list_id", "is empty"),
+        ("c,a/b,r,", "list_id", NOT_A_LIST_ID),
+        ("c,l,,", "reason", "is empty"),
+        (f"c,l,{'x' * 201},", "reason", "is longer than 200 characters"),
+    ],
+)
+def test_a_bad_entry_is_refused_alone(row: str, field: str, reason: str) -> None:
+    data = f"customer_id,list_id,reason,until\na,l,r,2026-01-01T00:00:00Z\n{row}\nb,l,r,\n"
+    run = open_suppressions(data.encode(), "csv")
+    assert rows_of(run) == [
+        {"customer_id": "a", "list_id": "l", "reason": "r", "until": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"customer_id": "b", "list_id": "l", "reason": "r", "until": None},
+    ]
+    (refusal,) = run.report().refusals
+    assert (refusal.row, refusal.field, refusal.reason) == (2, field, reason)
+
+
+def test_the_end_may_be_left_out() -> None:
+    run = open_suppressions(b"list_id,customer_id,reason\nl,a,r\n", "csv")
+    assert [row["until"] for row in rows_of(run)] == [None]
+
+
+@pytest.mark.parametrize("header", ["customer_id,list_id", "customer_id,list_id,reason,why"])
+def test_columns_that_are_missing_or_mean_nothing(header: str) -> None:
+    with pytest.raises(ImportFileError):
+        open_suppressions(f"{header}\n".encode(), "csv")
+
+
+def test_of_repeats_the_last_counts() -> None:
+    rows = [("a", "l", "1"), ("b", "l", "2"), ("a", "m", "3"), ("a", "l", "4")]
+    columns = [pa.array([row[n] for row in rows]) for n in range(3)]
+    batch = pa.RecordBatch.from_arrays(
+        [*columns, pa.nulls(4, CLEAN_SCHEMA.field(3).type)], schema=CLEAN_SCHEMA
+    )
+    found = [
+        (row["customer_id"], row["list_id"], row["reason"]) for row in suppression_rows(batch).to_pylist()
+    ]
+    assert found == [("b", "l", "2"), ("a", "m", "3"), ("a", "l", "4")]
