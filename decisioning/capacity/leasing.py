@@ -31,6 +31,9 @@ takes above the cap. When a cap is lowered, what was used stays used, but nothin
 what they hold as soon as they know the new catalogue. What Redis itself loses of the log (power loss without
 ``appendfsync always``, a flush before the log was archived) is lost here as well.
 
+Where units are used up by what comes of decisions, ``released`` are those that are not held any more, and ``cap`` is
+how many may be held (``decisioning.capacity.forecast``).
+
 **Why nearly all of the cap can be reached.** A lease is at most a quarter of a fair share of what is left, and not more
 than its process has lately spent in about a second, so leases shrink to single units towards the end. A process that
 has not spent for a second returns what it holds.
@@ -73,13 +76,19 @@ TOTAL = Period("total", 0, FOREVER_MS)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The books of a pool: units ``used``, held by processes (``leased``), and free (``remaining``)."""
+    """The books of a pool: units ``used``, held by processes (``leased``), and free (``remaining``).
+
+    Where units are used up by what comes of decisions, these hold ``held`` of them, ``remaining`` are not used up,
+    and ``open_offers`` more decisions may hold one now. It is ``None`` elsewhere.
+    """
 
     capacity: Capacity
     period: Period
     used: int
     leased: int
     remaining: int
+    held: int = 0
+    open_offers: int | None = None
 
 
 def period_at(capacity: Capacity, at_ms: int) -> Period:

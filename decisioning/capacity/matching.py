@@ -42,11 +42,15 @@ def stop_of(
         "capacity",
         ", ".join(c.capacity_id for c in held) or "capacity",
         "none left" if counted else "cannot be counted now",
-        ", ".join(
-            f"at most {c.max} in total" if c.per == "total" else f"at most {c.max} a {c.per}" for c in held
-        ),
+        ", ".join(_demand(c) for c in held),
         ends_ms if counted and ends_ms < FOREVER_MS else None,
     )
+
+
+def _demand(capacity: Capacity) -> str:
+    counted = f" {capacity.counting}" if capacity.counts_later else ""
+    per = {"total": "in total", "day": "a day", "hour": "an hour"}[capacity.per]
+    return f"at most {capacity.max}{counted} {per}"
 
 
 @dataclass(frozen=True, slots=True)

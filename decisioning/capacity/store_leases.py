@@ -14,7 +14,7 @@ from typing import Any
 from decisioning.capacity.lease import NO_RESERVATION, Lease, Reservation
 from decisioning.capacity.leasing import LEASE_MS, Period, Usage, next_want, period_at
 from decisioning.capacity.matching import ViewCapacities
-from decisioning.capacity.store_pools import CapacityLog, Grant, Pools
+from decisioning.capacity.store_pools import Books, CapacityLog, Grant, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import DecisioningError
@@ -127,9 +127,8 @@ class LeaseHolder:
         found = []
         for capacity in self._catalogue().capacities.values():
             period = period_at(capacity, now_ms)
-            books = await self._pools.books(capacity.capacity_id, period)
-            used, leased = (books.used, books.leased) if books else (0, 0)
-            found.append(Usage(capacity, period, used, leased, max(capacity.max - used - leased, 0)))
+            books = await self._pools.books(capacity.capacity_id, period) or Books(0, 0)
+            found.append(books.usage(capacity, period))
         return found
 
     # -- life

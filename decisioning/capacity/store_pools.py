@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.capacity.leasing import POOL_RETENTION_MS, Period
+from decisioning.capacity.leasing import POOL_RETENTION_MS, Period, Usage
 from decisioning.model.entities import Capacity
 from storage.clock import to_datetime
 from storage.errors import RedisUnavailable
@@ -59,21 +59,38 @@ class Holding(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """A pool as stored, with what each holder has of it."""
+    """A pool as stored, with what each holder has of it.
+
+    Where units are used up by what comes of decisions: ``counted`` of them are, and decisions may hold ``allowed``;
+    ``None`` elsewhere, and until that has been read from the log.
+    """
 
     settled: int
     released: int
     holders: dict[str, Holding] = field(default_factory=dict)
+    counted: int | None = None
+    allowed: int | None = None
 
     @property
     def used(self) -> int:
-        """Units used, as far as it has been reported."""
+        """Units used, as far as it has been reported: held, where they are used up by what comes of decisions."""
         return self.settled - self.released + sum(held.used for held in self.holders.values())
 
     @property
     def leased(self) -> int:
         """Units that processes hold and have not reported as used."""
         return sum(held.leased - held.used for held in self.holders.values())
+
+    def usage(self, capacity: Capacity, period: Period) -> Usage:
+        """Return what is used and left of the capacity that the pool is of."""
+        if not capacity.counts_later:
+            remaining = max(capacity.max - self.used - self.leased, 0)
+            return Usage(capacity, period, self.used, self.leased, remaining)
+        counted = self.counted or 0
+        open_offers = max((self.allowed or 0) - self.used - self.leased, 0)
+        return Usage(
+            capacity, period, counted, self.leased, max(capacity.max - counted, 0), self.used, open_offers
+        )
 
 
 class Pools:
@@ -135,6 +152,7 @@ class Pools:
             used,
             want,
             lease_ms,
+            "1" if capacity.counts_later else "",
         )
         status = reply[0].decode()
         return Grant("ok", *reply[1:]) if status == "ok" else Grant(status)
@@ -150,9 +168,23 @@ class Pools:
         at = _time_argument(now_ms)
         return bool(await self._function("nb_settle", capacity_id, period, at, holder, used) == b"ok")
 
-    async def release(self, capacity_id: str, period: Period, count: int) -> None:
-        """Report how many units of this pool have been released so far."""
-        await self._function("nb_released", capacity_id, period, count)
+    async def release(
+        self,
+        capacity_id: str,
+        period: Period,
+        count: int,
+        *,
+        counted: int | None = None,
+        allowed: int | None = None,
+        version: int | None = None,
+    ) -> None:
+        """Report how many units of this pool have been released so far.
+
+        And where units are used up by what comes of decisions, from the same reading of the log: how many are
+        ``counted`` as used up, and how many decisions may hold one (``allowed``), by this ``version`` of the catalogue.
+        """
+        later = ("" if value is None else value for value in (counted, allowed, version))
+        await self._function("nb_released", capacity_id, period, count, *later)
 
     async def books(self, capacity_id: str, period: Period) -> Books | None:
         """Read what the pool holds; ``None`` if it is not open."""
@@ -162,7 +194,8 @@ class Pools:
             return None
         names = [name[2:] for name in stored if name.startswith("l:")]
         holders = {h: Holding(*(int(stored[f"{part}:{h}"]) for part in "lue")) for h in names}
-        return Books(int(stored["s"]), int(stored["r"]), holders)
+        counted, allowed = (int(stored[name]) if name in stored else None for name in ("c", "n"))
+        return Books(int(stored["s"]), int(stored["r"]), holders, counted, allowed)
 
     async def _function(self, name: str, capacity_id: str, period: Period, *arguments: Any) -> Any:
         key = self._keys.capacity(capacity_id, period.period_id)

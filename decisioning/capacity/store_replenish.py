@@ -1,4 +1,4 @@
-"""The worker's part in capacity: opens pools, settles the leases of killed processes, counts released units.
+"""The worker's part in capacity: opens pools, settles the leases of killed processes, counts released and used units.
 
 It holds nothing that may not be lost, and any number of keepers may run.
 """
@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from sqlalchemy import text
 
 from decisioning.capacity.leasing import GRACE_MS, LEASE_MS, Period, period_at
+from decisioning.capacity.store_counting import LaterCounter
 from decisioning.capacity.store_pools import Books, CapacityLog, Pools
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
@@ -48,6 +49,10 @@ class CapacityKeeper:
     _missing: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _cleaned_up_ms: int = field(default=0, init=False)
     _rounds: int = field(default=0, init=False)
+    _later: LaterCounter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._later = LaterCounter(self.pools, self.capacity_log.engine)
 
     async def round(self) -> float:
         """Look after every pool once; returns how long to sleep.
@@ -61,6 +66,8 @@ class CapacityKeeper:
         for capacity in self._catalogue.capacities.values():
             period = period_at(capacity, now_ms)
             await self._maintain(capacity, period)
+            if capacity.counts_later:
+                await self._later.count(capacity, self._catalogue.version, period, now_ms)
             if capacity.per != "total":  # so that the next period begins even if Postgres is away by then
                 await self._maintain(capacity, period_at(capacity, period.ends_ms))
         if now_ms - self._cleaned_up_ms > CLEANUP_INTERVAL_MS:
@@ -76,7 +83,9 @@ class CapacityKeeper:
             return
         self._missing.pop((capacity_id, period.period_id), None)
         await self._settle(capacity_id, period, books)
-        if (books.settled or books.holders) and self._rounds % ROUNDS_PER_RELEASE_COUNT == 0:
+        is_due = (books.settled or books.holders) and self._rounds % ROUNDS_PER_RELEASE_COUNT == 0
+        # A pool with an allowance counted otherwise before, and grants nothing until it is counted as it is now.
+        if not capacity.counts_later and (is_due or books.allowed is not None):
             await self.pools.release(
                 capacity_id, period, await self.capacity_log.released(capacity_id, period)
             )

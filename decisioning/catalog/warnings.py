@@ -27,11 +27,19 @@ from decisioning.catalog.kinds import (
     top_level_kinds,
 )
 from decisioning.catalog.warning import CatalogueWarning
-from decisioning.model.entities import GoalDemands, Group, Offer, Placement, effective_status
+from decisioning.model.entities import (
+    DEFAULT_HOLD_S,
+    Capacity,
+    GoalDemands,
+    Group,
+    Offer,
+    Placement,
+    effective_status,
+)
 
 MIN_WINDOW_S = 600
 """Shorter than this, a limit on contacts was probably meant in days, hours or minutes."""
-MIN_REWARD_WINDOW_S, MIN_CONFIRM_S = 60, 10
+MIN_REWARD_WINDOW_S, MIN_CONFIRM_S, MIN_HOLD_S = 60, 10, 30
 SMALL_PERCENT = 3.0
 """A fraction below it was probably meant as a factor."""
 LARGE_MIN_PROPENSITY = 0.5
@@ -225,6 +233,7 @@ class _Check:
                 )
 
     def _capacity(self, path: str, capacity: Any) -> Iterator[CatalogueWarning]:
+        yield from _counting(path, capacity)
         teams = {offer.team for offer in self._offers() if offer.team is not None}
         if capacity.team is not None and capacity.team not in teams:
             yield CatalogueWarning(
@@ -299,6 +308,18 @@ def _seconds(field: str, value: int, least: int) -> Iterator[CatalogueWarning]:
             field,
             f"is {value} second{plural}, which is over before anybody notices",
             f"{value} day{plural} would be {value * _DAY_S}, {value} hour{plural} {value * 3600}",
+        )
+
+
+def _counting(path: str, capacity: Capacity) -> Iterator[CatalogueWarning]:
+    if capacity.counts_later:
+        yield from _seconds(f"{path}.hold_s", capacity.hold_s, MIN_HOLD_S)
+    elif capacity.hold_s != DEFAULT_HOLD_S or capacity.overbook is not None:
+        field = "hold_s" if capacity.overbook is None else "overbook"
+        yield CatalogueWarning(
+            f"{path}.{field}",
+            "does nothing where decisions are counted",
+            "add counts: accepted, or leave it out",
         )
 
 

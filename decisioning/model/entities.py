@@ -73,11 +73,20 @@ class QuietHours:
     time_zone: str = "UTC"
 
 
+Counts = Literal["decided", "presented", "accepted"]
+"""The step of an offer that uses up a unit of capacity."""
+DEFAULT_HOLD_S = 900
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """At most ``max`` decisions a day or an hour (of ``time_zone``), or in total, by all processes together.
+    """At most ``max`` units a day or an hour (of ``time_zone``), or in total, by all processes together.
 
-    Counted are offers that match all of ``offer``, ``group``, ``channel`` and ``team`` that are given.
+    Counted are offers that match all of ``offer``, ``group``, ``channel`` and ``team`` that are given: when they are
+    decided, or only once they are presented or accepted (``counts``; see ``counting``). The last three fields are for
+    counting after the fact. A decision holds a unit for ``hold_s`` seconds, unless it is known before what came of it;
+    ``overbook``: by how many units at most more may be held than are left, ``None`` for as many as ``max``;
+    ``once_per_customer``: what a customer does several times with the same offer in a period counts once.
     """
 
     capacity_id: str
@@ -89,6 +98,20 @@ class Capacity:
     group: str | None = None
     channel: str | None = None
     team: str | None = None
+    counts: Counts | None = None
+    hold_s: int = DEFAULT_HOLD_S
+    overbook: int | None = None
+    once_per_customer: bool = True
+
+    @property
+    def counting(self) -> Counts:
+        """Give what is counted: as ``counts`` says, else acceptances for a team, which handles them, else decisions."""
+        return self.counts or ("decided" if self.team is None else "accepted")
+
+    @property
+    def counts_later(self) -> bool:
+        """Return whether a unit is only used up by what comes of a decision."""
+        return self.counting != "decided"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 -- Capacity. The argument for its safety is in decisioning/capacity/leasing.py. A pool is a hash: cap, v (catalogue version of the
 -- cap), s settled, r released; and for each holder of a lease: l:<holder> leased, u:<holder> used of these, e:<holder>
--- when the lease ends (ms). Where a function takes "now", "*" stands for the server's own clock.
+-- when the lease ends (ms). Where units are used up by what comes of decisions, these hold them: c counted (used up), n how
+-- many may be held, and k the catalogue version that these are for, all from one reading of the log with r, which then is
+-- what is not held any more. Where a function takes "now", "*" stands for the server's own clock.
 
 local function clock(now)
   if now ~= '*' then return tonumber(now) end
@@ -30,10 +32,11 @@ end
 
 -- Renews a holder's lease, takes its report, and grants more units if there are any.
 -- keys: pool
--- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms
+-- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms, "1" if units are used
+--       up by what comes of decisions
 -- returns {"ok", granted, ends at, remaining} | {"missing"} | {"lapsed"}
 local function lease(keys, args)
-  local given, asked_cap, version, holder, granted_before, used, want, lease_ms = unpack(args)
+  local given, asked_cap, version, holder, granted_before, used, want, lease_ms, later = unpack(args)
   local now, held = clock(given), tonumber(granted_before)
   local pool, found = read_pool(keys[1])
   if not found then return { 'missing' } end
@@ -45,6 +48,13 @@ local function lease(keys, args)
     cap = tonumber(pool.cap) -- the asker has not seen the newest catalogue yet
   else
     redis.call('HSET', keys[1], 'cap', asked_cap, 'v', version)
+  end
+  if pool.n and later == '1' then
+    -- Until it has been counted for a newer catalogue, only what is left of its cap may be held.
+    local newer = tonumber(version) > tonumber(pool.k)
+    cap = newer and math.min(tonumber(pool.n), cap - tonumber(pool.c)) or tonumber(pool.n)
+  elseif pool.n or later == '1' then
+    cap = 0 -- it has not been counted yet in the way that the catalogue says
   end
   local taken, holders = tonumber(pool.s) - tonumber(pool.r), ends and 0 or 1
   for field, value in pairs(pool) do
@@ -84,11 +94,19 @@ local function return_lease(keys, args)
   return end_lease(keys, { '', holder, used })
 end
 
--- How many units have been released so far, as counted in the log. keys: pool; args: count
+-- How many units have been released so far, as counted in the log; and where units are used up by what comes of decisions,
+-- what else this reading says.
+-- keys: pool; args: count, c, n, k (each "" elsewhere; see above)
 local function count_released(keys, args)
-  local pool, count = keys[1], args[1]
+  local pool = keys[1]
+  local count, counted, allowed, version = unpack(args)
   if redis.call('EXISTS', pool) == 0 then return 'gone' end
   redis.call('HSET', pool, 'r', count)
+  if allowed == '' then
+    redis.call('HDEL', pool, 'c', 'n', 'k')
+  else
+    redis.call('HSET', pool, 'c', counted, 'n', allowed, 'k', version)
+  end
   return 'ok'
 end
 

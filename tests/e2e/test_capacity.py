@@ -194,7 +194,7 @@ async def test_a_dry_run_and_an_answer_without_log_take_nothing(world: World) ->
 
 
 async def test_every_capacity_of_every_slot_counts(world: World) -> None:
-    both = cap(6, "team", offer=None, team="service")
+    both = cap(6, "team", offer=None, team="service", counts="decided")
     await world.publish(catalogue(cap(4), both, version=2, slots=2))
     process = await world.process()
     answers = [await process.decide() for _ in range(12)]

@@ -114,6 +114,10 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "group": "rich",
             "channel": "agent",
             "team": "callback",
+            "counts": "presented",
+            "hold_s": 600,
+            "overbook": 3,
+            "once_per_customer": False,
         },
     ),
     "override": (

@@ -51,6 +51,7 @@ COVERED = {
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
     # Stores: statements and functions, on real servers.
+    "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
     "decisioning/capacity/store_replenish.py": "e2e/test_capacity.py",
     "decisioning/catalog/store.py": "contract/test_catalogue_life.py",

@@ -93,6 +93,25 @@ def test_who_retired_a_policy_is_not_forgotten(url: str, statement: str) -> None
     migrations.upgrade(url)
 
 
+def test_a_capacity_of_a_team_goes_on_counting_decisions_after_an_upgrade(url: str) -> None:
+    migrations.upgrade(url)
+    migrations.downgrade(url, "0020")
+    run(
+        url,
+        INSERT
+        + """(1, 'capacity', 'calls', '{"max": 1, "team": "desk"}', 'x'),
+        (2, 'capacity', 'calls', '{"max": 3, "team": "desk"}', 'x'), (3, 'capacity', 'vouchers', '{"max": 2}', 'x'),
+        (4, 'capacity', 'gone', '{"max": 2, "team": "desk"}', 'x'), (5, 'capacity', 'gone', null, 'x')""",
+    )
+    migrations.upgrade(url)
+    newest = "SELECT version, id, body::text, author FROM catalog_entries WHERE version > 5 ORDER BY version"
+    assert rows(url, newest) == [
+        (6, "calls", '{"max": 3, "team": "desk", "counts": "decided"}', "upgrade"),
+    ]
+    migrations.downgrade(url, "0020")
+    assert rows(url, newest)[1] == (7, "calls", '{"max": 3, "team": "desk"}', "upgrade")
+
+
 def logged(decision_id: str, until_s: int, *told: tuple[str, str, str], policy: str = "random@1") -> str:
     """Statements that archive a decision for one offer as earlier versions did. ``told``: outcome, late, reward."""
     header = {"offers": [{"offer_id": "gold"}], "numbers": [1], "until_ms": until_s * 1000, "source": "live"}

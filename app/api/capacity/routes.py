@@ -28,7 +28,10 @@ def _usage_out(usage: Usage) -> UsageOut:
         capacity,
         period=period.period_id,
         ends_at=None if capacity.per == "total" else to_datetime(period.ends_ms),
+        counts=capacity.counting,
         used=usage.used,
         leased=usage.leased,
+        held=usage.held,
         remaining=usage.remaining,
+        open_offers=usage.open_offers,
     )

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from decisioning.model.entities import Counts
+
 
 class UsageOut(BaseModel):
     """A capacity in its current period."""
@@ -16,10 +18,23 @@ class UsageOut(BaseModel):
     ends_at: datetime | None = Field(
         description="when the next period begins; null if it is one for all time"
     )
+    counts: Counts = Field(description="the step that uses up a unit")
     max: int = Field(examples=[300])
-    used: int = Field(description="units of logged decisions, up to about a second ago", examples=[120])
-    leased: int = Field(description="held by processes, not used yet", examples=[8])
-    remaining: int = Field(description="neither used nor held", examples=[172])
+    used: int = Field(
+        description="units of logged decisions, presentations or acceptances, up to about a second ago",
+        examples=[120],
+    )
+    leased: int = Field(description="had by processes, for decisions to come", examples=[8])
+    held: int = Field(
+        description="by decisions of which it is not known yet whether they use up a unit; 0 if decisions are counted",
+        examples=[0],
+    )
+    remaining: int = Field(
+        description="not used; where decisions are counted: nor had by processes", examples=[172]
+    )
+    open_offers: int | None = Field(
+        description="how many more decisions may hold a unit now; null if decisions are counted"
+    )
 
 
 class UsagesOut(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, WarningOut, examples, storable
 from app.api.values import attribute_path, form, known_zone, percentage, seconds, time_of_day, time_zone, word
 from decisioning.catalog.alert import Watched, webhook_problem
-from decisioning.model.entities import LegalBasis, Tier
+from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
@@ -86,9 +86,19 @@ class QuietHoursBody(Body):
 
 
 class CapacityBody(Body):
-    """At most ``max`` decisions in a period, for offers that match what is given."""
+    """At most ``max`` in a period, decided, presented or accepted, of offers that match what is given."""
 
-    model_config = examples({"name": "call-backs", "max": 300, "per": "day", "team": "callback"})
+    model_config = examples(
+        {"name": "call-backs", "max": 300, "per": "day", "team": "callback"},
+        {
+            "name": "vouchers",
+            "max": 500,
+            "per": "total",
+            "group": "type-a",
+            "counts": "accepted",
+            "overbook": 0,
+        },
+    )
 
     name: Name
     max: int = Field(ge=0, le=1_000_000_000)
@@ -98,6 +108,22 @@ class CapacityBody(Body):
     group: Id | None = None
     channel: Id | None = None
     team: Id | None = None
+    counts: Counts | None = Field(
+        None, description="when a unit is used up; null: accepted where a team is named, else decided"
+    )
+    hold_s: Seconds = Field(
+        DEFAULT_HOLD_S,
+        description="how long a decision holds a unit while nobody knows what came of it (seconds)",
+    )
+    overbook: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        description="how many more units may be held than are left, if so few are accepted; null: as many as max",
+    )
+    once_per_customer: bool = Field(
+        True, description="what a customer accepts several times of one offer in a period counts once"
+    )
 
 
 class OverrideBody(DatedBody):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.capacity.leasing import TOTAL, grant_units, next_want, period_at
-from decisioning.capacity.matching import match_offers
+from decisioning.capacity.matching import match_offers, stop_of
 from decisioning.errors import Invalid
 from decisioning.model.entities import FOREVER_MS, Capacity, Offer
 from storage.clock import HOUR_MS
@@ -114,6 +114,27 @@ OFFER = Offer("loan", 1, "Loan", "credit", 1.0, team="branch")
 def test_an_offer_counts_where_all_that_is_named_agrees(scope: dict[str, Any], counts: bool) -> None:
     cap = Capacity("c", "C", 10, **scope)
     assert match_offers([cap], [OFFER], "web") == ({0: (cap,)} if counts else {})
+
+
+def test_a_capacity_of_a_team_counts_acceptances_and_any_other_decisions_unless_it_says_otherwise() -> None:
+    assert Capacity("c", "C", 10).counting == "decided"
+    assert Capacity("c", "C", 10, team="branch").counting == "accepted"
+    assert Capacity("c", "C", 10, team="branch", counts="decided").counting == "decided"
+    assert [Capacity("c", "C", 10, counts=counts).counts_later for counts in ("presented", "accepted")] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"per": "total"}, "at most 10 in total"),
+        ({"team": "branch"}, "at most 10 accepted a day"),
+        ({"counts": "presented", "per": "hour"}, "at most 10 presented an hour"),
+    ],
+)
+def test_a_stop_tells_what_is_counted(fields: dict[str, Any], said: str) -> None:
+    assert stop_of([Capacity("c", "C", 10, **fields)], OFFER, "web", 0, counted=True).required == said
 
 
 @given(st.integers(0, 2000), st.integers(-5, 10_000), st.integers(1, 100))

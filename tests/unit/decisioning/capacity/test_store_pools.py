@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decisioning.capacity.leasing import TOTAL, grant_units
 from decisioning.capacity.store_pools import Grant, Pools
-from decisioning.model.entities import Capacity
+from decisioning.model.entities import Capacity, Counts
 from storage.functions import load_functions
 from storage.keys import Keys
 from storage.redis import make_redis
@@ -167,6 +167,30 @@ async def test_what_is_not_open_grants_nothing(runner_free_pools: Pools) -> None
     assert await pools.books("d", TOTAL) is None
     assert not await pools.open("d", TOTAL, 0, 0, before_ms=10, now_ms=10)
     assert await pools.open("d", TOTAL, 0, 0, before_ms=10, now_ms=9)
+
+
+async def test_units_used_up_later_are_granted_as_far_as_they_were_counted(runner_free_pools: Pools) -> None:
+    pools = runner_free_pools
+    await pools.pipe.call("DEL", "nb:{cap:e}:total")
+    await pools.open("e", TOTAL, 0, 0)
+
+    async def remaining(maximum: int, version: int, counts: Counts = "accepted") -> int:
+        capacity = Capacity("e", "E", maximum, counts=counts)
+        got = await pools.lease(capacity, version, TOTAL, "a", held=0, used=0, want=0, lease_ms=LEASE_MS)
+        return got.remaining
+
+    assert await remaining(10, 1) == 0  # it has not been counted
+    await pools.release("e", TOTAL, 0, counted=4, allowed=9, version=1)
+    assert await remaining(10, 1) == 9
+    assert await remaining(8, 2) == 4  # not counted for this cap yet: what is left of it
+    assert await remaining(3, 3) == 0
+    assert await remaining(10, 4, "decided") == 0
+    await pools.release("e", TOTAL, 0)
+    assert await remaining(10, 4, "decided") == 10
+    assert await remaining(10, 5) == 0
+    books = await pools.books("e", TOTAL)
+    assert books is not None
+    assert (books.counted, books.allowed) == (None, None)
 
 
 @pytest.fixture

@@ -223,6 +223,24 @@ ODD: list[tuple[Entry, str, str, str]] = [
         "'web'",
     ),
     (
+        ("capacity", "c", {"name": "c", "max": 1, "overbook": 3}),
+        "capacities.c.overbook",
+        "where decisions are counted",
+        "counts: accepted",
+    ),
+    (
+        ("capacity", "c", {"name": "c", "max": 1, "counts": "decided", "hold_s": 60}),
+        "capacities.c.hold_s",
+        "does nothing",
+        "leave it out",
+    ),
+    (
+        ("capacity", "c", {"name": "c", "max": 1, "counts": "accepted", "hold_s": 7}),
+        "capacities.c.hold_s",
+        "is 7 seconds",
+        "7 hours 25200",
+    ),
+    (
         ("override", "o", {"reason": "r", "ends_ms": NOW_MS}),
         "overrides.o.ends_at",
         "does nothing",
