@@ -267,7 +267,7 @@ def wait_for_workers(site: Site, count: int) -> None:
     """Wait until so many workers share the log. Raises ``BenchError`` if they are not there in ``MAX_DRAIN_S``."""
     deadline = time.monotonic() + MAX_DRAIN_S
     with redis.Redis.from_url(site.urls.redis_url) as client:
-        while (there := client.hlen(WORKERS)) != count:
+        while (there := client.hlen(WORKERS + KEY)) != count:
             if time.monotonic() > deadline:
                 raise BenchError(f"there are {there} workers, not {count}")
             time.sleep(0.2)

@@ -25,8 +25,8 @@ PROBE = "nb:probe"
 WORKER = "nb:worker"
 """A hash: when a worker was at work last (``alive``, Unix ms)."""
 
-WORKERS = "nb:workers"
-"""A hash: when each of the workers that learn said last that it is at work (Unix ms)."""
+WORKERS = "nb:workers:"
+"""The beginning of a hash for each policy: when each worker that learns it said so last (Unix ms)."""
 
 INSTALLATION = "nb:installation"
 """The id of the installation that a Redis database belongs to."""

@@ -1,5 +1,6 @@
 """The learner: it folds outcomes from the log into the arms of one policy, within milliseconds."""
 
+import contextlib
 import logging
 import time
 
@@ -13,6 +14,7 @@ from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
+from storage.errors import RedisUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Learner:
         if self._own != self._shares.own:
             self._own, self._positions = self._shares.own, None  # others have moved those of new buckets
         if not self._own:
+            await self._shares.renew()
             return BLOCK_AMONG_OTHERS_MS / 1000
         if self._positions is None:
             arms = await self._arms.load(self.key)
@@ -85,7 +88,13 @@ class Learner:
         except BaseException:
             self._positions = None  # whether the fold was done is not known: ask the arms
             raise
+        await self._shares.renew()
         return 0.0
+
+    async def leave(self) -> None:
+        """Give the buckets to other workers; if Redis is away, they take them by themselves."""
+        with contextlib.suppress(RedisUnavailable):
+            await self._shares.leave()
 
     async def _fold(self, batch: Batch) -> None:
         assert self._positions is not None

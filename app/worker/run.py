@@ -1,7 +1,6 @@
 """One worker process: all background jobs on one event loop."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -52,7 +51,6 @@ from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
-from decisioning.log.store_shares import RENEW_S as SHARES_RENEW_S
 from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader, ParsedEntries
 from decisioning.log.store_watch import note_worker
@@ -129,8 +127,7 @@ async def run_worker(settings: Settings) -> None:
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
     parsed = ParsedEntries()
-    shares = BucketShares(to.redis, uuid4().hex, settings.buckets, clock.now_ms)
-    learners = _make_learners(to, keys, parsed, roster, rebuilder, shares)
+    learners = _make_learners(to, keys, parsed, roster, rebuilder)
     shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
@@ -150,10 +147,6 @@ async def run_worker(settings: Settings) -> None:
         await claim.renew()
         return RENEW_S
 
-    async def share_buckets() -> float:
-        await shares.renew()
-        return SHARES_RENEW_S
-
     async def remove_functions() -> float:
         for name in await remove_unused(to.redis):
             log.info("functions of another version were removed, since nobody uses them: %s", name)
@@ -167,7 +160,6 @@ async def run_worker(settings: Settings) -> None:
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,
-        "shares": share_buckets,
     }
     started = False
 
@@ -193,22 +185,23 @@ async def run_worker(settings: Settings) -> None:
             # After their supervisor, which would start them again.
             await learners.close()
             await shadows.close()
-            with contextlib.suppress(RedisUnavailable):
-                await shares.leave()
     finally:
         await to.close()
 
 
+async def _learn(learner: Learner) -> None:
+    """Let a learner work until it is cancelled; then other workers have its buckets."""
+    try:
+        await repeat(f"learner of {learner.key}", learner.round)
+    finally:
+        await learner.leave()
+
+
 def _make_learners(
-    to: _Connections,
-    keys: Keys,
-    parsed: ParsedEntries,
-    roster: Roster,
-    rebuilder: Rebuilder,
-    shares: BucketShares,
+    to: _Connections, keys: Keys, parsed: ParsedEntries, roster: Roster, rebuilder: Rebuilder
 ) -> TaskSet:
     """Make the tasks in which policies learn, one for each."""
-    arms = ArmStore(to.redis, keys)
+    arms, worker = ArmStore(to.redis, keys), uuid4().hex
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
         policy, log_reader = roster[key], LogReader(to.blocking, keys, parsed)
@@ -217,10 +210,8 @@ def _make_learners(
             return train_until_cancelled(
                 ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder)
             )
-        return repeat(
-            f"learner of {key}",
-            Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares).round,
-        )
+        shares = BucketShares(to.redis, key, worker, keys.buckets, clock.now_ms)
+        return _learn(Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares))
 
     return TaskSet(learn)
 

@@ -14,22 +14,29 @@ Positions = Mapping[int, StreamPosition]
 
 @dataclass
 class StillLearners:
-    """Remembers since when each policy's arms have stood where they are, with entries behind them."""
+    """Remembers since when each policy's arms have stood where they are in a bucket, with entries behind them.
+
+    Workers share buckets, so some may stand still while others move.
+    """
 
     clock_s: Callable[[], float] = time.monotonic
-    _since: dict[str, tuple[Positions, float]] = field(default_factory=dict, init=False)
+    _since: dict[str, dict[int, tuple[StreamPosition, float]]] = field(default_factory=dict, init=False)
 
     def still_s(self, key: str, arms: Positions, archived: Positions) -> float:
-        """Return for how long (seconds) a policy's arms have not moved, though the log went on; 0 if they have.
+        """Return for how long (seconds) a policy's arms have not moved in any bucket whose log went on; 0 if all have.
 
-        ``arms``: the folded positions by bucket; ``archived``: those up to which the log is archived.
+        ``arms``: the folded positions by bucket; ``archived``: those up to which the log is archived, of some buckets.
         """
-        behind = any(arms.get(bucket, StreamPosition.START) < end for bucket, end in archived.items())
-        seen = self._since.get(key)
-        if not behind or seen is None or seen[0] != arms:
-            self._since[key] = (dict(arms), self.clock_s())
-            return 0.0
-        return self.clock_s() - seen[1]
+        now_s, seen = self.clock_s(), self._since.setdefault(key, {})
+        for bucket in [
+            b for b, (position, _) in seen.items() if arms.get(b, StreamPosition.START) != position
+        ]:
+            del seen[bucket]
+        for bucket, end in archived.items():
+            position = arms.get(bucket, StreamPosition.START)
+            if position < end:
+                seen.setdefault(bucket, (position, now_s))
+        return max((now_s - since_s for _, since_s in seen.values()), default=0.0)
 
     def forget(self, key: str) -> None:
         """Begin anew for a policy."""

@@ -10,49 +10,61 @@ from storage.functions import function_name
 from storage.keys import WORKERS
 from storage.redis import redis_errors
 
-RENEW_S = 0.5
+RENEW_MS = 500
 GONE_MS = 2_000
-"""A worker that has said nothing for so long is taken as gone, and its buckets are shared out anew."""
+"""A learner that has said nothing for so long is taken as gone, and its buckets are shared out anew."""
 
 
 class BucketShares:
-    """The buckets that one worker learns from.
+    """The buckets from which one worker learns one policy (``name@version``).
 
-    Nothing depends on it that no other worker has them as well: folds of entries that were folded already are refused.
-    So a worker that cannot know who else is there takes all of them.
+    A learner has a share for as long as its own rounds go well: a worker that cannot learn this policy keeps no bucket
+    from those that can. Nothing depends on it that no other worker has the same buckets: folds of entries that were
+    folded already are refused. So a learner that does not know who else is there takes all of them.
     """
 
-    def __init__(self, redis: "Redis", name: str, buckets: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, redis: "Redis", policy: str, worker: str, buckets: int, now_ms: Callable[[], int]
+    ) -> None:
         self._redis: Any = redis
-        self._name = name
+        self._key = WORKERS + policy
+        self._name = worker
         self._all = frozenset(range(buckets))
         self._now_ms = now_ms
+        self._renewed_ms = 0
         self.own = self._all
-        """The numbers of this worker's buckets."""
+        """The numbers of this learner's buckets."""
         self.alone = True
 
     async def renew(self) -> None:
-        """Say that this worker is at work, and see who else is. Raises ``RedisUnavailable``."""
+        """Say that a round went well, and see who else learns; at most every ``RENEW_MS``.
+
+        Raises ``RedisUnavailable``.
+        """
         now_ms = self._now_ms()
+        if abs(now_ms - self._renewed_ms) < RENEW_MS:
+            return
+        self._renewed_ms = now_ms
         try:
             async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
                 # Noted by a function, which a Redis that is full does not refuse.
-                pipe.fcall(function_name("nb_note_use"), 1, WORKERS, self._name, now_ms)
-                pipe.hgetall(WORKERS)
+                pipe.fcall(function_name("nb_note_use"), 1, self._key, self._name, now_ms)
+                pipe.hgetall(self._key)
                 _, said = await pipe.execute()
-            gone = [name for name, at_ms in said.items() if int(at_ms) < now_ms - GONE_MS]
+            # Also a time in the future: of a server whose clock was ahead. Who is there says so again at once.
+            gone = [name for name, at_ms in said.items() if abs(int(at_ms) - now_ms) > GONE_MS]
             if gone:
                 async with redis_errors():
-                    await self._redis.hdel(WORKERS, *gone)
+                    await self._redis.hdel(self._key, *gone)
         except RedisUnavailable:
             self._share({self._name})
             raise
         self._share({name.decode() for name in said.keys() - set(gone)} | {self._name})
 
     async def leave(self) -> None:
-        """Give this worker's buckets to the others at once. Raises ``RedisUnavailable``."""
+        """Give this learner's buckets to the others at once. Raises ``RedisUnavailable``."""
         async with redis_errors():
-            await self._redis.hdel(WORKERS, self._name)
+            await self._redis.hdel(self._key, self._name)
 
     def _share(self, workers: set[str]) -> None:
         self.alone = len(workers) == 1

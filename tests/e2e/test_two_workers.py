@@ -1,8 +1,9 @@
 """Two workers at once do no harm: each step is done by one of them, or twice without effect."""
 
 import asyncio
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from app.worker.learner import Learner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.store_arms import GENERATION, Arms
 from decisioning.log.store_archive import Archiver, ArchiveReader
-from decisioning.log.store_shares import GONE_MS, BucketShares
+from decisioning.log.store_shares import GONE_MS, RENEW_MS, BucketShares
 from decisioning.log.store_stream import Batch
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -89,9 +90,10 @@ class AtOnce:
         return batch
 
 
-def shares_of(found: Stores, name: str, at_ms: int = 0) -> BucketShares:
-    """The share of a worker that knows of no other yet."""
-    return BucketShares(found.redis, name, found.keys.buckets, lambda: at_ms)
+def shares_of(found: Stores, name: str, ticks: Iterator[int] | None = None) -> BucketShares:
+    """The share of a worker that knows of no other yet; each look at ``ticks`` is at the next time (Unix ms)."""
+    clock = ticks or itertools.count(10_000, RENEW_MS)
+    return BucketShares(found.redis, POLICY, name, found.keys.buckets, lambda: next(clock))
 
 
 def learners(
@@ -131,7 +133,9 @@ async def test_workers_share_the_buckets_and_take_over_from_one_that_is_gone(
 ) -> None:
     async with stores(installation) as found:
         everything = frozenset(range(found.keys.buckets))
-        shares = [shares_of(found, name, at_ms=10_000) for name in ("a", "b")]
+        await found.redis.delete(WORKERS + POLICY)
+        ticks = itertools.count(10_000, RENEW_MS)
+        shares = [shares_of(found, name, ticks) for name in ("a", "b")]
         for share in (*shares, shares[0]):
             await share.renew()
         assert shares[0].own | shares[1].own == everything
@@ -154,19 +158,26 @@ async def test_workers_share_the_buckets_and_take_over_from_one_that_is_gone(
         await check_arms(found)
 
         await asyncio.to_thread(use, api, 25)
-        late = shares_of(found, "a", at_ms=10_000 + GONE_MS + 1)
+        silence = [next(ticks) for _ in range(GONE_MS // RENEW_MS)]
+        late = shares_of(found, "a", ticks)
         await late.renew()  # the other one has said nothing since
+        assert silence
         assert late.own == everything
         assert late.alone
         (heir,) = learners(installation, found, found.reader, 1, [late])
         await heir.round()
         assert await found.arms.load_positions(POLICY) == await found.reader.ends()
 
-        back = shares_of(found, "b", at_ms=10_000 + GONE_MS + 1)
+        back = shares_of(found, "b", ticks)
         await back.renew()
         await late.renew()
         assert late.own != everything
         await back.leave()
+        await late.renew()
+        assert late.own == everything
+
+        # One that died while the server's clock was ahead is not waited for until that time comes.
+        await found.redis.hset(WORKERS + POLICY, "c", next(ticks) + 600_000)
         await late.renew()
         assert late.own == everything
         await late.leave()
@@ -176,7 +187,9 @@ async def test_a_worker_that_cannot_see_the_others_learns_from_all_buckets(
     api: Api, installation: Installation
 ) -> None:
     async with stores(installation) as found:
-        shares = [shares_of(found, name) for name in ("a", "b")]
+        await found.redis.delete(WORKERS + POLICY)
+        ticks = itertools.count(10_000, RENEW_MS)
+        shares = [shares_of(found, name, ticks) for name in ("a", "b")]
         for share in (*shares, shares[0]):
             await share.renew()
         await shares[1].leave()
@@ -187,7 +200,31 @@ async def test_a_worker_that_cannot_see_the_others_learns_from_all_buckets(
             await shares[0].renew()
         assert shares[0].own == frozenset(range(found.keys.buckets))
         await gone.aclose()
-        await found.redis.delete(WORKERS)
+        await found.redis.delete(WORKERS + POLICY)
+
+
+async def test_a_learner_whose_rounds_fail_keeps_no_bucket_from_others(
+    api: Api, installation: Installation
+) -> None:
+    async with stores(installation) as found:
+        await found.redis.delete(WORKERS + POLICY)
+        ticks = itertools.count(10_000, RENEW_MS)
+        shares = [shares_of(found, name, ticks) for name in ("a", "b")]
+
+        class Broken:
+            async def read(self, *arguments: Any, **more: Any) -> Batch:
+                raise ValueError("an outcome that it cannot learn from")
+
+        (well,) = learners(installation, found, found.reader, 1, shares[:1])
+        (failing,) = learners(installation, found, Broken(), 1, shares[1:])
+        await shares[1].renew()
+        await well.round()
+        for _ in range(GONE_MS // RENEW_MS + 1):
+            with pytest.raises(ValueError, match="cannot learn"):
+                await failing.round()
+            await shares[0].renew()
+        assert shares[0].own == frozenset(range(found.keys.buckets))
+        await well.leave()
 
 
 async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(

@@ -64,7 +64,7 @@ class Worker:
         self._archiver = Archiver(settings.postgres_url)
         self._reader = LogReader(self._redis, keys)
         self._arms = ArmStore(self._redis, keys)
-        self._shares = BucketShares(self._redis, "worker of a test", keys.buckets, clock.now_ms)
+        self._buckets = keys.buckets
         self._rebuilder = Rebuilder(
             self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock.now_ms
         )
@@ -119,7 +119,7 @@ class Worker:
                     self._arms,
                     self._rebuilder,
                     ArchiveReader(self._engine),
-                    self._shares,
+                    BucketShares(self._redis, key, "a worker of tests", self._buckets, clock.now_ms),
                 )
                 self._learners[key] = learner
             positions = partial(self._arms.load_positions, key)

@@ -19,7 +19,7 @@ from tests.support.logged import ACCEPTED
 
 KEY = "thompson@1"
 TEACHES = replace(ACCEPTED, policy=KEY, bucket=0)
-SHARES = BucketShares(cast(Any, None), "only", 64, lambda: 0)
+SHARES = BucketShares(cast(Any, None), KEY, "only", 64, lambda: 0)
 Moves = Sequence[tuple[int, StreamPosition, StreamPosition]]
 
 

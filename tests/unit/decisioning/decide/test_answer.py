@@ -106,7 +106,7 @@ async def test_defaults_have_no_score_and_take_no_feedback() -> None:
     assert not answer["nothing_right_now"]
 
 
-def test_default_offers_fill_the_slots_behind_what_was_chosen_without_what_is_excluded() -> None:
+async def test_default_offers_fill_the_slots_behind_what_was_chosen_without_what_is_excluded() -> None:
     """Promised: ``fill_with_defaults`` adds defaults to a short answer, by the rules that hold between its offers."""
     offers = [
         offer(1),
