@@ -19,6 +19,7 @@ from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules, webhook_hosts
 from app.state import check_installation
 from app.tasks import TaskSet
+from app.tracing.opening import Tracing, open_tracing
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
@@ -124,13 +125,14 @@ class _Connections:
 
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
+    tracing = open_tracing(settings)
     to = _Connections.from_settings(settings)
     allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
     parsed = ParsedEntries()
     shares = BucketShares(to.redis, uuid4().hex, settings.buckets, clock.now_ms)
-    learners = _make_learners(to, keys, parsed, roster, rebuilder, shares)
+    learners = _make_learners(to, keys, parsed, roster, rebuilder, shares, tracing)
     shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
@@ -197,6 +199,8 @@ async def run_worker(settings: Settings) -> None:
                 await shares.leave()
     finally:
         await to.close()
+        if tracing is not None:
+            await tracing.close()
 
 
 def _make_learners(
@@ -206,21 +210,23 @@ def _make_learners(
     roster: Roster,
     rebuilder: Rebuilder,
     shares: BucketShares,
+    tracing: Tracing | None,
 ) -> TaskSet:
     """Make the tasks in which policies learn, one for each."""
     arms = ArmStore(to.redis, keys)
+    on_folded = None if tracing is None else tracing.folded
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
         policy, log_reader = roster[key], LogReader(to.blocking, keys, parsed)
         if is_sequential(policy):
             models = ModelStore(to.redis, keys)
             return train_until_cancelled(
-                ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder)
+                ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder, on_folded=on_folded)
             )
-        return repeat(
-            f"learner of {key}",
-            Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares).round,
+        learner = Learner(
+            key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares, on_folded
         )
+        return repeat(f"learner of {key}", learner.round)
 
     return TaskSet(learn)
 
