@@ -1,6 +1,7 @@
 """Settings: read from `NEXTBEST_*` environment variables, checked once at start."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from storage.addresses import parse_postgres, parse_redis
 
 PREFIX = "NEXTBEST_"
+TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 FROM_FILES = ("postgres_url", "redis_url")
 """Settings whose values hold secrets, and may come from the file that ``<setting>_file`` names."""
 
@@ -96,6 +98,9 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="lines of the log: logfmt, or an object a line with the id of the request"
     )
+    traces: Literal["off", "otlp"] = Field(
+        "off", description="whether spans are sent, by OTLP, to what OpenTelemetry's own variables name"
+    )
     work_port: int = Field(
         0, ge=0, le=65535, description="port on which a worker serves /metrics, /livez and /readyz; 0: none"
     )
@@ -121,6 +126,15 @@ class Settings(BaseSettings):
             parse_redis(url)
         return url
 
+    @field_validator("traces")
+    @classmethod
+    def _check_traces(cls, traces: str) -> str:
+        if traces != "off" and not _can_trace():
+            raise ValueError(
+                f"{traces} needs packages that are not installed: pip install 'nextbest[traces]'"
+            )
+        return traces
+
     @model_validator(mode="after")
     def _both_urls_or_none(self) -> Self:
         if (self.postgres_url is None) != (self.redis_url is None):
@@ -128,6 +142,13 @@ class Settings(BaseSettings):
                 f"set both {PREFIX}POSTGRES_URL and {PREFIX}REDIS_URL, or neither (embedded servers)"
             )
         return self
+
+
+def _can_trace() -> bool:
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in TRACING_MODULES)
+    except ImportError:  # of a package around it
+        return False
 
 
 def _read_secret(name: str, values: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ from app.keys import ApiKey, KeyUse
 from app.security import KeyCheck
 from app.state import ApiState, open_state
 from app.telemetry import Metrics, configure_logs
+from app.tracing.opening import Tracing, open_tracing
 
 DESCRIPTION = """
 What is the best thing to offer this customer, now? Ask `POST /v1/decisions`, tell what happened with
@@ -71,18 +72,26 @@ TAGS = [
 ]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application. Settings come from the environment unless they are given."""
+def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:
+    """Build the application. Settings come from the environment unless they are given.
+
+    ``tracing``: in place of what the settings say.
+    """
     settings = settings or get_settings()
     configure_logs(settings.log_level, settings.log_format)
     key_use = KeyUse()
+    tracing = tracing or open_tracing(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ApiState]]:
-        async with open_state(settings, key_use) as state:
-            app.state.nextbest = state
-            settle_collector()
-            yield {"nextbest": state}
+        try:
+            async with open_state(settings, key_use, tracing) as state:
+                app.state.nextbest = state
+                settle_collector()
+                yield {"nextbest": state}
+        finally:
+            if tracing is not None:
+                await tracing.close()
 
     def keys() -> Mapping[bytes, ApiKey] | None:
         state: ApiState | None = getattr(app.state, "nextbest", None)
@@ -91,7 +100,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     def front(behind: ASGIApp) -> ASGIApp:
         direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
         routes = DirectRoutes(behind, direct, app.exception_handlers)
-        return Metrics(KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used))
+        checked = KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used)
+        return Metrics(checked if tracing is None else tracing.requests(checked))
 
     app = Api(
         *(area.router for area in AREAS),

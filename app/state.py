@@ -17,6 +17,7 @@ from app.config import ConfigError, Settings, factory_modules
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.tasks import TaskSet
+from app.tracing.opening import Tracing
 from bandits.river.pipeline_policy import allow_factories
 from decisioning.capacity.store_leases import LeaseHolder
 from decisioning.capacity.store_pools import CapacityLog, Pools
@@ -58,7 +59,7 @@ from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions
 from storage.installation import RedisClaim, read_installation
 from storage.keys import Keys, timed_entropy
-from storage.postgres import make_engine
+from storage.postgres import make_engine, trace_statements
 from storage.redis import make_redis
 from storage.redis_pipe import Pipe
 from storage.tasks import cancelled
@@ -125,6 +126,7 @@ class ApiState:
     functions: FunctionKeeper
     redis_claim: RedisClaim
     key_use: KeyUse
+    tracing: Tracing | None = None
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -161,9 +163,10 @@ class ApiState:
             capacity=self.capacity_leases,
             policy_budget_ms=self.settings.policy_budget_ms,
             on_missing=_count_missing,
-            on_decided=_count_decided,
+            on_decided=_count_decided if self.tracing is None else self._trace_decided,
         )
-        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms)
+        on_recorded = None if self.tracing is None else self.tracing.recorded
+        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms, on_recorded)
         self.simulations = SimulationService(
             partial(sample_profiles, self.engine),
             self.catalogues,
@@ -280,6 +283,11 @@ class ApiState:
         needed = [key for key in self.roster.learning() if key in champions or key not in self.feed.states]
         return [key for key in needed if self.replica.epoch(key) is None]
 
+    def _trace_decided(self, decision: Decision) -> None:
+        _count_decided(decision)
+        if self.tracing is not None:
+            self.tracing.decided(decision)
+
     def _note_arms_loaded(self) -> None:
         self.arms_read.set()
         if not self.cold_policies():
@@ -287,8 +295,10 @@ class ApiState:
 
 
 @asynccontextmanager
-async def open_state(settings: Settings, key_use: KeyUse | None = None) -> AsyncIterator[ApiState]:
-    """Connect to the stores, load what is needed, keep it fresh; close everything at the end.
+async def open_state(
+    settings: Settings, key_use: KeyUse | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[ApiState]:
+    """Connect to the stores, load what is needed, keep it fresh; close everything at the end, but for ``tracing``.
 
     Notes the keys of ``key_use``. Starts even if a store is down (its readiness tells), except when the installation
     has other buckets.
@@ -329,7 +339,11 @@ async def open_state(settings: Settings, key_use: KeyUse | None = None) -> Async
         functions=functions,
         redis_claim=RedisClaim(engine, redis, pipe),
         key_use=key_use or KeyUse(),
+        tracing=tracing,
     )
+    if tracing is not None:
+        pipe.begin_span = tracing.begin_call
+        trace_statements(engine, tracing.begin_call)
     try:
         await _start(state)
         yield state

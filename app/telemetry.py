@@ -22,7 +22,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids that callers may give; others are replaced: they go into headers and logs."""
 
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def prepare_metrics(data_dir: Path) -> None:
@@ -137,7 +137,7 @@ class Metrics:
         finally:
             REQUEST_ID.reset(before)
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers can make up any
+            method = scope["method"] if scope["method"] in METHODS else "other"  # callers can make up any
             self._requests(method, route, status).inc()
             self._seconds(route).observe(time.perf_counter() - started)
 

@@ -1,17 +1,20 @@
 """Connections to Postgres, and the translation of what drivers raise."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage.addresses import parse_postgres
 from storage.errors import PostgresUnavailable
+from storage.spans import BeginSpan
 
 POSTGRES_ERRORS = (
     SQLAlchemyError,
@@ -30,6 +33,10 @@ _REFUSALS = {
     "53100": "its disk is full",
 }
 """What SQL states mean that a server answers writes with, while it reads as ever."""
+
+_OPERATION = re.compile(r"\s*([A-Za-z]+)")
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z_0-9]{2,})\b(?![.(])")
+_SPAN = "_nextbest_end_span"
 
 STATEMENT_S = 10.0
 PATIENT_S = 3600.0
@@ -57,6 +64,33 @@ def connector(url: str, **options: Any) -> Callable[[], Awaitable[asyncpg.Connec
     ``options``: of ``asyncpg.connect``. Raises ``InvalidAddress``.
     """
     return partial(asyncpg.connect, parse_postgres(url), **options)
+
+
+def trace_statements(engine: AsyncEngine, begin: BeginSpan) -> None:
+    """Begin a span for each statement of ``engine``, named by its first word and its first table."""
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def before(_: Any, __: Any, statement: str, ___: Any, context: Any, ____: bool) -> None:
+        operation, table = _OPERATION.match(statement), _TABLE.search(statement)
+        end = begin(
+            "postgresql", operation[1].upper() if operation else "?", table[1] if table is not None else None
+        )
+        setattr(context, _SPAN, end)
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def after(_: Any, __: Any, ___: str, ____: Any, context: Any, _____: bool) -> None:
+        _end_span(context, None)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(problem: ExceptionContext) -> None:
+        _end_span(problem.execution_context, problem.original_exception)
+
+
+def _end_span(context: Any, error: BaseException | None) -> None:
+    end = getattr(context, _SPAN, None)
+    if end is not None:
+        delattr(context, _SPAN)
+        end(error)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from storage.errors import FunctionsUnavailable, RedisUnavailable
 from storage.failures import FailureLog
 from storage.keys import INSTALLATION
 from storage.redis_server import RedisServer
+from storage.spans import BeginSpan, EndSpan
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class _Link(asyncio.Protocol):
             self._transport.abort()
 
 
+def _end_span(end: EndSpan, reply: "asyncio.Future[Reply]") -> None:
+    end(None if reply.cancelled() else reply.exception())
+
+
 class RedisReplyError(Exception):
     """Redis answered a command with an error."""
 
@@ -104,6 +109,8 @@ class Pipe:
 
     ``on_server`` is called with a function that sends commands when another server than before answers (or the same
     one, started again), before anybody else can send some: what the last one was told may not be known there.
+
+    ``begin_span`` traces commands; ``None``: nobody does.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class Pipe:
         self.server = RedisServer()
         self.refusal: str | None = None
         self.on_server: Callable[[Callable[[tuple[Any, ...]], asyncio.Future[Reply]]], None] | None = None
+        self.begin_span: BeginSpan | None = None
         self._clock = clock
         self._installation: str | None = None
         self._bar: str | None = None
@@ -176,7 +184,19 @@ class Pipe:
         # A link that was just lost is still here until the keeper wakes up.
         if self._link is None or self._link.closed.done():
             raise RedisUnavailable("redis cannot be reached")
-        return self._link.send(command)
+        if self.begin_span is None:
+            return self._link.send(command)
+        end = self.begin_span("redis", *self._name(command))
+        future = self._link.send(command)
+        if end is not None:
+            future.add_done_callback(partial(_end_span, end))
+        return future
+
+    def _name(self, command: tuple[Any, ...]) -> tuple[str, str | None]:
+        """Name a command and, of a call of ours, the function: no more, since keys and arguments are data."""
+        operation = str(command[0])
+        function = str(command[1]).removesuffix(f"_{self._version}") if operation == "FCALL" else None
+        return operation, function
 
     async def function(self, name: str, keys: Sequence[str], *arguments: Any) -> Reply:
         """Call a server-side step of this version.

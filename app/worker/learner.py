@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import time
+from functools import partial
 
 from app.metrics import FOLDED
-from decisioning.learning.fold import Linearisation, fold_outcomes
+from app.tracing.opening import OnFolded
+from decisioning.learning.fold import Linearisation, fold_outcomes, teaches
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_linearisation import find_linearisation
 from decisioning.log.store_archive import ArchiveReader
@@ -32,6 +34,7 @@ class Learner:
     """Fold one policy's arms from this worker's share of the buckets.
 
     It holds only a copy of the positions, which the arms own: two of them with the same buckets do no harm.
+    ``on_folded`` is told of the outcomes that were folded.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Learner:
         rebuilder: Rebuilder,
         archive: ArchiveReader,
         shares: BucketShares,
+        on_folded: OnFolded | None = None,
     ) -> None:
         self.key = key
         self._policy, self._spec = roster[key], roster.spec(key)
@@ -51,6 +55,7 @@ class Learner:
         self._rebuilder = rebuilder
         self._archive = archive
         self._shares = shares
+        self._on_folded = on_folded
         self._own = shares.own
         self._positions: dict[int, StreamPosition] | None = None
         self._read: dict[int, StreamPosition] = {}
@@ -116,6 +121,10 @@ class Learner:
         if await self._arms.fold(self.key, self._generation or 0, moves, deltas):
             self._positions, self._moved_s = dict(self._read), now_s
             FOLDED.labels(self.key).inc(count)
+            if self._on_folded is not None and deltas:
+                self._on_folded(
+                    self.key, batch.outcomes, partial(teaches, spec=self._spec, policy=self._policy)
+                )
         else:
             # Another learner read the same entries and was faster: go on from where it moved the position.
             self._positions = None

@@ -5,13 +5,15 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from app.metrics import FOLDED
+from app.tracing.opening import OnFolded
 from app.worker.jobs import repeat
 from bandits.sequential_policy import MODEL_FIELD, SequentialPolicy
-from decisioning.learning.fold import in_order, teach_outcomes
+from decisioning.learning.fold import in_order, teach_outcomes, teaches
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.outcome import Outcome
@@ -50,7 +52,8 @@ class _LoadedModel:
 class ModelTrainer:
     """Train one policy's model. Any number of them may run: the one that holds the lease does the work.
 
-    Whatever is not known to be stored is forgotten, and read from the store again.
+    Whatever is not known to be stored is forgotten, and read from the store again. ``on_folded`` is told of
+    the outcomes that were taught.
     """
 
     key: str
@@ -61,6 +64,7 @@ class ModelTrainer:
     models: ModelStore
     rebuilder: Rebuilder
     lease_ms: int = LEASE_MS
+    on_folded: OnFolded | None = None
     name: str = field(default_factory=lambda: uuid4().hex, init=False)
     _loaded: _LoadedModel | None = field(default=None, init=False)
     _batch_size: int = field(default=MIN_BATCH_SIZE, init=False)
@@ -128,6 +132,8 @@ class ModelTrainer:
         loaded.epoch = epoch
         loaded.positions.update(batch.last)
         FOLDED.labels(self.key).inc(learned)
+        if self.on_folded is not None and learned:
+            self.on_folded(self.key, batch.outcomes, partial(teaches, spec=self._spec, policy=self.policy))
         self._adjust_batch_size(learned, trained_s - started_s, packed_s - trained_s)
         return max(PAUSE_S, REST_PER_PACKING * (packed_s - trained_s))
 

@@ -18,6 +18,7 @@ from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules, webhook_hosts
 from app.state import check_installation
 from app.tasks import TaskSet
+from app.tracing.opening import Tracing, open_tracing
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
@@ -122,12 +123,13 @@ class _Connections:
 
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
+    tracing = open_tracing(settings)
     to = _Connections.from_settings(settings)
     allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
     parsed = ParsedEntries()
-    learners = _make_learners(to, keys, parsed, roster, rebuilder)
+    learners = _make_learners(to, keys, parsed, roster, rebuilder, tracing)
     shadows = ShadowRunner(
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
@@ -187,6 +189,8 @@ async def run_worker(settings: Settings) -> None:
             await shadows.close()
     finally:
         await to.close()
+        if tracing is not None:
+            await tracing.close()
 
 
 async def _learn(learner: Learner) -> None:
@@ -198,20 +202,27 @@ async def _learn(learner: Learner) -> None:
 
 
 def _make_learners(
-    to: _Connections, keys: Keys, parsed: ParsedEntries, roster: Roster, rebuilder: Rebuilder
+    to: _Connections,
+    keys: Keys,
+    parsed: ParsedEntries,
+    roster: Roster,
+    rebuilder: Rebuilder,
+    tracing: Tracing | None,
 ) -> TaskSet:
     """Make the tasks in which policies learn, one for each."""
     arms, worker = ArmStore(to.redis, keys), uuid4().hex
+    on_folded = None if tracing is None else tracing.folded
 
     def learn(key: str) -> Coroutine[Any, Any, None]:
         policy, log_reader = roster[key], LogReader(to.blocking, keys, parsed)
         if is_sequential(policy):
             models = ModelStore(to.redis, keys)
             return train_until_cancelled(
-                ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder)
+                ModelTrainer(key, roster, policy, log_reader, arms, models, rebuilder, on_folded=on_folded)
             )
         shares = BucketShares(to.redis, key, worker, keys.buckets, clock.now_ms)
-        return _learn(Learner(key, roster, log_reader, arms, rebuilder, ArchiveReader(to.engine), shares))
+        archive = ArchiveReader(to.engine)
+        return _learn(Learner(key, roster, log_reader, arms, rebuilder, archive, shares, on_folded))
 
     return TaskSet(learn)
 

@@ -7,7 +7,7 @@ from typing import Any
 from bandits.policy import FloatArray, Observation, Policy, PolicySpec
 from bandits.regression.linearisation import LinearisationPoints
 from bandits.regression.regression_policy import RegressionPolicy
-from bandits.sequential_policy import SequentialPolicy, teach_skipping_failures
+from bandits.sequential_policy import SequentialPolicy, is_sequential, teach_skipping_failures
 from bandits.state import fold_observations
 from decisioning.model.deciders import CALLER
 from decisioning.model.outcome import SHOWN, Outcome
@@ -158,6 +158,13 @@ def teach_outcomes(
     """Teach a model outcomes, in their order; returns how many there were to learn from, and on what it failed."""
     seen = _observations_in_order(outcomes, spec, policy)
     return len(seen), teach_skipping_failures(policy, model, seen)
+
+
+def teaches(outcome: Outcome, spec: PolicySpec, policy: Policy) -> bool:
+    """Return whether an outcome changes what a policy knows: it adds to that, or takes something back."""
+    if is_sequential(policy):
+        return bool(_observations_in_order([outcome], spec, policy))
+    return any(contributions_of([outcome], spec, policy))
 
 
 def fold_outcomes(

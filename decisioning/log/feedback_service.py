@@ -62,11 +62,15 @@ class BatchArchive:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackService:
-    """Records outcomes. When ``record`` returns, the outcome is in the log."""
+    """Records outcomes. When ``record`` returns, the outcome is in the log.
+
+    ``on_recorded`` is told of each that was not known before.
+    """
 
     decision_log: DecisionLog
     archive: Archive
     clock_ms: Callable[[], int]
+    on_recorded: Callable[[Feedback, Status], None] | None = None
 
     def batch(self) -> "FeedbackService":
         """Make one for a batch: items whose decisions are archived wait once for an archive that does not answer."""
@@ -104,7 +108,12 @@ class FeedbackService:
             raise _contradicts(feedback, detail)
         if status == "too_early":
             raise _too_early()
-        return _STATUSES[status]
+        return self._tell(feedback, _STATUSES[status])
+
+    def _tell(self, feedback: Feedback, status: Status) -> Status:
+        if self.on_recorded is not None and status != "duplicate":
+            self.on_recorded(feedback, status)
+        return status
 
     async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
         """Record an outcome of a decision that has left Redis: late if that is archived, unknown if it is not."""
@@ -149,7 +158,7 @@ class FeedbackService:
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
         contacts = _contacts(logged, outcome, earlier)
         fresh = await self.decision_log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
-        return "late" if fresh else "duplicate"
+        return self._tell(feedback, "late" if fresh else "duplicate")
 
 
 def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]) -> Contacts:

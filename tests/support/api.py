@@ -15,6 +15,7 @@ from app.config import Settings
 from app.keys import ROLES, KeyStore, Role
 from app.main import create_app
 from app.state import ApiState
+from app.tracing.opening import OnFolded, Tracing
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
 from app.worker.export_runs import ExportRunner, run_export
@@ -54,7 +55,7 @@ POLICY_BUDGET_MS = 200.0
 class Worker:
     """The background jobs, one round at a time, so that tests say when what is done."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_folded: OnFolded | None = None) -> None:
         assert settings.postgres_url is not None
         assert settings.redis_url is not None
         keys = Keys(settings.buckets)
@@ -69,6 +70,7 @@ class Worker:
             self._engine, self._redis, keys, roster, CatalogueStore(self._engine), clock.now_ms
         )
         self._settings = settings
+        self._on_folded = on_folded
         self.roster = roster
         self.shadow_store = ShadowStore(self._engine)
         self._shadows = ShadowRunner(
@@ -120,6 +122,7 @@ class Worker:
                     self._rebuilder,
                     ArchiveReader(self._engine),
                     BucketShares(self._redis, key, "a worker of tests", self._buckets, clock.now_ms),
+                    self._on_folded,
                 )
                 self._learners[key] = learner
             positions = partial(self._arms.load_positions, key)
@@ -269,9 +272,11 @@ class Nextbest:
 
 
 @asynccontextmanager
-async def running(settings: Settings, keys: Mapping[Role, str]) -> AsyncIterator[Instance]:
+async def running(
+    settings: Settings, keys: Mapping[Role, str], tracing: Tracing | None = None
+) -> AsyncIterator[Instance]:
     """An application with its lifespan, reached through its ASGI interface."""
-    app = create_app(settings)
+    app = create_app(settings, tracing)
     async with AsyncExitStack() as stack:
         lifespan = await stack.enter_async_context(app.router.lifespan_context(app))
         transport = _WithState(app, dict(lifespan or {}))

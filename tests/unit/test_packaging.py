@@ -79,3 +79,15 @@ def test_processes_start_without_libraries_that_they_need_later_if_at_all(module
     code = f"import sys, {module}; print(*{{'scipy', 'pandas', 'river', 'narwhals', 'duckdb'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_what_traces_need_is_not_imported_while_they_are_off() -> None:
+    code = """
+import sys, app.main, app.worker.run
+from app.config import Settings
+app.main.create_app(Settings(traces="off"))
+names = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "requests", "app.tracing.spans")
+print(*(name for name in names if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

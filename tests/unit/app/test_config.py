@@ -1,6 +1,7 @@
 """Settings are read from the environment, and mistakes are named."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,15 @@ def test_a_file_that_gives_no_address_is_refused(
     with pytest.raises(ConfigError, match=reason) as raised:
         get_settings()
     assert "secret" not in str(raised.value)
+
+
+def test_traces_without_their_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTBEST_TRACES", "otlp")
+    assert get_settings().traces == "otlp"
+    for missing in ("opentelemetry.sdk", "opentelemetry.exporter"):
+        with monkeypatch.context() as patched:
+            for name in [name for name in sys.modules if name.startswith(missing)]:
+                patched.delitem(sys.modules, name)
+            patched.setitem(sys.modules, missing, None)
+            with pytest.raises(ConfigError, match=r"^NEXTBEST_TRACES: .* pip install 'nextbest\[traces\]'$"):
+                get_settings()

@@ -2,9 +2,18 @@
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from storage.errors import PostgresUnavailable
-from storage.postgres import describe_refusal, find_refusal, make_engine, postgres_errors
+from storage.postgres import (
+    describe_refusal,
+    find_refusal,
+    make_engine,
+    postgres_errors,
+    trace_statements,
+    transaction,
+)
+from storage.spans import EndSpan
 
 
 async def test_a_server_that_takes_writes_has_no_refusal(postgres_url: str) -> None:
@@ -32,3 +41,30 @@ async def test_refused_writes_are_told_from_other_failures(error: Exception, des
     found = describe_refusal(raised.value)
     assert (found is None) == (described is None)
     assert described is None or (found or "").startswith(described)
+
+
+async def test_statements_are_traced_by_first_word_and_table_alone(postgres_url: str) -> None:
+    began: list[tuple[str | None, ...]] = []
+    ended: list[bool] = []
+
+    def begin(*call: str | None) -> EndSpan:
+        began.append(call)
+        return lambda error: ended.append(error is None)
+
+    engine = make_engine(postgres_url, pool_size=1)
+    trace_statements(engine, begin)
+    try:
+        async with transaction(engine) as connection:
+            await connection.execute(text("\n select :name AS told"), {"name": "a value"})
+            await connection.execute(text("DELETE FROM offers WHERE offer_id = :id"), {"id": "a value"})
+        with pytest.raises(PostgresUnavailable):
+            async with transaction(engine) as connection:
+                await connection.execute(text("SELECT * FROM nowhere"))
+    finally:
+        await engine.dispose()
+    assert [call for call in began if call[2] != "pg_catalog"][-3:] == [
+        ("postgresql", "SELECT", None),
+        ("postgresql", "DELETE", "offers"),
+        ("postgresql", "SELECT", "nowhere"),
+    ]
+    assert ended[-3:] == [True, True, False]

@@ -1,15 +1,18 @@
 """The pipe to Redis: replies in order, errors to their callers, and lost connections made again."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
-from storage.errors import RedisUnavailable
+from storage.errors import FunctionsUnavailable, RedisUnavailable
 from storage.keys import INSTALLATION
 from storage.redis_pipe import Pipe, RedisReplyError
 from storage.redis_server import RedisServer
+from storage.spans import EndSpan
 
 
 @asynccontextmanager
@@ -130,3 +133,23 @@ async def test_who_asked_is_told_of_another_server_before_anybody_writes_to_it(r
         await until_connected(pipe)
         assert [await reply for reply in told] == [b"told again"]
         assert len(pipe.server.run_id) == 40
+
+
+async def test_commands_are_traced_by_their_names_alone(redis_url: str) -> None:
+    began: list[tuple[str, str, str | None]] = []
+    ended: list[str | None] = []
+
+    def begin(*call: str | None) -> EndSpan:
+        began.append(cast(Any, call))
+        return lambda error: ended.append(None if error is None else type(error).__name__)
+
+    async with connected(redis_url) as pipe:
+        pipe.begin_span = begin
+        await pipe.call("SET", "a-key", "a-value", "PX", 1)
+        with contextlib.suppress(FunctionsUnavailable):
+            await pipe.function("nb_none", ["a-key"], "an-argument")
+        pipe.call("GET", "a-key").cancel()
+        pipe.begin_span = lambda *call: None
+        await pipe.call("PING")
+    assert began == [("redis", "SET", None), ("redis", "FCALL", "nb_none"), ("redis", "GET", None)]
+    assert ended == [None, "RedisReplyError", None]
