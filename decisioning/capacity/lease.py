@@ -32,6 +32,7 @@ class Lease:
     want: int = 1
     spent: int = 0
     waiting: int = 0
+    price: float = 0.0
     task: "asyncio.Task[None] | None" = None
 
     def covers(self, capacity: Capacity | None, at_ms: int) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decisioning.capacity.leasing import period_at
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.model.entities import FOREVER_MS, Capacity, Offer
+from decisioning.model.selection import Withheld
 from decisioning.model.stop import Stop
 
 
@@ -44,6 +45,15 @@ def stop_of(
         "none left" if counted else "cannot be counted now",
         ", ".join(_demand(c) for c in held),
         ends_ms if counted and ends_ms < FOREVER_MS else None,
+    )
+
+
+def underpriced_stop(capacity: Capacity | None, withheld: Withheld) -> Stop:
+    """Give the reason why an offer was kept for customers of whom more value is expected."""
+    by_acceptance = capacity is not None and capacity.counting == "accepted"
+    worth = withheld.value if by_acceptance else withheld.propensity * withheld.value
+    return Stop(
+        "capacity", withheld.capacity_id, worth, f"worth at least {withheld.price:.6g}, the price of a unit"
     )
 
 

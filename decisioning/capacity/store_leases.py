@@ -19,7 +19,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.errors import DecisioningError
 from decisioning.model.entities import Capacity
-from decisioning.model.selection import Choice
+from decisioning.model.selection import Choice, UnitPrice
 from storage.errors import RedisUnavailable, StorageError, Unavailable
 from storage.failures import FailureLog
 
@@ -71,6 +71,16 @@ class LeaseHolder:
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Give the numbers of the view's offers with a capacity: an answer that cannot be logged must not have them."""
         return self._match(view).all_numbers
+
+    def prices(self, view: PlacementView, now_ms: int) -> tuple[UnitPrice, ...]:
+        """Give the prices of units that are kept for value, with the numbers of the offers that need one."""
+        numbers = self._match(view).numbers
+        priced = [(c, of, self._lease(c, now_ms).price) for c, of in numbers if c.keep_for_value]
+        return tuple(
+            UnitPrice(c.capacity_id, price, c.counting == "accepted", of)
+            for c, of, price in priced
+            if price > 0
+        )
 
     async def units(
         self, view: PlacementView, slots: int, now_ms: int
@@ -313,6 +323,7 @@ class LeaseHolder:
         )
         if grant.status != "ok":
             return grant
+        lease.price = grant.price
         if grant.units or lease.ends_ms:
             lease.ends_ms, lease.good_until_s = grant.ends_ms, started_s + self._lease_ms / 1000
         if grant.units:
@@ -347,6 +358,10 @@ class NoCapacity:
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Give no numbers."""
         return frozenset()
+
+    def prices(self, view: PlacementView, now_ms: int) -> tuple[UnitPrice, ...]:
+        """Give no prices."""
+        return ()
 
     async def units(
         self, view: PlacementView, slots: int, now_ms: int

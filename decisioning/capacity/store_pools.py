@@ -41,12 +41,14 @@ class Grant:
     """An answer to a wish for units. ``ends_ms``: the end of the lease by the server's clock.
 
     ``missing``: there is no such pool; ``lapsed``: the holder's lease has ended, it must come with a new name.
+    ``price``: the least that an offer must be worth for a unit, where the last ones are kept for value.
     """
 
     status: Status
     units: int = 0
     ends_ms: int = 0
     remaining: int = 0
+    price: float = 0.0
 
 
 class Holding(NamedTuple):
@@ -155,7 +157,10 @@ class Pools:
             "1" if capacity.counts_later else "",
         )
         status = reply[0].decode()
-        return Grant("ok", *reply[1:]) if status == "ok" else Grant(status)
+        if status != "ok":
+            return Grant(status)
+        units, ends_ms, remaining, price = reply[1:]
+        return Grant("ok", units, ends_ms, remaining, float(price))
 
     async def give_back(self, capacity_id: str, period: Period, holder: str, used: int) -> bool:
         """End a lease. False if it had been ended."""
@@ -185,6 +190,10 @@ class Pools:
         """
         later = ("" if value is None else value for value in (counted, allowed, version))
         await self._function("nb_released", capacity_id, period, count, *later)
+
+    async def set_price(self, capacity_id: str, period: Period, price: float) -> None:
+        """Note the least that an offer must be worth for a unit of this pool."""
+        await self._function("nb_price", capacity_id, period, repr(price))
 
     async def books(self, capacity_id: str, period: Period) -> Books | None:
         """Read what the pool holds; ``None`` if it is not open."""

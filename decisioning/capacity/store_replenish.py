@@ -13,6 +13,7 @@ from sqlalchemy import text
 from decisioning.capacity.leasing import GRACE_MS, LEASE_MS, Period, period_at
 from decisioning.capacity.store_counting import LaterCounter
 from decisioning.capacity.store_pools import Books, CapacityLog, Pools
+from decisioning.capacity.store_pricing import PRICE_INTERVAL_S, CapacityPrices, Pricing
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.log.store_archive import ArchiveReader
@@ -45,14 +46,18 @@ class CapacityKeeper:
     lease_ms: int = LEASE_MS
     grace_ms: int = GRACE_MS
     interval_s: float = 1.0
+    price_interval_s: float = PRICE_INTERVAL_S
     _catalogue: Catalogue | None = field(default=None, init=False)
     _missing: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
     _cleaned_up_ms: int = field(default=0, init=False)
     _rounds: int = field(default=0, init=False)
     _later: LaterCounter = field(init=False)
+    _pricing: Pricing = field(init=False)
 
     def __post_init__(self) -> None:
         self._later = LaterCounter(self.pools, self.capacity_log.engine)
+        prices = CapacityPrices(self.capacity_log.engine)
+        self._pricing = Pricing(self.pools, prices, self.price_interval_s)
 
     async def round(self) -> float:
         """Look after every pool once; returns how long to sleep.
@@ -68,12 +73,20 @@ class CapacityKeeper:
             await self._maintain(capacity, period)
             if capacity.counts_later:
                 await self._later.count(capacity, self._catalogue.version, period, now_ms)
+            await self._set_price(capacity, period, now_ms)
             if capacity.per != "total":  # so that the next period begins even if Postgres is away by then
                 await self._maintain(capacity, period_at(capacity, period.ends_ms))
         if now_ms - self._cleaned_up_ms > CLEANUP_INTERVAL_MS:
             self._cleaned_up_ms = now_ms
             await self.capacity_log.forget(now_ms - POOL_NOTE_RETENTION_MS)
         return self.interval_s
+
+    async def _set_price(self, capacity: Capacity, period: Period, now_ms: int) -> None:
+        if not capacity.keep_for_value:
+            return
+        books = await self.pools.books(capacity.capacity_id, period)
+        if books is not None and (not capacity.counts_later or books.counted is not None):
+            await self._pricing.price(capacity, period, books, now_ms)
 
     async def _maintain(self, capacity: Capacity, period: Period) -> None:
         capacity_id = capacity.capacity_id

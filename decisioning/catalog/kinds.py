@@ -112,6 +112,11 @@ def _check_capacity(capacity: Capacity, things: Sections) -> None:
     _check_scope(capacity, things)
     if zone_of(capacity.time_zone) is None:
         raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+    if capacity.keep_for_value and capacity.per == "total":
+        raise Invalid(
+            "keep_for_value",
+            "needs a period whose end is known: give the capacity per day or hour, or leave it out",
+        )
 
 
 def _check_alert(alert: Alert, things: Sections) -> None:

@@ -29,8 +29,9 @@ from decisioning.model.decision import (
     RenderedTreatment,
     SnapshotContact,
     SnapshotSuppression,
+    SnapshotWithheld,
 )
-from decisioning.model.selection import Choice
+from decisioning.model.selection import Choice, Withheld
 from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
 from profiles.customer import Customer, Suppression
 from rules.evaluation import Evaluation
@@ -87,7 +88,7 @@ def decision_record(
         feedback_until=to_iso(until_ms),
         source="live",
         contacts=view.contact.log_record([choice.row for choice in choices], context.now_ms, until_ms),
-        customer_snapshot=customer_snapshot(inputs, result.selection.unlikely),
+        customer_snapshot=customer_snapshot(inputs, result.selection.unlikely, result.selection.withheld),
         scored_by=None if caller_choice is None else result.policy,
         caller_choice=None if caller_choice is None else tuple(view.offers[r].number for r in caller_choice),
         overrun=result.over_budget,
@@ -205,11 +206,14 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> RenderedT
 
 
 def customer_snapshot(
-    inputs: EligibilityInputs, unlikely: tuple[tuple[int, float], ...] = ()
+    inputs: EligibilityInputs,
+    unlikely: tuple[tuple[int, float], ...] = (),
+    withheld: tuple[Withheld, ...] = (),
 ) -> CustomerSnapshot:
     """Take the part of the profile and of the contact history that the placement looks at.
 
-    ``unlikely``: number and propensity of offers below their minimum: they are not among the logged candidates.
+    ``unlikely``: number and propensity of offers below their minimum: they are not among the logged candidates, nor are
+    those ``withheld``.
     """
     view, customer, history = inputs.view, inputs.profile.customer, inputs.history
     wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
@@ -232,6 +236,7 @@ def customer_snapshot(
         else tuple(SnapshotSuppression(s.list_id, s.reason, s.until_ms, s.added_ms) for s in suppressions),
         exhausted=tuple(sorted(inputs.exhausted)),
         unlikely=unlikely,
+        withheld=tuple(SnapshotWithheld(*one) for one in withheld),
     )
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from decisioning.capacity.matching import underpriced_stop
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.eligibility import EligibilityInputs, stops_of
 from decisioning.decide.ranking import priority_classes
 from decisioning.model.entities import Offer
-from decisioning.model.selection import Selection
+from decisioning.model.selection import Selection, Withheld
 from decisioning.model.stop import Stop
 from decisioning.model.weights import Weights
 
@@ -21,13 +22,15 @@ from decisioning.model.weights import Weights
 class Situation:
     """One request as it was decided: what its explanation looks at again.
 
-    ``weights``: as the policy saw them. ``propensities``: of every row of the view.
+    ``weights``: as the policy saw them. ``propensities``: of every row of the view. ``withheld``: of a selection that
+    was made again, of candidates that were left.
     """
 
     inputs: EligibilityInputs
     weights: Weights
     propensities: Sequence[float]
     selection: Selection
+    withheld: tuple[Withheld, ...] = ()
 
 
 def explain(situation: Situation) -> list[dict[str, Any]]:
@@ -59,6 +62,11 @@ def _stops_after_stages(situation: Situation, row: int, left: set[int]) -> list[
     view = situation.inputs.view
     if view.offers[row].number in left:
         return []
+    for withheld in situation.withheld or situation.selection.withheld:
+        if withheld.number == view.offers[row].number:
+            return [
+                underpriced_stop(situation.inputs.catalogue.capacities.get(withheld.capacity_id), withheld)
+            ]
     low, found = float(view.min_propensity[row]), float(situation.propensities[row])
     if found < low:
         return [Stop("propensity", "minimum propensity", found, low)]

@@ -8,7 +8,7 @@ from decisioning.capacity.lease import Reservation
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import Units
 from decisioning.log.store_redis import DecideReply
-from decisioning.model.selection import Choice
+from decisioning.model.selection import Choice, UnitPrice
 from profiles.customer import Profile
 
 
@@ -21,6 +21,10 @@ class CapacityReservations(Protocol):
 
     def withheld(self, view: PlacementView) -> frozenset[int]:
         """Numbers of the view's offers that must not be in an answer that is not logged."""
+        ...
+
+    def prices(self, view: PlacementView, now_ms: int) -> tuple[UnitPrice, ...]:
+        """Prices of units that are kept for value."""
         ...
 
     async def units(self, view: PlacementView, slots: int, now_ms: int) -> Units:

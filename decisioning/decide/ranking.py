@@ -16,7 +16,7 @@ from bandits.sequential_policy import is_learner
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.facts import offer_facts
-from decisioning.model.selection import Choice, Factors, Selection
+from decisioning.model.selection import Choice, Factors, Selection, UnitPrice, Withheld
 from decisioning.model.weights import Weights, switched_off
 from profiles.customer import Customer
 from rules.evaluation import Evaluation
@@ -112,7 +112,8 @@ class SelectionContext:
     """Everything that a selection depends on, apart from the policy: one request's view of its candidates.
 
     ``facts``: what policies make their features of, by path. ``caller_choice``: the rows of the caller's own choice, in
-    its order, if that is what is answered. ``limits``: those that the answer may reach by itself.
+    its order, if that is what is answered. ``limits``: those that the answer may reach by itself. ``prices``: of units
+    of capacity that are kept for value; none where it is known what was withheld.
     """
 
     view: PlacementView
@@ -125,6 +126,7 @@ class SelectionContext:
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     caller_choice: tuple[int, ...] | None = None
     limits: SharedLimits | None = None
+    prices: tuple[UnitPrice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +134,18 @@ class ScoredCandidates:
     """A policy's scores of the candidates, before anything is drawn.
 
     ``expected``: its propensities of all rows. ``left``: available rows that are not below their minimum propensity.
-    ``unlikely``: as in ``Selection``.
+    ``unlikely`` and ``withheld``: as in ``Selection``.
     """
 
     candidates: Candidates
     expected: FloatArray
     left: BoolArray
     unlikely: tuple[tuple[int, float], ...] = ()
+    withheld: tuple[Withheld, ...] = ()
 
 
 def score_candidates(context: SelectionContext, policy: Policy, prepared: Any) -> ScoredCandidates:
-    """Score the candidates with a policy, and leave out those below their minimum propensity."""
+    """Score the candidates with a policy, and leave out those below their minimum propensity or their unit's price."""
     x = policy.encoder.encode(context.facts, context.now_ms)
     candidates = Candidates(
         context.view.numbers,
@@ -152,9 +155,14 @@ def score_candidates(context: SelectionContext, policy: Policy, prepared: Any) -
         context.facts,
     )
     expected = policy.propensities(prepared, candidates)
+    left = context.available
+    unlikely: tuple[tuple[int, float], ...] = ()
+    withheld: tuple[Withheld, ...] = ()
     if context.view.has_min_propensity:
-        return ScoredCandidates(candidates, expected, *_drop_unlikely(context, policy, expected))
-    return ScoredCandidates(candidates, expected, context.available)
+        left, unlikely = _drop_unlikely(context, policy, expected)
+    if context.prices:
+        left, withheld = _drop_underpriced(context, policy, expected, left)
+    return ScoredCandidates(candidates, expected, left, unlikely, withheld)
 
 
 def slot_distribution(
@@ -173,26 +181,27 @@ def select(context: SelectionContext, policy: Policy, prepared: Any) -> Selectio
     """
     view = context.view
     found = score_candidates(context, policy, prepared)
-    left, expected, unlikely = found.left, found.expected, found.unlikely
+    left, expected, left_out = found.left, found.expected, (found.unlikely, found.withheld)
     if context.caller_choice is not None:
-        # What is too unlikely is the policy's judgement: it must not overrule the caller's.
-        left, unlikely = context.available, ()
+        # What is too unlikely, or worth too little, is the policy's judgement: it must not overrule the caller's.
+        left, left_out = context.available, ((), ())
     if not left.any():
         return Selection(
             (),
             view.numbers[:0],
             context.base_propensities[:0],
             propensities=expected,
-            unlikely=unlikely,
+            unlikely=left_out[0],
+            withheld=left_out[1],
         )
     rules = slot_rules(context)
     counted = expected if context.weights.use_p else np.ones(len(view.offers))
     if context.caller_choice is not None:
         chosen = _select_callers_choice(context.caller_choice, left, context.slots, rules)
-        return _make_selection(context, chosen, left, expected, counted, unlikely)
+        return _make_selection(context, chosen, left, expected, counted, left_out)
     distribution = slot_distribution(context, policy, prepared, found.candidates)
     chosen = draw_slots(distribution, left, context.slots, context.decision_id, rules)
-    return _make_selection(context, chosen, left, expected, counted, unlikely)
+    return _make_selection(context, chosen, left, expected, counted, left_out)
 
 
 def _select_callers_choice(
@@ -216,11 +225,12 @@ def _make_selection(
     left: BoolArray,
     expected: FloatArray,
     propensities: FloatArray,
-    unlikely: tuple[tuple[int, float], ...],
+    left_out: tuple[tuple[tuple[int, float], ...], tuple[Withheld, ...]],
 ) -> Selection:
     """Describe a selection of ``chosen`` (row and probability by rank) out of ``left``.
 
-    ``expected``: the policy's propensities; ``propensities``: as they count in the score.
+    ``expected``: the policy's propensities; ``propensities``: as they count in the score. ``left_out``: ``unlikely``
+    and ``withheld`` of ``Selection``.
     """
     view, weights, choices = context.view, context.weights, []
     for rank, (row, probability) in enumerate(chosen, start=1):
@@ -240,9 +250,11 @@ def _make_selection(
         )
     factors = np.stack((weights.C[left], weights.V[left])) if view.dynamic else None
     if left.all():
-        return Selection(tuple(choices), view.numbers, context.base_propensities, factors, expected, unlikely)
+        return Selection(
+            tuple(choices), view.numbers, context.base_propensities, factors, expected, *left_out
+        )
     return Selection(
-        tuple(choices), view.numbers[left], context.base_propensities[left], factors, expected, unlikely
+        tuple(choices), view.numbers[left], context.base_propensities[left], factors, expected, *left_out
     )
 
 
@@ -260,6 +272,36 @@ def _drop_unlikely(
     low &= context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
     return context.available & ~low, tuple(unlikely)
+
+
+def _drop_underpriced(
+    context: SelectionContext, policy: Policy, propensities: FloatArray, left: BoolArray
+) -> tuple[BoolArray, tuple[Withheld, ...]]:
+    """Split the rows ``left`` into those that are worth a unit of their capacities (a mask), and those that are not.
+
+    Mandatory offers stay, and all of them where values do not count, or nothing is known (as in ``_drop_unlikely``).
+    """
+    view, values = context.view, context.weights.V
+    if "V" in view.placement.off:
+        return left, ()
+    withheld: dict[int, Withheld] = {}
+    mandatory = priority_classes(view, context.now_ms) == MANDATORY
+    known = (
+        np.ones(len(view.offers), dtype=bool) if is_learner(policy) else ~np.isnan(context.base_propensities)
+    )
+    for unit in context.prices:
+        worth = values if unit.by_acceptance else propensities * values
+        low = left & known & ~mandatory & (worth < unit.price) & np.isin(view.numbers, list(unit.numbers))
+        for row in np.flatnonzero(low).tolist():
+            number, price = int(view.numbers[row]), unit.price
+            found = Withheld(number, float(propensities[row]), float(values[row]), price, unit.capacity_id)
+            if row not in withheld or withheld[row].price < price:
+                withheld[row] = found
+    if not withheld:
+        return left, ()
+    left = left.copy()
+    left[list(withheld)] = False
+    return left, tuple(withheld[row] for row in sorted(withheld))
 
 
 def slot_rules(context: SelectionContext) -> "SlotRanking | None":

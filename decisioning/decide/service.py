@@ -293,6 +293,7 @@ class DecisionService:
             facts=evaluated.facts,
             caller_choice=_caller_choice(context),
             limits=SharedLimits.of(view, inputs.profile.customer, inputs.history, units, context.slots),
+            prices=self._capacity.prices(view, context.now_ms),
         )
         result = self._runner.run(context.assignment, selection_context)
         if result.failed is not None:

@@ -137,7 +137,9 @@ def judge_decision(
                 unusable=_unusable(decision, bool(view.mandatory[row]), logging_probability, int(ran.sum())),
             )
         )
-    return CounterfactualDecision(tuple(slots), snapshot is not None and bool(snapshot.unlikely))
+    return CounterfactualDecision(
+        tuple(slots), snapshot is not None and bool(snapshot.unlikely or snapshot.withheld)
+    )
 
 
 def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]) -> FloatArray:

@@ -253,8 +253,8 @@ def notes_on(epsilon: float, learns: bool, narrowed: int, left_out: int, rows: i
         )
     if narrowed:
         said.append(
-            f"In {narrowed} decisions offers were left out as too unlikely by the policy that decided; "
-            "the target is judged on what was left."
+            f"In {narrowed} decisions offers were left out as too unlikely, or worth too little, by the policy that "
+            "decided; the target is judged on what was left."
         )
     if left_out > MUCH_LEFT_OUT * (left_out + rows):
         said.append(f"{left_out} of {left_out + rows} slots could not be used; see left_out for the reasons.")

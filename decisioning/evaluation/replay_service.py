@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from bandits.policy import NO_FACTS
 from bandits.sequential_policy import LearnedState, ModelState, is_sequential
@@ -37,7 +37,7 @@ from decisioning.model.decision import (
     LoggedFactors,
 )
 from decisioning.model.position import StreamPosition
-from decisioning.model.selection import Choice, Selection
+from decisioning.model.selection import Choice, Selection, Withheld
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
@@ -297,11 +297,12 @@ def _situation(replayed: ReplayedDecision) -> Situation:
     inputs = logged_inputs(replayed.catalogue, view, logged)
     snapshot = logged.decision.customer_snapshot or CustomerSnapshot()
     propensities = _propensities(view, replayed.selection, snapshot)
-    return Situation(inputs, replayed.selection_context.weights, propensities, replayed.selection)
+    withheld = tuple(Withheld(*astuple(one)) for one in snapshot.withheld)
+    return Situation(inputs, replayed.selection_context.weights, propensities, replayed.selection, withheld)
 
 
 def _propensities(view: PlacementView, selection: Selection, snapshot: CustomerSnapshot) -> list[float]:
     # Offers below their minimum were no candidates any more: theirs stand in the log alone.
     found: list[float] = [] if selection.propensities is None else selection.propensities.tolist()
-    unlikely = dict(snapshot.unlikely)
+    unlikely = dict(snapshot.unlikely) | {one.number: one.propensity for one in snapshot.withheld}
     return [unlikely.get(number, found[row]) for row, number in enumerate(view.numbers.tolist())]

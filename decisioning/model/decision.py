@@ -138,12 +138,22 @@ class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True, gc=False
     added_ms: int
 
 
+class SnapshotWithheld(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An offer that was worth less than a unit of its capacity; see ``decisioning.model.selection.Withheld``."""
+
+    number: int
+    propensity: float
+    value: float
+    price: float
+    capacity_id: str
+
+
 class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The part of the profile and of the contacts that the placement looked at, kept to explain the decision later.
 
     ``interests`` and ``holdings`` are ``None`` if no rule looks at them; ``history`` and ``suppressions`` if they could
     not be read. ``exhausted``: numbers of offers without capacity. ``unlikely``: number and propensity of offers below
-    their minimum, which are not among the logged candidates.
+    their minimum, which are not among the logged candidates; nor are those ``withheld`` for more valuable customers.
     """
 
     known: bool | None = None
@@ -156,6 +166,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     suppressions: tuple[SnapshotSuppression, ...] | None = ()
     exhausted: tuple[int, ...] = ()
     unlikely: tuple[tuple[int, float], ...] = ()
+    withheld: tuple[SnapshotWithheld, ...] = ()
 
 
 class Overrun(msgspec.Struct, frozen=True, gc=False):

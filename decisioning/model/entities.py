@@ -87,6 +87,7 @@ class Capacity:
     counting after the fact. A decision holds a unit for ``hold_s`` seconds, unless it is known before what came of it;
     ``overbook``: by how many units at most more may be held than are left, ``None`` for as many as ``max``;
     ``once_per_customer``: what a customer does several times with the same offer in a period counts once.
+    ``keep_for_value``: whose offer is worth less than the last units are expected to bring is not offered it.
     """
 
     capacity_id: str
@@ -102,6 +103,7 @@ class Capacity:
     hold_s: int = DEFAULT_HOLD_S
     overbook: int | None = None
     once_per_customer: bool = True
+    keep_for_value: bool = False
 
     @property
     def counting(self) -> Counts:

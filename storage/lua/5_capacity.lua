@@ -2,7 +2,7 @@
 -- cap), s settled, r released; and for each holder of a lease: l:<holder> leased, u:<holder> used of these, e:<holder>
 -- when the lease ends (ms). Where units are used up by what comes of decisions, these hold them: c counted (used up), n how
 -- many may be held, and k the catalogue version that these are for, all from one reading of the log with r, which then is
--- what is not held any more. Where a function takes "now", "*" stands for the server's own clock.
+-- what is not held any more. p is the price of a unit, where the last ones are kept for value. Where a function takes "now", "*" stands for the server's own clock.
 
 local function clock(now)
   if now ~= '*' then return tonumber(now) end
@@ -34,7 +34,7 @@ end
 -- keys: pool
 -- args: now, cap, catalogue version, holder, held (units granted so far), used of these, want, lease_ms, "1" if units are used
 --       up by what comes of decisions
--- returns {"ok", granted, ends at, remaining} | {"missing"} | {"lapsed"}
+-- returns {"ok", granted, ends at, remaining, price} | {"missing"} | {"lapsed"}
 local function lease(keys, args)
   local given, asked_cap, version, holder, granted_before, used, want, lease_ms, later = unpack(args)
   local now, held = clock(given), tonumber(granted_before)
@@ -70,7 +70,7 @@ local function lease(keys, args)
     redis.call('HSET', keys[1], 'l:' .. holder, string.format('%.0f', held + granted), 'u:' .. holder, used,
       'e:' .. holder, string.format('%.0f', until_ms))
   end
-  return { 'ok', granted, until_ms, math.max(remaining - granted, 0) }
+  return { 'ok', granted, until_ms, math.max(remaining - granted, 0), pool.p or '0' }
 end
 
 -- Ends a lease of which exactly "used" units were used; the others are free again.
@@ -107,6 +107,14 @@ local function count_released(keys, args)
   else
     redis.call('HSET', pool, 'c', counted, 'n', allowed, 'k', version)
   end
+  return 'ok'
+end
+
+-- Notes what a unit is worth now. keys: pool; args: price
+local function price_units(keys, args)
+  local pool, price = keys[1], args[1]
+  if redis.call('EXISTS', pool) == 0 then return 'gone' end
+  redis.call('HSET', pool, 'p', price)
   return 'ok'
 end
 

@@ -17,6 +17,7 @@ redis.register_function('nb_lease', lease)
 redis.register_function{ function_name = 'nb_return', callback = return_lease, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_settle', callback = end_lease, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_released', callback = count_released, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_price', callback = price_units, flags = { 'allow-oom' } }
 redis.register_function('nb_decide_within', decide_within)
 redis.register_function('nb_resume', resume)
 redis.register_function{ function_name = 'nb_mark_whole', callback = mark_whole, flags = { 'allow-oom' } }

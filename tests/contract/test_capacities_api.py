@@ -63,3 +63,26 @@ async def test_a_dry_run_takes_nothing(shop: Nextbest) -> None:
 async def test_a_capacity_of_no_time_zone_is_refused(shop: Nextbest) -> None:
     refused = await shop.api.call("PUT", "/v1/capacities/bad", json=SCOPE | {"time_zone": "Mars/Olympus"})
     problem_of(refused, 422, "time_zone")
+
+
+async def test_what_keeping_for_value_earned_is_told(shop: Nextbest) -> None:
+    body = SCOPE | {"per": "day", "keep_for_value": True}
+    await shop.api.ok("PUT", "/v1/capacities/kept", json=body)
+    for number in range(3):
+        await decide(shop.api, f"kept {number}")
+    await shop.worker.archive()
+    told = await shop.api.ok("GET", "/v1/reports/capacity/kept/value", role="scientist")
+    assert (told["capacity_id"], told["keep_for_value"], told["price"], told["withheld"]) == (
+        "kept",
+        True,
+        0.0,
+        0,
+    )
+    assert told["value"] == told["first_come_value"] >= 0
+    assert told["accepted_value"] == 0.0
+    problem_of(await shop.api.call("GET", "/v1/reports/capacity/nothing/value"), 404)
+
+
+async def test_for_all_time_nothing_can_be_kept_for_value(shop: Nextbest) -> None:
+    refused = await shop.api.call("PUT", "/v1/capacities/bad", json=SCOPE | {"keep_for_value": True})
+    problem_of(refused, 422, "keep_for_value")

@@ -51,6 +51,7 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "hold_s": 60,
             "overbook": 5,
             "once_per_customer": False,
+            "keep_for_value": True,
         },
         {"max": 0},
     ),

@@ -42,6 +42,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
+    "read_capacity_value": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},

@@ -148,6 +148,7 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
             hold_s=SECONDS,
             overbook=maybe(st.integers(0, 10**9)),
             once_per_customer=st.booleans(),
+            keep_for_value=st.booleans(),
             **SCOPED,
         ),
     ),

@@ -53,6 +53,7 @@ COVERED = {
     # Stores: statements and functions, on real servers.
     "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
+    "decisioning/capacity/store_pricing.py": "contract/test_capacity_value.py",
     "decisioning/capacity/store_replenish.py": "e2e/test_capacity.py",
     "decisioning/catalog/store.py": "contract/test_catalogue_life.py",
     "decisioning/catalog/store_checks.py": "contract/test_catalogue_life.py",

@@ -41,3 +41,29 @@ class UsagesOut(BaseModel):
     """All capacities of the catalogue, in the order of their ids."""
 
     capacities: list[UsageOut]
+
+
+class PriceOut(BaseModel):
+    """The price of a unit from a time on, and how many were left then."""
+
+    at: datetime
+    price: float = Field(description="what an offer had to be worth", examples=[4.2])
+    left: int = Field(examples=[37])
+
+
+class CapacityValueOut(BaseModel):
+    """What keeping a capacity for value has brought in its current period, against giving units to the first to come.
+
+    Values are expected ones (value times propensity), but for `accepted_value`.
+    """
+
+    capacity_id: str = Field(examples=["call-backs"])
+    period: str = Field(examples=["2026-03-29"])
+    keep_for_value: bool
+    price: float = Field(description="now; 0 if there is enough for all that is expected")
+    given: int = Field(description="offers given in the period")
+    withheld: int = Field(description="times that an offer was kept for customers of more value")
+    value: float = Field(description="expected of what was given")
+    first_come_value: float = Field(description="expected, had the first to come been given the units")
+    accepted_value: float = Field(description="of what was given and accepted by now")
+    prices: list[PriceOut] = Field(description="as they were set in the period")

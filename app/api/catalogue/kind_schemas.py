@@ -124,6 +124,10 @@ class CapacityBody(Body):
     once_per_customer: bool = Field(
         True, description="what a customer accepts several times of one offer in a period counts once"
     )
+    keep_for_value: bool = Field(
+        False,
+        description="keep what is left for customers of whom more value is expected; not with `per: total`",
+    )
 
 
 class OverrideBody(DatedBody):

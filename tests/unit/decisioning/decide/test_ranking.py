@@ -1,5 +1,6 @@
 """Ranking: scores, minimum propensities, the caller's own choice, and selections without ``P``."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from decisioning.decide.ranking import (
 )
 from decisioning.decide.ranking import score_candidates as score
 from decisioning.learning.replica import prepare
+from decisioning.model.selection import UnitPrice, Withheld
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer, selection_context_of
 
 PROPENSITY = build_policy(PolicySpec("propensity", 1, "propensity"))
@@ -56,6 +58,38 @@ def test_what_is_below_its_minimum_is_told_apart_and_not_a_candidate() -> None:
     selection = select(context, PROPENSITY, prepared(PROPENSITY, context))
     assert selection.candidates.tolist() == [2, 3]
     assert selection.unlikely == found.unlikely
+
+
+def test_what_is_worth_less_than_a_unit_of_its_capacity_is_withheld_and_not_a_candidate() -> None:
+    shop = catalogue_with(
+        [offer(1, value=10.0), offer(2, value=10.0), offer(3, value=10.0), offer(4), offer(5, mandatory=True)]
+    )
+    context = selection_context_of(
+        inputs_of(shop), base_propensities=propensities(0.25, 0.5, NAN, 0.25, 0.25)
+    )
+    cheap, dear = (
+        UnitPrice(name, price, False, frozenset({1, 2, 3, 5})) for name, price in (("a", 3.0), ("b", 4.0))
+    )
+    priced = replace(context, prices=(cheap, dear))
+    found = score(priced, PROPENSITY, prepared(PROPENSITY, priced))
+    assert found.withheld == (Withheld(1, 0.25, 10.0, 4.0, "b"),)  # of the third nothing is known
+    selection = select(priced, PROPENSITY, prepared(PROPENSITY, priced))
+    assert selection.candidates.tolist() == [2, 3, 4, 5]
+    assert selection.withheld == found.withheld
+    by_acceptance = replace(
+        context, prices=(replace(dear, by_acceptance=True),)
+    )  # who does not accept costs nothing
+    assert score(by_acceptance, PROPENSITY, prepared(PROPENSITY, context)).withheld == ()
+    assert (
+        select(replace(priced, caller_choice=(0,)), PROPENSITY, prepared(PROPENSITY, context)).withheld == ()
+    )
+
+
+def test_where_values_do_not_count_nothing_is_withheld() -> None:
+    shop = catalogue_with([offer(1), offer(2)], {"off": ("V",)})
+    context = selection_context_of(inputs_of(shop), base_propensities=propensities(0.25, 0.5))
+    priced = replace(context, prices=(UnitPrice("a", 3.0, False, frozenset({1, 2})),))
+    assert score(priced, PROPENSITY, prepared(PROPENSITY, priced)).withheld == ()
 
 
 def test_the_callers_choice_is_only_scored_in_its_order_as_far_as_it_is_allowed() -> None:

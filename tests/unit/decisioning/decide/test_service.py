@@ -108,6 +108,10 @@ class Capacity:
         """None."""
         return frozenset()
 
+    def prices(self, view: Any, now_ms: int) -> tuple[()]:
+        """None."""
+        return ()
+
     async def take(self, view: Any, choices: Sequence[Choice], now_ms: int) -> Reservation:
         """Refuse the first time."""
         if self.refused:

@@ -41,6 +41,7 @@ from decisioning.model.decision import (
     RenderedTreatment,
     SnapshotContact,
     SnapshotSuppression,
+    SnapshotWithheld,
 )
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.outcome import Outcome
@@ -104,6 +105,7 @@ SNAPSHOTS = st.builds(
     suppressions=st.none() | several(st.builds(SnapshotSuppression, NAMES, TEXTS, st.none() | TIMES, TIMES)),
     exhausted=several(NUMBERS),
     unlikely=several(st.tuples(NUMBERS, FLOATS)),
+    withheld=several(st.builds(SnapshotWithheld, NUMBERS, FLOATS, FLOATS, FLOATS, NAMES)),
 )
 DECISIONS = st.builds(
     Decision,
