@@ -70,11 +70,18 @@ async def test_who_has_no_decisions_has_an_empty_list(shop: Nextbest) -> None:
         ("limit=101", "limit"),
         ("before=x", "before"),
         ("before=999999999999999999999:x", "before"),
+        ("before=1:%00", "before"),
         ("after=x", "after"),
     ],
 )
 async def test_pages_that_are_not_valid(shop: Nextbest, query: str, field: str) -> None:
     problem_of(await shop.api.call("GET", f"/v1/customers/ann/decisions?{query}"), 422, field)
+
+
+@pytest.mark.parametrize("path", ["suppressions/register", "customers/ann/suppressions"])
+async def test_pages_of_suppressions_that_are_not_valid(shop: Nextbest, path: str) -> None:
+    for query, field in (("after=%00", "after"), ("limit=1001", "limit"), ("before=x", "before")):
+        problem_of(await shop.api.call("GET", f"/v1/{path}?{query}"), 422, field)
 
 
 async def test_suppressions_are_imported_and_listed(shop: Nextbest) -> None:

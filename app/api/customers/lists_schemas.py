@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.api.schemas import DecisionId, Parameters, shown
+from app.api.schemas import DecisionId, Parameters, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 
-_CURSOR = re.compile(r"(\d{1,15}):(.{1,128})", re.ASCII)
+_CURSOR = re.compile(r"(\d{1,15}):([A-Za-z0-9][A-Za-z0-9._:-]{0,127})", re.ASCII)
 MAX_DECISIONS = 100
 
 
@@ -113,7 +113,9 @@ class ListsQuery(Parameters):
     """A page of a customer's entries in suppression lists."""
 
     limit: int = Field(100, ge=1, le=1000)
-    after: str | None = Field(None, max_length=128, description="`next` of the page before")
+    after: Annotated[str, AfterValidator(storable)] | None = Field(
+        None, max_length=128, description="`next` of the page before"
+    )
 
 
 class CustomerSuppressions(BaseModel):

@@ -11,12 +11,20 @@ from app.api.schemas import Id, Parameters, shown
 from decisioning.reporting.offer_report import DIMENSIONS, Dimension
 
 MAX_DIMENSIONS = len(DIMENSIONS)
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 
 
 def _later(value: date | None, info: ValidationInfo) -> date | None:
     since = info.data.get("since")
     if value is not None and since is not None and value <= since:
         raise ValueError("must lie after since")
+    return value
+
+
+def _in_range(value: date | None) -> date | None:
+    # Midnight of a time zone must be a time that there is in UTC.
+    if value is not None and not FIRST_DAY <= value <= LAST_DAY:
+        raise ValueError("lies outside of the years 1970 to 9998")
     return value
 
 
@@ -35,8 +43,10 @@ class OfferReportQuery(Parameters):
         max_length=MAX_DIMENSIONS,
         description="what to group by, in this order: `by=week&by=offer`, or `by=week,offer`",
     )
-    since: Day | None = Field(None, description="the first day, in the time zone; all if left out")
-    until: Annotated[Day | None, AfterValidator(_later)] = Field(
+    since: Annotated[Day | None, AfterValidator(_in_range)] = Field(
+        None, description="the first day, in the time zone; all if left out"
+    )
+    until: Annotated[Day | None, AfterValidator(_in_range), AfterValidator(_later)] = Field(
         None, description="the first day that is left out, in the time zone"
     )
     time_zone: TimeZone = Field("UTC", description="of days, weeks (from Monday) and months")
