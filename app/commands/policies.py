@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.commands.policy_check import check
 from app.commands.policy_evaluate import evaluate_policy
 from app.commands.terminal import author, fail, on_database, read_file
-from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
+from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, with_dates, yaml_values
 from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict, wants_auto_features
@@ -101,7 +101,7 @@ def list_policies() -> None:
 def show(
     name: str = typer.Argument(..., metavar="NAME[@VERSION]", help="the policy"),
 ) -> None:
-    """Show a policy, or all its versions, with the specification as YAML."""
+    """Show a policy, or all its versions, with the specification as YAML, as it can be registered."""
 
     async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
@@ -255,7 +255,7 @@ def _parts_text(catalogue: Catalogue, key: str) -> str:
 
 
 def _to_yaml(body: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(with_dates(body), sort_keys=False, allow_unicode=True))
 
 
 def _parse(document: str) -> tuple[Any, PolicySpec, bool]:

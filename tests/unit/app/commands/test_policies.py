@@ -14,7 +14,7 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.policies.store import PolicyStore
 from storage.postgres import make_engine, transaction
 
-SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\n"
+SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\nlearn_since: 2026-03-01\n"
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,7 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
     assert "waits for its warm start" in nextbest("progress").stdout
     shown = nextbest("show", "spring").stdout
     assert "half_life_days: 30" in shown
+    assert "learn_since: '2026-03-01T00:00:00.000Z'" in shown
     assert "a try" in shown
     nextbest("stage", "spring@1", "shadow", "--placement", "home")
     refused = nextbest("stage", "spring@1", "canary", "--placement", "home", status=1)
