@@ -15,6 +15,7 @@ from bandits.algorithms.static_policy import PropensityPolicy, RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.algorithms.ucb import UCBPolicy
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy, did_you_mean
+from bandits.onnx.onnx_policy import OnnxPolicy
 from bandits.policy import Policy, PolicySpec
 from bandits.river.pipeline_policy import RiverPolicy
 
@@ -32,6 +33,7 @@ ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
         "logistic_thompson": LogisticThompsonPolicy,
         "squarecb": SquareCBPolicy,
         "river": RiverPolicy,
+        "onnx": OnnxPolicy,
     }
 )
 
