@@ -47,6 +47,7 @@ class OnnxPolicy(StaticPolicy):
     """
 
     algorithm = "onnx"
+    has_model = True
 
     def __init__(self, spec: PolicySpec) -> None:
         given = dict(spec.parameters)

@@ -82,9 +82,10 @@ class PropensityModel:
         return chances
 
     def propensity(self, facts: Facts, number: int, base_propensity: float) -> float:
-        """Return the propensity of one offer."""
+        """Return the propensity of one offer, with the precision of float32, as candidates have them."""
         numbers = np.array([number], dtype=np.uint32)
-        return float(self.propensities(facts, numbers, np.array([base_propensity], dtype=np.float32))[0])
+        found = self.propensities(facts, numbers, np.array([base_propensity], dtype=np.float32))
+        return float(found.astype(np.float32)[0])
 
     def _try_out(self, column: Any) -> int:
         """Run the model on a few rows, as features expect them; return the column of the propensity."""

@@ -144,16 +144,20 @@ class ScoredCandidates:
 def score_candidates(context: SelectionContext, policy: Policy, prepared: Any) -> ScoredCandidates:
     """Score the candidates with a policy, and leave out those below their minimum propensity."""
     x = policy.encoder.encode(context.facts, context.now_ms)
+    source, base_propensities = getattr(policy, "propensity_source", None), context.base_propensities
+    if source is not None:
+        known = source.propensities(context.facts, context.view.numbers, base_propensities)
+        base_propensities = known.astype(np.float32)
     candidates = Candidates(
         context.view.numbers,
-        context.base_propensities,
+        base_propensities,
         context.weights.product,
         x,
         context.facts,
     )
     expected = policy.propensities(prepared, candidates)
     if context.view.has_min_propensity:
-        return ScoredCandidates(candidates, expected, *_drop_unlikely(context, policy, expected))
+        return ScoredCandidates(candidates, expected, *_drop_unlikely(context, policy, candidates, expected))
     return ScoredCandidates(candidates, expected, context.available)
 
 
@@ -247,7 +251,7 @@ def _make_selection(
 
 
 def _drop_unlikely(
-    context: SelectionContext, policy: Policy, propensities: FloatArray
+    context: SelectionContext, policy: Policy, candidates: Candidates, propensities: FloatArray
 ) -> tuple[BoolArray, tuple[tuple[int, float], ...]]:
     """Split the available rows into those at or above their minimum propensity (a mask), and those below.
 
@@ -255,8 +259,8 @@ def _drop_unlikely(
     """
     view = context.view
     low = propensities < view.min_propensity
-    if not is_learner(policy):
-        low &= ~np.isnan(context.base_propensities)
+    if not is_learner(policy) and not getattr(policy, "has_model", False):
+        low &= ~np.isnan(candidates.base_propensity)
     low &= context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
     return context.available & ~low, tuple(unlikely)

@@ -97,7 +97,7 @@ def test_one_offer_has_the_propensity_that_it_has_among_others() -> None:
     base = np.linspace(0.01, 0.9, 199, dtype=np.float32)
     together = found.propensities(facts, numbers, base)
     alone = [found.propensity(facts, int(n), float(q)) for n, q in zip(numbers, base, strict=True)]
-    assert together.tolist() == alone
+    assert together.astype(np.float32).tolist() == alone
 
 
 @pytest.mark.parametrize(
