@@ -127,13 +127,14 @@ def _find_output(model: OnnxModel, name: Any) -> str:
     if name is None:
         floats = [port.name for port in model.outputs.values() if port.type in _FLOATS]
         name = USUAL_OUTPUT if USUAL_OUTPUT in model.outputs else floats[0] if len(floats) == 1 else None
-    have = ", ".join(f"{port.name} ({port.type})" for port in model.outputs.values())
+    have = "the model has " + ", ".join(f"{port.name} ({port.type})" for port in model.outputs.values())
+    if any(not port.type.startswith("tensor(") for port in model.outputs.values()):
+        have += "; converters of scikit-learn and LightGBM write a tensor where zipmap is off"
     if not isinstance(name, str) or name not in model.outputs:
-        raise PolicyParameterError(f"say which output is the propensity; the model has {have}", field)
+        raise PolicyParameterError(f"say which output is the propensity, a tensor of numbers; {have}", field)
     if model.outputs[name].type not in _FLOATS:
         raise PolicyParameterError(
-            f"the output {name!r} is a {model.outputs[name].type}, not a tensor of numbers (convert classifiers of"
-            f" scikit-learn and LightGBM with zipmap off); the model has {have}",
+            f"the output {name!r} is a {model.outputs[name].type}, not a tensor of float or double; {have}",
             field,
         )
     return name

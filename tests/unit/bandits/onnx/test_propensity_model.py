@@ -123,7 +123,7 @@ def test_one_offer_has_the_propensity_that_it_has_among_others() -> None:
         (text_file(), (AGE,), {}, "inputs.reason", "feature 'reason', which is not declared"),
         (text_file(), (AGE, Feature("reason", "numeric", "context.r")), {}, "features", "takes texts"),
         (logistic_file([1.0] * 2, log_odds=True), (AGE, MART), {}, "scale", "say scale: log_odds"),
-        (two_column_file(1), (AGE,), {"output": "label"}, "output", "not a tensor of numbers"),
+        (two_column_file(1), (AGE,), {"output": "label"}, "output", "not a tensor of float or double"),
         (two_column_file(1), (AGE,), {"output": "p"}, "output", "the model has label"),
         (two_column_file(1), (AGE,), {"column": 2}, "column", "2 columns, from 0"),
         (one_node_file("Softmax", 1, axis=0), (MART,), {}, "model", "depends on the other rows"),
