@@ -107,7 +107,7 @@ lock:  ## Resolve the dependencies of pyproject.toml anew (ARGS=--upgrade for ne
 	  var/lock-venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@compile="var/lock-venv/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url"; \
-	$$compile $(ARGS) --extra embedded --extra demo --extra traces --extra dev pyproject.toml --output-file requirements.txt; \
+	$$compile $(ARGS) --extra embedded --extra onnx --extra demo --extra traces --extra dev pyproject.toml --output-file requirements.txt; \
 	$$compile $(ARGS) --constraint requirements.txt pyproject.toml --output-file requirements-prod.txt; \
 	$$compile $(ARGS) --constraint requirements.txt --extra bench pyproject.toml --output-file requirements-bench.txt
 	@echo "lock: wrote requirements.txt, requirements-prod.txt and requirements-bench.txt"

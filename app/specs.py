@@ -14,7 +14,7 @@ from bandits.registry import build_policy
 from bandits.specification import parse_spec, spec_to_dict
 from decisioning.catalog.yaml_values import parse
 from decisioning.errors import Invalid
-from storage.clock import DAY_MS, floor_ms
+from storage.clock import DAY_MS, floor_ms, to_iso
 
 MAX_SPEC_BYTES = 1_000_000
 MAX_DAYS = 3660
@@ -52,6 +52,12 @@ def spec_of(
         raise Invalid(error.field or "body", str(error)) from None
     except BanditsError as error:
         raise Invalid("algorithm", str(error)) from None
+
+
+def with_dates(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a specification that is kept as people write it: ``learn_since`` as a date and time (UTC)."""
+    dates = {"learn_since_ms": "learn_since"}
+    return {dates.get(name, name): to_iso(value) if name in dates else value for name, value in body.items()}
 
 
 def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]:

@@ -216,7 +216,8 @@ class Policy(Protocol):
 
     ``width`` is the number of float64 in the state of one arm (0: nothing is learned). With ``shared``, all that an arm
     learns is also added to one arm for all offers. A policy with a true attribute ``by_group`` is told the sums of
-    offers' groups as well. ``encoder`` makes features of facts. ``epsilon`` is the share of
+    offers' groups as well. One with an attribute ``propensity_source`` is told that source's propensities in the place
+    of the precomputed ones. ``encoder`` makes features of facts. ``epsilon`` is the share of
     choices that is spread evenly over what is available: each available candidate keeps at least
     ``epsilon / n`` (0: no exploration is promised, so others cannot be evaluated on what it logs). Implementations
     are pure: no clock, no global randomness, nothing remembered between calls. ``bandits.conformance.checks`` holds
@@ -292,6 +293,18 @@ class PolicyKey(str):
 
 
 @dataclass(frozen=True, slots=True)
+class PropensitySource:
+    """A model file whose propensities stand in the place of precomputed ones: that of ``policy``, as registered.
+
+    ``parameters``, ``features``: that policy's own.
+    """
+
+    policy: str
+    parameters: Mapping[str, Any]
+    features: tuple[Feature, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySpec:
     """The specification of a policy under a name and version. Immutable once live.
 
@@ -299,6 +312,7 @@ class PolicySpec:
     answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn
     from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach. ``auto``:
     the features were chosen by the rule of ``bandits.auto_features`` when the version was made; they stay as they are.
+    ``propensity_source``: what is asked for propensities in the place of the precomputed ones.
     """
 
     name: str
@@ -313,6 +327,7 @@ class PolicySpec:
     learn_since_ms: int = 0
     description: str = ""
     auto: bool = False
+    propensity_source: PropensitySource | None = None
 
     @property
     def key(self) -> PolicyKey:

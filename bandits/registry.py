@@ -15,6 +15,8 @@ from bandits.algorithms.static_policy import PropensityPolicy, RandomPolicy
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.algorithms.ucb import UCBPolicy
 from bandits.errors import BanditsError, PluginError, PolicyParameterError, UnknownPolicy, did_you_mean
+from bandits.onnx.onnx_policy import OnnxPolicy
+from bandits.onnx.propensity_source import attach_source
 from bandits.policy import Policy, PolicySpec
 from bandits.river.pipeline_policy import RiverPolicy
 
@@ -32,6 +34,7 @@ ALGORITHMS: Mapping[str, Callable[[PolicySpec], Policy]] = MappingProxyType(
         "logistic_thompson": LogisticThompsonPolicy,
         "squarecb": SquareCBPolicy,
         "river": RiverPolicy,
+        "onnx": OnnxPolicy,
     }
 )
 
@@ -62,7 +65,7 @@ def build_policy(spec: PolicySpec) -> Policy:
     # Built-in names come first, so that no package can put itself in the place of an algorithm of nextbest.
     algorithm = ALGORITHMS.get(spec.algorithm)
     if algorithm is not None:
-        return algorithm(spec)
+        return attach_source(algorithm(spec), spec)
     plugin = plugins.load_plugin(spec.algorithm, ALGORITHMS)
     if plugin is None:
         known = list_algorithms()

@@ -12,7 +12,7 @@ from bandits.errors import PluginError, PolicyParameterError, UnknownPolicy, did
 from bandits.feature_columns import category_text
 from bandits.features import OPTIONS, Feature, Kind
 from bandits.plugins import NAME
-from bandits.policy import LearnFrom, PolicySpec
+from bandits.policy import LearnFrom, PolicySpec, PropensitySource
 from bandits.registry import build_policy
 
 MAX_VERSION = 1_000_000
@@ -58,6 +58,7 @@ def parse_spec(
         learn_since_ms=_parse_int("learn_since_ms", mapping.get("learn_since_ms", 0), 0, 2**53),
         description=_parse_text("description", mapping.get("description", ""), empty=True),
         auto=auto,
+        propensity_source=_parse_propensity_source(mapping.get("propensity_source")),
     )
     _build_once(spec, builder)
     return spec
@@ -81,6 +82,14 @@ def spec_to_dict(spec: PolicySpec) -> dict[str, Any]:
         body["parameters"] = dict(spec.parameters)
     else:
         body.pop("parameters", None)
+    if spec.propensity_source is not None:
+        source = spec.propensity_source
+        features = [_changed_fields(feature) for feature in source.features]
+        body["propensity_source"] = {
+            "policy": source.policy,
+            "parameters": dict(source.parameters),
+            "features": features,
+        }
     if spec.features:
         body["features"] = [_changed_fields(feature) for feature in spec.features]
     return body
@@ -123,10 +132,10 @@ def _resolve_features(
     return _parse_features(mapping.get("features", [])), auto
 
 
-def _parse_features(items: Any) -> tuple[Feature, ...]:
-    _require(isinstance(items, list | tuple), "features", "features is a list of objects, or auto", items)
-    _require(len(items) <= MAX_ITEMS, "features", f"at most {MAX_ITEMS} features", len(items))
-    return tuple(_parse_feature(item, f"features[{i}]") for i, item in enumerate(items))
+def _parse_features(items: Any, at: str = "features") -> tuple[Feature, ...]:
+    _require(isinstance(items, list | tuple), at, "features is a list of objects, or auto", items)
+    _require(len(items) <= MAX_ITEMS, at, f"at most {MAX_ITEMS} features", len(items))
+    return tuple(_parse_feature(item, f"{at}[{i}]") for i, item in enumerate(items))
 
 
 def _parse_feature(item: Any, at: str) -> Feature:
@@ -159,12 +168,27 @@ def _parse_texts(items: Any, at: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parse_parameters(parameters: Any) -> Mapping[str, Any]:
-    _require(isinstance(parameters, Mapping), "parameters", "parameters is an object", parameters)
+def _parse_propensity_source(value: Any) -> PropensitySource | None:
+    """Parse the source of propensities; a policy's name alone is looked up where policies are registered."""
+    if value is None:
+        return None
+    field = "propensity_source"
+    rule = "a source is named as name@version where a policy is registered or evaluated"
+    _require(isinstance(value, Mapping), field, rule, value)
+    _check_known(value, ("policy", "parameters", "features"), field, "a source of propensities")
+    policy = _parse_text(f"{field}.policy", _required(value, "policy", "the policy that it is of", field))
+    parameters = _parse_parameters(value.get("parameters", {}), f"{field}.parameters")
+    return PropensitySource(
+        policy, parameters, _parse_features(value.get("features", []), f"{field}.features")
+    )
+
+
+def _parse_parameters(parameters: Any, at: str = "parameters") -> Mapping[str, Any]:
+    _require(isinstance(parameters, Mapping), at, "parameters is an object", parameters)
     for name, value in parameters.items():
-        _require(_is_storable(name), "parameters", "the name of a parameter is a text", name)
+        _require(_is_storable(name), at, "the name of a parameter is a text", name)
         rule = "a parameter is plain JSON with finite numbers"
-        _require(_is_plain_json(value), f"parameters.{name}", rule, value)
+        _require(_is_plain_json(value), f"{at}.{name}", rule, value)
     return dict(parameters)
 
 

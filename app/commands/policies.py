@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -11,10 +12,11 @@ import typer
 import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.commands.model_files import with_model_file
 from app.commands.policy_check import check
 from app.commands.policy_evaluate import evaluate_policy
 from app.commands.terminal import author, fail, on_database, read_file
-from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, yaml_values
+from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, with_dates, yaml_values
 from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict, wants_auto_features
@@ -24,6 +26,7 @@ from decisioning.errors import NotFound
 from decisioning.model.deployment import Autopilot, Stage, champion_of
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features, find_unsent
+from decisioning.policies.store_models import look_up_models, needs_look_up, shown_body
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.service import RolloutService, check_share, progress_text
 from decisioning.rollout.stages import parts_of, stage_of
@@ -60,14 +63,17 @@ def register(
     reason: str = _POLICY_REASON,
 ) -> None:
     """Register a policy. Without a version in the file it gets the next one; workers warm it up at once."""
-    values, spec, numbered = read_file(file, _parse, MAX_SPEC_BYTES)
+    values, spec, numbered = read_file(file, partial(_parse, file.parent), MAX_SPEC_BYTES)
 
     async def work(stores: Stores) -> tuple[PolicySpec, bool, list[str]]:
         made = spec
-        if wants_auto_features(values):
-            attributes = (await stores.catalogues.load()).attributes.values()
-            features = await choose_features(stores.engine, attributes)
-            made, _ = spec_of(values, clock.now_ms(), auto_features=features)
+        if made is None or wants_auto_features(values):
+            known = await stores.catalogues.load()
+            features = await choose_features(stores.engine, known.attributes.values())
+            found = values
+            if needs_look_up(values):
+                found = await look_up_models(values, stores.engine, known.offers.values(), known.groups)
+            made, _ = spec_of(found, clock.now_ms(), auto_features=features)
         if numbered:
             new = await stores.policies.register(made, author(), reason)
         else:
@@ -101,7 +107,7 @@ def list_policies() -> None:
 def show(
     name: str = typer.Argument(..., metavar="NAME[@VERSION]", help="the policy"),
 ) -> None:
-    """Show a policy, or all its versions, with the specification as YAML."""
+    """Show a policy, or all its versions, with the specification as YAML, as it can be registered."""
 
     async def work(stores: Stores) -> tuple[list[RegisteredPolicy], Catalogue]:
         policies = [await stores.policies.get(name)] if "@" in name else await stores.policies.versions(name)
@@ -255,12 +261,17 @@ def _parts_text(catalogue: Catalogue, key: str) -> str:
 
 
 def _to_yaml(body: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(with_dates(shown_body(body)), sort_keys=False, allow_unicode=True))
 
 
-def _parse(document: str) -> tuple[Any, PolicySpec, bool]:
-    """Parse a file; of ``features: auto``, which need the catalogue, none are in the specification yet."""
-    values = yaml_values(document)
+def _parse(folder: Path, document: str) -> tuple[Any, PolicySpec | None, bool]:
+    """Parse a file; of ``features: auto``, which need the catalogue, none are in the specification yet.
+
+    Without a specification if what is registered has to be looked up for it. ``folder``: where model files are.
+    """
+    values = with_model_file(yaml_values(document), folder)
+    if needs_look_up(values):
+        return values, None, values.get("version") is not None
     return values, *spec_of(values, clock.now_ms(), auto_features=())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from app.commands.model_files import with_model_file
 from app.commands.terminal import describe_error, fail, read_file
 from app.config import get_settings
 from app.specs import MAX_SPEC_BYTES, spec_of, yaml_values
@@ -22,6 +23,7 @@ from bandits.policy import Observation, Policy, PolicySpec
 from bandits.registry import build_plugin_policy, build_policy
 from bandits.sequential_policy import is_sequential
 from decisioning.errors import Invalid
+from decisioning.policies.store_models import shown_body
 from storage import clock
 
 OFFER_COUNTS = (10, 200, 2500)
@@ -42,7 +44,8 @@ def check(
         policy = build_it(made_of)
     except BanditsError as error:
         fail(str(error), NOT_MADE)
-    typer.echo(f"{target}: {made_of.algorithm} with {dict(made_of.parameters) or 'no parameters'}")
+    shown = shown_body({"algorithm": made_of.algorithm, "parameters": made_of.parameters})["parameters"]
+    typer.echo(f"{target}: {made_of.algorithm} with {dict(shown) or 'no parameters'}")
     broken = run_laws(policy)
     if broken:
         typer.secho(f"{broken} broken; a policy is ready for use when none is", fg=typer.colors.RED)
@@ -154,9 +157,10 @@ def _find_builder(target: str) -> Callable[[PolicySpec], Policy]:
 def _read_spec(target: str, file: Path | None, build_it: Callable[[PolicySpec], Policy]) -> PolicySpec:
     """Read the specification of the file, which need not say all that it must have; without a file, make one."""
     usual = {"name": "checked", "algorithm": target.rpartition(":")[2]}
+    folder = Path() if file is None else file.parent
 
     def parse(document: str) -> PolicySpec:
-        values = yaml_values(document)
+        values = with_model_file(yaml_values(document), folder)
         named = {**usual, **values} if isinstance(values, Mapping) else values
         return spec_of(named, clock.now_ms(), build_it)[0]
 

@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.commands.model_files import with_model_file
 from app.commands.terminal import describe_error, fail, on_database, progress_bar, read_file
 from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
 from bandits.errors import BanditsError
@@ -21,6 +23,7 @@ from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, e
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.exporting.log_evaluation import evaluate_log
 from decisioning.policies.store import PolicyStore
+from decisioning.policies.store_models import look_up_models, needs_look_up
 from storage import clock
 from storage.postgres import PATIENT_S
 
@@ -64,7 +67,7 @@ def evaluate_policy(
         raise typer.BadParameter("say either a policy, as name@version, or --spec FILE")
     if placement is None and log is None:
         raise typer.BadParameter("say the placement whose decisions are meant", param_hint="--placement")
-    parsed = None if spec is None else read_file(spec, _parse, MAX_SPEC_BYTES)
+    parsed = None if spec is None else read_file(spec, partial(_parse, spec.parent), MAX_SPEC_BYTES)
     scope = EvaluationScope(placement or "", *times, limit, slots, reward, start)
     request = EvaluationRequest(scope, policy, parsed)
     if log is None:
@@ -87,8 +90,16 @@ def _parse_time(text: str | None, option: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _parse(document: str) -> dict[str, Any]:
-    return candidate_body(yaml_values(document), clock.now_ms())
+def _parse(folder: Path, document: str) -> dict[str, Any]:
+    values = with_model_file(yaml_values(document), folder)
+    if needs_look_up(values):
+        values = on_database(lambda engine: _look_up(values, engine))
+    return candidate_body(values, clock.now_ms())
+
+
+async def _look_up(values: Any, engine: AsyncEngine) -> dict[str, Any]:
+    catalogue = await CatalogueStore(engine).load()
+    return await look_up_models(values, engine, catalogue.offers.values(), catalogue.groups)
 
 
 async def _evaluate(engine: AsyncEngine, request: EvaluationRequest) -> dict[str, Any]:

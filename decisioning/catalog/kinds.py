@@ -7,6 +7,7 @@ Classes that only the catalogue uses are defined here beside their descriptors; 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from decisioning.catalog.alert import WATCHES, Alert, webhook_problem
@@ -28,7 +29,11 @@ from decisioning.model.entities import (
     QuietHours,
     Treatment,
 )
-from rules.vocabulary import Attribute
+from rules.vocabulary import BUILT_IN, Attribute
+
+MAX_LOGGED_FACTS = 32
+INTERESTS = "customer.interests"
+"""A fact of every customer, which rules do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,30 @@ def _check_offer(offer: Offer, things: Sections) -> None:
 def _check_placement(placement: Placement, things: Sections) -> None:
     for offer_id in placement.default_offers:
         _require("default_offers", OFFER, offer_id, things)
+    _check_logged_facts(placement.log_facts, things)
     # The two are changed apart from each other, and either may give away too many customers.
     deployment = things[DEPLOYMENT.section].get(placement.placement_id)
     if deployment is not None:
         check_shares(placement, deployment, "control_share")
+
+
+def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> None:
+    """Raise ``Invalid`` for the first path that is no fact of requests, is not declared, or is named twice."""
+    declared = {attribute.path for attribute in (*BUILT_IN, *things[ATTRIBUTE.section].values())} | {
+        INTERESTS
+    }
+    if len(paths) > MAX_LOGGED_FACTS:
+        raise Invalid("log_facts", f"at most {MAX_LOGGED_FACTS} facts, not {len(paths)}")
+    for i, path in enumerate(paths):
+        field = f"log_facts.{i}"
+        if path.startswith("offer."):
+            raise Invalid(field, f"{path!r} is a fact of offers: those of customer. and context. are logged")
+        if path not in declared:
+            near = get_close_matches(path, declared, n=1, cutoff=0.75)
+            hint = f"did you mean {near[0]!r}?" if near else f"declare it with PUT /v1/attributes/{path}"
+            raise Invalid(field, f"{path!r} is not in the vocabulary; {hint}")
+        if path in paths[:i]:
+            raise Invalid(field, f"{path!r} is named twice")
 
 
 def _check_contact_policy(policy: ContactPolicy, things: Sections) -> None:

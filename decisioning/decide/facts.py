@@ -2,9 +2,11 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
+
+from msgspec import json
 
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.model.entities import Placement
@@ -15,6 +17,8 @@ from storage.clock import to_datetime
 MAX_TEXT_CHARS = 200
 MAX_ITEMS = 64
 MAX_CACHED_CUSTOMERS = 20_000
+MAX_ASKED_BYTES = 4_096
+"""So much a decision logs, as JSON, of the facts that its placement asks for."""
 
 CacheKey = tuple[int, str, str, int]
 """Catalogue version, placement, customer, and the checksum of the profile."""
@@ -64,6 +68,23 @@ def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
         plain = _plain(value)
         if plain is not None:
             found[path] = plain
+    return found
+
+
+def facts_to_log(facts: Facts, learned: Iterable[str], asked: Sequence[str]) -> dict[str, Any]:
+    """Select the facts that are logged: those under the paths ``learned``, and those that a placement ``asked`` for.
+
+    Of the latter, those that would take more than what is left of ``MAX_ASKED_BYTES`` are left out.
+    """
+    found = learnable(facts, learned)
+    if not asked:
+        return found
+    left = MAX_ASKED_BYTES
+    for path, value in learnable(facts, (path for path in asked if path not in found)).items():
+        size = len(path) + len(json.encode(value))
+        if size <= left:
+            left -= size
+            found[path] = value
     return found
 
 

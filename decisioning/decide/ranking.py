@@ -147,9 +147,13 @@ class ScoredCandidates:
 def score_candidates(context: SelectionContext, policy: Policy, prepared: Any) -> ScoredCandidates:
     """Score the candidates with a policy, and leave out those below their minimum propensity or their unit's price."""
     x = policy.encoder.encode(context.facts, context.now_ms)
+    source, base_propensities = getattr(policy, "propensity_source", None), context.base_propensities
+    if source is not None:
+        known = source.propensities(context.facts, context.view.numbers, base_propensities)
+        base_propensities = known.astype(np.float32)
     candidates = Candidates(
         context.view.numbers,
-        context.base_propensities,
+        base_propensities,
         context.weights.product,
         x,
         context.facts,
@@ -159,7 +163,7 @@ def score_candidates(context: SelectionContext, policy: Policy, prepared: Any) -
     unlikely: tuple[tuple[int, float], ...] = ()
     withheld: tuple[Withheld, ...] = ()
     if context.view.has_min_propensity:
-        left, unlikely = _drop_unlikely(context, policy, expected)
+        left, unlikely = _drop_unlikely(context, policy, candidates, expected)
     if context.prices:
         left, withheld = _drop_underpriced(context, policy, expected, left)
     return ScoredCandidates(candidates, expected, left, unlikely, withheld)
@@ -259,7 +263,7 @@ def _make_selection(
 
 
 def _drop_unlikely(
-    context: SelectionContext, policy: Policy, propensities: FloatArray
+    context: SelectionContext, policy: Policy, candidates: Candidates, propensities: FloatArray
 ) -> tuple[BoolArray, tuple[tuple[int, float], ...]]:
     """Split the available rows into those at or above their minimum propensity (a mask), and those below.
 
@@ -267,8 +271,8 @@ def _drop_unlikely(
     """
     view = context.view
     low = propensities < view.min_propensity
-    if not is_learner(policy):
-        low &= ~np.isnan(context.base_propensities)
+    if not is_learner(policy) and not getattr(policy, "has_model", False):
+        low &= ~np.isnan(candidates.base_propensity)
     low &= context.available
     unlikely = zip(view.numbers[low].tolist(), propensities[low].tolist(), strict=True)
     return context.available & ~low, tuple(unlikely)

@@ -31,7 +31,7 @@ from decisioning.decide.context import (
 )
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.facts import RuleResultCache, facts_of, learnable
+from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
@@ -248,7 +248,8 @@ class DecisionService:
         evaluation = self._rule_results.evaluate(
             context.catalogue.version, view, profile, facts, context.now_ms, explain=request.explain
         )
-        return EvaluatedRequest(learnable(facts, self._roster.paths), evaluation)
+        logged = facts_to_log(facts, self._roster.paths, view.placement.log_facts)
+        return EvaluatedRequest(logged, evaluation)
 
     def _find_eligible(
         self, context: DecisionContext, customer: CustomerState, evaluated: EvaluatedRequest

@@ -5,7 +5,7 @@ Of what the policy has learned, from memory or as it was left, beside what was s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -49,7 +49,7 @@ class Arm:
     """One offer's arm. ``believed``: mean, low and high of what the policy expects of it, if that can be told.
 
     ``share``: of the policy's selections lately; ``None`` if it made none. ``open``: of those ``selected``, how many
-    have a reward window that is still open.
+    have a reward window that is still open. ``name``: the offer's; ``None`` if the catalogue has it no more.
     """
 
     offer_id: str
@@ -59,6 +59,7 @@ class Arm:
     selected: int
     share: float | None
     open: int = 0
+    name: str | None = None
 
     @property
     def observed(self) -> tuple[float | None, float, float]:
@@ -156,7 +157,7 @@ class ArmsService:
             learned=bool(arms) and all(arm.believed is not None for arm in arms),
             warning=unknown or _warning(mind),
             mind=mind,
-            arms=arms,
+            arms=for_people(arms, catalogue),
         )
 
     def _find(self, catalogue: Catalogue, name: str, version: int | None) -> tuple[str, Policy]:
@@ -238,6 +239,13 @@ def report_arms(
         share = lately.decided / total if total else None
         arms.append(Arm(offer_id, n, s, believed, lately.decided, share, lately.open))
     return arms
+
+
+def for_people(arms: Sequence[Arm], catalogue: Catalogue) -> list[Arm]:
+    """Name the offers, and put those that are selected most first; equals stay in the order that they have."""
+    offers = catalogue.offers
+    named = [replace(arm, name=offers[arm.offer_id].name if arm.offer_id in offers else None) for arm in arms]
+    return sorted(named, key=lambda arm: -arm.selected)
 
 
 def summarise_exploration(arms: Sequence[Arm], weights: Mapping[str, float]) -> ExplorationSummary:

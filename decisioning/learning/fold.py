@@ -82,9 +82,10 @@ def _observe(
     x = policy.encoder.encode(outcome.facts, outcome.decided_at_ms)
     # Where the caller's own choice was answered, each of its offers is an example of what the caller chooses.
     by_caller = outcome.policy == CALLER
-    seen = Observation(
-        outcome.offer, reward, outcome.base_propensity, x, outcome.estimate, outcome.facts, by_caller
-    )
+    source, base_propensity = getattr(policy, "propensity_source", None), outcome.base_propensity
+    if source is not None:
+        base_propensity = source.propensity(outcome.facts, outcome.offer, base_propensity)
+    seen = Observation(outcome.offer, reward, base_propensity, x, outcome.estimate, outcome.facts, by_caller)
     if linearisation is not None:
         seen = linearisation.moved(seen, outcome.decided_at_ms, policy)
     return seen, at_ms / 1000.0

@@ -303,6 +303,7 @@ class Placement:
     presentation by then gives back what was reserved. ``off``: factors of the score that are switched off.
     ``when``: nothing is offered unless this holds. ``max_per_group``: at most so many offers of a group in one answer.
     ``fill_with_defaults``: default offers follow where fewer offers were chosen than there are slots.
+    ``log_facts``: facts that are logged with each decision, though no policy learns from them yet.
     """
 
     placement_id: str
@@ -325,6 +326,7 @@ class Placement:
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
     fill_with_defaults: bool = False
+    log_facts: tuple[str, ...] = ()
 
 
 def percent(*levers: float) -> float:

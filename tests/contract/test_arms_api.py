@@ -54,7 +54,11 @@ async def test_a_policy_on_beta_arms(visited: Nextbest) -> None:
     found = await arms(visited, "thompson", "placement=left")
     assert (found["version"], found["algorithm"], found["placement"]) == (1, "thompson", "left")
     assert found["learned"]
-    assert [arm["offer_id"] for arm in found["arms"]] == ["gold", "silver", "phone"]
+    assert {arm["offer_id"] for arm in found["arms"]} == {"gold", "silver", "phone"}
+    assert [arm["share"] for arm in found["arms"]] == sorted(
+        (a["share"] for a in found["arms"]), reverse=True
+    )
+    assert all(arm["name"] for arm in found["arms"])
     by_report = await decided(visited, "thompson", "left")
     assert {arm["offer_id"]: arm["selected"] for arm in found["arms"] if arm["selected"]} == by_report
     assert sum(arm["share"] for arm in found["arms"]) == pytest.approx(1)

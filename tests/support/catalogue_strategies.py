@@ -105,6 +105,7 @@ PLACEMENTS = made(
     min_propensity=SHARES,
     max_per_group=maybe(COUNTS),
     fill_with_defaults=st.booleans(),
+    log_facts=st.lists(st.sampled_from(("customer.holdings", "customer.interests")), unique=True),
     tie_break=st.sampled_from(("oldest", "newest", "value")),
 )
 SCOPED = {"group": maybe(IDS), "offer": maybe(IDS)}

@@ -36,7 +36,7 @@ ROOMS = {
         "exporting",
         "reporting",
     ),
-    "bandits": ("regression", "algorithms", "river", "ope", "monitoring", "conformance"),
+    "bandits": ("regression", "algorithms", "onnx", "river", "ope", "monitoring", "conformance"),
 }
 """The rooms of a package, in order: each imports only itself, rooms before it, and modules outside of rooms."""
 GATHERS = {"bandits/registry.py", "bandits/specification.py"}

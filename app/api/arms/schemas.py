@@ -18,6 +18,7 @@ class ArmOut(BaseModel):
     """One arm: what was learned of an offer; older observations count less."""
 
     offer_id: str
+    name: str | None = Field(description="of the offer; null if the catalogue has it no more")
     observations: float
     successes: float = Field(
         description="acceptances; for a policy that learns from value, the sum of rewards"
@@ -57,6 +58,7 @@ class ArmsOut(BaseModel):
             "arms": [
                 {
                     "offer_id": "gold",
+                    "name": "Gold card",
                     "observations": 90.0,
                     "successes": 9.0,
                     "mean": 0.1,
@@ -93,4 +95,4 @@ class ArmsOut(BaseModel):
     settled: bool | None = Field(
         description="whether the leader is known to be the best; null if nothing is known"
     )
-    arms: list[ArmOut]
+    arms: list[ArmOut] = Field(description="by share, the largest first")

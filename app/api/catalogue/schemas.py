@@ -149,6 +149,12 @@ class PlacementBody(Body):
     fill_with_defaults: bool = Field(
         False, description="where fewer offers are chosen than there are slots, default offers follow them"
     )
+    log_facts: list[Annotated[str, StringConstraints(max_length=200)]] = Field(
+        default_factory=list,
+        max_length=32,
+        description="paths of declared attributes (`customer.` or `context.`) that are logged with each decision"
+        " from now on, beside those that policies learn from, so that features of them can be evaluated later",
+    )
     off: list[Factor] = Field(
         default_factory=list,
         max_length=4,
@@ -278,6 +284,7 @@ class CataloguePlacement(BaseModel):
     max_per_group: int | None = None
     tie_break: TieBreak = "oldest"
     fill_with_defaults: bool = False
+    log_facts: list[str] = []
 
 
 class PatchedPlacement(CataloguePlacement):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
 from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
-from app.api.policies.auto import auto_features_of
+from app.api.policies.auto import auto_features_of, with_models
 from app.api.schemas import Id, answer_of
 from app.specs import candidate_body
 from decisioning.evaluation.comparison_service import compare
@@ -39,7 +39,8 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     candidate = None
     if body.spec is not None:
         features = await auto_features_of(body.spec, state)
-        candidate = await asyncio.to_thread(candidate_body, body.spec, clock.now_ms(), features)
+        values = await with_models(body.spec, state, "spec.")
+        candidate = await asyncio.to_thread(candidate_body, values, clock.now_ms(), features)
     request = EvaluationRequest(scope, body.policy, candidate)
     # For its errors: what cannot be run is refused now, not later in the background.
     await spec_of(request, state.policies)

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from app.api.body import Handler, JsonRoute
 from app.api.deps import Reader, Scientist, State, created, problems
-from app.api.policies.auto import auto_features_of
+from app.api.policies.auto import auto_features_of, with_models
 from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyName, PolicyOut
 from app.api.schemas import answer_of
 from app.errors import Problem
@@ -22,6 +22,7 @@ from bandits.specification import spec_to_dict
 from decisioning.errors import NotFound
 from decisioning.policies.store import ALWAYS
 from decisioning.policies.store_facts import find_unsent
+from decisioning.policies.store_models import shown_body
 from decisioning.policies.store_rows import RegisteredPolicy
 from decisioning.rollout.stages import parts_of
 from storage import clock
@@ -87,7 +88,7 @@ async def register_policy(
 
     Versions are immutable: the same specification again is no change, another one is another version.
     """
-    values = body.model_dump(exclude_unset=True)
+    values = await with_models(body.model_dump(exclude_unset=True), state)
     features = await auto_features_of(values, state)
     # In a thread: building a pipeline, to try it out, takes its time.
     spec, numbered = await asyncio.to_thread(spec_of, values, clock.now_ms(), auto_features=features)
@@ -173,7 +174,7 @@ def _registered_out(policy: RegisteredPolicy, state: ApiState) -> PolicyOut:
         policy,
         policy=policy.key,
         built_in=False,
-        spec=policy.body,
+        spec=shown_body(policy.body),
         unusable=state.roster.broken.get(policy.key),
         placements=_placed_out(policy.key, state),
         warnings=warnings_of(policy.body, state.current_catalogue().placements),

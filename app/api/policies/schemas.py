@@ -67,6 +67,11 @@ class PolicyBody(Body):
         description='learn from decisions since then: a date and time, or `{"days": 90}`; all if left out',
     )
     description: Text = ""
+    propensity_source: Text | None = Field(
+        None,
+        description="a policy of the algorithm `onnx`, as name@version: its model's propensities stand in the place of"
+        " the precomputed ones",
+    )
 
 
 class PlacedOut(BaseModel):

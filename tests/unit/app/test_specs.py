@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.specs import candidate_body, spec_of, warnings_of, yaml_values
+from app.specs import candidate_body, spec_of, warnings_of, with_dates, yaml_values
+from bandits.specification import spec_to_dict
 from decisioning.errors import Invalid
 from storage.clock import DAY_MS
 
@@ -68,3 +69,11 @@ def test_a_placement_that_is_not_there_is_warned_of() -> None:
     (warning,) = warnings_of({"placements": ["home", "hoome"]}, ["home", "call"])
     assert "no placement 'hoome'" in warning
     assert "did you mean 'home'?" in warning
+
+
+def test_what_is_shown_has_dates_and_can_be_registered_again() -> None:
+    spec, _ = spec_of({**SPEC, "learn_since": "2026-03-01T08:30:00.250Z"}, NOW_MS)
+    shown = with_dates(spec_to_dict(spec))
+    assert shown["learn_since"] == "2026-03-01T08:30:00.250Z"
+    assert "learn_since_ms" not in shown
+    assert spec_of(shown, NOW_MS)[0] == spec

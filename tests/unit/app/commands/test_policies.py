@@ -13,8 +13,9 @@ from app.commands.terminal import author
 from decisioning.catalog.store import CatalogueStore
 from decisioning.policies.store import PolicyStore
 from storage.postgres import make_engine, transaction
+from tests.support.onnx_models import logistic_file
 
-SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\n"
+SPEC = "name: spring\nalgorithm: thompson\nparameters:\n  half_life_days: 30\nlearn_since: 2026-03-01\n"
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,7 @@ def test_from_a_file_to_champion_and_back(tmp_path: Path, postgres_url: str) -> 
     assert "waits for its warm start" in nextbest("progress").stdout
     shown = nextbest("show", "spring").stdout
     assert "half_life_days: 30" in shown
+    assert "learn_since: '2026-03-01T00:00:00.000Z'" in shown
     assert "a try" in shown
     nextbest("stage", "spring@1", "shadow", "--placement", "home")
     refused = nextbest("stage", "spring@1", "canary", "--placement", "home", status=1)
@@ -148,3 +150,23 @@ def test_auto_features_are_chosen_when_registered_and_shown(tmp_path: Path, post
     assert "path: customer.tenure" in shown
     assert "auto: true" in shown
     assert "says the same" in nextbest("register", file).output
+
+
+def test_a_model_file_is_registered_beside_its_specification(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(logistic_file([0.1]))
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nalgorithm: onnx\nparameters: {model_file: mine.onnx}\n"
+        "features: [{name: age, kind: numeric, path: customer.age, default: 40}]\n"
+    )
+    assert "mine@1 is registered\n" in nextbest("register", file).stdout
+    assert "already" in nextbest("register", file).stdout
+    shown = nextbest("show", "mine@1").stdout
+    assert re.search(r"model: sha256:[0-9a-f]{64}\n", shown)
+    assert "already" in nextbest("register", "-", said=shown).stdout
+    assert "passed  choosing_is_pure" in nextbest("check", "onnx", "--spec", file).stdout
+    corrected = "name: corrected\nalgorithm: calibrated\npropensity_source: mine@1\n"
+    assert "corrected@1 is registered" in nextbest("register", "-", said=corrected).stdout
+    assert "propensity_source: mine@1" in nextbest("show", "corrected").stdout
+    wrong = corrected.replace("mine@1", "mine@7")
+    assert "no registered policy mine@7" in nextbest("register", "-", said=wrong, status=1).stderr

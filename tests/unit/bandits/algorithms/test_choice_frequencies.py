@@ -5,21 +5,25 @@ The seeds are fixed, so every run sees the same draws; a score of 4 comes up by 
 
 from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bandits.conformance.scenarios import learned_arms, make_observations, make_scenario
+from bandits.features import Feature
 from bandits.policy import BoolArray, FloatArray, PolicySpec
 from bandits.registry import ALGORITHMS, build_policy
 from bandits.sampling import draw_slots
 from tests.support.bandits_selection import chi_squared_score
+from tests.support.onnx_models import logistic_file, text_of
 
 DECISIONS = 6_000
 AVAILABLE = np.array([True, True, True, False, True, True, True])
 EXPLORING = sorted(name for name in ALGORITHMS if name != "propensity")
-PARAMETERS = {
+PARAMETERS: dict[str, dict[str, Any]] = {
     "random": {},
+    "onnx": {"model": text_of(logistic_file([2.0])), "explore": "inverse_gap", "gamma": 3.0},
     "river": {"factory": "bandits.river_factories:logistic", "explore": "inverse_gap", "gamma": 3.0},
 }
 Slate = tuple[tuple[int, float], ...]
@@ -28,7 +32,9 @@ Slate = tuple[tuple[int, float], ...]
 @lru_cache
 def slates(algorithm: str) -> list[Slate]:
     """(index, probability) by slot, of many decisions in one situation."""
-    policy = build_policy(PolicySpec(algorithm, 1, algorithm, PARAMETERS.get(algorithm, {"epsilon": 0.2})))
+    parameters = PARAMETERS.get(algorithm, {"epsilon": 0.2})
+    features = (Feature("mart", "propensity"),) if algorithm == "onnx" else ()
+    policy = build_policy(PolicySpec(algorithm, 1, algorithm, parameters, features))
     candidates = make_scenario(policy, 7, seed=2).candidates
     seen = make_observations(policy, candidates.offers, 150, seed=1)
     sums = learned_arms(policy, seen).read(policy, candidates.offers, policy.decay.tick(seen[0][1]))

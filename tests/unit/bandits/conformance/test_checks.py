@@ -7,6 +7,7 @@ from bandits.features import Feature
 from bandits.policy import Policy, PolicySpec
 from bandits.registry import ALGORITHMS, BUILT_IN, build_policy
 from tests.support.bandits_pooled import PooledPolicy
+from tests.support.onnx_models import logistic_file, text_of
 
 FEATURES = (
     Feature("age", "numeric", "customer.age", low=18.0, high=99.0),
@@ -47,6 +48,7 @@ OTHER_PARAMETERS = (
         RIVER_FEATURES,
         "value",
     ),
+    PolicySpec("file", 1, "onnx", {"model": text_of(logistic_file([3.0]))}, (Feature("mart", "propensity"),)),
     PolicySpec("apprentice", 1, "apprentice"),
     PolicySpec("apprentice-alone", 2, "apprentice", {"half_life_days": 0, "caution": 1e6, "share": "none"}),
     PolicySpec("calibrated-apart", 2, "calibrated", {"share": "none", "default_propensity": 0.9}),

@@ -1,5 +1,6 @@
 """The catalogue as a whole: built of entries in any order, checked before it is in force, seen by placement."""
 
+import re
 from typing import Any
 
 import pytest
@@ -134,3 +135,22 @@ def test_catalogues_with_the_same_vocabulary_share_a_checker() -> None:
     assert checker_for((), ()) is not first.checker
     other = build_catalogue(3, with_entry("attribute", "customer.size", {"type": "number"}), NUMBERS)
     assert other.checker is not first.checker
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "said"),
+    [
+        (("customer.agee",), "log_facts.0", "not in the vocabulary; did you mean 'customer.age'?"),
+        (("customer.age", "context.mood"), "log_facts.1", "PUT /v1/attributes/context.mood"),
+        (("offer.margin",), "log_facts.0", "a fact of offers"),
+        (("customer.age", "customer.age"), "log_facts.1", "named twice"),
+        (("customer.age",) * 33, "log_facts", "at most 32 facts, not 33"),
+    ],
+)
+def test_facts_that_a_placement_logs_are_in_the_vocabulary(
+    asked: tuple[str, ...], field: str, said: str
+) -> None:
+    catalogue_with([], {"log_facts": ("customer.age", "customer.interests", "context.reason")})
+    with pytest.raises(Invalid, match=re.escape(said)) as refused:
+        catalogue_with([], {"log_facts": asked})
+    assert refused.value.field.endswith(field)

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from decisioning.decide.facts import RuleResultCache, facts_of, offer_facts
+from decisioning.decide.facts import MAX_ASKED_BYTES, RuleResultCache, facts_of, facts_to_log, offer_facts
 from decisioning.model.entities import Placement, Rule
 from profiles.customer import Customer, Profile
+from rules.evaluation import Facts
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
 
 ADULTS = Rule("adults", "eligibility", "customer.age > 17")
@@ -78,3 +79,23 @@ def test_the_customers_seen_longest_ago_are_forgotten_first() -> None:
         assert evaluate(cache, 40, customer_id=customer_id)
     assert evaluate(cache, 12, customer_id="a")  # used after b, so b made room for c
     assert not evaluate(cache, 12, customer_id="b")
+
+
+def test_facts_that_a_placement_asks_for_are_logged_beside_those_learned_from() -> None:
+    facts: Facts = {"customer": {"age": 40, "tenure": 7.5}, "context": {"reason": "moving"}}
+    asked = ("customer.tenure", "context.reason", "customer.nobody", "customer.age")
+    assert facts_to_log(facts, ["customer.age"], ()) == {"customer.age": 40}
+    assert facts_to_log(facts, ["customer.age"], asked) == {
+        "customer.age": 40,
+        "customer.tenure": 7.5,
+        "context.reason": "moving",
+    }
+
+
+def test_a_fact_asked_for_that_is_too_large_is_left_out_and_smaller_ones_follow() -> None:
+    many = [f"topic {i:02} {'x' * 180}" for i in range(64)]
+    facts = {"customer": {"many": many, "city": "Lugo"}, "context": {}}
+    assert facts_to_log(facts, (), ("customer.many", "customer.city")) == {"customer.city": "Lugo"}
+    learned = facts_to_log(facts, ("customer.many",), ("customer.city",))
+    assert learned.keys() == {"customer.many", "customer.city"}
+    assert MAX_ASKED_BYTES == 4096

@@ -280,3 +280,14 @@ async def test_an_answer_is_drawn_again_a_bounded_number_of_times() -> None:
     assert [o["offer_id"] for o in answer["offers"]] == ["o1"]
     assert [record.redraws for record in log.written] == [0, 1, 2, 3]
     assert log.written[-1].offers[0].probability == 1.0
+
+
+async def test_a_placement_logs_the_facts_that_it_asks_for() -> None:
+    logs: dict[tuple[str, ...], Any] = {}
+    for asked in ((), ("context.reason",)):
+        log = Log()
+        shop = catalogue_with([offer(1)], {"control_share": 0.0, "log_facts": asked})
+        answer = await service(log, shop).decide(request(context={"reason": "moving"}))
+        assert answer["degraded"] == []
+        logs[asked] = log.written[0].facts
+    assert logs == {(): {}, ("context.reason",): {"context.reason": "moving"}}

@@ -11,12 +11,14 @@ from decisioning.learning.arms_service import (
     Arm,
     ExplorationSummary,
     SelectionCounts,
+    for_people,
     report_arms,
     summarise_exploration,
     version_shown,
 )
 from decisioning.model.deployment import Canary, Deployment
 from decisioning.model.entities import Placement
+from tests.support.shop import catalogue_with, offer
 
 NUMBERS = {"gold": 1, "silver": 2, "bronze": 3}
 
@@ -95,3 +97,15 @@ def test_the_version_that_is_shown() -> None:
     other = Deployment("web", "b@2")
     assert version_shown("a", known, placements, {"web": other}) == 10
     assert version_shown("b", known, placements, {"web": other}) == 2
+
+
+def test_what_is_selected_most_comes_first_with_its_name() -> None:
+    shop = catalogue_with([offer(1, name="Gold card"), offer(2, name="Silver card")])
+    arms = [arm("o1", 9, 1, 10), arm("gone", 9, 1, 0), arm("o2", 9, 1, 30), arm("gone-too", 9, 1, 10)]
+    found = for_people(arms, shop)
+    assert [(one.offer_id, one.name) for one in found] == [
+        ("o2", "Silver card"),
+        ("o1", "Gold card"),
+        ("gone-too", None),
+        ("gone", None),
+    ]

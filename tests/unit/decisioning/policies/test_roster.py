@@ -1,11 +1,14 @@
 """The roster: what is usable, what is broken and why, and what retired policies still contribute."""
 
+import sys
+
 import pytest
 
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from decisioning.policies.roster import Roster
+from tests.support.onnx_models import logistic_file, text_of
 
 AGE = PolicySpec(
     "age", 1, "lin_ucb", features=(Feature("age", "numeric", "customer.age", low=0.0, high=100.0),)
@@ -74,3 +77,17 @@ def test_retired_policies_stay_for_replays_but_neither_learn_nor_ask_for_facts(
     assert roster.learning() == [f"{name}@1" for name in left]
     assert roster.paths == tuple(f"customer.{name}" for name in left)
     assert sorted(roster) == ["age@1", "city@1"]
+
+
+def test_a_model_file_without_the_library_is_set_aside_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parameters = {"model": text_of(logistic_file([0.25]))}
+    spec = PolicySpec("mine", 1, "onnx", parameters, (Feature("age", "numeric", "customer.age"),))
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, "onnxruntime", None)
+        roster = Roster([spec])
+        assert "pip install 'nextbest[onnx]'" in roster.broken["mine@1"]
+        assert "mine@1" not in roster
+    roster.add([spec])  # installed meanwhile
+    assert (roster.broken, roster.paths) == ({}, ("customer.age",))

@@ -1,0 +1,1 @@
+"""Models from ONNX files, as policies and as sources of propensities (the extra ``onnx``)."""
