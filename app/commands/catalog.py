@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.catalog_check import check_entry
-from app.commands.terminal import author, fail, on_database, read_file
+from app.catalog_check import check_entry, refusing
+from app.commands.terminal import author, describe_document, fail, on_database, read_file
 from decisioning.catalog.diff import Difference, differences
-from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
 from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.warning import CatalogueWarning
 from decisioning.catalog.warnings import catalogue_warnings
-from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from decisioning.catalog.yaml_document import MAX_BYTES, Document, DocumentError, read_document, to_yaml
 from storage import clock
 
 app = typer.Typer()
@@ -49,8 +49,8 @@ def export(
 @app.command()
 def diff(file: Path = _FILE, delete: bool = _DELETE) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    target = read_file(file, _parse_entries, MAX_BYTES)
-    _, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
+    document = read_file(file, _parse, MAX_BYTES)
+    _, planned, warnings = _with_store(lambda store: _compare(store, document, delete), file)
     _print_plan(planned)
     _print_warnings(warnings)
     if planned.changes:
@@ -68,8 +68,8 @@ def apply(
     reason: str = typer.Option("", help="why; kept in the audit trail"),
 ) -> None:
     """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
-    target = read_file(file, _parse_entries, MAX_BYTES)
-    version, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
+    document = read_file(file, _parse, MAX_BYTES)
+    version, planned, warnings = _with_store(lambda store: _compare(store, document, delete), file)
     _print_plan(planned)
     _print_warnings(warnings)
     if dry_run or not planned.changes:
@@ -80,7 +80,7 @@ def apply(
         count = len(planned.differences)
         typer.confirm(f"Apply these {count} changes to version {version}?", abort=True)
     # On top of the version that was compared: a change that came meanwhile is not overwritten.
-    catalogue = _with_store(lambda store: store.apply(planned.changes, author(), reason, version))
+    catalogue = _with_store(lambda store: store.apply(planned.changes, author(), reason, version), file)
     typer.echo(f"the catalogue is at version {catalogue.version}")
 
 
@@ -113,23 +113,32 @@ def rollback(
     typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
 
 
-def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
-    return on_database(lambda engine: work(CatalogueStore(engine)))
+def _with_store(work: Callable[[CatalogueStore], Awaitable[T]], file: Path | None = None) -> T:
+    """Run with the catalogue's store. ``file``: what a document's mistakes are said of."""
+
+    async def run(engine: AsyncEngine) -> T:
+        try:
+            return await work(CatalogueStore(engine))
+        except DocumentError as error:
+            fail(describe_document(str(file), error))
+
+    return on_database(run)
 
 
-async def _compare(store: CatalogueStore, wanted: list[Entry], delete: bool) -> Compared:
+async def _compare(store: CatalogueStore, document: Document, delete: bool) -> Compared:
     """Return the version, what a file makes of the catalogue, and warnings about the result.
 
     The result is checked as a whole.
     """
     version, current = await store.entries()
-    planned = plan_application(current, wanted, delete=delete)
-    catalogue = await store.changed(version, planned.changes)
+    planned = plan_application(current, document.entries, delete=delete)
+    async with refusing(document, store, version, planned):
+        catalogue = await store.tried(version, planned.changes)
     return version, planned, catalogue_warnings(catalogue, clock.now_ms())
 
 
-def _parse_entries(document: str) -> list[Entry]:
-    return from_yaml(document, check_entry)
+def _parse(document: str) -> Document:
+    return read_document(document, check_entry)
 
 
 def _write_file(file: Path, document: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
-from decisioning.errors import Invalid
+from decisioning.errors import Invalid, MissingThing, raised
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
     FOREVER_MS,
@@ -63,54 +63,52 @@ class ContextWeight:
     offer: str | None = None
 
 
-def _require(field: str, kind: Kind[Any], name: str, things: Sections) -> None:
-    if name not in things[kind.section]:
-        raise Invalid(field, f"there is no {kind.name} {name!r}")
+def _missing(field: str, kind: Kind[Any], name: str | None, things: Sections) -> Iterator[Invalid]:
+    if name and name not in things[kind.section]:
+        yield MissingThing(field, kind.name, name)
 
 
 def _check_scope(
     scoped: Capacity | Override | ContextWeight | NotAfter, things: Sections, prefix: str = ""
-) -> None:
-    if scoped.offer:
-        _require(f"{prefix}offer", OFFER, scoped.offer, things)
-    if scoped.group:
-        _require(f"{prefix}group", GROUP, scoped.group, things)
+) -> Iterator[Invalid]:
+    yield from _missing(f"{prefix}offer", OFFER, scoped.offer, things)
+    yield from _missing(f"{prefix}group", GROUP, scoped.group, things)
 
 
-def _check_offer(offer: Offer, things: Sections) -> None:
+def _check_offer(offer: Offer, things: Sections) -> Iterator[Invalid]:
     if offer.group not in things[GROUP.section]:
-        raise Invalid(
-            "group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}"
+        yield MissingThing(
+            "group", GROUP.name, offer.group, f"create it with PUT /v1/groups/{offer.group}, or in the file"
         )
     for other in offer.not_with:
-        _require("not_with", OFFER, other, things)
+        yield from _missing("not_with", OFFER, other, things)
     for rule in offer.not_after:
-        _check_scope(rule, things, "not_after.")
+        yield from _check_scope(rule, things, "not_after.")
 
 
-def _check_placement(placement: Placement, things: Sections) -> None:
+def _check_placement(placement: Placement, things: Sections) -> Iterator[Invalid]:
     for offer_id in placement.default_offers:
-        _require("default_offers", OFFER, offer_id, things)
+        yield from _missing("default_offers", OFFER, offer_id, things)
     # The two are changed apart from each other, and either may give away too many customers.
     deployment = things[DEPLOYMENT.section].get(placement.placement_id)
     if deployment is not None:
-        check_shares(placement, deployment, "control_share")
+        yield from raised(check_shares, placement, deployment, "control_share")
 
 
-def _check_contact_policy(policy: ContactPolicy, things: Sections) -> None:
+def _check_contact_policy(policy: ContactPolicy, things: Sections) -> Iterator[Invalid]:
     known = {"offer": things[OFFER.section], "group": things[GROUP.section], "goal": GOALS, "all": ()}
     if policy.applies_to is not None and policy.applies_to not in known[policy.scope]:
-        raise Invalid("applies_to", f"there is no {policy.scope} {policy.applies_to!r}")
+        yield MissingThing("applies_to", policy.scope, policy.applies_to)
 
 
-def _check_quiet_hours(hours: QuietHours, things: Sections) -> None:
-    prepare_quiet_hours(hours)
+def _check_quiet_hours(hours: QuietHours, things: Sections) -> Iterator[Invalid]:
+    yield from raised(prepare_quiet_hours, hours)
 
 
-def _check_capacity(capacity: Capacity, things: Sections) -> None:
-    _check_scope(capacity, things)
+def _check_capacity(capacity: Capacity, things: Sections) -> Iterator[Invalid]:
+    yield from _check_scope(capacity, things)
     if zone_of(capacity.time_zone) is None:
-        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+        yield Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
 
 
 def _expressions_of_rules(thing: Offer | Group | GoalDemands) -> Iterator[ExpressionUse]:
@@ -157,6 +155,7 @@ OFFER = Kind(
     "offer_id",
     Offer,
     derived={"number": 0, "treatments": (), "inherited": ()},
+    defaults={"value": 1.0},
     check=_check_offer,
     expressions=_expressions_of_offer,
     protective=(
@@ -170,7 +169,14 @@ OFFER = Kind(
     ),
     in_use=lambda offer: offer.status not in ("draft", "ended"),
 )
-TREATMENT = Kind("treatment", "treatments", "treatment_id", Treatment, parent="offer")
+TREATMENT = Kind(
+    "treatment",
+    "treatments",
+    "treatment_id",
+    Treatment,
+    parent="offer",
+    defaults={"language": "en", "message": ""},
+)
 PLACEMENT = Kind(
     "placement",
     "placements",
