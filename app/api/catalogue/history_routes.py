@@ -10,8 +10,10 @@ from pydantic import BaseModel, Field
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
 from app.api.deps import Anyone, Ops, Reader, State, problems
+from app.api.rules.schemas import SimulationAnswer
 from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
 from app.catalog_check import check_entry, refusing
+from app.catalog_schema import document_schema
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
@@ -219,6 +221,33 @@ async def apply_catalog(
         catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
     return await _apply_answer(catalogue.version, planned, catalogue)
+
+
+@router.post("/catalog/simulate", responses=problems(404, body=True), openapi_extra=_YAML)
+async def simulate_catalog(
+    request: Request,
+    state: State,
+    key: Ops,
+    placement: Annotated[Id, Query(description="the placement that customers are run through")],
+    delete: Delete = False,
+    sample: Annotated[int, Query(ge=1, le=10_000, description="at most so many customers")] = 1000,
+) -> SimulationAnswer:
+    """Tell what applying a document would do to a sample of customers, as `POST /v1/simulations` does for changes."""
+    document = await _read_document(request)
+    version, planned = await _plan(state, document, delete)
+    async with refusing(document, state.catalogues, version, planned):
+        await state.catalogues.tried(version, planned.changes)
+    await state.refresh()
+    found = await state.simulations.simulate_changes(
+        state.current_catalogue(), placement, planned.changes, {}, sample
+    )
+    return SimulationAnswer.model_validate(found)
+
+
+@router.get("/catalog/schema", responses=problems())
+async def read_schema(key: Anyone) -> dict[str, Any]:
+    """The JSON Schema of documents, by which editors complete and check files."""
+    return document_schema()
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
