@@ -75,6 +75,11 @@ def migrate() -> None:
 def import_(
     kind: str = typer.Argument(..., help="customers, propensities, suppressions or history"),
     file: Path = typer.Argument(..., help="a .csv or .parquet file"),
+    url: str | None = typer.Option(None, "--url", help="the address of a service, in place of a database"),
+    key: str | None = typer.Option(
+        None, "--key", help="its API key; others on this machine can see it: better --key-file"
+    ),
+    key_file: Path | None = typer.Option(None, "--key-file", help="a file that holds the API key"),
 ) -> None:
     """Load a file; rows that cannot be loaded are reported one by one, all others are loaded."""
     from app.commands.log import load_file
@@ -83,7 +88,7 @@ def import_(
     found = next((k for k in get_args(Kind) if k == kind), None)
     if found is None:
         raise typer.BadParameter(f"{kind!r} cannot be imported; there are {', '.join(get_args(Kind))}")
-    load_file(found, file)
+    load_file(found, file, url, key, key_file)
 
 
 @app.command()

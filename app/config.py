@@ -14,7 +14,7 @@ from storage.addresses import parse_postgres, parse_redis
 
 PREFIX = "NEXTBEST_"
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
-FROM_FILES = ("postgres_url", "redis_url")
+FROM_FILES = ("postgres_url", "redis_url", "api_key")
 """Settings whose values hold secrets, and may come from the file that ``<setting>_file`` names."""
 
 
@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, repr=False, description="redis://:password@host:6379/0")
     postgres_url_file: Path | None = Field(None, description="a file that holds NEXTBEST_POSTGRES_URL")
     redis_url_file: Path | None = Field(None, description="a file that holds NEXTBEST_REDIS_URL")
+    api_key: str | None = Field(None, repr=False, description="the key of commands that are given a --url")
+    api_key_file: Path | None = Field(None, description="a file that holds NEXTBEST_API_KEY")
     data_dir: Path = Field(Path("var"), description="where embedded servers keep data and logs")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "everysec", description="when the embedded Valkey forces its append-only file to disk"
@@ -108,7 +110,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Take the addresses that are in files, as orchestrators keep secrets."""
+        """Take the addresses and the key that are in files, as orchestrators keep secrets."""
         read = {name: _read_secret(name, values) for name in FROM_FILES if values.get(f"{name}_file")}
         return {**values, **read}
 
@@ -152,7 +154,7 @@ def _can_trace() -> bool:
 
 
 def _read_secret(name: str, values: Mapping[str, Any]) -> str:
-    """Read an address from the file that is named for it. Raises ``ValueError``."""
+    """Read a value from the file that is named for it. Raises ``ValueError``."""
     variable, path = PREFIX + name.upper(), values[f"{name}_file"]
     if values.get(name):
         raise ValueError(f"{variable} and {variable}_FILE are both set: set one of them")

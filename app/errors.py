@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from app.api.values import explain_mismatch
 from app.telemetry import REQUEST_ID
+from decisioning.catalog.yaml_values import DocumentError
 from decisioning.errors import (
     Conflict,
     Invalid,
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "1"
 MAX_ERRORS = 20
+MAX_MISTAKES = 1000
+"""As many mistakes of a document are told."""
 """Fields that a problem names; a body may have thousands of wrong ones."""
 MAX_FIELD_CHARS = 200
 
@@ -86,6 +89,16 @@ def install_error_handlers(app: FastAPI) -> None:
         answer = problem(error.status_code, error.detail, errors)
         answer.headers.update(error.headers or {})
         return answer
+
+    @app.exception_handler(DocumentError)
+    async def _document(request: Request, error: DocumentError) -> JSONResponse:
+        errors = [
+            {"field": e.field, "reason": e.reason, "line": e.line, "entity": e.entity}
+            for e in error.mistakes[:MAX_MISTAKES]
+        ]
+        shown = "; ".join(f"{e.field}: {e}" for e in error.mistakes[:3])
+        more = f"; and {len(error.mistakes) - 3} more" if len(error.mistakes) > 3 else ""
+        return problem(422, f"{shown}{more}", errors)
 
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:

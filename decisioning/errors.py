@@ -1,6 +1,7 @@
 """The one error root of this package. ``app/errors.py`` maps these to problem details."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from rules.errors import RuleError
 
@@ -17,12 +18,21 @@ class Invalid(DecisioningError):
         self.field = field
 
 
+class MissingThing(Invalid):
+    """A field names something that there is not. ``missing``: its kind and id."""
+
+    def __init__(self, field: str, kind: str, name: str, way_out: str = "") -> None:
+        super().__init__(field, f"there is no {kind} {name!r}{f'; {way_out}' if way_out else ''}")
+        self.missing = (kind, name)
+
+
 class InvalidRule(Invalid):
     """An expression or a text is wrong; ``line``, ``column`` and ``suggestion`` help to mend it."""
 
     def __init__(self, field: str, error: RuleError) -> None:
         hint = f" ({error.suggestion})" if error.suggestion else ""
         super().__init__(field, f"line {error.line}, column {error.column}: {error.message}{hint}")
+        self.rule = error
         self.line = error.line
         self.column = error.column
         self.suggestion = error.suggestion
@@ -55,3 +65,11 @@ class PreconditionFailed(DecisioningError):
 
 class LogCodecError(DecisioningError):
     """A record of the log cannot be read."""
+
+
+def raised(check: Callable[..., object], *arguments: Any) -> Iterator[Invalid]:
+    """Yield what a check raises for its arguments, if it does."""
+    try:
+        check(*arguments)
+    except Invalid as error:
+        yield error

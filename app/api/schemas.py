@@ -182,10 +182,15 @@ class WarningOut(BaseModel):
 
 
 class FieldProblem(BaseModel):
-    """One field that is not acceptable, and why. ``body`` stands for the body as a whole."""
+    """One field that is not acceptable, and why. ``body`` stands for the body as a whole.
+
+    ``line`` and ``column`` are those in an expression or a text; for a document ``line`` is that of the document, and
+    ``entity`` the path of the thing.
+    """
 
     field: str
     reason: str
+    entity: str | None = None
     line: int | None = None
     column: int | None = None
     suggestion: str | None = None

@@ -1,27 +1,21 @@
-"""`nextbest catalog`: the catalogue as one YAML file, its history, and the way back."""
+"""`nextbest catalog`: the catalogue as one YAML file, its history, and the way back; here, or over HTTP with --url."""
 
+import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import typer
 
-from app.catalog_check import check_entry
-from app.commands.terminal import author, fail, on_database, read_file
-from decisioning.catalog.diff import Difference, differences
-from decisioning.catalog.kind import Entry
-from decisioning.catalog.store import CatalogueStore
-from decisioning.catalog.summary import Application, plan_application
+from app.catalog_schema import document_schema
+from app.commands.catalogues import Catalogues, Comparison, DatabaseCatalogues, ServedCatalogues
+from app.commands.remote import KEY_FILE_OPTION, KEY_OPTION, URL_OPTION, remote
+from app.commands.terminal import fail
+from decisioning.catalog.diff import Difference
 from decisioning.catalog.warning import CatalogueWarning
-from decisioning.catalog.warnings import catalogue_warnings
-from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
-from storage import clock
 
 app = typer.Typer()
-
-T = TypeVar("T")
-Compared = tuple[int, Application, list[CatalogueWarning]]
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
 _DELETE = typer.Option(False, "--delete", help="delete what the file does not have; otherwise it stays")
@@ -31,14 +25,12 @@ _COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YE
 @app.command()
 def export(
     file: Path | None = typer.Argument(None, help="where to write it; otherwise it is printed"),
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
 ) -> None:
     """Write the whole catalogue as one YAML document."""
-
-    async def work(store: CatalogueStore) -> tuple[int, str]:
-        version, entries = await store.entries()
-        return version, to_yaml(entries)
-
-    version, document = _with_store(work)
+    version, document = _catalogues(url, key, key_file).export()
     if file is None:
         typer.echo(document, nl=False)
         return
@@ -47,13 +39,17 @@ def export(
 
 
 @app.command()
-def diff(file: Path = _FILE, delete: bool = _DELETE) -> None:
+def diff(
+    file: Path = _FILE,
+    delete: bool = _DELETE,
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
+) -> None:
     """Show what applying a file would change. Exit status 1 if it would change anything."""
-    target = read_file(file, _parse_entries, MAX_BYTES)
-    _, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
-    _print_plan(planned)
-    _print_warnings(warnings)
-    if planned.changes:
+    compared = _catalogues(url, key, key_file).compare(file, delete)
+    _print_comparison(compared)
+    if not compared.is_empty:
         raise typer.Exit(1)
 
 
@@ -66,32 +62,60 @@ def apply(
         False, "--dry-run", help="check the file and show the changes, nothing else"
     ),
     reason: str = typer.Option("", help="why; kept in the audit trail"),
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
 ) -> None:
     """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
-    target = read_file(file, _parse_entries, MAX_BYTES)
-    version, planned, warnings = _with_store(lambda store: _compare(store, target, delete))
-    _print_plan(planned)
-    _print_warnings(warnings)
-    if dry_run or not planned.changes:
+    catalogues = _catalogues(url, key, key_file)
+    compared = catalogues.compare(file, delete)
+    _print_comparison(compared)
+    if dry_run or compared.is_empty:
         return
     if not yes:
         if not _can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
-        count = len(planned.differences)
-        typer.confirm(f"Apply these {count} changes to version {version}?", abort=True)
+        count = len(compared.differences)
+        typer.confirm(f"Apply these {count} changes to version {compared.version}?", abort=True)
     # On top of the version that was compared: a change that came meanwhile is not overwritten.
-    catalogue = _with_store(lambda store: store.apply(planned.changes, author(), reason, version))
-    typer.echo(f"the catalogue is at version {catalogue.version}")
+    version = catalogues.apply(file, delete, reason, compared)
+    typer.echo(f"the catalogue is at version {version}")
 
 
 @app.command()
-def history(limit: int = typer.Option(20, min=1, max=10_000, help="how many entries")) -> None:
+def simulate(
+    file: Path = _FILE,
+    placement: str = typer.Option(..., help="the placement that customers are run through"),
+    delete: bool = _DELETE,
+    sample: int = typer.Option(1000, min=1, max=10_000, help="customers"),
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
+) -> None:
+    """Show what applying a file would do to a sample of customers. Nothing is changed, reserved, logged or learned."""
+    found = _catalogues(url, key, key_file).simulate(file, delete, placement, sample)
+    for line in _simulation_lines(found):
+        typer.echo(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of files, by which editors complete and check them."""
+    typer.echo(json.dumps(document_schema(), indent=2))
+
+
+@app.command()
+def history(
+    limit: int = typer.Option(20, min=1, max=10_000, help="how many entries"),
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
+) -> None:
     """Show who changed what, when and why, the newest first."""
-    for entry in _with_store(lambda store: store.trail(limit=limit)):
+    for entry in _catalogues(url, key, key_file).history(limit):
         why = f": {entry.reason}" if entry.reason else ""
         typer.echo(f"{entry.version}  {entry.changed_at:%Y-%m-%d %H:%M:%S%z}  {entry.author}{why}")
-        before, after = (entry.kind, entry.name, entry.before), (entry.kind, entry.name, entry.after)
-        for difference in differences([before], [after]):
+        for difference in entry.differences:
             typer.echo(f"    {difference}")
 
 
@@ -99,37 +123,20 @@ def history(limit: int = typer.Option(20, min=1, max=10_000, help="how many entr
 def rollback(
     version: int = typer.Argument(..., min=0, help="the version to go back to, see `history`"),
     reason: str = typer.Option(..., help="why; kept in the audit trail"),
+    url: str | None = URL_OPTION,
+    key: str | None = KEY_OPTION,
+    key_file: Path | None = KEY_FILE_OPTION,
 ) -> None:
     """Make what was in force at a version the newest version. The history stays as it is."""
-
-    async def work(store: CatalogueStore) -> tuple[int, list[Difference]]:
-        _, before = await store.entries()
-        catalogue = await store.rollback(version, author(), reason)
-        _, after = await store.entries(catalogue.version)
-        return catalogue.version, differences(before, after)
-
-    newest, found = _with_store(work)
+    newest, found = _catalogues(url, key, key_file).rollback(version, reason)
     _print_differences(found)
+    typer.echo(f"{len(found)} changes" if found else "no changes")
     typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
 
 
-def _with_store(work: Callable[[CatalogueStore], Awaitable[T]]) -> T:
-    return on_database(lambda engine: work(CatalogueStore(engine)))
-
-
-async def _compare(store: CatalogueStore, wanted: list[Entry], delete: bool) -> Compared:
-    """Return the version, what a file makes of the catalogue, and warnings about the result.
-
-    The result is checked as a whole.
-    """
-    version, current = await store.entries()
-    planned = plan_application(current, wanted, delete=delete)
-    catalogue = await store.changed(version, planned.changes)
-    return version, planned, catalogue_warnings(catalogue, clock.now_ms())
-
-
-def _parse_entries(document: str) -> list[Entry]:
-    return from_yaml(document, check_entry)
+def _catalogues(url: str | None, key: str | None, key_file: Path | None) -> Catalogues:
+    service = remote(url, key, key_file)
+    return DatabaseCatalogues() if service is None else ServedCatalogues(service)
 
 
 def _write_file(file: Path, document: str) -> None:
@@ -139,27 +146,39 @@ def _write_file(file: Path, document: str) -> None:
         fail(f"{file}: {error.strerror}")
 
 
-def _print_plan(planned: Application) -> None:
-    for difference in planned.differences:
-        line = str(difference)
-        typer.secho(line, fg=_COLOURS[line[0]])
-    if not planned.changes:
+def _print_comparison(compared: Comparison) -> None:
+    _print_differences(compared.differences)
+    if compared.is_empty:
         typer.echo("no changes")
-    for line in planned.summary.lines():
+    for line in compared.summary.lines():
         typer.secho(line, fg=typer.colors.RED if line.lstrip().startswith("!") else None)
+    _print_warnings(compared.warnings)
 
 
-def _print_differences(found: list[Difference]) -> None:
+def _print_differences(found: Iterable[Difference]) -> None:
     for difference in found:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
-    typer.echo(f"{len(found)} changes" if found else "no changes")
 
 
-def _print_warnings(warnings: list[CatalogueWarning]) -> None:
+def _print_warnings(warnings: Iterable[CatalogueWarning]) -> None:
     # To the standard error: what reads the differences is not disturbed.
     for warning in warnings:
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
+
+
+def _simulation_lines(found: Mapping[str, Any]) -> Iterable[str]:
+    """Yield a simulation as text: each figure as it is, and as the file makes it."""
+    live, changed = found["live"], found["changed"]
+    yield f"{found['placement']}: {found['customers']} customers, the live catalogue -> the file"
+    for stage, count in live["funnel"].items():
+        yield f"    {stage}: {count} -> {changed['funnel'][stage]}"
+    yield f"expected value: {live['expected_value']:.2f} -> {changed['expected_value']:.2f}"
+    yield f"without any offer: {live['without_offer']} -> {changed['without_offer']}"
+    yield f"with another answer: {found['customers_with_another_answer']}"
+    for offer in found["offers"]:
+        if offer["difference"]:
+            yield f"    {offer['offer_id']}: {offer['live']} -> {offer['changed']} ({offer['difference']:+d})"
 
 
 def _can_ask() -> bool:

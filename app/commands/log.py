@@ -1,12 +1,14 @@
 """`nextbest import`, `replay` and `rebuild`: the log from the command line."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import typer
 
+from app.api.imports.schemas import ImportAnswer
+from app.commands.remote import Remote, remote
 from app.commands.terminal import existing_servers, fail, progress_bar
 from app.config import get_settings
 from app.imports import Kind, import_file
@@ -17,13 +19,15 @@ from decisioning.evaluation.replay_service import replay as replay_decision
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from decisioning.recovery.store_rebuild import Rebuilder, Rebuilt
 from profiles.errors import ProfilesError
+from profiles.importing.problems import Refusal
 from profiles.importing.run import ImportReport
-from profiles.importing.source import format_of_path
+from profiles.importing.source import FileFormat, format_of_path
 from storage import clock
 from storage.errors import StorageError
 from storage.postgres import PATIENT_S, make_engine, transaction
 
 T = TypeVar("T")
+CONTENT_TYPES: Mapping[FileFormat, str] = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 def with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
@@ -42,14 +46,12 @@ def with_state(work: Callable[[ApiState], Awaitable[T]]) -> T:
             fail(str(error))
 
 
-def load_file(kind: Kind, path: Path) -> None:
-    """Load a file, with a progress bar; prints what was refused and why. Exit status 1 if anything was."""
-
-    async def work(state: ApiState) -> tuple[ImportReport, int | None]:
-        with progress_bar(f"importing {kind}") as progress:
-            return await import_file(state, kind, path, format_of_path(path), progress)
-
-    report, new = with_state(work)
+def load_file(
+    kind: Kind, path: Path, url: str | None = None, key: str | None = None, key_file: Path | None = None
+) -> None:
+    """Load a file, here or over HTTP; prints what was refused and why. Exit status 1 if anything was."""
+    service = remote(url, key, key_file)
+    report, new = _load_here(kind, path) if service is None else _send_file(service, kind, path)
     for refusal in report.refusals:
         field = f" {refusal.field}" if refusal.field else ""
         typer.echo(f"row {refusal.row}{field}: {refusal.reason} ({refusal.value!r})", err=True)
@@ -59,6 +61,34 @@ def load_file(kind: Kind, path: Path) -> None:
     typer.echo(f"{kind}: {report.loaded} of {report.rows} rows loaded{known}, {report.refused} refused")
     if report.refused:
         raise typer.Exit(1)
+
+
+def _load_here(kind: Kind, path: Path) -> tuple[ImportReport, int | None]:
+    """Load a file into this machine's database, with a progress bar."""
+
+    async def work(state: ApiState) -> tuple[ImportReport, int | None]:
+        with progress_bar(f"importing {kind}") as progress:
+            return await import_file(state, kind, path, format_of_path(path), progress)
+
+    return with_state(work)
+
+
+def _send_file(service: Remote, kind: Kind, path: Path) -> tuple[ImportReport, int | None]:
+    """Send a file to a service, piece by piece."""
+    try:
+        content_type = CONTENT_TYPES[format_of_path(path)]
+        with path.open("rb") as file:
+            headers = {"Content-Type": content_type}
+            response = service.call(
+                "POST", f"/v1/imports/{kind}", headers=headers, content=file, file=str(path)
+            )
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")
+    except ProfilesError as error:
+        fail(str(error))
+    found = ImportAnswer.model_validate(response.json())
+    refusals = tuple(Refusal(r.row, r.field, r.reason, r.value) for r in found.refusals)
+    return ImportReport(found.rows, found.loaded, found.refused, refusals), found.new
 
 
 def replay(decision_id: str) -> None:

@@ -17,6 +17,7 @@ from app.config import Settings, get_settings
 from app.embedded.server_urls import ServerUrls
 from app.servers import has_database, server_urls
 from bandits.errors import BanditsError
+from decisioning.catalog.yaml_values import DocumentError
 from decisioning.errors import DecisioningError, Invalid
 from storage.errors import StorageError
 from storage.postgres import STATEMENT_S, make_engine
@@ -33,6 +34,21 @@ def fail(message: str, status: int = 1) -> NoReturn:
 def describe_error(error: Exception) -> str:
     """Describe an error, with the field at fault if it names one."""
     return f"{error.field}: {error}" if isinstance(error, Invalid) else str(error)
+
+
+def describe_document(file: str, error: DocumentError) -> str:
+    """Describe all mistakes of a document, a line each: its file and line, the thing, the field, and the reason."""
+    lines = []
+    for mistake in error.mistakes:
+        place = file if mistake.line is None else f"{file}:{mistake.line}"
+        field = mistake.field
+        if mistake.entity is not None:
+            own = field.removeprefix(mistake.entity).removeprefix(".")
+            field = f"{mistake.entity}: {own}" if own else mistake.entity
+        lines.append(f"{place}: {field}: {mistake.reason}")
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join([f"{file} has {len(lines)} mistakes; nothing was changed", *lines])
 
 
 def author() -> str:
@@ -54,6 +70,8 @@ def read_file(file: Path, parse: Callable[[str], T], max_bytes: int, status: int
         fail(f"{file}: {error.strerror}", status)
     except UnicodeDecodeError:
         fail(f"{file}: is not UTF-8", status)
+    except DocumentError as error:
+        fail(describe_document(str(file), error), status)
     except (DecisioningError, StorageError) as error:
         fail(f"{file}: {describe_error(error)}", status)
 

@@ -13,7 +13,14 @@ from pydantic import ValidationError
 
 from bandits.sums import OfferGroups
 from decisioning.catalog.alert import Alert
-from decisioning.catalog.kind import Entry, ExpressionUse, Kind
+from decisioning.catalog.checks import (
+    Mistake,
+    expression_mistakes,
+    new_expression_mistakes,
+    reference_mistakes,
+    text_mistakes,
+)
+from decisioning.catalog.kind import Entry, Kind, Sections
 from decisioning.catalog.kinds import (
     KINDS,
     OFFER,
@@ -21,13 +28,12 @@ from decisioning.catalog.kinds import (
     ContextWeight,
     Override,
     Segment,
-    section_path,
     top_level_kinds,
 )
 from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
-from decisioning.errors import Invalid, InvalidRule, NotFound
+from decisioning.errors import Invalid, NotFound
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
     Capacity,
@@ -41,10 +47,9 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
-from decisioning.treatments.treatment import check_treatment, offer_texts
-from rules.errors import RuleError, RulesError
+from rules.errors import RulesError
 from rules.evaluation import RuleSet
-from rules.expression import Checker, Expression
+from rules.expression import Checker
 from rules.vocabulary import Attribute, Vocabulary
 
 T = TypeVar("T")
@@ -94,10 +99,7 @@ class Catalogue:
             raise TypeError(f"a catalogue has no sections {', '.join(sorted(sections))}")
         # Past the frozen __setattr__: sections come from the registry of kinds, and the rest is made of them.
         self.__dict__.update(known, version=version, versions={} if versions is None else versions)
-        for kind in top_level_kinds():
-            if kind.check is not None:
-                for thing in known[kind.section].values():
-                    kind.check(thing, known)
+        _raise_first(reference_mistakes(known))
         for name, value in self._parts():
             self.__dict__[name] = value
 
@@ -108,7 +110,7 @@ class Catalogue:
         except RulesError as error:
             raise Invalid("attributes", str(error)) from None
         yield "checker", checker
-        self._check_expressions()
+        _raise_first(expression_mistakes(checker, self._sections))
         yield (
             "offers",
             {
@@ -116,7 +118,7 @@ class Catalogue:
                 for name, offer in self.offers.items()
             },
         )
-        self._check_treatments()
+        _raise_first(text_mistakes(checker, self._sections))
         try:
             segments = {name: checker.check(segment.when) for name, segment in self.segments.items()}
             rules = RuleSet(checker.vocabulary, segments)
@@ -154,49 +156,19 @@ class Catalogue:
             self.offer_groups,
         )
 
-    def _check_expressions(self) -> None:
-        for kind in top_level_kinds():
-            if kind.expressions is not None:
-                for name, thing in self.things(kind).items():
-                    for use in kind.expressions(thing):
-                        self._check_expression(section_path(kind, name), use)
-
-    def _check_expression(self, path: str, use: ExpressionUse, *, new: bool = False) -> None:
-        field = f"{path}.{use.field}"
-        check = self.checker.check_new if new else self.checker.check
-        try:
-            expression: Expression = check(use.source, use.result)
-        except RuleError as error:
-            raise InvalidRule(field, error) from None
-        if "offer" in expression.roots and not use.may_use_offer:
-            raise Invalid(field, "must not refer to the offer; name it instead")
-
     def check_new(self, changes: Iterable[Entry]) -> None:
         """Check the expressions of things that are to be saved.
 
         Raises ``InvalidRule`` for the first that costs too much, names an unknown time zone, or the like: what an
         earlier version saved is kept nevertheless.
         """
-        for name_of_kind, name, body in changes:
-            kind = KINDS[name_of_kind]
-            # Conditions of treatments are those of the offer, under the treatment's name.
-            owner, _, treatment = name.partition("/") if kind is TREATMENT else (name, "", "")
-            kind = OFFER if kind is TREATMENT else kind
-            thing = self.things(kind).get(owner)
-            if body is None or thing is None or kind.expressions is None:
-                continue
-            for use in kind.expressions(thing):
-                if use.field.startswith("treatments.") == bool(treatment) and (
-                    not treatment or use.field.startswith(f"treatments.{treatment}.")
-                ):
-                    self._check_expression(section_path(kind, owner), use, new=True)
+        for kind, name, body in changes:
+            if body is not None:
+                _raise_first(new_expression_mistakes(self.checker, self._sections, kind, name))
 
-    def _check_treatments(self) -> None:
-        for name, offer in self.offers.items():
-            known = offer_texts(offer, self.groups[offer.group].goal)
-            for treatment in offer.treatments:
-                path = section_path(TREATMENT, f"{name}/{treatment.treatment_id}")
-                check_treatment(treatment, self.checker.vocabulary, known, f"{path}.")
+    @property
+    def _sections(self) -> Sections:
+        return {kind.section: self.things(kind) for kind in top_level_kinds()}
 
     def things(self, kind: Kind[T]) -> Mapping[str, T]:
         """Return the things of a kind that has a section, by id."""
@@ -273,8 +245,18 @@ def build_catalogue(
 
     Raises ``Invalid`` if an entry is not of its kind's shape, or the catalogue as a whole is not right.
     """
+    sections, mistakes = load_sections(entries, numbers)
+    _raise_first(mistakes)
+    return Catalogue(version, versions=versions, **sections)
+
+
+def load_sections(
+    entries: Iterable[Entry], numbers: Mapping[str, int]
+) -> tuple[dict[str, dict[str, Any]], list[Mistake]]:
+    """Make the things of all kinds by section and id, and the mistakes of entries not of that shape."""
     sections: dict[str, dict[str, Any]] = {kind.section: {} for kind in top_level_kinds()}
     treatments: dict[str, list[Treatment]] = {}
+    mistakes: list[Mistake] = []
     # Treatments come first: the offers that they belong to are immutable, and made with them.
     for name_of_kind, name, body in sorted(entries, key=lambda entry: entry[0] != TREATMENT.name):
         if body is None:
@@ -283,12 +265,21 @@ def build_catalogue(
         if kind is OFFER:
             own = tuple(sorted(treatments.get(name, []), key=lambda t: t.treatment_id))
             derived = {"number": numbers[name], "treatments": own}
-        thing = _load(kind, name, body, derived)
+        try:
+            thing = _load(kind, name, body, derived)
+        except Invalid as error:
+            mistakes.append(Mistake(kind.name, name, error))
+            continue
         if kind is TREATMENT:
             treatments.setdefault(name.partition("/")[0], []).append(thing)
         else:
             sections[kind.section][name] = thing
-    return Catalogue(version, versions=versions, **sections)
+    return sections, mistakes
+
+
+def _raise_first(mistakes: Iterable[Mistake]) -> None:
+    for mistake in mistakes:
+        raise mistake.error from None
 
 
 def _load(kind: Kind[Any], name: str, body: Mapping[str, Any], derived: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
 
+from decisioning.errors import Invalid
 from rules.expression import Kind as ExpressionKind
 
 T = TypeVar("T")
@@ -64,10 +65,12 @@ class Kind(Generic[T]):
         The kind in whose things these stand: ids are ``<id of the parent>/<own id>``.
     derived
         Fields of ``cls`` that are not in stored bodies either, with what stands for them where there is no catalogue.
+    defaults
+        Values of fields of ``cls`` without a default, for bodies that leave them out.
     in_files
         False for kinds that are managed apart from the catalogue: files leave them alone, and so do rollbacks.
     check
-        Raises ``Invalid`` if a thing is not right by itself, or refers to what is not in the sections.
+        Yields what is not right about a thing by itself, and each reference to what is not in the sections.
     expressions
         Yields the expressions of a thing; they are checked against the vocabulary.
     protective
@@ -82,8 +85,9 @@ class Kind(Generic[T]):
     cls: type[T]
     parent: str | None = None
     derived: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     in_files: bool = True
-    check: Callable[[T, Sections], None] | None = None
+    check: Callable[[T, Sections], Iterable[Invalid]] | None = None
     expressions: Callable[[T], Iterable[ExpressionUse]] | None = None
     protective: tuple[Protective, ...] = ()
     in_use: Callable[[T], bool] = lambda thing: True
@@ -110,7 +114,13 @@ class Kind(Generic[T]):
     def load(self, name: str, body: Mapping[str, Any], derived: Mapping[str, Any] | None = None) -> T:
         """Make a thing of its stored body. Raises ``pydantic.ValidationError`` if it is not of this shape."""
         # What comes from the catalogue wins over what a body may claim.
-        values = {**body, **self.derived, **(derived or {}), self.id_field: self.own_id(name)}
+        values = {
+            **self.defaults,
+            **body,
+            **self.derived,
+            **(derived or {}),
+            self.id_field: self.own_id(name),
+        }
         return self.adapter.validate_python(values)
 
     def dump(self, thing: T) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from decisioning.catalog.alert import WATCHES, Alert, webhook_problem
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
-from decisioning.errors import Invalid
+from decisioning.errors import Invalid, MissingThing, raised
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
     FOREVER_MS,
@@ -69,106 +69,105 @@ class ContextWeight:
     offer: str | None = None
 
 
-def _require(field: str, kind: Kind[Any], name: str, things: Sections) -> None:
-    if name not in things[kind.section]:
-        raise Invalid(field, f"there is no {kind.name} {name!r}")
+def _missing(field: str, kind: Kind[Any], name: str | None, things: Sections) -> Iterator[Invalid]:
+    if name and name not in things[kind.section]:
+        yield MissingThing(field, kind.name, name)
 
 
 def _check_scope(
     scoped: Capacity | Override | ContextWeight | NotAfter, things: Sections, prefix: str = ""
-) -> None:
-    if scoped.offer:
-        _require(f"{prefix}offer", OFFER, scoped.offer, things)
-    if scoped.group:
-        _require(f"{prefix}group", GROUP, scoped.group, things)
+) -> Iterator[Invalid]:
+    yield from _missing(f"{prefix}offer", OFFER, scoped.offer, things)
+    yield from _missing(f"{prefix}group", GROUP, scoped.group, things)
 
 
-def _check_offer(offer: Offer, things: Sections) -> None:
+def _check_offer(offer: Offer, things: Sections) -> Iterator[Invalid]:
     if offer.group not in things[GROUP.section]:
-        raise Invalid(
-            "group", f"there is no group {offer.group!r}; create it with PUT /v1/groups/{offer.group}"
+        yield MissingThing(
+            "group", GROUP.name, offer.group, f"create it with PUT /v1/groups/{offer.group}, or in the file"
         )
     for other in offer.not_with:
-        _require("not_with", OFFER, other, things)
+        yield from _missing("not_with", OFFER, other, things)
     for rule in offer.not_after:
-        _check_scope(rule, things, "not_after.")
+        yield from _check_scope(rule, things, "not_after.")
 
 
-def _check_placement(placement: Placement, things: Sections) -> None:
+def _check_placement(placement: Placement, things: Sections) -> Iterator[Invalid]:
     for offer_id in placement.default_offers:
-        _require("default_offers", OFFER, offer_id, things)
-    _check_logged_facts(placement.log_facts, things)
+        yield from _missing("default_offers", OFFER, offer_id, things)
+    yield from _check_logged_facts(placement.log_facts, things)
     # The two are changed apart from each other, and either may give away too many customers.
     deployment = things[DEPLOYMENT.section].get(placement.placement_id)
     if deployment is not None:
-        check_shares(placement, deployment, "control_share")
+        yield from raised(check_shares, placement, deployment, "control_share")
 
 
-def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> None:
-    """Raise ``Invalid`` for the first path that is no fact of requests, is not declared, or is named twice."""
+def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> Iterator[Invalid]:
+    """Yield what is wrong: a path that is no fact of requests, is not declared, or is named twice."""
     declared = {attribute.path for attribute in (*BUILT_IN, *things[ATTRIBUTE.section].values())} | {
         INTERESTS
     }
     if len(paths) > MAX_LOGGED_FACTS:
-        raise Invalid("log_facts", f"at most {MAX_LOGGED_FACTS} facts, not {len(paths)}")
+        yield Invalid("log_facts", f"at most {MAX_LOGGED_FACTS} facts, not {len(paths)}")
     for i, path in enumerate(paths):
         field = f"log_facts.{i}"
         if path.startswith("offer."):
-            raise Invalid(field, f"{path!r} is a fact of offers: those of customer. and context. are logged")
-        if path not in declared:
+            yield Invalid(field, f"{path!r} is a fact of offers: those of customer. and context. are logged")
+        elif path not in declared:
             near = get_close_matches(path, declared, n=1, cutoff=0.75)
             hint = f"did you mean {near[0]!r}?" if near else f"declare it with PUT /v1/attributes/{path}"
-            raise Invalid(field, f"{path!r} is not in the vocabulary; {hint}")
+            yield Invalid(field, f"{path!r} is not in the vocabulary; {hint}")
         if path in paths[:i]:
-            raise Invalid(field, f"{path!r} is named twice")
+            yield Invalid(field, f"{path!r} is named twice")
 
 
-def _check_contact_policy(policy: ContactPolicy, things: Sections) -> None:
+def _check_contact_policy(policy: ContactPolicy, things: Sections) -> Iterator[Invalid]:
     known = {"offer": things[OFFER.section], "group": things[GROUP.section], "goal": GOALS, "all": ()}
     if policy.applies_to is not None and policy.applies_to not in known[policy.scope]:
-        raise Invalid("applies_to", f"there is no {policy.scope} {policy.applies_to!r}")
+        yield MissingThing("applies_to", policy.scope, policy.applies_to)
 
 
-def _check_quiet_hours(hours: QuietHours, things: Sections) -> None:
-    prepare_quiet_hours(hours)
+def _check_quiet_hours(hours: QuietHours, things: Sections) -> Iterator[Invalid]:
+    yield from raised(prepare_quiet_hours, hours)
 
 
-def _check_capacity(capacity: Capacity, things: Sections) -> None:
-    _check_scope(capacity, things)
+def _check_capacity(capacity: Capacity, things: Sections) -> Iterator[Invalid]:
+    yield from _check_scope(capacity, things)
     if zone_of(capacity.time_zone) is None:
-        raise Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
+        yield Invalid("time_zone", f"there is no time zone {capacity.time_zone!r}")
     if capacity.keep_for_value and capacity.per == "total":
-        raise Invalid(
+        yield Invalid(
             "keep_for_value",
             "needs a period whose end is known: give the capacity per day or hour, or leave it out",
         )
 
 
-def _check_alert(alert: Alert, things: Sections) -> None:
+def _check_alert(alert: Alert, things: Sections) -> Iterator[Invalid]:
     for kind in (PLACEMENT, OFFER, CAPACITY):
         named = getattr(alert, kind.name)
         if named is None:
             continue
         if kind.name not in WATCHES[alert.watches].scopes:
-            raise Invalid(kind.name, f"means nothing to {alert.watches}: leave it out")
-        _require(kind.name, kind, named, things)
+            yield Invalid(kind.name, f"means nothing to {alert.watches}: leave it out")
+        else:
+            yield from _missing(kind.name, kind, named, things)
     highest = None if alert.watches == "archive_backlog" else 1.0
     if alert.threshold is not None and (alert.threshold < 0 or (highest and alert.threshold > highest)):
         bounds = "must be a share from 0 to 1" if highest else "must be seconds, 0 or more"
-        raise Invalid("threshold", bounds)
+        yield Invalid("threshold", bounds)
     if alert.window_s is not None and not WATCHES[alert.watches].window_s:
-        raise Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")
+        yield Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")
     if alert.secret is not None and alert.secret.startswith("whsec_"):
-        raise Invalid(
+        yield Invalid(
             "secret", "is a secret itself: put it into a file of NEXTBEST_WEBHOOK_SECRETS, and name that"
         )
     if alert.webhook is None:
         return
     problem = webhook_problem(alert.webhook)
     if problem:
-        raise Invalid("webhook", problem)
+        yield Invalid("webhook", problem)
     if alert.secret is None:
-        raise Invalid(
+        yield Invalid(
             "secret", "is missing: name the file of NEXTBEST_WEBHOOK_SECRETS that requests are signed with"
         )
 
@@ -217,6 +216,7 @@ OFFER = Kind(
     "offer_id",
     Offer,
     derived={"number": 0, "treatments": (), "inherited": ()},
+    defaults={"value": 1.0},
     check=_check_offer,
     expressions=_expressions_of_offer,
     protective=(
@@ -230,7 +230,14 @@ OFFER = Kind(
     ),
     in_use=lambda offer: offer.status not in ("draft", "ended"),
 )
-TREATMENT = Kind("treatment", "treatments", "treatment_id", Treatment, parent="offer")
+TREATMENT = Kind(
+    "treatment",
+    "treatments",
+    "treatment_id",
+    Treatment,
+    parent="offer",
+    defaults={"language": "en", "message": ""},
+)
 PLACEMENT = Kind(
     "placement",
     "placements",

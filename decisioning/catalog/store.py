@@ -1,5 +1,6 @@
 """The catalogue in Postgres: a list of changes, of which the newest of each thing is in force."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,19 +13,23 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.losses import check_confirmed, losses_between
+from decisioning.catalog.mistakes import find_mistakes
 from decisioning.catalog.store_checks import (
     check_deployments,
     check_life,
     check_never_published,
     deployments_gone,
+    life_mistakes,
     treatments_gone,
 )
 from decisioning.catalog.store_entries import (
     build_in_thread,
     load_catalogue,
+    read_changed,
     read_entries,
     read_entry,
     read_version,
@@ -106,19 +111,31 @@ class CatalogueStore:
 
         New offers get numbers that nobody has. Raises ``Invalid``.
         """
-        async with transaction(self._engine) as connection:
-            rows, numbers = await read_entries(connection, version)
-        merged: dict[tuple[str, str], Mapping[str, Any] | None] = {(r.kind, r.id): r.body for r in rows}
-        for kind, name, body in changes:
+        for kind, _, _ in changes:
             _check_kind(kind)
-            merged[kind, name] = body
-            if kind == "offer" and name not in numbers:
-                numbers[name] = 1 + max(numbers.values(), default=0)
-        catalogue = await build_in_thread(
-            version, [(kind, name, body) for (kind, name), body in merged.items()], numbers
-        )
+        async with transaction(self._engine) as connection:
+            merged, numbers = await read_changed(connection, version, changes)
+        catalogue = await build_in_thread(version, merged, numbers)
         catalogue.check_new(changes)
         return catalogue
+
+    async def tried(self, version: int, changes: Sequence[Entry]) -> Catalogue:
+        """Build what ``changes`` make as ``changed`` does, and hold offers to their life cycle, as ``apply`` does."""
+        async with transaction(self._engine) as connection:
+            await check_life(connection, changes)
+        return await self.changed(version, changes)
+
+    async def mistakes(
+        self, version: int, changes: Sequence[Entry], unread: Sequence[tuple[str, str]] = ()
+    ) -> list[Mistake]:
+        """Find all for which ``changed`` and ``apply`` refuse changes of the catalogue at ``version``.
+
+        ``unread``: things among the changes that could not be read.
+        """
+        async with transaction(self._engine) as connection:
+            merged, numbers = await read_changed(connection, version, changes)
+            found = await life_mistakes(connection, changes)
+        return [*found, *await asyncio.to_thread(find_mistakes, merged, numbers, changes, unread)]
 
     async def put(
         self,

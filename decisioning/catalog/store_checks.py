@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import DEPLOYMENT
 from decisioning.catalog.store_entries import read_bodies
-from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.errors import Conflict, Invalid, NotFound, raised
 from decisioning.model.entities import NEXT_STATUS
 from decisioning.policies.store import ALWAYS, lock_policies
 from decisioning.policies.store_rows import read_states
@@ -21,19 +22,28 @@ async def check_life(connection: AsyncConnection, changes: Sequence[Entry]) -> N
     Raises ``Invalid`` if a status cannot follow the stored one, or an offer is scheduled without a start, or published
     without a treatment.
     """
+    for mistake in await life_mistakes(connection, changes):
+        raise mistake.error
+
+
+async def life_mistakes(connection: AsyncConnection, changes: Sequence[Entry]) -> list[Mistake]:
+    """Find the offers among ``changes`` (not stored yet) that break their life cycle."""
     offers = {name: body for kind, name, body in changes if kind == "offer" and body is not None}
     stored = await read_bodies(connection, "offer", "id = ANY(:ids)", ids=list(offers))
     new_treatments = {
         name.partition("/")[0] for kind, name, body in changes if kind == "treatment" and body is not None
     }
+    found: list[Mistake] = []
     for name, body in offers.items():
         old = stored[name].get("status", "live") if name in stored else None
         new = body.get("status", "live")
-        _check_step(name, old, new, body)
+        found += [Mistake("offer", name, error) for error in raised(_check_step, name, old, new, body)]
         if old == "draft" and new != "draft" and name not in new_treatments:
             gone = {n for kind, n, b in changes if kind == "treatment" and b is None}
             if not {n for _, n, _ in await treatments_gone(connection, name)} - gone:
-                raise Invalid("status", f"the draft {name!r} has no treatment yet, so it cannot be published")
+                reason = f"the draft {name!r} has no treatment yet, so it cannot be published"
+                found.append(Mistake("offer", name, Invalid("status", reason)))
+    return found
 
 
 def _check_step(name: str, old: Any, new: Any, body: Mapping[str, Any]) -> None:

@@ -73,6 +73,19 @@ async def read_entries(connection: AsyncConnection, version: int) -> tuple[list[
     return await asyncio.to_thread(_parse, rows), {r.offer_id: r.offer_no for r in numbers}
 
 
+async def read_changed(
+    connection: AsyncConnection, version: int, changes: Sequence[Entry]
+) -> tuple[list[Entry], dict[str, int]]:
+    """Return the entries that ``changes`` make of those at ``version``, and numbers of all offers, new ones too."""
+    rows, numbers = await read_entries(connection, version)
+    merged: dict[tuple[str, str], Mapping[str, Any] | None] = {(r.kind, r.id): r.body for r in rows}
+    for kind, name, body in changes:
+        merged[kind, name] = body
+        if kind == "offer" and name not in numbers:
+            numbers[name] = 1 + max(numbers.values(), default=0)
+    return [(kind, name, body) for (kind, name), body in merged.items()], numbers
+
+
 def _parse(rows: Sequence[Row[Any]]) -> list[StoredEntry]:
     return [StoredEntry(r.kind, r.id, r.version, None if r.body is None else from_json(r.body)) for r in rows]
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import yaml
@@ -38,12 +38,40 @@ _KEPT = (f"{_TAG}null", f"{_TAG}timestamp")
 
 
 class DocumentError(Invalid):
-    """The document is wrong; the field is the path, and the message names the line."""
+    """The document is wrong; the field is the path, and the message names the line.
+
+    ``line`` and ``entity`` (the path of the thing) are ``None`` where nothing in the document is at fault; ``reason``
+    is the message without the line. ``mistakes``: all that is wrong with the document, of which this is the first.
+    """
+
+    def __init__(
+        self, field: str, reason: str, line: int | None = None, entity: str | None = None, *, more: int = 0
+    ) -> None:
+        others = f" (and {more} more)" if more else ""
+        super().__init__(field, f"{'' if line is None else f'line {line}: '}{reason}{others}")
+        self.reason, self.line, self.entity = reason, line, entity
+        self.mistakes: tuple[DocumentError, ...] = (self,)
 
     @classmethod
     def at(cls, path: tuple[Any, ...], line: int, problem: object) -> "DocumentError":
         """Make an error of a path, written with dots (the root is the document), its line, and the problem."""
-        return cls(".".join(str(part) for part in path) or "document", f"line {line}: {problem}")
+        return cls(".".join(str(part) for part in path) or "document", str(problem), line, _entity(path))
+
+    @classmethod
+    def of(cls, mistakes: Sequence["DocumentError"]) -> "DocumentError":
+        """Make one error of all mistakes of a document."""
+        first = mistakes[0]
+        error = cls(first.field, first.reason, first.line, first.entity, more=len(mistakes) - 1)
+        error.mistakes = tuple(mistakes)
+        return error
+
+
+def _entity(path: tuple[Any, ...]) -> str | None:
+    """Return the path of the thing: the section with its id, and those of a treatment."""
+    if len(path) < 2:
+        return None
+    is_inner = len(path) >= 4 and path[2] == "treatments"
+    return ".".join(str(part) for part in path[: 4 if is_inner else 2])
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:

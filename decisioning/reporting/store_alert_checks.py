@@ -153,7 +153,7 @@ class AlertChecks:
                 continue
             period = period_at(capacity, self.clock_ms())
             books = await self.pools.books(capacity.capacity_id, period)
-            used = books.used if books else 0
+            used = books.usage(capacity, period).used if books else 0
             share = used / capacity.max
             said = f"{used} of {capacity.max} are used in {period.period_id}"
             found.append(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from decisioning.errors import Invalid, InvalidRule
+from decisioning.errors import Invalid, InvalidRule, raised
 from decisioning.model.decision import RenderedObjection, RenderedScript, RenderedStep, RenderedTreatment
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
 from decisioning.treatments.filters import plain_value
@@ -53,9 +53,17 @@ def check_treatment(
     Raises ``Invalid`` naming the field; an ``InvalidRule``, with position and suggestion, for what is wrong inside a
     text.
     """
-    _check_script(treatment, prefix)
+    for error in treatment_mistakes(treatment, vocabulary, offer, prefix):
+        raise error from None
+
+
+def treatment_mistakes(
+    treatment: Treatment, vocabulary: Vocabulary, offer: Mapping[str, Any] | None = None, prefix: str = ""
+) -> Iterator[Invalid]:
+    """Yield all for which a treatment could not always be rendered, as ``check_treatment`` raises the first of it."""
+    yield from raised(_check_script, treatment, prefix)
     if treatment.link is not None and not _LINK.fullmatch(treatment.link):
-        raise Invalid(
+        yield Invalid(
             f"{prefix}link",
             "must be an address such as https://example.com/gold, mailto:, tel: or an app's own (bank://), or a"
             " path that begins with / # or ?; without blanks",
@@ -65,15 +73,15 @@ def check_treatment(
         if path not in known:
             suggestion = _suggestion(path, known)
             hint = f" ({suggestion})" if suggestion else ""
-            raise Invalid(f"{prefix}fallbacks.{path}", f"there is no variable {path!r}{hint}")
+            yield Invalid(f"{prefix}fallbacks.{path}", f"there is no variable {path!r}{hint}")
         if "{{" in fallback:
-            raise Invalid(f"{prefix}fallbacks.{path}", "a fallback is plain text: it cannot hold variables")
+            yield Invalid(f"{prefix}fallbacks.{path}", "a fallback is plain text: it cannot hold variables")
     for name, source in _texts(treatment):
         try:
             for use in parse_text(source).uses:
                 _check_use(use, known, treatment.fallbacks, offer)
         except RuleError as error:
-            raise InvalidRule(f"{prefix}{name}", error) from None
+            yield InvalidRule(f"{prefix}{name}", error)
 
 
 def _check_script(treatment: Treatment, prefix: str) -> None:

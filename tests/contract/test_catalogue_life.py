@@ -183,8 +183,8 @@ async def test_a_document_is_applied_as_a_whole_or_not_at_all(shop: Nextbest) ->
     dry = (await send(api, "/v1/catalog/apply", good, params={"dry_run": True})).json()
     assert (dry["differences"], dry["dry_run"]) == (expected, True)
     bad = good.replace("group: cards", "group: nowhere", 1)
-    problem_of(await send(api, "/v1/catalog/apply", bad), 422, "group")
-    problem_of(await send(api, "/v1/catalog/diff", bad), 422, "group")
+    problem_of(await send(api, "/v1/catalog/apply", bad), 422, "offers.another.group")
+    problem_of(await send(api, "/v1/catalog/diff", bad), 422, "offers.another.group")
     refused = problem_of(await send(api, "/v1/catalog/apply", good.replace("slots: 2", "slots: 0")), 422)
     assert "placements.home.slots" in refused["detail"]
     assert "line " in refused["detail"]

@@ -1,5 +1,6 @@
 """A kind that the project does not have: its class, descriptor and body are all that it takes to have it everywhere."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +57,10 @@ class LandingPageBody(DatedBody):
     hints: list[HintBody] = []
 
 
-def check_page(page: LandingPage, things: Sections) -> None:
-    """Raise ``Invalid`` if its offer is not there."""
+def check_page(page: LandingPage, things: Sections) -> Iterator[Invalid]:
+    """Yield a mistake if its offer is not there."""
     if page.offer not in things[OFFER.section]:
-        raise Invalid("offer", f"there is no offer {page.offer!r}")
+        yield Invalid("offer", f"there is no offer {page.offer!r}")
 
 
 LANDING_PAGE = Kind(

@@ -1,5 +1,6 @@
 """The service over real connections: several processes, keys of the command line, metrics, and broken HTTP."""
 
+import os
 import re
 import socket
 from collections import Counter
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from app.cli import app
 from app.keys import ROLES
 from tests.support.served import Served
 from tests.support.waiting import wait_until
 
+CATALOGUE = "nextbest: 1\ngroups:\n  remote:\n    name: Remote\n    goal: grow\n"
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -262,3 +266,60 @@ def test_bodies_that_are_never_finished_end_and_leave_the_service_alone(served: 
     assert all(b"connection: close" in answer.lower() for answer in answers)
     assert served.get("/livez").status_code == 200
     assert everywhere(served, "/v1/offers", key, 200)
+
+
+def test_catalogues_and_files_are_brought_in_from_anywhere(
+    served: Served, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an address and a key, and with no database, no other settings and no folder of its own."""
+    keys = tmp_path / "key"
+    keys.write_text(f"{key}\n", encoding="utf-8")
+    for name in [name for name in os.environ if name.startswith("NEXTBEST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def nextbest(*words: object, status: int = 0) -> Result:
+        there = ["--url", served.url, "--key-file", str(keys)]
+        done = CliRunner().invoke(app, [*map(str, words), *there])
+        assert done.exit_code == status, done.output
+        return done
+
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(CATALOGUE, encoding="utf-8")
+    assert "1 added: groups.remote" in nextbest("catalog", "diff", file, status=1).stdout
+    nextbest("catalog", "apply", file, "--yes", "--reason", "from afar")
+    assert "no changes\n" in nextbest("catalog", "diff", file).stdout
+    assert ": from afar\n" in nextbest("catalog", "history", "--limit", 1).stdout
+    version = int(nextbest("catalog", "history", "--limit", 1).stdout.split()[0])
+
+    offer = "offers:\n  afar: {name: Afar, group: remote, treatments: {web: {channel: web, title: Afar}}}\n"
+    place = "placements:\n  afar: {channel: web}\n"
+    file.write_text(CATALOGUE + place, encoding="utf-8")
+    nextbest("catalog", "apply", file, "--yes")
+    customers = tmp_path / "customers.csv"
+    customers.write_text("customer_id,age\nafar-1,41\nafar-2,\x00\n", encoding="utf-8")
+    done = nextbest("import", "customers", customers, status=1)
+    assert "customers: 1 of 2 rows loaded, 1 refused" in done.stdout
+    assert done.stderr.startswith("row 2 age: ")
+
+    file.write_text(CATALOGUE + place + offer, encoding="utf-8")
+    shown = nextbest("catalog", "simulate", file, "--placement", "afar").stdout
+    assert "without any offer: 1 -> 0\n" in shown
+    assert "    afar: 0 -> 1 (+1)\n" in shown
+
+    wrong = CATALOGUE.replace("goal: grow", "gaol: grow") + offer.replace("group: remote", "group: nowhere")
+    file.write_text(wrong, encoding="utf-8")
+    for words in (["diff", file], ["apply", file, "--yes"], ["simulate", file, "--placement", "afar"]):
+        said = nextbest("catalog", *words, status=1).stderr.splitlines()
+        assert said[0] == f"nextbest: {file} has 2 mistakes; nothing was changed"
+        assert said[1].startswith(f"{file}:5: groups.remote: gaol: there is no 'gaol'")
+        assert said[2].startswith(f"{file}:7: offers.afar: group: there is no group 'nowhere'")
+
+    assert "- placements.afar" in nextbest("catalog", "rollback", version, "--reason", "home again").stdout
+    copy = tmp_path / "copy.yaml"
+    nextbest("catalog", "export", copy)
+    assert "remote:" in copy.read_text(encoding="utf-8")
+    keys.write_text("nb_ops_none", encoding="utf-8")
+    refused = nextbest("catalog", "export", status=1).stderr
+    assert "does not know the key" in refused
+    assert "nb_ops_none" not in refused

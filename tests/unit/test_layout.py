@@ -39,6 +39,7 @@ COVERED = {
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     # Processes and commands: they put parts together, and are run as they are.
+    "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
     "app/commands/log.py": "e2e/test_replay.py",
     "app/commands/service.py": "contract/test_server.py",
     "app/main.py": "contract/test_openapi.py",

@@ -10,17 +10,18 @@ from pydantic import BaseModel, Field
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
 from app.api.deps import Anyone, Ops, Reader, State, problems
+from app.api.rules.schemas import SimulationAnswer
 from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
-from app.catalog_check import check_entry
+from app.catalog_check import check_entry, refusing
+from app.catalog_schema import document_schema
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.diff import Difference, differences
-from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.warnings import catalogue_warnings
-from decisioning.catalog.yaml_document import MAX_BYTES, from_yaml, to_yaml
+from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
 from storage import clock
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
@@ -189,8 +190,10 @@ async def export_catalog(
 @router.post("/catalog/diff", responses=problems(body=True), openapi_extra=_YAML)
 async def diff_catalog(request: Request, state: State, key: Reader, delete: Delete = False) -> ApplyAnswer:
     """Tell what applying a document would change. Nothing is changed; a document that is wrong is refused."""
-    version, planned = await _plan(state, await _read_document(request), delete)
-    catalogue = await state.catalogues.changed(version, planned.changes)
+    document = await _read_document(request)
+    version, planned = await _plan(state, document, delete)
+    async with refusing(document, state.catalogues, version, planned):
+        catalogue = await state.catalogues.tried(version, planned.changes)
     return await _apply_answer(version, planned, catalogue, dry_run=True)
 
 
@@ -206,15 +209,45 @@ async def apply_catalog(
 
     `If-Match` with the ETag of the export makes sure that nobody has changed anything meanwhile.
     """
-    version, planned = await _plan(state, await _read_document(request), delete)
+    document = await _read_document(request)
+    version, planned = await _plan(state, document, delete)
     if dry_run or not planned.changes:
-        catalogue = await state.catalogues.changed(version, planned.changes)
+        async with refusing(document, state.catalogues, version, planned):
+            catalogue = await state.catalogues.tried(version, planned.changes)
         return await _apply_answer(version, planned, catalogue, dry_run=dry_run)
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
-    catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
+    async with refusing(document, state.catalogues, version, planned):
+        catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
     await state.adopt(catalogue)
     return await _apply_answer(catalogue.version, planned, catalogue)
+
+
+@router.post("/catalog/simulate", responses=problems(404, body=True), openapi_extra=_YAML)
+async def simulate_catalog(
+    request: Request,
+    state: State,
+    key: Ops,
+    placement: Annotated[Id, Query(description="the placement that customers are run through")],
+    delete: Delete = False,
+    sample: Annotated[int, Query(ge=1, le=10_000, description="at most so many customers")] = 1000,
+) -> SimulationAnswer:
+    """Tell what applying a document would do to a sample of customers, as `POST /v1/simulations` does for changes."""
+    document = await _read_document(request)
+    version, planned = await _plan(state, document, delete)
+    async with refusing(document, state.catalogues, version, planned):
+        await state.catalogues.tried(version, planned.changes)
+    await state.refresh()
+    found = await state.simulations.simulate_changes(
+        state.current_catalogue(), placement, planned.changes, {}, sample
+    )
+    return SimulationAnswer.model_validate(found)
+
+
+@router.get("/catalog/schema", responses=problems())
+async def read_schema(key: Anyone) -> dict[str, Any]:
+    """The JSON Schema of documents, by which editors complete and check files."""
+    return document_schema()
 
 
 @router.post("/catalog/rollback", responses=problems(404, 412, body=True))
@@ -250,19 +283,19 @@ async def change_status(offer_id: Id, body: StatusRequest, state: State, edit: E
 
 
 # Documents are large, so they are read, written and compared in threads: decisions go on meanwhile.
-async def _read_document(request: Request) -> list[Entry]:
+async def _read_document(request: Request) -> Document:
     body = await request.body()
     if len(body) > MAX_BYTES:
         raise Problem(413, f"the document has {len(body)} bytes; at most {MAX_BYTES} are taken")
     try:
-        return await asyncio.to_thread(from_yaml, body.decode(), check_entry)
+        return await asyncio.to_thread(read_document, body.decode(), check_entry)
     except UnicodeDecodeError:
         raise Problem(422, "the document is not UTF-8", "body") from None
 
 
-async def _plan(state: ApiState, wanted: list[Entry], delete: bool) -> tuple[int, Application]:
+async def _plan(state: ApiState, document: Document, delete: bool) -> tuple[int, Application]:
     version, current = await state.catalogues.entries()
-    return version, await asyncio.to_thread(plan_application, current, wanted, delete=delete)
+    return version, await asyncio.to_thread(plan_application, current, document.entries, delete=delete)
 
 
 async def _apply_answer(

@@ -17,6 +17,7 @@ from decisioning.errors import (
     Invalid,
     InvalidRule,
     LogCodecError,
+    MissingThing,
     NotFound,
     PreconditionFailed,
     UnconfirmedRemoval,
@@ -28,6 +29,7 @@ from rules.errors import RuleError
 MAPPED = {
     Invalid("limit", "is too small"): 422,
     DocumentError("offers", "line 3: must map ids to what they are"): 422,
+    MissingThing("group", "group", "cards"): 422,
     InvalidRule("when", RuleError("there is no attribute", 1, 9, "did you mean it?")): 422,
     NotFound("offer", "gold"): 404,
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,

@@ -156,11 +156,19 @@ def test_what_was_probably_not_meant_is_printed_beside_the_differences_and_refus
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("goal: grow", "gaol: grow", "line 5: there is no 'gaol'; did you mean 'goal'?"),
-        ("group: cards", "group: crads", "there is no group 'crads'"),
-        ("value: 40.0", "value: -1", "line 10: Input should be greater than or equal to 0"),
-        ("gold:", "go/ld:", "line 7: "),
-        ("nextbest: 1", "nextbest: 9", "line 1: "),
+        (
+            "goal: grow",
+            "gaol: grow",
+            "catalogue.yaml:5: groups.cards: gaol: there is no 'gaol'; did you mean 'goal'?",
+        ),
+        ("group: cards", "group: crads", "catalogue.yaml:9: offers.gold: group: there is no group 'crads'"),
+        (
+            "value: 40.0",
+            "value: -1",
+            "catalogue.yaml:10: offers.gold: value: Input should be greater than",
+        ),
+        ("gold:", "go/ld:", "catalogue.yaml:7: offers.go/ld: must be letters"),
+        ("nextbest: 1", "nextbest: 9", "catalogue.yaml:1: nextbest: "),
         ("message: It", "rules: It", "there is no 'rules'"),
     ],
 )
@@ -170,6 +178,35 @@ def test_files_that_are_wrong(file: Path, old: str, new: str, words: str) -> Non
     file.write_text(DOCUMENT.replace(old, new, 1), encoding="utf-8")
     for command in (["diff", file], ["apply", file, "--dry-run"], ["apply", file, "--yes"]):
         assert words in nextbest(*command, status=1).stderr
+    assert version() == before
+
+
+def test_all_mistakes_of_a_file_are_said_at_once_each_with_its_line(file: Path) -> None:
+    nextbest("apply", file, "--yes")
+    before = version()
+    wrong = DOCUMENT.replace("goal: grow", "gaol: grow").replace("40.0", "-1").replace("channel", "chanel")
+    more = (
+        "  silver:\n    name: Silver\n    group: cards\n    not_with: [gold, brass, tin]\n    rules:\n"
+        "    - {name: of age., tier: eligibility, when: customer.knwon}\n    - {name: b, tier: x, when: 'true'}\n"
+        "  steel:\n    name: Steel\n    group: crads\n    not_with: [gold, silver, brass]\n    rules:\n"
+        "    - {name: a, tier: suitability, when: 'true'}\n"
+        "    - {name: of age., tier: eligibility, when: customer.knwon}\n"
+    )
+    file.write_text(wrong + more, encoding="utf-8")
+    for command in (["diff", file], ["apply", file, "--dry-run"], ["apply", file, "--yes"]):
+        said = nextbest(*command, status=1).stderr.splitlines()
+        assert said[0] == f"nextbest: {file} has 7 mistakes; nothing was changed"
+        found = [line.removeprefix(f"{file}:").split(": ")[:3] for line in said[1:]]
+        assert found == [
+            ["5", "groups.cards", "gaol"],
+            ["10", "offers.gold", "value"],
+            ["13", "offers.gold.treatments.banner", "chanel"],
+            ["23", "offers.silver", "rules.1.tier"],
+            ["26", "offers.steel", "group"],
+            ["27", "offers.steel", "not_with"],
+            ["30", "offers.steel", "rules.of age."],
+            # Silver was not read, so that others name it is no mistake.
+        ]
     assert version() == before
 
 

@@ -318,7 +318,7 @@ def test_a_mistake_inside_a_text_has_a_place_and_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("when", "words"),
     [
-        ("customer.tenur > 2.0", "did you mean customer.tenure?"),
+        ("customer.tenur > 2.0", "write customer.tenure > 2.0"),
         ("customer.tenure", "a condition must be true or false"),
         ("", "empty"),
     ],

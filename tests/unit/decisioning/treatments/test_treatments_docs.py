@@ -23,7 +23,7 @@ VOCABULARY = Vocabulary.of(
 def test_the_example_can_be_saved() -> None:
     found = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
-    body = TreatmentBody.model_validate(json.loads(found[1])).model_dump()
+    body = TreatmentBody.model_validate(json.loads(found[1])).stored()
     treatment = TypeAdapter(Treatment).validate_python(body | {"treatment_id": "call"})
     check_treatment(treatment, VOCABULARY)
     assert isinstance(treatment.script, Script)

@@ -1,0 +1,105 @@
+"""The checks of a catalogue as a whole, mistake by mistake: building raises the first, files are told all."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from decisioning.catalog.kind import ExpressionUse, Sections
+from decisioning.catalog.kinds import GROUP, KINDS, OFFER, TREATMENT, section_path, top_level_kinds
+from decisioning.errors import Invalid, InvalidRule
+from decisioning.treatments.treatment import offer_texts, treatment_mistakes
+from rules.errors import RuleError
+from rules.expression import Checker
+
+
+class Mistake(NamedTuple):
+    """What is wrong with a thing: its kind and id, and the error, whose field may be a path or a field of the thing."""
+
+    kind: str
+    name: str
+    error: Invalid
+
+    @property
+    def entity(self) -> str:
+        """The path of the thing; empty if it is not known which."""
+        if not self.kind:
+            return ""
+        return section_path(KINDS[self.kind], self.name)
+
+    @property
+    def path(self) -> str:
+        """The path of the field."""
+        field = self.error.field
+        if not self.kind:
+            return field
+        for prefix in (self.entity, f"{self.kind}.{KINDS[self.kind].own_id(self.name)}"):
+            if field == prefix or field.startswith(f"{prefix}."):
+                return self.entity + field[len(prefix) :]
+        return f"{self.entity}.{field}"
+
+
+def reference_mistakes(sections: Sections) -> Iterator[Mistake]:
+    """Yield references that lead nowhere, and what else kinds check of their things."""
+    for kind in top_level_kinds():
+        if kind.check is not None:
+            for name, thing in sections[kind.section].items():
+                for error in kind.check(thing, sections):
+                    yield Mistake(kind.name, name, error)
+
+
+def expression_mistakes(checker: Checker, sections: Sections) -> Iterator[Mistake]:
+    """Yield expressions that are wrong."""
+    for kind in top_level_kinds():
+        if kind.expressions is not None:
+            for name, thing in sections[kind.section].items():
+                path = section_path(kind, name)
+                for use in kind.expressions(thing):
+                    error = expression_error(checker, path, use)
+                    if error is not None:
+                        yield Mistake(kind.name, name, error)
+
+
+def new_expression_mistakes(
+    checker: Checker, sections: Sections, changed_kind: str, changed: str
+) -> Iterator[Mistake]:
+    """Yield expressions of a thing that may not be saved: too costly ones as well."""
+    kind = KINDS[changed_kind]
+    # Conditions of treatments are those of the offer, under the treatment's name.
+    owner, _, treatment = changed.partition("/") if kind is TREATMENT else (changed, "", "")
+    kind = OFFER if kind is TREATMENT else kind
+    thing: Any = sections[kind.section].get(owner)
+    if thing is None or kind.expressions is None:
+        return
+    for use in kind.expressions(thing):
+        if use.field.startswith("treatments.") == bool(treatment) and (
+            not treatment or use.field.startswith(f"treatments.{treatment}.")
+        ):
+            error = expression_error(checker, section_path(kind, owner), use, new=True)
+            if error is not None:
+                yield Mistake(kind.name, owner, error)
+
+
+def expression_error(checker: Checker, path: str, use: ExpressionUse, *, new: bool = False) -> Invalid | None:
+    """Return what is wrong with an expression of the thing at ``path``. ``new``: hold it to its bound of cost."""
+    field = f"{path}.{use.field}"
+    check = checker.check_new if new else checker.check
+    try:
+        expression = check(use.source, use.result)
+    except RuleError as error:
+        return InvalidRule(field, error)
+    if "offer" in expression.roots and not use.may_use_offer:
+        return Invalid(field, "must not refer to the offer; name it instead")
+    return None
+
+
+def text_mistakes(checker: Checker, sections: Sections) -> Iterator[Mistake]:
+    """Yield treatments that could not always be rendered, but for those of offers without their group."""
+    for offer_id, offer in sections[OFFER.section].items():
+        group = sections[GROUP.section].get(offer.group)
+        if group is None:
+            continue
+        known = offer_texts(offer, group.goal)
+        for treatment in offer.treatments:
+            name = f"{offer_id}/{treatment.treatment_id}"
+            path = section_path(TREATMENT, name)
+            for error in treatment_mistakes(treatment, checker.vocabulary, known, f"{path}."):
+                yield Mistake(TREATMENT.name, name, error)
