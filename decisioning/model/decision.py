@@ -72,10 +72,11 @@ class RenderedTreatment(msgspec.Struct, frozen=True, gc=False):
     message: str
     image: str | None = None
     script: RenderedScript | None = None
-    link: str | None = None
-    button: str | None = None
-    legal: str | None = None
-    attributes: dict[str, Any] = {}
+    # Left out where there is none, as in records of earlier versions.
+    link: str | msgspec.UnsetType = msgspec.UNSET
+    button: str | msgspec.UnsetType = msgspec.UNSET
+    legal: str | msgspec.UnsetType = msgspec.UNSET
+    attributes: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LoggedFactors(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from msgspec import UNSET
+
 from decisioning.errors import Invalid, InvalidRule, raised
 from decisioning.model.decision import RenderedObjection, RenderedScript, RenderedStep, RenderedTreatment
 from decisioning.model.entities import Objection, Offer, ScriptStep, Treatment
@@ -231,10 +233,10 @@ def _render(
         message=prepared.message.render(lookup, fallbacks),
         image=treatment.image,
         script=script,
-        link=treatment.link,
-        button=None if prepared.button is None else prepared.button.render(lookup, fallbacks),
-        legal=None if prepared.legal is None else prepared.legal.render(lookup, fallbacks),
-        attributes=dict(treatment.attributes),
+        link=UNSET if treatment.link is None else treatment.link,
+        button=UNSET if prepared.button is None else prepared.button.render(lookup, fallbacks),
+        legal=UNSET if prepared.legal is None else prepared.legal.render(lookup, fallbacks),
+        attributes=dict(treatment.attributes) or UNSET,
     )
 
 

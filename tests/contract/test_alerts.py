@@ -151,7 +151,7 @@ def _used(used: int) -> Any:
     """Stand in for reading the books of a pool of which so many units are used."""
 
     async def read(capacity_id: str, period: Any) -> Any:
-        return SimpleNamespace(used=used)
+        return SimpleNamespace(usage=lambda capacity, period: SimpleNamespace(used=used))
 
     return read
 

@@ -129,7 +129,7 @@ async def test_a_customers_data_is_never_a_template(desk: Instance) -> None:
         ({"message": "{% include 'x' %}"}, "is not taken"),
         (
             {"script": {"steps": [{"step_id": "a", "text": "x", "when": "context.reson == 'x'"}]}},
-            "did you mean",
+            "write context.reason == 'x'",
         ),
         ({"script": {"steps": [{"step_id": "a", "text": "x"}] * 2}}, "is there twice"),
     ],

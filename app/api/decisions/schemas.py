@@ -30,8 +30,7 @@ _OFFER = {
         "script": None,
         "link": "/cards/gold?from=home",
         "button": "Get it now",
-        "legal": None,
-        "attributes": {},
+        "attributes": {"badge": "new"},
     },
 }
 _ANSWER = {
@@ -129,6 +128,10 @@ class ScriptOut(BaseModel):
     objections: list[ObjectionOut]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class TreatmentOut(BaseModel):
     """The form of the offer in this channel, its variables filled in."""
 
@@ -139,11 +142,15 @@ class TreatmentOut(BaseModel):
     message: str
     image: str | None
     script: ScriptOut | None = None
-    link: str | None = Field(None, description="where the button leads")
-    button: str | None = None
-    legal: str | None = None
-    attributes: dict[str, bool | int | float | str] = Field(
-        {}, description="what the front end was told besides"
+    link: str | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="where the button leads; left out, as what follows, if there is none",
+    )
+    button: str | None = Field(None, exclude_if=_is_none)
+    legal: str | None = Field(None, exclude_if=_is_none)
+    attributes: dict[str, bool | int | float | str] | None = Field(
+        None, exclude_if=_is_none, description="what the front end is told besides"
     )
 
 

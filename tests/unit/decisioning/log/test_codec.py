@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,6 +62,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=3,
 )
+UNSET = st.just(msgspec.UNSET)
 POLICIES = st.builds(LoggedPolicy, NAMES, st.integers(1, 99))
 SCRIPTS = st.builds(
     RenderedScript,
@@ -71,8 +73,8 @@ TREATMENTS = st.builds(
     RenderedTreatment,
     *(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS),
     *(st.none() | TEXTS, st.none() | SCRIPTS),
-    *(st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS),
-    st.dictionaries(TEXTS, TEXTS | st.integers(-9, 9) | st.booleans(), max_size=2),
+    *(UNSET | TEXTS, UNSET | TEXTS, UNSET | TEXTS),
+    UNSET | st.dictionaries(TEXTS, TEXTS | st.integers(-9, 9) | st.booleans(), max_size=2),
 )
 FACTORS = st.builds(LoggedFactors, FLOATS, FLOATS, FLOATS, FLOATS)
 OFFERS = st.builds(
