@@ -50,8 +50,9 @@ class DayNotes:
 
     @property
     def last(self) -> list[str] | None:
-        """The key after which to go on; ``None`` at the beginning."""
-        return self.parts[-1].last if self.parts else None
+        """The key after which to go on; ``None`` at the beginning, and if nothing was read yet."""
+        # The part of a day without rows has an empty key.
+        return (self.parts[-1].last or None) if self.parts else None
 
 
 @contextmanager
