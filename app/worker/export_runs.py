@@ -1,6 +1,7 @@
 """Exports: for the command line, and asked for through the API, each in a process of its own."""
 
 import asyncio
+import logging
 import re
 import shutil
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from app.config import ConfigError, Settings, get_settings
-from app.worker.evaluation_runs import run_module
-from decisioning.errors import DecisioningError
+from app.worker.evaluation_runs import run_module, tell_again_and_again
+from decisioning.errors import Busy, DecisioningError
 from decisioning.exporting.day_files import load_notes
 from decisioning.exporting.export_service import Exported, ExportRequest, export
 from decisioning.exporting.store_jobs import ExportStore, from_json
@@ -26,8 +27,9 @@ from storage.keys import Keys
 from storage.postgres import PATIENT_S, make_engine
 from storage.redis import make_redis
 
+log = logging.getLogger(__name__)
+
 INTERVAL_S = 1.0
-PROGRESS_INTERVAL_S = 1.0
 TIMEOUT_S = 24 * 3600.0
 FOLDER = re.compile(r"ex-[0-9a-f]{16}")
 
@@ -58,7 +60,8 @@ async def run_in_process(export_id: str) -> int:
 async def run_export(settings: Settings, export_id: str) -> None:
     """Run a kept export, and keep its list of files, or why there is none. Raises ``PostgresUnavailable``.
 
-    Its folder is named by its id: should its worker die, the next one goes on in it.
+    Its folder is named by its id: should its worker die, the next one goes on in it. One that is being written there
+    already is left to who writes it.
     """
     if settings.postgres_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
@@ -71,11 +74,9 @@ async def run_export(settings: Settings, export_id: str) -> None:
         done, total = done_now, total_now
 
     async def report_progress() -> None:
-        while True:
-            await store.progress(export_id, done, total)
-            await asyncio.sleep(PROGRESS_INTERVAL_S)
+        await store.progress(export_id, done, total)
 
-    reporter = asyncio.create_task(report_progress())
+    reporter = asyncio.create_task(tell_again_and_again(report_progress))
     try:
         await asyncio.to_thread(remove_forgotten, settings.export_dir, await store.ids())
         request = from_json((await store.get(export_id)).request)
@@ -83,6 +84,10 @@ async def run_export(settings: Settings, export_id: str) -> None:
         exported = await export_to(settings, request, folder, note_progress)
         files = await asyncio.to_thread(files_in, folder / request.kind)
         await store.end(export_id, asdict(exported) | {"files": files}, exported.days)
+    except Busy:
+        # Its first process could not say that it is alive; it still writes, and keeps the list itself. Should it die,
+        # the export is taken again.
+        log.warning("the export %s is left to the process that writes it already", export_id)
     except (DecisioningError, StorageError, OSError) as error:
         await store.fail(export_id, str(error))
     finally:

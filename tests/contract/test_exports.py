@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
-from app.worker.export_runs import run_in_process
+from app.worker.export_runs import run_export, run_in_process
+from decisioning.exporting.day_files import only_one
 from decisioning.exporting.schema import COLUMNS, KINDS
 from decisioning.exporting.store_jobs import ExportStore
 from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
@@ -204,6 +205,17 @@ async def test_exports_that_are_forgotten_lose_their_files(log: Nextbest) -> Non
     await log.api.ok("POST", "/v1/exports", json={"kind": "arms"})
     await log.worker.export()
     assert not folder.exists()
+
+
+async def test_an_export_that_another_process_writes_is_left_to_it(log: Nextbest) -> None:
+    asked = await log.api.ok("POST", "/v1/exports", json={"kind": "outcomes"})
+    url, store = f"/v1/exports/{asked['export_id']}", ExportStore(log.api.state.engine)
+    assert await store.take() == asked["export_id"]
+    with only_one(log.settings.export_dir / asked["export_id"] / "outcomes"):
+        await run_export(log.settings, asked["export_id"])
+        assert (await log.api.ok("GET", url))["state"] == "running"
+    await run_export(log.settings, asked["export_id"])
+    assert (await log.api.ok("GET", url))["state"] == "done"
 
 
 @pytest.mark.usefixtures("in_environment")
