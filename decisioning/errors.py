@@ -51,6 +51,10 @@ class Conflict(DecisioningError):
     """The request contradicts what is already recorded."""
 
 
+class Busy(Conflict):
+    """Somebody else is at the same work, and goes on with it."""
+
+
 class UnconfirmedRemoval(Conflict):
     """A replacement would drop what must not be dropped unnoticed. ``lost``: each field, and what of it is lost."""
 

@@ -1,6 +1,7 @@
 """Evaluations: asked for through the API, run one after the other, each in a process of its own."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from decisioning.evaluation.service import evaluate, from_json, spec_of
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
-from storage.errors import StorageError
+from storage.errors import StorageError, Unavailable
 from storage.postgres import PATIENT_S, make_engine
 
 INTERVAL_S = 0.5
@@ -62,6 +63,15 @@ async def run_module(module: str, job_id: str, timeout_s: float) -> int:
         raise
 
 
+async def tell_again_and_again(tell: Callable[[], Awaitable[None]]) -> None:
+    """Call ``tell``, which says how far a job is, every ``PROGRESS_INTERVAL_S`` until this task is cancelled."""
+    while True:
+        # A job goes on while Postgres is away for a moment, and must be known to be alive when it is back.
+        with contextlib.suppress(Unavailable):
+            await tell()
+        await asyncio.sleep(PROGRESS_INTERVAL_S)
+
+
 async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
     """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``."""
     if settings.postgres_url is None:
@@ -75,11 +85,9 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
         done, total = done_now, total_now
 
     async def report_progress() -> None:
-        while True:
-            await store.progress(evaluation_id, done, total)
-            await asyncio.sleep(PROGRESS_INTERVAL_S)
+        await store.progress(evaluation_id, done, total)
 
-    reporter = asyncio.create_task(report_progress())
+    reporter = asyncio.create_task(tell_again_and_again(report_progress))
     try:
         request = from_json((await store.get(evaluation_id)).request)
         spec = await spec_of(request, PolicyStore(engine))

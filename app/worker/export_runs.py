@@ -1,20 +1,23 @@
 """Exports: for the command line, and asked for through the API, each in a process of its own."""
 
 import asyncio
+import logging
+import math
 import re
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.config import ConfigError, Settings, get_settings
-from app.worker.evaluation_runs import run_module
-from decisioning.errors import DecisioningError
+from app.worker.evaluation_runs import run_module, tell_again_and_again
+from decisioning.errors import Busy, DecisioningError
 from decisioning.exporting.day_files import load_notes
 from decisioning.exporting.export_service import Exported, ExportRequest, export
-from decisioning.exporting.store_jobs import ExportStore, from_json
+from decisioning.exporting.store_jobs import ExportStore, folder_name, from_json
 from decisioning.exporting.store_sources import source_of
 from decisioning.learning.store_arms import ArmStore
 from decisioning.policies.roster import Roster
@@ -26,21 +29,32 @@ from storage.keys import Keys
 from storage.postgres import PATIENT_S, make_engine
 from storage.redis import make_redis
 
+log = logging.getLogger(__name__)
+
 INTERVAL_S = 1.0
-PROGRESS_INTERVAL_S = 1.0
 TIMEOUT_S = 24 * 3600.0
-FOLDER = re.compile(r"ex-[0-9a-f]{16}")
+SWEEP_INTERVAL_S = 120.0
+FOLDER = re.compile(r"(ex-[0-9a-f]{16})-(.+)")
 
 
 @dataclass
 class ExportRunner:
-    """Run what was asked for, one at a time. ``run`` does it, and returns 0 if it came to an end."""
+    """Run what was asked for, one at a time, and remove what is too old from ``folder``.
+
+    ``run`` does an export, and returns 0 if it came to an end.
+    """
 
     store: ExportStore
     run: Callable[[str], Awaitable[int]]
+    folder: Path
+    _swept_s: float = field(default=-math.inf, init=False)
 
     async def round(self) -> float:
         """Run the next export; return how long to sleep. Raises ``PostgresUnavailable``."""
+        now_s = time.monotonic()
+        if now_s - self._swept_s >= SWEEP_INTERVAL_S:
+            await sweep(self.store, self.folder)
+            self._swept_s = now_s
         taken = await self.store.take()
         if taken is None:
             return INTERVAL_S
@@ -58,7 +72,8 @@ async def run_in_process(export_id: str) -> int:
 async def run_export(settings: Settings, export_id: str) -> None:
     """Run a kept export, and keep its list of files, or why there is none. Raises ``PostgresUnavailable``.
 
-    Its folder is named by its id: should its worker die, the next one goes on in it.
+    Its folder is named by its id and the installation's: should its worker die, the next one goes on in it. One that
+    is being written there already is left to who writes it.
     """
     if settings.postgres_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
@@ -71,18 +86,19 @@ async def run_export(settings: Settings, export_id: str) -> None:
         done, total = done_now, total_now
 
     async def report_progress() -> None:
-        while True:
-            await store.progress(export_id, done, total)
-            await asyncio.sleep(PROGRESS_INTERVAL_S)
+        await store.progress(export_id, done, total)
 
-    reporter = asyncio.create_task(report_progress())
+    reporter = asyncio.create_task(tell_again_and_again(report_progress))
     try:
-        await asyncio.to_thread(remove_forgotten, settings.export_dir, await store.ids())
         request = from_json((await store.get(export_id)).request)
-        folder = settings.export_dir / export_id
+        folder = settings.export_dir / folder_name(export_id, await store.installation())
         exported = await export_to(settings, request, folder, note_progress)
         files = await asyncio.to_thread(files_in, folder / request.kind)
         await store.end(export_id, asdict(exported) | {"files": files}, exported.days)
+    except Busy:
+        # Its first process could not say that it is alive; it still writes, and keeps the list itself. Should it die,
+        # the export is taken again.
+        log.warning("the export %s is left to the process that writes it already", export_id)
     except (DecisioningError, StorageError, OSError) as error:
         await store.fail(export_id, str(error))
     finally:
@@ -104,11 +120,17 @@ def files_in(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def remove_forgotten(folder: Path, kept: Collection[str]) -> None:
-    """Remove the folders of exports that are not kept any more; other files stay."""
-    for path in folder.glob("ex-*"):
-        if FOLDER.fullmatch(path.name) and path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+async def sweep(store: ExportStore, folder: Path) -> None:
+    """Forget exports that are too old, and remove this installation's folders of forgotten ones; others stay."""
+    await store.forget_old()
+    installation = await store.installation()
+    # Listed before it is asked what is kept: an export that is asked for meanwhile does not lose its folder.
+    found = await asyncio.to_thread(lambda: [path.name for path in folder.glob("ex-*")])
+    kept = await store.ids()
+    for name in found:
+        parts = FOLDER.fullmatch(name)
+        if parts is not None and parts[2] == installation and parts[1] not in kept:
+            await asyncio.to_thread(shutil.rmtree, folder / name, ignore_errors=True)
 
 
 async def export_to(

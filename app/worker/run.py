@@ -158,7 +158,7 @@ async def run_worker(settings: Settings) -> None:
         **_make_log_jobs(settings, to, keys, parsed, roster, learners),
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
-        "exports": ExportRunner(ExportStore(to.engine), export_in_process).round,
+        "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, NotFound
 from storage.postgres import transaction
@@ -54,10 +54,7 @@ class JobStore:
     async def ask(self, job_id: str, request: Mapping[str, Any], author: str) -> Job:
         """Put a job in the queue; old ones are forgotten. Raises ``Conflict`` if too many wait."""
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                text(f"DELETE FROM {self._table} WHERE asked_at < now() - make_interval(days => :days)"),
-                {"days": self.retention_days},
-            )
+            await self._forget(connection)
             waiting = await connection.scalar(
                 text(f"SELECT count(*) FROM {self._table} WHERE state IN ('waiting', 'running')")
             )
@@ -74,14 +71,26 @@ class JobStore:
             )
         return await self.get(job_id)
 
+    async def forget_old(self) -> None:
+        """Forget the jobs that were asked for ``retention_days`` ago and before."""
+        async with transaction(self._engine) as connection:
+            await self._forget(connection)
+
+    async def _forget(self, connection: AsyncConnection) -> None:
+        await connection.execute(
+            text(f"DELETE FROM {self._table} WHERE asked_at < now() - make_interval(days => :days)"),
+            {"days": self.retention_days},
+        )
+
     async def get(self, job_id: str) -> Job:
-        """One job. Raises ``NotFound``."""
+        """One job. Raises ``NotFound``, also for one that is too old to be kept."""
         columns = ", ".join(field.name for field in fields(Job)[1:])
         query = text(
             f"SELECT {self._key} AS job_id, {columns} FROM {self._table} WHERE {self._key} = :id"
+            " AND asked_at >= now() - make_interval(days => :days)"
         ).columns(request=JSONB, result=JSONB)
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(query, {"id": job_id})).first()
+            row = (await connection.execute(query, {"id": job_id, "days": self.retention_days})).first()
         if row is None:
             raise NotFound(self.noun, job_id)
         return Job(**row._mapping)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decisioning.errors import Conflict
+from decisioning.errors import Busy
 from decisioning.exporting.dsjson import dsjson_line
 from decisioning.exporting.schema import SCHEMA_VERSION, ExportFormat, ExportKind, schema_of
 
@@ -50,20 +50,21 @@ class DayNotes:
 
     @property
     def last(self) -> list[str] | None:
-        """The key after which to go on; ``None`` at the beginning."""
-        return self.parts[-1].last if self.parts else None
+        """The key after which to go on; ``None`` at the beginning, and if nothing was read yet."""
+        # The part of a day without rows has an empty key.
+        return (self.parts[-1].last or None) if self.parts else None
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Be the only export that writes to a folder, which is made. Raises ``Conflict`` if there is another one."""
+    """Be the only export that writes to a folder, which is made. Raises ``Busy`` if there is another one."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w", encoding="utf-8") as file:
         try:
             # Given back by the system when the process ends, however it does.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict(
+            raise Busy(
                 f"another export is writing to {folder}; wait for its end, or use another folder"
             ) from None
         yield

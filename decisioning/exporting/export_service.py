@@ -117,7 +117,9 @@ async def export(
     Invalid
         If the request is contradictory.
     Conflict
-        If the folder has files of another format or schema, or another export is writing there.
+        If the folder has files of another format or schema.
+    Busy
+        If another export is writing there.
     OSError
         If a file cannot be written.
     """

@@ -15,6 +15,11 @@ from storage.postgres import transaction
 RETENTION_DAYS = 7
 
 
+def folder_name(export_id: str, installation: str) -> str:
+    """Name the folder of an export. Installations may share the folder that these are in: each knows its own."""
+    return f"{export_id}-{installation}"
+
+
 class ExportStore(JobStore):
     """Exports; ``seen`` and ``total`` are days. Methods raise ``PostgresUnavailable``."""
 
@@ -25,6 +30,11 @@ class ExportStore(JobStore):
         """Return the ids of all that are kept."""
         async with transaction(self._engine) as connection:
             return set(await connection.scalars(text("SELECT export_id FROM exports")))
+
+    async def installation(self) -> str:
+        """Return the id of this installation, which is in the names of its folders."""
+        async with transaction(self._engine) as connection:
+            return str((await connection.execute(text("SELECT id FROM installation"))).scalar_one())
 
 
 def as_json(request: ExportRequest) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
-from app.worker.export_runs import run_in_process
+from app.worker.export_runs import run_export, run_in_process
+from decisioning.exporting.day_files import only_one
 from decisioning.exporting.schema import COLUMNS, KINDS
-from decisioning.exporting.store_jobs import ExportStore
+from decisioning.exporting.store_jobs import ExportStore, folder_name
 from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
 from tests.support.canaries import place
 
@@ -194,16 +195,40 @@ async def test_what_cannot_be_exported_is_refused(log: Nextbest, body: dict[str,
     problem_of(await log.api.call("POST", "/v1/exports", json=body), 422, field)
 
 
-async def test_exports_that_are_forgotten_lose_their_files(log: Nextbest) -> None:
+async def folder_of(log: Nextbest, export_id: str) -> Path:
+    """The folder of an export."""
+    store = ExportStore(log.api.state.engine)
+    return log.settings.export_dir / folder_name(export_id, await store.installation())
+
+
+async def test_exports_are_gone_after_seven_days_though_nobody_asks_for_another(log: Nextbest) -> None:
     asked = await log.api.ok("POST", "/v1/exports", json={"kind": "outcomes"})
     await log.worker.export()
-    folder = log.settings.export_dir / asked["export_id"]
+    url = f"/v1/exports/{asked['export_id']}"
+    file = (await log.api.ok("GET", url))["files"][0]
+    folder = await folder_of(log, asked["export_id"])
+    other = folder.with_name(folder_name(asked["export_id"], "another-installation"))
     assert folder.is_dir()
+    other.mkdir()
     async with log.api.state.engine.begin() as connection:
         await connection.execute(sql("UPDATE exports SET asked_at = asked_at - interval '8 days'"))
-    await log.api.ok("POST", "/v1/exports", json={"kind": "arms"})
+    for gone in (url, f"{url}/files/{file['day']}/{file['name']}"):
+        problem_of(await log.api.call("GET", gone), 404)
     await log.worker.export()
     assert not folder.exists()
+    assert other.is_dir(), "installations that share a folder leave each other's files alone"
+    assert not await ExportStore(log.api.state.engine).ids()
+
+
+async def test_an_export_that_another_process_writes_is_left_to_it(log: Nextbest) -> None:
+    asked = await log.api.ok("POST", "/v1/exports", json={"kind": "outcomes"})
+    url, store = f"/v1/exports/{asked['export_id']}", ExportStore(log.api.state.engine)
+    assert await store.take() == asked["export_id"]
+    with only_one(await folder_of(log, asked["export_id"]) / "outcomes"):
+        await run_export(log.settings, asked["export_id"])
+        assert (await log.api.ok("GET", url))["state"] == "running"
+    await run_export(log.settings, asked["export_id"])
+    assert (await log.api.ok("GET", url))["state"] == "done"
 
 
 @pytest.mark.usefixtures("in_environment")

@@ -182,7 +182,7 @@ class Worker:
             await run_export(self._settings, export_id)
             return 0
 
-        job = ExportRunner(ExportStore(self._engine), run)
+        job = ExportRunner(ExportStore(self._engine), run, self._settings.export_dir)
         deadline = Deadline("the exports to be done", timeout_s=MAX_WAIT_S)
         while await job.round() == 0.0:
             deadline.check()

@@ -15,7 +15,7 @@ from app.api.schemas import Id, answer_of
 from decisioning.errors import NotFound
 from decisioning.evaluation.store_jobs import Job
 from decisioning.exporting.export_service import ExportRequest
-from decisioning.exporting.store_jobs import as_json
+from decisioning.exporting.store_jobs import as_json, folder_name
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=JsonRoute)
 
@@ -59,7 +59,8 @@ async def download_export(
     if not any((file["day"], file["name"]) == (day, name) for file in files):
         raise NotFound("file of this export", f"{day}/{name}")
     kind = found.request["kind"]
-    path: Path = state.settings.export_dir / export_id / kind / f"day={day}" / name
+    folder = folder_name(export_id, await state.exports.installation())
+    path: Path = state.settings.export_dir / folder / kind / f"day={day}" / name
     if not await asyncio.to_thread(path.is_file):
         # Written by a worker that does not share the folder, or removed by hand.
         raise NotFound("file in NEXTBEST_EXPORT_DIR of the process that answers", f"{day}/{name}")

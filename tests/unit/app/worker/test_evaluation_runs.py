@@ -1,11 +1,14 @@
 """Evaluations are run one after the other, and one whose process breaks has failed."""
 
+import asyncio
 from typing import cast
 
 import pytest
 
-from app.worker.evaluation_runs import INTERVAL_S, EvaluationRunner
+from app.worker import evaluation_runs
+from app.worker.evaluation_runs import INTERVAL_S, EvaluationRunner, tell_again_and_again
 from decisioning.evaluation.store_jobs import EvaluationStore
+from storage.errors import PostgresUnavailable
 
 
 class Store:
@@ -34,3 +37,21 @@ async def test_one_a_round_without_a_pause_between(status: int) -> None:
     assert [await runner.round() for _ in range(3)] == [0.0, 0.0, INTERVAL_S]
     assert run == ["e1", "e2"]
     assert store.failed == ({"e1": f"its process ended with {status}"} if status else {})
+
+
+async def test_a_job_is_told_to_be_alive_again_after_postgres_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation_runs, "PROGRESS_INTERVAL_S", 0.0)
+    calls, told = list[bool](), asyncio.Event()
+
+    async def tell() -> None:
+        calls.append(True)
+        if len(calls) <= 2:
+            raise PostgresUnavailable("away")
+        told.set()
+
+    reporter = asyncio.create_task(tell_again_and_again(tell))
+    await asyncio.wait({reporter, asyncio.create_task(told.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    assert told.is_set()
+    assert reporter.cancel()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from decisioning.errors import Conflict, Invalid
-from decisioning.exporting.day_files import load_notes, only_one
+from decisioning.exporting.day_files import load_notes, only_one, save_notes
 from decisioning.exporting.export_service import Batch, Exported, ExportRequest, export
 from storage.clock import to_ms
 
@@ -128,6 +128,36 @@ async def test_a_part_that_was_renamed_but_not_noted_is_written_again(
     assert [path.name for path in parts_in(tmp_path)] == ["part-0000.parquet"]
     await run(tmp_path, Made())
     assert numbers_in(tmp_path, DAYS[0]) == list(range(ROWS))
+
+
+class Empty(Made):
+    """A source of days that have no rows."""
+
+    async def batches(self, day: date, after: list[str] | None) -> AsyncIterator[Batch]:
+        if after is not None:
+            raise AssertionError(f"there is no row to go on after, but the key is {after}")
+        nothing: list[Batch] = []
+        for batch in nothing:
+            yield batch
+
+
+async def test_a_day_without_rows_that_was_cut_off_before_it_was_complete_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from decisioning.exporting import export_service
+
+    def fails(folder: Path, notes: Any) -> None:
+        if notes.complete:
+            raise Cut
+        save_notes(folder, notes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export_service, "save_notes", fails)
+        with pytest.raises(Cut):
+            await run(tmp_path, Empty())
+    assert await run(tmp_path, Empty()) == Exported(days=2)
+    await run(tmp_path, Empty())
+    assert [path.name for path in parts_in(tmp_path)] == ["part-0000.parquet"] * 2
 
 
 async def test_settled_days_are_kept_and_days_that_can_change_are_written_anew(tmp_path: Path) -> None:
