@@ -46,10 +46,7 @@ class Edit:
         Raises ``Problem`` (422) if the body names another id, or if what is confirmed to be removed is not known.
         """
         check_ids(body, KINDS[kind].own_id(name))
-        known = {word for p in KINDS[kind].protective for word in (p.word, p.shown)}
-        if unknown := sorted(self.confirmed - known):
-            named = f"one of {', '.join(sorted(known))}" if known else "nothing"
-            raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
+        self._check_words(kind)
         return await self.put(kind, name, body.stored())
 
     async def patch(self, kind: str, name: str, patch: Mapping[str, Any], model: type[Body]) -> Any:
@@ -86,11 +83,23 @@ class Edit:
         return published.version
 
     async def delete(self, kind: str, name: str) -> int:
-        """Take something out of the catalogue. Returns the version of the catalogue."""
-        published = await self.state.catalogues.put(kind, name, None, self.author, self.reason, self.expected)
+        """Take something out of the catalogue. Returns the version of the catalogue.
+
+        Raises ``Problem`` (422) if what is confirmed to be removed is not known.
+        """
+        self._check_words(kind)
+        published = await self.state.catalogues.put(
+            kind, name, None, self.author, self.reason, self.expected, confirmed=self.confirmed
+        )
         await self._find_warnings(published.catalogue, kind, name)
         await self.state.adopt(published.catalogue)
         return published.version
+
+    def _check_words(self, kind: str) -> None:
+        known = {word for p in KINDS[kind].protective for word in (p.word, p.shown)}
+        if unknown := sorted(self.confirmed - known):
+            named = f"one of {', '.join(sorted(known))}" if known else "nothing"
+            raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
 
     async def _find_warnings(self, after: Catalogue, kind: str, name: str) -> None:
         before = self.state.current_catalogue()
@@ -145,7 +154,7 @@ async def _replacing(edit: Editing, confirm_removal: ConfirmRemoval = None) -> E
 
 
 Replacing = Annotated[Edit, Depends(_replacing)]
-"""A change that replaces a thing as a whole, and may say what it takes away."""
+"""A change that replaces a thing as a whole, or deletes it, and may say what it takes away."""
 Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 
