@@ -1,6 +1,7 @@
 """Changing the catalogue over HTTP: author, reason, and the version that the editor has seen."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from decisioning.catalog.warnings import warnings_of_change
 from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
 from storage import clock
+
+log = logging.getLogger(__name__)
 
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 
@@ -63,8 +66,7 @@ class Edit:
         published = await self.state.catalogues.change(
             kind, name, change, self.author, self.reason, self.expected
         )
-        await self._find_warnings(published.catalogue, kind, name)
-        await self.state.adopt(published.catalogue)
+        await self._adopt(published.catalogue, kind, name)
         self.response.headers["ETag"] = f'"{published.version}"'
         if described.parent is not None:
             return described.load(name, bodies[-1])
@@ -75,9 +77,7 @@ class Edit:
         published = await self.state.catalogues.put(
             kind, name, body, self.author, self.reason, self.expected, confirmed=self.confirmed
         )
-        await self._find_warnings(published.catalogue, kind, name)
-        # Adopted at once, so that whoever sends the next request here finds the change.
-        await self.state.adopt(published.catalogue)
+        await self._adopt(published.catalogue, kind, name)
         self.response.status_code = 201 if published.new else 200
         self.response.headers["ETag"] = f'"{published.version}"'
         return published.version
@@ -91,8 +91,7 @@ class Edit:
         published = await self.state.catalogues.put(
             kind, name, None, self.author, self.reason, self.expected, confirmed=self.confirmed
         )
-        await self._find_warnings(published.catalogue, kind, name)
-        await self.state.adopt(published.catalogue)
+        await self._adopt(published.catalogue, kind, name)
         return published.version
 
     def _check_words(self, kind: str) -> None:
@@ -101,9 +100,17 @@ class Edit:
             named = f"one of {', '.join(sorted(known))}" if known else "nothing"
             raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
 
-    async def _find_warnings(self, after: Catalogue, kind: str, name: str) -> None:
+    async def _adopt(self, after: Catalogue, kind: str, name: str) -> None:
+        """Decide by the catalogue after the change, and find warnings, without which the change stands as well."""
         before = self.state.current_catalogue()
-        found = await asyncio.to_thread(warnings_of_change, before, after, kind, name, clock.now_ms())
+        # At once, so that whoever sends the next request here finds the change, also while warnings are looked for.
+        await self.state.adopt(after)
+        try:
+            found = await asyncio.to_thread(warnings_of_change, before, after, kind, name, clock.now_ms())
+        except Exception:
+            # The change is stored: an error now would say that it is not.
+            log.exception("warnings of %s %r could not be found, so its answer has none", kind, name)
+            found = []
         self.warnings = [WarningOut.model_validate(warning) for warning in found]
 
 
