@@ -128,3 +128,18 @@ async def test_a_change_is_answered_and_in_force_though_warnings_fail(
     assert (response.status_code, response.json()["warnings"]) == (200, [])
     assert adopted == [True, True]
     assert (await api.call("DELETE", "/v1/segments/late")).status_code == 200
+
+
+async def test_a_rollback_is_answered_though_warnings_fail(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await api.ok("GET", "/v1/catalog", params={"limit": 1}))[0]["version"]
+    await api.ok("PUT", "/v1/segments/gone", json={"when": "true"})
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.api.catalogue.history_routes.catalogue_warnings", fail)
+    answer = await api.ok("POST", "/v1/catalog/rollback", json={"version": before, "reason": "a try"})
+    assert answer["warnings"] == []
+    assert "gone" not in api.state.current_catalogue().segments
