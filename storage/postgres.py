@@ -27,6 +27,7 @@ POSTGRES_ERRORS = (
 _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
 
+REFUSES_WRITES = "refuses writes"
 _REFUSALS = {
     "25006": "it is read only (a standby, or default_transaction_read_only)",
     "42501": "the user may not write",
@@ -128,7 +129,7 @@ def describe_refusal(error: PostgresUnavailable) -> str | None:
 
 
 def _refuses(state: str) -> str:
-    return f"refuses writes: {_REFUSALS[state]}"
+    return f"{REFUSES_WRITES}: {_REFUSALS[state]}"
 
 
 def where(tests: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

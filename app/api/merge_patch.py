@@ -1,6 +1,6 @@
 """JSON Merge Patch (RFC 7396): a change by the names that it mentions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Body as FromBody
@@ -44,8 +44,12 @@ def merge(target: Any, patch: Any) -> Any:
     return merged
 
 
-def merged_body(model: type[B], current: Mapping[str, Any], patch: Mapping[str, Any]) -> B:
+def merged_body(
+    model: type[B], current: Mapping[str, Any], patch: Mapping[str, Any], *, only_named: bool = False
+) -> B:
     """Merge a patch into what would be sent to replace something by itself, and check the whole as a ``PUT`` does.
+
+    ``only_named``: what the patch does not name is kept as it is, also where a ``PUT`` could not say it.
 
     Raises ``RequestValidationError`` for the field at fault, also for null where there is no such field.
     """
@@ -59,10 +63,41 @@ def merged_body(model: type[B], current: Mapping[str, Any], patch: Mapping[str, 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise RequestValidationError(
-            [{**found, "loc": ("body", *found["loc"])} for found in error.errors(include_url=False)],
-            body=values,
-        ) from None
+        errors = error.errors(include_url=False)
+        named = [found for found in errors if not only_named or _is_named(found["loc"], patch)]
+        if named:
+            raise RequestValidationError(
+                [{**found, "loc": ("body", *found["loc"])} for found in named], body=values
+            ) from None
+        unchecked = {found["loc"][:2] for found in errors}
+    return _keep(model, values, unchecked)
+
+
+def _is_named(loc: tuple[int | str, ...], patch: Mapping[str, Any]) -> bool:
+    """Return whether what is at ``loc`` in a body comes from the patch: a field, or an entry of an object."""
+    if not loc:
+        return True  # about the whole
+    if loc[0] not in patch:
+        return False
+    entries = patch[str(loc[0])]
+    return len(loc) == 1 or not isinstance(entries, Mapping) or loc[1] in entries
+
+
+def _keep(model: type[B], values: Mapping[str, Any], unchecked: Collection[tuple[int | str, ...]]) -> B:
+    """Make a body of values of which those at ``unchecked`` (a field, or an entry of it) are kept as they are."""
+    checked: dict[str, Any] = dict(values)
+    kept: dict[str, Any] = {}
+    for field in {str(loc[0]) for loc in unchecked}:
+        entries = {loc[1] for loc in unchecked if loc[0] == field and len(loc) > 1}
+        kept[field] = value = checked.pop(field)
+        if isinstance(value, Mapping) and (field,) not in unchecked:
+            checked[field] = {name: entry for name, entry in value.items() if name not in entries}
+            kept[field] = {name: value[name] for name in entries}
+    body = model.model_validate(checked)
+    for field, value in kept.items():
+        is_part = field in checked
+        setattr(body, field, {**getattr(body, field), **value} if is_part else value)
+    return body
 
 
 def check_ids(body: Body, name: str) -> None:

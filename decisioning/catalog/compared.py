@@ -1,8 +1,9 @@
 """Values that nothing ever has: in rules, compared with an attribute; in a context that is tried."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
@@ -12,43 +13,76 @@ from rules.vocabulary import Vocabulary
 
 _PARTS = {"startsWith": str.startswith, "endsWith": str.endswith, "contains": str.__contains__}
 _MAX_SHOWN = 10
+MAX_COMPARISONS = 20_000
+"""Under half a second of looking for values that are like another one, in one look over a catalogue."""
 
 
-def compared_warnings(catalogue: Catalogue, field: str, source: str) -> Iterator[CatalogueWarning]:
+class KnownValues:
+    """The values that built-in attributes can have in a catalogue: sorted once, in one look over all expressions."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._sources: Mapping[str, Iterable[str]] = {
+            "context.channel": {placement.channel for placement in catalogue.placements.values()},
+            "context.placement": catalogue.placements,
+            "offer.group": catalogue.groups,
+            "offer.offer_id": catalogue.offers,
+        }
+        self._sorted: dict[str, dict[str, None]] = {}
+        self._like: dict[tuple[str, str], str | None] = {}
+        self._left = MAX_COMPARISONS
+
+    def of(self, path: str) -> Collection[str]:
+        """Return the values of an attribute in their order; none where that is not known."""
+        if path not in self._sources:
+            return ()
+        if path not in self._sorted:
+            self._sorted[path] = dict.fromkeys(sorted(self._sources[path]))
+        return self._sorted[path]
+
+    def like(self, path: str, value: str) -> str | None:
+        """Return the value of an attribute that is most like another one.
+
+        ``None`` if none is, or when as many were compared as one look over a catalogue may.
+        """
+        if (path, value) not in self._like:
+            values = self.of(path)
+            if self._left < len(values):
+                return None
+            self._left -= len(values)
+            near = get_close_matches(value, values, n=1, cutoff=0.6)
+            self._like[path, value] = near[0] if near else None
+        return self._like[path, value]
+
+
+def compared_warnings(
+    catalogue: Catalogue, field: str, source: str, known: KnownValues | None = None
+) -> Iterator[CatalogueWarning]:
     """Yield the literals of an expression that what they are compared with never is.
 
     Texts outside of declared values are refused when a rule is saved. Here is what that does not see: numbers,
-    parts of texts, and the channels, placements, groups and offers that there are in the catalogue.
+    parts of texts, and the channels, placements, groups and offers that there are in the catalogue. ``known``: those,
+    for whoever looks at many expressions.
     """
     found = list(tokens(source))
+    known = KnownValues(catalogue) if known is None else known
     for i, token in enumerate(found):
         if token.kind != "name":
             continue
-        values = _values_of(catalogue, token.text)
+        values = known.of(token.text)
         if values:
             texts = [literal(t.text) for t in compared_with(found, i) if t.kind == "string"]
             for text in texts:
                 if text is not None and text not in values:
-                    yield _never(field, token.text, text, values)
+                    yield _never(field, token.text, text, values, known.like(token.text, text))
         attribute = catalogue.checker.vocabulary.attributes.get(token.text)
         if attribute is not None and attribute.values and attribute.type in ("int", "number"):
             numbers = [float(v) for v in attribute.values if not isinstance(v, str)]
             for number in _numbers(found, i):
                 if number not in numbers:
-                    yield _never(field, token.text, f"{number:g}", [f"{n:g}" for n in numbers])
+                    shown, declared = f"{number:g}", [f"{n:g}" for n in numbers]
+                    near = get_close_matches(shown, declared, n=1, cutoff=0.6)
+                    yield _never(field, token.text, shown, declared, near[0] if near else None)
         yield from _parts(catalogue.checker.vocabulary, field, found, i)
-
-
-def _values_of(catalogue: Catalogue, path: str) -> Sequence[str]:
-    """Return the values that a built-in attribute can have in this catalogue; none where that is not known."""
-    if path == "context.channel":
-        return sorted({placement.channel for placement in catalogue.placements.values()})
-    known: Mapping[str, Iterable[str]] = {
-        "context.placement": catalogue.placements,
-        "offer.group": catalogue.groups,
-        "offer.offer_id": catalogue.offers,
-    }
-    return sorted(known.get(path, ()))
 
 
 def _numbers(found: Sequence[Token], i: int) -> Iterator[float]:
@@ -73,9 +107,9 @@ def _parts(vocabulary: Vocabulary, field: str, found: Sequence[Token], i: int) -
         yield CatalogueWarning(field, message, f"the declared values of {path} are {shown}")
 
 
-def _never(field: str, path: str, value: str, values: Sequence[str]) -> CatalogueWarning:
-    near = get_close_matches(value, values, n=1, cutoff=0.6)
-    way_out = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(values[:_MAX_SHOWN])}"
+def _never(field: str, path: str, value: str, values: Iterable[str], near: str | None) -> CatalogueWarning:
+    shown = ", ".join(islice(values, _MAX_SHOWN))
+    way_out = f"there are {shown}" if near is None else f"did you mean {near!r}?"
     return CatalogueWarning(field, f"{path} is never {value!r}", way_out)
 
 

@@ -77,6 +77,8 @@ class Kind(Generic[T]):
         The fields that a replacement must not drop unnoticed.
     in_use
         Whether a thing is, or may again be, in use: one that is not may lose its protective fields unnoticed.
+    is_over
+        Whether a thing will never be in use again: what becomes so may lose them as well.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Kind(Generic[T]):
     expressions: Callable[[T], Iterable[ExpressionUse]] | None = None
     protective: tuple[Protective, ...] = ()
     in_use: Callable[[T], bool] = lambda thing: True
+    is_over: Callable[[T], bool] = lambda thing: False
     adapter: TypeAdapter[T] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -229,6 +229,7 @@ OFFER = Kind(
         Protective("ends_ms", "end"),
     ),
     in_use=lambda offer: offer.status not in ("draft", "ended"),
+    is_over=lambda offer: offer.status == "ended",
 )
 TREATMENT = Kind(
     "treatment",

@@ -1,11 +1,14 @@
 """What a replacement would take away from a thing in use: consent, rules, limits, capacity and the like."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import TIMES, Kind, Protective
+from decisioning.catalog.kinds import GOAL, GROUP, OFFER
 from decisioning.errors import UnconfirmedRemoval
+from decisioning.model.entities import Demands, Offer, inherit
 from storage.clock import to_datetime
 
 
@@ -26,12 +29,12 @@ def losses_between(
 ) -> list[Loss]:
     """Return what ``after`` lacks of the protective fields of ``before``, both stored bodies.
 
-    Nothing is lost where there was nothing, by a deletion, and where the thing was not in use or is not any more. A
+    Nothing is lost where there was nothing, by a deletion, where the thing was not in use, and where it is over now. A
     field is lost when it has its default again, and an item of a list when it is not there any more.
     """
     if before is None or after is None or not kind.protective:
         return []
-    if not (kind.in_use(kind.load(name, before)) and kind.in_use(kind.load(name, after))):
+    if not kind.in_use(kind.load(name, before)) or kind.is_over(kind.load(name, after)):
         return []
     old, new = kind.normalise(name, before), kind.normalise(name, after)
     found = []
@@ -40,6 +43,56 @@ def losses_between(
         if items:
             found.append(Loss(protective.shown, protective.word, items))
     return found
+
+
+def inherited_losses(
+    kind: Kind[Any],
+    name: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    catalogue: Catalogue,
+) -> list[Loss]:
+    """Return what offers in use inherit no more: by another group or goal, or since a goal is deleted.
+
+    ``before`` and ``after`` are stored bodies of the one thing that changes, ``catalogue`` is that after the change.
+    What a thing that stays demands itself is for ``losses_between``. A rule is lost when no demand on the offer has
+    its condition, a limit when none is as strict within the same window, and consent when none is to the same purpose.
+    """
+    if before is None or kind not in (OFFER, GROUP, GOAL) or (kind is OFFER and after is None):
+        return []
+    old = kind.load(name, before)
+    groups = {**catalogue.groups, name: old} if kind is GROUP else catalogue.groups
+    goals = {**catalogue.goals, name: old} if kind is GOAL else catalogue.goals
+    lost: dict[tuple[str, str], dict[str, None]] = {}
+    for offer in [old] if kind is OFFER else catalogue.offers.values():
+        now = catalogue.offers[offer.offer_id]
+        if not OFFER.in_use(offer) or OFFER.is_over(now):
+            continue
+        group = groups[offer.group]
+        was = inherit(replace(offer, inherited=()), group, goals.get(group.goal))
+        for demands in was.inherited:
+            if after is None or demands.source != f"{kind.name} {name}":
+                for field, word, item in _not_demanded(demands, now):
+                    lost.setdefault((field, word), {})[f"{item} of {demands.source}"] = None
+    return [Loss(field, word, tuple(items)) for (field, word), items in lost.items()]
+
+
+def _not_demanded(before: Demands, offer: Offer) -> Iterator[tuple[str, str, str]]:
+    """Yield what nothing demands of the offer any more: field, word that confirms it, and name."""
+    bases = {d.legal_basis for d in offer.demands if d.requires_consent == before.requires_consent}
+    if before.requires_consent is not None:
+        if not bases:
+            yield "requires_consent", "consent", repr(before.requires_consent)
+        elif before.legal_basis == "consent" and "consent" not in bases:
+            yield "legal_basis", "legal_basis", repr(before.legal_basis)
+    conditions = {rule.when for demands in offer.demands for rule in demands.rules}
+    for rule in before.rules:
+        if rule.when not in conditions:
+            yield "rules", "rules", repr(rule.name)
+    limits = [limit for demands in offer.demands for limit in demands.contact_limits]
+    for limit in before.contact_limits:
+        if not any(other.window_s == limit.window_s and other.max <= limit.max for other in limits):
+            yield "contact_limits", "limits", f"{limit.max} in {limit.window_s} s"
 
 
 def check_confirmed(
@@ -55,8 +108,8 @@ def check_confirmed(
     words = ",".join(dict.fromkeys(loss.word for loss in losses))
     named = "; ".join(map(str, missing or losses))
     raise UnconfirmedRemoval(
-        f"{what} would lose {named}. Nothing was changed: PATCH changes only what it names; to replace it as a whole,"
-        f" send If-Match with the ETag that was read, and ?confirm_removal={words}",
+        f"{what} would lose {named}. Nothing was changed: PATCH changes only what it names; to replace or delete it"
+        f" all the same, send If-Match with the ETag that was read, and ?confirm_removal={words}",
         [(loss.field, f"would lose {', '.join(loss.items)}") for loss in missing or losses],
     )
 

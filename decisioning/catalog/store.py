@@ -16,7 +16,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.losses import check_confirmed, losses_between
+from decisioning.catalog.losses import check_confirmed, inherited_losses, losses_between
 from decisioning.catalog.mistakes import find_mistakes
 from decisioning.catalog.store_checks import (
     check_deployments,
@@ -158,7 +158,7 @@ class CatalogueStore:
         somebody else has changed it since ``expected``, ``NotFound`` if there is nothing to delete, no offer for a
         treatment, no placement or policy for a deployment, and ``Conflict`` if an offer is to be deleted that was more
         than a draft at any time: the log refers to it. Raises ``UnconfirmedRemoval`` if protective fields would be lost
-        that are not ``confirmed``, or without ``expected``.
+        that are not ``confirmed``, or without the version in ``expected``: ``ANY_VERSION`` does not say what was seen.
         """
         async with _writing(self._engine) as connection:
             current = await _read_expected(connection, kind, name, expected)
@@ -170,8 +170,11 @@ class CatalogueStore:
                 changes = [*await treatments_gone(connection, name), *changes]
             catalogue = await _append(connection, changes, author, reason)
             # After the body has been found right; what was appended is taken back with the transaction.
-            losses = losses_between(KINDS[kind], name, None if current is None else current[1], body)
-            check_confirmed(_called(kind, name), losses, confirmed, version_is_known=expected is not None)
+            before = None if current is None else current[1]
+            version_is_known = expected not in (None, ANY_VERSION)
+            losses = losses_between(KINDS[kind], name, before, body)
+            losses += inherited_losses(KINDS[kind], name, before, body, catalogue)
+            check_confirmed(_called(kind, name), losses, confirmed, version_is_known=version_is_known)
             if also is not None:
                 await also(connection)
             return Published(catalogue, catalogue.version, current is None)

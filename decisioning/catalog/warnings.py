@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.compared import compared_warnings
+from decisioning.catalog.compared import KnownValues, compared_warnings
 from decisioning.catalog.kinds import (
     CAPACITY,
     CONTACT_POLICY,
@@ -93,6 +93,7 @@ class _Check:
             OVERRIDE.name: self._override,
             CONTEXT_WEIGHT.name: self._context_weight,
         }
+        known = KnownValues(self.catalogue)
         for kind in top_level_kinds():
             check = checks.get(kind.name)
             for name, thing in sorted(self.catalogue.things(kind).items()):
@@ -101,7 +102,7 @@ class _Check:
                     yield from check(path, thing)
                 if kind.expressions is not None:
                     for use in kind.expressions(thing):
-                        yield from compared_warnings(self.catalogue, f"{path}.{use.field}", use.source)
+                        yield from compared_warnings(self.catalogue, f"{path}.{use.field}", use.source, known)
 
     def _offers(self, **wanted: str | None) -> list[Offer]:
         """Find the offers that are not ended, whose fields are what is given."""

@@ -272,6 +272,36 @@ async def test_one_rule_of_several_counts_as_well(api: Instance) -> None:
     assert len((await api.ok("PATCH", "/v1/offers/guarded", json=patch))["rules"]) == 1
 
 
+async def test_what_offers_inherit_is_not_taken_away_unnoticed(shop: Nextbest, api: Instance) -> None:
+    consent = {"requires_consent": "profiling"}
+    bare = {"name": "Kept", "group": "kept"}
+    await api.ok("PUT", "/v1/goals/retain", json=consent)
+    await api.ok("PUT", "/v1/groups/kept", json={"name": "Kept", "goal": "retain"} | consent)
+    await api.ok("PUT", "/v1/groups/free", json={"name": "Free", "goal": "serve"})
+    await api.ok("PUT", "/v1/offers/kept", json=bare)
+    await api.ok("PATCH", "/v1/groups/kept", json={"requires_consent": None})
+    before = await traces(shop)
+    for method, path, body in (
+        ("PUT", "offers/kept", bare | {"group": "free"}),
+        ("PUT", "groups/kept", {"name": "Kept", "goal": "serve"}),
+        ("DELETE", "goals/retain", None),
+    ):
+        tag = (await api.call("GET", f"/v1/{path}")).headers["ETag"]
+        for headers in ({}, {"If-Match": "*"}, {"If-Match": tag}):
+            params = {"confirm_removal": "consent"} if headers.get("If-Match") == "*" else {}
+            refused = problem_of(
+                await api.call(method, f"/v1/{path}", json=body, headers=headers, params=params), 409
+            )
+            reason = "would lose 'profiling' of goal retain"
+            assert refused["errors"] == [{"field": "requires_consent", "reason": reason}]
+    assert await traces(shop) == before
+    params = {"confirm_removal": "everything"}
+    problem_of(await api.call("DELETE", "/v1/goals/retain", params=params), 422, "confirm_removal")
+    params = {"confirm_removal": "consent"}
+    done = await api.call("DELETE", "/v1/goals/retain", params=params, headers={"If-Match": tag})
+    assert done.status_code == 200, done.text
+
+
 async def test_drafts_and_ended_offers_are_replaced_freely(api: Instance) -> None:
     bare = {"name": "Rich", "group": "rich"}
     for path, status in (("offers/draft", "draft"), ("offers/over", "ended")):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from profiles.customer import Customer
 from tests.support.api import Instance, Nextbest, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -123,6 +124,28 @@ async def test_a_patch_that_is_wrong_changes_nothing(api: Instance, patch: Any, 
     before = await read(api)
     problem_of(await api.call("PATCH", ONE, json=patch), 422, field)
     assert await read(api) == before
+
+
+async def test_a_patch_does_not_check_what_it_does_not_name(shop: Nextbest) -> None:
+    """An import may have stored a channel that no request can name."""
+    stored = {"shops": ("tienda fisica", "!calle mayor"), "ads": ("web",)}
+    customer = Customer("imported", {"age": 41}, {}, (), {}, stored)
+    await shop.api.state.profiles.change_customer("imported", lambda before: customer)
+    one = "/v1/customers/imported"
+    for patch in (
+        {"attributes": {"age": 42}},
+        {"consents": {"ads": ["email"]}},
+        {"objections": {"profiling": ["*"]}},
+    ):
+        response = await shop.api.call("PATCH", one, json=patch)
+        assert response.status_code == 200, response.text
+    found = response.json()
+    assert found["attributes"] == {"age": 42}
+    assert found["consents"] == {"shops": ["tienda fisica"], "ads": ["email"]}
+    assert found["objections"] == {"shops": ["calle mayor"], "profiling": ["*"]}
+    wrong = {"consents": {"shops": ["tienda fisica", "web"]}}
+    problem_of(await shop.api.call("PATCH", one, json=wrong), 422, "consents.shops.0")
+    assert "shops" not in (await shop.api.ok("PATCH", one, json={"consents": {"shops": None}}))["consents"]
 
 
 async def test_whom_nobody_knows_cannot_be_patched(api: Instance) -> None:

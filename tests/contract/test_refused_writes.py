@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.api.health.checks import check_postgres
 from storage.errors import PostgresUnavailable
 from storage.postgres import connector, postgres_errors
 from tests.support.api import Instance, Nextbest, decide
@@ -63,7 +64,7 @@ async def test_asking_writes_nothing(shop: Nextbest) -> None:
     assert await shop.api.state.redis.dbsize() == before
 
 
-async def test_readiness_is_503_while_postgres_is_read_only(
+async def test_readiness_warns_of_a_postgres_that_is_read_only_and_stays_200(
     shop: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_only = {"default_transaction_read_only": "on"}
@@ -72,12 +73,16 @@ async def test_readiness_is_503_while_postgres_is_read_only(
     try:
         with monkeypatch.context() as patched:
             patched.setattr(shop.api.state, "engine", engine)
-            status, faults, _ = await readiness(shop.api)
-            assert (status, set(faults)) == (503, {"postgres"})
-            assert faults["postgres"].startswith("refuses writes: it is read only")
+            status, faults, warnings = await readiness(shop.api)
+            assert (status, faults) == (200, {})
+            assert warnings["postgres"].startswith("refuses writes: it is read only")
+            # On the port of a worker, whose work stands still, this is a fault.
+            found = await check_postgres(engine, shop.api.state.redis_claim)
+            assert found == warnings["postgres"]
     finally:
         await engine.dispose()
-    assert (await readiness(shop.api))[:2] == (200, {})
+    status, faults, warnings = await readiness(shop.api)
+    assert (status, faults, "postgres" in warnings) == (200, {}, False)
 
 
 async def test_a_write_that_postgres_refused_is_remembered_until_one_succeeds(
@@ -94,9 +99,11 @@ async def test_a_write_that_postgres_refused_is_remembered_until_one_succeeds(
         patched.setattr(claim, "_note_use", refuse)
         with pytest.raises(PostgresUnavailable):
             await claim.renew()
-    assert (await readiness(shop.api))[1] == {"postgres": "refuses writes: its disk is full"}
+    status, faults, warnings = await readiness(shop.api)
+    assert (status, faults) == (200, {})
+    assert warnings["postgres"] == "refuses writes: its disk is full"
     await claim.renew()
-    assert (await readiness(shop.api))[:2] == (200, {})
+    assert "postgres" not in (await readiness(shop.api))[2]
 
 
 async def test_a_redis_without_functions_is_named_in_readiness(shop: Nextbest) -> None:

@@ -110,3 +110,36 @@ async def test_a_preview_warns_of_what_a_rule_never_finds(api: Instance) -> None
     answer = await api.ok("POST", "/v1/rules/preview", json={"expression": "context.placement == 'hom'"})
     (warning,) = answer["warnings"]
     assert (warning["field"], warning["way_out"]) == ("expression", "did you mean 'home'?")
+
+
+async def test_a_change_is_answered_and_in_force_though_warnings_fail(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopted = []
+
+    def fail(*_: Any) -> None:
+        adopted.append("late" in api.state.current_catalogue().segments)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.api.catalogue.editing.warnings_of_change", fail)
+    response = await api.call("PUT", "/v1/segments/late", json={"when": "customer.known"})
+    assert (response.status_code, response.json()["warnings"]) == (201, [])
+    response = await api.call("PATCH", "/v1/segments/late", json={"when": "true"})
+    assert (response.status_code, response.json()["warnings"]) == (200, [])
+    assert adopted == [True, True]
+    assert (await api.call("DELETE", "/v1/segments/late")).status_code == 200
+
+
+async def test_a_rollback_is_answered_though_warnings_fail(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (await api.ok("GET", "/v1/catalog", params={"limit": 1}))[0]["version"]
+    await api.ok("PUT", "/v1/segments/gone", json={"when": "true"})
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("app.api.catalogue.history_routes.catalogue_warnings", fail)
+    answer = await api.ok("POST", "/v1/catalog/rollback", json={"version": before, "reason": "a try"})
+    assert answer["warnings"] == []
+    assert "gone" not in api.state.current_catalogue().segments

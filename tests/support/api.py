@@ -243,7 +243,8 @@ class Instance:
         response = await self.call("PUT", path, **arguments)
         if response.status_code == 409 and "confirm_removal" in response.text:
             words = [error["field"] for error in response.json()["errors"]]
-            arguments["headers"] = {**arguments.get("headers", {}), "If-Match": "*"}
+            version = {"If-Match": (await self.call("GET", path)).headers["ETag"]}
+            arguments["headers"] = version | arguments.get("headers", {})
             response = await self.call("PUT", path, params={"confirm_removal": words}, **arguments)
         return response
 

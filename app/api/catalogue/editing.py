@@ -1,6 +1,7 @@
 """Changing the catalogue over HTTP: author, reason, and the version that the editor has seen."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
 from storage import clock
 
+log = logging.getLogger(__name__)
+
 _ETAG = re.compile(r'(?:W/)?"(\d+)"')
 
 
@@ -46,10 +49,7 @@ class Edit:
         Raises ``Problem`` (422) if the body names another id, or if what is confirmed to be removed is not known.
         """
         check_ids(body, KINDS[kind].own_id(name))
-        known = {word for p in KINDS[kind].protective for word in (p.word, p.shown)}
-        if unknown := sorted(self.confirmed - known):
-            named = f"one of {', '.join(sorted(known))}" if known else "nothing"
-            raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
+        self._check_words(kind)
         return await self.put(kind, name, body.stored())
 
     async def patch(self, kind: str, name: str, patch: Mapping[str, Any], model: type[Body]) -> Any:
@@ -66,8 +66,7 @@ class Edit:
         published = await self.state.catalogues.change(
             kind, name, change, self.author, self.reason, self.expected
         )
-        await self._find_warnings(published.catalogue, kind, name)
-        await self.state.adopt(published.catalogue)
+        await self._adopt(published.catalogue, kind, name)
         self.response.headers["ETag"] = f'"{published.version}"'
         if described.parent is not None:
             return described.load(name, bodies[-1])
@@ -78,23 +77,40 @@ class Edit:
         published = await self.state.catalogues.put(
             kind, name, body, self.author, self.reason, self.expected, confirmed=self.confirmed
         )
-        await self._find_warnings(published.catalogue, kind, name)
-        # Adopted at once, so that whoever sends the next request here finds the change.
-        await self.state.adopt(published.catalogue)
+        await self._adopt(published.catalogue, kind, name)
         self.response.status_code = 201 if published.new else 200
         self.response.headers["ETag"] = f'"{published.version}"'
         return published.version
 
     async def delete(self, kind: str, name: str) -> int:
-        """Take something out of the catalogue. Returns the version of the catalogue."""
-        published = await self.state.catalogues.put(kind, name, None, self.author, self.reason, self.expected)
-        await self._find_warnings(published.catalogue, kind, name)
-        await self.state.adopt(published.catalogue)
+        """Take something out of the catalogue. Returns the version of the catalogue.
+
+        Raises ``Problem`` (422) if what is confirmed to be removed is not known.
+        """
+        self._check_words(kind)
+        published = await self.state.catalogues.put(
+            kind, name, None, self.author, self.reason, self.expected, confirmed=self.confirmed
+        )
+        await self._adopt(published.catalogue, kind, name)
         return published.version
 
-    async def _find_warnings(self, after: Catalogue, kind: str, name: str) -> None:
+    def _check_words(self, kind: str) -> None:
+        known = {word for p in KINDS[kind].protective for word in (p.word, p.shown)}
+        if unknown := sorted(self.confirmed - known):
+            named = f"one of {', '.join(sorted(known))}" if known else "nothing"
+            raise Problem(422, f"{unknown[0][:100]!r}: here it can be {named}", "confirm_removal")
+
+    async def _adopt(self, after: Catalogue, kind: str, name: str) -> None:
+        """Decide by the catalogue after the change, and find warnings, without which the change stands as well."""
         before = self.state.current_catalogue()
-        found = await asyncio.to_thread(warnings_of_change, before, after, kind, name, clock.now_ms())
+        # At once, so that whoever sends the next request here finds the change, also while warnings are looked for.
+        await self.state.adopt(after)
+        try:
+            found = await asyncio.to_thread(warnings_of_change, before, after, kind, name, clock.now_ms())
+        except Exception:
+            # The change is stored: an error now would say that it is not.
+            log.exception("warnings of %s %r could not be found, so its answer has none", kind, name)
+            found = []
         self.warnings = [WarningOut.model_validate(warning) for warning in found]
 
 
@@ -145,7 +161,7 @@ async def _replacing(edit: Editing, confirm_removal: ConfirmRemoval = None) -> E
 
 
 Replacing = Annotated[Edit, Depends(_replacing)]
-"""A change that replaces a thing as a whole, and may say what it takes away."""
+"""A change that replaces a thing as a whole, or deletes it, and may say what it takes away."""
 Staging = Annotated[Edit, editing("scientist")]
 RollingBack = Annotated[Edit, editing("ops", "scientist")]
 

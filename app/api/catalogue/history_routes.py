@@ -1,6 +1,7 @@
 """The history of the catalogue: versions, audit trail, rollback, and the whole of it as one YAML file."""
 
 import asyncio
+import logging
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
 from storage import clock
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], route_class=JsonRoute)
 
@@ -261,7 +264,7 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     return VersionAnswer(
         catalog_version=catalogue.version,
         differences=_differences_out(found),
-        warnings=await _warnings_out(catalogue),
+        warnings=await _warnings_of_stored(catalogue),
     )
 
 
@@ -306,8 +309,17 @@ async def _apply_answer(
         dry_run=dry_run,
         differences=_differences_out(planned.differences),
         summary=answer_of(SummaryOut, planned.summary),
-        warnings=await _warnings_out(catalogue),
+        warnings=await (_warnings_out if dry_run else _warnings_of_stored)(catalogue),
     )
+
+
+async def _warnings_of_stored(catalogue: Catalogue) -> list[WarningOut]:
+    """Find warnings for an answer to a change that is stored: an error now would say that it is not."""
+    try:
+        return await _warnings_out(catalogue)
+    except Exception:
+        log.exception("warnings of version %d could not be found, so its answer has none", catalogue.version)
+        return []
 
 
 async def _warnings_out(catalogue: Catalogue) -> list[WarningOut]:

@@ -14,7 +14,7 @@ from app.api.deps import Anyone, State, created, problems
 from app.api.merge_patch import MergePatch, merge_patch_of
 from app.api.schemas import Body, EchoedId, EchoedWarnings, WarningOut, shown_times
 from decisioning.catalog.kind import Kind
-from decisioning.catalog.kinds import KINDS
+from decisioning.catalog.kinds import GOAL, KINDS
 
 
 def build_router() -> APIRouter:
@@ -59,6 +59,8 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     read.__annotations__ |= {"thing_id": id_type, "return": answer}
     read_all.__annotations__["return"] = list[answer]  # type: ignore[valid-type] # made at run time
     delete.__annotations__["thing_id"] = id_type
+    if kind is GOAL:  # its offers lose what it demands
+        delete.__annotations__["edit"] = Replacing
     put.__doc__ = f"Create or replace. {body_type.__doc__}"
     patch.__doc__ = f"Change what is named (JSON Merge Patch). {body_type.__doc__}"
     read_all.__doc__ = f"All of this kind. {body_type.__doc__}"
@@ -87,7 +89,10 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     )(read_all)
     router.get(one, summary=f"Read {what}", operation_id=f"read_{kind.name}", responses=problems(404))(read)
     router.delete(
-        one, summary=f"Delete {what}", operation_id=f"delete_{kind.name}", responses=problems(404, 412)
+        one,
+        summary=f"Delete {what}",
+        operation_id=f"delete_{kind.name}",
+        responses=problems(404, 409, 412) if kind is GOAL else problems(404, 412),
     )(delete)
 
 

@@ -71,7 +71,8 @@ class CustomerEdit:
             self._check_version(customer_id, before)
             if before is None:
                 raise NotFound("record of the customer", customer_id)
-            body = merged_body(CustomerBody, _sent_form(before), named)
+            # An import may have stored what a request cannot say, such as a channel with a blank.
+            body = merged_body(CustomerBody, _sent_form(before), named, only_named=True)
             check_ids(body, customer_id)
             return _record(customer_id, body, before, self.state)
 

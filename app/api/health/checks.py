@@ -10,7 +10,7 @@ from storage.failures import FailureLog
 from storage.functions import FunctionKeeper
 from storage.installation import RedisClaim
 from storage.keys import PROBE
-from storage.postgres import find_refusal
+from storage.postgres import REFUSES_WRITES, find_refusal
 from storage.redis_pipe import Pipe, RedisReplyError
 from storage.redis_server import describe_refusal
 from storage.tasks import leave_after
@@ -29,6 +29,11 @@ async def check_postgres(engine: AsyncEngine, claim: RedisClaim) -> str:
         return await find_refusal(engine) or claim.refusal
 
     return await _check("postgres", ask)
+
+
+def refuses_writes(found: str) -> bool:
+    """Return whether a check found a server that answers, and takes no writes."""
+    return found.startswith(REFUSES_WRITES)
 
 
 async def check_redis(pipe: Pipe, functions: FunctionKeeper) -> str:

@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.deps import State
-from app.api.health.checks import check_postgres, check_redis
+from app.api.health.checks import OK, check_postgres, check_redis, refuses_writes
 from app.api.health.schemas import Alive, Readiness
 from app.api.health.warnings import describe_policies, describe_skew, describe_worker
 from app.telemetry import render_metrics
@@ -29,14 +29,17 @@ async def livez() -> Alive:
     },
 )
 async def readyz(state: State) -> Response:
-    """Each dependency with its state; 200 only if all are well, and take writes.
+    """Each dependency with its state; 200 only if all are well, and Redis takes writes.
 
     `warnings` tell of a worker that is gone: for how long none was seen, and entries of the log have waited for one.
-    They name policies that were set aside since they failed, or that this process cannot use.
+    They name policies that were set aside since they failed, or that this process cannot use, and say that Postgres
+    refuses writes: decisions and feedback go on meanwhile, and wait in Redis to be archived.
     """
     cold = state.cold_policies()
+    postgres = await check_postgres(state.engine, state.redis_claim)
+    read_only = refuses_writes(postgres)
     checks = {
-        "postgres": await check_postgres(state.engine, state.redis_claim),
+        "postgres": OK if read_only else postgres,
         "redis": await check_redis(state.pipe, state.functions),
         "catalogue": "not read yet" if state.catalogue is None else "ok",
         "keys": "not read yet" if state.api_keys is None else "ok",
@@ -45,6 +48,7 @@ async def readyz(state: State) -> Response:
     ready = all(value == "ok" for value in checks.values())
     # No reasons to send requests elsewhere: it would be the same there.
     found = {
+        "postgres": postgres if read_only else None,
         "archive": state.archive_watch.describe(),
         "worker": await describe_worker(state) if ready else None,
         "redis": state.redis_claim.warning or state.pipe.server.warning,

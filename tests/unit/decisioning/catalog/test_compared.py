@@ -1,10 +1,11 @@
 """Values that nothing ever has are told apart from those that something may have."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
-from decisioning.catalog.compared import compared_warnings, context_warnings, unseen_warnings
+from decisioning.catalog.compared import KnownValues, compared_warnings, context_warnings, unseen_warnings
 from rules.vocabulary import Attribute
 from tests.support.shop import ATTRIBUTES, catalogue_with, offer
 
@@ -110,3 +111,25 @@ def test_what_somebody_has_or_nobody_was_looked_at_for_is_not() -> None:
     assert unseen_warnings(vocabulary, "'mobile' in customer.holdings", [{"holdings": ("mobile",)}]) == []
     assert unseen_warnings(vocabulary, "'mobile' in customer.holdings", []) == []
     assert unseen_warnings(vocabulary, "customer.age == 3", [{"age": 4}]) == []
+
+
+def test_many_values_that_never_are_cost_a_bounded_number_of_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+
+    def close(value: str, values: Collection[str], **_: Any) -> list[str]:
+        compared.append(value)
+        return [next(iter(values))]
+
+    monkeypatch.setattr("decisioning.catalog.compared.get_close_matches", close)
+    monkeypatch.setattr("decisioning.catalog.compared.MAX_COMPARISONS", 5)
+    catalogue = catalogue_with([offer(1), offer(2)], attributes=ATTRIBUTES)
+    known = KnownValues(catalogue)
+    sources = [f"offer.offer_id == 'x{number}'" for number in (1, 1, 2, 3, 4)]
+    found = [next(compared_warnings(catalogue, "when", source, known)) for source in sources]
+    assert compared == ["x1", "x2"]
+    assert [warning.way_out for warning in found] == [
+        *["did you mean 'o1'?"] * 3,
+        *["there are o1, o2"] * 2,
+    ]

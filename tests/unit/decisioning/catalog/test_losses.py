@@ -1,11 +1,13 @@
 """What a replacement loses, by the descriptors of the kinds."""
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
+from decisioning.catalog.catalogue import build_catalogue
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.losses import Loss, check_confirmed, losses_between
+from decisioning.catalog.losses import Loss, check_confirmed, inherited_losses, losses_between
 from decisioning.errors import UnconfirmedRemoval
 
 RULE = {"name": "adult", "tier": "eligibility", "when": "customer.age >= 18"}
@@ -54,6 +56,64 @@ def test_what_is_not_in_use_loses_nothing() -> None:
     for status in ("draft", "ended"):
         before = OFFER | {"status": status}
         assert losses_between(KINDS["offer"], "gold", before, {"name": "x", "group": "y", "value": 1.0}) == []
+
+
+def test_an_offer_in_use_that_becomes_a_draft_loses_what_it_lacks() -> None:
+    scheduled = OFFER | {"status": "scheduled", "starts_ms": 1, "requires_consent": "marketing"}
+    draft = {name: value for name, value in OFFER.items() if name != "rules"} | {"status": "draft"}
+    found = losses_between(KINDS["offer"], "gold", scheduled, draft)
+    assert [loss.field for loss in found] == ["requires_consent", "rules"]
+    assert losses_between(KINDS["offer"], "gold", scheduled, draft | {"status": "ended"}) == []
+
+
+GUARDED: dict[str, Any] = {
+    "requires_consent": "marketing",
+    "rules": [RULE | {"when": "customer.known"}],
+    "contact_limits": [{"max": 3, "window_s": 60}],
+}
+THINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("group", "cards"): {"name": "Cards", "goal": "grow", **GUARDED},
+    ("group", "bare"): {"name": "Bare", "goal": "serve"},
+    ("goal", "grow"): {"requires_consent": "profiling"},
+    ("offer", "gold"): {"name": "Gold", "group": "cards", "value": 1.0},
+}
+
+
+def inherited(kind: str, name: str, after: dict[str, Any] | None, **before: object) -> list[str]:
+    """Return what offers lose of what they inherit, in words; ``before``: fields of the thing that is changed."""
+    old = THINGS[kind, name] | before
+    bodies: dict[tuple[str, str], dict[str, Any] | None] = {**THINGS, (kind, name): after}
+    entries = [(*key, body) for key, body in bodies.items()]
+    catalogue = build_catalogue(1, entries, {"gold": 1})
+    return [str(loss) for loss in inherited_losses(KINDS[kind], name, old, after, catalogue)]
+
+
+def test_an_offer_in_another_group_loses_what_it_inherited() -> None:
+    moved = THINGS["offer", "gold"] | {"group": "bare"}
+    assert inherited("offer", "gold", moved) == [
+        "requires_consent: 'marketing' of group cards, 'profiling' of goal grow",
+        "rules: 'adult' of group cards",
+        "contact_limits: 3 in 60 s of group cards",
+    ]
+    assert inherited("offer", "gold", moved | GUARDED) == ["requires_consent: 'profiling' of goal grow"]
+    weaker = moved | GUARDED | {"legal_basis": "legitimate_interest", "contact_limits": []}
+    assert inherited("offer", "gold", weaker)[:2] == [
+        "legal_basis: 'consent' of group cards",
+        "contact_limits: 3 in 60 s of group cards",
+    ]
+    assert inherited("offer", "gold", moved | {"status": "draft"}) == inherited("offer", "gold", moved)
+    assert inherited("offer", "gold", moved | {"status": "ended"}) == []
+    assert inherited("offer", "gold", moved, status="draft") == []
+    assert inherited("offer", "gold", THINGS["offer", "gold"]) == []
+
+
+def test_a_group_of_another_goal_and_a_goal_that_is_deleted_take_from_their_offers() -> None:
+    profiling = ["requires_consent: 'profiling' of goal grow"]
+    assert inherited("group", "cards", {"name": "Cards", "goal": "serve"}) == profiling
+    assert inherited("group", "cards", {"name": "Cards", "goal": "grow"}) == []
+    assert inherited("goal", "grow", None) == profiling
+    assert inherited("goal", "grow", {"lever": 1.0}) == []
+    assert inherited("group", "bare", {"name": "Bare", "goal": "grow"}) == []
 
 
 def test_losses_are_confirmed_by_word_or_field_of_a_known_version() -> None:
