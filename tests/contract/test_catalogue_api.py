@@ -50,6 +50,7 @@ PLACEMENT = {
     "when": "customer.known",
     "min_propensity": 0.125,
     "max_per_group": 2,
+    "log_facts": ["context.channel"],
     "tie_break": "value",
     "fill_with_defaults": True,
 }

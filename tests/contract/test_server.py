@@ -292,8 +292,8 @@ def test_catalogues_and_files_are_brought_in_from_anywhere(
     assert ": from afar\n" in nextbest("catalog", "history", "--limit", 1).stdout
     version = int(nextbest("catalog", "history", "--limit", 1).stdout.split()[0])
 
-    offer = "offers:\n  afar: {name: Afar, group: remote, treatments: {web: {channel: web, title: Afar}}}\n"
-    place = "placements:\n  afar: {channel: web}\n"
+    offer = "offers:\n  afar: {name: Afar, group: remote, treatments: {web: {channel: afar, title: Afar}}}\n"
+    place = "placements:\n  afar: {channel: afar}\n"
     file.write_text(CATALOGUE + place, encoding="utf-8")
     nextbest("catalog", "apply", file, "--yes")
     customers = tmp_path / "customers.csv"

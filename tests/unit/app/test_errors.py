@@ -13,6 +13,7 @@ import storage.errors
 from app.errors import Problem, install_error_handlers
 from decisioning.catalog.yaml_document import DocumentError
 from decisioning.errors import (
+    Busy,
     Conflict,
     Invalid,
     InvalidRule,
@@ -34,6 +35,7 @@ MAPPED = {
     NotFound("offer", "gold"): 404,
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
+    Busy("another one is at it"): 409,
     UnconfirmedRemoval("offer 'gold' would lose rules", [("rules", "would lose 'of age'")]): 409,
     UnconfirmedErasure("customer '1025' would lose holdings", [("holdings", "would lose loan")]): 409,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,

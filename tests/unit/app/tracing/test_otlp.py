@@ -25,6 +25,10 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOUD]
     before = [(logger, [*logger.handlers], logger.propagate) for logger in loggers]
     yield
+    # Threads that still try to send use random numbers, which other tests must find untouched.
+    for thread in threading.enumerate():
+        if thread.name == "last spans" or "Otel" in thread.name:
+            thread.join(30)
     for logger, handlers, propagate in before:
         logger.handlers[:], logger.propagate = handlers, propagate
 

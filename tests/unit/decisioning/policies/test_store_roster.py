@@ -19,7 +19,7 @@ class Slow(PolicyStore):
     """The state is read at once, as it is then; the first to ask gets its answer only after a while."""
 
     def __init__(self) -> None:
-        super().__init__(make_engine("postgresql://nowhere"))
+        super().__init__(make_engine("postgresql://nowhere/nothing"))
         self.state: PolicyState = "registered"
         self.answer_first = asyncio.Event()
         self.asked = 0
