@@ -61,14 +61,15 @@ function init(args)
     path = '/v1/noop'
   elseif mode == 'large' then
     local notes = {}
-    for number = 1, 150 do notes[number] = string.format('{"id":%04d,"text":"%s"}', number, string.rep('n', 80)) end
+    for number = 1, 150 do notes[number] = string.format('{"id":"%04d","text":"%s"}', number, string.rep('n', 80)) end
     more = ',"notes":[' .. table.concat(notes, ',') .. ']'
   elseif mode == 'collect' then
     local out = io.open(file, 'w')
     out:setvbuf('full')
     response = function(status, headers, answer)
       tell_failure(status, answer)
-      if status == 200 then
+      -- An answer that was late takes no feedback: it is not in the log.
+      if status == 200 and not string.find(answer, '"feedback_until":null', 1, true) then
         local decision = string.match(answer, '"decision_id":"([^"]+)"')
         for offer in string.gmatch(answer, '"offer_id":"([^"]+)"') do out:write(decision, ' ', offer, '\n') end
         out:flush()
