@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
@@ -46,6 +44,10 @@ def render_metrics() -> bytes:
 
     Those that have no value yet, since what they count has not happened, are there by name, kind and meaning.
     """
+    # Here, since that package looks for the folder when it is imported: `prepare_metrics` must have been there before.
+    from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
     if MULTIPROC not in os.environ:
         return generate_latest(REGISTRY)
     # The registry of this process knows nothing of the worker and of other API processes.

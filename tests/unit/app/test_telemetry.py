@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,21 @@ def test_metrics_that_have_no_value_yet_are_there_by_name(
         name = family._name + ("_total" if isinstance(family, Counter) else "")
         for written in (alone, together):
             assert f"# TYPE {name} " in written
+
+
+def test_what_is_counted_after_the_folder_was_prepared_is_rendered(tmp_path: Path) -> None:
+    """Promised: all documented metrics are there in every way of running; in a process of its own, as those start."""
+    program = """
+import sys
+from pathlib import Path
+import app.commands.service, app.config, app.telemetry
+app.telemetry.prepare_metrics(Path(sys.argv[1]))
+from app.metrics import FEEDBACK
+FEEDBACK.labels("accepted", "recorded").inc()
+print(app.telemetry.render_metrics().decode())
+"""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], env=kept, capture_output=True, text=True, check=True
+    )
+    assert 'nextbest_feedback_total{outcome="accepted",status="recorded"} 1.0' in done.stdout
