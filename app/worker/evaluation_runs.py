@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from app.config import ConfigError, Settings, get_settings
@@ -12,7 +12,7 @@ from bandits.errors import BanditsError
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import DecisioningError
 from decisioning.evaluation.service import evaluate, from_json, spec_of
-from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.evaluation.store_jobs import EvaluationStore, JobStore
 from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
 from storage.errors import StorageError, Unavailable
@@ -72,12 +72,12 @@ async def tell_again_and_again(tell: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(PROGRESS_INTERVAL_S)
 
 
-async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
-    """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``."""
-    if settings.postgres_url is None:
-        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
-    engine = make_engine(settings.postgres_url, pool_size=2, statement_s=PATIENT_S)
-    store = EvaluationStore(engine)
+@contextlib.asynccontextmanager
+async def telling_progress(store: JobStore, job_id: str) -> AsyncIterator[Callable[[int, int], None]]:
+    """Tell the store how far a job is, again and again, until the block ends.
+
+    Yields the function that notes it: so much done, of so much in all.
+    """
     done = total = 0
 
     def note_progress(done_now: int, total_now: int) -> None:
@@ -85,26 +85,38 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
         done, total = done_now, total_now
 
     async def report_progress() -> None:
-        await store.progress(evaluation_id, done, total)
+        await store.progress(job_id, done, total)
 
     reporter = asyncio.create_task(tell_again_and_again(report_progress))
     try:
+        yield note_progress
+    finally:
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
+
+
+async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
+    """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``."""
+    if settings.postgres_url is None:
+        raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
+    engine = make_engine(settings.postgres_url, pool_size=2, statement_s=PATIENT_S)
+    store = EvaluationStore(engine)
+    try:
         request = from_json((await store.get(evaluation_id)).request)
         spec = await spec_of(request, PolicyStore(engine))
-        result = await evaluate(
-            spec,
-            request.scope,
-            HindsightReader(engine),
-            CatalogueStore(engine),
-            time.perf_counter,
-            note_progress,
-        )
+        async with telling_progress(store, evaluation_id) as note_progress:
+            result = await evaluate(
+                spec,
+                request.scope,
+                HindsightReader(engine),
+                CatalogueStore(engine),
+                time.perf_counter,
+                note_progress,
+            )
         await store.done(evaluation_id, result)
     except (DecisioningError, BanditsError, StorageError) as error:
         await store.fail(evaluation_id, str(error))
     finally:
-        reporter.cancel()
-        await asyncio.gather(reporter, return_exceptions=True)
         await engine.dispose()
 
 

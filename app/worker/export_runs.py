@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import ConfigError, Settings, get_settings
-from app.worker.evaluation_runs import run_module, tell_again_and_again
+from app.worker.evaluation_runs import run_module, telling_progress
 from decisioning.errors import Busy, DecisioningError
 from decisioning.exporting.day_files import load_notes
 from decisioning.exporting.export_service import Exported, ExportRequest, export
@@ -79,20 +79,11 @@ async def run_export(settings: Settings, export_id: str) -> None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
     engine = make_engine(settings.postgres_url, pool_size=2)
     store = ExportStore(engine)
-    done = total = 0
-
-    def note_progress(done_now: int, total_now: int) -> None:
-        nonlocal done, total
-        done, total = done_now, total_now
-
-    async def report_progress() -> None:
-        await store.progress(export_id, done, total)
-
-    reporter = asyncio.create_task(tell_again_and_again(report_progress))
     try:
         request = from_json((await store.get(export_id)).request)
         folder = settings.export_dir / folder_name(export_id, await store.installation())
-        exported = await export_to(settings, request, folder, note_progress)
+        async with telling_progress(store, export_id) as note_progress:
+            exported = await export_to(settings, request, folder, note_progress)
         files = await asyncio.to_thread(files_in, folder / request.kind)
         await store.end(export_id, asdict(exported) | {"files": files}, exported.days)
     except Busy:
@@ -102,8 +93,6 @@ async def run_export(settings: Settings, export_id: str) -> None:
     except (DecisioningError, StorageError, OSError) as error:
         await store.fail(export_id, str(error))
     finally:
-        reporter.cancel()
-        await asyncio.gather(reporter, return_exceptions=True)
         await engine.dispose()
 
 
