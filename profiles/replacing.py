@@ -15,7 +15,7 @@ ERASED = ("attributes", "indicators", "holdings", "interests", "consents", "obje
 
 
 class Erasure(NamedTuple):
-    """What a new record lacks in one field."""
+    """The loss of a new record in one field."""
 
     field: str
     items: tuple[str, ...]

@@ -24,7 +24,7 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in"))
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """What to write from ``start`` to ``end`` of an expression, why, and where the mistake is (``at``)."""
+    """A correction: the text from ``start`` to ``end`` of an expression, why, and where the mistake is (``at``)."""
 
     start: int
     end: int

@@ -68,7 +68,7 @@ def parse_postgres(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where a Redis is, and how to get in. ``path``: of a Unix socket, in place of host and port."""
+    """The address of a Redis, and the way in. ``path``: of a Unix socket, in place of host and port."""
 
     host: str = "127.0.0.1"
     port: int = 6379

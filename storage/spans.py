@@ -1,4 +1,4 @@
-"""What stores tell whoever traces them: the names of commands and statements, never keys, parameters or values."""
+"""The hook that gives whoever traces stores the names of commands and statements, never keys, parameters or values."""
 
 from collections.abc import Callable
 

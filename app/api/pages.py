@@ -1,4 +1,4 @@
-"""What a browser finds without a key: where to go, and the documentation, with nothing from outside."""
+"""Pages that a browser finds without a key: where to go, and the documentation, with nothing from outside."""
 
 from importlib.metadata import version
 from importlib.resources import files

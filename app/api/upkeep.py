@@ -1,4 +1,4 @@
-"""What a process of the API does beside its requests, for as long as it runs, whatever stores come and go."""
+"""The work of an API process beside its requests, for as long as it runs, whatever stores come and go."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ KEY_USE_S = 5.0
 
 
 class Kept(Protocol):
-    """What these tasks look after: parts of the state of a process."""
+    """The objects that these tasks look after: parts of the state of a process."""
 
     pipe: Pipe
     functions: FunctionKeeper

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a file would make of the catalogue at ``version``. ``changes``: the entries, where they are known here."""
+    """The effect of a file on the catalogue at ``version``. ``changes``: the entries, where they are known here."""
 
     version: int
     differences: list[Difference]
@@ -37,7 +37,7 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing would change."""
+        """True if nothing would change."""
         return not self.differences
 
 
@@ -53,7 +53,7 @@ class Change:
 
 
 class Catalogues(Protocol):
-    """What can be done with a catalogue, wherever it is. What is wrong is said in lines, with exit status 1."""
+    """The commands on a catalogue, wherever it is. Mistakes are said in lines, with exit status 1."""
 
     def export(self) -> tuple[int, str]:
         """Return the version and the whole catalogue as a document."""

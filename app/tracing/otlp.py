@@ -1,4 +1,4 @@
-"""Where spans go: to a collector, by OTLP over HTTP, as OpenTelemetry's own variables say."""
+"""Sending spans to a collector, by OTLP over HTTP, as OpenTelemetry's own variables say."""
 
 import logging
 from collections.abc import Sequence

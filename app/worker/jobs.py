@@ -19,7 +19,7 @@ MAX_FAILING_S = 10.0
 
 
 class JobHealth:
-    """Which jobs fail, and since when; ``clock_s`` gives monotonic seconds."""
+    """The jobs that fail, and since when; ``clock_s`` gives monotonic seconds."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s

@@ -1,4 +1,4 @@
-"""What a model is told of offers: their attributes, frozen in the version when it is registered.
+"""Features of offers for a model: their attributes, frozen in the version when it is registered.
 
 So a decision is replayed, and an outcome learned from, with the same numbers, whatever becomes of the catalogue.
 """

@@ -1,4 +1,4 @@
-"""How many units decisions may hold at once, where a unit is used up only by what comes of them.
+"""The number of units that decisions may hold at once, where a unit is used up only by what comes of them.
 
 A decision *holds* a unit until it is known whether it is used up: by a presentation or an acceptance, as the capacity
 says. What was rejected, withdrawn, or waited for longer than ``hold_s``, holds nothing any more. Let ``left`` be the

@@ -36,7 +36,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """What keeping units for value has brought in a period, against giving them to whoever comes first.
+    """The gain of keeping units for value in a period, against giving them to whoever comes first.
 
     Values are expected ones, but for ``accepted``. ``units``: what the given ones were expected to use.
     """

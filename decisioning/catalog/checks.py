@@ -12,7 +12,7 @@ from rules.expression import Checker
 
 
 class Mistake(NamedTuple):
-    """What is wrong with a thing: its kind and id, and the error, whose field may be a path or a field of the thing."""
+    """A mistake in a thing: its kind and id, and the error, whose field may be a path or a field of the thing."""
 
     kind: str
     name: str

@@ -1,4 +1,4 @@
-"""What a replacement would take away from a thing in use: consent, rules, limits, capacity and the like."""
+"""Finds what a replacement would take away from a thing in use: consent, rules, limits, capacity and the like."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace

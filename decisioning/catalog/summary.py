@@ -1,4 +1,4 @@
-"""What a file does to a catalogue, by names: what is added, changed, deleted, and what it leaves alone."""
+"""Summary of what a file does to a catalogue, by names: what is added, changed, deleted, and what it leaves alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

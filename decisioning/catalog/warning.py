@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CatalogueWarning:
-    """What was probably not meant: the path of the field, what is odd about it, and the way out."""
+    """A value that was probably not meant: the path of the field, what is odd about it, and the way out."""
 
     field: str
     message: str

@@ -1,4 +1,4 @@
-"""What is allowed in a catalogue and was probably not meant. A warning never refuses anything.
+"""Finds what is allowed in a catalogue and was probably not meant. A warning never refuses anything.
 
 All of them are computed here, over a whole catalogue: whether a capacity counts anything, or an offer can be shown
 anywhere, is known only from the other things. Nothing here is on the path of a decision.

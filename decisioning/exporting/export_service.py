@@ -52,7 +52,7 @@ class Source(Protocol):
         ...
 
     async def still_open(self, day: Day) -> int:
-        """How many decisions of the day have an open reward window."""
+        """Count the decisions of the day that have an open reward window."""
         ...
 
     def batches(self, day: Day, after: list[str] | None) -> AsyncIterator[Batch]:

@@ -69,7 +69,7 @@ def _known(row: Row, name: str) -> Any:
 
 @dataclass(slots=True)
 class LogSummary:
-    """What a log has, in a first reading: actions in the order of their names, and decisions of each kind."""
+    """The contents of a log, by a first reading: actions in the order of their names, and decisions of each kind."""
 
     actions: list[str] = field(default_factory=list)
     closed: int = 0

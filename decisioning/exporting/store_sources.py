@@ -73,7 +73,7 @@ def _bounds(day: Day) -> dict[str, datetime]:
 
 
 class _PostgresSource:
-    """What the kinds in Postgres have in common. All methods raise ``PostgresUnavailable``."""
+    """The common part of the kinds in Postgres. All methods raise ``PostgresUnavailable``."""
 
     days_query = _LOG_DAYS
     settles = True

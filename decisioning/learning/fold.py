@@ -15,7 +15,7 @@ from decisioning.model.outcome import SHOWN, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Linearisation:
-    """Where a generation of a policy's arms linearises: decisions before ``until_ms`` (Unix ms) at ``points``.
+    """Points at which a generation of arms linearises: decisions before ``until_ms`` (Unix ms) at ``points``.
 
     Later ones are linearised at the estimates that were logged with them. It goes by the time of the decision alone, so
     silence and the acceptance that it is exchanged for are always linearised at one point.

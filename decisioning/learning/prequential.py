@@ -1,4 +1,4 @@
-"""How well a policy would have expected the outcomes of the log, had it forgotten as it does from the start. Pure.
+"""Measures how a policy would have expected the outcomes of the log, had it always forgotten as it does now. Pure.
 
 Each outcome is expected before it is learned (Dawid, *Present position and potential developments*, JRSS A 147, 1984),
 so that models that differ in what they forget can be compared on what came after, by ``bandits.monitoring``.

@@ -1,4 +1,4 @@
-"""What alerts find, and what that changes. Pure."""
+"""Judges what alerts find, and the change of state that follows. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MIN_SELECTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an alert found of a ``subject``. ``firing`` is ``None`` if there is too little to judge by."""
+    """The finding of an alert on a ``subject``. ``firing`` is ``None`` if there is too little to judge by."""
 
     subject: str
     value: float

@@ -1,4 +1,4 @@
-"""Whom the rules leave without any offer, and which rule stops most. Pure."""
+"""Counts customers whom the rules leave without any offer, and finds which rule stops most. Pure."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Whom the rules leave without any offer: among a sample of the customers, or in the decisions of the last day."""
+"""Finds customers left without any offer: among a sample of the customers, or in the decisions of the last day."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

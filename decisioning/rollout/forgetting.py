@@ -1,4 +1,4 @@
-"""What the default forgets: the ways that are tried on the log, and when another one is taken. Pure.
+"""Choosing what the default forgets: the ways that are tried on the log, and when another one is taken. Pure.
 
 A way to forget is a half-life and a time from when on decisions are learned from. A shorter half-life answers to change
 that goes on, at a price for ever: it forgets also what still holds. After one change it is better to begin anew there,

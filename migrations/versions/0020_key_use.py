@@ -1,4 +1,4 @@
-"""When an API key was used last."""
+"""The time at which an API key was used last."""
 
 from alembic import op
 

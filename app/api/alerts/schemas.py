@@ -12,7 +12,7 @@ AlertState = Literal["firing", "resolved"]
 
 
 class AlertQuery(Parameters):
-    """Which alerts to show."""
+    """The alerts to show."""
 
     state: AlertState | None = Field(None, description="these alone; all if left out")
 

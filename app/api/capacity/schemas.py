@@ -52,7 +52,7 @@ class PriceOut(BaseModel):
 
 
 class CapacityValueOut(BaseModel):
-    """What keeping a capacity for value has brought in its current period, against giving units to the first to come.
+    """The gain of keeping a capacity for value in its current period, against giving units to the first to come.
 
     Values are expected ones (value times propensity), but for `accepted_value`.
     """

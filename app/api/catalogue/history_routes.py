@@ -77,7 +77,7 @@ class ChangedThingOut(BaseModel):
 
 
 class SummaryOut(BaseModel):
-    """What a document does, by paths; `kept` is what stays although the document does not have it."""
+    """The changes that a document makes, by paths; `kept` is what stays although the document does not have it."""
 
     added: list[str]
     changed: list[ChangedThingOut]

@@ -178,7 +178,7 @@ class RuleBody(Body):
 
 
 class DemandsBody(Body):
-    """What is demanded of an offer, or of each offer of a group or goal."""
+    """The demands on an offer, or of each offer of a group or goal."""
 
     requires_consent: Id | None = Field(None, description="the purpose that the customer must have agreed to")
     legal_basis: LegalBasis = Field(
@@ -206,7 +206,7 @@ class GoalBody(DemandsBody):
 
 
 class AlertBody(Body):
-    """What is watched, from when on it fires, and which webhook is told. Shown by `GET /v1/alerts`."""
+    """A watch: its subject, the threshold it fires from, and the webhook that is told. Shown by `GET /v1/alerts`."""
 
     model_config = examples(
         {"watches": "degraded_share", "placement": "home", "threshold": 0.1},

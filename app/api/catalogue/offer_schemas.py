@@ -124,7 +124,7 @@ class OfferBody(DatedBody, DemandsBody):
 
 
 class InheritedDemands(CatalogueDemands):
-    """What an offer's group or goal demands of it."""
+    """The demands of an offer's group or goal on it."""
 
     source: str = Field(description="`group <id>` or `goal <name>`")
 

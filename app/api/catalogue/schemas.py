@@ -184,7 +184,7 @@ class CatalogueRule(BaseModel):
 
 
 class CatalogueDemands(BaseModel):
-    """What is demanded of an offer, or of each offer of a group or goal, as it is in force."""
+    """The demands on an offer, or of each offer of a group or goal, as it is in force."""
 
     requires_consent: str | None = None
     legal_basis: LegalBasis = "consent"

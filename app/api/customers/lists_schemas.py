@@ -36,7 +36,7 @@ class DecisionsQuery(Parameters):
 
 
 class CustomerOutcome(BaseModel):
-    """What happened to an offer, or `expired`: nothing did in time."""
+    """An outcome of an offer, or `expired`: nothing did in time."""
 
     outcome: str
     occurred_at: datetime

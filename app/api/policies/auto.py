@@ -1,4 +1,4 @@
-"""What a specification that is sent leaves open: ``features: auto``, model files by their hash, sources by name."""
+"""Fills in what a specification leaves open: ``features: auto``, model files by their hash, sources by name."""
 
 from typing import Any
 

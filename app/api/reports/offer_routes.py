@@ -30,7 +30,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
     responses=_FILES | problems(),
 )
 async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQuery, Query()]) -> Any:
-    """What became of offers, by time, offer, placement, customers and policy, with 95 % intervals.
+    """Report on offers, by time, offer, placement, customers and policy, with 95 % intervals.
 
     Everything counts offers whose reward window is closed, but `open`, which says how many are not. Lift is against
     the customers of the control group `against` in the same row but for the policy; where `by` has no `control_group`,

@@ -36,7 +36,7 @@ def _split(value: object) -> object:
 
 
 class OfferReportQuery(Parameters):
-    """What to report on."""
+    """The dimensions, time and format of a report."""
 
     by: Annotated[list[Dimension], BeforeValidator(_split)] = Field(
         ["offer"],
@@ -57,7 +57,7 @@ class OfferReportQuery(Parameters):
 
 
 class OfferReportRow(BaseModel):
-    """What became of the offers of closed reward windows. The first fields are there if it is grouped by them."""
+    """The results of offers whose reward windows have closed. The first fields are there if it is grouped by them."""
 
     day: date | None = None
     week: date | None = Field(None, description="its Monday")

@@ -1,4 +1,4 @@
-"""Whom the rules leave without any offer."""
+"""Routes on customers whom the rules leave without any offer."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""Whom the rules leave without any offer, as it travels."""
+"""Customers whom the rules leave without any offer, as they travel."""
 
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ class StoppingRule(BaseModel):
 
 
 class WithoutOfferAnswer(BaseModel):
-    """How many have nothing to be offered, and what stops them: the rule that stops most comes first."""
+    """The number of customers with nothing to be offered, and what stops them: the rule that stops most comes first."""
 
     model_config = shown(
         {
