@@ -242,13 +242,17 @@ class CatalogueStore:
     async def trail(
         self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
     ) -> list[Trail]:
-        """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given."""
+        """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given.
+
+        At least ``limit`` if there are so many, and all of the last version that is among them.
+        """
         condition, values = where({"version <": before, "kind =": kind, "id =": name})
         query = text(
             "SELECT version, kind, id, body, author, reason, changed_at, ("
             " SELECT e.body FROM catalog_entries e WHERE e.kind = c.kind AND e.id = c.id AND e.version < c.version"
             " ORDER BY e.version DESC LIMIT 1) AS before"
-            f" FROM catalog_entries c {condition} ORDER BY version DESC LIMIT :limit"
+            # A version is shown as a whole, or those behind it could not be asked for.
+            f" FROM catalog_entries c {condition} ORDER BY version DESC FETCH FIRST (:limit) ROWS WITH TIES"
         ).columns(body=JSONB, before=JSONB)
         async with transaction(self._engine) as connection:
             rows = await connection.execute(query, values | {"limit": limit})
@@ -286,17 +290,18 @@ async def _append(
         await connection.execute(
             text("INSERT INTO offers (offer_id) VALUES (:id) ON CONFLICT DO NOTHING"), offers
         )
-    first = 1 + await read_version(connection)
+    # One version for all of them: none names a state in the middle of a change.
+    version = 1 + await read_version(connection)
     rows = [
         {
-            "version": first + i,
+            "version": version,
             "kind": kind,
             "id": name,
             "body": None if body is None else to_json(body).decode(),
             "author": author,
             "reason": reason,
         }
-        for i, (kind, name, body) in enumerate(changes)
+        for kind, name, body in changes
     ]
     if rows:
         await connection.execute(_INSERT, rows)

@@ -198,6 +198,30 @@ async def test_a_document_is_applied_as_a_whole_or_not_at_all(shop: Nextbest) ->
     assert await export(api) == document
 
 
+async def test_what_is_applied_at_once_has_one_version(shop: Nextbest) -> None:
+    """Promised: one version per apply, so no version names a state in the middle of one."""
+    before = await export(shop.api)
+    version = int((await shop.api.ok("GET", "/v1/catalog", params={"limit": 1}))[0]["version"])
+    changed = before.replace("name: Cards", "name: Plastic").replace("name: gold", "name: Aurum")
+    answer = (await send(shop.api, "/v1/catalog/apply", changed)).json()
+    assert {found["path"] for found in answer["differences"]} == {"groups.cards.name", "offers.gold.name"}
+    assert answer["catalog_version"] == version + 1
+    newest = await shop.api.ok("GET", "/v1/catalog", params={"limit": 1})
+    assert {(entry["version"], entry["kind"]) for entry in newest} == {
+        (version + 1, "group"),
+        (version + 1, "offer"),
+    }
+    older = await shop.api.ok("GET", "/v1/catalog", params={"before": version + 1, "limit": 1})
+    assert older[0]["version"] == version
+    assert await export(shop.api, version=version) == before
+    assert await export(shop.api, version=version + 1) == changed
+    back = await shop.api.ok(
+        "POST", "/v1/catalog/rollback", json={"version": version, "reason": "back"}, role="ops"
+    )
+    assert back["catalog_version"] == version + 2
+    assert await export(shop.api) == before
+
+
 async def test_a_document_that_is_out_of_date(api: Instance) -> None:
     response = await api.call("GET", "/v1/catalog/export")
     await api.ok("PUT", "/v1/groups/meanwhile", json={"name": "x", "goal": "serve"})

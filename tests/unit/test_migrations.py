@@ -64,7 +64,7 @@ def test_down_to_nothing_and_up_again_with_entries_of_all_kinds(url: str) -> Non
         "DELETE FROM catalog_entries",
         "TRUNCATE catalog_entries",
         "INSERT INTO catalog_entries (version, kind, id, body, author) VALUES (1, 'offer', 'a', '{}', 'y')"
-        " ON CONFLICT (version) DO UPDATE SET author = 'y'",
+        " ON CONFLICT (version, kind, id) DO UPDATE SET author = 'y'",
     ],
 )
 def test_the_audit_trail_only_grows(url: str, statement: str) -> None:

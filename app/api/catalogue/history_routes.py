@@ -159,7 +159,12 @@ async def read_trail(
     before: Annotated[int | None, Query(ge=1, description="only older versions than this")] = None,
     kind: Annotated[Id | None, Query()] = None,
     id: Annotated[str | None, Query(max_length=130)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[
+        int,
+        Query(
+            ge=1, le=1000, description="so many entries, and what else the last version among them changed"
+        ),
+    ] = 100,
 ) -> list[TrailOut]:
     """The audit trail, newest first: who changed what, when and why."""
     trail = await state.catalogues.trail(before=before, kind=kind, name=id, limit=limit)
