@@ -43,21 +43,15 @@ LEFT JOIN customers AS c USING (customer_id)
 LEFT JOIN propensities AS p USING (customer_id)
 """)
 
-_NEW = """
-INSERT INTO customers (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
-VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
-        CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
-ON CONFLICT (customer_id)
-"""
-_UPSERT = text(f"""
-{_NEW} DO UPDATE SET
-    attributes = excluded.attributes, indicators = excluded.indicators, holdings = excluded.holdings,
-    interests = excluded.interests, consents = excluded.consents, updated_at = excluded.updated_at
-""")
 _RECORD = "true, attributes::text, indicators::text, holdings, interests::text, consents::text, NULL, NULL"
 """The columns of a record by itself, as ``customer_of_row`` takes them."""
 _LOCK = text(f"SELECT {_RECORD} FROM customers WHERE customer_id = :customer_id FOR UPDATE")
-_INSERT = text(f"{_NEW} DO NOTHING RETURNING {_RECORD}")
+_INSERT = text(f"""
+INSERT INTO customers (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
+VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
+        CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
+ON CONFLICT (customer_id) DO NOTHING RETURNING {_RECORD}
+""")
 _UPDATE = text(f"""
 UPDATE customers SET
     attributes = CAST(:attributes AS jsonb), indicators = CAST(:indicators AS jsonb),
@@ -138,21 +132,6 @@ class ProfileStore:
         """
         left_s = FILL_WITHIN_S - (self._clock() - started_s)
         return left_s > 0 and await self.cache.fill(profile, left_s)
-
-    async def upsert_customer(self, customer: Customer) -> None:
-        """Store a customer's record in place of the earlier one, which nobody gets once this has returned.
-
-        Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
-        """
-        customer = replace(customer, customer_id=checked_id(customer.customer_id))
-        check_customer(customer)
-        async with (
-            self.cache.changing([customer.customer_id]),
-            postgres_errors("store the customer in Postgres"),
-            asyncio.timeout(WRITE_TIMEOUT_S),
-            self._engine.begin() as connection,
-        ):
-            await connection.execute(_UPSERT, _values(customer))
 
     async def change_customer(
         self, customer_id: str, change: Callable[[Customer | None], Customer]

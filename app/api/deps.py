@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
 from app.keys import ApiKey
 from app.security import Allow
@@ -22,6 +22,10 @@ Ops = Annotated[ApiKey, Depends(Allow("ops"))]
 Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
 Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]
 Anyone = Annotated[ApiKey, Depends(Allow("frontend", "ops", "scientist"))]
+IfMatch = Annotated[
+    str | None,
+    Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
+]
 
 _REASONS: Mapping[int, str] = {
     401: "No valid API key",

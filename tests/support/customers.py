@@ -1,6 +1,7 @@
 """A customer with something of everything."""
 
 from profiles.customer import Customer
+from profiles.store import ProfileStore
 
 
 def customer(**changes: object) -> Customer:
@@ -14,3 +15,8 @@ def customer(**changes: object) -> Customer:
         "consents": {"marketing": ("email", "web"), "service": ("*",), "research": ()},
     }
     return Customer(**(fields | changes))  # type: ignore[arg-type]  # tests give wrong types on purpose
+
+
+async def store_customer(store: ProfileStore, customer: Customer) -> None:
+    """Store a customer's record in place of the earlier one."""
+    await store.change_customer(customer.customer_id, lambda before: customer)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Response
 
-from app.api.deps import State
+from app.api.deps import IfMatch, State
 from app.api.merge_patch import check_ids, merged_body
 from app.api.removal import ConfirmRemoval, confirmed_words
 from app.api.schemas import Body, WarningOut, sent_form
@@ -121,10 +121,7 @@ def editing(*roles: Role) -> Any:
         state: State,
         key: Annotated[ApiKey, Depends(Allow(*roles))],
         response: Response,
-        if_match: Annotated[
-            str | None,
-            Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
-        ] = None,
+        if_match: IfMatch = None,
         if_none_match: Annotated[
             str | None, Header(max_length=8, description="`*`: only if it does not exist yet")
         ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Response
 
 from app.api.customers.schemas import CustomerBody, CustomerOut
-from app.api.deps import State
+from app.api.deps import IfMatch, State
 from app.api.merge_patch import check_echoes, check_ids, merged_body
 from app.api.schemas import answer_of
 from app.api.suppressions.schemas import SuppressionOut
@@ -105,10 +105,7 @@ class CustomerEdit:
 async def _customer_edit(
     state: State,
     response: Response,
-    if_match: Annotated[
-        str | None,
-        Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
-    ] = None,
+    if_match: IfMatch = None,
     if_none_match: Annotated[
         str | None, Header(max_length=8, description="`*`: only if there is no record yet")
     ] = None,

@@ -15,6 +15,7 @@ from profiles.errors import InvalidCustomer
 from profiles.store import ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
 from storage.errors import PostgresUnavailable, RedisUnavailable
+from tests.support.customers import store_customer
 from tests.support.profile_keys import key_of
 from tests.support.waiting import eventually
 
@@ -86,7 +87,7 @@ async def until_blocked(engine: AsyncEngine) -> None:
 
 
 async def test_a_stored_customer_is_read_as_it_was(store: ProfileStore, engine: AsyncEngine) -> None:
-    await store.upsert_customer(customer("whole"))
+    await store_customer(store, customer("whole"))
     await put_scores(engine, "whole", '{"o1": 0.25, "o2": 1}')
     profile = await store.load("whole", NUMBERS)
     assert profile is not None
@@ -103,9 +104,9 @@ async def test_a_stored_customer_is_read_as_it_was(store: ProfileStore, engine: 
 
 
 async def test_a_later_record_replaces_the_earlier(store: ProfileStore) -> None:
-    await store.upsert_customer(customer("later"))
+    await store_customer(store, customer("later"))
     bare = Customer("later", {}, {}, (), {}, {})
-    await store.upsert_customer(bare)
+    await store_customer(store, bare)
     profile = await store.load("later", {})
     assert profile is not None
     assert profile.customer == bare
@@ -175,7 +176,7 @@ async def test_wishes_that_were_stored_as_text_limit_contact_all_the_same(
 
 async def test_a_bad_customer_is_not_stored(store: ProfileStore) -> None:
     with pytest.raises(InvalidCustomer):
-        await store.upsert_customer(Customer("bad", {"x": float("nan")}, {}, (), {}, {}))
+        await store_customer(store, Customer("bad", {"x": float("nan")}, {}, (), {}, {}))
     assert await store.load("bad", {}) is None
 
 
@@ -192,7 +193,7 @@ async def test_reading_through_fills_the_cache(store: ProfileStore, cache: Redis
 
 
 async def test_bytes_of_another_version_make_room(store: ProfileStore, cache: Redis) -> None:
-    await store.upsert_customer(customer("old version"))
+    await store_customer(store, customer("old version"))
     await cache.set(key_of("old version"), b"nbp\x00 what another version wrote")
     assert (await store.get("old version", {})).customer.known
     blob = await cache.get(key_of("old version"))
@@ -201,7 +202,7 @@ async def test_bytes_of_another_version_make_room(store: ProfileStore, cache: Re
 
 
 async def test_a_tombstone_is_a_miss_that_no_fill_removes(store: ProfileStore, cache: Redis) -> None:
-    await store.upsert_customer(customer("buried"))
+    await store_customer(store, customer("buried"))
     assert await cache.get(key_of("buried")) == TOMBSTONE
     assert 0 < await cache.ttl(key_of("buried")) <= AFTER_CHANGE_S < BEFORE_CHANGE_S
     assert (await store.get("buried", {})).customer == customer("buried")
@@ -226,14 +227,14 @@ async def test_readers_never_fall_behind_what_was_acknowledged(engine: AsyncEngi
     writer, *readers = [ProfileStore(engine, client, key_of) for client in clients]
     acknowledged = dict.fromkeys(("v1", "v2", "v3"), 0)
     for customer_id in acknowledged:
-        await writer.upsert_customer(Customer(customer_id, {"version": 0}, {}, (), {}, {}))
+        await store_customer(writer, Customer(customer_id, {"version": 0}, {}, (), {}, {}))
     writing = True
 
     async def write() -> None:
         nonlocal writing
         for version in range(1, 41):
             for customer_id in acknowledged:
-                await writer.upsert_customer(Customer(customer_id, {"version": version}, {}, (), {}, {}))
+                await store_customer(writer, Customer(customer_id, {"version": version}, {}, (), {}, {}))
                 acknowledged[customer_id] = version
         writing = False
 
@@ -257,12 +258,12 @@ async def test_readers_never_fall_behind_what_was_acknowledged(engine: AsyncEngi
 async def test_nothing_is_changed_when_the_cache_cannot_be_cleared(
     engine: AsyncEngine, store: ProfileStore, redis_url: str
 ) -> None:
-    await store.upsert_customer(customer("kept"))
+    await store_customer(store, customer("kept"))
     async with relay(redis_url) as (client, cut):
         cut_off = ProfileStore(engine, client, key_of)
         cut()
         with pytest.raises(RedisUnavailable, match="clear the profile cache"):
-            await cut_off.upsert_customer(customer("kept", ads=()))
+            await store_customer(cut_off, customer("kept", ads=()))
         profile = await cut_off.get("kept", {})  # reads go on without Redis
     assert profile.customer.consents == {"ads": ("email",)}
 
@@ -270,12 +271,12 @@ async def test_nothing_is_changed_when_the_cache_cannot_be_cleared(
 async def test_a_change_is_not_acknowledged_when_redis_goes_in_the_middle(
     engine: AsyncEngine, store: ProfileStore, redis_url: str, cache: Redis
 ) -> None:
-    await store.upsert_customer(customer("half"))
+    await store_customer(store, customer("half"))
     async with relay(redis_url) as (client, cut):
         cut_off = ProfileStore(engine, client, key_of)
         async with engine.begin() as holder:
             await holder.execute(text("SELECT 1 FROM customers WHERE customer_id = 'half' FOR UPDATE"))
-            change = asyncio.create_task(cut_off.upsert_customer(customer("half", ads=())))
+            change = asyncio.create_task(store_customer(cut_off, customer("half", ads=())))
             await until_blocked(engine)
             cut()
         with pytest.raises(RedisUnavailable):
@@ -299,7 +300,7 @@ async def test_a_locked_table_ends_a_read_in_time(
 async def test_an_unreachable_postgres_is_unavailable(cache: Redis) -> None:
     engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
     store = ProfileStore(engine, cache, key_of)
-    for call in (store.load("any", {}), store.get("any", {}), store.upsert_customer(customer("any"))):
+    for call in (store.load("any", {}), store.get("any", {}), store_customer(store, customer("any"))):
         with pytest.raises(PostgresUnavailable):
             await call
     with pytest.raises(PostgresUnavailable):

@@ -15,6 +15,7 @@ from profiles.importing.run import open_customers, open_propensities
 from profiles.store import ProfileStore
 from profiles.store_bulk import BulkLoader
 from storage.errors import RedisUnavailable
+from tests.support.customers import store_customer
 from tests.support.profile_keys import key_of
 
 OFFERS = [f"o{number}" for number in range(20)]
@@ -179,7 +180,7 @@ async def test_an_import_beside_single_changes(
 
     async def change_all() -> None:
         for customer_id in reversed(ids):
-            await store.upsert_customer(Customer(customer_id, {"by": "change"}, {}, (), {}, {}))
+            await store_customer(store, Customer(customer_id, {"by": "change"}, {}, (), {}, {}))
 
     await asyncio.gather(loader.load(run), change_all())
     found = set()
