@@ -4,15 +4,14 @@ Windows end now; or, if a clock ran ahead, with the newest event.
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import pairwise
 
 from msgspec import json
 
 from profiles.customer import Scalar
-from profiles.events.definitions import MILLION, PERIOD_TILES, EventDefinitions, Habit
+from profiles.events.definitions import MILLION, PERIOD_TILES, EventDefinitions, Habit, Window
 from profiles.events.fold import State
 
 MAX_DEVIATION = 10.0
@@ -31,23 +30,20 @@ def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) ->
     if not state:
         return values
     get = state.get
-    windows = [
-        ((now_ms - w.length_ms) // w.tile_ms, now_ms // w.tile_ms, w.length_ms, w.tile_ms)
-        for w in definitions.windows
-    ]
+    windows = [_Edges(window, now_ms) for window in definitions.windows]
     for name, count_field, window in definitions.counts:
         tiles = get(count_field)
         if tiles:
-            values[name] = _total(tiles, *windows[window])
+            values[name] = windows[window].total(tiles)
     for name, sum_field, window in definitions.sums:
         tiles = get(sum_field)
         if tiles:
-            values[name] = _total(tiles, *windows[window]) / MILLION
+            values[name] = windows[window].total(tiles) / MILLION
     for name, count_field, sum_field, window in definitions.means:
         tiles = get(count_field)
-        count = _total(tiles, *windows[window]) if tiles else 0
+        count = windows[window].total(tiles) if tiles else 0
         if count:
-            values[name] = _total(state[sum_field], *windows[window]) / MILLION / count
+            values[name] = windows[window].total(state[sum_field]) / MILLION / count
     for name, last_field, length_ms in definitions.last:
         entry = get(last_field)
         if entry and (length_ms is None or entry[0] > now_ms - length_ms):
@@ -57,23 +53,34 @@ def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) ->
         if entry:
             values[name] = max(0, now_ms - entry[0]) / unit_ms
     for name, habit in definitions.habits:
-        deviation = _deviation(habit, state, now_ms)
-        if deviation is not None:
-            values[name] = deviation
+        if habit.first_field in state:
+            deviation = _deviation(habit, state, now_ms)
+            if deviation is not None:
+                values[name] = deviation
     return values
 
 
-def _total(tiles: Sequence[int], oldest: int, now: int, length_ms: int, tile_ms: int) -> int:
-    """Sum up the amounts of tiles from ``oldest`` on; of those of a window that ends with the newest, if later."""
-    newest = tiles[-2]
-    if newest > now:
-        oldest = (newest * tile_ms - length_ms) // tile_ms
-    if tiles[0] >= oldest:
-        return sum(tiles[1::2])
-    at = len(tiles)
-    while at and tiles[at - 2] >= oldest:
-        at -= 2
-    return sum(tiles[at + 1 :: 2])
+class _Edges:
+    """A window as it is now: the number of its oldest tile, and of the one of now."""
+
+    __slots__ = ("newest", "oldest", "window")
+
+    def __init__(self, window: Window, now_ms: int) -> None:
+        self.window = window
+        self.oldest = (now_ms - window.length_ms) // window.tile_ms
+        self.newest = now_ms // window.tile_ms
+
+    def total(self, tiles: Sequence[int]) -> int:
+        """Sum up the amounts of the tiles of the window; it ends with the newest tile, if that is later."""
+        oldest, newest = self.oldest, tiles[-2]
+        if newest < oldest:
+            return 0
+        if newest > self.newest:
+            window = self.window
+            oldest = (newest * window.tile_ms - window.length_ms) // window.tile_ms
+        if tiles[0] >= oldest:
+            return tiles[1] if len(tiles) == 2 else sum(tiles[1::2])
+        return sum(tiles[2 * bisect_left(tiles[::2], oldest) + 1 :: 2])
 
 
 def _deviation(habit: Habit, state: State, now_ms: int) -> float | None:
@@ -81,13 +88,13 @@ def _deviation(habit: Habit, state: State, now_ms: int) -> float | None:
 
     A period counts if it began after the customer's first event, and (of means) has events; ``None`` with too few.
     """
-    first = state.get(habit.first_field)
-    if not first:
-        return None
-    counts, sums = state.get(habit.count_field, ()), state.get(habit.sum_field, ())
-    tiles = counts or sums
-    end = max(now_ms // habit.tile_ms, tiles[-2]) if tiles else now_ms // habit.tile_ms
-    began = -first[0] // habit.tile_ms
+    counts: Sequence[int] = state.get(habit.count_field, ())
+    sums: Sequence[int] = state.get(habit.sum_field, ())
+    tiles, tile_ms = counts or sums, habit.tile_ms
+    end = now_ms // tile_ms
+    if tiles and tiles[-2] > end:
+        end = tiles[-2]
+    began = -state[habit.first_field][0] // tile_ms
     known = min(habit.periods, (end + 1 - began) // PERIOD_TILES - 1)
     if known < habit.min_periods:
         return None
@@ -104,9 +111,13 @@ def _deviation(habit: Habit, state: State, now_ms: int) -> float | None:
 
 def _by_period(tiles: Sequence[int], end: int, known: int) -> list[int]:
     """Sum up the amounts of the period that ends with the tile ``end``, and of the ``known`` periods before it."""
-    indices, amounts = tiles[::2], tiles[1::2]
-    edges = [bisect_right(indices, end - PERIOD_TILES * period) for period in range(known + 2)]
-    return [sum(amounts[start:stop]) for stop, start in pairwise(edges)]
+    totals = [0] * (known + 1)
+    for tile, amount in zip(tiles[-2::-2], tiles[::-2], strict=True):
+        period = (end - tile) // PERIOD_TILES
+        if period > known:
+            break
+        totals[period] += amount
+    return totals
 
 
 def _standardised(value: int | Fraction, earlier: Sequence[int | Fraction]) -> float:
@@ -114,14 +125,18 @@ def _standardised(value: int | Fraction, earlier: Sequence[int | Fraction]) -> f
 
     Sums and squares are exact, so nothing is lost where large numbers differ little.
     """
-    n, total = len(earlier), sum(earlier)
-    away = n * value - total
+    n = len(earlier)
+    total: int | Fraction = 0
+    squares: int | Fraction = 0
+    for each in earlier:
+        total += each
+        squares += each * each
+    away, spread = n * value - total, n * squares - total * total
     if not away:
         return 0.0
-    spread = n * sum(each * each for each in earlier) - total * total
     if not spread:
         return math.copysign(MAX_DEVIATION, away)
-    deviation = float(away) / math.sqrt(n * spread / (n - 1))
+    deviation = float(away) * math.sqrt((n - 1) / (n * spread))
     return max(-MAX_DEVIATION, min(MAX_DEVIATION, deviation))
 
 
@@ -131,17 +146,16 @@ def read_interests(definitions: EventDefinitions, state: State, now_ms: int) -> 
     Events older than 15 half-lives are left out: they would add less than 1/32,000 of their weight.
     """
     scores = {}
+    get = state.get
     for name, field, half_life_ms in definitions.concepts:
-        tiles = state.get(field)
-        score = 0.0
-        if tiles:
-            # From the oldest to the newest: what came before loses half with each tile.
-            at = tiles[0]
-            for place in range(0, len(tiles), 2):
-                score = score * 0.5 ** (tiles[place] - at) + tiles[place + 1]
-                at = tiles[place]
-            score = score / MILLION * 2.0 ** min(0.0, (at * half_life_ms - now_ms) / half_life_ms)
-        scores[name] = score
+        tiles = get(field)
+        if not tiles:
+            scores[name] = 0.0
+            continue
+        oldest = tiles[0]
+        # Whole numbers: each tile counts twice as much as the one before it.
+        total = sum([amount << (tile - oldest) for tile, amount in zip(tiles[::2], tiles[1::2], strict=True)])
+        scores[name] = total / MILLION * 2.0 ** min(0.0, oldest - now_ms / half_life_ms)
     return scores
 
 
