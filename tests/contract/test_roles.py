@@ -99,6 +99,7 @@ KINDS = (
     "context_weight",
     "goal",
     "alert",
+    "event",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}
