@@ -47,6 +47,7 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
+from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
 from profiles.events.event_type import EventType
 from rules.errors import RulesError
 from rules.evaluation import RuleSet
@@ -88,6 +89,7 @@ class Catalogue:
     numbers: Mapping[str, int] = field(repr=False)
     checker: Checker = field(repr=False)
     rules: RuleSet = field(repr=False)
+    event_definitions: EventDefinitions = field(repr=False)
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class Catalogue:
         except RulesError as error:
             raise Invalid("segments", str(error)) from None
         yield "rules", rules
+        yield "event_definitions", NO_DEFINITIONS
         yield (
             "offer_groups",
             OfferGroups.of({offer.number: offer.group for offer in self.offers.values()}),

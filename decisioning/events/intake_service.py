@@ -8,16 +8,14 @@ from typing import Any
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import KIND_LETTERS, Contact
 from decisioning.errors import Invalid
-from decisioning.events.store_events import HORIZON_MS, EventEffects, EventLog, Status
+from decisioning.events.store_events import HORIZON_MS, EventEffects, EventLog, Status, kept_ms
 from decisioning.log.codec import history_member
 from decisioning.log.feedback_service import SKEW_MS
 from profiles.events.event import Event
 from profiles.events.event_type import EventContact, EventType, PropertyCheck, known_properties
-from profiles.events.fold import Increment
+from profiles.events.fold import increments_of
 from storage.clock import DAY_MS
 
-STATE_MS = 400 * DAY_MS
-"""What a customer's events told is kept for so long after the last one."""
 NO_OFFER = 0
 """The number of a contact that was made with no offer of the catalogue."""
 CONTACT_KINDS = ("decided", "presented")
@@ -36,22 +34,14 @@ class ReceivedEvent:
 
 
 class EventIntake:
-    """Records events. When ``record`` returns, the event is in the log, and its effects are in force.
-
-    ``increments``: what an event adds to the state of its customer, by the catalogue in force.
-    """
+    """Records events. When ``record`` returns, the event is in the log, and its effects are in force."""
 
     def __init__(
-        self,
-        catalogue: Callable[[], Catalogue],
-        event_log: EventLog,
-        clock_ms: Callable[[], int],
-        increments: Callable[[Catalogue, Event], tuple[Increment, ...]] = lambda catalogue, event: (),
+        self, catalogue: Callable[[], Catalogue], event_log: EventLog, clock_ms: Callable[[], int]
     ) -> None:
         self._catalogue = catalogue
         self._log = event_log
         self._clock_ms = clock_ms
-        self._increments = increments
         self._checks: dict[str, tuple[EventType, PropertyCheck]] = {}
 
     async def record(self, received: ReceivedEvent) -> Status:
@@ -71,8 +61,8 @@ class EventIntake:
             self._checked_properties(event_type, received.properties),
         )
         effects = EventEffects(
-            self._increments(catalogue, event),
-            STATE_MS,
+            increments_of(catalogue.event_definitions, event),
+            kept_ms(catalogue.event_definitions),
             () if event_type.contact is None else contact_members(catalogue, event_type.contact, event),
             catalogue.history_ms,
         )

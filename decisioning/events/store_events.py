@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from decisioning.log.store_redis import RecentWrites
 from decisioning.model.logged_event import properties_text
+from profiles.events.declared import MAX_WINDOW_MS
+from profiles.events.definitions import EventDefinitions
 from profiles.events.event import Event
 from profiles.events.fold import Increment
 from storage.clock import DAY_MS, HOUR_MS
@@ -33,6 +35,15 @@ class EventEffects:
     state_ms: int = DAY_MS
     contacts: Sequence[str] = ()
     contact_ms: int = 0
+
+
+def kept_ms(definitions: EventDefinitions) -> int:
+    """Return for how long after their last event the state of a customer is kept, in ms: as long as it may matter.
+
+    What is remembered of the last event matters for ever, and is kept as long as the longest window may be.
+    """
+    found = (c for contributions in definitions.contributions.values() for c in contributions)
+    return max((MAX_WINDOW_MS if c.keep == 1 else c.tile_ms * c.keep for c in found), default=0)
 
 
 def id_mark(event_id: str) -> bytes:

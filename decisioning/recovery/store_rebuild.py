@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.contact.history import LoggedOutcome, contacts_of_decision
-from decisioning.events.intake_service import STATE_MS
 from decisioning.events.store_archive import EventArchive
+from decisioning.events.store_events import kept_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import Said, history_member, waiting_fields
@@ -39,6 +40,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_events import EventRestorer, Kept
+from profiles.events.fold import fold
 from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
@@ -234,9 +236,10 @@ class Rebuilder:
         return {*await self._archive.among(decisions), *await self._events.among(events)}
 
     async def _rebuild_events(self, catalogue: Catalogue, archived: Mapping[int, StreamPosition]) -> int:
-        kept = Kept(STATE_MS, catalogue.history_ms)
+        definitions = catalogue.event_definitions
+        kept = Kept(kept_ms(definitions), catalogue.history_ms)
         restorer = EventRestorer(
-            self._events, self._redis, self._keys, lambda events: {}, kept, self._clock_ms()
+            self._events, self._redis, self._keys, partial(fold, definitions), kept, self._clock_ms()
         )
         return await restorer.restore(archived)
 
