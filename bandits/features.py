@@ -24,7 +24,9 @@ from bandits.feature_columns import (
 )
 
 Kind = Literal["numeric", "category", "cross", "time_of_day", "weekday", "interests", "propensity"]
-PATH = re.compile(r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
+PATH = re.compile(
+    r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}|(events|interests)\.[A-Za-z_][A-Za-z0-9_]*"
+)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 MAX_COLUMNS = 64
 MAX_NUMBER = 1e15
@@ -181,7 +183,7 @@ def _check_feature(feature: Feature, categories: set[str]) -> None:
         _require(
             isinstance(path, str) and PATH.fullmatch(path),
             "path",
-            f"a path is customer.… or context.…, such as customer.age, not {path!r}",
+            f"a path is customer.…, context.…, events.… or interests.…, such as customer.age, not {path!r}",
         )
     if kind == "numeric":
         _check_range(feature)

@@ -20,7 +20,7 @@ from rules.expression import SEGMENT, Expression
 from rules.vocabulary import Vocabulary
 
 Facts = Mapping[str, Mapping[str, Any]]
-"""``customer`` and ``context``: names to values, nested where paths are."""
+"""``customer``, ``context`` and other roots of paths: names to values, nested where paths are."""
 
 
 class SegmentCycle(RulesError):
@@ -76,7 +76,8 @@ class RuleSet:
             (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
         )
         here = tuple(p for p in places if p[1][0] != "offer")
-        return Plan(here, segments, "now" in paths, idle=not wanted and not segments)
+        roots = tuple(dict.fromkeys(("customer", "context", *(names[0] for _, names, _ in here))))
+        return Plan(here, segments, "now" in paths, idle=not wanted and not segments, roots=roots)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -87,16 +88,18 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The needs of some expressions: places of ``customer`` and ``context``, segments in their order, the time.
+    """The needs of some expressions: places of facts, segments in their order, the time.
 
-    ``idle``: there are no expressions. ``lasting``: those that depend on the customer alone, so that their results last
-    as long as the profile; ``brief``: what is needed when they are known already.
+    ``roots``: those of the places, and ``customer`` and ``context``. ``idle``: there are no expressions. ``lasting``:
+    those that depend on the customer alone, so that their results last as long as the profile; ``brief``: what is
+    needed when they are known already.
     """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
     segments: tuple[tuple[str, Expression], ...]
     now: bool
     idle: bool = False
+    roots: tuple[str, ...] = ("customer", "context")
     lasting: tuple[Expression, ...] = ()
     brief: "Plan | None" = None
 
@@ -222,7 +225,7 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
 
 def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict[str, Any]]:
     """Return what the plan needs: nested below the roots, and by path."""
-    roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
+    roots: dict[str, dict[str, Any]] = {root: {} for root in plan.roots}
     values: dict[str, Any] = {}
     context = cel.Context()
     if plan.now:

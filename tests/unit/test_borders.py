@@ -25,6 +25,7 @@ ROOMS = {
         "policies",
         "contact",
         "treatments",
+        "aggregates",
         "catalog",
         "log",
         "events",

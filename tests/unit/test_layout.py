@@ -57,6 +57,7 @@ COVERED = {
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
     "decisioning/capacity/store_pricing.py": "contract/test_capacity_value.py",
     "decisioning/capacity/store_replenish.py": "e2e/test_capacity.py",
+    "decisioning/catalog/alert.py": "contract/test_alerts.py",
     "decisioning/catalog/store.py": "contract/test_catalogue_life.py",
     "decisioning/catalog/store_checks.py": "contract/test_catalogue_life.py",
     "decisioning/catalog/store_entries.py": "contract/test_catalogue_life.py",

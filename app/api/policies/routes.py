@@ -100,7 +100,7 @@ async def register_policy(
     await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
     out = _registered_out(await state.policies.get(spec.key), state)
-    attributes = state.current_catalogue().attributes.values()
+    attributes = state.current_catalogue().checker.vocabulary.attributes.values()
     out.warnings += await find_unsent(state.engine, spec.features, attributes)
     return out
 
