@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import migrations
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.databases import database_url, execute
 from tests.support.folders import open_folder
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app, main
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from app.keys import ROLES, hash_key
 from tests.support.databases import database_url
 
