@@ -122,8 +122,8 @@ async def offer_counts(
             raise
         raise Invalid(
             "since",
-            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until, or leave out treatment and"
-            " segment, which are read from the log",
+            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until, or leave out"
+            " treatment and segment, which are read from the log",
         ) from None
     if len(rows) > MAX_ROWS:
         raise Invalid(
