@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision = "0025"
+revision = "0033"
 down_revision = "0024"
 
 COLUMNS = {"presented_closed": "bigint", "clicked_closed": "bigint", "value_closed": "double precision"}
