@@ -47,6 +47,8 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
+from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
+from profiles.events.event_type import EventType
 from rules.errors import RulesError
 from rules.evaluation import RuleSet
 from rules.expression import Checker
@@ -79,6 +81,7 @@ class Catalogue:
     context_weights: Mapping[str, ContextWeight]
     goals: Mapping[str, GoalDemands]
     alert_rules: Mapping[str, Alert]
+    event_types: Mapping[str, EventType]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)
@@ -86,6 +89,7 @@ class Catalogue:
     numbers: Mapping[str, int] = field(repr=False)
     checker: Checker = field(repr=False)
     rules: RuleSet = field(repr=False)
+    event_definitions: EventDefinitions = field(repr=False)
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class Catalogue:
         except RulesError as error:
             raise Invalid("segments", str(error)) from None
         yield "rules", rules
+        yield "event_definitions", NO_DEFINITIONS
         yield (
             "offer_groups",
             OfferGroups.of({offer.number: offer.group for offer in self.offers.values()}),
@@ -195,6 +200,7 @@ class Catalogue:
         """All channels that anything in the catalogue names: what a customer can consent or object to."""
         found = {placement.channel for placement in self.placements.values()}
         found.update(treatment.channel for offer in self.offers.values() for treatment in offer.treatments)
+        found.update(e.contact.channel for e in self.event_types.values() if e.contact is not None)
         found.update(c.channel for c in self.capacities.values() if c.channel is not None)
         for policy in self.contact_policies.values():
             found.update(policy.channels)

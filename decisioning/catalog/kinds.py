@@ -29,6 +29,7 @@ from decisioning.model.entities import (
     QuietHours,
     Treatment,
 )
+from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.vocabulary import BUILT_IN, Attribute
 
 MAX_LOGGED_FACTS = 32
@@ -172,6 +173,26 @@ def _check_alert(alert: Alert, things: Sections) -> Iterator[Invalid]:
         )
 
 
+def _check_event_type(event_type: EventType, things: Sections) -> Iterator[Invalid]:
+    problem = schema_problem(event_type.json_schema)
+    if problem is not None:
+        yield Invalid(_below("json_schema", problem[0]), problem[1])
+        return
+    for place, reason in personal_problems(event_type):
+        yield Invalid(f"personal.{place}", reason)
+    contact = event_type.contact
+    if contact is None:
+        return
+    if contact.group is not None and contact.offer is not None:
+        yield Invalid("contact.group", "leave it out: the offer has one")
+    yield from _missing("contact.group", GROUP, contact.group, things)
+    yield from _missing("contact.offer", OFFER, contact.offer, things)
+
+
+def _below(field: str, path: str) -> str:
+    return f"{field}.{path}" if path else field
+
+
 def _expressions_of_rules(thing: Offer | Group | GoalDemands) -> Iterator[ExpressionUse]:
     for rule in thing.rules:
         yield ExpressionUse(f"rules.{rule.name}", rule.when)
@@ -313,6 +334,7 @@ GOAL = Kind(
     protective=_DEMANDS,
 )
 ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=_check_alert)
+EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -332,6 +354,7 @@ KINDS: dict[str, Kind[Any]] = {
         CONTEXT_WEIGHT,
         GOAL,
         ALERT,
+        EVENT,
         DEPLOYMENT,
     )
 }

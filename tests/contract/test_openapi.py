@@ -170,6 +170,7 @@ async def test_examples_are_of_their_model(name: str) -> None:
 async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any]) -> None:
     await api.ok("PUT", "/v1/groups/type-a", json={"name": "Type A", "goal": "grow"})
     await api.ok("PUT", "/v1/attributes/customer.age", json={"type": "int"})
+    await api.ok("PUT", "/v1/event-types/call", json={"name": "Call"})
     mine = (await decide(api, placement="desk"))["decision_id"]
     for name, operation in operations(document).items():
         method, _, path = name.partition(" ")

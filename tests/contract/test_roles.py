@@ -18,6 +18,11 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_decision": EVERYONE,
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
+    "record_event": {"frontend", "admin"},
+    "record_event_batch": {"frontend", "admin"},
+    "record_segment_events": {"frontend", "admin"},
+    "record_snowplow_events": {"frontend", "admin"},
+    "record_cloudevents": {"frontend", "admin"},
     "simulate_catalog": {"ops", "admin"},
     "read_schema": EVERYONE,
     "read_groups": EVERYONE,
@@ -99,6 +104,7 @@ KINDS = (
     "context_weight",
     "goal",
     "alert",
+    "event",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}

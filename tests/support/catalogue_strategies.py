@@ -163,6 +163,17 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         IDS,
         made({"watches": st.sampled_from(sorted(WATCHES))}, threshold=maybe(NUMBERS), description=TEXTS),
     ),
+    "event": (
+        IDS,
+        made(
+            {"name": TEXTS},
+            json_schema=st.just({"properties": {"a": {"enum": [1, None, "b"]}}}),
+            contact=maybe(made({"channel": IDS}, group=maybe(IDS))),
+            personal=st.lists(TEXTS, max_size=2),
+            retention_days=maybe(COUNTS),
+            description=TEXTS,
+        ),
+    ),
 }
 
 

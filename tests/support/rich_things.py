@@ -149,5 +149,20 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "description": "Tell us",
         },
     ),
+    "event": (
+        "event-types/rich",
+        {
+            "name": "Call",
+            "json_schema": {
+                "type": "object",
+                "properties": {"reason": {"enum": ["bill", 1.5]}, "caller": {"type": "string"}},
+                "required": ["reason"],
+            },
+            "contact": {"channel": "agent", "group": None, "offer": "rich"},
+            "personal": ["caller"],
+            "retention_days": 400,
+            "description": "A call",
+        },
+    ),
 }
 """Path and body by kind, in an order in which they can be made."""

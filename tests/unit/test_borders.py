@@ -27,6 +27,7 @@ ROOMS = {
         "treatments",
         "catalog",
         "log",
+        "events",
         "capacity",
         "learning",
         "rollout",

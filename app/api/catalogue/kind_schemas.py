@@ -233,6 +233,50 @@ class AlertBody(Body):
     description: Text = ""
 
 
+class EventContactBody(Body):
+    """The contact that an event of this type is: in a channel, with an offer, with a group, or with neither."""
+
+    channel: Id
+    group: Id | None = Field(None, description="contacts with offers of this group")
+    offer: Id | None = Field(None, description="contacts with this offer, and so with its group")
+
+
+class EventTypeBody(Body):
+    """A type of events. Those that are `contact`s, made by other systems, count in contact limits."""
+
+    model_config = examples(
+        {
+            "name": "Call to the call centre",
+            "json_schema": {
+                "properties": {
+                    "reason": {"enum": ["bill", "cancel", "fault"]},
+                    "minutes": {"type": "number", "minimum": 0},
+                    "caller": {"type": "string"},
+                },
+                "required": ["reason"],
+                "additionalProperties": False,
+            },
+            "personal": ["caller"],
+            "retention_days": 400,
+        },
+        {"name": "Letter of the bank", "contact": {"channel": "mail"}},
+    )
+
+    name: Name
+    json_schema: dict[str, Any] = Field(
+        default_factory=dict,
+        description="JSON Schema of the properties; it refers to nothing outside of itself",
+    )
+    contact: EventContactBody | None = None
+    personal: list[Name] = Field(
+        default_factory=list, max_length=100, description="properties that are personal data"
+    )
+    retention_days: int | None = Field(
+        None, ge=1, le=36_525, description="how long the archive keeps such events; as all else if left out"
+    )
+    description: Text = ""
+
+
 class KindPublished(BaseModel):
     """The thing, and the version of the catalogue in which it is in force (or gone). Warnings refuse nothing."""
 
@@ -265,5 +309,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "context_weight": KindSchema(ContextWeightBody),
     "goal": KindSchema(GoalBody, Goal),
     "alert": KindSchema(AlertBody),
+    "event": KindSchema(EventTypeBody),
 }
 """The schemas of the simple kinds by name of the kind."""

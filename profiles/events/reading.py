@@ -1,0 +1,165 @@
+"""Reading of what events told: aggregates and interests as they are at a moment.
+
+Windows end now; or, if a clock ran ahead, with the newest event.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from msgspec import json
+
+from profiles.customer import Scalar
+from profiles.events.definitions import MILLION, PERIOD_TILES, EventDefinitions, Habit, Window
+from profiles.events.fold import State
+
+MAX_DEVIATION = 10.0
+"""Deviations are cut to so many standard deviations either way, also where a habit never varied."""
+
+_decode = json.Decoder().decode
+
+
+def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) -> Mapping[str, Scalar]:
+    """Return the value of each aggregate by its id; one that has none is left out.
+
+    Counts and sums are 0 where nothing is known. A mean needs an event in its window, a last value and a recency one
+    that is remembered, and a deviation as many earlier periods as its definition says.
+    """
+    values: dict[str, Scalar] = dict(definitions.defaults)
+    if not state:
+        return values
+    get = state.get
+    windows = [_Edges(window, now_ms) for window in definitions.windows]
+    for name, count_field, window in definitions.counts:
+        tiles = get(count_field)
+        if tiles:
+            values[name] = windows[window].total(tiles)
+    for name, sum_field, window in definitions.sums:
+        tiles = get(sum_field)
+        if tiles:
+            values[name] = windows[window].total(tiles) / MILLION
+    for name, count_field, sum_field, window in definitions.means:
+        tiles = get(count_field)
+        count = windows[window].total(tiles) if tiles else 0
+        if count:
+            values[name] = windows[window].total(state[sum_field]) / MILLION / count
+    for name, last_field, length_ms in definitions.last:
+        entry = get(last_field)
+        if entry and (length_ms is None or entry[0] > now_ms - length_ms):
+            values[name] = _decode(entry[2])
+    for name, time_field, unit_ms in definitions.recency:
+        entry = get(time_field)
+        if entry:
+            values[name] = max(0, now_ms - entry[0]) / unit_ms
+    for name, habit in definitions.habits:
+        if habit.first_field in state:
+            deviation = _deviation(habit, state, now_ms)
+            if deviation is not None:
+                values[name] = deviation
+    return values
+
+
+class _Edges:
+    """A window as it is now: the number of its oldest tile, and of the one of now."""
+
+    __slots__ = ("newest", "oldest", "window")
+
+    def __init__(self, window: Window, now_ms: int) -> None:
+        self.window = window
+        self.oldest = (now_ms - window.length_ms) // window.tile_ms
+        self.newest = now_ms // window.tile_ms
+
+    def total(self, tiles: Sequence[int]) -> int:
+        """Sum up the amounts of the tiles of the window; it ends with the newest tile, if that is later."""
+        oldest, newest = self.oldest, tiles[-2]
+        if newest < oldest:
+            return 0
+        if newest > self.newest:
+            window = self.window
+            oldest = (newest * window.tile_ms - window.length_ms) // window.tile_ms
+        if tiles[0] >= oldest:
+            return tiles[1] if len(tiles) == 2 else sum(tiles[1::2])
+        return sum(tiles[2 * bisect_left(tiles[::2], oldest) + 1 :: 2])
+
+
+def _deviation(habit: Habit, state: State, now_ms: int) -> float | None:
+    """Return by how many standard deviations the current period is off the mean of those before it.
+
+    A period counts if it began after the customer's first event, and (of means) has events; ``None`` with too few.
+    """
+    counts: Sequence[int] = state.get(habit.count_field, ())
+    sums: Sequence[int] = state.get(habit.sum_field, ())
+    tiles, tile_ms = counts or sums, habit.tile_ms
+    end = now_ms // tile_ms
+    if tiles and tiles[-2] > end:
+        end = tiles[-2]
+    began = -state[habit.first_field][0] // tile_ms
+    known = min(habit.periods, (end + 1 - began) // PERIOD_TILES - 1)
+    if known < habit.min_periods:
+        return None
+    if habit.of != "mean":
+        current, *earlier = _by_period(tiles, end, known)
+        return _standardised(current, earlier)
+    pairs = zip(_by_period(sums, end, known), _by_period(counts, end, known), strict=True)
+    means = [Fraction(total, count) if count else None for total, count in pairs]
+    past = [mean for mean in means[1:] if mean is not None]
+    if means[0] is None or len(past) < habit.min_periods:
+        return None
+    return _standardised(means[0], past)
+
+
+def _by_period(tiles: Sequence[int], end: int, known: int) -> list[int]:
+    """Sum up the amounts of the period that ends with the tile ``end``, and of the ``known`` periods before it."""
+    totals = [0] * (known + 1)
+    for tile, amount in zip(tiles[-2::-2], tiles[::-2], strict=True):
+        period = (end - tile) // PERIOD_TILES
+        if period > known:
+            break
+        totals[period] += amount
+    return totals
+
+
+def _standardised(value: int | Fraction, earlier: Sequence[int | Fraction]) -> float:
+    """Return the distance of a value from the mean of earlier ones, in (sample) standard deviations, cut.
+
+    Sums and squares are exact, so nothing is lost where large numbers differ little.
+    """
+    n = len(earlier)
+    total: int | Fraction = 0
+    squares: int | Fraction = 0
+    for each in earlier:
+        total += each
+        squares += each * each
+    away, spread = n * value - total, n * squares - total * total
+    if not away:
+        return 0.0
+    if not spread:
+        return math.copysign(MAX_DEVIATION, away)
+    deviation = float(away) * math.sqrt((n - 1) / (n * spread))
+    return max(-MAX_DEVIATION, min(MAX_DEVIATION, deviation))
+
+
+def read_interests(definitions: EventDefinitions, state: State, now_ms: int) -> Mapping[str, float]:
+    """Return the score of each concept by its id: never negative, 0 where nothing tells of it.
+
+    Events older than 15 half-lives are left out: they would add less than 1/32,000 of their weight.
+    """
+    scores = {}
+    get = state.get
+    for name, field, half_life_ms in definitions.concepts:
+        tiles = get(field)
+        if not tiles:
+            scores[name] = 0.0
+            continue
+        oldest = tiles[0]
+        # Whole numbers: each tile counts twice as much as the one before it.
+        total = sum([amount << (tile - oldest) for tile, amount in zip(tiles[::2], tiles[1::2], strict=True)])
+        scores[name] = total / MILLION * 2.0 ** min(0.0, oldest - now_ms / half_life_ms)
+    return scores
+
+
+def ranked(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Rank concepts by their scores, the highest first; those of which nothing is known are left out."""
+    known = ((name, score) for name, score in scores.items() if score > 0)
+    return sorted(known, key=lambda one: (-one[1], one[0]))

@@ -1,0 +1,147 @@
+"""Laws of what events tell: no order or repetition matters, and what is read agrees with plain lists of events."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiles.events.declared import Aggregate, Concept, Measure, Signal
+from profiles.events.definitions import PERIOD_TILES, prepare, window_of
+from profiles.events.event import Event
+from profiles.events.fold import State, apply, fold, increments_of
+from profiles.events.reading import MAX_DEVIATION, read_aggregates, read_interests
+from tests.support.events import DAY_MS, DEFINITIONS, NOW_MS, make_event
+
+AGES = (
+    st.integers(0, 120 * DAY_MS)
+    | st.integers(0, 120).map(lambda days: days * DAY_MS)
+    | st.integers(0, 7200_000)
+)
+NUMBERS = st.floats(-1e9, 1e9) | st.integers(-100, 100)
+PROPERTIES = st.fixed_dictionaries(
+    {}, optional={"minutes": NUMBERS, "reason": st.sampled_from(("bill", "fault"))}
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn, numbers: st.SearchStrategy[float] = NUMBERS) -> list[Event]:
+    """Events of one customer, with ids of their own."""
+    drawn = draw(st.lists(st.tuples(st.sampled_from(("call", "view")), AGES, PROPERTIES), max_size=25))
+    return [
+        make_event(f"e{i}", type_, NOW_MS - age, properties)
+        for i, (type_, age, properties) in enumerate(drawn)
+    ]
+
+
+def folded(events: Sequence[Event]) -> State:
+    """Fold events one by one, as a store does that knows which it has had."""
+    state: State = {}
+    known: set[str] = set()
+    for event in events:
+        if event.event_id not in known:
+            known.add(event.event_id)
+            state = apply(state, increments_of(DEFINITIONS, event), event.event_id)
+    return state
+
+
+def millionths(event: Event) -> int:
+    """The minutes of a call."""
+    minutes = event.properties["minutes"]
+    assert isinstance(minutes, int | float)
+    return round(minutes * 1e6)
+
+
+@given(histories(), st.data())
+def test_order_batches_and_repetitions_do_not_matter(events: list[Event], data: st.DataObject) -> None:
+    repeated = data.draw(
+        st.permutations([*events, *data.draw(st.lists(st.sampled_from(events)) if events else st.just([]))])
+    )
+    assert folded(repeated) == folded(events) == fold(DEFINITIONS, repeated)
+
+
+WINDOWS = st.sampled_from(
+    (("1h", None), ("7d", None), ("24h", "7m"), ("90d", "11d"), ("61s", None), ("30m", "30m"))
+)
+
+
+@given(histories(), WINDOWS, st.integers(0, 100 * DAY_MS))
+def test_a_window_counts_all_events_in_it_and_older_ones_by_less_than_a_tile(
+    events: list[Event], window: tuple[str, str | None], later_ms: int
+) -> None:
+    n = Aggregate("count", "call", "count", window=window[0], tile=window[1])
+    s = replace(n, aggregate_id="sum", function="sum", property="minutes")
+    definitions, now_ms = prepare([n, s]), NOW_MS + later_ms
+    read = read_aggregates(definitions, fold(definitions, events), now_ms)
+    length, tile = window_of(n).length_ms, window_of(n).tile_ms
+    calls = [event for event in events if event.type == "call"]
+    within = sum(event.at_ms > now_ms - length for event in calls)
+    at_most = sum(event.at_ms > now_ms - length - tile for event in calls)
+    assert within <= float(read["count"]) <= at_most
+    begins_ms = (now_ms - length) // tile * tile
+    amounts = [millionths(e) for e in calls if e.at_ms >= begins_ms and "minutes" in e.properties]
+    assert read["sum"] == sum(amounts) / 1e6
+
+
+MEASURES: st.SearchStrategy[Measure] = st.sampled_from(("count", "sum"))
+
+
+@given(histories(), MEASURES, st.integers(0, 20 * DAY_MS))
+def test_a_deviation_agrees_with_a_plain_list_of_events(
+    events: list[Event], of: Measure, later_ms: int
+) -> None:
+    habit = Aggregate(
+        "d", "call", "deviation", property="minutes", of=of, window="7d", periods=5, min_periods=2
+    )
+    definitions, now_ms = prepare([habit]), NOW_MS + later_ms
+    read = read_aggregates(definitions, fold(definitions, events), now_ms).get("d")
+    tile = window_of(habit).tile_ms
+    calls = [e for e in events if e.type == "call" and (of == "count" or "minutes" in e.properties)]
+    period_ms, ends_ms = PERIOD_TILES * tile, (now_ms // tile + 1) * tile
+    first_ms = min((e.at_ms for e in calls), default=ends_ms) // tile * tile
+    values: list[int] = []
+    for period in range(6):
+        until_ms, from_ms = ends_ms - period * period_ms, ends_ms - (period + 1) * period_ms
+        if period and from_ms < first_ms:
+            break
+        inside = [e for e in calls if from_ms <= e.at_ms < until_ms]
+        values.append(len(inside) if of == "count" else sum(map(millionths, inside)))
+    current, *earlier = values
+    if len(earlier) < 2:
+        assert read is None
+    elif len(set(earlier)) == 1:
+        assert read == (0.0 if current == earlier[0] else math.copysign(MAX_DEVIATION, current - earlier[0]))
+    else:
+        plain = float(current - Fraction(sum(earlier), len(earlier))) / statistics.stdev(earlier)
+        cut = max(-MAX_DEVIATION, min(MAX_DEVIATION, plain))
+        assert read is not None
+        assert math.isclose(float(read), cut, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(
+    histories(),
+    st.sampled_from(("10s", "1h", "1d", "30d")),
+    st.floats(1e-3, 1000),
+    st.integers(0, 400 * DAY_MS),
+)
+def test_interests_decay_exactly_but_for_the_stated_bound(
+    events: list[Event], half_life: str, weight: float, later_ms: int
+) -> None:
+    concept = Concept("c", (Signal("call", weight), Signal("view", 1.0)), half_life)
+    definitions, now_ms = prepare([], [concept]), NOW_MS + later_ms
+    score = read_interests(definitions, fold(definitions, events), now_ms)["c"]
+    half_life_ms = {"10s": 10_000, "1h": 3_600_000, "1d": DAY_MS, "30d": 30 * DAY_MS}[half_life]
+    weights = [weight if event.type == "call" else 1.0 for event in events]
+    exact = sum(w * 2.0 ** ((e.at_ms - now_ms) / half_life_ms) for w, e in zip(weights, events, strict=True))
+    bound = exact * 1e-6 + len(events) * 2e-6 + sum(weights) * 2.0**-15
+    assert 0.0 <= score <= exact + bound
+    assert math.isclose(score, exact, abs_tol=bound)
+
+
+@given(histories(), st.integers(0, 10**14))
+def test_no_interest_is_ever_negative_or_no_number(events: list[Event], now_ms: int) -> None:
+    scores = read_interests(DEFINITIONS, fold(DEFINITIONS, events), now_ms).values()
+    assert all(math.isfinite(score) and score >= 0 for score in scores)
