@@ -11,6 +11,8 @@ from rules.errors import VocabularyError
 
 AttributeType = Literal["string", "number", "int", "bool", "list", "timestamp"]
 ROOTS = ("customer", "context", "offer")
+HISTORY = "history"
+"""The root of what is asked of a customer's own history (``rules.history``); nobody declares attributes of it."""
 PATH = re.compile(r"(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
 RESERVED = frozenset((
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
