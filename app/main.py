@@ -27,6 +27,7 @@ from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
 from app.api.pages import add_pages
 from app.api.policies import routes as policies
+from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
@@ -54,7 +55,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, events, catalog, catalog_life, capacity, catalog_kinds, customer_lists, privacy, customers,
-    suppressions, imports, exports,
+    suppressions, erasure, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip

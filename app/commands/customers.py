@@ -1,4 +1,4 @@
-"""`nextbest customers`: what is held on a person, taken out as a file."""
+"""`nextbest customers`: what is held on a person, taken out as a file, or erased."""
 
 import json
 import sys
@@ -8,18 +8,14 @@ from typing import Any
 import typer
 
 from app.api.privacy.schemas import PersonOut
-from app.api.privacy.services import exporter_of
+from app.api.privacy.services import eraser_of, erasures_of, exporter_of
 from app.commands.log import with_state
 from app.commands.terminal import author, fail
 from app.state import ApiState
+from decisioning.privacy.erasure_service import Erased
 from decisioning.privacy.export_service import MAX_DECISIONS
 
 app = typer.Typer()
-
-
-@app.callback()
-def customers() -> None:
-    """What is held on a person."""
 
 
 @app.command("export")
@@ -52,3 +48,31 @@ def export_customer(
     except OSError as error:
         fail(f"{out}: {error.strerror}")
     typer.echo(f"{len(document['decisions'])} decisions and all that is held beside them are in {out}")
+
+
+@app.command()
+def erase(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    reason: str = typer.Option("", help="for the trail: no personal data"),
+    keep_out: bool = typer.Option(True, help="store nothing of this id any more, and count it as suppressed"),
+) -> None:
+    """Erase a person: the profile is deleted, and the log goes on under a random pseudonym."""
+
+    async def work(state: ApiState) -> Erased:
+        return await (await eraser_of(state)).erase(customer_id, author(), reason, keep_out=keep_out)
+
+    erased = with_state(work)
+    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in erased.counts.items()))
+    for export_id in erased.exports:
+        typer.echo(f"export {export_id} is removed")
+
+
+@app.command()
+def readmit(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    reason: str = typer.Option("", help="for the trail: no personal data"),
+) -> None:
+    """Let the id of somebody who was erased be stored again."""
+    if not with_state(lambda state: erasures_of(state).readmit(customer_id, author(), reason)):
+        fail(f"there is no erasure that keeps out customer {customer_id!r}")
+    typer.echo("the id may be stored again")

@@ -76,6 +76,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_customer_log": {"ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
     "export_person": {"ops", "admin"},
+    "erase_person": {"ops", "admin"},
+    "readmit_person": {"ops", "admin"},
     "read_privacy_trail": {"ops", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},

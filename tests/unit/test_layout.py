@@ -66,6 +66,8 @@ COVERED = {
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
     "profiles/store_suppressions.py": "contract/test_suppressions_api.py",
     "decisioning/privacy/store_customer_log.py": "contract/test_person_export.py",
+    "decisioning/privacy/store_erasing.py": "contract/test_erasure.py",
+    "profiles/privacy/store_erasures.py": "contract/test_erasure.py",
     "decisioning/reporting/store_alert_checks.py": "contract/test_alerts.py",
     "decisioning/reporting/store_alerts.py": "contract/test_alerts.py",
     "decisioning/reporting/store_customer_decisions.py": "contract/test_customer_lists.py",

@@ -1,4 +1,4 @@
-"""Privacy: what is held on a person, its erasure, and the trail of both."""
+"""Privacy: what is held on a person, and the trail of what was done with it."""
 
 from typing import Annotated
 
@@ -8,7 +8,13 @@ from app.api.body import JsonRoute
 from app.api.customers.lists_schemas import parse_cursor
 from app.api.deps import Ops, State, problems
 from app.api.paths import CUSTOMER_ID
-from app.api.privacy.schemas import PersonOut, PersonQuery, TrailEntry, TrailOut, TrailQuery
+from app.api.privacy.schemas import (
+    PersonOut,
+    PersonQuery,
+    TrailEntry,
+    TrailOut,
+    TrailQuery,
+)
 from app.api.privacy.services import exporter_of
 from app.api.schemas import PathCustomerId, answer_of
 from profiles.privacy.store_actions import PrivacyTrail

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.customers.lists_schemas import parse_cursor
-from app.api.schemas import CustomerId, Parameters, shown
+from app.api.schemas import Body, CustomerId, Parameters, examples, shown, storable
 from decisioning.privacy.export_service import MAX_DECISIONS
 
 
@@ -104,6 +104,50 @@ class PersonOut(BaseModel):
     )
     decisions: list[HeldDecision] = Field(description="archived decisions, the newest first")
     next: str | None = Field(description="`before` of the next page; null if this is the last")
+
+
+class ErasureBody(Body):
+    """An erasure. The reason is for the trail, so it must not have any of the person's data."""
+
+    model_config = examples({"reason": "request 4711"}, {"reason": "a test customer", "keep_out": False})
+
+    reason: Annotated[str, AfterValidator(storable)] = Field("", max_length=500)
+    keep_out: bool = Field(
+        True,
+        description="nothing is stored of this id any more, and it counts as suppressed, until it is let in again",
+    )
+
+
+class ErasureOut(BaseModel):
+    """The result of an erasure: how much there was, by where it was held. Repeated, there is nothing left."""
+
+    model_config = shown(
+        {
+            "customers": 1,
+            "propensities": 1,
+            "suppressions": 0,
+            "decisions": 12,
+            "stream_entries": 2,
+            "waiting_decisions": 3,
+            "set_aside": 0,
+            "canary_tests": 0,
+            "inexact": 0,
+            "exports": ["ex-6f1d0c9b7e2f4f0a"],
+        }
+    )
+
+    customers: int = Field(description="records that were deleted")
+    propensities: int = Field(description="rows of propensities that were deleted")
+    suppressions: int = Field(description="entries in suppression lists that were deleted")
+    decisions: int = Field(description="archived decisions that have a pseudonym now")
+    stream_entries: int = Field(description="entries of the log in Redis that have")
+    waiting_decisions: int = Field(description="decisions that wait for outcomes that have")
+    set_aside: int = Field(description="entries that could not be archived and were deleted")
+    canary_tests: int = Field(description="running comparisons in which the pseudonym counts now")
+    inexact: int = Field(description="decisions whose facts some policy may read in another way since")
+    exports: list[str] = Field(
+        description="exports that had the customer in them, or were just written: removed"
+    )
 
 
 class TrailQuery(Parameters):
