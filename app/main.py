@@ -27,6 +27,8 @@ from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
 from app.api.pages import add_pages
 from app.api.policies import routes as policies
+from app.api.privacy import erasure_routes as erasure
+from app.api.privacy import routes as privacy
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
 from app.api.reports import without_offer_routes as without_offer
@@ -52,8 +54,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, events, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customers,
-    suppressions, imports, exports,
+    decisions, feedback, events, catalog, catalog_life, capacity, catalog_kinds, customer_lists, privacy, customers,
+    suppressions, erasure, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip
@@ -64,6 +66,7 @@ TAGS = [
     {"name": "catalogue", "description": "What can be offered, how, and where."},
     {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},
+    {"name": "privacy", "description": "What is held on a person, its erasure, and the trail of both."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities, suppressions and history."},

@@ -289,6 +289,10 @@ async def explain_logged(
 ) -> dict[str, Any]:
     """Explain an archived decision from the log alone. Raises as ``replay_decision``."""
     replayed = await replay_decision(decision_id, log, catalogues, roster)
+    if replayed.logged.decision.erased:
+        raise ReplayImpossible(
+            f"the customer of decision {decision_id!r} was erased since: it can be replayed, and not be explained"
+        )
     return {
         "decision_id": decision_id,
         "policy": as_json(replayed.logged.decision.policy),

@@ -48,6 +48,10 @@ class Roster(Mapping[str, Policy]):
         """Return the specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
 
+    def broken_specs(self) -> list[PolicySpec]:
+        """Return the specifications of policies that cannot be built here."""
+        return [self._specs[key] for key in self.broken if key in self._specs]
+
     def add(
         self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] | None = None
     ) -> list[PolicyKey]:

@@ -36,6 +36,7 @@ ROOMS = {
         "evaluation",
         "exporting",
         "reporting",
+        "privacy",
     ),
     "bandits": ("regression", "algorithms", "onnx", "river", "ope", "monitoring", "conformance"),
 }

@@ -38,6 +38,7 @@ COVERED = {
     "app/api/reports/offer_schemas.py": "contract/test_offer_report.py",
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
+    "app/api/privacy/schemas.py": "contract/test_person_export.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     # Processes and commands: they put parts together, and are run as they are.
     "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
@@ -64,6 +65,9 @@ COVERED = {
     "decisioning/events/store_events.py": "contract/test_events_api.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
     "profiles/store_suppressions.py": "contract/test_suppressions_api.py",
+    "decisioning/privacy/store_customer_log.py": "contract/test_person_export.py",
+    "decisioning/privacy/store_erasing.py": "contract/test_erasure.py",
+    "profiles/privacy/store_erasures.py": "contract/test_erasure.py",
     "decisioning/reporting/store_alert_checks.py": "contract/test_alerts.py",
     "decisioning/reporting/store_alerts.py": "contract/test_alerts.py",
     "decisioning/reporting/store_customer_decisions.py": "contract/test_customer_lists.py",
