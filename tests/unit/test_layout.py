@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-PACKAGES = ("app", "bandits", "decisioning", "profiles", "rules", "storage")
+PACKAGES = ("app", "bandits", "decisioning", "nextbest_client", "profiles", "rules", "storage")
 LARGE = 90
 """Lines from which on a module has a unit file of its own."""
 COVERED = {
@@ -42,6 +42,11 @@ COVERED = {
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
+    # The client: both kinds of it, against a service that does as it is told.
+    **{
+        f"nextbest_client/{module}.py": "unit/nextbest_client/test_clients.py"
+        for module in ("answers", "asking", "asynchronous", "synchronous")
+    },
     # Processes and commands: they put parts together, and are run as they are.
     "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
     "app/commands/log.py": "e2e/test_replay.py",
