@@ -47,6 +47,7 @@ TITLES = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Not valid",
+    429: "Too many requests",
     500: "Internal error",
     503: "Temporarily unavailable",
 }
