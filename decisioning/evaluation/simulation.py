@@ -14,8 +14,9 @@ from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.compared import compared_warnings, unseen_warnings
 from decisioning.contact.history import Contact
+from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
-from decisioning.decide.facts import facts_of, learnable
+from decisioning.decide.facts import facts_of, history_facts, learnable
 from decisioning.decide.policy_runner import adjust_weights_for_group, assign
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
 from decisioning.learning.replica import prepare
@@ -24,6 +25,7 @@ from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
+from rules.vocabulary import HISTORY
 from storage.clock import to_datetime
 
 FUNNEL: Mapping[str, str] = {
@@ -43,47 +45,60 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One customer of the sample, with the contact history that a decision would read."""
+    """One customer of the sample, with the contact history that a decision would read.
+
+    ``unread``: it cannot be read; limits are then taken as free, while rules over it are not met.
+    """
 
     profile: Profile
     history: Sequence[Contact]
+    unread: bool = False
+
+    @property
+    def own_history(self) -> Sequence[Contact] | None:
+        """The history as rules may look at it."""
+        return None if self.unread else self.history
 
 
 def preview(
     expression: Expression,
     catalogue: Catalogue,
-    profiles: Sequence[Profile],
+    subjects: Sequence[Subject],
     total: int,
     context: Mapping[str, Any],
     now_ms: int,
     check_time: CheckTime = lambda done: None,
 ) -> dict[str, Any]:
-    """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers.
+    """Count the ``subjects`` that match, name examples, and estimate the count among all ``total`` customers.
 
     ``warnings``: of what the expression looks for and nothing, or none of the customers, has.
     """
     plan = catalogue.rules.plan([expression])
+    own = OwnHistory(plan.history, catalogue.numbers) if plan.history else None
     placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
     customers = []
-    for done, profile in enumerate(profiles):
+    for done, subject in enumerate(subjects):
         check_time(done)
+        profile = subject.profile
         facts = facts_of(profile.customer, context, placement)
+        if own is not None:
+            facts = {**facts, HISTORY: own.answers(subject.own_history, now_ms)}
         customers.append(facts["customer"])
         evaluation = evaluate(plan, facts, to_datetime(now_ms))
         if evaluation.holds(expression):
             matching.append(profile.customer.customer_id)
         missing += evaluation.missing
-    rate, low, high = wilson_interval(len(matching), len(profiles))
-    found, exact = len(matching), len(profiles) == total
+    rate, low, high = wilson_interval(len(matching), len(subjects))
+    found, exact = len(matching), len(subjects) == total
     estimate = (found, found, found)
     if not exact:
         estimate = round((rate or 0.0) * total), int(low * total), int(np.ceil(high * total))
     return {
         "expression": expression.source,
         "matching": found,
-        "sample": len(profiles),
+        "sample": len(subjects),
         "customers": total,
         "exact": exact,
         "share": rate,
@@ -200,6 +215,8 @@ def _run(
         if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement)
+        own = history_facts(view, roster.history, catalogue.numbers, subject.own_history, now_ms)
+        facts = {**facts, **own}
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
         inputs = EligibilityInputs(
             catalogue=catalogue,

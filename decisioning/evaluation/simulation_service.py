@@ -10,6 +10,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.catalog.store import CatalogueStore
+from decisioning.contact.own_history import unknown_name
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation import CheckTime, NoteEmpty, Subject, preview, run_live, simulate
 from decisioning.learning.replica import ArmReplica
@@ -57,9 +58,16 @@ class SimulationService:
             raise Invalid(
                 "expression", "refers to the offer: a preview is about customers, so leave that part out"
             )
+        unknown = unknown_name(expression, catalogue.offers, catalogue.groups)
+        if unknown is not None:
+            raise InvalidRule("expression", unknown)
         profiles, total = await self.sample(catalogue.numbers, size)
+        if catalogue.rules.plan([expression]).history:
+            subjects = await self._with_histories(profiles)
+        else:
+            subjects = [Subject(profile, ()) for profile in profiles]
         return await asyncio.to_thread(
-            preview, expression, catalogue, profiles, total, context, self.clock_ms(), self.time_limit()
+            preview, expression, catalogue, subjects, total, context, self.clock_ms(), self.time_limit()
         )
 
     async def simulate_changes(
@@ -126,7 +134,7 @@ class SimulationService:
 
     async def _subjects(self, profiles: Sequence[Profile], *views: PlacementView) -> list[Subject]:
         """Put the contact histories to profiles, if any of the views needs them."""
-        if any(view.contact.needed for view in views):
+        if self.roster.history or any(v.contact.needed or v.own_history is not None for v in views):
             return await self._with_histories(profiles)
         return [Subject(profile, ()) for profile in profiles]
 
@@ -157,5 +165,7 @@ class SimulationService:
             for profile, reply in zip(part, replies, strict=True):
                 if isinstance(reply, BaseException) and not isinstance(reply, RedisUnavailable):
                     raise reply
-                subjects.append(Subject(profile, () if isinstance(reply, BaseException) else reply.history))
+                unread = isinstance(reply, BaseException)
+                history = () if isinstance(reply, BaseException) else reply.history
+                subjects.append(Subject(profile, history, unread))
         return subjects
