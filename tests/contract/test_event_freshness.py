@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import msgpack
+from sqlalchemy import text
 
 from decisioning.evaluation.replay_service import explain_logged, replay
 from decisioning.recovery.store_rebuild import Rebuilder
@@ -145,3 +146,31 @@ async def test_what_nobody_can_read_is_not_known(tells: Nextbest) -> None:
     await call(tells.api, "broken", 2, reason="bill", minutes=5)
     await call(tells.api, "broken", 3, reason="bill", minutes=5)
     assert await offers(tells.api, "broken") == ["callback"]
+
+
+async def test_a_stream_that_lost_its_end_goes_on_with_each_event_once(tells: Nextbest) -> None:
+    api, state = tells.api, tells.api.state
+    redis: Any = state.redis
+    bucket = state.keys.bucket("stale")
+    await call(api, "stale", 1, reason="bill", minutes=1)
+    await tells.worker.archive()
+    # Redis comes back as it was before: without the event that is archived, which is told again, and a new one.
+    for key in (state.keys.log(bucket), state.keys.events("stale"), state.keys.event_ids("stale")):
+        await redis.delete(key)
+    await call(api, "stale", 1, reason="bill", minutes=1)
+    await call(api, "stale", 2, reason="bill", minutes=2)
+    rebuilder = Rebuilder(state.engine, redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    rebuilt = await rebuilder.restore_if_lost()
+    assert rebuilt is not None
+    assert rebuilt.streams >= 1
+    await tells.worker.archive()
+    query = "SELECT event_id FROM events WHERE customer_id = 'stale' ORDER BY 1"
+    async with state.engine.connect() as connection:
+        found = [row[0] for row in (await connection.execute(text(query))).all()]
+    assert found == ["call-1", "call-2"]
+    answer = await decide(api, "stale", "care")
+    await tells.worker.archive()
+    logged = await state.archive.decision(answer["decision_id"])
+    assert logged is not None
+    assert logged.decision.customer_snapshot is not None
+    assert logged.decision.customer_snapshot.events["bill_calls"] == 2
