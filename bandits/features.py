@@ -24,7 +24,9 @@ from bandits.feature_columns import (
 )
 
 Kind = Literal["numeric", "category", "cross", "time_of_day", "weekday", "interests", "propensity"]
-PATH = re.compile(r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
+PATH = re.compile(
+    r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}|(events|interests)\.[A-Za-z_][A-Za-z0-9_]*"
+)
 HISTORY_PATH = re.compile(r"history\.[a-z_]+\([^()]{1,160}\)")
 """A question about the customer's own history, as rules ask it; whoever registers a policy looks into it."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -183,8 +185,8 @@ def _check_feature(feature: Feature, categories: set[str]) -> None:
         _require(
             isinstance(path, str) and (PATH.fullmatch(path) or HISTORY_PATH.fullmatch(path)),
             "path",
-            "a path is customer.… or context.…, such as customer.age, or a question to the history, such as"
-            f" history.count_rejected('*', '30d'), not {path!r}",
+            "a path is customer.…, context.…, events.… or interests.…, such as customer.age, or a question to the"
+            f" history, such as history.count_rejected('*', '30d'), not {path!r}",
         )
     if kind == "numeric":
         _check_range(feature)

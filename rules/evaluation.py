@@ -21,7 +21,7 @@ from rules.history import HistoryCall
 from rules.vocabulary import HISTORY, Vocabulary
 
 Facts = Mapping[str, Mapping[str, Any]]
-"""``customer`` and ``context``: names to values, nested where paths are.
+"""``customer``, ``context`` and other roots of paths: names to values, nested where paths are.
 
 ``history``: the answers to what the plan asks of it, by variable; it is left out where the history cannot be read.
 """
@@ -80,8 +80,10 @@ class RuleSet:
         declared = {**self._vocabulary.attributes, **{path: c.attribute for path, c in calls.items()}}
         places = tuple((p, tuple(p.split(".")), declared[p].type) for p in sorted(paths - {"now"}))
         here = tuple(p for p in places if p[1][0] != "offer")
+        roots = tuple(dict.fromkeys(("customer", "context", *(names[0] for _, names, _ in here))))
         asked = tuple(calls[path] for path in sorted(calls))
-        return Plan(here, segments, "now" in paths, idle=not wanted and not segments, history=asked)
+        idle = not wanted and not segments
+        return Plan(here, segments, "now" in paths, idle=idle, roots=roots, history=asked)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -92,17 +94,18 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The needs of some expressions: places of ``customer`` and ``context``, segments in their order, the time.
+    """The needs of some expressions: places of facts, segments in their order, the time.
 
-    ``idle``: there are no expressions. ``lasting``: those that depend on the customer alone, so that their results last
-    as long as the profile; ``brief``: what is needed when they are known already. ``history``: what is asked of the
-    customer's own history.
+    ``roots``: those of the places, and ``customer`` and ``context``. ``idle``: there are no expressions. ``lasting``:
+    those that depend on the customer alone, so that their results last as long as the profile; ``brief``: what is
+    needed when they are known already. ``history``: what is asked of the customer's own history.
     """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
     segments: tuple[tuple[str, Expression], ...]
     now: bool
     idle: bool = False
+    roots: tuple[str, ...] = ("customer", "context")
     lasting: tuple[Expression, ...] = ()
     brief: "Plan | None" = None
     history: tuple[HistoryCall, ...] = ()
@@ -238,7 +241,7 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
 
 def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict[str, Any]]:
     """Return what the plan needs: nested below the roots, and by path."""
-    roots: dict[str, dict[str, Any]] = {"customer": {}, "context": {}}
+    roots: dict[str, dict[str, Any]] = {root: {} for root in plan.roots}
     if plan.history:
         roots[HISTORY] = {}
     values: dict[str, Any] = {}

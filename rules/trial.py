@@ -102,7 +102,7 @@ def _sample(reference: Reference, vocabulary: Vocabulary, at: int) -> tuple[dict
                 value = attribute.values[-at]
                 value = [value] if attribute.type == "list" else value
                 value = float(value) if attribute.type == "number" else value
-        place = roots[root]
+        place = roots.setdefault(root, {})
         for name in names[:-1]:
             place = place.setdefault(name, {})
         place[names[-1]] = values[path] = value

@@ -10,7 +10,10 @@ from typing import Literal, get_args
 from rules.errors import VocabularyError
 
 AttributeType = Literal["string", "number", "int", "bool", "list", "timestamp"]
-ROOTS = ("customer", "context", "offer")
+DECLARED_ROOTS = ("customer", "context", "offer")
+"""The roots of what is declared as an attribute, and of the built-in ones."""
+ROOTS = (*DECLARED_ROOTS, "events", "interests", "event")
+"""All roots: of what events of a customer tell as well, and of the one event that a condition on events looks at."""
 HISTORY = "history"
 """The root of what is asked of a customer's own history (``rules.history``); nobody declares attributes of it."""
 PATH = re.compile(r"(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
@@ -18,6 +21,7 @@ RESERVED = frozenset((
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
     "package", "return", "true",
 ))  # fmt: skip
+_DERIVED_PATH = re.compile(r"(events|interests|event)\.[A-Za-z_][A-Za-z0-9_]*")
 
 Value = str | float | int | bool
 
@@ -64,8 +68,10 @@ class Vocabulary:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, attributes: Iterable[Attribute]) -> "Vocabulary":
+    def of(cls, attributes: Iterable[Attribute], derived: Iterable[Attribute] = ()) -> "Vocabulary":
         """Make the vocabulary of these attributes and the built-in ones.
+
+        ``derived``: what events tell, ``events.<name>`` and ``interests.<name>``; nobody declares it as attributes.
 
         Raises ``VocabularyError`` for a name that CEL cannot refer to, an unknown type, a value of another type, or a
         name declared twice.
@@ -76,6 +82,9 @@ class Vocabulary:
             if attribute.path in found:
                 raise VocabularyError(f"{attribute.path} is declared twice")
             found[attribute.path] = attribute
+        for attribute in derived:
+            _check(attribute, _DERIVED_PATH)
+            found[attribute.path] = attribute
         # What has a value in CEL cannot have fields as well.
         for path in found:
             for part in range(2, path.count(".") + 1):
@@ -84,14 +93,31 @@ class Vocabulary:
                     raise VocabularyError(f"{shorter} is an attribute, so {path} cannot be one below it")
         return cls(MappingProxyType(found))
 
+    @classmethod
+    def of_event(cls, attributes: Iterable[Attribute]) -> "Vocabulary":
+        """Make the vocabulary of conditions on one event, of its properties: ``event.<name>``.
+
+        Raises ``VocabularyError`` as ``of`` does.
+        """
+        found = {}
+        for attribute in attributes:
+            _check(attribute, _DERIVED_PATH)
+            found[attribute.path] = attribute
+        return cls(MappingProxyType(found))
+
     def like(self, path: str) -> str | None:
         """Find the declared path that ``path`` may have been meant to be."""
         near = get_close_matches(path, self.attributes, n=1, cutoff=0.75)
         return near[0] if near else None
 
 
-def _check(attribute: Attribute) -> None:
-    if not PATH.fullmatch(attribute.path):
+def is_name(text: str) -> bool:
+    """Return whether CEL can refer to a name below a root."""
+    return PATH.fullmatch(f"customer.{text}") is not None and "." not in text and text not in RESERVED
+
+
+def _check(attribute: Attribute, pattern: re.Pattern[str] = PATH) -> None:
+    if not pattern.fullmatch(attribute.path):
         raise VocabularyError(
             f"{attribute.path!r} cannot be an attribute: write customer., context. or offer. and plain names"
         )

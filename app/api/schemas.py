@@ -18,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.api.values import decision_id, form, identifier
+from app.api.values import decision_id, form, identifier, word
 from decisioning.model.entities import FOREVER_MS
 from profiles.customer_id import normal_customer_id
 from profiles.limits import MAX_ID_CHARS
@@ -79,6 +79,9 @@ PathCustomerId = Annotated[CustomerId, AfterValidator(_decoded)]
 DecisionId = Annotated[str, form(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", decision_id)]
 Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(storable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+Cel = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
+PlainName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
+"""A name that rules can refer to."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=-MAX_MONEY, le=MAX_MONEY, allow_inf_nan=False)]
 Worth = Annotated[float, Field(ge=0, le=MAX_MONEY, allow_inf_nan=False)]

@@ -172,6 +172,17 @@ def seconds(value: object) -> object:
     )
 
 
+def duration(text: str) -> str:
+    """Explain what is no length of time such as ``7d``, with the one that is meant."""
+    match = _DURATION.fullmatch(text)
+    unit = "" if match is None else match[2].lower()
+    unit = _NAMES_OF_UNITS.get(unit, unit)
+    proposed = None
+    if match is not None and unit in _UNITS and match[1].isdigit() and 0 < int(match[1]) < 1_000_000:
+        proposed = f"{int(match[1]) * 7}d" if unit == "w" else f"{int(match[1])}{unit[0]}"
+    return said("must be a length of time such as 30m, 24h or 7d", proposed)
+
+
 def percentage(value: object) -> object:
     """Return a value that may be percent. Raises ``ValueError``, with the number, for a text such as ``25 %``."""
     if not isinstance(value, str):

@@ -80,7 +80,9 @@ def register(
             made, new = await stores.policies.register_next(made, author(), reason)
         catalogue = await stores.catalogues.load()
         warnings = warnings_of(spec_to_dict(made), catalogue.placements)
-        warnings += await find_unsent(stores.engine, made.features, catalogue.attributes.values())
+        warnings += await find_unsent(
+            stores.engine, made.features, catalogue.checker.vocabulary.attributes.values()
+        )
         warnings += history_warnings(made, catalogue)
         return made, new, warnings
 

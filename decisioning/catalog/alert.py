@@ -1,14 +1,18 @@
 """Alerts: what is watched, from when on somebody is told, and how."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
+
+from decisioning.catalog.kind import Sections
+from decisioning.errors import Invalid, MissingThing
 
 Watched = Literal[
     "acceptance_drop", "drift", "exploration_died", "capacity_used", "archive_backlog", "degraded_share"
 ]
 Scope = Literal["placement", "offer", "capacity"]
+_SECTIONS: Mapping[Scope, str] = {"placement": "placements", "offer": "offers", "capacity": "capacities"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +78,34 @@ def webhook_problem(url: str) -> str | None:
     if parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
         return "must not contain a fragment, white space or control characters"
     return None
+
+
+def check_alert(alert: Alert, things: Sections) -> Iterator[Invalid]:
+    """Yield what is not right about an alert. ``things``: the sections of the catalogue."""
+    for scope, section in _SECTIONS.items():
+        named = getattr(alert, scope)
+        if named is None:
+            continue
+        if scope not in WATCHES[alert.watches].scopes:
+            yield Invalid(scope, f"means nothing to {alert.watches}: leave it out")
+        elif named and named not in things[section]:
+            yield MissingThing(scope, scope, named)
+    highest = None if alert.watches == "archive_backlog" else 1.0
+    if alert.threshold is not None and (alert.threshold < 0 or (highest and alert.threshold > highest)):
+        bounds = "must be a share from 0 to 1" if highest else "must be seconds, 0 or more"
+        yield Invalid("threshold", bounds)
+    if alert.window_s is not None and not WATCHES[alert.watches].window_s:
+        yield Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")
+    if alert.secret is not None and alert.secret.startswith("whsec_"):
+        yield Invalid(
+            "secret", "is a secret itself: put it into a file of NEXTBEST_WEBHOOK_SECRETS, and name that"
+        )
+    if alert.webhook is None:
+        return
+    problem = webhook_problem(alert.webhook)
+    if problem:
+        yield Invalid("webhook", problem)
+    if alert.secret is None:
+        yield Invalid(
+            "secret", "is missing: name the file of NEXTBEST_WEBHOOK_SECRETS that requests are signed with"
+        )

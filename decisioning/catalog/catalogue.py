@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bandits.sums import OfferGroups
+from decisioning.aggregates.matching import compile_definitions
+from decisioning.aggregates.vocabulary import derived_attributes
 from decisioning.catalog.alert import Alert
 from decisioning.catalog.checks import (
     Mistake,
@@ -22,8 +24,13 @@ from decisioning.catalog.checks import (
 )
 from decisioning.catalog.kind import Entry, Kind, Sections
 from decisioning.catalog.kinds import (
+    AGGREGATE,
+    ATTRIBUTE,
+    CONCEPT,
+    EVENT,
     KINDS,
     OFFER,
+    SEGMENT,
     TREATMENT,
     ContextWeight,
     Override,
@@ -47,7 +54,8 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
-from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
+from profiles.events.declared import Aggregate, Concept
+from profiles.events.definitions import EventDefinitions
 from profiles.events.event_type import EventType
 from rules.errors import RulesError
 from rules.evaluation import RuleSet
@@ -83,6 +91,8 @@ class Catalogue:
     goals: Mapping[str, GoalDemands]
     alert_rules: Mapping[str, Alert]
     event_types: Mapping[str, EventType]
+    aggregates: Mapping[str, Aggregate]
+    concepts: Mapping[str, Concept]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)
@@ -111,7 +121,7 @@ class Catalogue:
     def _parts(self) -> Iterator[tuple[str, object]]:
         """Yield what is made of the sections; each part may use those before it."""
         try:
-            checker = checker_for(tuple(self.attributes.values()), tuple(sorted(self.segments)))
+            checker = checker_of_sections(self._sections)
         except RulesError as error:
             raise Invalid("attributes", str(error)) from None
         yield "checker", checker
@@ -130,7 +140,7 @@ class Catalogue:
         except RulesError as error:
             raise Invalid("segments", str(error)) from None
         yield "rules", rules
-        yield "event_definitions", NO_DEFINITIONS
+        yield "event_definitions", compile_definitions(self.aggregates, self.concepts, self.event_types)
         yield (
             "offer_groups",
             OfferGroups.of({offer.number: offer.group for offer in self.offers.values()}),
@@ -249,9 +259,18 @@ class Catalogue:
 
 # It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
 @lru_cache(maxsize=4)
-def checker_for(attributes: tuple[Attribute, ...], segments: tuple[str, ...]) -> Checker:
-    """Return the checker of a vocabulary."""
-    return Checker(Vocabulary.of(attributes), segments)
+def checker_for(
+    attributes: tuple[Attribute, ...], segments: tuple[str, ...], derived: tuple[Attribute, ...] = ()
+) -> Checker:
+    """Return the checker of a vocabulary. ``derived``: what events tell."""
+    return Checker(Vocabulary.of(attributes, derived), segments)
+
+
+def checker_of_sections(sections: Sections) -> Checker:
+    """Return the checker of the vocabulary of a catalogue. Raises ``VocabularyError``."""
+    derived = derived_attributes(*(sections[kind.section] for kind in (AGGREGATE, CONCEPT, EVENT)))
+    attributes, segments = sections[ATTRIBUTE.section].values(), sections[SEGMENT.section]
+    return checker_for(tuple(attributes), tuple(sorted(segments)), tuple(derived))
 
 
 def build_catalogue(

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from decisioning.catalog.alert import WATCHES, Alert, webhook_problem
+from decisioning.aggregates.checks import check_aggregate, check_concept
+from decisioning.aggregates.vocabulary import derived_attributes
+from decisioning.catalog.alert import Alert, check_alert
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
@@ -30,6 +32,7 @@ from decisioning.model.entities import (
     QuietHours,
     Treatment,
 )
+from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.history import parse_call
 from rules.vocabulary import BUILT_IN, Attribute
@@ -107,9 +110,10 @@ def _check_placement(placement: Placement, things: Sections) -> Iterator[Invalid
 
 def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> Iterator[Invalid]:
     """Yield what is wrong: a path that is no fact of requests, is not declared, or is named twice."""
-    declared = {attribute.path for attribute in (*BUILT_IN, *things[ATTRIBUTE.section].values())} | {
-        INTERESTS
-    }
+    if not paths:
+        return
+    derived = derived_attributes(*(things[kind.section] for kind in (AGGREGATE, CONCEPT, EVENT)))
+    declared = {a.path for a in (*BUILT_IN, *things[ATTRIBUTE.section].values(), *derived)} | {INTERESTS}
     if len(paths) > MAX_LOGGED_FACTS:
         yield Invalid("log_facts", f"at most {MAX_LOGGED_FACTS} facts, not {len(paths)}")
     for i, path in enumerate(paths):
@@ -147,36 +151,6 @@ def _check_capacity(capacity: Capacity, things: Sections) -> Iterator[Invalid]:
         yield Invalid(
             "keep_for_value",
             "needs a period whose end is known: give the capacity per day or hour, or leave it out",
-        )
-
-
-def _check_alert(alert: Alert, things: Sections) -> Iterator[Invalid]:
-    for kind in (PLACEMENT, OFFER, CAPACITY):
-        named = getattr(alert, kind.name)
-        if named is None:
-            continue
-        if kind.name not in WATCHES[alert.watches].scopes:
-            yield Invalid(kind.name, f"means nothing to {alert.watches}: leave it out")
-        else:
-            yield from _missing(kind.name, kind, named, things)
-    highest = None if alert.watches == "archive_backlog" else 1.0
-    if alert.threshold is not None and (alert.threshold < 0 or (highest and alert.threshold > highest)):
-        bounds = "must be a share from 0 to 1" if highest else "must be seconds, 0 or more"
-        yield Invalid("threshold", bounds)
-    if alert.window_s is not None and not WATCHES[alert.watches].window_s:
-        yield Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")
-    if alert.secret is not None and alert.secret.startswith("whsec_"):
-        yield Invalid(
-            "secret", "is a secret itself: put it into a file of NEXTBEST_WEBHOOK_SECRETS, and name that"
-        )
-    if alert.webhook is None:
-        return
-    problem = webhook_problem(alert.webhook)
-    if problem:
-        yield Invalid("webhook", problem)
-    if alert.secret is None:
-        yield Invalid(
-            "secret", "is missing: name the file of NEXTBEST_WEBHOOK_SECRETS that requests are signed with"
         )
 
 
@@ -340,8 +314,10 @@ GOAL = Kind(
     expressions=_expressions_of_rules,
     protective=_DEMANDS,
 )
-ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=_check_alert)
+ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
+AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
+CONCEPT = Kind("concept", "concepts", "concept_id", Concept, check=check_concept)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -362,6 +338,8 @@ KINDS: dict[str, Kind[Any]] = {
         GOAL,
         ALERT,
         EVENT,
+        AGGREGATE,
+        CONCEPT,
         DEPLOYMENT,
     )
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from decisioning.catalog.catalogue import build_catalogue, checker_for, load_sections
+from decisioning.catalog.catalogue import build_catalogue, checker_of_sections, load_sections
 from decisioning.catalog.checks import (
     Mistake,
     expression_mistakes,
@@ -11,12 +11,14 @@ from decisioning.catalog.checks import (
     text_mistakes,
 )
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.kinds import ATTRIBUTE, SEGMENT
+from decisioning.catalog.kinds import AGGREGATE, ATTRIBUTE, CONCEPT, EVENT, SEGMENT
 from decisioning.errors import Invalid
 from rules.errors import RulesError
 
 Things = Iterable[tuple[str, str]]
 """Kinds and ids."""
+_VOCABULARY = tuple(kind.name for kind in (ATTRIBUTE, SEGMENT, AGGREGATE, CONCEPT, EVENT))
+"""The kinds of which the vocabulary is made."""
 
 
 def find_mistakes(
@@ -33,10 +35,9 @@ def find_mistakes(
     unread |= {(mistake.kind, mistake.name) for mistake in found}
     found += [m for m in reference_mistakes(sections) if getattr(m.error, "missing", None) not in unread]
     # Where the vocabulary is not complete, nothing can be said about what uses it.
-    if not any(kind in (ATTRIBUTE.name, SEGMENT.name) for kind, _ in unread):
-        attributes, segments = sections[ATTRIBUTE.section], sections[SEGMENT.section]
+    if not any(kind in _VOCABULARY for kind, _ in unread):
         try:
-            checker = checker_for(tuple(attributes.values()), tuple(sorted(segments)))
+            checker = checker_of_sections(sections)
         except RulesError as error:
             return [*found, Mistake("", "", Invalid("attributes", str(error)))]
         # What is told of a new expression is told of it alone: it suggests more.

@@ -33,6 +33,7 @@ _KIND_OF_TYPE: Mapping[AttributeType, FactKind] = {
 }
 _SIGNIFICANT_DIGITS = 6
 _RANGE = (0.01, 0.99)
+_TOLD_BY_EVENTS = ("events.", "interests.")
 
 Sample = Sequence[Mapping[str, Any]]
 """Facts by path, of some customers or of some requests."""
@@ -63,13 +64,21 @@ def unsent_facts(
 ) -> list[str]:
     """Describe the features whose fact was in none of the samples, with what may have been meant.
 
-    Nothing is said of a root of which nothing was looked at.
+    ``attributes``: the vocabulary, what events tell included, of which there is no sample. Nothing is said of a root of
+    which nothing was looked at.
     """
     declared = {attribute.path for attribute in attributes}
     samples = {"customer": (customers, "customers"), "context": (contexts, "decisions")}
     found = []
     for feature in features:
         path = feature.path or ""
+        if path.startswith(_TOLD_BY_EVENTS):
+            if path not in declared:
+                near = get_close_matches(path, declared, n=1, cutoff=0.75)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                reason = f"{path!r} is not in the catalogue, so nothing is learned from it{hint}"
+                found.append(f"features.{feature.name}.path: {reason}")
+            continue
         sample, looked_at = samples.get(path.partition(".")[0], ((), ""))
         if not sample or path in IGNORED:
             continue

@@ -26,7 +26,7 @@ from decisioning.treatments.filters import (
 )
 from rules.errors import RuleError
 from rules.tokens import position
-from rules.vocabulary import ROOTS
+from rules.vocabulary import DECLARED_ROOTS
 
 MAX_CHARS = 8000
 """The longest text, as it is written and as it is rendered."""
@@ -171,8 +171,8 @@ class _Reader:
         path = ".".join(names)
         pattern = r"\s*\.\s*".join(map(re.escape, names))
         line, column = self._where(_root(node).lineno, rf"(?<![\w.]){pattern}(?!\w)")
-        if names[0] not in ROOTS or len(names) < 2:
-            starts = ", ".join(f"{root}." for root in ROOTS)
+        if names[0] not in DECLARED_ROOTS or len(names) < 2:
+            starts = ", ".join(f"{root}." for root in DECLARED_ROOTS)
             raise RuleError(f"{path!r} is not a variable: variables start with {starts}", line, column)
         self._uses.append(VariableUse(path, line, column, guarded))
         # A plain variable, whose value is looked up beforehand: what runs knows neither attributes nor calls.

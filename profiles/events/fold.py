@@ -14,9 +14,8 @@ from msgspec import json
 
 from profiles.events.definitions import MILLION, Contribution, EventDefinitions
 from profiles.events.event import Event
+from profiles.events.event_type import MAX_NUMBER
 
-MAX_NUMBER = 1e9
-"""A property that is summed up is at most so large: sums of millionths stay exact in Redis, which adds doubles."""
 MAX_TEXT_CHARS = 200
 
 State = dict[str, list[Any]]
@@ -54,15 +53,6 @@ def increments_of(definitions: EventDefinitions, event: Event) -> tuple[Incremen
     met = definitions.matcher(event, conditions) if conditions else ()
     found = (_increment(c, event) for c in contributions if c.where is None or c.where in met)
     return tuple(increment for increment in found if increment is not None)
-
-
-def too_large(definitions: EventDefinitions, event: Event) -> str | None:
-    """Find a property of an event that is to be summed up and is no number that can be; ``None`` if all can."""
-    for c in definitions.contributions.get(event.type, ()):
-        value = None if c.property is None or c.adds == "value" else event.properties.get(c.property)
-        if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
-            return c.property
-    return None
 
 
 def apply(state: State, increments: Iterable[Increment], event_id: str) -> State:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.api.catalogue import kind_routes
-from app.api.catalogue.kind_schemas import SIMPLE_KINDS, Cel, KindSchema
-from app.api.schemas import Body, DatedBody, Id, Text
+from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindSchema
+from app.api.schemas import Body, Cel, DatedBody, Id, Text
 from app.catalog_check import check_entry
 from decisioning.catalog.catalogue import build_catalogue
 from decisioning.catalog.diff import changes_between, differences

@@ -1,12 +1,13 @@
 """Generated catalogues, of all kinds of entries."""
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from decisioning.catalog.alert import WATCHES
 from decisioning.catalog.kind import Entry
 from decisioning.model.entities import FOREVER_MS, GOALS, TIERS
+from profiles.events.declared import Function, Measure, Unit
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
@@ -21,6 +22,7 @@ SCALARS = st.booleans() | st.integers(-(2**53), 2**53) | NUMBERS | TEXTS
 KINDS_OF_CONTACT = st.lists(
     st.sampled_from(("decided", "presented", "clicked", "accepted", "rejected")), min_size=1, max_size=3
 )
+DURATIONS = st.sampled_from(("1s", "30m", "24h", "7d"))
 CHANNELS = st.lists(IDS, max_size=2)
 
 
@@ -172,6 +174,31 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
             personal=st.lists(TEXTS, max_size=2),
             retention_days=maybe(COUNTS),
             description=TEXTS,
+        ),
+    ),
+    "aggregate": (
+        NAMES,
+        made(
+            {"event": IDS, "function": st.sampled_from(get_args(Function))},
+            property=maybe(TEXTS),
+            where=maybe(TEXTS),
+            window=maybe(DURATIONS),
+            tile=maybe(DURATIONS),
+            of=st.sampled_from(get_args(Measure)),
+            periods=st.integers(2, 12),
+            unit=st.sampled_from(get_args(Unit)),
+            name=TEXTS,
+        ),
+    ),
+    "concept": (
+        NAMES,
+        made(
+            {},
+            signals=st.lists(
+                made({"event": IDS}, weight=st.floats(0.001, 1000), where=maybe(TEXTS)), max_size=2
+            ),
+            half_life=DURATIONS,
+            name=TEXTS,
         ),
     ),
 }

@@ -155,13 +155,41 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "name": "Call",
             "json_schema": {
                 "type": "object",
-                "properties": {"reason": {"enum": ["bill", 1.5]}, "caller": {"type": "string"}},
+                "properties": {
+                    "reason": {"enum": ["bill", "fault"]},
+                    "minutes": {"type": "number", "maximum": 1.5},
+                    "caller": {"type": "string"},
+                },
                 "required": ["reason"],
             },
             "contact": {"channel": "agent", "group": None, "offer": "rich"},
             "personal": ["caller"],
             "retention_days": 400,
             "description": "A call",
+        },
+    ),
+    "aggregate": (
+        "aggregates/rich",
+        {
+            "event": "rich",
+            "function": "deviation",
+            "property": "minutes",
+            "where": "event.reason == 'bill'",
+            "window": "7d",
+            "of": "mean",
+            "periods": 5,
+            "min_periods": 4,
+            "name": "Talks",
+            "description": "Longer talks on bills than usual",
+        },
+    ),
+    "concept": (
+        "concepts/rich",
+        {
+            "signals": [{"event": "rich", "weight": 2.5, "where": "event.reason == 'bill'"}],
+            "half_life": "7d",
+            "name": "Money",
+            "description": "Interested in what it costs",
         },
     ),
 }

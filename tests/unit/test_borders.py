@@ -26,6 +26,7 @@ ROOMS = {
         "policies",
         "contact",
         "treatments",
+        "aggregates",
         "catalog",
         "log",
         "events",

@@ -6,15 +6,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
-from app.api.schemas import Body, DatedBody, Id, Name, Number, Text, WarningOut, examples, storable
-from app.api.values import attribute_path, form, known_zone, percentage, seconds, time_of_day, time_zone, word
+from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
+from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
+from app.api.values import (
+    attribute_path,
+    form,
+    known_zone,
+    percentage,
+    seconds,
+    time_of_day,
+    time_zone,
+)
 from decisioning.catalog.alert import Watched, webhook_problem
 from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(seconds)]
-Cel = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(storable)]
 Clock = Annotated[str, form(r"^([01]\d|2[0-3]):[0-5]\d$", time_of_day)]
 TimeZone = Annotated[str, form(r"^[A-Za-z0-9_+/-]{1,64}$", time_zone), AfterValidator(known_zone)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
@@ -22,9 +30,7 @@ ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 AttributePath = Annotated[
     str, form(r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$", attribute_path)
 ]
-AttributeName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-SegmentName = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", word)]
 
 
 def _webhook(url: str) -> str:
@@ -233,50 +239,6 @@ class AlertBody(Body):
     description: Text = ""
 
 
-class EventContactBody(Body):
-    """The contact that an event of this type is: in a channel, with an offer, with a group, or with neither."""
-
-    channel: Id
-    group: Id | None = Field(None, description="contacts with offers of this group")
-    offer: Id | None = Field(None, description="contacts with this offer, and so with its group")
-
-
-class EventTypeBody(Body):
-    """A type of events. Those that are `contact`s, made by other systems, count in contact limits."""
-
-    model_config = examples(
-        {
-            "name": "Call to the call centre",
-            "json_schema": {
-                "properties": {
-                    "reason": {"enum": ["bill", "cancel", "fault"]},
-                    "minutes": {"type": "number", "minimum": 0},
-                    "caller": {"type": "string"},
-                },
-                "required": ["reason"],
-                "additionalProperties": False,
-            },
-            "personal": ["caller"],
-            "retention_days": 400,
-        },
-        {"name": "Letter of the bank", "contact": {"channel": "mail"}},
-    )
-
-    name: Name
-    json_schema: dict[str, Any] = Field(
-        default_factory=dict,
-        description="JSON Schema of the properties; it refers to nothing outside of itself",
-    )
-    contact: EventContactBody | None = None
-    personal: list[Name] = Field(
-        default_factory=list, max_length=100, description="properties that are personal data"
-    )
-    retention_days: int | None = Field(
-        None, ge=1, le=36_525, description="how long the archive keeps such events; as all else if left out"
-    )
-    description: Text = ""
-
-
 class KindPublished(BaseModel):
     """The thing, and the version of the catalogue in which it is in force (or gone). Warnings refuse nothing."""
 
@@ -301,7 +263,7 @@ class KindSchema:
 # Their routes are made from this; they stand in the documentation in this order.
 SIMPLE_KINDS: dict[str, KindSchema] = {
     "attribute": KindSchema(AttributeBody, AttributePath),
-    "segment": KindSchema(SegmentBody, SegmentName),
+    "segment": KindSchema(SegmentBody, PlainName),
     "contact_policy": KindSchema(ContactPolicyBody),
     "quiet_hours": KindSchema(QuietHoursBody),
     "capacity": KindSchema(CapacityBody),
@@ -310,5 +272,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "goal": KindSchema(GoalBody, Goal),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
+    "aggregate": KindSchema(AggregateBody, PlainName),
+    "concept": KindSchema(ConceptBody, PlainName),
 }
 """The schemas of the simple kinds by name of the kind."""

@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.catalogue.kind_schemas import (
-    AttributeName,
-    Cel,
     ContactKind,
     DemandsBody,
     Percent,
@@ -17,6 +15,7 @@ from app.api.catalogue.kind_schemas import (
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import (
     Body,
+    Cel,
     DatedBody,
     Echo,
     EchoedId,
@@ -24,6 +23,7 @@ from app.api.schemas import (
     Id,
     Name,
     Number,
+    PlainName,
     WarningOut,
     Worth,
     answer_of,
@@ -78,7 +78,7 @@ class AfterRejectionBody(Body):
 
     for_s: Seconds
     scope: Literal["offer", "group", "attribute"] = "offer"
-    attribute: AttributeName | None = Field(None, description="the name, with the scope `attribute`")
+    attribute: PlainName | None = Field(None, description="the name, with the scope `attribute`")
 
 
 class OfferBody(DatedBody, DemandsBody):
@@ -106,7 +106,7 @@ class OfferBody(DatedBody, DemandsBody):
     mandatory: bool = Field(False, description="comes first, without arbitration; never without consent")
     transactional: bool = Field(False, description="neither counts in contact limits nor is stopped by them")
     team: Id | None = Field(None, description="who handles acceptances; capacities can name it")
-    attributes: dict[AttributeName, bool | Whole | Number | Name] = Field(
+    attributes: dict[PlainName, bool | Whole | Number | Name] = Field(
         default_factory=dict, max_length=100, description="what rules know as `offer.<name>`, once declared"
     )
     min_propensity: Share = 0.0

@@ -4,14 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import AttributeName, Cel, DemandsBody, Goal, Percent, Seconds, Whole
+from app.api.catalogue.kind_schemas import DemandsBody, Goal, Percent, Seconds, Whole
 from app.api.schemas import (
     Body,
+    Cel,
     EchoedId,
     EchoedWarnings,
     Id,
     Name,
     Number,
+    PlainName,
     Text,
     WarningOut,
     examples,
@@ -100,7 +102,7 @@ class TreatmentBody(Body):
     )
     button: Name | None = Field(None, description="the text of the button")
     legal: Text | None = Field(None, description="what the law wants to be said")
-    attributes: dict[AttributeName, bool | Whole | Number | Text] = Field(
+    attributes: dict[PlainName, bool | Whole | Number | Text] = Field(
         default_factory=dict, max_length=50, description="anything else that the front end needs to know"
     )
     treatment_id: EchoedId = None

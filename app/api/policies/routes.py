@@ -101,7 +101,8 @@ async def register_policy(
     response.status_code = 201 if new else 200
     out = _registered_out(await state.policies.get(spec.key), state)
     catalogue = state.current_catalogue()
-    out.warnings += await find_unsent(state.engine, spec.features, catalogue.attributes.values())
+    attributes = catalogue.checker.vocabulary.attributes.values()
+    out.warnings += await find_unsent(state.engine, spec.features, attributes)
     out.warnings += history_warnings(spec, catalogue)
     return out
 

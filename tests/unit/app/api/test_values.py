@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from app.api.catalogue.event_schemas import Duration
 from app.api.catalogue.kind_schemas import (
     AttributePath,
     Clock,
     Percent,
     QuietHoursBody,
     Seconds,
-    SegmentName,
     TimeZone,
 )
 from app.api.catalogue.schemas import Language
 from app.api.customers.schemas import Channel
 from app.api.evaluations.schemas import PolicyKey
 from app.api.policies.schemas import PolicyName
-from app.api.schemas import Id, Instant
+from app.api.schemas import Id, Instant, PlainName
 from app.api.values import explain_mismatch, is_registered
 from app.catalog_check import check_entry
 from app.config import Settings
@@ -73,7 +73,7 @@ def test_every_form_that_the_documentation_shows_is_explained() -> None:
         (Id, "Gold Card", "Gold-Card"),
         (Id, "ñandú", "nandu"),
         (Id, "-gold", "gold"),
-        (SegmentName, "of-age", "of_age"),
+        (PlainName, "of-age", "of_age"),
         (AttributePath, "age", "customer.age"),
         (AttributePath, "customer.first-name", "customer.first_name"),
         (PolicyName, "My Policy", "my-policy"),
@@ -84,6 +84,10 @@ def test_every_form_that_the_documentation_shows_is_explained() -> None:
         (Seconds, "P7D", "604800"),
         (Seconds, "2h", "7200"),
         (Seconds, "604800", "604800"),
+        (Duration, "7 days", "7d"),
+        (Duration, "2 weeks", "14d"),
+        (Duration, "PT30M", "30m"),
+        (Duration, "1 min", "1m"),
         (Percent, "25 %", "25"),
         (Percent, "1,5", "1.5"),
         (Instant, "2026-03-01", "2026-03-01T00:00:00Z"),
@@ -102,6 +106,9 @@ def test_what_to_write_is_said(kind: Any, value: str, proposed: str) -> None:
         (TimeZone, "somewhere", "there is no time zone 'somewhere'"),
         (Id, "x" * 65, "64 at most"),
         (Id, "", "begin with a letter or digit"),
+        (Duration, "soon", "must be a length of time such as 30m, 24h or 7d"),
+        (Duration, "0d", "must be a length of time"),
+        (Duration, "1,5h", "must be a length of time"),
         (Seconds, "soon", "must be a whole number of seconds"),
         (Percent, "a lot", "must be a number of percent"),
         (PolicyKey, "My@0", "a policy and its version"),

@@ -106,5 +106,19 @@ def test_features_that_nobody_ever_sent_are_told_with_what_may_be_meant() -> Non
     ]
 
 
+def test_features_of_events_are_held_against_the_catalogue() -> None:
+    features = [
+        Feature("calls", "numeric", "events.calls_7d"),
+        Feature("calls2", "numeric", "events.calls7d"),
+        Feature("sport", "numeric", "interests.sport"),
+    ]
+    declared = [Attribute("events.calls_7d", "int")]
+    assert unsent_facts(features, declared, [{}], [{}]) == [
+        "features.calls2.path: 'events.calls7d' is not in the catalogue, so nothing is learned from it; did you mean"
+        " 'events.calls_7d'?",
+        "features.sport.path: 'interests.sport' is not in the catalogue, so nothing is learned from it",
+    ]
+
+
 def test_where_nothing_was_looked_at_nothing_is_said_to_be_missing() -> None:
     assert unsent_facts([Feature("reason", "category", "context.reason")], [], [], []) == []

@@ -6,7 +6,7 @@ import pytest
 
 from profiles.events.declared import Aggregate, Concept, Signal
 from profiles.events.definitions import field_name, prepare
-from profiles.events.fold import MAX_TEXT_CHARS, Increment, apply, fold, grown, increments_of, too_large
+from profiles.events.fold import MAX_TEXT_CHARS, Increment, apply, fold, grown, increments_of
 from tests.support.events import BILL, DAY_MS, NOW_MS, call, make_event, match_reason
 
 CALLS = Aggregate("calls", "call", "count", window="1h")
@@ -40,15 +40,6 @@ def test_what_is_no_number_adds_nothing_to_sums_and_means(value: object) -> None
     mean = Aggregate("mean", "call", "mean", property="minutes", window="1h")
     properties = {} if value is None else {"minutes": value}
     assert increments_of(prepare([TALK, mean]), make_event("e1", "call", NOW_MS, properties)) == ()
-
-
-@pytest.mark.parametrize(
-    ("value", "found"),
-    [(1e9, None), (-1e9, None), (1.1e9, "minutes"), (float("nan"), "minutes"), (10**400, "minutes"), ("x", None)],
-)  # fmt: skip
-def test_numbers_that_cannot_be_summed_up_exactly_are_named(value: object, found: str | None) -> None:
-    assert too_large(prepare([TALK]), make_event("e1", "call", NOW_MS, {"minutes": value})) == found
-    assert too_large(prepare([TALK]), make_event("e1", "visit", NOW_MS, {"minutes": value})) is None
 
 
 @pytest.mark.parametrize(

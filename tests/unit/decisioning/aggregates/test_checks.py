@@ -1,0 +1,103 @@
+"""Checks of aggregates and concepts: each mistake names its field and the way out."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from decisioning.aggregates.checks import check_aggregate, check_concept
+from decisioning.errors import InvalidRule, MissingThing
+from profiles.events.declared import Aggregate, Concept, Signal
+from profiles.events.event_type import EventType
+
+CALL = EventType(
+    "call",
+    "Call",
+    {
+        "properties": {
+            "reason": {"enum": ["bill", "fault"]},
+            "minutes": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        }
+    },
+)
+THINGS: dict[str, dict[str, Any]] = {"event_types": {"call": CALL}}
+COUNT = Aggregate("n", "call", "count", window="7d")
+
+
+@pytest.mark.parametrize(
+    "aggregate",
+    [
+        COUNT,
+        replace(COUNT, where="event.reason == 'bill' && event.minutes > 2.0", tile="1h"),
+        Aggregate("n", "call", "sum", property="minutes", window="1m"),
+        Aggregate("n", "call", "mean", property="minutes", window="1100d"),
+        Aggregate("n", "call", "last", property="reason"),
+        Aggregate("n", "call", "last", property="minutes", window="30m"),
+        Aggregate("n", "call", "recency", unit="seconds"),
+        Aggregate("n", "call", "deviation", window="30d", periods=12, min_periods=2),
+        Aggregate("n", "call", "deviation", property="minutes", of="mean", window="30d"),
+    ],
+)
+def test_what_can_be_answered_is_taken(aggregate: Aggregate) -> None:
+    assert list(check_aggregate(aggregate, THINGS)) == []
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "field", "words"),
+    [
+        (replace(COUNT, event="cal"), "event", "there is no event 'cal'; create it with PUT /v1/event-types/cal"),
+        (replace(COUNT, aggregate_id="in"), "aggregate_id", "cannot be named in a rule"),
+        (replace(COUNT, aggregate_id="a-b"), "aggregate_id", "cannot be named in a rule"),
+        (replace(COUNT, window=None), "window", "is missing: how far back it looks, such as 7d"),
+        (replace(COUNT, window="59s"), "window", "59s is not between 1m and 1100d"),
+        (replace(COUNT, window="1101d"), "window", "is not between"),
+        (replace(COUNT, window="soon"), "window", "must be a length of time such as 30m"),
+        (replace(COUNT, tile="8d"), "tile", "8d is not between 1s and the window of 7d"),
+        (replace(COUNT, tile="1s"), "tile", "7d has more than 400 tiles of 1s: write 1512s, or more"),
+        (replace(COUNT, tile="x"), "tile", "must be a length of time"),
+        (replace(COUNT, property="minutes"), "property", "means nothing to count"),
+        (replace(COUNT, periods=5), "periods", "means something to deviation alone"),
+        (replace(COUNT, of="sum"), "of", "means something to deviation alone"),
+        (replace(COUNT, unit="hours"), "unit", "means something to recency alone"),
+        (replace(COUNT, function="sum"), "property", "is missing: what sum is made of"),
+        (replace(COUNT, function="sum", property="minuets"), "property", "did you mean 'minutes'?"),
+        (replace(COUNT, function="sum", property="zebra"), "property", "declare it, with its type"),
+        (replace(COUNT, function="sum", property="reason"), "property", "'reason' is a string: sum needs a number"),
+        (replace(COUNT, function="last", property="tags"), "property", "'tags' is a list: last needs a single value"),
+        (replace(COUNT, function="recency"), "window", "means nothing to recency"),
+        (replace(COUNT, function="last", property="reason", tile="1h"), "tile", "means nothing to last"),
+        (replace(COUNT, function="deviation", window=None), "window", "is missing: the length of a period"),
+        (replace(COUNT, function="deviation", min_periods=7), "min_periods", "there are only 6 periods"),
+        (replace(COUNT, function="deviation", of="sum"), "property", "is missing: what deviation is made of"),
+        (replace(COUNT, where="event.reason == 'bil'"), "where", "did you mean 'bill'?"),
+        (replace(COUNT, where="event.raeson == 'bill'"), "where", "event.reason == 'bill'"),
+        (replace(COUNT, where="reason == 'bill'"), "where", "write event.reason == 'bill'"),
+        (replace(COUNT, where="customer.age > 3"), "where", "there is no attribute 'customer.age'"),
+        (replace(COUNT, where="event.minutes"), "where", "a condition must be true or false"),
+        (replace(COUNT, where="now > timestamp('2026-01-01T00:00:00Z')"), "where", "must not refer to now"),
+        (replace(COUNT, where="event.reason.matches('(')"), "where", "is not a pattern"),
+    ],
+)  # fmt: skip
+def test_what_cannot_is_refused(aggregate: Aggregate, field: str, words: str) -> None:
+    (error,) = check_aggregate(aggregate, THINGS)
+    assert error.field == field
+    assert words in str(error)
+    if field == "event":
+        assert isinstance(error, MissingThing)
+    assert isinstance(error, InvalidRule) == (field == "where" and "refer to now" not in words)
+
+
+@pytest.mark.parametrize(
+    ("concept", "field", "words"),
+    [
+        (Concept("in"), "concept_id", "cannot be named in a rule"),
+        (Concept("a", half_life="1s"), "half_life", "1s is not between 1m and 1100d"),
+        (Concept("a", (Signal("call"), Signal("cal"))), "signals.1.event", "there is no event 'cal'"),
+        (Concept("a", (Signal("call", 1.0, "event.x > 1.0"),)), "signals.0.where", "there is no attribute 'event.x'"),
+    ],
+)  # fmt: skip
+def test_a_concept_is_checked_signal_by_signal(concept: Concept, field: str, words: str) -> None:
+    (error,) = check_concept(concept, THINGS)
+    assert (error.field, words in str(error)) == (field, True)
+    assert list(check_concept(Concept("a", (Signal("call", 2.0, "event.reason == 'bill'"),)), THINGS)) == []
