@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from decisioning.evaluation.replay_service import explain_logged, replay
 from decisioning.recovery.store_rebuild import Rebuilder
+from profiles.events.reading import read_aggregates
 from storage import clock
 from tests.support.api import Instance, Nextbest, decide
 
@@ -174,3 +175,27 @@ async def test_a_stream_that_lost_its_end_goes_on_with_each_event_once(tells: Ne
     assert logged is not None
     assert logged.decision.customer_snapshot is not None
     assert logged.decision.customer_snapshot.events["bill_calls"] == 2
+
+
+async def test_a_rebuild_fills_a_new_aggregate_from_the_archive_and_drops_what_nobody_declares(
+    tells: Nextbest,
+) -> None:
+    api, state = tells.api, tells.api.state
+    redis: Any = state.redis
+    later = {"event": "call", "function": "count", "window": "3d"}
+    await api.ok("PUT", "/v1/aggregates/for_now", json=later)
+    await call(api, "new", 1, reason="bill")
+    await tells.worker.archive()
+    await api.ok("PUT", "/v1/aggregates/calls_later", json=later)
+    assert (await api.call("DELETE", "/v1/aggregates/for_now")).status_code == 200
+    await call(api, "new", 2, reason="bill")
+    definitions = state.current_catalogue().event_definitions
+
+    async def count() -> Any:
+        told = msgpack.decode(await redis.get(state.keys.events("new")))
+        return read_aggregates(definitions, told, clock.now_ms())["calls_later"], len(told)
+
+    before = await count()
+    rebuilder = Rebuilder(state.engine, redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    await rebuilder.rebuild()
+    assert (before, await count()) == ((1, before[1]), (2, before[1] - 1))
