@@ -18,6 +18,7 @@ from app.api.customers import routes as customers
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
 from app.api.evaluations import routes as evaluations
+from app.api.events import routes as events
 from app.api.exports import routes as exports
 from app.api.feedback import routes as feedback
 from app.api.health import routes as health
@@ -51,14 +52,15 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customers, suppressions,
-    imports, exports,
+    decisions, feedback, events, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customers,
+    suppressions, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
+    {"name": "events", "description": "What customers do, and what happens to them."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
     {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},

@@ -26,6 +26,7 @@ MISSING = Counter(
     ["attribute"],
 )
 FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of it", ["outcome", "status"])
+EVENTS = Counter("nextbest_events", "Events, by type and what became of them", ["type", "status"])
 
 FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])
 ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])

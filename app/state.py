@@ -28,6 +28,8 @@ from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.evaluation.simulation_service import SimulationService
 from decisioning.evaluation.store_comparison import ComparisonReader
 from decisioning.evaluation.store_jobs import EvaluationStore
+from decisioning.events.intake_service import EventIntake
+from decisioning.events.store_events import EventLog
 from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
@@ -137,6 +139,7 @@ class ApiState:
     capacity_leases: LeaseHolder = field(init=False)
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
+    events: EventIntake = field(init=False)
     simulations: SimulationService = field(init=False)
     without_offer: WithoutOfferService = field(init=False)
     arms_reports: ArmsService = field(init=False)
@@ -167,6 +170,7 @@ class ApiState:
         )
         on_recorded = None if self.tracing is None else self.tracing.recorded
         self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms, on_recorded)
+        self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
         self.simulations = SimulationService(
             partial(sample_profiles, self.engine),
             self.catalogues,

@@ -57,6 +57,14 @@ class Keys:
         """The prefix of the keys of the contact histories in a bucket: the customer's id follows."""
         return f"nb:{{b{bucket}}}:contact:"
 
+    def events(self, customer_id: str) -> str:
+        """What the customer's events have told."""
+        return f"nb:{{b{self.bucket(customer_id)}}}:events:{customer_id}"
+
+    def event_ids(self, customer_id: str) -> str:
+        """The ids of the customer's events of the last days, each of which counts once."""
+        return f"nb:{{b{self.bucket(customer_id)}}}:event-ids:{customer_id}"
+
     def unconfirmed(self, bucket: int) -> str:
         """The bucket's decisions that wait for a word that they were presented, by the time until which they do."""
         return f"nb:{{b{bucket}}}:unconfirmed"

@@ -88,6 +88,7 @@ class ArchiverJob:
             return self.interval_s
         ARCHIVED.labels("decided").inc(len(batch.decided))
         ARCHIVED.labels("outcome").inc(len(batch.outcomes))
+        ARCHIVED.labels("event").inc(len(batch.events))
         self._archived += len(batch.outcomes)
         newest_ms = max(position.at_ms for position in batch.last.values())
         ARCHIVE_LAG.set(max(clock.now_ms() - newest_ms, 0) / 1000)

@@ -18,6 +18,7 @@ from decisioning.decide.context import DecisionContext, EvaluatedRequest
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
+from decisioning.decide.told import EVENTS, INTERESTS, NOTHING_TOLD, Told
 from decisioning.model.deciders import CALLER, NO_POLICY
 from decisioning.model.decision import (
     RUNTIME,
@@ -46,6 +47,7 @@ class TextSource:
     context: Mapping[str, Any]
     customer: Customer
     evaluation: Evaluation
+    told: Told = NOTHING_TOLD
 
     @property
     def languages(self) -> list[str]:
@@ -61,7 +63,7 @@ def decision_record(
     view, choices = context.view, result.selection.choices
     caller_choice = result.context.caller_choice
     until_ms = context.now_ms + view.placement.reward_window_s * 1000
-    source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
+    source = _text_source(context, evaluated, inputs)
     return Decision(
         decision_id=context.decision_id,
         customer_id=context.request.customer_id,
@@ -151,11 +153,17 @@ def default_offers(
         row = by_id.get(offer_id)
         if row is not None and len(rows) < context.slots and _may_join(view, rows, row):
             rows.append(row)
-    source = TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation)
+    source = _text_source(context, evaluated, inputs)
     return tuple(
         DecidedOffer(view.offers[row].offer_id, rank, treatment=treatment_of(view, row, source))
         for rank, row in enumerate(rows[len(chosen) :], start=len(chosen) + 1)
     )
+
+
+def _text_source(
+    context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs
+) -> TextSource:
+    return TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation, evaluated.told)
 
 
 def _may_join(view: PlacementView, rows: Sequence[int], row: int) -> bool:
@@ -186,7 +194,7 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> RenderedT
     prepared = treatments[0] if len(treatments) == 1 else choose_treatment(treatments, source.languages)
     if prepared.rendered is not None:
         return prepared.rendered
-    facts: dict[str, Any] = dict(facts_of(source.customer, source.context, view.placement))
+    facts: dict[str, Any] = dict(facts_of(source.customer, source.context, view.placement, source.told))
     offer = offer_texts(view.offers[row], view.goals[row])
 
     def lookup(path: str) -> Any:
@@ -219,7 +227,7 @@ def customer_snapshot(
     wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
     wanted.update(PREFERENCES)
     relevant = None if history is None else view.contact.relevant(customer, history)
-    suppressions = customer.suppressions
+    suppressions, values = customer.suppressions, inputs.evaluation.values
     return CustomerSnapshot(
         known=customer.known,
         attributes={name: customer.attributes[name] for name in wanted if name in customer.attributes},
@@ -237,7 +245,14 @@ def customer_snapshot(
         exhausted=tuple(sorted(inputs.exhausted)),
         unlikely=unlikely,
         withheld=tuple(SnapshotWithheld(*one) for one in withheld),
+        events=_values_below(EVENTS, values),
+        interests_told=_values_below(INTERESTS, values),
     )
+
+
+def _values_below(root: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick out what rules looked at below a root. ``values``: all that they looked at, by path."""
+    return {path[len(root) + 1 :]: value for path, value in values.items() if path.startswith(f"{root}.")}
 
 
 def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:

@@ -13,6 +13,7 @@ from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.policy_runner import Assignment, PolicyResult
 from decisioning.decide.ranking import Units
+from decisioning.decide.told import NOTHING_TOLD, Told
 from decisioning.log.store_redis import DecideReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
@@ -62,10 +63,14 @@ class DecisionContext:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedRequest:
-    """A request whose rules have been evaluated. ``facts``: what policies learn from, by path."""
+    """A request whose rules have been evaluated. ``facts``: what policies learn from, by path.
+
+    ``told``: what the customer's events tell.
+    """
 
     facts: Facts
     evaluation: Evaluation
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)

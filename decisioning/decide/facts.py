@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import json
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.decide.told import EVENTS, INTERESTS, NOTHING_TOLD, Told
 from decisioning.model.entities import Placement
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, Facts, Results, evaluate
@@ -24,10 +25,12 @@ CacheKey = tuple[int, str, str, int]
 """Catalogue version, placement, customer, and the checksum of the profile."""
 
 
-def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placement) -> Facts:
+def facts_of(
+    customer: Customer, context: Mapping[str, Any], placement: Placement, told: Told = NOTHING_TOLD
+) -> Facts:
     """Return the facts of one request: the customer's at the first level.
 
-    An indicator hides an attribute of its name.
+    An indicator hides an attribute of its name. ``told``: what the customer's events tell.
     """
     return {
         "customer": {
@@ -39,6 +42,8 @@ def facts_of(customer: Customer, context: Mapping[str, Any], placement: Placemen
             "known": customer.known,
         },
         "context": {**context, "channel": placement.channel, "placement": placement.placement_id},
+        EVENTS: told.events,
+        INTERESTS: told.interests,
     }
 
 

@@ -35,6 +35,7 @@ from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
+from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
@@ -137,7 +138,7 @@ class DecisionService:
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
-        evaluated = self._evaluate(context, profile)
+        evaluated = self._evaluate(context, profile, _read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
             units = NO_UNITS if reading is None else await self._count_units(context)
@@ -176,12 +177,13 @@ class DecisionService:
         return generated_id(self._keys.bucket(request.customer_id), self._entropy())
 
     async def _read(self, context: DecisionContext) -> ReadReply | None:
-        """Read the cached profile, the contact history and the owner of the caller's own id; ``None`` without Redis."""
+        """Read the cached profile, contacts, events, and the owner of the caller's own id; ``None`` without Redis."""
         request = context.request
+        tells = bool(context.catalogue.event_definitions.contributions)
         own_id = None if request.dry_run else request.decision_id
         try:
             needed, window_ms = context.view.contact.needed, context.view.placement.reward_window_s * 1000
-            return await self._log.read(request.customer_id, needed, own_id, window_ms)
+            return await self._log.read(request.customer_id, needed, own_id, window_ms, tells)
         except RedisUnavailable:
             context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             return None
@@ -241,15 +243,17 @@ class DecisionService:
             context.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
 
-    def _evaluate(self, context: DecisionContext, profile: Profile) -> EvaluatedRequest:
-        """Evaluate all rules of the placement on the facts of the request."""
+    def _evaluate(
+        self, context: DecisionContext, profile: Profile, told: Told = NOTHING_TOLD
+    ) -> EvaluatedRequest:
+        """Evaluate all rules of the placement on the facts of the request. ``told``: what events tell."""
         view, request = context.view, context.request
-        facts = facts_of(profile.customer, request.context, view.placement)
+        facts = facts_of(profile.customer, request.context, view.placement, told)
         evaluation = self._rule_results.evaluate(
             context.catalogue.version, view, profile, facts, context.now_ms, explain=request.explain
         )
         logged = facts_to_log(facts, self._roster.paths, view.placement.log_facts)
-        return EvaluatedRequest(logged, evaluation)
+        return EvaluatedRequest(logged, evaluation, told)
 
     def _find_eligible(
         self, context: DecisionContext, customer: CustomerState, evaluated: EvaluatedRequest
@@ -456,6 +460,14 @@ class DecisionService:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _read_told(context: DecisionContext, reading: ReadReply | None) -> Told:
+    """Return what the customer's events tell now; nothing is known of them without Redis."""
+    definitions = context.catalogue.event_definitions
+    if reading is None or not definitions.contributions:
+        return NOTHING_TOLD
+    return told_by(definitions, reading.events, context.now_ms)
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:

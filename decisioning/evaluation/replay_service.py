@@ -20,6 +20,7 @@ from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
 from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, SharedLimits, apply_switches, select
+from decisioning.decide.told import told_of
 from decisioning.errors import LogCodecError, NotFound
 from decisioning.evaluation.model_replay_service import ModelReplay, ReplayImpossible
 from decisioning.learning.fold import fold_outcomes
@@ -170,7 +171,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
     decision, now_ms = logged.decision, logged.decision.decided_at_ms
     snapshot = decision.customer_snapshot or CustomerSnapshot()
     customer = customer_of(decision.customer_id, snapshot)
-    facts = facts_of(customer, decision.context, view.placement)
+    facts = facts_of(customer, decision.context, view.placement, told_of(snapshot))
     return EligibilityInputs(
         catalogue=catalogue,
         view=view,

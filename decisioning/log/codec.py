@@ -14,6 +14,7 @@ A stream entry has a type ``t``. Fields have one meaning each, the same as in th
   it): ``id``, ``d``, ``at``, ``ts``, ``p``, ``pl``, ``f`` as above, and ``os``, the offers, separated by commas, each
   ``<offer> <number> <precomputed propensity> <reward or -> <propensity>:<value>``. An ``expired`` entry also has
   ``cl``: in the same form the offers that were answered before, with what came of them in time (``closed``).
+- ``event``: see ``decisioning.model.logged_event``.
 - ``start`` marks where a stream begins that lost its end; it says nothing.
 
 All but the first carry all that is needed to learn from them, so no reader has to join. Earlier versions wrote ``x``
@@ -34,11 +35,14 @@ from bandits.policy import NO_FACTS, Facts
 from decisioning.contact.history import Contact
 from decisioning.errors import LogCodecError
 from decisioning.model.decision import Decision, LoggedDecision, OfferContact
+from decisioning.model.logged_event import LoggedEvent, event_of_fields
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
 
 Fields = Mapping[bytes, bytes]
+Said = LoggedDecision | LoggedEvent | list[Outcome]
+"""The content of one entry."""
 EXPECTED_TOGETHER = 4
 """Offers whose expected propensities and values share a field of a waiting decision's hash."""
 
@@ -102,7 +106,7 @@ def candidate_bytes(of: Selection | LoggedDecision) -> tuple[bytes, bytes, bytes
     return of.candidates.astype("<u4").tobytes(), of.base_propensities.astype("<f4").tobytes(), factors
 
 
-def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> LoggedDecision | list[Outcome]:
+def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> Said:
     """Read one entry of a bucket's stream.
 
     Raises
@@ -121,6 +125,8 @@ def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> Logged
             return [_outcome(bucket, position, fields)]
         if kind in (b"expired", b"released", b"withdrawn"):
             return _closed(bucket, position, fields)
+        if kind == b"event":
+            return event_of_fields(bucket, position, fields)
     except (KeyError, ValueError) as error:
         raise LogCodecError(f"entry {position} of bucket {bucket} cannot be read: {error!r}") from error
     raise LogCodecError(f"entry {position} of bucket {bucket} has the unknown type {kind!r}")

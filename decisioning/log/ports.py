@@ -16,7 +16,12 @@ class DecisionLog(Protocol):
     """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
 
     async def read(
-        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+        self,
+        customer_id: str,
+        with_history: bool,
+        own_id: str | None = None,
+        window_ms: int = 0,
+        with_events: bool = False,
     ) -> ReadReply: ...
 
     def decide(

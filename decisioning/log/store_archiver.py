@@ -23,16 +23,20 @@ from decisioning.log.store_dead_letters import Fetch, copy_or_refuse, set_aside
 from decisioning.log.store_partitions import Partitions
 from decisioning.log.store_sql import (
     DECISION_COLUMNS,
+    EVENT_COLUMNS,
     INSERT_DECISIONS,
+    INSERT_EVENTS,
     INSERT_OUTCOMES,
     NOTE_OWN_IDS,
     OUTCOME_COLUMNS,
     STAGING,
     decision_row,
+    event_row,
     outcome_row,
 )
 from decisioning.log.store_stream import Batch, UnreadEntry
 from decisioning.model.decision import LoggedDecision
+from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable
@@ -90,7 +94,8 @@ class Archiver:
 
     def lacking(self, batch: Batch, now: datetime) -> list[datetime]:
         """Find months of a batch, at most a few at a time, for which ``make_partitions`` should be called first."""
-        return self._partitions.lacking((d.decision.decided_at_ms for d in batch.decided), now)
+        times_ms = [d.decision.decided_at_ms for d in batch.decided] + [e.event.at_ms for e in batch.events]
+        return self._partitions.lacking(times_ms, now)
 
     async def write(self, batch: Batch, fetch: Fetch | None = None) -> int:
         """Archive a batch and move the positions; only during a ``turn``, which translates what is raised.
@@ -102,7 +107,7 @@ class Archiver:
         assert connection is not None
         unread = batch.unread
         if fetch is None:
-            await self._copy(connection, batch.decided, batch.outcomes)
+            await self._copy(connection, batch.decided, batch.outcomes, batch.events)
         else:
             refused = await copy_or_refuse(connection, batch, partial(self._copy, connection))
             unread = unread + [UnreadEntry(*at, await fetch(*at), why) for at, why in refused.items()]
@@ -184,7 +189,10 @@ class Archiver:
 
     @staticmethod
     async def _copy(
-        connection: asyncpg.Connection, decided: Sequence[LoggedDecision], outcomes: Sequence[Outcome]
+        connection: asyncpg.Connection,
+        decided: Sequence[LoggedDecision],
+        outcomes: Sequence[Outcome],
+        events: Sequence[LoggedEvent],
     ) -> None:
         if decided:
             await connection.copy_records_to_table(
@@ -197,6 +205,11 @@ class Archiver:
                 "stage_outcomes", records=[outcome_row(o) for o in outcomes], columns=OUTCOME_COLUMNS
             )
             await connection.execute(INSERT_OUTCOMES)
+        if events:
+            await connection.copy_records_to_table(
+                "stage_events", records=[event_row(e) for e in events], columns=EVENT_COLUMNS
+            )
+            await connection.execute(INSERT_EVENTS)
 
 
 async def _positions(connection: asyncpg.Connection) -> dict[int, StreamPosition]:

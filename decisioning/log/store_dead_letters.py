@@ -10,9 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import LogCodecError
-from decisioning.log.codec import parse_entry, silences_of
-from decisioning.log.store_stream import Batch, UnreadEntry
+from decisioning.log.codec import parse_entry
+from decisioning.log.store_stream import Batch, UnreadEntry, lessons_of
 from decisioning.model.decision import LoggedDecision
+from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.postgres import transaction
@@ -27,7 +28,7 @@ _OF_RECORDS = ("22", "23", "54")
 _IN_PYTHON = (ValueError, TypeError, OverflowError)
 
 Entry = tuple[int, StreamPosition]
-Copy = Callable[[Sequence[LoggedDecision], Sequence[Outcome]], Awaitable[None]]
+Copy = Callable[[Sequence[LoggedDecision], Sequence[Outcome], Sequence[LoggedEvent]], Awaitable[None]]
 Fetch = Callable[[int, StreamPosition], Awaitable[Mapping[bytes, bytes]]]
 
 
@@ -37,6 +38,7 @@ class _Records:
 
     decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    events: list[LoggedEvent] = field(default_factory=list)
 
 
 def is_fault_of_record(error: Exception) -> bool:
@@ -54,7 +56,7 @@ async def copy_or_refuse(connection: asyncpg.Connection, batch: Batch, copy: Cop
     """
     try:
         async with connection.transaction():
-            await copy(batch.decided, batch.outcomes)
+            await copy(batch.decided, batch.outcomes, batch.events)
     except Exception as error:
         if not is_fault_of_record(error):
             raise
@@ -76,10 +78,11 @@ async def _copy_halves(
     try:
         async with connection.transaction():
             # They are emptied when the transaction ends; a batch that is stored by parts needs that earlier.
-            await connection.execute("TRUNCATE stage_decisions, stage_outcomes")
+            await connection.execute("TRUNCATE stage_decisions, stage_outcomes, stage_events")
             await copy(
                 [decided for entry in part for decided in entries[entry].decided],
                 [outcome for entry in part for outcome in entries[entry].outcomes],
+                [event for entry in part for event in entries[entry].events],
             )
     except Exception as error:
         if not is_fault_of_record(error):
@@ -100,6 +103,8 @@ def _by_entry(batch: Batch) -> dict[Entry, _Records]:
         entries.setdefault((decided.bucket, decided.position), _Records()).decided.append(decided)
     for outcome in batch.outcomes:
         entries.setdefault((outcome.bucket, outcome.position), _Records()).outcomes.append(outcome)
+    for event in batch.events:
+        entries.setdefault((event.bucket, event.position), _Records()).events.append(event)
     return entries
 
 
@@ -140,9 +145,9 @@ class DeadLetter:
         found = parse_entry(self.bucket, self.position, dict(self.fields))
         if isinstance(found, LoggedDecision):
             batch.decided.append(found)
-            batch.outcomes += silences_of(found)
-        else:
-            batch.outcomes += found
+        elif isinstance(found, LoggedEvent):
+            batch.events.append(found)
+        batch.outcomes += lessons_of(found)
         return batch
 
 

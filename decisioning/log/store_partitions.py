@@ -22,7 +22,7 @@ MAX_AT_ONCE = 6
 LOCK_TIMEOUT = "2s"
 """The longest time that readers of the log wait behind a month that is made behind a long report."""
 AHEAD_EVERY = timedelta(hours=1)
-_TABLES = ("decisions", "outcomes")
+_TABLES = ("decisions", "outcomes", "events")
 
 
 def month_of(at: datetime) -> datetime:
@@ -67,12 +67,12 @@ class Partitions:
         """Look again for the partitions that there are."""
         self._settled = self._ahead_until = None
 
-    def lacking(self, decided_ms: Iterable[int], now: datetime) -> list[datetime]:
-        """Find months of these decisions that should have a partition and, as far as is known, have none."""
+    def lacking(self, times_ms: Iterable[int], now: datetime) -> list[datetime]:
+        """Find months of these times (Unix ms) that should have a partition and, as far as is known, have none."""
         present = month_of(now)
         first, last = add_months(present, -MONTHS_BACK), add_months(present, MONTHS_AHEAD + 1)
         least_ms, most_ms = int(first.timestamp() * 1000), int(last.timestamp() * 1000)
-        months = {month_of(to_datetime(at_ms)) for at_ms in decided_ms if least_ms <= at_ms < most_ms}
+        months = {month_of(to_datetime(at_ms)) for at_ms in times_ms if least_ms <= at_ms < most_ms}
         return sorted(months - (self._settled or set()), reverse=True)[:MAX_AT_ONCE]
 
     async def make_ahead(self, connection: asyncpg.Connection, now: datetime) -> None:

@@ -55,6 +55,7 @@ def owner_ttl_ms(window_ms: int) -> int:
 class ReadReply:
     """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id.
 
+    ``events``: what events told, if that was asked for, and there is anything.
     ``here``: the earlier decision is in Redis. Its header (``earlier``) may be in the archive only. ``withdrawn``: the
     earlier decision was taken back not long ago, which the archive may not know yet.
     """
@@ -65,6 +66,7 @@ class ReadReply:
     earlier: Decision | None = None
     here: bool = False
     withdrawn: bool = False
+    events: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +163,19 @@ class RedisLog:
         pipe.on_server = self._recent.tell_again
 
     async def read(
-        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+        self,
+        customer_id: str,
+        with_history: bool,
+        own_id: str | None = None,
+        window_ms: int = 0,
+        with_events: bool = False,
     ) -> ReadReply:
-        """Read in one round trip: profile, contact history, and for a caller's own id what it named before.
+        """Read in one round trip: profile, contacts, what events told, and for an own id what it named before.
 
         What it named is not taken back any more. ``window_ms``: how long a decision under that id waits for outcomes.
         """
         bucket = self.keys.bucket(customer_id)
-        history = owner = extended = earlier = None
+        history = owner = extended = earlier = events = None
         if own_id is not None:
             mine = f"{bucket} {customer_id}"
             name, ttl_ms = self.keys.owner(own_id), owner_ttl_ms(window_ms)
@@ -179,9 +186,11 @@ class RedisLog:
             # Before the history: contacts of what is being taken back must not count against its retry.
             earlier = self.pipe.call("FCALL", function_name("nb_claim"), len(known), *known, own_id)
         profile = self.pipe.call("GET", self.keys.profile(customer_id))
+        if with_events:
+            events = self.pipe.call("GET", self.keys.events(customer_id))
         if with_history:
             history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
-        calls = [c for c in (owner, extended, earlier, profile, history) if c is not None]
+        calls = [c for c in (owner, extended, earlier, profile, events, history) if c is not None]
         try:
             await calls[-1]  # replies come in order: when the last is here, all are
             for call in calls:
@@ -193,8 +202,9 @@ class RedisLog:
                 if call.done() and not call.cancelled():
                     call.exception()
         contacts = parse_history(history.result()) if history is not None else []
+        told = None if events is None else events.result()
         if own_id is None:
-            return ReadReply(profile.result(), contacts)
+            return ReadReply(profile.result(), contacts, events=told)
         assert owner is not None
         assert earlier is not None
         first, (status, *header) = owner.result(), earlier.result()
@@ -205,6 +215,7 @@ class RedisLog:
             decode_decision(header[0]) if header and header[0] else None,
             status == b"here",
             status == b"withdrawn",
+            told,
         )
 
     def decide(

@@ -13,8 +13,10 @@ from bandits.policy import NO_FACTS
 from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, parse_decided
 from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.decision import LoggedDecision
+from decisioning.model.logged_event import LoggedEvent, properties_text
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from profiles.events.event import Event
 from storage.clock import to_datetime, to_ms
 
 DECISION_COLUMNS = (
@@ -37,10 +39,22 @@ _SAME = (*_OFFERED, *_TOLD)
 """Columns of outcomes that are named like the fields of ``Outcome``, and hold their values as they are."""
 _same_of = attrgetter(*_SAME)
 OUTCOME_COLUMNS = (*_SAME, "decided_at", "offer_no", "prior", "position", "estimate", "worth", "facts")
+EVENT_COLUMNS = (
+    "event_id",
+    "customer_id",
+    "type",
+    "occurred_at",
+    "recorded_ms",
+    "properties",
+    "contacts",
+    "bucket",
+    "position",
+)
 
 STAGING = (
     "CREATE TEMP TABLE stage_decisions (LIKE decisions) ON COMMIT DELETE ROWS",
     "CREATE TEMP TABLE stage_outcomes (LIKE outcomes) ON COMMIT DELETE ROWS",
+    "CREATE TEMP TABLE stage_events (LIKE events) ON COMMIT DELETE ROWS",
 )
 
 GROUP_OF = (
@@ -145,6 +159,12 @@ WITH fresh AS (
 )
 {_count_outcomes("fresh")}"""
 
+INSERT_EVENTS = f"""
+INSERT INTO events ({", ".join(EVENT_COLUMNS)})
+SELECT {", ".join(EVENT_COLUMNS)} FROM stage_events
+ON CONFLICT DO NOTHING
+"""
+
 REBUILD_ACCEPTANCE = ("TRUNCATE acceptance", _count_decisions("decisions"), _count_outcomes("outcomes"))
 
 
@@ -182,6 +202,28 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
         None if math.isnan(o.worth) else o.worth,
         facts_text(o.facts) or None,
     )
+
+
+def event_row(e: LoggedEvent) -> tuple[Any, ...]:
+    """Return an event as ``EVENT_COLUMNS``."""
+    event = e.event
+    return (
+        event.event_id,
+        event.customer_id,
+        event.type,
+        to_datetime(event.at_ms),
+        e.recorded_ms,
+        properties_text(event.properties),
+        list(e.contacts),
+        e.bucket,
+        e.position,
+    )
+
+
+def event_of_row(row: Row[Any]) -> LoggedEvent:
+    """Return an event from its archived columns."""
+    event = Event(row.event_id, row.customer_id, row.type, to_ms(row.occurred_at), row.properties)
+    return LoggedEvent(row.bucket, StreamPosition(row.position), event, row.recorded_ms, tuple(row.contacts))
 
 
 def decision_of_row(row: Row[Any]) -> LoggedDecision:

@@ -7,8 +7,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from decisioning.errors import LogCodecError
-from decisioning.log.codec import parse_entry, silences_of
+from decisioning.log.codec import Said, parse_entry, silences_of
 from decisioning.model.decision import LoggedDecision
+from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.functions import function_name
@@ -33,8 +34,15 @@ class UnreadEntry:
     reason: str
 
 
-Parsed = tuple[LoggedDecision | list[Outcome], list[Outcome]]
+Parsed = tuple[Said, list[Outcome]]
 """What an entry says, and what it teaches."""
+
+
+def lessons_of(said: Said) -> list[Outcome]:
+    """Return what an entry teaches."""
+    if isinstance(said, LoggedDecision):
+        return silences_of(said)
+    return [] if isinstance(said, LoggedEvent) else said
 
 
 class ParsedEntries:
@@ -56,7 +64,7 @@ class ParsedEntries:
         if known is not None and known[0] == fields:
             return known[1]
         said = parse_entry(bucket, position, fields)
-        parsed = said, silences_of(said) if isinstance(said, LoggedDecision) else said
+        parsed = said, lessons_of(said)
         if len(self._young) >= self._size:
             self._old, self._young = self._young, {}
         self._young[at] = fields, parsed
@@ -70,10 +78,11 @@ class Batch:
     last: dict[int, StreamPosition] = field(default_factory=dict)
     decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    events: list[LoggedEvent] = field(default_factory=list)
     unread: list[UnreadEntry] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.decided) + len(self.outcomes) + len(self.unread)
+        return len(self.decided) + len(self.outcomes) + len(self.events) + len(self.unread)
 
     def add(
         self,
@@ -83,7 +92,7 @@ class Batch:
         decisions: bool,
         parsed: ParsedEntries,
     ) -> None:
-        """Add what an entry says; without ``decisions`` only what they teach is added of them."""
+        """Add what an entry says; without ``decisions`` only what entries teach is added."""
         try:
             said, shown = parsed.parse(bucket, position, fields)
         except (LogCodecError, *_UNREADABLE) as error:
@@ -93,11 +102,11 @@ class Batch:
         self.outcomes.extend(shown)
         if decisions and isinstance(said, LoggedDecision):
             self.decided.append(said)
+        elif decisions and isinstance(said, LoggedEvent):
+            self.events.append(said)
 
 
-def _readable(
-    bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes]
-) -> LoggedDecision | list[Outcome] | None:
+def _readable(bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes]) -> Said | None:
     try:
         return parse_entry(bucket, position, fields)
     except (LogCodecError, *_UNREADABLE):
@@ -125,7 +134,7 @@ class LogReader:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
         Fewer if that were more than about ``BATCH_ENTRIES`` in all. Waits up to ``block_ms`` for something to come.
-        Without ``decisions`` only what they teach is returned of them. ``buckets``: at least one; ``None``: all.
+        Without ``decisions`` only what they teach is returned. ``buckets``: at least one; ``None``: all.
 
         Entries that cannot be read are in ``unread``. Raises ``RedisUnavailable``.
         """
@@ -193,9 +202,7 @@ class LogReader:
             replies = await pipe.execute()
         return {bucket for bucket, entries in zip(positions, replies, strict=True) if not entries}
 
-    async def whole(
-        self, bucket: int
-    ) -> tuple[StreamPosition, list[tuple[StreamPosition, LoggedDecision | list[Outcome] | None]]]:
+    async def whole(self, bucket: int) -> tuple[StreamPosition, list[tuple[StreamPosition, Said | None]]]:
         """The last position that a bucket's stream has given out, and its entries by position up to there.
 
         ``None`` for an entry that cannot be read.

@@ -155,6 +155,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     ``interests`` and ``holdings`` are ``None`` if no rule looks at them; ``history`` and ``suppressions`` if they could
     not be read. ``exhausted``: numbers of offers without capacity. ``unlikely``: number and propensity of offers below
     their minimum, which are not among the logged candidates; nor are those ``withheld`` for more valuable customers.
+    ``events`` and ``interests_told``: what events told, by aggregate and concept, as far as rules looked.
     """
 
     known: bool | None = None
@@ -168,6 +169,8 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     exhausted: tuple[int, ...] = ()
     unlikely: tuple[tuple[int, float], ...] = ()
     withheld: tuple[SnapshotWithheld, ...] = ()
+    events: dict[str, str | float | int | bool] = {}
+    interests_told: dict[str, float] = {}
 
 
 class Overrun(msgspec.Struct, frozen=True, gc=False):

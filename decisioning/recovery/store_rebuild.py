@@ -12,28 +12,35 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.contact.history import LoggedOutcome, contacts_of_decision
+from decisioning.events.store_archive import EventArchive
+from decisioning.events.store_events import kept_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
-from decisioning.log.codec import history_member, waiting_fields
+from decisioning.log.codec import Said, history_member, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
-from decisioning.model.outcome import SHOWN, Identity, Outcome
+from decisioning.model.logged_event import EventKey, LoggedEvent
+from decisioning.model.outcome import SHOWN, Identity
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.recovery.store_events import EventRestorer, Kept
+from profiles.events.fold import fold
 from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
@@ -78,11 +85,15 @@ WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """The result of a rebuild: observations by policy, decisions that were missing, streams that had lost their end."""
+    """The result of a rebuild: observations by policy, decisions that were missing, streams that had lost their end.
+
+    ``customers``: those of whom events are archived that still matter.
+    """
 
     observations: dict[str, int]
     decisions: int = 0
     streams: int = 0
+    customers: int = 0
 
 
 class Rebuilder:
@@ -107,6 +118,7 @@ class Rebuilder:
         self._reader = LogReader(redis, keys)
         self._arms = ArmStore(redis, keys)
         self._archive = ArchiveReader(engine)
+        self._events = EventArchive(engine)
         self._decisions = DecisionRestorer(engine, redis, keys)
 
     async def lost(self) -> bool:
@@ -163,7 +175,8 @@ class Rebuilder:
 
     async def _rebuild(self) -> Rebuilt:
         rebuilt = Rebuilt({})
-        history_ms = (await self._catalogues.load()).history_ms
+        catalogue = await self._catalogues.load()
+        history_ms = catalogue.history_ms
         archived = await self._archive.positions()
         ended = await self._reader.without(archived)
         # Unmarked until all is done, so that a rebuild that is broken off is done again.
@@ -172,6 +185,7 @@ class Rebuilder:
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
         rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
+        rebuilt.customers = await self._rebuild_events(catalogue, archived)
         await self._feed.refresh()
         # Without those that are still being warmed up: whoever does it notices, and starts anew.
         for key in self._feed.live():
@@ -207,13 +221,27 @@ class Rebuilder:
         """Let a stream go on behind the archived position, with those of its entries that are not archived."""
         while True:
             last, entries = await self._reader.whole(bucket)
-            identities = {at: _identities(entry) for at, entry in entries if entry is not None}
-            known = await self._archive.among({i[0] for found in identities.values() for i in found})
+            known = await self._archived_of([entry for _, entry in entries if entry is not None])
             # None may be skipped, and none counted twice.
             # What cannot be read is kept for the archiver, which sets it aside, if it has not yet.
-            keep = [at for at, entry in entries if entry is None or not identities[at] <= known]
+            keep = [at for at, entry in entries if entry is None or not _identities(entry) <= known]
             if await self._reader.resume(bucket, last, position, keep):
                 return
+
+    async def _archived_of(self, entries: Sequence[Said]) -> set[Identity | EventKey]:
+        """Find out what of these entries is archived."""
+        events = {entry.key for entry in entries if isinstance(entry, LoggedEvent)}
+        others = [entry for entry in entries if not isinstance(entry, LoggedEvent)]
+        decisions = {str(identity[0]) for entry in others for identity in _identities(entry)}
+        return {*await self._archive.among(decisions), *await self._events.among(events)}
+
+    async def _rebuild_events(self, catalogue: Catalogue, archived: Mapping[int, StreamPosition]) -> int:
+        definitions = catalogue.event_definitions
+        kept = Kept(kept_ms(definitions), catalogue.history_ms)
+        restorer = EventRestorer(
+            self._events, self._redis, self._keys, partial(fold, definitions), kept, self._clock_ms()
+        )
+        return await restorer.restore(archived)
 
     async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)
@@ -222,7 +250,9 @@ class Rebuilder:
         return folded.taught
 
 
-def _identities(entry: LoggedDecision | list[Outcome]) -> set[Identity]:
+def _identities(entry: Said) -> set[Identity | EventKey]:
+    if isinstance(entry, LoggedEvent):
+        return {entry.key}
     if isinstance(entry, LoggedDecision):
         return {entry.decision.identity}
     return {outcome.identity for outcome in entry}

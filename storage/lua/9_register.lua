@@ -12,6 +12,8 @@ redis.register_function{ function_name = 'nb_own', callback = own, flags = { 'al
 redis.register_function{ function_name = 'nb_disown', callback = disown, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_replace', callback = replace, flags = { 'allow-oom' } }
 redis.register_function('nb_restore', restore)
+redis.register_function('nb_event', record_event)
+redis.register_function('nb_restore_events', restore_events)
 redis.register_function('nb_open', open_pool)
 redis.register_function('nb_lease', lease)
 redis.register_function{ function_name = 'nb_return', callback = return_lease, flags = { 'allow-oom' } }

@@ -18,6 +18,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_decision": EVERYONE,
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
+    "record_event": {"frontend", "admin"},
+    "record_event_batch": {"frontend", "admin"},
     "simulate_catalog": {"ops", "admin"},
     "read_schema": EVERYONE,
     "read_groups": EVERYONE,
@@ -100,6 +102,8 @@ KINDS = (
     "goal",
     "alert",
     "event",
+    "aggregate",
+    "concept",
 )
 ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}

@@ -28,6 +28,7 @@ ROOMS = {
         "aggregates",
         "catalog",
         "log",
+        "events",
         "capacity",
         "learning",
         "rollout",

@@ -1,11 +1,11 @@
 """Feedback: one outcome, or many."""
 
-import asyncio
 from collections import Counter
 
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
+from app.api.batch import MalformedItem, answer_each
 from app.api.body import DirectRoute, JsonRoute
 from app.api.deps import Frontend, State, problems
 from app.api.feedback.schemas import (
@@ -14,7 +14,6 @@ from app.api.feedback.schemas import (
     FeedbackBatchAnswer,
     FeedbackItemAnswer,
     FeedbackRequest,
-    MalformedItem,
 )
 from app.metrics import FEEDBACK
 from decisioning.errors import Conflict, Invalid, NotFound
@@ -22,9 +21,6 @@ from decisioning.log.feedback_service import Feedback, FeedbackService
 from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
-
-MAX_CONCURRENT_ITEMS = 64
-"""Of one batch, so that a large one does not crowd out other requests."""
 
 
 def _to_feedback(body: FeedbackRequest) -> Feedback:
@@ -62,16 +58,11 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
     is no batch (no `items`, none or more than 1,000 of them, other fields) is a 422, and nothing of it is recorded.
     """
     service, items = state.feedback.batch(), body.outcomes()
-    answers: list[FeedbackItemAnswer | None] = [None] * len(items)
-    numbered = iter(enumerate(items))
 
-    async def record_next() -> None:
-        # Each item is answered for itself: one that is refused must not lose the others.
-        for index, item in numbered:
-            answers[index] = await _record_item(service, index, item)
+    async def answer(index: int, item: FeedbackRequest | MalformedItem) -> FeedbackItemAnswer:
+        return await _record_item(service, index, item)
 
-    await asyncio.gather(*(record_next() for _ in range(min(MAX_CONCURRENT_ITEMS, len(items)))))
-    told = [answer for answer in answers if answer is not None]
+    told = await answer_each(items, answer)
     outcomes = ("malformed" if isinstance(item, MalformedItem) else item.outcome for item in items)
     for labels, count in Counter(zip(outcomes, (answer.status for answer in told), strict=True)).items():
         FEEDBACK.labels(*labels).inc(count)

@@ -1,12 +1,11 @@
 """Feedback, as it travels."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, Field, WrapValidator
 
+from app.api.batch import MAX_ITEMS, MalformedItem, or_malformed
 from app.api.schemas import Body, DecisionId, Id, Instant, Money, examples, shown
-from app.errors import field_errors
 from storage.clock import floor_ms
 
 _DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
@@ -45,24 +44,6 @@ class FeedbackAnswer(BaseModel):
     degraded: list[str] | None = Field(None, description=_DEGRADED)
 
 
-@dataclass(frozen=True, slots=True)
-class MalformedItem:
-    """An item of a batch that is no outcome: the first field at fault, and what is wrong with it, and with others."""
-
-    field: str
-    reason: str
-
-
-def _or_malformed(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Validate one item; what is wrong with it is kept in its place, and keeps no other item from being recorded."""
-    try:
-        return FeedbackRequest.model_validate(value)
-    except ValidationError as error:
-        errors = field_errors(error.errors(include_url=False), whole="item")
-        reason = "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3])
-        return MalformedItem(errors[0]["field"], reason)
-
-
 class FeedbackBatch(Body):
     """Many outcomes; each is answered for itself, whatever is wrong with others."""
 
@@ -75,8 +56,8 @@ class FeedbackBatch(Body):
         }
     )
 
-    items: list[Annotated[FeedbackRequest | Any, WrapValidator(_or_malformed)]] = Field(
-        min_length=1, max_length=1000
+    items: list[Annotated[FeedbackRequest | Any, WrapValidator(or_malformed(FeedbackRequest))]] = Field(
+        min_length=1, max_length=MAX_ITEMS
     )
 
     def outcomes(self) -> "list[FeedbackRequest | MalformedItem]":

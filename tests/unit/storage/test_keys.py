@@ -26,6 +26,7 @@ def test_all_keys_of_a_customer_share_a_slot(customer: str, buckets: int) -> Non
     of_bucket = [keys.log(bucket), keys.pending(bucket), keys.unconfirmed(bucket), keys.whole(bucket)]
     of_decision = [keys.decision(bucket, "d"), keys.withdrawal(bucket, "d"), keys.mark(bucket, "m")]
     of_customer = [keys.profile(customer), keys.contact(customer)]
+    of_customer += [keys.events(customer), keys.event_ids(customer)]
     found = [*of_bucket, *of_decision, *of_customer]
     assert {slot_tag(key) for key in found} == {f"b{bucket}"}
     assert len(set(found)) == len(found)

@@ -38,7 +38,12 @@ class Log:
         self.withdrawn: list[str] = []
 
     async def read(
-        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+        self,
+        customer_id: str,
+        with_history: bool,
+        own_id: str | None = None,
+        window_ms: int = 0,
+        with_events: bool = False,
     ) -> ReadReply:
         """Give what was prepared."""
         if isinstance(self.read_reply, Exception):

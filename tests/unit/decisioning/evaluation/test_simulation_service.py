@@ -46,7 +46,12 @@ class World:
         return self.changed_to
 
     async def read(
-        self, customer_id: str, with_history: bool, own_id: str | None = None, window_ms: int = 0
+        self,
+        customer_id: str,
+        with_history: bool,
+        own_id: str | None = None,
+        window_ms: int = 0,
+        with_events: bool = False,
     ) -> ReadReply:
         assert (with_history, own_id) == (True, None)
         self.read_of.append(customer_id)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from decisioning.log.store_dead_letters import copy_or_refuse, is_fault_of_record
 from decisioning.log.store_stream import Batch
 from decisioning.model.decision import LoggedDecision
+from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 
@@ -60,7 +61,9 @@ async def test_exactly_what_cannot_be_stored_is_refused(count: int, bad: set[int
     connection: Any = Connection()
     copies = 0
 
-    async def copy(decided: Sequence[LoggedDecision], outcomes: Sequence[Outcome]) -> None:
+    async def copy(
+        decided: Sequence[LoggedDecision], outcomes: Sequence[Outcome], events: Sequence[LoggedEvent]
+    ) -> None:
         nonlocal copies
         copies += 1
         for one in outcomes:
@@ -110,7 +113,7 @@ def test_what_python_refuses_is_the_fault_of_the_record() -> None:
 
 
 async def test_a_fault_of_the_database_sets_nothing_aside() -> None:
-    async def copy(decided: object, outcomes: object) -> None:
+    async def copy(decided: object, outcomes: object, events: object) -> None:
         raise asyncpg.OutOfMemoryError("out of shared memory")
 
     with pytest.raises(asyncpg.OutOfMemoryError):

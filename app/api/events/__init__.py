@@ -1,0 +1,1 @@
+"""Events: what customers do, and what happens to them."""

@@ -1,0 +1,119 @@
+"""Events, as they travel."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WrapValidator
+
+from app.api.batch import MAX_ITEMS, MalformedItem, or_malformed
+from app.api.schemas import Body, CustomerId, Instant, Name, examples, shown, storable
+from decisioning.events.intake_service import ReceivedEvent
+from storage.clock import floor_ms
+
+_DEGRADED = "there only if something is wrong: `archive_stands_still`: it is in the log, and not yet archived"
+_CALL = {
+    "event_id": "call-2026-77012",
+    "customer_id": "1025",
+    "type": "call",
+    "properties": {"reason": "bill", "minutes": 7.5},
+}
+Recorded = Literal["recorded", "duplicate"]
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be printable characters, such as a UUID or order-7")
+    return value
+
+
+EventId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    AfterValidator(storable),
+    AfterValidator(_printable),
+]
+
+
+class EventRequest(Body):
+    """Something that happened to a customer."""
+
+    model_config = examples(_CALL)
+
+    event_id: EventId = Field(description="the same id of the same customer is the same event")
+    customer_id: CustomerId
+    type: Name = Field(description="a declared one: see /v1/event-types")
+    occurred_at: Instant | None = Field(
+        None, description="when it happened, by default now; at most seven days ago"
+    )
+    properties: dict[str, Any] = Field(
+        default_factory=dict, description="as the type says; nulls are left out"
+    )
+
+    def received(self) -> ReceivedEvent:
+        """Return it as the intake takes it."""
+        at_ms = None if self.occurred_at is None else floor_ms(self.occurred_at)
+        return ReceivedEvent(self.event_id, self.customer_id, self.type, self.properties, at_ms)
+
+
+class EventAnswer(BaseModel):
+    """``recorded``: it is in the log, and counts. ``duplicate``: it had been recorded before."""
+
+    model_config = shown({"status": "recorded"})
+
+    status: Recorded
+    degraded: list[str] | None = Field(None, description=_DEGRADED)
+
+
+class EventBatch(Body):
+    """Many events; each is answered for itself, whatever is wrong with others."""
+
+    model_config = examples({"items": [_CALL, {**_CALL, "event_id": "call-2026-77013"}]})
+
+    items: list[Annotated[EventRequest | Any, WrapValidator(or_malformed(EventRequest))]] = Field(
+        min_length=1, max_length=MAX_ITEMS
+    )
+
+    def events(self) -> "list[EventRequest | MalformedItem]":
+        """The items, those that are no events among them."""
+        return list(self.items)
+
+
+class EventItemAnswer(BaseModel):
+    """The answer to one item: a status, or what is wrong with it.
+
+    ``index`` counts from 0. ``code`` is the HTTP status that the item would have had alone, ``field`` the field at
+    fault, where there is one.
+    """
+
+    index: int
+    status: Literal[Recorded, "refused"]
+    code: int
+    field: str | None = None
+    reason: str | None = None
+
+
+class EventBatchAnswer(BaseModel):
+    """Answers in the order of the items. ``refused``: how many of them were not recorded.
+
+    The whole batch may be sent again as often as needed. Only items with code 503 are worth it: what else was refused
+    is refused again.
+    """
+
+    model_config = shown(
+        {
+            "refused": 1,
+            "items": [
+                {"index": 0, "status": "recorded", "code": 200, "field": None, "reason": None},
+                {
+                    "index": 1,
+                    "status": "refused",
+                    "code": 422,
+                    "field": "type",
+                    "reason": "type: there is no event type 'cal'; did you mean 'call'?",
+                },
+            ],
+        }
+    )
+
+    refused: int
+    items: list[EventItemAnswer]
+    degraded: list[str] | None = Field(None, description=_DEGRADED)

@@ -1,0 +1,102 @@
+"""Events on their way into Redis: one atomic step for each; and what they have told of a customer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal
+
+from decisioning.log.store_redis import RecentWrites
+from decisioning.model.logged_event import properties_text
+from profiles.events.declared import MAX_WINDOW_MS
+from profiles.events.definitions import EventDefinitions
+from profiles.events.event import Event
+from profiles.events.fold import Increment
+from storage.clock import DAY_MS, HOUR_MS
+from storage.keys import Keys
+from storage.redis_pipe import Pipe
+
+HORIZON_MS = 7 * DAY_MS
+"""Ids of events are remembered for so long after they happened; what is older is not taken."""
+REMEMBER_MS = HORIZON_MS + HOUR_MS
+"""A little longer, so that no event that is taken finds its id forgotten."""
+
+Status = Literal["recorded", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventEffects:
+    """What an event changes: increments of the customer's state, and contacts (members of the history).
+
+    ``state_ms``, ``contact_ms``: how long these are kept.
+    """
+
+    increments: Sequence[Increment] = ()
+    state_ms: int = DAY_MS
+    contacts: Sequence[str] = ()
+    contact_ms: int = 0
+
+
+def kept_ms(definitions: EventDefinitions) -> int:
+    """Return for how long after their last event the state of a customer is kept, in ms: as long as it may matter.
+
+    What is remembered of the last event matters for ever, and is kept as long as the longest window may be.
+    """
+    found = (c for contributions in definitions.contributions.values() for c in contributions)
+    return max((MAX_WINDOW_MS if c.keep == 1 else c.tile_ms * c.keep for c in found), default=0)
+
+
+def id_mark(event_id: str) -> bytes:
+    """Return what is remembered of an id: short, whatever the id is."""
+    return blake2b(event_id.encode(), digest_size=12).digest()
+
+
+class EventLog:
+    """Records events. Methods raise ``RedisUnavailable``.
+
+    Made after whatever else tells a new server of ``pipe`` what it may not know (``Pipe.on_server``).
+    """
+
+    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+        self._pipe = pipe
+        self._keys = keys
+        self._recent = RecentWrites()
+        others = pipe.on_server
+
+        def tell_again(send: "Callable[[tuple[Any, ...]], asyncio.Future[Any]]") -> None:
+            if others is not None:
+                others(send)
+            self._recent.tell_again(send)
+
+        pipe.on_server = tell_again
+
+    async def record(self, event: Event, effects: EventEffects, now_ms: int) -> Status:
+        """Record an event once: its id, its entry in the log and all its effects, or none of these."""
+        customer_id = event.customer_id
+        keys = (
+            self._keys.log(self._keys.bucket(customer_id)),
+            self._keys.events(customer_id),
+            self._keys.event_ids(customer_id),
+            self._keys.contact(customer_id),
+        )
+        arguments: list[Any] = [
+            id_mark(event.event_id),
+            event.event_id,
+            customer_id,
+            event.type,
+            event.at_ms,
+            now_ms,
+            properties_text(event.properties),
+            now_ms - REMEMBER_MS,
+            effects.state_ms,
+            effects.contact_ms,
+            len(effects.contacts),
+            *effects.contacts,
+        ]
+        for one in effects.increments:
+            arguments += (one.field, one.index, one.amount, one.keep, one.value)
+        reply = await self._pipe.function("nb_event", keys, *arguments)
+        if reply == b"duplicate":
+            return "duplicate"
+        self._recent.note("nb_event", keys, arguments)
+        return "recorded"

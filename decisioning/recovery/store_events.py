@@ -1,0 +1,142 @@
+"""What events told, put back into Redis from the archive and the streams behind it.
+
+What is put back for a customer is the fold of all their events. So it replaces what is there, if that has not changed
+since before the last of these events was read; otherwise it is made anew.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import msgpack
+from redis.asyncio import Redis
+
+from decisioning.events.store_archive import EventArchive
+from decisioning.events.store_events import HORIZON_MS, REMEMBER_MS, id_mark
+from decisioning.log.store_stream import LogReader
+from decisioning.model.logged_event import LoggedEvent
+from decisioning.model.position import StreamPosition
+from profiles.events.event import Event
+from profiles.events.fold import State
+from storage.functions import function_name
+from storage.keys import Keys
+from storage.redis import redis_errors
+
+BATCH_SIZE = 200
+MAX_TRIES = 100
+
+Fold = Callable[[Sequence[Event]], State]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long things are kept, in ms: what events told, and contacts."""
+
+    state_ms: int
+    contact_ms: int
+
+
+@dataclass(slots=True)
+class _Behind:
+    """The events of a stream behind what is archived, by customer, as far as it has been read."""
+
+    position: StreamPosition
+    events: dict[str, list[LoggedEvent]] = field(default_factory=dict)
+
+
+class EventRestorer:
+    """Works beside a running system, while nothing is archived. ``fold``: what a customer's events have told."""
+
+    def __init__(
+        self, archive: EventArchive, redis: "Redis", keys: Keys, fold: Fold, kept: Kept, now_ms: int
+    ) -> None:
+        self._archive = archive
+        self._redis: Any = redis
+        self._reader = LogReader(redis, keys)
+        self._keys = keys
+        self._fold = fold
+        self._kept = kept
+        self._now_ms = now_ms
+        self._behind: dict[int, _Behind] = {}
+
+    async def restore(self, archived: Mapping[int, StreamPosition]) -> int:
+        """Put everything back; returns of how many customers. ``archived``: up to where streams are archived.
+
+        Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+        """
+        since_ms = self._now_ms - max(self._kept.state_ms, self._kept.contact_ms, REMEMBER_MS)
+        self._behind = {bucket: _Behind(position) for bucket, position in archived.items()}
+        restored, waiting = 0, list[Sequence[LoggedEvent]]()
+        async for events in self._archive.by_customer(since_ms):
+            waiting.append(events)
+            if len(waiting) == BATCH_SIZE:
+                restored += await self._put_back(waiting)
+                waiting = []
+        return restored + await self._put_back(waiting)
+
+    async def _put_back(self, customers: Sequence[Sequence[LoggedEvent]]) -> int:
+        """Put back the archived events of some customers; returns how many these are."""
+        left = list(customers)
+        for _ in range(MAX_TRIES):
+            if not left:
+                break
+            left = await self._try(left)
+        return len(customers) - len(left)
+
+    async def _try(self, customers: Sequence[Sequence[LoggedEvent]]) -> list[Sequence[LoggedEvent]]:
+        """Put back what is possible; returns the customers of whom something has changed meanwhile."""
+        names = [events[0].event.customer_id for events in customers]
+        # In this order: whatever had changed the state by then is in the streams when they are read.
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.get(self._keys.events(name))
+            states = await pipe.execute()
+        for bucket in {self._keys.bucket(name) for name in names}:
+            await self._read_on(bucket)
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for name, events, state in zip(names, customers, states, strict=True):
+                keys = (self._keys.events(name), self._keys.event_ids(name), self._keys.contact(name))
+                pipe.fcall(
+                    function_name("nb_restore_events"),
+                    len(keys),
+                    *keys,
+                    *self._arguments(name, events, state),
+                )
+            replies = await pipe.execute()
+        return [events for events, reply in zip(customers, replies, strict=True) if reply != b"ok"]
+
+    async def _read_on(self, bucket: int) -> None:
+        behind = self._behind.setdefault(bucket, _Behind(StreamPosition.START))
+        batch = await self._reader.read(
+            {bucket: behind.position}, count=10_000, block_ms=None, decisions=True, buckets=[bucket]
+        )
+        while batch.last:
+            for one in batch.events:
+                behind.events.setdefault(one.event.customer_id, []).append(one)
+            behind.position = batch.last[bucket]
+            batch = await self._reader.read(
+                {bucket: behind.position}, count=10_000, block_ms=None, decisions=True, buckets=[bucket]
+            )
+
+    def _arguments(self, name: str, archived: Sequence[LoggedEvent], state: bytes | None) -> list[Any]:
+        """Make the arguments of ``nb_restore_events``."""
+        behind = self._behind[self._keys.bucket(name)].events.get(name, [])
+        events = list({one.event.event_id: one for one in [*behind, *archived]}.values())
+        told = self._fold([one.event for one in events])
+        since_ms = self._now_ms - HORIZON_MS
+        ids = [one.event for one in events if one.event.at_ms > since_ms]
+        arguments: list[Any] = [
+            state or b"",
+            msgpack.encode(told) if told else b"",
+            self._kept.state_ms,
+            self._now_ms + REMEMBER_MS,
+            self._kept.contact_ms,
+            len(ids),
+        ]
+        for event in ids:
+            arguments += (event.at_ms, id_mark(event.event_id))
+        for one in events:
+            if one.contact_ms > self._now_ms - self._kept.contact_ms:
+                for member in one.contacts:
+                    arguments += (one.contact_ms, member)
+        return arguments

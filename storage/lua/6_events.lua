@@ -1,0 +1,97 @@
+-- Events of customers, and what they tell: a small value for each customer, packed by MessagePack, that maps fields to
+--   {index, amount, index, amount, ...}, sorted by index: sums by tile of time, amounts in whole millionths, or
+--   {index, event, value}: what is remembered of the event with the greatest index.
+-- The same as apply in profiles/events/fold.py. Amounts are whole numbers below 2^53, so sums do not depend on an order.
+
+local function add_to_tiles(tiles, index, amount, keep)
+  local newest = tiles[#tiles - 1] or index
+  if index <= newest - keep then return tiles end
+  local at = #tiles - 1
+  while at >= 1 and tiles[at] > index do at = at - 2 end
+  if at >= 1 and tiles[at] == index then
+    tiles[at + 1] = tiles[at + 1] + amount
+  else
+    table.insert(tiles, at + 2, index)
+    table.insert(tiles, at + 3, amount)
+  end
+  if index <= newest then return tiles end
+  local kept = {}
+  for i = 1, #tiles, 2 do
+    if tiles[i] > index - keep then
+      kept[#kept + 1] = tiles[i]
+      kept[#kept + 1] = tiles[i + 1]
+    end
+  end
+  return kept
+end
+
+-- Texts are compared byte by byte, as Python compares them, whatever the server's locale says.
+local function precedes_text(a, b)
+  local shorter = math.min(#a, #b)
+  for i = 1, shorter do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+local function later(last, at, id)
+  return at > last[1] or (at == last[1] and precedes_text(last[2], id))
+end
+
+-- Records an event: remembers its id, appends it to the log, changes what is known of the customer.
+-- keys: log, state, ids (of the customer's events, by time), contact
+-- args: mark of the id, id, customer, type, occurred at, now, properties (JSON), time from which ids are remembered (ms),
+--       how long the state (ms) and contacts (ms, 0 for none) are kept, contacts, then each contact (member of the history),
+--       and for each increment: field, index, amount, keep, value ("" for a sum)
+-- returns "recorded" | "duplicate"
+local function record_event(keys, args)
+  local log, state, ids, contact = unpack(keys)
+  local mark, id, customer, kind, at, now, properties, since, state_ms, contact_ms, contacts = unpack(args, 1, 11)
+  if redis.call('ZADD', ids, 'NX', at, mark) == 0 then return 'duplicate' end
+  redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
+  redis.call('PEXPIREAT', ids, string.format('%.0f', tonumber(now) + (tonumber(now) - tonumber(since))))
+  local first = 12 + tonumber(contacts)
+  local members = {}
+  for i = 12, first - 1 do
+    members[#members + 1] = args[i]
+    if tonumber(contact_ms) > 0 then
+      remember(contact, string.format('%.0f', math.min(tonumber(at), tonumber(now))), args[i], tonumber(contact_ms))
+    end
+  end
+  local record = { 't', 'event', 'id', id, 'cu', customer, 'k', kind, 'at', at, 'ts', now, 'pr', properties }
+  if #members > 0 then record[#record + 1], record[#record + 2] = 'cm', table.concat(members, '\n') end
+  redis.call('XADD', log, '*', unpack(record))
+  if #args < first then return 'recorded' end
+
+  local packed = redis.call('GET', state)
+  local known = packed and cmsgpack.unpack(packed) or {}
+  for i = first, #args, 5 do
+    local field, index, amount, keep, value = unpack(args, i, i + 4)
+    index = tonumber(index)
+    if value == '' then
+      known[field] = add_to_tiles(known[field] or {}, index, tonumber(amount), tonumber(keep))
+    elseif not known[field] or later(known[field], index, id) then
+      known[field] = { index, id, value }
+    end
+  end
+  redis.call('SET', state, cmsgpack.pack(known), 'PX', state_ms)
+  return 'recorded'
+end
+
+-- Puts back what the archive knows of a customer's events, if the state is still as it was when they were read.
+-- keys: state, ids, contact
+-- args: state as it was read ("" for none), new state ("" for none), how long it is kept (ms), until when ids are kept (Unix
+--       ms), how long contacts are kept (ms), number of ids, then each as time and mark, then each contact as time and member
+-- returns "ok" | "conflict"
+local function restore_events(keys, args)
+  local state, ids, contact = unpack(keys)
+  local expected, packed, state_ms, ids_until, contact_ms, count = unpack(args, 1, 6)
+  if (redis.call('GET', state) or '') ~= expected then return 'conflict' end
+  if packed ~= '' then redis.call('SET', state, packed, 'PX', state_ms) end
+  local first = 7 + 2 * tonumber(count)
+  for i = 7, first - 1, 2 do redis.call('ZADD', ids, 'NX', args[i], args[i + 1]) end
+  if first > 7 then redis.call('PEXPIREAT', ids, ids_until) end
+  for i = first, #args, 2 do remember(contact, args[i], args[i + 1], tonumber(contact_ms)) end
+  return 'ok'
+end
