@@ -1,7 +1,7 @@
 """Batches: many items in one body, each of which is answered for itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ MAX_ITEMS = 1000
 MAX_CONCURRENT_ITEMS = 64
 """Of one batch, so that a large one does not crowd out other requests."""
 
+M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -25,21 +26,28 @@ class MalformedItem:
     reason: str
 
 
+def read_item(model: type[M], value: Any, names: Mapping[str, str] | None = None) -> "M | MalformedItem":
+    """Read one item. ``names``: under which the sender knows fields that are wrong, if not under those of ``model``."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        errors = field_errors(error.errors(include_url=False), whole="item")
+        told = [(renamed(e["field"], names), e["reason"]) for e in errors[:3]]
+        return MalformedItem(told[0][0], "; ".join(f"{field}: {reason}" for field, reason in told))
+
+
+def renamed(field: str, names: Mapping[str, str] | None) -> str:
+    """Return a field, or one below it, by its other name."""
+    first, dot, rest = field.partition(".")
+    return f"{(names or {}).get(first, first)}{dot}{rest}"
+
+
 def or_malformed(model: type[BaseModel]) -> Callable[[Any, ValidatorFunctionWrapHandler], Any]:
     """Make the validator of one item: what is wrong with it is kept in its place, and keeps no other from being read.
 
     ``model``: what an item should be.
     """
-
-    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return model.model_validate(value)
-        except ValidationError as error:
-            errors = field_errors(error.errors(include_url=False), whole="item")
-            reason = "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3])
-            return MalformedItem(errors[0]["field"], reason)
-
-    return check
+    return lambda value, validate: read_item(model, value)
 
 
 async def answer_each(items: Sequence[T], answer: Callable[[int, T], Awaitable[A]]) -> list[A]:

@@ -39,6 +39,12 @@ local function later(last, at, id)
   return at > last[1] or (at == last[1] and precedes_text(last[2], id))
 end
 
+-- The state of a customer. One that cannot be read begins anew: a rebuild makes it whole.
+local function unpacked(packed)
+  local is_read, known = pcall(cmsgpack.unpack, packed or '')
+  return is_read and type(known) == 'table' and known or {}
+end
+
 -- Records an event: remembers its id, appends it to the log, changes what is known of the customer.
 -- keys: log, state, ids (of the customer's events, by time), contact
 -- args: mark of the id, id, customer, type, occurred at, now, properties (JSON), time from which ids are remembered (ms),
@@ -48,10 +54,11 @@ end
 local function record_event(keys, args)
   local log, state, ids, contact = unpack(keys)
   local mark, id, customer, kind, at, now, properties, since, state_ms, contact_ms, contacts = unpack(args, 1, 11)
+  local first = 12 + tonumber(contacts)
+  local known = #args >= first and unpacked(redis.call('GET', state)) or {}
   if redis.call('ZADD', ids, 'NX', at, mark) == 0 then return 'duplicate' end
   redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
   redis.call('PEXPIREAT', ids, string.format('%.0f', tonumber(now) + (tonumber(now) - tonumber(since))))
-  local first = 12 + tonumber(contacts)
   local members = {}
   for i = 12, first - 1 do
     members[#members + 1] = args[i]
@@ -64,8 +71,6 @@ local function record_event(keys, args)
   redis.call('XADD', log, '*', unpack(record))
   if #args < first then return 'recorded' end
 
-  local packed = redis.call('GET', state)
-  local known = packed and cmsgpack.unpack(packed) or {}
   for i = first, #args, 5 do
     local field, index, amount, keep, value = unpack(args, i, i + 4)
     index = tonumber(index)

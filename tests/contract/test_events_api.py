@@ -212,3 +212,39 @@ async def redis_of(api: Instance, customer_id: str) -> list[Any]:
         sorted(await redis.zrange(keys.event_ids(customer_id), 0, -1, withscores=True)),
         sorted(await redis.zrange(keys.contact(customer_id), 0, -1, withscores=True)),
     ]
+
+
+TRACK = {"type": "track", "userId": "seg", "event": "Call", "properties": {"reason": "bill"}}
+CLOUD = {"specversion": "1.0", "source": "/crm", "type": "call", "subject": "clo", "data": {"reason": "bill"}}
+SNOW = {"user_id": "sno", "event_name": "call", "unstruct_event_com_example_call_1": {"reason": "bill"}}
+
+
+@pytest.mark.parametrize(
+    ("shape", "sent", "id_name", "bad", "field"),
+    [
+        ("segment", TRACK, "messageId", {"event": "Cal"}, "event"),
+        ("segment", TRACK, "messageId", {"properties": {"reason": "x"}}, "properties.reason"),
+        ("segment", TRACK, "messageId", {"timestamp": "yesterday"}, "timestamp"),
+        ("segment", TRACK, "messageId", {"userId": None}, "userId"),
+        ("snowplow", SNOW, "event_id", {"user_id": ""}, "user_id"),
+        ("cloudevents", CLOUD, "id", {"data": "text"}, "data"),
+        ("cloudevents", CLOUD, "id", {"data": {"reason": "x"}}, "data.reason"),
+        ("cloudevents", CLOUD, "id", {"subject": None}, "subject"),
+    ],
+)
+async def test_events_in_the_shapes_of_others_are_taken(
+    shop: Nextbest, shape: str, sent: dict[str, Any], id_name: str, bad: dict[str, Any], field: str
+) -> None:
+    await declare(shop.api)
+    path = f"/v1/events/{shape}"
+    own = sent | {id_name: f"{shape}-{field}"}
+    for status in ("recorded", "duplicate"):
+        answer = await shop.api.ok("POST", path, json=own, role="frontend")
+        assert [(item["status"], answer["refused"]) for item in answer["items"]] == [(status, 0)]
+    problem_of(await shop.api.call("POST", path, json=own | bad, role="frontend"), 422, field)
+    many = [own, own | {id_name: "another"} | bad, 7]
+    for body in [many, {"batch": many}][: 2 if shape == "segment" else 1]:
+        answer = await shop.api.ok("POST", path, json=body, role="frontend")
+        found = [(item["status"], item["field"]) for item in answer["items"]]
+        assert found == [("duplicate", None), ("refused", field), ("refused", "item")]
+    problem_of(await shop.api.call("POST", path, json=[], role="frontend"), 422)

@@ -1,18 +1,34 @@
-"""Events: one, or many."""
+"""Events: one, or many, in our shape and in that of others."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.batch import MalformedItem, answer_each
+from app.api.batch import MalformedItem, answer_each, read_item, renamed
 from app.api.body import DirectRoute, JsonRoute
 from app.api.deps import Frontend, State, problems
-from app.api.events.schemas import EventAnswer, EventBatch, EventBatchAnswer, EventItemAnswer, EventRequest
+from app.api.events.schemas import (
+    CloudEvents,
+    EventAnswer,
+    EventBatch,
+    EventBatchAnswer,
+    EventItemAnswer,
+    EventRequest,
+    SegmentCalls,
+    SnowplowEvents,
+)
+from app.api.events.shapes import cloudevents, segment, snowplow
+from app.api.events.shapes.cloudevents import from_cloudevent
+from app.api.events.shapes.segment import from_segment
+from app.api.events.shapes.snowplow import from_snowplow
 from app.metrics import EVENTS
+from app.state import ApiState
 from decisioning.errors import Invalid
 from decisioning.events.intake_service import EventIntake
-from storage.errors import Unavailable
+from storage.errors import RedisUnavailable, Unavailable
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=JsonRoute)
 
@@ -47,10 +63,65 @@ async def record_event_batch(body: EventBatch, state: State, key: Frontend) -> E
     each item what is wrong with it. A batch that is no batch (no `items`, none or more than 1,000 of them, other
     fields) is a 422, and nothing of it is recorded.
     """
-    items = body.events()
+    return await _record_all(state, body.events())
 
+
+@router.post("/segment", responses=problems(body=True))
+async def record_segment_events(body: SegmentCalls, state: State, key: Frontend) -> EventBatchAnswer:
+    """Tell events as Segment sends them: one call, a list, or a `batch` of them.
+
+    One call alone that cannot be recorded is a 422; of several each is answered for itself, as in a batch.
+    """
+    return await _record_shaped(state, body.calls(), body.is_one, from_segment, segment.FIELDS)
+
+
+@router.post("/snowplow", responses=problems(body=True))
+async def record_snowplow_events(body: SnowplowEvents, state: State, key: Frontend) -> EventBatchAnswer:
+    """Tell enriched events of Snowplow as JSON: one, or a list.
+
+    One alone that cannot be recorded is a 422; of several each is answered for itself, as in a batch.
+    """
+    return await _record_shaped(state, body.items(), body.is_one, from_snowplow, snowplow.FIELDS)
+
+
+@router.post("/cloudevents", responses=problems(body=True))
+async def record_cloudevents(body: CloudEvents, state: State, key: Frontend) -> EventBatchAnswer:
+    """Tell CloudEvents 1.0 as structured JSON: one, or a list (the content types of CloudEvents are taken, too).
+
+    One alone that cannot be recorded is a 422; of several each is answered for itself, as in a batch.
+    """
+    return await _record_shaped(state, body.items(), body.is_one, from_cloudevent, cloudevents.FIELDS)
+
+
+async def _record_shaped(
+    state: ApiState,
+    sent: Sequence[Any],
+    is_one: bool,
+    mapping: Callable[[Mapping[str, Any]], dict[str, Any]],
+    names: Mapping[str, str],
+) -> EventBatchAnswer:
+    """Record events in the shape of others. ``names``: under which senders know the fields. Raises ``Invalid``."""
+    items = [
+        read_item(EventRequest, mapping(one), names)
+        if isinstance(one, Mapping)
+        else MalformedItem("item", "item: must be an object")
+        for one in sent
+    ]
+    answer = await _record_all(state, items, names)
+    first = answer.items[0]
+    if is_one and first.code == 422:
+        field = first.field or "body"
+        raise Invalid(field, (first.reason or "").removeprefix(f"{field}: "))
+    if is_one and first.code == 503:
+        raise RedisUnavailable(first.reason)
+    return answer
+
+
+async def _record_all(
+    state: ApiState, items: Sequence[EventRequest | MalformedItem], names: Mapping[str, str] | None = None
+) -> EventBatchAnswer:
     async def answer(index: int, item: EventRequest | MalformedItem) -> EventItemAnswer:
-        return await _record_item(state.events, index, item)
+        return await _record_item(state.events, index, item, names)
 
     answers = await answer_each(items, answer)
     told = [(_label(item, one.status), one.status) for item, one in zip(items, answers, strict=True)]
@@ -61,14 +132,18 @@ async def record_event_batch(body: EventBatch, state: State, key: Frontend) -> E
 
 
 async def _record_item(
-    intake: EventIntake, index: int, item: EventRequest | MalformedItem
+    intake: EventIntake,
+    index: int,
+    item: EventRequest | MalformedItem,
+    names: Mapping[str, str] | None = None,
 ) -> EventItemAnswer:
     if isinstance(item, MalformedItem):
         return _refused(index, 422, item.reason, item.field)
     try:
         return EventItemAnswer(index=index, status=await intake.record(item.received()), code=200)
     except Invalid as error:
-        return _refused(index, 422, f"{error.field}: {error}", error.field)
+        field = renamed(error.field, names)
+        return _refused(index, 422, f"{field}: {error}", field)
     except Unavailable:
         return _refused(index, 503, "could not be stored; send it again")
 

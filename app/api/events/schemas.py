@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints, WrapValidator
 
 from app.api.batch import MAX_ITEMS, MalformedItem, or_malformed
 from app.api.schemas import Body, CustomerId, Instant, Name, examples, shown, storable
@@ -75,6 +75,83 @@ class EventBatch(Body):
     def events(self) -> "list[EventRequest | MalformedItem]":
         """The items, those that are no events among them."""
         return list(self.items)
+
+
+_Many = Annotated[list[Any], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Shaped(RootModel[dict[str, Any] | _Many]):
+    """One event in the shape of others, or a list of up to 1,000."""
+
+    @property
+    def is_one(self) -> bool:
+        """True if there is one event alone, which is not in a list."""
+        return isinstance(self.root, dict)
+
+    def items(self) -> list[Any]:
+        """The events, also one alone."""
+        return [self.root] if isinstance(self.root, dict) else self.root
+
+
+def _shaped(*values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(values)})
+
+
+_TRACK = {
+    "type": "track",
+    "messageId": "ajs-5f1",
+    "userId": "1025",
+    "event": "Call",
+    "properties": {"reason": "bill"},
+}
+
+
+class SegmentCalls(Shaped):
+    """One call of Segment, a list of up to 1,000, or a `batch` of them."""
+
+    model_config = _shaped(_TRACK, {"batch": [_TRACK]})
+
+    @property
+    def is_one(self) -> bool:
+        """True if there is one call alone."""
+        return isinstance(self.root, dict) and not self._batch()
+
+    def calls(self) -> list[Any]:
+        """The calls, also one alone."""
+        return self._batch() or self.items()
+
+    def _batch(self) -> list[Any]:
+        found = self.root.get("batch") if isinstance(self.root, dict) else None
+        return found if isinstance(found, list) and len(found) <= MAX_ITEMS else []
+
+
+class SnowplowEvents(Shaped):
+    """One enriched event of Snowplow, or a list of up to 1,000."""
+
+    model_config = _shaped(
+        {
+            "event_id": "c6ef3124-b53a-4b13-a233-0088f79dcbcb",
+            "user_id": "1025",
+            "event": "unstruct",
+            "event_name": "call",
+            "unstruct_event_com_example_call_1": {"reason": "bill"},
+        }
+    )
+
+
+class CloudEvents(Shaped):
+    """One CloudEvent, or a list of up to 1,000."""
+
+    model_config = _shaped(
+        {
+            "specversion": "1.0",
+            "id": "A234",
+            "source": "/crm",
+            "type": "call",
+            "subject": "1025",
+            "data": {"reason": "bill"},
+        }
+    )
 
 
 class EventItemAnswer(BaseModel):
