@@ -18,6 +18,7 @@ from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, learnable
 from decisioning.decide.policy_runner import adjust_weights_for_group, assign
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
+from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster
@@ -43,22 +44,32 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One customer of the sample, with the contact history that a decision would read."""
+    """One customer of the sample, with what a decision would read: contacts, and what events told.
+
+    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read.
+    """
 
     profile: Profile
-    history: Sequence[Contact]
+    history: Sequence[Contact] = ()
+    events: bytes | None = None
+
+    def told(self, catalogue: Catalogue, now_ms: int) -> Told:
+        """Return what the customer's events tell by the definitions of a catalogue."""
+        if self.events is None:
+            return NOTHING_TOLD
+        return told_by(catalogue.event_definitions, self.events, now_ms)
 
 
 def preview(
     expression: Expression,
     catalogue: Catalogue,
-    profiles: Sequence[Profile],
+    subjects: Sequence[Subject],
     total: int,
     context: Mapping[str, Any],
     now_ms: int,
     check_time: CheckTime = lambda done: None,
 ) -> dict[str, Any]:
-    """Count the ``profiles`` that match, name examples, and estimate the count among all ``total`` customers.
+    """Count the ``subjects`` that match, name examples, and estimate the count among all ``total`` customers.
 
     ``warnings``: of what the expression looks for and nothing, or none of the customers, has.
     """
@@ -67,23 +78,24 @@ def preview(
     matching: list[str] = []
     missing: Counter[str] = Counter()
     customers = []
-    for done, profile in enumerate(profiles):
+    for done, subject in enumerate(subjects):
         check_time(done)
-        facts = facts_of(profile.customer, context, placement)
+        customer = subject.profile.customer
+        facts = facts_of(customer, context, placement, subject.told(catalogue, now_ms))
         customers.append(facts["customer"])
         evaluation = evaluate(plan, facts, to_datetime(now_ms))
         if evaluation.holds(expression):
-            matching.append(profile.customer.customer_id)
+            matching.append(customer.customer_id)
         missing += evaluation.missing
-    rate, low, high = wilson_interval(len(matching), len(profiles))
-    found, exact = len(matching), len(profiles) == total
+    rate, low, high = wilson_interval(len(matching), len(subjects))
+    found, exact = len(matching), len(subjects) == total
     estimate = (found, found, found)
     if not exact:
         estimate = round((rate or 0.0) * total), int(low * total), int(np.ceil(high * total))
     return {
         "expression": expression.source,
         "matching": found,
-        "sample": len(profiles),
+        "sample": len(subjects),
         "customers": total,
         "exact": exact,
         "share": rate,
@@ -199,7 +211,7 @@ def _run(
         policy = roster[key]
         if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
-        facts = facts_of(customer, context, view.placement)
+        facts = facts_of(customer, context, view.placement, subject.told(catalogue, now_ms))
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
         inputs = EligibilityInputs(
             catalogue=catalogue,

@@ -73,6 +73,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
+    "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_log": {"ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},
