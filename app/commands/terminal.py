@@ -103,12 +103,18 @@ def on_database(
 def on_database_url(work: Callable[[str], Awaitable[T]]) -> T:
     """Run with the database's address; what is wrong is said in a line, with exit status 1."""
 
-    async def run(url: str) -> T:
-        return await work(url)
+    return on_servers(lambda urls: work(urls.postgres_url))
+
+
+def on_servers(work: Callable[[ServerUrls], Awaitable[T]]) -> T:
+    """Run with the addresses of both servers; what is wrong is said in a line, with exit status 1."""
+
+    async def run(urls: ServerUrls) -> T:
+        return await work(urls)
 
     with existing_servers(get_settings()) as urls:
         try:
-            return asyncio.run(run(urls.postgres_url))
+            return asyncio.run(run(urls))
         except (BanditsError, DecisioningError, StorageError) as error:
             fail(describe_error(error))
 

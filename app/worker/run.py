@@ -26,6 +26,7 @@ from app.worker.autopilot import AutopilotJob
 from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
+from app.worker.event_inbox import EventInbox
 from app.worker.expirer import Expirer
 from app.worker.export_runs import ExportRunner
 from app.worker.export_runs import run_in_process as export_in_process
@@ -46,11 +47,14 @@ from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
+from decisioning.events.store_events import EventLog
+from decisioning.events.store_inbox import Inbox
 from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_dead_letters import DeadLetters
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader, ParsedEntries
@@ -261,9 +265,22 @@ def _make_log_jobs(
         "relinearising": relinearising.round,
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
+        **_make_event_jobs(settings, to, keys),
         **_make_rollout_jobs(settings, to, keys, reader, archive),
         **_make_alert_jobs(settings, to, reader, archive, pools),
     }
+
+
+def _make_event_jobs(
+    settings: Settings, to: _Connections, keys: Keys
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Make the job that takes events from a stream, if there is one."""
+    if not settings.event_stream:
+        return {}
+    catalogues = CatalogueStore(to.engine)
+    inbox = Inbox(to.blocking, settings.event_stream, uuid4().hex)
+    job = EventInbox(inbox, EventLog(to.pipe, keys), DeadLetters(to.engine), catalogues.load_newer)
+    return {"events": job.round}
 
 
 def _make_rollout_jobs(

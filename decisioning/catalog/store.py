@@ -84,6 +84,12 @@ class CatalogueStore:
         async with transaction(self._engine) as connection:
             return await read_version(connection)
 
+    async def load_newer(self, known: Catalogue | None) -> Catalogue:
+        """Load the catalogue in force, unless it is the one that is ``known``. Raises ``PostgresUnavailable``."""
+        if known is not None and await self.version() <= known.version:
+            return known
+        return await self.load()
+
     async def load(self, version: int | None = None) -> Catalogue:
         """Load the catalogue at ``version``, by default the newest."""
         async with transaction(self._engine) as connection:

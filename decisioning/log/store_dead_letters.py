@@ -20,6 +20,8 @@ from storage.postgres import transaction
 
 log = logging.getLogger(__name__)
 
+INBOX = -1
+"""In place of a bucket: what was set aside stood in the inbox of events, not in the log."""
 MAX_LOGGED = 3
 """Lines about entries that are set aside together; a batch may have thousands."""
 
@@ -110,15 +112,20 @@ def _by_entry(batch: Batch) -> dict[Entry, _Records]:
 
 async def set_aside(connection: asyncpg.Connection, unread: Sequence[UnreadEntry]) -> None:
     """Keep entries that were not archived; in the transaction that archives the others."""
-    for one in unread[:MAX_LOGGED]:
-        log.error("entry %s of bucket %d is set aside: %s", one.position, one.bucket, one.reason)
-    if len(unread) > MAX_LOGGED:
-        log.error("%d more entries are set aside: see `nextbest deadletters list`", len(unread) - MAX_LOGGED)
+    _log_some(unread)
     await connection.executemany(
         "INSERT INTO dead_letters (bucket, position, reason, entry) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (bucket, position) DO UPDATE SET reason = excluded.reason",
         [(one.bucket, one.position, _storable(one.reason), _flat(one.fields)) for one in unread],
     )
+
+
+def _log_some(unread: Sequence[UnreadEntry]) -> None:
+    for one in unread[:MAX_LOGGED]:
+        place = "the inbox of events" if one.bucket == INBOX else f"bucket {one.bucket}"
+        log.error("entry %s of %s is set aside: %s", one.position, place, one.reason)
+    if len(unread) > MAX_LOGGED:
+        log.error("%d more entries are set aside: see `nextbest deadletters list`", len(unread) - MAX_LOGGED)
 
 
 def _flat(fields: Mapping[bytes, bytes]) -> list[bytes]:
@@ -172,6 +179,27 @@ class DeadLetters:
             )
             for row in rows
         ]
+
+    async def add(self, unread: Sequence[UnreadEntry]) -> None:
+        """Keep entries that are not of the log."""
+        _log_some(unread)
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                text(
+                    "INSERT INTO dead_letters (bucket, position, reason, entry)"
+                    " VALUES (:bucket, :position, :reason, :entry)"
+                    " ON CONFLICT (bucket, position) DO UPDATE SET reason = excluded.reason"
+                ),
+                [
+                    {
+                        "bucket": one.bucket,
+                        "position": one.position,
+                        "reason": _storable(one.reason),
+                        "entry": _flat(one.fields),
+                    }
+                    for one in unread
+                ],
+            )
 
     async def drop(self, bucket: int, position: StreamPosition) -> bool:
         """Delete one for good. False if there is none."""
