@@ -35,7 +35,7 @@ from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
-from decisioning.decide.told import NOTHING_TOLD, Told, told_by
+from decisioning.decide.told import NOTHING_TOLD, Told, ToldDefinitions, told_by
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
@@ -46,6 +46,7 @@ from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
+from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
 from storage.failures import FailureLog
 from storage.keys import Keys, generated_id, is_reserved
@@ -94,6 +95,7 @@ class DecisionService:
         self._on_missing = on_missing
         self._on_decided = on_decided
         self._rule_results = RuleResultCache()
+        self._told_definitions = ToldDefinitions()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def decide(self, request: DecisionInputs) -> dict[str, Any]:
@@ -138,7 +140,7 @@ class DecisionService:
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
-        evaluated = self._evaluate(context, profile, _read_told(context, reading))
+        evaluated = self._evaluate(context, profile, self._read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
             units = NO_UNITS if reading is None else await self._count_units(context)
@@ -179,7 +181,7 @@ class DecisionService:
     async def _read(self, context: DecisionContext) -> ReadReply | None:
         """Read the cached profile, contacts, events, and the owner of the caller's own id; ``None`` without Redis."""
         request = context.request
-        tells = bool(context.catalogue.event_definitions.contributions)
+        tells = self._definitions_for(context) is not NO_DEFINITIONS
         own_id = None if request.dry_run else request.decision_id
         try:
             needed, window_ms = context.view.contact.needed, context.view.placement.reward_window_s * 1000
@@ -242,6 +244,19 @@ class DecisionService:
             # Unknown is not the same as without consent: what needs consent fails closed.
             context.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
+
+    def _definitions_for(self, context: DecisionContext) -> EventDefinitions:
+        """Return the definitions of what is read for a decision; ``NO_DEFINITIONS`` if nothing is."""
+        if not context.catalogue.event_definitions.contributions:
+            return NO_DEFINITIONS
+        return self._told_definitions.of(context.catalogue, context.view, self._roster.paths)
+
+    def _read_told(self, context: DecisionContext, reading: ReadReply | None) -> Told:
+        """Return what the customer's events tell now; nothing is known of them without Redis."""
+        definitions = self._definitions_for(context)
+        if reading is None or definitions is NO_DEFINITIONS:
+            return NOTHING_TOLD
+        return told_by(definitions, reading.events, context.now_ms)
 
     def _evaluate(
         self, context: DecisionContext, profile: Profile, told: Told = NOTHING_TOLD
@@ -460,14 +475,6 @@ class DecisionService:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _read_told(context: DecisionContext, reading: ReadReply | None) -> Told:
-    """Return what the customer's events tell now; nothing is known of them without Redis."""
-    definitions = context.catalogue.event_definitions
-    if reading is None or not definitions.contributions:
-        return NOTHING_TOLD
-    return told_by(definitions, reading.events, context.now_ms)
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:
