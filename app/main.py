@@ -15,6 +15,7 @@ from app.api.catalogue import kind_routes as catalog_kinds
 from app.api.catalogue import routes as catalog
 from app.api.customers import lists_routes as customer_lists
 from app.api.customers import routes as customers
+from app.api.customers import told_routes as customer_told
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
 from app.api.evaluations import routes as evaluations
@@ -58,8 +59,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, privacy,
-    customers, suppressions, erasure, imports, exports,
+    decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
+    privacy, customers, suppressions, erasure, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip

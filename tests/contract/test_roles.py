@@ -73,6 +73,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
+    "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_log": {"ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
     "export_person": {"ops", "admin"},
@@ -109,6 +110,8 @@ KINDS = (
     "goal",
     "alert",
     "event",
+    "aggregate",
+    "concept",
 )
 ROLES_OF |= {f"{verb}_{kind}": READERS for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}
