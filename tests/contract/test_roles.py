@@ -163,7 +163,11 @@ async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
 async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
     """Promised: the key of a front end opens what a front end needs, and neither the catalogue nor decisions by id."""
     assert {name for name, roles in ROLES_OF.items() if "frontend" in roles} == {
-        *("decide", "record_feedback", "record_feedback_batch", "find_scripts")
+        *("decide", "record_feedback", "record_feedback_batch", "find_scripts"),
+        *(
+            f"record_{what}"
+            for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")
+        ),
     }
 
 
@@ -331,7 +335,7 @@ async def test_the_last_use_of_a_key_is_noted_beside_requests(shop: Nextbest) ->
 
 
 async def test_only_hashes_of_keys_are_stored(shop: Nextbest) -> None:
-    secret = shop.api.keys["admin"].rpartition("_")[2]
+    secret = shop.api.keys["admin"].removeprefix("nb_admin_")
     dump = "SELECT string_agg(k::text || encode(k.hash, 'escape'), ' ') FROM api_keys k"
     async with shop.api.state.engine.connect() as connection:
         stored = str(await connection.scalar(text(dump)))
