@@ -80,6 +80,8 @@ class PersonOut(BaseModel):
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
             "suppressions": [],
             "contacts": [],
+            "events": [],
+            "told_by_events": None,
             "canary_tests": [],
             "not_archived": [],
             "decisions": [],
@@ -96,6 +98,10 @@ class PersonOut(BaseModel):
         default=[], description="entries in suppression lists, ended ones too"
     )
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
+    events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
+    told_by_events: dict[str, Any] | None = Field(
+        None, description="sums and last values of events, in Redis"
+    )
     canary_tests: list[dict[str, Any]] = Field(
         default=[], description="comparisons in which the customer counts"
     )
@@ -127,6 +133,7 @@ class ErasureOut(BaseModel):
             "propensities": 1,
             "suppressions": 0,
             "decisions": 12,
+            "events": 3,
             "stream_entries": 2,
             "waiting_decisions": 3,
             "set_aside": 0,
@@ -140,7 +147,10 @@ class ErasureOut(BaseModel):
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
-    stream_entries: int = Field(description="entries of the log in Redis that have")
+    events: int = Field(description="archived events that were deleted")
+    stream_entries: int = Field(
+        description="entries of the log in Redis that have, or of events, that are empty"
+    )
     waiting_decisions: int = Field(description="decisions that wait for outcomes that have")
     set_aside: int = Field(description="entries that could not be archived and were deleted")
     canary_tests: int = Field(description="running comparisons in which the pseudonym counts now")
