@@ -79,6 +79,7 @@ class PersonOut(BaseModel):
             },
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
             "suppressions": [],
+            "registers": [],
             "contacts": [],
             "events": [],
             "told_by_events": None,
@@ -96,6 +97,9 @@ class PersonOut(BaseModel):
     propensities: dict[str, Any] | None = Field(None, description="precomputed ones, by offer")
     suppressions: list[HeldSuppression] = Field(
         default=[], description="entries in suppression lists, ended ones too"
+    )
+    registers: list[HeldSuppression] = Field(
+        default=[], description="registers that the customer is found in"
     )
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
     events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
