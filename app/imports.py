@@ -21,6 +21,7 @@ from profiles.importing.source import FileFormat
 from profiles.privacy.store_erasures import ErasureStore
 from profiles.privacy.store_registers import RegisterStore
 from storage.clock import DAY_MS, now_ms, to_ms
+from storage.keys import ALL_PROFILES
 
 Kind = Literal["customers", "propensities", "history", "suppressions", "registers"]
 Progress = Callable[[int, int], None]
@@ -54,7 +55,10 @@ async def import_file(
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
     if kind == "history":
         return await _import_history(state, run, on_progress)
-    return await state.bulk_loader.load(run, on_progress), None
+    report = await state.bulk_loader.load(run, on_progress)
+    if kind == "registers":
+        await state.profiles.cache.bury_all(ALL_PROFILES)
+    return report, None
 
 
 async def _import_history(

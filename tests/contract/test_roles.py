@@ -82,6 +82,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "delete_register": {"ops", "admin"},
     "erase_person": {"ops", "admin"},
     "readmit_person": {"ops", "admin"},
+    "read_retention": {"ops", "admin"},
     "read_privacy_trail": {"ops", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},

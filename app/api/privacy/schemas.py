@@ -204,3 +204,33 @@ class TrailOut(BaseModel):
 
     actions: list[TrailEntry]
     next: int | None = Field(description="`before` of the next page; null if this is the last")
+
+
+class RetentionEntry(BaseModel):
+    """What was removed since it was older than it may be."""
+
+    what: str = Field(
+        description="log, events, events of a type, own ids of decisions, dead_letters or suppressions"
+    )
+    removed: str = Field(description="a month, or so many rows")
+    before: datetime = Field(description="all that is removed is of before then")
+    done_at: datetime
+
+
+class RetentionOut(BaseModel):
+    """What retention removed last."""
+
+    model_config = shown(
+        {
+            "removed": [
+                {
+                    "what": "log",
+                    "removed": "the month 2024-02",
+                    "before": "2024-03-01T00:00:00Z",
+                    "done_at": "2026-03-02T09:00:00Z",
+                }
+            ]
+        }
+    )
+
+    removed: list[RetentionEntry]

@@ -10,6 +10,7 @@ from app.api.registers.schemas import RegisterBody, RegisterOut, RegistersOut
 from app.api.schemas import Id
 from decisioning.errors import NotFound
 from profiles.privacy.store_registers import KeptRegister, Register, RegisterStore
+from storage.keys import ALL_PROFILES
 
 router = APIRouter(prefix="/v1/registers", tags=["privacy"], route_class=JsonRoute)
 
@@ -24,11 +25,12 @@ async def read_registers(state: State, key: Reader) -> RegistersOut:
 async def put_register(register_id: Id, body: RegisterBody, state: State, key: Ops) -> RegisterOut:
     """Create a register, or change one. Its hashes are imported by `POST /v1/imports/registers`.
 
-    While it has entries, what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. It is in
-    force for profiles that are read from now on: for all of them within `NEXTBEST_PROFILE_CACHE_S`.
+    While it has entries, what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. When
+    this answers it is in force.
     """
     store = RegisterStore(state.engine)
     await store.put(Register(register_id, **body.model_dump()), key.name)
+    await state.profiles.cache.bury_all(ALL_PROFILES)
     return await _read(store, register_id)
 
 
@@ -43,6 +45,7 @@ async def delete_register(register_id: Id, state: State, key: Ops) -> Response:
     """Delete a register with all its entries: nobody is kept from being contacted by it any more."""
     if not await RegisterStore(state.engine).delete(register_id):
         raise NotFound("register", register_id)
+    await state.profiles.cache.bury_all(ALL_PROFILES)
     return Response(status_code=204)
 
 
