@@ -31,6 +31,7 @@ from app.api.policies import routes as policies
 from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.public import routes as public
+from app.api.registers import routes as registers
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
 from app.api.reports import without_offer_routes as without_offer
@@ -60,7 +61,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
-    privacy, customers, suppressions, erasure, imports, exports,
+    privacy, customers, suppressions, registers, erasure, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip

@@ -81,6 +81,8 @@ COVERED = {
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
     "profiles/store_suppressions.py": "contract/test_suppressions_api.py",
     "decisioning/privacy/store_customer_log.py": "contract/test_person_export.py",
+    "decisioning/privacy/store_retention.py": "contract/test_retention.py",
+    "profiles/privacy/store_registers.py": "contract/test_registers.py",
     "decisioning/privacy/store_erasing.py": "contract/test_erasure.py",
     "profiles/privacy/store_erasures.py": "contract/test_erasure.py",
     "decisioning/reporting/store_alert_checks.py": "contract/test_alerts.py",
