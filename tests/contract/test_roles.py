@@ -46,6 +46,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
@@ -107,6 +108,7 @@ KINDS = (
     "override",
     "context_weight",
     "goal",
+    "outcome",
     "alert",
     "event",
 )
