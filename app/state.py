@@ -173,7 +173,13 @@ class ApiState:
             on_decided=_count_decided if self.tracing is None else self._trace_decided,
         )
         on_recorded = None if self.tracing is None else self.tracing.recorded
-        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms, on_recorded)
+        self.feedback = FeedbackService(
+            self.decision_log,
+            self.archive,
+            clock.now_ms,
+            on_recorded,
+            lambda: self.current_catalogue().outcomes,
+        )
         self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
         self.simulations = SimulationService(
             partial(sample_profiles, self.engine),

@@ -287,7 +287,7 @@ def _teaching(
     since_ms: int, placements: Collection[str], buckets: Collection[int] = ()
 ) -> tuple[str, dict[str, Any]]:
     """Make the condition of ``observations``, and its values."""
-    where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
+    where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL OR earned IS NOT NULL)"
     values: dict[str, Any] = {}
     if since_ms:
         where += " AND decided_at >= :since"
