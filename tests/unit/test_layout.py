@@ -27,6 +27,8 @@ COVERED = {
     "app/api/deployments/routes.py": "contract/test_policies_api.py",
     "app/api/deployments/schemas.py": "contract/test_policies_api.py",
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
+    "app/console/routes.py": "contract/test_console_api.py",
+    "app/console/sessions.py": "contract/test_console_api.py",
     "app/api/feedback/routes.py": "contract/test_feedback_api.py",
     "app/api/feedback/schemas.py": "contract/test_feedback_api.py",
     "app/api/health/routes.py": "contract/test_health_api.py",
