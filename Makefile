@@ -65,6 +65,10 @@ browser: setup  ## Find a Chromium for the tests of the console, or install one
 	$(BIN)/playwright install --with-deps chromium >/dev/null 2>&1 || \
 	$(BIN)/playwright install chromium >/dev/null 2>&1 || $(BIN)/python -m tests.support.browser || true
 
+.PHONY: screenshots
+screenshots: browser  ## Make the pictures of docs/console.md again
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -n0 tests/e2e/test_console.py -k pictures
+
 .PHONY: test
 test: lint browser  ## Check style and types, then run all tests, in WORKERS processes (default 2)
 	@echo "test: pytest"

@@ -49,6 +49,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
+    "read_live": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
     "read_capacity_value": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},

@@ -29,6 +29,8 @@ COVERED = {
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
     "app/api/events/routes.py": "contract/test_events_api.py",
     "app/api/events/schemas.py": "contract/test_events_api.py",
+    "app/console/routes.py": "contract/test_console_api.py",
+    "app/console/sessions.py": "contract/test_console_api.py",
     "app/api/feedback/routes.py": "contract/test_feedback_api.py",
     "app/api/feedback/schemas.py": "contract/test_feedback_api.py",
     "app/api/health/routes.py": "contract/test_health_api.py",
