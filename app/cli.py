@@ -73,7 +73,7 @@ def migrate() -> None:
 
 @app.command("import")
 def import_(
-    kind: str = typer.Argument(..., help="customers, propensities, suppressions or history"),
+    kind: str = typer.Argument(..., help="customers, propensities, suppressions, registers or history"),
     file: Path = typer.Argument(..., help="a .csv or .parquet file"),
     url: str | None = typer.Option(None, "--url", help="the address of a service, in place of a database"),
     key: str | None = typer.Option(

@@ -35,7 +35,7 @@ from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log, hi
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
-from decisioning.decide.told import NOTHING_TOLD, Told, told_by
+from decisioning.decide.told import NOTHING_TOLD, Told, ToldDefinitions, told_by
 from decisioning.decide.withdrawal_service import Withdrawals
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
@@ -47,6 +47,7 @@ from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
+from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
 from rules.evaluation import Facts
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
@@ -90,6 +91,7 @@ class DecisionService:
         self._on_missing = on_missing
         self._on_decided = on_decided
         self._rule_results = RuleResultCache()
+        self._told_definitions = ToldDefinitions()
         self._withdrawals = Withdrawals(decision_log, clock_ms)
 
     async def decide(self, request: DecisionInputs) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class DecisionService:
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
-        evaluated = self._evaluate(context, customer, _read_told(context, reading))
+        evaluated = self._evaluate(context, customer, self._read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
             units = NO_UNITS if reading is None else await self._count_units(context)
@@ -171,7 +173,7 @@ class DecisionService:
     async def _read(self, context: DecisionContext) -> ReadReply | None:
         """Read the cached profile, contacts, events, and the owner of the caller's own id; ``None`` without Redis."""
         request = context.request
-        tells = bool(context.catalogue.event_definitions.contributions)
+        tells = self._definitions_for(context) is not NO_DEFINITIONS
         own_id = None if request.dry_run else request.decision_id
         try:
             view = context.view
@@ -236,6 +238,19 @@ class DecisionService:
             # Unknown is not the same as without consent: what needs consent fails closed.
             context.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
+
+    def _definitions_for(self, context: DecisionContext) -> EventDefinitions:
+        """Return the definitions of what is read for a decision; ``NO_DEFINITIONS`` if nothing is."""
+        if not context.catalogue.event_definitions.contributions:
+            return NO_DEFINITIONS
+        return self._told_definitions.of(context.catalogue, context.view, self._roster.paths)
+
+    def _read_told(self, context: DecisionContext, reading: ReadReply | None) -> Told:
+        """Return what the customer's events tell now; nothing is known of them without Redis."""
+        definitions = self._definitions_for(context)
+        if reading is None or definitions is NO_DEFINITIONS:
+            return NOTHING_TOLD
+        return told_by(definitions, reading.events, context.now_ms)
 
     def _evaluate(
         self, context: DecisionContext, customer: CustomerState, told: Told = NOTHING_TOLD
@@ -421,14 +436,6 @@ class DecisionService:
         found = [] if propensities is None else propensities.tolist()
         situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
         return {"explanation": explain(situation)}
-
-
-def _read_told(context: DecisionContext, reading: ReadReply | None) -> Told:
-    """Return what the customer's events tell now; nothing is known of them without Redis."""
-    definitions = context.catalogue.event_definitions
-    if reading is None or not definitions.contributions:
-        return NOTHING_TOLD
-    return told_by(definitions, reading.events, context.now_ms)
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:

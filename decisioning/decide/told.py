@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from msgspec import DecodeError, msgpack
 
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.placement_view import PlacementView
 from decisioning.model.decision import CustomerSnapshot
 from profiles.customer import Scalar
-from profiles.events.definitions import EventDefinitions
+from profiles.events.definitions import EventDefinitions, selected
 from profiles.events.fold import State
 from profiles.events.reading import read_aggregates, read_interests
 
@@ -25,6 +27,33 @@ class Told:
 
 
 NOTHING_TOLD = Told()
+
+
+class ToldDefinitions:
+    """Finds the definitions of what a placement looks at: only that is read for its decisions.
+
+    These are what its rules, the facts that it logs, and the policies in use refer to. They are looked for once for
+    each version of the catalogue and set of policies.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[Catalogue, tuple[str, ...], EventDefinitions]] = {}
+
+    def of(self, catalogue: Catalogue, view: PlacementView, learned: tuple[str, ...]) -> EventDefinitions:
+        """Return the definitions for a view of a catalogue. ``learned``: paths of facts that policies learn from."""
+        name = view.placement.placement_id
+        known = self._found.get(name)
+        if known is not None and known[0] is catalogue and known[1] == learned:
+            return known[2]
+        paths = {*learned, *view.placement.log_facts, *(path for path, _, _ in view.plan.places)}
+        names = [path.partition(".") for path in paths]
+        found = selected(
+            catalogue.event_definitions,
+            {name for root, _, name in names if root == EVENTS},
+            {name for root, _, name in names if root == INTERESTS},
+        )
+        self._found[name] = catalogue, learned, found
+        return found
 
 
 def told_by(definitions: EventDefinitions, packed: bytes | None, now_ms: int) -> Told:

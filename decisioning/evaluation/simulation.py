@@ -19,6 +19,7 @@ from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, history_facts, learnable
 from decisioning.decide.policy_runner import adjust_weights_for_group, assign
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
+from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster
@@ -45,19 +46,27 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One customer of the sample, with the contact history that a decision would read.
+    """One customer of the sample, with what a decision would read: contacts, and what events told.
 
-    ``unread``: it cannot be read; limits are then taken as free, while rules over it are not met.
+    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``unread``: Redis cannot be
+    read; limits are then taken as free, while rules over the customer's own history are not met.
     """
 
     profile: Profile
-    history: Sequence[Contact]
+    history: Sequence[Contact] = ()
+    events: bytes | None = None
     unread: bool = False
 
     @property
     def own_history(self) -> Sequence[Contact] | None:
         """The history as rules may look at it."""
         return None if self.unread else self.history
+
+    def told(self, catalogue: Catalogue, now_ms: int) -> Told:
+        """Return what the customer's events tell by the definitions of a catalogue."""
+        if self.events is None:
+            return NOTHING_TOLD
+        return told_by(catalogue.event_definitions, self.events, now_ms)
 
 
 def preview(
@@ -81,14 +90,14 @@ def preview(
     customers = []
     for done, subject in enumerate(subjects):
         check_time(done)
-        profile = subject.profile
-        facts = facts_of(profile.customer, context, placement)
+        customer = subject.profile.customer
+        facts = facts_of(customer, context, placement, subject.told(catalogue, now_ms))
         if own is not None:
             facts = {**facts, HISTORY: own.answers(subject.own_history, now_ms)}
         customers.append(facts["customer"])
         evaluation = evaluate(plan, facts, to_datetime(now_ms))
         if evaluation.holds(expression):
-            matching.append(profile.customer.customer_id)
+            matching.append(customer.customer_id)
         missing += evaluation.missing
     rate, low, high = wilson_interval(len(matching), len(subjects))
     found, exact = len(matching), len(subjects) == total
@@ -214,7 +223,7 @@ def _run(
         policy = roster[key]
         if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
-        facts = facts_of(customer, context, view.placement)
+        facts = facts_of(customer, context, view.placement, subject.told(catalogue, now_ms))
         own = history_facts(view, roster.history, catalogue.numbers, subject.own_history, now_ms)
         facts = {**facts, **own}
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))

@@ -8,9 +8,9 @@ from typing import Any
 from bandits.sequential_policy import LearnedState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.placement_view import PlacementView
 from decisioning.catalog.store import CatalogueStore
 from decisioning.contact.own_history import unknown_name
+from decisioning.decide.told import EVENTS, INTERESTS
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation import CheckTime, NoteEmpty, Subject, preview, run_live, simulate
 from decisioning.learning.replica import ArmReplica
@@ -62,10 +62,9 @@ class SimulationService:
         if unknown is not None:
             raise InvalidRule("expression", unknown)
         profiles, total = await self.sample(catalogue.numbers, size)
-        if catalogue.rules.plan([expression]).history:
-            subjects = await self._with_histories(profiles)
-        else:
-            subjects = [Subject(profile, ()) for profile in profiles]
+        contacts = bool(catalogue.rules.plan([expression]).history)
+        events = not catalogue.rules.depends_on(expression).isdisjoint((EVENTS, INTERESTS))
+        subjects = await self._subjects(profiles, contacts=contacts, events=events)
         return await asyncio.to_thread(
             preview, expression, catalogue, subjects, total, context, self.clock_ms(), self.time_limit()
         )
@@ -85,7 +84,7 @@ class SimulationService:
         """
         changed = await self.catalogues.changed(live.version, changes)
         profiles, _ = await self.sample(changed.numbers, size)
-        subjects = await self._subjects(profiles, live.view(placement_id), changed.view(placement_id))
+        subjects = await self._subjects_of(profiles, placement_id, live, changed)
         return await asyncio.to_thread(
             simulate,
             live,
@@ -112,9 +111,9 @@ class SimulationService:
         Returns the summary, how many were looked at, and how many customers there are. Raises ``Invalid`` if it takes
         too long, ``NotFound`` if there is no such placement.
         """
-        view = live.view(placement_id)
+        live.view(placement_id)
         profiles, total = await self.sample(live.numbers, size)
-        subjects = await self._subjects(profiles, view)
+        subjects = await self._subjects_of(profiles, placement_id, live)
         found = await asyncio.to_thread(
             run_live,
             live,
@@ -132,11 +131,14 @@ class SimulationService:
     def _tables(self) -> dict[str, LearnedState]:
         return {key: table for key in self.roster if (table := self.replica.table(key)) is not None}
 
-    async def _subjects(self, profiles: Sequence[Profile], *views: PlacementView) -> list[Subject]:
-        """Put the contact histories to profiles, if any of the views needs them."""
-        if self.roster.history or any(v.contact.needed or v.own_history is not None for v in views):
-            return await self._with_histories(profiles)
-        return [Subject(profile, ()) for profile in profiles]
+    async def _subjects_of(
+        self, profiles: Sequence[Profile], placement_id: str, *catalogues: Catalogue
+    ) -> list[Subject]:
+        """Put to profiles what decisions of a placement would read by any of the catalogues."""
+        views = [catalogue.view(placement_id) for catalogue in catalogues]
+        contacts = any(view.contact.needed or view.own_history is not None for view in views)
+        events = any(catalogue.event_definitions.contributions for catalogue in catalogues)
+        return await self._subjects(profiles, contacts=contacts or bool(self.roster.history), events=events)
 
     def time_limit(self) -> CheckTime:
         """Make what raises ``Invalid`` once ``max_ms`` have passed from now on."""
@@ -152,20 +154,24 @@ class SimulationService:
 
         return check_time
 
-    async def _with_histories(self, profiles: Sequence[Profile]) -> list[Subject]:
-        """Read the contact histories that decisions would read (none while Redis cannot be read)."""
+    async def _subjects(self, profiles: Sequence[Profile], *, contacts: bool, events: bool) -> list[Subject]:
+        """Put contacts, and what events told, to profiles (nothing while Redis cannot be read)."""
+        if not contacts and not events:
+            return [Subject(profile) for profile in profiles]
         subjects: list[Subject] = []
         for start in range(0, len(profiles), HISTORY_BATCH_SIZE):
             part = profiles[start : start + HISTORY_BATCH_SIZE]
             replies = await asyncio.gather(
-                *(self.decision_log.read(p.customer.customer_id, True, None) for p in part),
+                *(self.decision_log.read(p.customer.customer_id, contacts, with_events=events) for p in part),
                 return_exceptions=True,
             )
-            # A simulation is worth having without histories, so that Redis may be away.
+            # A simulation is worth having without these, so that Redis may be away.
             for profile, reply in zip(part, replies, strict=True):
-                if isinstance(reply, BaseException) and not isinstance(reply, RedisUnavailable):
+                if isinstance(reply, RedisUnavailable):
+                    subjects.append(Subject(profile, unread=True))
+                elif isinstance(reply, BaseException):
                     raise reply
-                unread = isinstance(reply, BaseException)
-                history = () if isinstance(reply, BaseException) else reply.history
-                subjects.append(Subject(profile, history, unread))
+                else:
+                    told = (reply.events or b"") if events else None
+                    subjects.append(Subject(profile, reply.history, told))
         return subjects

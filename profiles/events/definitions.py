@@ -5,10 +5,10 @@ window begins at the start of a tile: what it counts is exact, but for events ol
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from profiles.events.declared import UNIT_MS, Aggregate, Concept, Measure, duration_ms
 from profiles.events.event import Event
@@ -27,6 +27,7 @@ MILLION = 1_000_000
 _TILE_BYTES, _FIELD_BYTES = 14, 16
 _VALUE_BYTES, _TIME_BYTES = 1_400, 160
 
+T = TypeVar("T", bound=tuple[Any, ...])
 Adds = Literal["one", "property", "weight", "value", "time", "first"]
 Matcher = Callable[[Event, Collection[str]], Collection[str]]
 """Selects those of some conditions that an event meets."""
@@ -146,6 +147,35 @@ def _no_conditions(event: Event, conditions: Collection[str]) -> Collection[str]
 
 
 NO_DEFINITIONS = prepare(())
+
+
+def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[str]) -> EventDefinitions:
+    """Return the definitions for reading these aggregates and concepts alone; ``NO_DEFINITIONS`` if there are none."""
+
+    def among(found: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(one for one in found if one[0] in aggregates)
+
+    chosen = replace(
+        definitions,
+        counts=among(definitions.counts),
+        sums=among(definitions.sums),
+        means=among(definitions.means),
+        last=among(definitions.last),
+        recency=among(definitions.recency),
+        habits=among(definitions.habits),
+        concepts=tuple(one for one in definitions.concepts if one[0] in concepts),
+        defaults={name: value for name, value in definitions.defaults.items() if name in aggregates},
+    )
+    parts = (
+        chosen.counts,
+        chosen.sums,
+        chosen.means,
+        chosen.last,
+        chosen.recency,
+        chosen.habits,
+        chosen.concepts,
+    )
+    return chosen if any(parts) else NO_DEFINITIONS
 
 
 def window_of(aggregate: Aggregate) -> Window:

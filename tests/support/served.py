@@ -43,7 +43,7 @@ class Served:
     def running(self) -> Iterator["Served"]:
         """Start it, and stop it in good order at the end."""
         with self._log.open("wb") as log:
-            process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "up"],
                 cwd=ROOT,
                 env=self.env,
@@ -62,9 +62,14 @@ class Served:
                 yield self
             finally:
                 self.http.close()
-                process.send_signal(signal.SIGTERM)
-                process.wait(DEADLINE_S)
+                self.stop()
         assert process.returncode in (0, -signal.SIGTERM), self.printed()
+
+    def stop(self) -> None:
+        """Stop it in good order; may be called again."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait(DEADLINE_S)
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `nextbest` with these arguments to its end."""

@@ -8,13 +8,16 @@ import pytest
 from profiles.events.declared import Aggregate, Concept, Signal, duration_ms
 from profiles.events.definitions import (
     CONCEPT_TILES,
+    NO_DEFINITIONS,
     contributions_of,
     field_name,
     max_state_bytes,
     prepare,
+    selected,
     window_of,
 )
-from profiles.events.fold import apply, increments_of
+from profiles.events.fold import apply, fold, increments_of
+from profiles.events.reading import read_aggregates
 from tests.support.events import AGGREGATES, CONCEPTS, DAY_MS, NOW_MS, make_event
 
 CALLS = Aggregate("calls", "call", "count", window="7d")
@@ -70,6 +73,19 @@ def test_definitions_are_found_by_the_type_of_events() -> None:
     assert set(found.contributions) == {"call", "view"}
     assert found.conditions == {"call": ("event.reason == 'bill'",), "view": ()}
     assert len(found.contributions["view"]) == 2
+
+
+def test_what_is_read_can_be_a_selection() -> None:
+    found = prepare(AGGREGATES, CONCEPTS)
+    some = selected(found, {"calls_7d", "last_reason", "since_view", "more_calls", "unknown"}, {"reading"})
+    assert [name for name, *_ in (*some.counts, *some.last, *some.recency, *some.habits, *some.concepts)] == [
+        "calls_7d", "last_reason", "since_view", "more_calls", "reading",
+    ]  # fmt: skip
+    assert (some.sums, some.means, some.defaults) == ((), (), {"calls_7d": 0})
+    assert selected(found, {"unknown"}, set()) is NO_DEFINITIONS
+    state = fold(found, [make_event("e1", "call", NOW_MS, {"reason": "bill"})])
+    everything = read_aggregates(found, state, NOW_MS)
+    assert read_aggregates(some, state, NOW_MS) == {k: everything[k] for k in ("calls_7d", "last_reason")}
 
 
 @pytest.mark.parametrize("thing", [*AGGREGATES, *CONCEPTS])
