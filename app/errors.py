@@ -22,7 +22,7 @@ from decisioning.errors import (
     PreconditionFailed,
     UnconfirmedRemoval,
 )
-from profiles.errors import InvalidCustomer, UnconfirmedErasure
+from profiles.errors import ErasedCustomer, InvalidCustomer, UnconfirmedErasure
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -47,6 +47,7 @@ TITLES = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Not valid",
+    429: "Too many requests",
     500: "Internal error",
     503: "Temporarily unavailable",
 }
@@ -129,8 +130,9 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _erasure(request: Request, error: UnconfirmedErasure) -> JSONResponse:
         return problem(409, str(error), [{"field": field, "reason": reason} for field, reason in error.lost])
 
+    @app.exception_handler(ErasedCustomer)
     @app.exception_handler(Conflict)
-    async def _conflict(request: Request, error: Conflict) -> JSONResponse:
+    async def _conflict(request: Request, error: Conflict | ErasedCustomer) -> JSONResponse:
         return problem(409, str(error))
 
     @app.exception_handler(Unavailable)

@@ -17,6 +17,7 @@ from profiles.importing.run import (
     open_suppressions,
 )
 from profiles.importing.source import FileFormat
+from profiles.privacy.store_erasures import ErasureStore
 from storage.clock import DAY_MS, now_ms, to_ms
 
 Kind = Literal["customers", "propensities", "history", "suppressions"]
@@ -44,6 +45,9 @@ async def import_file(
     else:
         latest_us = (now_ms() + DAY_MS) * 1000  # a day, for what is dated in the zone of a customer
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us)
+    if kind != "suppressions":
+        run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
+    if kind == "history":
         return await _import_history(state, run, on_progress)
     return await state.bulk_loader.load(run, on_progress), None
 

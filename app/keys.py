@@ -134,13 +134,14 @@ class KeyStore:
     async def note_use(self, key_ids: Collection[str]) -> None:
         """Note that keys were used just now; what was noted within the last minute stays as it is."""
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                text(
-                    "UPDATE api_keys SET last_used_at = now() WHERE key_id = ANY(:ids)"
-                    " AND (last_used_at IS NULL OR last_used_at <= now() - interval '1 minute')"
-                ),
-                {"ids": list(key_ids)},
-            )
+            for table in ("api_keys", "publishable_keys"):
+                await connection.execute(
+                    text(
+                        f"UPDATE {table} SET last_used_at = now() WHERE key_id = ANY(:ids)"
+                        " AND (last_used_at IS NULL OR last_used_at <= now() - interval '1 minute')"
+                    ),
+                    {"ids": list(key_ids)},
+                )
 
 
 class KeyUse:

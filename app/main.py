@@ -28,6 +28,9 @@ from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
 from app.api.pages import add_pages
 from app.api.policies import routes as policies
+from app.api.privacy import erasure_routes as erasure
+from app.api.privacy import routes as privacy
+from app.api.public import routes as public
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
 from app.api.reports import without_offer_routes as without_offer
@@ -38,6 +41,8 @@ from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.errors import install_error_handlers
 from app.keys import ApiKey, KeyUse
+from app.publishable.gate import PublicGate
+from app.publishable.settings import PublishableKeys
 from app.security import KeyCheck
 from app.state import ApiState, open_state
 from app.telemetry import Metrics, configure_logs
@@ -47,14 +52,15 @@ DESCRIPTION = """
 What is the best thing to offer this customer, now? Ask `POST /v1/decisions`, tell what happened with
 `POST /v1/feedback`, and the next decision already knows.
 
-Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+Everything under `/v1/` needs an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`. Pages and apps ask under
+`/public/v1/`, with a publishable key.
 Errors are problem details (RFC 9457) that name the field and the reason.
 """
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, events, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
-    customers, suppressions, imports, exports,
+    decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
+    privacy, customers, suppressions, erasure, imports, exports,
     reports, offer_reports, without_offer, alerts, monitoring, arms, policies, deployments, evaluations, rules, scripts,
     health,
 )  # fmt: skip
@@ -62,9 +68,11 @@ TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
     {"name": "events", "description": "What customers do, and what happens to them."},
+    {"name": "public", "description": "For pages and apps, with publishable keys."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
     {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "customers", "description": "What is known about customers."},
+    {"name": "privacy", "description": "What is held on a person, its erasure, and the trail of both."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
     {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
     {"name": "imports", "description": "Files of customers, propensities, suppressions and history."},
@@ -100,11 +108,16 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         state: ApiState | None = getattr(app.state, "nextbest", None)
         return None if state is None else state.api_keys
 
+    def publishable() -> PublishableKeys | None:
+        state: ApiState | None = getattr(app.state, "nextbest", None)
+        return None if state is None else state.publishable_keys
+
     def front(behind: ASGIApp) -> ASGIApp:
         direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
         routes = DirectRoutes(behind, direct, app.exception_handlers)
         checked = KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used)
-        return Metrics(checked if tracing is None else tracing.requests(checked))
+        gate = PublicGate(routes, checked, publishable, bodies=checked.bodies, used=key_use.used)
+        return Metrics(gate if tracing is None else tracing.requests(gate))
 
     app = Api(
         *(area.router for area in AREAS),

@@ -47,7 +47,7 @@ class KeyCheck:
         if keys is None:
             await problem(503, "not ready yet")(scope, receive, send)
             return
-        key = keys.get(hash_key(_presented_key(found)))
+        key = keys.get(hash_key(presented_key(found)))
         if key is None:
             detail = "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             await problem(401, detail)(scope, receive, send)
@@ -72,7 +72,8 @@ def _count(headers: list[tuple[bytes, bytes]], name: bytes) -> int:
     return sum(header == name for header, _ in headers)
 
 
-def _presented_key(headers: Mapping[bytes, bytes]) -> str:
+def presented_key(headers: Mapping[bytes, bytes]) -> str:
+    """Read the key of a request from its headers; "" if there is none."""
     authorization = headers.get(b"authorization", b"")
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip().decode("latin-1")

@@ -32,7 +32,8 @@ def watched_servers(settings: Settings) -> Iterator[tuple[ServerUrls, Callable[[
         return
     try:
         # Here, since the extra `embedded` need not be installed where servers are configured.
-        from app.embedded import EmbeddedServers, EmbeddedServersError
+        from app.embedded.process import EmbeddedServersError
+        from app.embedded.servers import EmbeddedServers
     except ModuleNotFoundError as error:
         raise ConfigError(
             "no servers: set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, "

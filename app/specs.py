@@ -12,8 +12,13 @@ from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
 from bandits.specification import parse_spec, spec_to_dict
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.yaml_values import parse
+from decisioning.contact.own_history import feature_warnings
 from decisioning.errors import Invalid
+from rules.errors import RuleError
+from rules.history import find_calls, parse_call
+from rules.vocabulary import HISTORY
 from storage.clock import DAY_MS, floor_ms, to_iso
 
 MAX_SPEC_BYTES = 1_000_000
@@ -47,6 +52,7 @@ def spec_of(
     try:
         # Without a version the store gives the next one; 1 stands in for it until then.
         spec = parse_spec({"version": 1, **found}, builder=builder, auto_features=auto_features)
+        _check_history_features(spec)
         return spec, numbered
     except PolicyParameterError as error:
         raise Invalid(error.field or "body", str(error)) from None
@@ -69,6 +75,25 @@ def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]
         for said in body.get("placements", [])
         if said not in known
     ]
+
+
+def history_warnings(spec: PolicySpec, catalogue: Catalogue) -> list[str]:
+    """List what the features of a specification ask of customers' histories and will not find."""
+    paths = [feature.path for feature in spec.features if feature.path is not None]
+    return feature_warnings(paths, catalogue.offers, catalogue.groups, catalogue.history_ms)
+
+
+def _check_history_features(spec: PolicySpec) -> None:
+    """Raise ``PolicyParameterError`` for the first feature that asks the customer's history what it cannot tell."""
+    for i, feature in enumerate(spec.features):
+        path = feature.path or ""
+        if path.startswith(f"{HISTORY}.") and parse_call(path) is None:
+            try:
+                find_calls(path)
+                reason = f"{path!r} is more than one question to the history"
+            except RuleError as error:
+                reason = f"{error.message}{f' ({error.suggestion})' if error.suggestion else ''}"
+            raise PolicyParameterError(reason, f"features[{i}].path")
 
 
 def candidate_body(

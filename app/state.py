@@ -16,6 +16,8 @@ from app.api.upkeep import upkeep
 from app.config import ConfigError, Settings, factory_modules
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
+from app.publishable.settings import PublishableKeys
+from app.publishable.store import PublishableStore
 from app.tasks import TaskSet
 from app.tracing.opening import Tracing
 from bandits.river.pipeline_policy import allow_factories
@@ -112,6 +114,7 @@ class ApiState:
     replica: ArmReplica
     catalogues: CatalogueStore
     key_store: KeyStore
+    publishable_store: PublishableStore
     archive: ArchiveReader
     profiles: ProfileStore
     decision_log: RedisLog
@@ -131,6 +134,7 @@ class ApiState:
     tracing: Tracing | None = None
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
+    publishable_keys: PublishableKeys | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)
@@ -215,6 +219,7 @@ class ApiState:
         if self.catalogue is None or await self.catalogues.version() > self.catalogue.version:
             await self.adopt(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
+        self.publishable_keys = await self.publishable_store.load()
 
     async def refresh_policies(self) -> None:
         """Read the registered policies again, and follow the arms of those that are live."""
@@ -327,6 +332,7 @@ async def open_state(
         replica=ArmReplica(roster),
         catalogues=CatalogueStore(engine),
         key_store=KeyStore(engine),
+        publishable_store=PublishableStore(engine),
         archive=ArchiveReader(engine),
         profiles=profiles,
         decision_log=RedisLog(pipe, keys, lambda: functions.has_others),

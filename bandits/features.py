@@ -27,6 +27,8 @@ Kind = Literal["numeric", "category", "cross", "time_of_day", "weekday", "intere
 PATH = re.compile(
     r"(customer|context)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}|(events|interests)\.[A-Za-z_][A-Za-z0-9_]*"
 )
+HISTORY_PATH = re.compile(r"history\.[a-z_]+\([^()]{1,160}\)")
+"""A question about the customer's own history, as rules ask it; whoever registers a policy looks into it."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 MAX_COLUMNS = 64
 MAX_NUMBER = 1e15
@@ -181,9 +183,10 @@ def _check_feature(feature: Feature, categories: set[str]) -> None:
         path = feature.path
         _require(path is not None, "path", f"a {kind} feature needs the path of a fact, such as customer.age")
         _require(
-            isinstance(path, str) and PATH.fullmatch(path),
+            isinstance(path, str) and (PATH.fullmatch(path) or HISTORY_PATH.fullmatch(path)),
             "path",
-            f"a path is customer.…, context.…, events.… or interests.…, such as customer.age, not {path!r}",
+            "a path is customer.…, context.…, events.… or interests.…, such as customer.age, or a question to the"
+            f" history, such as history.count_rejected('*', '30d'), not {path!r}",
         )
     if kind == "numeric":
         _check_range(feature)

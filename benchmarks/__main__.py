@@ -16,8 +16,9 @@ from statistics import median
 from rich.console import Console
 
 import migrations
-from app.embedded import EmbeddedServers, EmbeddedServersError
+from app.embedded.process import EmbeddedServersError
 from app.embedded.server_urls import ServerUrls
+from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk

@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import text
 
 import migrations
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_stream import Batch
 from decisioning.model.decision import DecidedOffer, Decision, LoggedDecision, LoggedFactors, LoggedPolicy

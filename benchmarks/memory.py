@@ -20,8 +20,8 @@ from rich.console import Console
 
 import migrations
 from app.config import Settings
-from app.embedded import EmbeddedServers
 from app.embedded.server_urls import ServerUrls
+from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from app.main import create_app
 from app.state import ApiState

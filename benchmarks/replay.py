@@ -20,8 +20,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
-from app.embedded import EmbeddedServers
 from app.embedded.server_urls import ServerUrls
+from app.embedded.servers import EmbeddedServers
 from app.worker.archiver import CHECKPOINT_OUTCOMES
 from bandits.state import ArmTable
 from benchmarks.machine import describe

@@ -1,16 +1,19 @@
 """The demo as a client: the few calls that it makes, over HTTP like anybody else's."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from nextbest_client import AsyncClient, Retries
+
 Json = dict[str, Any]
 
 MAX_ATTEMPTS = 5
+TIMEOUT_S = 10.0
 _CONTENT_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv"}
 
 
@@ -18,33 +21,41 @@ class DemoError(RuntimeError):
     """The demo cannot go on. The message says why, in words for the person who started it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApiClient:
     """An API address with a key. `http` is shared by all calls and closed by its owner."""
 
     http: httpx.AsyncClient
+    _once: AsyncClient = field(init=False)
+    """Asks once: what visitors wait for is measured, and what fails is counted."""
+    _patient: AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._once = AsyncClient(http=self.http, retries=Retries(attempts=1), timeout_s=TIMEOUT_S)
+        retries = Retries(attempts=MAX_ATTEMPTS, first_s=0.1)
+        self._patient = AsyncClient(http=self.http, retries=retries, timeout_s=MAX_ATTEMPTS * TIMEOUT_S)
 
     async def put(self, path: str, body: Json) -> None:
         """Create or replace something in the catalogue. Raises DemoError when it is refused."""
         self._check(await self.http.put(path, json=body))
 
     async def decide(self, body: Json) -> Json:
-        """Ask for a decision. Raises httpx.HTTPError."""
-        return _object((await self.http.post("/v1/decisions", json=body)).raise_for_status())
+        """Ask for a decision. Raises NextbestError."""
+        return _object(await self._once.request("POST", "/v1/decisions", body))
 
     async def decision(self, decision_id: str) -> Json:
-        """Read the record of a decision. Raises httpx.HTTPError."""
+        """Read the record of a decision. Raises NextbestError."""
         return await self._get(f"/v1/decisions/{quote(decision_id, safe='')}")
 
     async def feedback(self, item: Json) -> str:
-        """Send one outcome; the answer is `recorded`, `duplicate` or `late`. Raises httpx.HTTPError.
+        """Send one outcome; the answer is `recorded`, `duplicate` or `late`. Raises NextbestError.
 
         Until it is acknowledged it is sent again, up to `MAX_ATTEMPTS` times: the service counts it once.
         """
-        return str((await self._send("/v1/feedback", item))["status"])
+        return str(_object(await self._patient.request("POST", "/v1/feedback", item))["status"])
 
     async def feedback_batch(self, items: list[Json]) -> list[str]:
-        """Send many outcomes; one status for each, in no certain order. Raises httpx.HTTPError.
+        """Send many outcomes; one status for each, in no certain order. Raises NextbestError.
 
         Items that could not be stored just now are sent again; `refused` is what remains after `MAX_ATTEMPTS`.
         """
@@ -52,7 +63,8 @@ class ApiClient:
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.1 * 2**attempt)
-            answers = (await self._send("/v1/feedback/batch", {"items": items}))["items"]
+            told = await self._patient.request("POST", "/v1/feedback/batch", {"items": items})
+            answers = _object(told)["items"]
             later = [answer["code"] == httpx.codes.SERVICE_UNAVAILABLE for answer in answers]
             statuses += [answer["status"] for answer, wait in zip(answers, later, strict=True) if not wait]
             items = [item for item, wait in zip(items, later, strict=True) if wait]
@@ -61,12 +73,12 @@ class ApiClient:
         return statuses + ["refused"] * len(items)
 
     async def acceptance(self, by: str = "policy") -> list[Json]:
-        """Read the rows of the acceptance report. Raises httpx.HTTPError."""
+        """Read the rows of the acceptance report. Raises NextbestError."""
         rows: list[Json] = (await self._get("/v1/reports/acceptance", by=by))["rows"]
         return rows
 
     async def arms(self, policy: str) -> list[Json]:
-        """Read the arms of a policy, as they are now. Raises httpx.HTTPError."""
+        """Read the arms of a policy, as they are now. Raises NextbestError."""
         arms: list[Json] = (await self._get(f"/v1/policies/{policy}/arms"))["arms"]
         return arms
 
@@ -75,7 +87,7 @@ class ApiClient:
         headers = {"Content-Type": _CONTENT_TYPES[path.suffix]}
         content = await asyncio.to_thread(path.read_bytes)
         response = await self.http.post(f"/v1/imports/{kind}", content=content, headers=headers, timeout=120)
-        return _object(self._check(response))
+        return _object(self._check(response).json())
 
     async def ready(self) -> bool:
         """Return whether the service says that it can work."""
@@ -85,21 +97,7 @@ class ApiClient:
             return False
 
     async def _get(self, path: str, **parameters: str) -> Json:
-        return _object((await self.http.get(path, params=parameters)).raise_for_status())
-
-    async def _send(self, path: str, body: Json) -> Json:
-        for attempt in range(MAX_ATTEMPTS):
-            last = attempt == MAX_ATTEMPTS - 1
-            try:
-                response = await self.http.post(path, json=body)
-            except httpx.TransportError:
-                if last:
-                    raise
-            else:
-                if last or response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    return _object(response.raise_for_status())
-            await asyncio.sleep(0.1 * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+        return _object(await self._once.request("GET", path, params=parameters))
 
     def _check(self, response: httpx.Response) -> httpx.Response:
         if response.is_error:
@@ -108,8 +106,7 @@ class ApiClient:
         return response
 
 
-def _object(response: httpx.Response) -> Json:
-    body = response.json()
+def _object(body: Any) -> Json:
     if not isinstance(body, dict):
-        raise DemoError(f"{response.request.url.path} answered with something else than an object")
+        raise DemoError("the service answered with something else than an object")
     return body

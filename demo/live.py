@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.live import Live
 
@@ -20,6 +19,7 @@ from demo.names import REWARD_WINDOW_S, WEB
 from demo.report import Figures, live_view, plain_line, print_end, print_start, write_json
 from demo.service import tail
 from demo.visitors import Visitors
+from nextbest_client import NextbestError
 
 SEED = 2017
 REFRESH_S = 1.0
@@ -117,7 +117,7 @@ async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> N
     open_now = {offer.id for offer in session.prepared.offers if offer.live_at(now)}
     try:
         acceptance, arms = await asyncio.gather(api.acceptance(), api.arms("calibrated"))
-    except httpx.HTTPError as error:
+    except NextbestError as error:
         figures.tally.errors[f"report: {type(error).__name__}"] += 1
         return
     figures.acceptance = acceptance
@@ -133,7 +133,7 @@ async def explain_decision(api: ApiClient, customers: Sequence[str]) -> Json | N
     For the first of the customers who is not in the control group, gets something, and is refused something by a
     rule; for the first who gets something if there is none.
     """
-    with suppress(httpx.HTTPError):
+    with suppress(NextbestError):
         chosen = None
         for customer_id in customers[:MAX_TRIED_CUSTOMERS]:
             question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}

@@ -57,7 +57,7 @@ def _stop_servers(folder: Path) -> None:
     """Stop embedded servers that a killed demo has left running."""
     # The state file says that there are some.
     if (folder / "servers.json").exists():
-        from app.embedded import EmbeddedServers
+        from app.embedded.servers import EmbeddedServers
 
         with EmbeddedServers(folder):
             pass

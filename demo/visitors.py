@@ -5,13 +5,13 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
-import httpx
 import numpy as np
 
 from demo.client import ApiClient, Json
 from demo.journey import Floats
 from demo.names import DESK, WEB
 from demo.response import draw_answer
+from nextbest_client import NextbestError, Refused, Unavailable
 
 VISITS_PER_S = 60.0
 CONCURRENCY = 64
@@ -104,8 +104,8 @@ class Visitors:
         started = clock()
         try:
             decision = await self.api.decide(request)
-        except httpx.HTTPError as error:
-            self.tally.errors[_error_kind(error)] += 1
+        except NextbestError as error:
+            self.tally.errors[_error_kind("decisions", error)] += 1
             return
         self.tally.latencies_ms.append((clock() - started) * 1000)
         self.tally.decisions += 1
@@ -142,8 +142,8 @@ class Visitors:
         for _ in range(2 if self._random.random() < REPEAT_SHARE else 1):
             try:
                 self.tally.feedback[await self.api.feedback(item)] += 1
-            except httpx.HTTPError as error:
-                self.tally.errors[_error_kind(error)] += 1
+            except NextbestError as error:
+                self.tally.errors[_error_kind("feedback", error)] += 1
 
     async def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -151,8 +151,8 @@ class Visitors:
             return
         try:
             self.tally.feedback.update(await self.api.feedback_batch(batch))
-        except httpx.HTTPError as error:
-            self.tally.errors[_error_kind(error)] += len(batch)
+        except NextbestError as error:
+            self.tally.errors[_error_kind("feedback", error)] += len(batch)
 
 
 async def _wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
@@ -166,7 +166,6 @@ async def _wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-def _error_kind(error: httpx.HTTPError) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"{error.request.url.path.split('/')[2]} {error.response.status_code}"
-    return type(error).__name__
+def _error_kind(what: str, error: NextbestError) -> str:
+    status = error.status if isinstance(error, Refused | Unavailable) else None
+    return f"{what} {status or 'unanswered'}"

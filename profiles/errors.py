@@ -24,6 +24,16 @@ class UnconfirmedErasure(ProfilesError):
         self.lost = tuple(lost)
 
 
+class ErasedCustomer(ProfilesError):
+    """A customer was erased on request, and is not to be stored again."""
+
+    def __init__(self, customer_id: str) -> None:
+        super().__init__(
+            f"customer {customer_id!r} was erased on request and is kept out: let the id in again first, by"
+            " DELETE /v1/customers/{customer_id}/erasure or nextbest customers readmit"
+        )
+
+
 class ProfileCodecError(ProfilesError):
     """A cached profile cannot be read: a tombstone, another version, or damaged. Treat it as a miss."""
 

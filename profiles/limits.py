@@ -18,6 +18,10 @@ NOT_FINITE = "is not a finite number"
 NOT_A_NUMBER = "is not a number"
 BEYOND_64_BITS = "is a whole number beyond 64 bits"
 
+VISITOR_PREFIX = "visitor:"
+"""Ids of visitors whom nobody knows begin with it, so no customer's id may."""
+IS_VISITOR = "begins with 'visitor:', as ids of unknown visitors do: no customer may have it"
+
 
 def too_long(limit: int) -> str:
     """Give the reason against text of more than ``limit`` characters."""
@@ -43,9 +47,16 @@ def id_problem(text: str) -> str | None:
     return text_problem(text, MAX_ID_CHARS) if text else EMPTY
 
 
+def is_visitor(customer_id: str) -> bool:
+    """Return whether an id, in its one form, stands for a visitor whom nobody knows."""
+    return customer_id.casefold().startswith(VISITOR_PREFIX)
+
+
 def check_customer(customer: Customer) -> None:
     """Raise ``InvalidCustomer`` naming the first field that cannot be stored."""
     _refuse("customer_id", id_problem(customer.customer_id))
+    if is_visitor(customer.customer_id):
+        raise InvalidCustomer("customer_id", IS_VISITOR)
     for kind in ("attributes", "indicators", "interests", "consents"):
         _check_names(kind, getattr(customer, kind))
     for name, value in customer.attributes.items():

@@ -19,6 +19,7 @@ from profiles.customer_id import checked_id
 from profiles.declared import readable_wishes
 from profiles.errors import InvalidCustomer
 from profiles.limits import MAX_INT, MIN_INT, check_customer
+from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
 from storage.postgres import postgres_errors
@@ -31,9 +32,13 @@ WRITE_TIMEOUT_S = 8.0
 SUPPRESSIONS = """(
     SELECT json_agg(json_build_array(s.list_id, s.reason, floor(extract(epoch FROM s.until) * 1000)::bigint,
                                      floor(extract(epoch FROM s.added_at) * 1000)::bigint) ORDER BY s.list_id)::text
-    FROM suppressions AS s WHERE s.customer_id = {customer}
+    FROM (
+        SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = {customer}
+        UNION ALL SELECT 'erased', 'erased on request', NULL, erased_at
+        FROM erased_customers WHERE subject = nb_subject({customer})
+    ) AS s
 )"""
-"""A customer's entries in suppression lists, as JSON; null if there are none."""
+"""A customer's entries in suppression lists, as JSON; null if there are none. Who is kept out counts as one."""
 
 _READ = text(f"""
 SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
@@ -140,8 +145,8 @@ class ProfileStore:
 
         ``change`` gets ``None`` if there is no record, and may be called again with one that somebody just made.
         Nothing is stored if it raises. Returns the record as it is stored, and whether it is new. When this has
-        returned, nobody gets an earlier record. Raises ``InvalidCustomer``, and ``Unavailable``, after which the call
-        may be repeated.
+        returned, nobody gets an earlier record. Raises ``InvalidCustomer``, ``ErasedCustomer``, and ``Unavailable``,
+        after which the call may be repeated.
         """
         customer_id = checked_id(customer_id)
         async with (
@@ -152,6 +157,9 @@ class ProfileStore:
         ):
             while True:
                 row = (await connection.execute(_LOCK, {"customer_id": customer_id})).first()
+                if row is None:  # only then may it be one who was erased
+                    await connection.execute(LOCK_STORING)
+                    await refuse_erased(connection, customer_id)
                 customer = change(None if row is None else customer_of_row(customer_id, row))
                 check_customer(customer)
                 statement = _INSERT if row is None else _UPDATE

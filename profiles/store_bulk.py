@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from profiles.importing import json_text
 from profiles.importing.consent_columns import combine_consents
 from profiles.importing.run import ImportReport, ImportRun
+from profiles.privacy.store_erasures import LOCK_STORING, staged_ids_that_were_erased
 from profiles.store_cache import ProfileCache
 from storage.errors import Unavailable
 from storage.postgres import postgres_errors
@@ -106,12 +107,13 @@ def _array_literals(lists: pa.ListArray) -> pa.StringArray:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The storage of one kind of file."""
+    """The storage of one kind of file. ``of_persons``: nothing is stored of customers who were erased on request."""
 
     chunk_rows: int
     rows: Callable[[pa.RecordBatch], pa.Table]
     create: str
     merge: str
+    of_persons: bool = True
 
 
 # Merging in the order of ids keeps concurrent imports from deadlocks.
@@ -158,6 +160,7 @@ _KINDS = {
             SELECT list_id, customer_id, reason, until FROM {_TABLE}
             ORDER BY list_id COLLATE "C", customer_id COLLATE "C"
             ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until""",
+        of_persons=False,
     ),
 }
 
@@ -201,6 +204,9 @@ class BulkLoader:
             await connection.execute(text(kind.create))
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await driver.copy_to_table(_TABLE, source=io.BytesIO(part.csv), format="csv")
+            if kind.of_persons:
+                await connection.execute(LOCK_STORING)
+                await connection.execute(text(staged_ids_that_were_erased(_TABLE)))
             await connection.execute(text(kind.merge))
 
 

@@ -17,10 +17,14 @@ import cel
 from rules.errors import RulesError
 from rules.evaluators import UnknownZone
 from rules.expression import SEGMENT, Expression
-from rules.vocabulary import Vocabulary
+from rules.history import HistoryCall
+from rules.vocabulary import HISTORY, Vocabulary
 
 Facts = Mapping[str, Mapping[str, Any]]
-"""``customer``, ``context`` and other roots of paths: names to values, nested where paths are."""
+"""``customer``, ``context`` and other roots of paths: names to values, nested where paths are.
+
+``history``: the answers to what the plan asks of it, by variable; it is left out where the history cannot be read.
+"""
 
 
 class SegmentCycle(RulesError):
@@ -72,12 +76,14 @@ class RuleSet:
     ) -> "Plan":
         wanted = list(expressions)
         paths = {p for e in wanted for p in e.paths}
-        places = tuple(
-            (p, tuple(p.split(".")), self._vocabulary.attributes[p].type) for p in sorted(paths - {"now"})
-        )
+        calls = {path: call for e in wanted for path, call in e.calls.items()}
+        declared = {**self._vocabulary.attributes, **{path: c.attribute for path, c in calls.items()}}
+        places = tuple((p, tuple(p.split(".")), declared[p].type) for p in sorted(paths - {"now"}))
         here = tuple(p for p in places if p[1][0] != "offer")
         roots = tuple(dict.fromkeys(("customer", "context", *(names[0] for _, names, _ in here))))
-        return Plan(here, segments, "now" in paths, idle=not wanted and not segments, roots=roots)
+        asked = tuple(calls[path] for path in sorted(calls))
+        idle = not wanted and not segments
+        return Plan(here, segments, "now" in paths, idle=idle, roots=roots, history=asked)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -92,7 +98,7 @@ class Plan:
 
     ``roots``: those of the places, and ``customer`` and ``context``. ``idle``: there are no expressions. ``lasting``:
     those that depend on the customer alone, so that their results last as long as the profile; ``brief``: what is
-    needed when they are known already.
+    needed when they are known already. ``history``: what is asked of the customer's own history.
     """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
@@ -102,6 +108,7 @@ class Plan:
     roots: tuple[str, ...] = ("customer", "context")
     lasting: tuple[Expression, ...] = ()
     brief: "Plan | None" = None
+    history: tuple[HistoryCall, ...] = ()
 
 
 _NOTHING = cel.Context()
@@ -185,7 +192,7 @@ class Evaluation:
             simple = expression.simple
             value = expression.program.execute(self.context) if simple else self._refer(expression)
         except KeyError as error:
-            self.missing[str(error.args[0]) if error.args else source] += 1
+            self.missing[_name_of(error, expression)] += 1
             value = None
         except (UnknownZone, RuntimeError, TypeError, ArithmeticError, IndexError, ValueError):
             self.missing[source] += 1
@@ -202,6 +209,15 @@ class Evaluation:
             self.missing[expression.source] += 1
             return None
         return expression.reference.run(values)
+
+
+def _name_of(error: KeyError, expression: Expression) -> str:
+    """Name what is missing: of the history, as it was asked."""
+    if not error.args:
+        return expression.source
+    name = str(error.args[0])
+    call = expression.calls.get(f"{HISTORY}.{name}")
+    return name if call is None else call.text
 
 
 def _ordered(segments: Mapping[str, Expression]) -> list[str]:
@@ -226,6 +242,8 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
 def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict[str, Any]]:
     """Return what the plan needs: nested below the roots, and by path."""
     roots: dict[str, dict[str, Any]] = {root: {} for root in plan.roots}
+    if plan.history:
+        roots[HISTORY] = {}
     values: dict[str, Any] = {}
     context = cel.Context()
     if plan.now:

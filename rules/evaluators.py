@@ -21,7 +21,7 @@ from cel_expr_python import cel as checker
 
 from rules.syntax import Node
 from rules.tokens import tokens
-from rules.vocabulary import ROOTS
+from rules.vocabulary import HISTORY, ROOTS
 
 SIMPLE_OVERLOADS = frozenset((
     "logical_and", "logical_or", "logical_not", "conditional", "equals", "not_equals", "in_list",
@@ -92,7 +92,7 @@ def presence_tests(source: str) -> Iterator[tuple[int, int, str]]:
     for i in range(len(found) - 3):
         has, opening, name, closing = found[i : i + 4]
         shape = (has.kind, has.text, opening.text, name.kind, closing.text)
-        if shape == ("name", "has", "(", "name", ")") and name.text.partition(".")[0] in ROOTS:
+        if shape == ("name", "has", "(", "name", ")") and name.text.partition(".")[0] in (*ROOTS, HISTORY):
             yield has.at, closing.at + 1, name.text
 
 

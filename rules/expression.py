@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,12 +19,13 @@ from rules.evaluators import (
     with_presence_variables,
     without_presence_tests,
 )
+from rules.history import HistoryCall, HistoryUse, find_calls, with_calls, with_variables
 from rules.mistaken_names import Names
 from rules.mistakes import SYNTAX, Mended, first_mistake, mend
 from rules.syntax import Node, read_tree
 from rules.tokens import compared_with, literal, position, tokens
 from rules.trial import agrees, problem_with_literals
-from rules.vocabulary import ROOTS, Vocabulary
+from rules.vocabulary import HISTORY, ROOTS, Vocabulary
 
 Kind = Literal["condition", "number"]
 
@@ -53,7 +54,8 @@ class Expression:
 
     ``simple``: the fast evaluator evaluates it, otherwise ``reference`` does. ``reckoned``: the size of each text and
     list that was reckoned with. ``objection``: a reason why it cannot be saved any more, although it is evaluated
-    (within the bound of its cost) where an earlier version saved it.
+    (within the bound of its cost) where an earlier version saved it. ``calls``: what it asks of the customer's history,
+    by the variables that stand for it in ``evaluated``, the source that is compiled.
     """
 
     source: str
@@ -66,15 +68,17 @@ class Expression:
     reckoned: Mapping[str, float] = field(compare=False, repr=False)
     offer_types: Mapping[str, str] = field(compare=False, repr=False)
     objection: RuleError | None = field(default=None, compare=False, repr=False)
+    calls: Mapping[str, HistoryCall] = field(default_factory=dict, compare=False, repr=False)
+    evaluated: str = field(default="", compare=False, repr=False)
 
     @cached_property
     def program(self) -> Any:
         """The form that the fast evaluator has compiled, shared by all uses."""
-        return cel.compile(self.source)
+        return cel.compile(self.evaluated or self.source)
 
     @property
     def roots(self) -> frozenset[str]:
-        """The roots that it depends on: ``customer``, ``context``, ``offer``, ``now`` (segments not followed)."""
+        """The roots that it depends on: ``customer``, ``context``, ``offer``, ``history``, ``now``; not of segments."""
         return frozenset(path.partition(".")[0] for path in self.paths)
 
     def affordable(self, values: Mapping[str, Any]) -> bool:
@@ -126,6 +130,23 @@ class Checker:
             raise RuleError(f"the expression has {len(source)} characters; at most {MAX_CHARS} are taken")
         if "\x00" in source:
             raise RuleError("the expression contains the character NUL")
+        uses = find_calls(source)
+        return self._check_with_history(source, kind, uses) if uses else self._compile(source, kind)
+
+    def _check_with_history(self, source: str, kind: Kind, uses: list[HistoryUse]) -> Expression:
+        """Check an expression in which variables stand for what it asks of the customer's history."""
+        calls = {use.call.path: use.call for use in uses}
+        declared = {path: call.attribute for path, call in calls.items()}
+        inner = Checker(Vocabulary({**self.vocabulary.attributes, **declared}), self.segments)
+        evaluated = with_variables(source, uses)
+        try:
+            expression = inner._compile(evaluated, kind)
+        except RuleError as error:
+            raise _with_calls(error, uses) from None
+        objection = expression.objection and _with_calls(expression.objection, uses)
+        return replace(expression, source=source, objection=objection, calls=calls, evaluated=evaluated)
+
+    def _compile(self, source: str, kind: Kind) -> Expression:
         try:
             checked, paths, segments = self._read(source, kind)
         except RuleError as error:
@@ -223,7 +244,7 @@ class Checker:
                 segments.add(parts[1])
             elif parts[0] == "now":
                 paths.add("now")
-            elif parts[0] in ROOTS:
+            elif parts[0] in (*ROOTS, HISTORY):
                 paths.add(self._declared_path(source, parts, token.at))
         return frozenset(paths), frozenset(segments)
 
@@ -292,6 +313,12 @@ class Checker:
         return RuleError(
             f"there is no {what} {full!r} in the vocabulary", line, column, near and f"did you mean {near}?"
         )
+
+
+def _with_calls(error: RuleError, uses: list[HistoryUse]) -> RuleError:
+    """Speak of calls where an error speaks of the variables that stand for them."""
+    suggestion = error.suggestion and with_calls(error.suggestion, uses)
+    return RuleError(with_calls(error.message, uses), error.line, error.column, suggestion)
 
 
 def _name_at(source: str, line: int, column: int) -> tuple[str, int] | None:

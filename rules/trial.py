@@ -10,7 +10,7 @@ from rules.errors import RuleError
 from rules.evaluators import Reference, is_pattern, is_zone, run_simple, zone_like
 from rules.syntax import Node
 from rules.tokens import literal, position, tokens
-from rules.vocabulary import Vocabulary
+from rules.vocabulary import HISTORY, Vocabulary
 
 TIME_ACCESSORS = frozenset((
     "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes",
@@ -87,7 +87,7 @@ def _position_of(value: str, source: str) -> tuple[int, int]:
 
 def _sample(reference: Reference, vocabulary: Vocabulary, at: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make up values for all that an expression refers to: nested below their roots, and by path."""
-    roots: dict[str, Any] = {"customer": {}, "context": {}, "offer": {}, "segment": {}}
+    roots: dict[str, Any] = {"customer": {}, "context": {}, "offer": {}, "segment": {}, HISTORY: {}}
     values: dict[str, Any] = {}
     for path in reference.paths:
         if path == "now":

@@ -14,6 +14,8 @@ DECLARED_ROOTS = ("customer", "context", "offer")
 """The roots of what is declared as an attribute, and of the built-in ones."""
 ROOTS = (*DECLARED_ROOTS, "events", "interests", "event")
 """All roots: of what events of a customer tell as well, and of the one event that a condition on events looks at."""
+HISTORY = "history"
+"""The root of what is asked of a customer's own history (``rules.history``); nobody declares attributes of it."""
 PATH = re.compile(r"(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]*){1,4}")
 RESERVED = frozenset((
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",

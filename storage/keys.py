@@ -73,6 +73,10 @@ class Keys:
         """The stream of a bucket's decisions and outcomes."""
         return f"nb:{{b{bucket}}}:log"
 
+    def log_copy(self, bucket: int) -> str:
+        """A copy of that stream, while it is being made."""
+        return f"nb:{{b{bucket}}}:log:copy"
+
     def pending(self, bucket: int) -> str:
         """The bucket's decisions that wait for outcomes, by the time at which their reward window ends."""
         return f"nb:{{b{bucket}}}:pending"

@@ -88,17 +88,25 @@ class DirectRoute(JsonRoute):
     come here without the layers of the framework.
     """
 
+    allows: type[Any] = Allow
+    """The class of the dependency that lets requests in; what it returns is the ``key`` of the endpoint."""
+
+    @staticmethod
+    def check_type(request: Request) -> None:
+        """Raise ``Problem`` (415) for a content type that is not taken."""
+        check_json(request)
+
     def get_route_handler(self) -> Handler:
         """Build the handler of requests to this route."""
         field = self.body_field
         if field is None:
             raise TypeError("a direct route takes a body")
         model: type[BaseModel] = field.field_info.annotation  # type: ignore[assignment]
-        allow = next(d.call for d in self.dependant.dependencies if isinstance(d.call, Allow))
-        endpoint = self.endpoint
+        allow: Any = next(d.call for d in self.dependant.dependencies if isinstance(d.call, self.allows))
+        endpoint, check_type = self.endpoint, self.check_type
 
         async def handler(request: Request) -> Response:
-            check_json(request)
+            check_type(request)
             key = await allow(request)
             try:
                 values = parse_json(await request.body())

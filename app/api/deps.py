@@ -21,7 +21,6 @@ Decider = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
 Ops = Annotated[ApiKey, Depends(Allow("ops"))]
 Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
 Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]
-Anyone = Annotated[ApiKey, Depends(Allow("frontend", "ops", "scientist"))]
 IfMatch = Annotated[
     str | None,
     Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
@@ -37,6 +36,7 @@ _REASONS: Mapping[int, str] = {
     413: "The body is too large",
     415: "The content type is not one that is taken here",
     422: "Not valid; the answer names the field",
+    429: "Asked too often; try again after Retry-After seconds",
     503: "A store does not answer; try again after Retry-After seconds",
 }
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}

@@ -8,10 +8,11 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.schemas import ProblemOut
+from app.publishable.gate import PUBLIC
 from app.security import PROTECTED, Allow
 
 _REF = "#/components/schemas/{model}"
-_SCHEMES = {
+_SCHEMES: dict[str, dict[str, str]] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
@@ -22,6 +23,20 @@ _SCHEMES = {
         "in": "header",
         "name": "X-API-Key",
         "description": "An API key as `X-API-Key: KEY`.",
+    },
+}
+_PUBLIC_SCHEMES: dict[str, dict[str, str]] = {
+    "publishable": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "key",
+        "description": "A publishable key as `?key=nb_pub_...`.",
+    },
+    "publishableHeader": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "A publishable key as `X-API-Key: nb_pub_...`.",
     },
 }
 
@@ -57,11 +72,14 @@ class Api(FastAPI):
             problem = ProblemOut.model_json_schema(ref_template=_REF)
             schemas = components.get("schemas", {}) | problem.pop("$defs") | {"ProblemOut": problem}
             components["schemas"] = dict(sorted(schemas.items()))
-            components["securitySchemes"] = _SCHEMES
+            components["securitySchemes"] = _SCHEMES | _PUBLIC_SCHEMES
             for route in self._documented:
-                if route.include_in_schema and route.path.startswith(PROTECTED):
-                    for method in route.methods or ():
-                        _secure(document["paths"][route.path_format][method.lower()], roles_of(route))
+                for method in (route.methods or ()) if route.include_in_schema else ():
+                    operation = document["paths"][route.path_format][method.lower()]
+                    if route.path.startswith(PROTECTED):
+                        _secure(operation, roles_of(route))
+                    elif route.path.startswith(PUBLIC):
+                        operation["security"] = [{scheme: []} for scheme in _PUBLIC_SCHEMES]
         assert self.openapi_schema is not None
         return self.openapi_schema
 

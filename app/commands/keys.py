@@ -1,11 +1,25 @@
 """`nextbest keys`: make API keys, take them back."""
 
+import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.commands.terminal import fail, on_database
+from app.errors import reason_of
 from app.keys import ROLES, KeyNotFound, KeyStore
+from app.publishable.settings import (
+    DEFAULT_AUDIENCE,
+    KEY_PER_MINUTE,
+    VISITOR_PER_MINUTE,
+    CustomerTokens,
+    PublishableSettings,
+)
+from app.publishable.store import PublishableStore
+from app.publishable.verifier import algorithm_of
 
 app = typer.Typer()
 
@@ -27,9 +41,71 @@ def create(
 
 
 @app.command()
+def publish(
+    placement: list[str] = typer.Option(..., help="a placement that it is for; may be there again"),
+    origin: list[str] = typer.Option([], help="an origin of pages, as https://shop.example; again"),
+    apps: bool = typer.Option(False, "--apps", help="take requests without an origin: of apps"),
+    tokens: bool = typer.Option(
+        False, "--tokens", help="make a secret that customers' tokens are signed with"
+    ),
+    public_key: Path | None = typer.Option(None, help="a file (PEM) that customers' tokens are checked with"),
+    audience: str = typer.Option(DEFAULT_AUDIENCE, help="the audience ('aud') of customers' tokens"),
+    key_per_minute: int = typer.Option(KEY_PER_MINUTE, help="requests a minute, of each API process"),
+    visitor_per_minute: int = typer.Option(VISITOR_PER_MINUTE, help="the same of one visitor or customer"),
+    name: str = typer.Option("publishable", help="where it is used"),
+) -> None:
+    """Make a publishable key, for pages and apps, and print it; with --tokens the secret below it, only now."""
+    if not origin and not apps:
+        raise typer.BadParameter("name the origins of your pages, or say --apps", param_hint="--origin")
+    checks, secret = _token_checks(tokens, public_key, audience)
+    try:
+        settings = PublishableSettings.model_validate(
+            {
+                "placements": placement,
+                "origins": origin,
+                "apps": apps,
+                "tokens": checks,
+                "key_per_minute": key_per_minute,
+                "visitor_per_minute": visitor_per_minute,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).removesuffix("s").replace("_", "-")
+        raise typer.BadParameter(reason_of(first), param_hint=f"--{option}") from None
+    typer.echo(on_database(lambda engine: PublishableStore(engine).create(name, settings)))
+    if secret is not None:
+        typer.echo(secret)
+
+
+def _token_checks(
+    make: bool, public_key: Path | None, audience: str
+) -> tuple[CustomerTokens | None, str | None]:
+    """Say how tokens are checked, and the secret if one was made."""
+    if public_key is None:
+        if not make:
+            return None, None
+        secret = secrets.token_urlsafe(32)
+        return CustomerTokens(algorithm="HS256", key=secret, audience=audience), secret
+    if make:
+        raise typer.BadParameter(
+            "tokens are signed with a secret or with the other half of --public-key", param_hint="--tokens"
+        )
+    try:
+        pem = public_key.read_text(encoding="ascii")
+        return CustomerTokens(algorithm=algorithm_of(pem), key=pem, audience=audience), None
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="--public-key") from None
+
+
+@app.command()
 def revoke(key_id: str = typer.Argument(..., help="the key's id, see 'keys list'")) -> None:
     """Make a key worthless, in every process within a second."""
-    if not on_database(lambda engine: KeyStore(engine).revoke(key_id)):
+
+    async def revoked(engine: AsyncEngine) -> bool:
+        return await KeyStore(engine).revoke(key_id) or await PublishableStore(engine).revoke(key_id)
+
+    if not on_database(revoked):
         typer.secho(f"there is no key {key_id!r} in force", err=True)
         raise typer.Exit(1)
 
@@ -48,6 +124,11 @@ def list_keys() -> None:
         ends = "" if key.ends_at is None else f"  ends {_shown(key.ends_at)}"
         made = f"made {_shown(record.created_at)}"
         typer.echo(f"{key.key_id}  {key.role:<9}  {key.name:<{width}}  {made}  {used}{ends}")
+    for published in on_database(lambda engine: PublishableStore(engine).records()):
+        used = "never used" if published.last_used_at is None else f"used {_shown(published.last_used_at)}"
+        where = ", ".join([*published.settings.placements, *published.settings.origins])
+        made = f"made {_shown(published.created_at)}"
+        typer.echo(f"{published.key_id}  published  {published.name:<{width}}  {made}  {used}  for {where}")
 
 
 @app.command()

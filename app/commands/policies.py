@@ -16,7 +16,7 @@ from app.commands.model_files import with_model_file
 from app.commands.policy_check import check
 from app.commands.policy_evaluate import evaluate_policy
 from app.commands.terminal import author, fail, on_database, read_file
-from app.specs import MAX_SPEC_BYTES, spec_of, warnings_of, with_dates, yaml_values
+from app.specs import MAX_SPEC_BYTES, history_warnings, spec_of, warnings_of, with_dates, yaml_values
 from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
 from bandits.specification import spec_to_dict, wants_auto_features
@@ -83,6 +83,7 @@ def register(
         warnings += await find_unsent(
             stores.engine, made.features, catalogue.checker.vocabulary.attributes.values()
         )
+        warnings += history_warnings(made, catalogue)
         return made, new, warnings
 
     made, new, warnings = _with_stores(work)

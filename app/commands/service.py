@@ -8,7 +8,6 @@ import typer
 import uvicorn
 import uvloop
 
-import migrations
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
 from app.embedded.server_urls import ServerUrls
@@ -82,6 +81,9 @@ def migrate() -> None:
 
 def _upgrade(url: str) -> None:
     """Bring the database at ``url`` to the present schema. Raises ``ConfigError`` if it does not let us."""
+    # Here, since processes that serve need none of it, and start sooner without.
+    import migrations
+
     try:
         migrations.upgrade(parse_postgres(url))
     except POSTGRES_ERRORS as error:

@@ -60,7 +60,8 @@ from profiles.events.event_type import EventType
 from rules.errors import RulesError
 from rules.evaluation import RuleSet
 from rules.expression import Checker
-from rules.vocabulary import Attribute, Vocabulary
+from rules.history import HistoryCall, calls_among
+from rules.vocabulary import HISTORY, Attribute, Vocabulary
 
 T = TypeVar("T")
 
@@ -193,7 +194,19 @@ class Catalogue:
     @cached_property
     def history_ms(self) -> int:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
-        return longest_window_ms(self.offers.values(), self.contact_policies.values())
+        asked = [call.within_s * 1000 for call in self._history_calls()]
+        return max(longest_window_ms(self.offers.values(), self.contact_policies.values()), *asked, 0)
+
+    def _history_calls(self) -> Iterator[HistoryCall]:
+        """Yield what rules and logged facts ask of customers' histories."""
+        for kind in top_level_kinds():
+            if kind.expressions is not None:
+                for thing in self.things(kind).values():
+                    for use in kind.expressions(thing):
+                        if HISTORY in use.source:
+                            yield from self.checker.check(use.source, use.result).calls.values()
+        for placement in self.placements.values():
+            yield from calls_among(placement.log_facts)
 
     @cached_property
     def champions(self) -> frozenset[str]:

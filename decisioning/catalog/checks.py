@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 from decisioning.catalog.kind import ExpressionUse, Sections
 from decisioning.catalog.kinds import GROUP, KINDS, OFFER, TREATMENT, section_path, top_level_kinds
+from decisioning.contact.own_history import unknown_name
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.treatments.treatment import offer_texts, treatment_mistakes
 from rules.errors import RuleError
-from rules.expression import Checker
+from rules.expression import Checker, Expression
 
 
 class Mistake(NamedTuple):
@@ -53,7 +54,7 @@ def expression_mistakes(checker: Checker, sections: Sections) -> Iterator[Mistak
             for name, thing in sections[kind.section].items():
                 path = section_path(kind, name)
                 for use in kind.expressions(thing):
-                    error = expression_error(checker, path, use)
+                    error = expression_error(checker, path, use, sections)
                     if error is not None:
                         yield Mistake(kind.name, name, error)
 
@@ -73,12 +74,14 @@ def new_expression_mistakes(
         if use.field.startswith("treatments.") == bool(treatment) and (
             not treatment or use.field.startswith(f"treatments.{treatment}.")
         ):
-            error = expression_error(checker, section_path(kind, owner), use, new=True)
+            error = expression_error(checker, section_path(kind, owner), use, sections, new=True)
             if error is not None:
                 yield Mistake(kind.name, owner, error)
 
 
-def expression_error(checker: Checker, path: str, use: ExpressionUse, *, new: bool = False) -> Invalid | None:
+def expression_error(
+    checker: Checker, path: str, use: ExpressionUse, sections: Sections, *, new: bool = False
+) -> Invalid | None:
     """Return what is wrong with an expression of the thing at ``path``. ``new``: hold it to its bound of cost."""
     field = f"{path}.{use.field}"
     check = checker.check_new if new else checker.check
@@ -88,7 +91,13 @@ def expression_error(checker: Checker, path: str, use: ExpressionUse, *, new: bo
         return InvalidRule(field, error)
     if "offer" in expression.roots and not use.may_use_offer:
         return Invalid(field, "must not refer to the offer; name it instead")
-    return None
+    return history_error(field, expression, sections)
+
+
+def history_error(field: str, expression: Expression, sections: Sections) -> Invalid | None:
+    """Return what is wrong with the names that an expression asks the customer's history for."""
+    error = unknown_name(expression, sections[OFFER.section], sections[GROUP.section])
+    return None if error is None else InvalidRule(field, error)
 
 
 def text_mistakes(checker: Checker, sections: Sections) -> Iterator[Mistake]:

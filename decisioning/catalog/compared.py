@@ -1,4 +1,4 @@
-"""Values that nothing ever has: in rules, compared with an attribute; in a context that is tried."""
+"""Values that nothing ever has: in rules, compared with an attribute; in a context that is tried. Costly windows."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -8,6 +8,8 @@ from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.warning import CatalogueWarning
+from decisioning.contact.own_history import LONG_WINDOW_S
+from rules.history import find_calls
 from rules.tokens import Token, compared_with, literal, tokens
 from rules.vocabulary import Vocabulary
 
@@ -111,6 +113,18 @@ def _never(field: str, path: str, value: str, values: Iterable[str], near: str |
     shown = ", ".join(islice(values, _MAX_SHOWN))
     way_out = f"there are {shown}" if near is None else f"did you mean {near!r}?"
     return CatalogueWarning(field, f"{path} is never {value!r}", way_out)
+
+
+def history_warnings(field: str, source: str) -> Iterator[CatalogueWarning]:
+    """Yield the questions of an expression to the history that look back so far that it costs memory."""
+    for use in find_calls(source):
+        days = use.call.within_s / 86_400
+        if use.call.within_s > LONG_WINDOW_S:
+            yield CatalogueWarning(
+                field,
+                f"{use.call.text} looks back {days:g} days, and for as long the contacts of all customers are kept",
+                "name a shorter window, such as '30d', if it is enough",
+            )
 
 
 def unseen_warnings(

@@ -14,6 +14,7 @@ from decisioning.aggregates.checks import check_aggregate, check_concept
 from decisioning.aggregates.vocabulary import derived_attributes
 from decisioning.catalog.alert import Alert, check_alert
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
+from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid, MissingThing, raised
 from decisioning.model.deployment import Deployment, check_shares
@@ -33,6 +34,7 @@ from decisioning.model.entities import (
 )
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
+from rules.history import parse_call
 from rules.vocabulary import BUILT_IN, Attribute
 
 MAX_LOGGED_FACTS = 32
@@ -116,7 +118,12 @@ def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> Iterator[In
         yield Invalid("log_facts", f"at most {MAX_LOGGED_FACTS} facts, not {len(paths)}")
     for i, path in enumerate(paths):
         field = f"log_facts.{i}"
-        if path.startswith("offer."):
+        call = parse_call(path)
+        if call is not None:
+            unknown = unknown_subject(call, things[OFFER.section], things[GROUP.section])
+            if unknown is not None:
+                yield Invalid(field, f"{unknown[0]}{f'; {unknown[1]}' if unknown[1] else ''}")
+        elif path.startswith("offer."):
             yield Invalid(field, f"{path!r} is a fact of offers: those of customer. and context. are logged")
         elif path not in declared:
             near = get_close_matches(path, declared, n=1, cutoff=0.75)

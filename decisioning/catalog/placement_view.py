@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bandits.policy import BoolArray, FloatArray, IntArray
 from bandits.sums import OfferGroups
 from decisioning.catalog.kinds import ContextWeight, Override
+from decisioning.contact.own_history import OwnHistory
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.model.entities import (
     FOREVER_MS,
@@ -25,6 +26,7 @@ from decisioning.model.weights import Weights, switched_off
 from decisioning.treatments.treatment import PreparedTreatment, prepare_treatment
 from rules.evaluation import Plan, RuleSet
 from rules.expression import Checker, Expression
+from rules.history import calls_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class PlacementView:
     ``has_slot_rules``: true if anything but the policy decides who runs for a slot. ``has_min_propensity``: true if
     there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
     ``offer_groups``: the groups of all offers of the catalogue, of this placement or not, by which policies learn.
+    ``own_history``: what rules, and the facts that are logged, ask of the customer's history; ``None`` if nothing.
     """
 
     placement: Placement
@@ -84,6 +87,7 @@ class PlacementView:
     has_min_propensity: bool
     champion: str
     offer_groups: OfferGroups = field(repr=False)
+    own_history: OwnHistory | None = field(repr=False)
 
 
 def build_view(
@@ -116,6 +120,8 @@ def build_view(
     minimum = np.array([max(o.min_propensity, placement.min_propensity) for o in here], dtype=np.float64)
     mutually_exclusive = _exclusive_rows(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
+    # All segments, whether rules name them or not: decisions log those that the customer is in.
+    plan = rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True)
     value = np.array([o.value for o in here], dtype=np.float64)
     lever = np.array([_lever_factor(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
@@ -141,15 +147,23 @@ def build_view(
         mutually_exclusive=mutually_exclusive,
         contact=contact(here),
         treatments=treatments,
-        # All segments, whether rules name them or not: decisions log those that the customer is in.
-        plan=rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True),
+        plan=plan,
         base_weights=switched_off(placement, np.ones(len(here)), value, lever),
         dynamic=bool(values or percents),
         has_slot_rules=_has_slot_rules(placement, mandatory, mutually_exclusive, override_rows),
         has_min_propensity=bool((minimum > 0).any()),
         champion=champion,
         offer_groups=offer_groups,
+        own_history=_own_history(plan, placement, offers),
     )
+
+
+def _own_history(plan: Plan, placement: Placement, offers: Iterable[Offer]) -> OwnHistory | None:
+    calls = [*plan.history, *calls_among(placement.log_facts)]
+    if not calls:
+        return None
+    named = {call.name for call in calls if call.scope == "offer"}
+    return OwnHistory(calls, {o.offer_id: o.number for o in offers if o.offer_id in named})
 
 
 def _all_expressions(

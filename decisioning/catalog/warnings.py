@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.compared import KnownValues, compared_warnings
+from decisioning.catalog.compared import KnownValues, compared_warnings, history_warnings
 from decisioning.catalog.kinds import (
     CAPACITY,
     CONTACT_POLICY,
@@ -103,6 +103,7 @@ class _Check:
                 if kind.expressions is not None:
                     for use in kind.expressions(thing):
                         yield from compared_warnings(self.catalogue, f"{path}.{use.field}", use.source, known)
+                        yield from history_warnings(f"{path}.{use.field}", use.source)
 
     def _offers(self, **wanted: str | None) -> list[Offer]:
         """Find the offers that are not ended, whose fields are what is given."""

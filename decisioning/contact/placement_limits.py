@@ -7,6 +7,7 @@ import numpy as np
 from bandits.policy import BoolArray
 from decisioning.contact.history import Contact
 from decisioning.contact.limits import NEVER_AGAIN_MS, LimitCheck, LimitIndex, preference_checks
+from decisioning.contact.own_history import OwnHistory
 from decisioning.contact.quiet_hours import (
     PreparedQuietHours,
     customer_zone,
@@ -203,15 +204,23 @@ class PlacementLimits:
                 )
         return stops
 
-    def relevant(self, customer: Customer, history: Sequence[Contact]) -> list[Contact]:
-        """Return the contacts that any check of this placement and customer may count."""
+    def relevant(
+        self,
+        customer: Customer,
+        history: Sequence[Contact],
+        own: OwnHistory | None = None,
+        now_ms: int = 0,
+    ) -> list[Contact]:
+        """Return the contacts that any check of this placement and customer may count, or ``own`` looks at."""
         if not history:
             return []
         preferences = preference_checks(customer)
         return [
             contact
             for contact in history
-            if (preferences and contact.kind == "d") or self._index.counts(contact)
+            if (preferences and contact.kind == "d")
+            or self._index.counts(contact)
+            or (own is not None and own.looks_at(contact, now_ms))
         ]
 
     def _suppression_stops(self, row: int, customer: Customer, now_ms: int) -> list[Stop]:

@@ -226,7 +226,9 @@ def customer_snapshot(
     view, customer, history = inputs.view, inputs.profile.customer, inputs.history
     wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
     wanted.update(PREFERENCES)
-    relevant = None if history is None else view.contact.relevant(customer, history)
+    relevant = None
+    if history is not None:
+        relevant = view.contact.relevant(customer, history, view.own_history, inputs.now_ms)
     suppressions, values = customer.suppressions, inputs.evaluation.values
     return CustomerSnapshot(
         known=customer.known,

@@ -158,9 +158,9 @@ def _unmet(
 ) -> Stop:
     facts = inputs.evaluation.facts(offer_facts(inputs.view, row))
     looked_at = [*sorted(expression.paths), *(f"{SEGMENT}.{name}" for name in sorted(expression.segments))]
-    return Stop(
-        stage, name, {path: facts(path) for path in looked_at}, expression.source, inherited_from=source
-    )
+    calls = expression.calls
+    observed = {calls[path].text if path in calls else path: facts(path) for path in looked_at}
+    return Stop(stage, name, observed, expression.source, inherited_from=source)
 
 
 def _narrow_to_consent(inputs: EligibilityInputs, mask: BoolArray) -> None:

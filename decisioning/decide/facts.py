@@ -9,10 +9,14 @@ from typing import Any
 from msgspec import json
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.contact.history import Contact
+from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.told import EVENTS, INTERESTS, NOTHING_TOLD, Told
 from decisioning.model.entities import Placement
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, Facts, Results, evaluate
+from rules.history import HistoryCall, parse_call
+from rules.vocabulary import HISTORY
 from storage.clock import to_datetime
 
 MAX_TEXT_CHARS = 200
@@ -47,6 +51,26 @@ def facts_of(
     }
 
 
+def history_facts(
+    view: PlacementView,
+    asked: Sequence[HistoryCall],
+    numbers: Mapping[str, int],
+    history: Sequence[Contact] | None,
+    now_ms: int,
+) -> Facts:
+    """Return what the placement's rules, and policies (``asked``), want to know of the customer's own history.
+
+    ``numbers``: of all offers, by id. Empty if nothing is asked, or the history cannot be read.
+    """
+    own = view.own_history
+    if history is None or (own is None and not asked):
+        return {}
+    answers = {} if own is None else own.answers(history, now_ms)
+    if asked:
+        answers |= OwnHistory(asked, numbers).answers(history, now_ms)
+    return {HISTORY: answers}
+
+
 def offer_facts(view: PlacementView, row: int) -> Mapping[str, Any]:
     """Return what an expression may know of an offer."""
     offer = view.offers[row]
@@ -68,7 +92,8 @@ def learnable(facts: Facts, paths: Iterable[str]) -> dict[str, Any]:
     found = {}
     for path in paths:
         value: Any = facts
-        for name in path.split("."):
+        call = parse_call(path) if path.startswith(f"{HISTORY}.") else None
+        for name in (path if call is None else call.path).split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         plain = _plain(value)
         if plain is not None:

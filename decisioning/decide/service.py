@@ -6,7 +6,7 @@ function of values that returns its result.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from msgspec import structs
 
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.contact.history import Contact
 from decisioning.decide.answer import decision_record, default_offers, defaults_record
 from decisioning.decide.context import (
     CustomerState,
@@ -31,7 +32,7 @@ from decisioning.decide.context import (
 )
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log
+from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log, history_facts
 from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
@@ -47,6 +48,7 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
 from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
+from rules.evaluation import Facts
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
 from storage.failures import FailureLog
 from storage.keys import Keys, generated_id, is_reserved
@@ -140,7 +142,7 @@ class DecisionService:
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
         customer = CustomerState(profile, None if reading is None else reading.history)
-        evaluated = self._evaluate(context, profile, self._read_told(context, reading))
+        evaluated = self._evaluate(context, customer, self._read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
             units = NO_UNITS if reading is None else await self._count_units(context)
@@ -184,7 +186,9 @@ class DecisionService:
         tells = self._definitions_for(context) is not NO_DEFINITIONS
         own_id = None if request.dry_run else request.decision_id
         try:
-            needed, window_ms = context.view.contact.needed, context.view.placement.reward_window_s * 1000
+            view = context.view
+            needed = view.contact.needed or view.own_history is not None or bool(self._roster.history)
+            window_ms = view.placement.reward_window_s * 1000
             return await self._log.read(request.customer_id, needed, own_id, window_ms, tells)
         except RedisUnavailable:
             context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
@@ -259,16 +263,28 @@ class DecisionService:
         return told_by(definitions, reading.events, context.now_ms)
 
     def _evaluate(
-        self, context: DecisionContext, profile: Profile, told: Told = NOTHING_TOLD
+        self, context: DecisionContext, customer: CustomerState, told: Told = NOTHING_TOLD
     ) -> EvaluatedRequest:
         """Evaluate all rules of the placement on the facts of the request. ``told``: what events tell."""
-        view, request = context.view, context.request
-        facts = facts_of(profile.customer, request.context, view.placement, told)
+        view, request, profile = context.view, context.request, customer.profile
+        facts: Facts = facts_of(profile.customer, request.context, view.placement, told)
+        asked, numbers = self._roster.history, context.catalogue.numbers
+        if own := history_facts(view, asked, numbers, customer.history, context.now_ms):
+            facts = {**facts, **own}
         evaluation = self._rule_results.evaluate(
             context.catalogue.version, view, profile, facts, context.now_ms, explain=request.explain
         )
         logged = facts_to_log(facts, self._roster.paths, view.placement.log_facts)
         return EvaluatedRequest(logged, evaluation, told)
+
+    def _find_eligible_again(
+        self, context: DecisionContext, eligible: EligibleOffers, history: Sequence[Contact] | None
+    ) -> EligibleOffers:
+        """Find the eligible offers by another reading of the contact history, which rules may look at, too."""
+        customer, evaluated = CustomerState(eligible.inputs.profile, history), eligible.evaluated
+        if context.view.own_history is not None or self._roster.history:
+            evaluated = self._evaluate(context, customer, evaluated.told)
+        return self._find_eligible(context, customer, evaluated)
 
     def _find_eligible(
         self, context: DecisionContext, customer: CustomerState, evaluated: EvaluatedRequest
@@ -373,6 +389,8 @@ class DecisionService:
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
+                if view.own_history is not None:  # rules have looked at what is not all there
+                    eligible = self._find_eligible_again(context, eligible, None)
             else:
                 eligible = await self._read_again(context, eligible)
             eligible = without_refused(eligible, reply)
@@ -382,8 +400,7 @@ class DecisionService:
         reading = await self._read(context)
         if reading is None:
             return eligible
-        customer = CustomerState(eligible.inputs.profile, reading.history)
-        return self._find_eligible(context, customer, eligible.evaluated)
+        return self._find_eligible_again(context, eligible, reading.history)
 
     async def _wait_for_write(
         self, context: DecisionContext, write: "asyncio.Task[DecideReply]", record: Decision
@@ -397,8 +414,7 @@ class DecisionService:
 
     def _decide_unread(self, context: DecisionContext, selected: Selected) -> Decided:
         """Answer beside a decision of the same id that cannot be read: without what is to be reserved, and unlogged."""
-        unread = CustomerState(selected.eligible.inputs.profile, None)
-        eligible = self._find_eligible(context, unread, selected.eligible.evaluated)
+        eligible = self._find_eligible_again(context, selected.eligible, None)
         return _unlogged(context, self._select(context, eligible))
 
     def _decide_unlogged(self, context: DecisionContext, selected: Selected, *, withhold: bool) -> Decided:
@@ -415,17 +431,16 @@ class DecisionService:
         if withhold or (limited and view.placement.without_history == "withhold"):
             if context.request.decision_id is None:
                 context = replace(context, decision_id=self._new_id(context.request))
-            unread = CustomerState(profile, None)
-            eligible = self._find_eligible(context, unread, selected.eligible.evaluated)
+            eligible = self._find_eligible_again(context, selected.eligible, None)
             selected = self._select(context, eligible)
         return _unlogged(context, selected)
 
     def _decide_defaults(self, context: DecisionContext, reason: DegradedReason) -> Decided:
         """Answer the placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         context.degrade(reason)
-        profile = Profile.unreadable(context.request.customer_id)
-        evaluated = self._evaluate(context, profile)
-        eligible = self._find_eligible(context, CustomerState(profile, None), evaluated)
+        customer = CustomerState(Profile.unreadable(context.request.customer_id), None)
+        evaluated = self._evaluate(context, customer)
+        eligible = self._find_eligible(context, customer, evaluated)
         return Decided(defaults_record(context, evaluated, eligible.inputs, eligible.available))
 
     def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:

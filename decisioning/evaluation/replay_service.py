@@ -17,7 +17,7 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.answer import customer_of, history_of
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
-from decisioning.decide.facts import facts_of
+from decisioning.decide.facts import facts_of, history_facts
 from decisioning.decide.policy_runner import adjust_weights_for_group
 from decisioning.decide.ranking import SelectionContext, SharedLimits, apply_switches, select
 from decisioning.decide.told import told_of
@@ -171,12 +171,16 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
     decision, now_ms = logged.decision, logged.decision.decided_at_ms
     snapshot = decision.customer_snapshot or CustomerSnapshot()
     customer = customer_of(decision.customer_id, snapshot)
-    facts = facts_of(customer, decision.context, view.placement, told_of(snapshot))
+    history = history_of(snapshot)
+    facts = {
+        **facts_of(customer, decision.context, view.placement, told_of(snapshot)),
+        **history_facts(view, (), {}, history, now_ms),
+    }
     return EligibilityInputs(
         catalogue=catalogue,
         view=view,
         profile=Profile(customer, logged.candidates, logged.base_propensities),
-        history=history_of(snapshot),
+        history=history,
         evaluation=evaluate(view.plan, facts, to_datetime(now_ms)),
         exhausted=frozenset(snapshot.exhausted),
         now_ms=now_ms,
@@ -285,6 +289,10 @@ async def explain_logged(
 ) -> dict[str, Any]:
     """Explain an archived decision from the log alone. Raises as ``replay_decision``."""
     replayed = await replay_decision(decision_id, log, catalogues, roster)
+    if replayed.logged.decision.erased:
+        raise ReplayImpossible(
+            f"the customer of decision {decision_id!r} was erased since: it can be replayed, and not be explained"
+        )
     return {
         "decision_id": decision_id,
         "policy": as_json(replayed.logged.decision.policy),

@@ -14,8 +14,9 @@ from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.compared import compared_warnings, unseen_warnings
 from decisioning.contact.history import Contact
+from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
-from decisioning.decide.facts import facts_of, learnable
+from decisioning.decide.facts import facts_of, history_facts, learnable
 from decisioning.decide.policy_runner import adjust_weights_for_group, assign
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, told_by
@@ -25,6 +26,7 @@ from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from rules.evaluation import evaluate
 from rules.expression import Expression
+from rules.vocabulary import HISTORY
 from storage.clock import to_datetime
 
 FUNNEL: Mapping[str, str] = {
@@ -46,12 +48,19 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 class Subject:
     """One customer of the sample, with what a decision would read: contacts, and what events told.
 
-    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read.
+    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``unread``: contacts cannot
+    be read; limits are then taken as free, while rules over them are not met.
     """
 
     profile: Profile
     history: Sequence[Contact] = ()
+    unread: bool = False
     events: bytes | None = None
+
+    @property
+    def own_history(self) -> Sequence[Contact] | None:
+        """The history as rules may look at it."""
+        return None if self.unread else self.history
 
     def told(self, catalogue: Catalogue, now_ms: int) -> Told:
         """Return what the customer's events tell by the definitions of a catalogue."""
@@ -74,6 +83,7 @@ def preview(
     ``warnings``: of what the expression looks for and nothing, or none of the customers, has.
     """
     plan = catalogue.rules.plan([expression])
+    own = OwnHistory(plan.history, catalogue.numbers) if plan.history else None
     placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
     matching: list[str] = []
     missing: Counter[str] = Counter()
@@ -82,6 +92,8 @@ def preview(
         check_time(done)
         customer = subject.profile.customer
         facts = facts_of(customer, context, placement, subject.told(catalogue, now_ms))
+        if own is not None:
+            facts = {**facts, HISTORY: own.answers(subject.own_history, now_ms)}
         customers.append(facts["customer"])
         evaluation = evaluate(plan, facts, to_datetime(now_ms))
         if evaluation.holds(expression):
@@ -212,6 +224,8 @@ def _run(
         if key not in prepared:  # preparing takes longer than choosing
             prepared[key] = prepare(policy, tables.get(key) or ArmTable(policy.width), view, now_ms)
         facts = facts_of(customer, context, view.placement, subject.told(catalogue, now_ms))
+        own = history_facts(view, roster.history, catalogue.numbers, subject.own_history, now_ms)
+        facts = {**facts, **own}
         evaluation = evaluate(view.plan, facts, to_datetime(now_ms))
         inputs = EligibilityInputs(
             catalogue=catalogue,

@@ -9,6 +9,7 @@ from bandits.sequential_policy import LearnedState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
+from decisioning.contact.own_history import unknown_name
 from decisioning.decide.told import EVENTS, INTERESTS
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation import CheckTime, NoteEmpty, Subject, preview, run_live, simulate
@@ -57,9 +58,13 @@ class SimulationService:
             raise Invalid(
                 "expression", "refers to the offer: a preview is about customers, so leave that part out"
             )
+        unknown = unknown_name(expression, catalogue.offers, catalogue.groups)
+        if unknown is not None:
+            raise InvalidRule("expression", unknown)
         profiles, total = await self.sample(catalogue.numbers, size)
+        contacts = bool(catalogue.rules.plan([expression]).history)
         events = not catalogue.rules.depends_on(expression).isdisjoint((EVENTS, INTERESTS))
-        subjects = await self._subjects(profiles, contacts=False, events=events)
+        subjects = await self._subjects(profiles, contacts=contacts, events=events)
         return await asyncio.to_thread(
             preview, expression, catalogue, subjects, total, context, self.clock_ms(), self.time_limit()
         )
@@ -130,9 +135,10 @@ class SimulationService:
         self, profiles: Sequence[Profile], placement_id: str, *catalogues: Catalogue
     ) -> list[Subject]:
         """Put to profiles what decisions of a placement would read by any of the catalogues."""
-        contacts = any(catalogue.view(placement_id).contact.needed for catalogue in catalogues)
+        views = [catalogue.view(placement_id) for catalogue in catalogues]
+        contacts = any(view.contact.needed or view.own_history is not None for view in views)
         events = any(catalogue.event_definitions.contributions for catalogue in catalogues)
-        return await self._subjects(profiles, contacts=contacts, events=events)
+        return await self._subjects(profiles, contacts=contacts or bool(self.roster.history), events=events)
 
     def time_limit(self) -> CheckTime:
         """Make what raises ``Invalid`` once ``max_ms`` have passed from now on."""
@@ -162,10 +168,10 @@ class SimulationService:
             # A simulation is worth having without these, so that Redis may be away.
             for profile, reply in zip(part, replies, strict=True):
                 if isinstance(reply, RedisUnavailable):
-                    subjects.append(Subject(profile))
+                    subjects.append(Subject(profile, unread=True))
                 elif isinstance(reply, BaseException):
                     raise reply
                 else:
                     told = (reply.events or b"") if events else None
-                    subjects.append(Subject(profile, reply.history, told))
+                    subjects.append(Subject(profile, reply.history, events=told))
         return subjects

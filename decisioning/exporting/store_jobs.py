@@ -1,6 +1,6 @@
 """Exports that were asked for through the API."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -30,6 +30,20 @@ class ExportStore(JobStore):
         """Return the ids of all that are kept."""
         async with transaction(self._engine) as connection:
             return set(await connection.scalars(text("SELECT export_id FROM exports")))
+
+    async def with_files(self) -> dict[str, tuple[str, str]]:
+        """Return the kind and the state of all exports that have files, or are about to: by id."""
+        query = text(
+            "SELECT export_id, request ->> 'kind' AS kind, state FROM exports WHERE state <> 'waiting'"
+        )
+        async with transaction(self._engine) as connection:
+            return {row.export_id: (row.kind, row.state) for row in await connection.execute(query)}
+
+    async def forget(self, export_ids: Collection[str]) -> None:
+        """Forget exports: they and their files are not found from now on."""
+        query = text("DELETE FROM exports WHERE export_id = ANY(:ids)")
+        async with transaction(self._engine) as connection:
+            await connection.execute(query, {"ids": list(export_ids)})
 
     async def installation(self) -> str:
         """Return the id of this installation, which is in the names of its folders."""

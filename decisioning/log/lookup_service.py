@@ -36,6 +36,19 @@ async def record_of(decision_id: str, decision_log: DecisionLog, archive: Archiv
     return None
 
 
+async def decision_of(decision_id: str, decision_log: DecisionLog, archive: Archive) -> Decision | None:
+    """Look up a decision that feedback could be given on, first in Redis; ``None`` if there is none.
+
+    Raises ``PostgresUnavailable`` or ``RedisUnavailable`` if it cannot be told whether there is one.
+    """
+    bucket = await decision_log.bucket_of(decision_id)
+    fields = {} if bucket is None else await decision_log.waiting(bucket, decision_id)
+    if "h" in fields:
+        return decode_decision(fields["h"])
+    logged = await archive.decision(decision_id)
+    return None if logged is None else logged.decision
+
+
 async def archived_answer(decision_id: str, archive: Archive) -> Decision | None:
     """Look up an answer that has left Redis; ``None`` if there is none, or if it could not be delivered.
 

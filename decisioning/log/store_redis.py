@@ -127,6 +127,10 @@ class RecentWrites:
             log.warning("another redis server answers: it is told %d recent writes again", len(commands))
 
 
+NEVER_REACHED = "a|d|1000000000|1|0|"
+"""A limit that is never reached: it only asks that the history is whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Unchecked:
     """The arguments of offers, without their limits. Made when they are needed, which is seldom."""
@@ -248,6 +252,10 @@ class RedisLog:
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
         assert contacts is not None
+        # Rules over the history are no limits, but must not be met by a history that is not whole either.
+        snapshot = decision.customer_snapshot
+        looked_back = view.own_history is not None and snapshot is not None and snapshot.history is not None
+        unlimited = NEVER_REACHED if looked_back else ""
         offers: list[Any] = []
         for choice, contact in zip(selection.choices, contacts.offers, strict=True):
             offers += (
@@ -255,7 +263,7 @@ class RedisLog:
                 choice.offer.number,
                 base_propensity_text(choice.base_propensity),
                 contact_text(contact, decision.channel or ""),
-                view.contact.checks(choice.row, customer),
+                view.contact.checks(choice.row, customer) or unlimited,
                 expected_text(choice.expected, choice.factors.V),
             )
         confirm_ms = contacts.confirm_until_ms

@@ -87,11 +87,15 @@ def _in_time(outcome: str) -> str:
     return f"count(*) FILTER (WHERE o.outcome = '{outcome}' AND NOT o.late)"
 
 
+_ANSWERED_IN_HISTORY = f"o.outcome IN ('accepted', 'rejected') AND NOT o.late AND o.policy = '{HISTORY}'"
+"""True for an imported answer: its window was closed already, and no other outcome says so."""
+
+
 def _in_closed_window(outcome: str, reward: int) -> str:
-    """Count answers from when their window is closed; imported ones always were."""
+    """Count answers from when their window is closed."""
     return (
         f"count(*) FILTER (WHERE o.outcome = 'closed' AND o.reward = {reward}"
-        f" OR o.outcome = '{outcome}' AND NOT o.late AND o.policy = '{HISTORY}')"
+        f" OR o.outcome = '{outcome}' AND {_ANSWERED_IN_HISTORY})"
     )
 
 
@@ -120,16 +124,41 @@ ON CONFLICT ({ROLLED_UP}) DO UPDATE SET decided = a.decided + excluded.decided
 """
 
 
-def _count_outcomes(rows: str) -> str:
-    """The statement that adds outcomes to the roll-up. ``rows``: where they are."""
+_CLOSER = f"(o.outcome IN ('closed', 'expired') OR {_ANSWERED_IN_HISTORY})"
+"""True for the outcome `o` that closes the window of an offer: there is one for each offer of a decision."""
+
+# What the outcome that closes a window adds: what had been told of the offer by then, which nothing in time can follow.
+CLOSED_COUNTS = {
+    "presented_closed": f"count(*) FILTER (WHERE {_CLOSER} AND t.presented)",
+    "clicked_closed": f"count(*) FILTER (WHERE {_CLOSER} AND t.clicked)",
+    "value_closed": f"coalesce(sum(t.value) FILTER (WHERE {_CLOSER}), 0)",
+}
+_TOLD_UNTIL_CLOSED = f"""
+    SELECT x.decision_id, x.decided_at, x.offer_id, x.outcome, x.value, x.late
+    FROM fresh AS o JOIN outcomes AS x USING (decision_id, decided_at, offer_id) WHERE {_CLOSER}
+    UNION ALL SELECT decision_id, decided_at, offer_id, outcome, value, late FROM fresh
+"""  # `outcomes` as it was before: what a statement inserts it does not see itself
+
+
+def _count_outcomes(rows: str, told: str) -> str:
+    """The statement that adds outcomes to the roll-up.
+
+    ``rows``: where they are. ``told``: where all outcomes of the offers are whose windows close by them.
+    """
+    counts = OUTCOME_COUNTS | CLOSED_COUNTS
     return f"""
-INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(OUTCOME_COUNTS)})
+INSERT INTO acceptance AS a ({ROLLED_UP}, {", ".join(counts)})
 SELECT date_trunc('hour', o.decided_at), o.placement, o.policy, o.offer_id, {GROUP_OF},
-    {", ".join(OUTCOME_COUNTS.values())}
+    {", ".join(counts.values())}
 FROM {rows} AS o LEFT JOIN decisions AS d USING (decision_id, decided_at)
+LEFT JOIN (
+    SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome = 'presented') AS presented,
+        bool_or(x.outcome = 'clicked') AS clicked, sum(x.value) FILTER (WHERE x.outcome = 'accepted') AS value
+    FROM {told} AS x WHERE NOT x.late AND x.outcome IN ('presented', 'clicked', 'accepted') GROUP BY 1, 2, 3
+) AS t USING (decision_id, decided_at, offer_id)
 {_GROUPED}
 ON CONFLICT ({ROLLED_UP}) DO UPDATE SET
-    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in OUTCOME_COUNTS)}
+    {", ".join(f"{column} = a.{column} + excluded.{column}" for column in counts)}
 """
 
 
@@ -156,8 +185,8 @@ WITH fresh AS (
     SELECT {", ".join(OUTCOME_COLUMNS)} FROM stage_outcomes
     ON CONFLICT DO NOTHING
     RETURNING decision_id, decided_at, placement, policy, offer_id, outcome, value, late, reward
-)
-{_count_outcomes("fresh")}"""
+), told AS ({_TOLD_UNTIL_CLOSED})
+{_count_outcomes("fresh", "told")}"""
 
 INSERT_EVENTS = f"""
 INSERT INTO events ({", ".join(EVENT_COLUMNS)})
@@ -165,7 +194,11 @@ SELECT {", ".join(EVENT_COLUMNS)} FROM stage_events
 ON CONFLICT DO NOTHING
 """
 
-REBUILD_ACCEPTANCE = ("TRUNCATE acceptance", _count_decisions("decisions"), _count_outcomes("outcomes"))
+REBUILD_ACCEPTANCE = (
+    "TRUNCATE acceptance",
+    _count_decisions("decisions"),
+    _count_outcomes("outcomes", "outcomes"),
+)
 
 
 def decision_row(d: LoggedDecision) -> tuple[Any, ...]:

@@ -208,7 +208,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     offers); ``None`` where it was not. ``redraws``: how often others were faster, so that it was selected anew.
     ``counts_silence``: that nothing came of an offer is learned as soon as it was shown, until something comes;
     earlier versions learned it when the window closed. ``runtime``: the versions that it was computed with, as in
-    ``RUNTIME``.
+    ``RUNTIME``. ``erased``: the customer was erased since; ``customer_id`` is a pseudonym, and only what a replay needs
+    is left of what was known.
     """
 
     decision_id: str
@@ -247,6 +248,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     redraws: int = 0
     counts_silence: bool = False
     runtime: str | None = None
+    erased: bool = False
 
     @property
     def group(self) -> str:

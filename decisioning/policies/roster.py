@@ -6,6 +6,7 @@ from bandits.errors import BanditsError
 from bandits.policy import Policy, PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN, build_policy
 from bandits.sequential_policy import is_learner
+from rules.history import HistoryCall, calls_among
 
 
 def build_or_reason(spec: PolicySpec) -> Policy | str:
@@ -21,7 +22,8 @@ class Roster(Mapping[str, Policy]):
 
     Specifications are immutable, so what is here once stays as it is. One that cannot be built here (its algorithm is
     of a package that is not installed) is kept apart, in ``broken``, with the reason: whatever needs it falls back, and
-    says so, until it is added again and can be built.
+    says so, until it is added again and can be built. ``paths``: the facts that any policy learns from; ``history``:
+    those of them that are asked of the customer's own history.
     """
 
     def __init__(self, specs: Iterable[PolicySpec] = BUILT_IN) -> None:
@@ -30,6 +32,7 @@ class Roster(Mapping[str, Policy]):
         self._retired: frozenset[str] = frozenset()
         self.broken: dict[str, str] = {}
         self.paths: tuple[str, ...] = ()
+        self.history: tuple[HistoryCall, ...] = ()
         self.add(specs)
 
     def __getitem__(self, key: str) -> Policy:
@@ -44,6 +47,10 @@ class Roster(Mapping[str, Policy]):
     def spec(self, key: str) -> PolicySpec:
         """Return the specification of ``name@version``. Raises ``KeyError``."""
         return self._specs[key]
+
+    def broken_specs(self) -> list[PolicySpec]:
+        """Return the specifications of policies that cannot be built here."""
+        return [self._specs[key] for key in self.broken if key in self._specs]
 
     def add(
         self, specs: Iterable[PolicySpec], built: Mapping[str, Policy | str] | None = None
@@ -90,3 +97,4 @@ class Roster(Mapping[str, Policy]):
             if key not in self._retired:
                 found |= policy.encoder.paths
         self.paths = tuple(sorted(found))
+        self.history = calls_among(self.paths)

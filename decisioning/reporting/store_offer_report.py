@@ -1,7 +1,6 @@
-"""The report on offers in Postgres: counts of closed reward windows, from the roll-up where it has them, else the log.
+"""The report on offers in Postgres: counts of closed reward windows, from the roll-up, or from the log.
 
-The roll-up counts what was presented, clicked and earned whether windows are closed or not. In an hour without open
-windows that is the same; the time from the first hour with one to the last is counted from the log.
+The log is read for what the roll-up does not tell apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,20 +24,15 @@ _PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
 """How much there is between bounds that it computes itself, the planner does not know: outcomes are hashed."""
 
 _CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
-_SPAN = f"""
-SELECT min(hour) AS start, max(hour) + interval '1 hour' AS stop FROM acceptance AS a
-WHERE {{range}} AND decided <> {_CLOSED}
+_ROLLED_UP = f"""
+SELECT hour AS at, placement, policy, offer_id, grp,
+    {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented_closed AS presented, clicked_closed AS clicked,
+    accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value
+FROM acceptance WHERE {{range}}
 """
-_WHOLE_SPAN = """
+_SPAN = """
 SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
     coalesce(cast(:until AS timestamptz), 'infinity') AS stop
-"""
-_ROLLED_UP = f"""
-SELECT hour AS at, placement, policy, offer_id, grp, cast(NULL AS text) AS treatment, cast(NULL AS jsonb) AS segments,
-    {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented, clicked, accepted_closed AS accepted,
-    rejected_closed AS rejected, ignored, unobserved, value
-FROM acceptance AS a, span
-WHERE {{range}} AND (span.start IS NULL OR hour < span.start OR hour >= span.stop)
 """
 _LOGGED = f"""
 SELECT d.decided_at AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
@@ -128,8 +122,8 @@ async def offer_counts(
             raise
         raise Invalid(
             "since",
-            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until (what lies before the"
-            " first open reward window is quick), or leave out treatment and segment, which are read from the log",
+            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until, or leave out"
+            " treatment and segment, which are read from the log",
         ) from None
     if len(rows) > MAX_ROWS:
         raise Invalid(
@@ -150,12 +144,12 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
         for name, column in _FILTERS.items()
         if getattr(scope, name) is not None
     )
-    from_log = scope.needs_log(names)
-    span = _WHOLE_SPAN if from_log else _SPAN.format(range=in_range)
-    parts = [_LOGGED.format(log_filters=log_filters)]
-    if not from_log:
-        parts.append(_ROLLED_UP.format(range=in_range))
-    joins = [f"({' UNION ALL '.join(parts)}) AS r"]
+    if scope.needs_log(names):
+        common = f"WITH span AS MATERIALIZED ({_SPAN}), told AS ({_TOLD}) "
+        rows = _LOGGED.format(log_filters=log_filters)
+    else:
+        common, rows = "", _ROLLED_UP.format(range=in_range)
+    joins = [f"({rows}) AS r"]
     if {"group", "goal"} & {*names}:
         joins.append(f"LEFT JOIN {_OFFERS} AS o (offer_id, grp, goal) ON o.offer_id = r.offer_id")
     if "channel" in names:
@@ -166,7 +160,6 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
     ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
     sums = ", ".join(f"sum({c})::{'float' if c == 'value' else 'bigint'} AS {c}" for c in COUNTS)
     return (
-        f"WITH span AS MATERIALIZED ({span}), told AS ({_TOLD})"
-        f" SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
+        f"{common}SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
         f" HAVING sum(decided) + sum(open) > 0 ORDER BY {ordinals} LIMIT :most"
     )

@@ -59,6 +59,8 @@ def _count(
 ) -> None:
     for one in logged:
         check_time(counts.empty)
+        if one.decision.erased:  # nobody can tell any more what stopped the offers
+            continue
         try:
             view = catalogue.view(one.decision.placement)
         except NotFound:  # it decided just before the placement was there in this version

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from profiles.declared import WISHES
 from profiles.errors import ImportFileError
@@ -11,7 +12,7 @@ from profiles.importing import columns, json_text
 from profiles.importing.attribute_columns import attribute, numbers
 from profiles.importing.consent_columns import consents_and_changes
 from profiles.importing.problems import Problems
-from profiles.limits import MAX_ENTRIES, MAX_NAME_CHARS, text_problem
+from profiles.limits import IS_VISITOR, MAX_ENTRIES, MAX_NAME_CHARS, VISITOR_PREFIX, text_problem
 
 CLEAN_SCHEMA = pa.schema(
     [
@@ -65,6 +66,8 @@ class CustomerCleaner:
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
         customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
+        of_visitors = columns.flags(pc.starts_with(customer_id, VISITOR_PREFIX, ignore_case=True))
+        problems.refuse(of_visitors, "customer_id", IS_VISITOR, customer_id)
         objects = {
             "attributes": self._attributes(batch, problems),
             "indicators": self._numbers("indicators", batch, problems),

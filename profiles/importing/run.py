@@ -1,10 +1,11 @@
 """One import of one file: the checks in order, the counts, and the report."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from profiles.errors import ImportFileError
@@ -17,6 +18,8 @@ from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
 from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
 from profiles.importing.suppressions import SuppressionCleaner
+
+ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class ImportRun:
         self.rows_total = source.check()
         self.read = self.refused = 0
         self.refusals: list[Refusal] = []
+        self.kept_out: Container[str] | None = None
+        """Ids of customers who were erased on request: their rows are refused."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
@@ -71,6 +76,10 @@ class ImportRun:
     def _kept(self, block: Block) -> pa.RecordBatch:
         problems = Problems(block.rows, MAX_REFUSALS - len(self.refusals))
         clean = self._cleaner.clean(block.batch, problems)
+        if self.kept_out is not None:
+            ids = clean["customer_id"]
+            erased = np.array([one in self.kept_out for one in ids.to_pylist()], np.bool_)
+            problems.refuse(erased, "customer_id", ERASED_ON_REQUEST, ids)
         refused = int(problems.refused.sum())
         self.refused += refused + block.misshapen
         # Misshapen rows were found by the parser, others here: of all, the first ones are described.

@@ -24,3 +24,5 @@ redis.register_function('nb_decide_within', decide_within)
 redis.register_function('nb_resume', resume)
 redis.register_function{ function_name = 'nb_mark_whole', callback = mark_whole, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_note_use', callback = note_use, flags = { 'allow-oom' } }
+redis.register_function('nb_rewrite', rewrite)
+redis.register_function('nb_pseudonymise', pseudonymise)

@@ -99,7 +99,7 @@ async def test_each_kind(api: Instance, path: str, body: dict[str, Any], change:
     problem_of(await api.call("DELETE", one), 404)
     created = await api.call("PUT", one, json=body, role="ops")
     assert (created.status_code, created.json()["id"]) == (201, name)
-    assert await api.ok("GET", one, role="frontend") == {"id": name} | body
+    assert await api.ok("GET", one, role="scientist") == {"id": name} | body
     assert {"id": name} | body in await api.ok("GET", f"/v1/{section}")
     replaced = await api.ok("PUT", one, json=body | change, role="ops")
     assert await api.ok("GET", one) == {"id": name} | body | change

@@ -141,4 +141,6 @@ async def test_requests_of_direct_routes_are_counted(api: Instance) -> None:
 
 async def test_the_busy_routes_are_direct(shop: Nextbest) -> None:
     found = {r.path for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)}
-    assert found == {"/v1/decisions", "/v1/feedback"}
+    assert found == {
+        f"{prefix}/v1/{what}" for prefix in ("", "/public") for what in ("decisions", "feedback")
+    }

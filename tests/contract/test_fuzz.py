@@ -15,9 +15,9 @@ from schemathesis.specs.openapi import checks
 
 from app.api.schemas import ID_PATTERN
 from app.config import Settings
-from app.keys import Role
 from app.main import create_app
 from tests.support.api import Worker, decide, fill_shop, make_keys, running
+from tests.support.publishable import publish
 
 EXAMPLES = 20
 KNOWN = {"placement": "home", "offer_id": "gold", "decision_id": "known", "group": "cards"}
@@ -32,8 +32,11 @@ CHECKS = [
 ]
 
 
-async def prepare(settings: Settings) -> dict[Role, str]:
-    """Keys, and a catalogue with a decision, so that not everything is refused for want of them."""
+async def prepare(settings: Settings) -> tuple[str, str]:
+    """Keys, and a catalogue with a decision, so that not everything is refused for want of them.
+
+    Returns a key that may do all, and one for pages.
+    """
     worker = Worker(settings)
     try:
         await worker.start()
@@ -41,9 +44,10 @@ async def prepare(settings: Settings) -> dict[Role, str]:
         async with running(settings, keys) as api:
             await fill_shop(api)
             await decide(api, decision_id="known")
+            published = await publish(api, apps=True, key_per_minute=100_000)
     finally:
         await worker.close()
-    return keys
+    return keys["admin"], published
 
 
 async def drain(settings: Settings) -> None:
@@ -57,9 +61,15 @@ async def drain(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def key(settings: Settings) -> str:
+def keys(settings: Settings) -> tuple[str, str]:
+    """A key that may do all, and one for pages."""
+    return asyncio.run(prepare(settings))
+
+
+@pytest.fixture(scope="module")
+def key(keys: tuple[str, str]) -> str:
     """A key that may do all."""
-    return asyncio.run(prepare(settings))["admin"]
+    return keys[0]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +109,10 @@ def is_id(value: Any) -> bool:
 
 @SCHEMA.parametrize()
 @hypothesis.settings(max_examples=EXAMPLES, suppress_health_check=list(hypothesis.HealthCheck))
-def test_every_operation(case: Any, session: requests.Session, key: str) -> None:
+def test_every_operation(case: Any, session: requests.Session, keys: tuple[str, str]) -> None:
+    key = keys[case.path.startswith("/public/")]
+    if case.query:  # the one that is made up there would be taken
+        case.query.pop("key", None)
     # The bearer token goes before whatever keys are made up.
     case.call_and_validate(session=session, headers={"Authorization": f"Bearer {key}"}, checks=CHECKS)
 

@@ -136,7 +136,7 @@ async def test_it_is_served(shop: Nextbest) -> None:
         one = "/v1/landing-pages/may"
         problem_of(await api.call("GET", one), 404)
         assert (await api.call("PUT", one, json=body)).status_code == 201
-        assert await api.ok("GET", one, role="frontend") == {"id": "may"} | body
+        assert await api.ok("GET", one, role="scientist") == {"id": "may"} | body
         assert await api.ok("GET", "/v1/landing-pages") == [{"id": "may"} | body]
         problem_of(await api.call("PUT", one, json=body | {"offer": "none"}), 422, "offer")
         problem_of(await api.call("PUT", one, json=body, role="frontend"), 403)

@@ -14,6 +14,7 @@ import app.api
 from app.api import schemas
 from app.api.feedback import schemas as schemas_feedback
 from tests.support.api import Instance, decide
+from tests.support.publishable import publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -119,7 +120,8 @@ async def test_errors_are_problems(document: dict[str, Any]) -> None:
         errors = {int(status) for status in responses if int(status) >= 400}
         assert errors >= {401, 403, 422, 503}, name
         assert ("requestBody" in operation) == (errors >= {408, 413, 415}), name
-        assert errors <= {401, 403, 404, 408, 409, 412, 413, 415, 422, 503}, name
+        assert errors <= {401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503}, name
+        assert (429 in errors) == ("/public/" in name), name
         for status in errors:
             assert responses[str(status)]["content"] == {"application/problem+json": problem}
             assert responses[str(status)]["description"]
@@ -183,6 +185,7 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
     await api.ok("PUT", "/v1/attributes/customer.age", json={"type": "int"})
     await declare_event_types(api)
     mine = (await decide(api, placement="desk"))["decision_id"]
+    published = {"X-API-Key": await publish(api, apps=True)}
     for name, operation in operations(document).items():
         method, _, path = name.partition(" ")
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -197,7 +200,8 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
                 path = path.replace(f"{{{parameter}}}", IDS.get(parameter) or THINGS.get(path, "1025"))
             body = json.dumps(example).replace(schemas_feedback._DECISION, mine)
             send = api.replace if method == "PUT" else partial(api.call, method)
-            response = await send(path, content=body, headers={"Content-Type": "application/json"})
+            key = published if path.startswith("/public/") else {}
+            response = await send(path, content=body, headers=key | {"Content-Type": "application/json"})
             sent = response.status_code in (200, 201, 202)
             assert sent or any(reason in response.text for reason in NOT_NOW), f"{name}: {response.text}"
 

@@ -12,10 +12,10 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EVERYONE: set[Role] = {"frontend", "ops", "scientist", "admin"}
+READERS: set[Role] = {"ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
     "decide": {"frontend", "ops", "admin"},
-    "read_decision": EVERYONE,
+    "read_decision": READERS,
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
     "record_event": {"frontend", "admin"},
@@ -24,18 +24,18 @@ ROLES_OF: dict[str, set[Role]] = {
     "record_snowplow_events": {"frontend", "admin"},
     "record_cloudevents": {"frontend", "admin"},
     "simulate_catalog": {"ops", "admin"},
-    "read_schema": EVERYONE,
-    "read_groups": EVERYONE,
-    "read_group": EVERYONE,
+    "read_schema": READERS,
+    "read_groups": READERS,
+    "read_group": READERS,
     "put_group": {"ops", "admin"},
-    "read_offers": EVERYONE,
-    "read_offer": EVERYONE,
+    "read_offers": READERS,
+    "read_offer": READERS,
     "put_offer": {"ops", "admin"},
     "put_treatment": {"ops", "admin"},
-    "read_treatments": EVERYONE,
-    "read_treatment": EVERYONE,
-    "read_placements": EVERYONE,
-    "read_placement": EVERYONE,
+    "read_treatments": READERS,
+    "read_treatment": READERS,
+    "read_placements": READERS,
+    "read_placement": READERS,
     "put_placement": {"ops", "admin"},
     "put_customer": {"ops", "admin"},
     **{
@@ -59,7 +59,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_export": {"scientist", "admin"},
     "download_export": {"scientist", "admin"},
     "compare_policies": {"ops", "scientist", "admin"},
-    "explain_decision": EVERYONE,
+    "explain_decision": READERS,
     "preview_rule": {"ops", "scientist", "admin"},
     "simulate_changes": {"ops", "admin"},
     "delete_group": {"ops", "admin"},
@@ -68,7 +68,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "delete_placement": {"ops", "admin"},
     "change_status": {"ops", "admin"},
     "read_trail": {"ops", "scientist", "admin"},
-    "export_catalog": EVERYONE,
+    "export_catalog": READERS,
     "read_warnings": {"ops", "scientist", "admin"},
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
@@ -76,6 +76,10 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_log": {"ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
+    "export_person": {"ops", "admin"},
+    "erase_person": {"ops", "admin"},
+    "readmit_person": {"ops", "admin"},
+    "read_privacy_trail": {"ops", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},
     "delete_suppression": {"ops", "admin"},
@@ -109,9 +113,11 @@ KINDS = (
     "aggregate",
     "concept",
 )
-ROLES_OF |= {f"{verb}_{kind}": EVERYONE for kind in KINDS for verb in ("read", "read_all")}
+ROLES_OF |= {f"{verb}_{kind}": READERS for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}
 OPEN = {"livez", "readyz", "metrics"}
+PUBLIC = {"decide_publicly", "tell_publicly"}
+"""Operations for publishable keys, which no other key opens (`test_public_api.py`)."""
 
 PROTECTED = sorted(ROLES_OF)
 
@@ -141,7 +147,7 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
 
 
 async def test_every_route_is_in_the_table(api: Instance) -> None:
-    assert operations_of(api).keys() == ROLES_OF.keys() | OPEN
+    assert operations_of(api).keys() == ROLES_OF.keys() | OPEN | PUBLIC
 
 
 async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
@@ -152,6 +158,24 @@ async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
         schemes = operations[name][2]["security"]
         assert [set(scheme) for scheme in schemes] == [{"bearer"}, {"apiKey"}]
         assert all(set(roles) == ROLES_OF[name] for scheme in schemes for roles in scheme.values())
+
+
+async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
+    """Promised: the key of a front end opens what a front end needs, and neither the catalogue nor decisions by id."""
+    assert {name for name, roles in ROLES_OF.items() if "frontend" in roles} == {
+        *("decide", "record_feedback", "record_feedback_batch", "find_scripts")
+    }
+
+
+async def test_what_is_public_takes_publishable_keys_alone(api: Instance) -> None:
+    operations = operations_of(api)
+    public = {name for name, (_, path, _) in operations.items() if path.startswith("/public/")}
+    assert public == PUBLIC
+    for name in public:
+        assert operations[name][2]["security"] == [{"publishable": []}, {"publishableHeader": []}]
+        method, path, arguments = request_for(api, name)
+        for role in (None, *ROLES):
+            problem_of(await api.call(method, path, role=role, **arguments), 401)
 
 
 @pytest.mark.parametrize("role", ROLES)

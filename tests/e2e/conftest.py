@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.installation import Installation, hardy_servers, installed
 
 

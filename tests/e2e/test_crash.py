@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.policies.roster import Roster
@@ -18,7 +18,7 @@ from tests.support.truth import Stores, check_arms, check_roll_ups, look, wait_c
 
 # What is killed when, and what is told; how processes interleave differs from run to run all the same.
 SEED = int(os.environ.get("CRASH_SEED", "20240229"))
-FEEDBACKS = 20_000
+FEEDBACKS = 12_000
 LASTING_S = 36.0
 KILLS = {"api": 8, "worker": 5, "redis": 4, "postgres": 3}
 LIMIT = 4

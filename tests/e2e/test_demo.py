@@ -14,8 +14,8 @@ import psutil
 import pytest
 import redis
 
-from app.embedded import EmbeddedServers
 from app.embedded.server_urls import ServerUrls
+from app.embedded.servers import EmbeddedServers
 from demo.client import DemoError
 from demo.service import create_key, require_empty
 from tests.support.folders import open_folder

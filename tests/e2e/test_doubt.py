@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from app.state import ApiState
 from bandits.algorithms.calibrated import CalibratedPolicy
 from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Policy, PolicySpec

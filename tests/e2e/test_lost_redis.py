@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.embedded import EmbeddedServers
 from app.embedded.process import package_dir
+from app.embedded.servers import EmbeddedServers
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.fold import fold_outcomes

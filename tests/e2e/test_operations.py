@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.installation import free_port, hardy_servers, installed, place, publish
 from tests.support.waiting import wait_until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.installation import Api, Installation, hardy_servers, installed, place, publish
 from tests.support.outages import How, postgres_down, redis_down
 from tests.support.truth import Stores, check_arms, look, wait_caught_up

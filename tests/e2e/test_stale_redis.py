@@ -5,7 +5,7 @@ from functools import partial
 import httpx
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.installation import Api, hardy_servers, installed, place, publish
 from tests.support.truth import Stores, look, wait_caught_up
 from tests.support.waiting import wait_until

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from storage.keys import Keys
 
 

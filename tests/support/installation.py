@@ -18,7 +18,7 @@ import httpx
 
 import migrations
 from app.config import Settings
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from storage.postgres import make_engine
 from tests.support.folders import open_folder

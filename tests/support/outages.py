@@ -9,8 +9,8 @@ from typing import Literal
 
 import psutil
 
-from app.embedded import EmbeddedServers
 from app.embedded.process import wait_gone
+from app.embedded.servers import EmbeddedServers
 from tests.support.waiting import DEADLINE_S, wait_until
 
 How = Literal["gone", "silent"]

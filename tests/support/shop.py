@@ -9,7 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs, allowed
-from decisioning.decide.facts import facts_of
+from decisioning.decide.facts import facts_of, history_facts
 from decisioning.decide.ranking import SelectionContext, weigh
 from decisioning.model.deployment import Deployment
 from decisioning.model.entities import Group, Offer, Placement, Treatment
@@ -75,7 +75,9 @@ def inputs_of(
     """The inputs of eligibility for one request of a customer, who has a propensity of 0.1 for every offer."""
     view = catalogue.view("home")
     person = Customer("c", dict(customer or {}), {}, (), {}, dict(consents or {}))
-    evaluation = evaluate(view.plan, facts_of(person, context or {}, view.placement), to_datetime(NOW_MS))
+    facts = facts_of(person, context or {}, view.placement)
+    own = history_facts(view, (), catalogue.numbers, history, NOW_MS)
+    evaluation = evaluate(view.plan, {**facts, **own}, to_datetime(NOW_MS))
     profile = Profile(person, view.numbers, np.full(len(view.numbers), 0.1, np.float32))
     return EligibilityInputs(
         catalogue, view, profile, history, evaluation, exhausted, NOW_MS, eligibility_only

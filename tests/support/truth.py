@@ -37,6 +37,9 @@ COUNTS = (
     "value",
     "accepted_closed",
     "rejected_closed",
+    "presented_closed",
+    "clicked_closed",
+    "value_closed",
 )
 
 
@@ -151,9 +154,18 @@ async def check_roll_ups(found: Stores) -> None:
         for offer in row.header["offers"]:
             group = row.header["group"]
             expected[_hour(row), row.placement, row.policy, offer["offer_id"], group]["decided"] += 1
-    for row in await found.rows("SELECT * FROM outcomes WHERE outcome <> 'shown'"):
+    outcomes = await found.rows("SELECT * FROM outcomes WHERE outcome <> 'shown'")
+    told: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    for row in outcomes:
+        if not row.late:
+            told[row.decision_id, row.offer_id][row.outcome] += 1
+            told[row.decision_id, row.offer_id]["value"] += row.value or 0
+    for row in outcomes:
         group = groups[row.decision_id, row.decided_at]
         counts = expected[_hour(row), row.placement, row.policy, row.offer_id, group]
+        if row.outcome in {"closed", "expired"}:
+            for name in ("presented", "clicked", "value"):
+                counts[f"{name}_closed"] += told[row.decision_id, row.offer_id][name]
         if row.outcome == "withdrawn":
             counts["decided"] -= 1
         elif row.outcome == "expired":

@@ -8,16 +8,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 INNER = ("decisioning", "bandits", "profiles", "rules", "storage")
-PACKAGES = ("app", "demo", *INNER, "migrations")
+PACKAGES = ("app", "demo", *INNER, "migrations", "nextbest_client")
 MAY_IMPORT = {
     "app": {"app", *INNER, "migrations"},
-    "demo": {"demo", "app", *INNER, "migrations"},
+    "demo": {"demo", "app", *INNER, "migrations", "nextbest_client"},
     "decisioning": set(INNER),
     "bandits": {"bandits", "storage"},
     "profiles": {"profiles", "storage"},
     "rules": {"rules", "storage"},
     "storage": {"storage"},
     "migrations": {"migrations"},
+    "nextbest_client": {"nextbest_client"},
 }
 ROOMS = {
     "decisioning": (
@@ -37,6 +38,7 @@ ROOMS = {
         "evaluation",
         "exporting",
         "reporting",
+        "privacy",
     ),
     "bandits": ("regression", "algorithms", "onnx", "river", "ope", "monitoring", "conformance"),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-PACKAGES = ("app", "bandits", "decisioning", "profiles", "rules", "storage")
+PACKAGES = ("app", "bandits", "decisioning", "nextbest_client", "profiles", "rules", "storage")
 LARGE = 90
 """Lines from which on a module has a unit file of its own."""
 COVERED = {
@@ -36,16 +36,27 @@ COVERED = {
     "app/api/monitoring/schemas.py": "contract/test_guardrails.py",
     "app/api/policies/routes.py": "contract/test_policies_api.py",
     "app/api/policies/schemas.py": "contract/test_policies_api.py",
+    "app/api/openapi.py": "contract/test_openapi.py",
+    "app/api/public/routes.py": "contract/test_public_api.py",
+    "app/api/public/schemas.py": "contract/test_public_api.py",
     "app/api/reports/offer_schemas.py": "contract/test_offer_report.py",
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
+    "app/api/privacy/schemas.py": "contract/test_person_export.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
+    # The client: both kinds of it, against a service that does as it is told.
+    **{
+        f"nextbest_client/{module}.py": "unit/nextbest_client/test_clients.py"
+        for module in ("answers", "asking", "asynchronous", "synchronous")
+    },
     # Processes and commands: they put parts together, and are run as they are.
     "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
     "app/commands/deadletters.py": "contract/test_archiving.py",
     "app/commands/log.py": "e2e/test_replay.py",
     "app/commands/service.py": "contract/test_server.py",
     "app/main.py": "contract/test_openapi.py",
+    "app/publishable/gate.py": "contract/test_public_api.py",
+    "app/publishable/store.py": "contract/test_public_api.py",
     "app/state.py": "contract/test_health_api.py",
     "app/worker/alerting/jobs.py": "contract/test_alerts.py",
     "app/worker/archiver.py": "e2e/test_exactly_once.py",
@@ -69,6 +80,9 @@ COVERED = {
     "decisioning/events/store_events.py": "contract/test_events_api.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
     "profiles/store_suppressions.py": "contract/test_suppressions_api.py",
+    "decisioning/privacy/store_customer_log.py": "contract/test_person_export.py",
+    "decisioning/privacy/store_erasing.py": "contract/test_erasure.py",
+    "profiles/privacy/store_erasures.py": "contract/test_erasure.py",
     "decisioning/reporting/store_alert_checks.py": "contract/test_alerts.py",
     "decisioning/reporting/store_alerts.py": "contract/test_alerts.py",
     "decisioning/reporting/store_customer_decisions.py": "contract/test_customer_lists.py",
@@ -86,6 +100,7 @@ COVERED = {
     "decisioning/exporting/store_sources.py": "contract/test_exports.py",
     "decisioning/learning/store_linearisation.py": "contract/test_relinearising.py",
     "decisioning/learning/store_warm_start.py": "contract/test_warm_start.py",
+    "decisioning/log/lookup_service.py": "contract/test_public_api.py",
     "decisioning/log/store_archive.py": "e2e/test_folds.py",
     "decisioning/log/store_redis.py": "properties/test_contact_model.py",
     "decisioning/log/store_size.py": "unit/app/commands/test_size.py",

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 import migrations
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.databases import database_url, execute
 
 INSERT = "INSERT INTO catalog_entries (version, kind, id, body, author) VALUES "

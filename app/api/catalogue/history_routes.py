@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing
-from app.api.deps import Anyone, Ops, Reader, State, problems
+from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import SimulationAnswer
 from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
 from app.catalog_check import check_entry, refusing
@@ -187,7 +187,7 @@ async def read_warnings(state: State, key: Reader) -> list[WarningOut]:
 
 @router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
 async def export_catalog(
-    state: State, key: Anyone, version: Annotated[int | None, Query(ge=0)] = None
+    state: State, key: Reader, version: Annotated[int | None, Query(ge=0)] = None
 ) -> Response:
     """The whole catalogue as one YAML document. Its ETag is the catalogue's version."""
     found, entries = await state.catalogues.entries(version)
@@ -253,7 +253,7 @@ async def simulate_catalog(
 
 
 @router.get("/catalog/schema", responses=problems())
-async def read_schema(key: Anyone) -> dict[str, Any]:
+async def read_schema(key: Reader) -> dict[str, Any]:
     """The JSON Schema of documents, by which editors complete and check files."""
     return document_schema()
 

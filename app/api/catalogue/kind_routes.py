@@ -10,7 +10,7 @@ from pydantic import BaseModel, create_model
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing, Replacing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
-from app.api.deps import Anyone, State, created, problems
+from app.api.deps import Reader, State, created, problems
 from app.api.merge_patch import MergePatch, merge_patch_of
 from app.api.schemas import Body, EchoedId, EchoedWarnings, WarningOut, shown_times
 from decisioning.catalog.kind import Kind
@@ -40,12 +40,12 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         thing = await edit.patch(kind.name, thing_id, body, sent_type)
         return _answer(thing_id, thing) | {"warnings": edit.warnings}
 
-    async def read_all(state: State, key: Anyone) -> list[dict[str, Any]]:
+    async def read_all(state: State, key: Reader) -> list[dict[str, Any]]:
         return [
             _answer(name, thing) for name, thing in sorted(state.current_catalogue().things(kind).items())
         ]
 
-    async def read(thing_id: Any, state: State, key: Anyone, response: Response) -> dict[str, Any]:
+    async def read(thing_id: Any, state: State, key: Reader, response: Response) -> dict[str, Any]:
         return _answer(thing_id, find_thing(state, response, kind.name, thing_id))
 
     async def delete(thing_id: Any, edit: Editing) -> KindPublished:

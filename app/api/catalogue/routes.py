@@ -23,7 +23,7 @@ from app.api.catalogue.schemas import (
     TreatmentBody,
     TreatmentPublished,
 )
-from app.api.deps import Anyone, State, created, problems
+from app.api.deps import Reader, State, created, problems
 from app.api.merge_patch import MergePatch, check_echoes, merge_patch_of
 from app.api.schemas import Id, answer_of
 from app.state import ApiState
@@ -40,13 +40,13 @@ _READ_ONLY = (
 
 
 @router.get("/groups", responses=problems())
-async def read_groups(state: State, key: Anyone) -> list[CatalogueGroup]:
+async def read_groups(state: State, key: Reader) -> list[CatalogueGroup]:
     """All groups."""
     return [CatalogueGroup(**asdict(group)) for group in state.current_catalogue().groups.values()]
 
 
 @router.get("/groups/{group_id}", responses=problems(404))
-async def read_group(group_id: Id, state: State, key: Anyone, response: Response) -> CatalogueGroup:
+async def read_group(group_id: Id, state: State, key: Reader, response: Response) -> CatalogueGroup:
     """One group."""
     return CatalogueGroup(**asdict(find_thing(state, response, "group", group_id)))
 
@@ -68,14 +68,14 @@ async def patch_group(group_id: Id, body: MergePatch, edit: Editing) -> PatchedG
 
 
 @router.get("/offers", responses=problems())
-async def read_offers(state: State, key: Anyone) -> list[CatalogueOffer]:
+async def read_offers(state: State, key: Reader) -> list[CatalogueOffer]:
     """All offers, with their treatments."""
     now_ms = clock.now_ms()
     return [CatalogueOffer.of(offer, now_ms) for offer in state.current_catalogue().offers.values()]
 
 
 @router.get("/offers/{offer_id}", responses=problems(404))
-async def read_offer(offer_id: Id, state: State, key: Anyone, response: Response) -> CatalogueOffer:
+async def read_offer(offer_id: Id, state: State, key: Reader, response: Response) -> CatalogueOffer:
     """One offer, with its treatments."""
     return CatalogueOffer.of(find_thing(state, response, "offer", offer_id), clock.now_ms())
 
@@ -149,7 +149,7 @@ async def patch_treatment(
 
 
 @router.get("/offers/{offer_id}/treatments", responses=problems(404))
-async def read_treatments(offer_id: Id, state: State, key: Anyone) -> list[CatalogueTreatment]:
+async def read_treatments(offer_id: Id, state: State, key: Reader) -> list[CatalogueTreatment]:
     """All treatments of an offer."""
     offer = await _find_offer(state, offer_id)
     return [answer_of(CatalogueTreatment, treatment) for treatment in offer.treatments]
@@ -157,21 +157,21 @@ async def read_treatments(offer_id: Id, state: State, key: Anyone) -> list[Catal
 
 @router.get("/offers/{offer_id}/treatments/{treatment_id}", responses=problems(404))
 async def read_treatment(
-    offer_id: Id, treatment_id: Id, state: State, key: Anyone, response: Response
+    offer_id: Id, treatment_id: Id, state: State, key: Reader, response: Response
 ) -> CatalogueTreatment:
     """One treatment of an offer."""
     return answer_of(CatalogueTreatment, find_treatment(state, response, offer_id, treatment_id))
 
 
 @router.get("/placements", responses=problems())
-async def read_placements(state: State, key: Anyone) -> list[CataloguePlacement]:
+async def read_placements(state: State, key: Reader) -> list[CataloguePlacement]:
     """All placements."""
     return [CataloguePlacement(**asdict(p)) for p in state.current_catalogue().placements.values()]
 
 
 @router.get("/placements/{placement_id}", responses=problems(404))
 async def read_placement(
-    placement_id: Id, state: State, key: Anyone, response: Response
+    placement_id: Id, state: State, key: Reader, response: Response
 ) -> CataloguePlacement:
     """One placement."""
     return CataloguePlacement(**asdict(find_thing(state, response, "placement", placement_id)))

@@ -9,7 +9,7 @@ from app.api.body import DirectRoute, JsonRoute
 from app.api.context import check_context
 from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
-from app.api.deps import Anyone, Decider, State, problems
+from app.api.deps import Decider, Reader, State, problems
 from app.api.schemas import DecisionId
 from app.errors import Problem
 from app.metrics import DEGRADED
@@ -88,7 +88,7 @@ router.add_api_route(
 
 
 @router.get("/{decision_id}", responses=problems(404))
-async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> DecisionRecord:
+async def read_decision(decision_id: DecisionId, state: State, key: Reader) -> DecisionRecord:
     """A decision as it was logged, with its candidates and the outcomes so far."""
     record = await record_of(decision_id, state.decision_log, state.archive)
     if record is None:
@@ -97,7 +97,7 @@ async def read_decision(decision_id: DecisionId, state: State, key: Anyone) -> D
 
 
 @router.get("/{decision_id}/explanation", responses=problems(404, 409))
-async def explain_decision(decision_id: DecisionId, state: State, key: Anyone) -> ExplanationAnswer:
+async def explain_decision(decision_id: DecisionId, state: State, key: Reader) -> ExplanationAnswer:
     """Explain a decision that was made earlier, why and why not: from the log alone, as it was then.
 
     Decisions are archived within a second or so; before that there is nothing to explain from (404).

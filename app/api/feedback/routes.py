@@ -1,6 +1,8 @@
 """Feedback: one outcome, or many."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
 
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
@@ -14,10 +16,12 @@ from app.api.feedback.schemas import (
     FeedbackBatchAnswer,
     FeedbackItemAnswer,
     FeedbackRequest,
+    Recorded,
 )
 from app.metrics import FEEDBACK
+from app.state import ApiState
 from decisioning.errors import Conflict, Invalid, NotFound
-from decisioning.log.feedback_service import Feedback, FeedbackService
+from decisioning.log.feedback_service import Feedback
 from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
@@ -57,7 +61,21 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
     each item what is wrong with it. An item that is malformed does not keep others from being recorded. A batch that
     is no batch (no `items`, none or more than 1,000 of them, other fields) is a 422, and nothing of it is recorded.
     """
-    service, items = state.feedback.batch(), body.outcomes()
+    return await answer_batch(state.feedback.batch(), body.outcomes(), state)
+
+
+class Recorder(Protocol):
+    """Whatever records outcomes."""
+
+    async def record(self, feedback: Feedback) -> Recorded:
+        """Record one outcome, or raise as ``FeedbackService.record`` does."""
+        ...
+
+
+async def answer_batch(
+    service: Recorder, items: Sequence[FeedbackRequest | MalformedItem], state: ApiState
+) -> FeedbackBatchAnswer:
+    """Record the items of a batch, and answer each for itself."""
 
     async def answer(index: int, item: FeedbackRequest | MalformedItem) -> FeedbackItemAnswer:
         return await _record_item(service, index, item)
@@ -71,7 +89,7 @@ async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend
 
 
 async def _record_item(
-    service: FeedbackService, index: int, item: FeedbackRequest | MalformedItem
+    service: Recorder, index: int, item: FeedbackRequest | MalformedItem
 ) -> FeedbackItemAnswer:
     if isinstance(item, MalformedItem):
         return _refused(index, 422, item.reason, item.field)

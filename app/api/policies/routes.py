@@ -14,7 +14,7 @@ from app.api.policies.auto import auto_features_of, with_models
 from app.api.policies.schemas import PlacedOut, PolicyBody, PolicyName, PolicyOut
 from app.api.schemas import answer_of
 from app.errors import Problem
-from app.specs import spec_of, warnings_of, yaml_values
+from app.specs import history_warnings, spec_of, warnings_of, yaml_values
 from app.state import ApiState
 from bandits.policy import PolicyKey
 from bandits.registry import BUILT_IN
@@ -100,8 +100,10 @@ async def register_policy(
     await state.refresh()  # the catalogue as well: warnings are of the placements as they are now
     response.status_code = 201 if new else 200
     out = _registered_out(await state.policies.get(spec.key), state)
-    attributes = state.current_catalogue().checker.vocabulary.attributes.values()
+    catalogue = state.current_catalogue()
+    attributes = catalogue.checker.vocabulary.attributes.values()
     out.warnings += await find_unsent(state.engine, spec.features, attributes)
+    out.warnings += history_warnings(spec, catalogue)
     return out
 
 

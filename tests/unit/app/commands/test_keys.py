@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app, main
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from app.keys import ROLES, hash_key
 from tests.support.databases import database_url
 
@@ -31,7 +31,11 @@ def test_wrong_roles(runner: CliRunner, tmp_path: Path, arguments: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["create", "--role", "ops"], ["list"], ["revoke", "x"], ["rotate", "x"]]
+    "arguments",
+    [
+        *(["create", "--role", "ops"], ["list"], ["revoke", "x"], ["rotate", "x"]),
+        ["publish", "--placement", "home", "--apps"],
+    ],
 )
 @pytest.mark.parametrize("database", ["nothing listens", "no tables"])
 def test_databases_that_are_of_no_use(
@@ -55,6 +59,46 @@ def test_databases_that_are_of_no_use(
     assert printed.err.startswith("nextbest: postgres did not answer: ")
     assert ("nextbest migrate" in printed.err) == empty
     assert "secret" not in printed.err
+
+
+def test_a_publishable_key_is_made_listed_and_revoked(
+    runner: CliRunner, postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", redis_url)
+    command = ["keys", "publish", "--placement", "home", "--origin", "https://shop.example/", "--tokens"]
+    made = runner.invoke(app, command)
+    assert made.exit_code == 0, made.output
+    key, secret = made.stdout.split()
+    assert key.startswith("nb_pub_")
+    assert len(secret) >= 43
+    (listed,) = runner.invoke(app, ["keys", "list"]).stdout.splitlines()
+    assert listed.endswith("never used  for home, https://shop.example")
+    assert key not in listed
+    assert secret not in listed
+    assert runner.invoke(app, ["keys", "revoke", listed.split()[0]]).exit_code == 0
+    assert runner.invoke(app, ["keys", "list"]).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--placement"),
+        (["--placement", "home"], "--origin"),
+        (["--placement", "a home", "--apps"], "--placement"),
+        (["--placement", "home", "--origin", "*"], "--origin"),
+        (["--placement", "home", "--apps", "--key-per-minute", "0"], "--key-per-minute"),
+        (["--placement", "home", "--apps", "--public-key", "none"], "--public-key"),
+        (["--placement", "home", "--apps", "--public-key", "none", "--tokens"], "--tokens"),
+    ],
+)
+def test_what_a_publishable_key_cannot_be(
+    runner: CliRunner, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    result = runner.invoke(app, ["keys", "publish", *arguments])
+    assert result.exit_code == 2, result.output
+    assert named in result.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_digest_is_not_the_key() -> None:

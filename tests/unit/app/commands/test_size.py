@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.commands.size import DAY_S, TYPICAL, Load, load_of, parts_of
 from app.config import Settings
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from decisioning.log.store_size import KINDS, KeysOfKind, LastDay
 from tests.support.api import Worker, decide, fill_shop, make_keys, running
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from tests.support.folders import open_folder
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.embedded import EmbeddedServers, EmbeddedServersError
+from app.embedded.process import EmbeddedServersError
+from app.embedded.servers import EmbeddedServers
 
 
 async def test_postgres_restarts_with_all_that_was_committed(folder: Path) -> None:

@@ -17,14 +17,14 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.embedded import EmbeddedServers, EmbeddedServersError
-from app.embedded.process import find_process
+from app.embedded.process import EmbeddedServersError, find_process
+from app.embedded.servers import EmbeddedServers
 from tests.support.installation import START_S
 from tests.support.waiting import DEADLINE_S, wait_until
 
 OWNER = """
 import signal, sys, time
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background may have them ignored
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 servers = EmbeddedServers(sys.argv[1], fsync=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 
 
 def test_valkey_keeps_an_append_only_file_and_asks_for_a_password(servers: EmbeddedServers) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
-from app.embedded import EmbeddedServers
+from app.embedded.servers import EmbeddedServers
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.model.entities import Group, Offer, Treatment
 from decisioning.treatments.store_search import (

@@ -1,0 +1,48 @@
+"""Privacy: what is held on a person, and the trail of what was done with it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.body import JsonRoute
+from app.api.customers.lists_schemas import parse_cursor
+from app.api.deps import Ops, State, problems
+from app.api.paths import CUSTOMER_ID
+from app.api.privacy.schemas import (
+    PersonOut,
+    PersonQuery,
+    TrailEntry,
+    TrailOut,
+    TrailQuery,
+)
+from app.api.privacy.services import exporter_of
+from app.api.schemas import PathCustomerId, answer_of
+from profiles.privacy.store_actions import PrivacyTrail
+
+router = APIRouter(prefix="/v1", tags=["privacy"], route_class=JsonRoute)
+
+
+@router.get(f"/customers/{CUSTOMER_ID}/export", responses=problems())
+async def export_person(
+    customer_id: PathCustomerId, state: State, key: Ops, query: Annotated[PersonQuery, Query()]
+) -> PersonOut:
+    """Everything that is held on a person: record, propensities, lists, contacts, and the log with all decisions.
+
+    The first page has all but older decisions. Of whom nothing is held, an export is empty. Each call is in the trail.
+    """
+    before = None if query.before is None else parse_cursor(query.before)
+    found = await exporter_of(state).page(customer_id, key.name, before, query.limit)
+    behind = found["next"]
+    return PersonOut.model_validate(found | {"next": None if behind is None else f"{behind[0]}:{behind[1]}"})
+
+
+@router.get("/privacy/actions", responses=problems())
+async def read_privacy_trail(state: State, key: Ops, query: Annotated[TrailQuery, Query()]) -> TrailOut:
+    """The trail of exports and erasures, the newest first: who, when, why and how much, but of nobody's id."""
+    trail = PrivacyTrail(state.engine)
+    found = await trail.read(query.customer_id, query.before, query.limit + 1)
+    entries = found[: query.limit]
+    return TrailOut(
+        actions=[answer_of(TrailEntry, entry) for entry in entries],
+        next=entries[-1].action_id if len(found) > query.limit else None,
+    )

@@ -1,0 +1,192 @@
+"""Privacy, as it travels."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.api.customers.lists_schemas import parse_cursor
+from app.api.schemas import Body, CustomerId, Parameters, examples, shown, storable
+from decisioning.privacy.export_service import MAX_DECISIONS
+
+
+def _check_cursor(cursor: str) -> str:
+    parse_cursor(cursor)
+    return cursor
+
+
+class PersonQuery(Parameters):
+    """A page of what is held on a person."""
+
+    limit: int = Field(MAX_DECISIONS, ge=1, le=MAX_DECISIONS, description="decisions on a page")
+    before: Annotated[str, AfterValidator(_check_cursor)] | None = Field(
+        None, description="`next` of the page before; all but older decisions is on the first page"
+    )
+
+
+class HeldSuppression(BaseModel):
+    """An entry in a suppression list."""
+
+    list_id: str
+    reason: str
+    until: datetime | None
+    added_at: datetime
+
+
+class HeldContact(BaseModel):
+    """A contact that limits may count."""
+
+    offer_id: str | None
+    group: str
+    goal: str
+    kind: str = Field(
+        description="d decided, p presented, c clicked, a accepted, r rejected; capital if not counted"
+    )
+    channel: str
+    at: datetime
+
+
+class HeldCandidate(BaseModel):
+    """An offer that a decision chose from, with the propensity that was known."""
+
+    offer_id: str | None
+    base_propensity: float | None
+
+
+class HeldDecision(BaseModel):
+    """A decision with all that is kept of it."""
+
+    decision_id: str
+    decided_at: datetime
+    record: dict[str, Any] = Field(description="as it was logged")
+    candidates: list[HeldCandidate]
+    outcomes: list[dict[str, Any]]
+
+
+class PersonOut(BaseModel):
+    """Everything that is held on a person. On later pages only older decisions are there."""
+
+    model_config = shown(
+        {
+            "customer_id": "1025",
+            "record": {
+                "attributes": {"age": 41},
+                "indicators": {"recency_days": 4},
+                "holdings": ["loyalty-card"],
+                "interests": {"coffee": 0.8},
+                "consents": {"marketing": ["web", "!sms"]},
+                "updated_at": "2026-03-01T00:00:00Z",
+            },
+            "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
+            "suppressions": [],
+            "contacts": [],
+            "canary_tests": [],
+            "not_archived": [],
+            "decisions": [],
+            "next": None,
+        }
+    )
+
+    customer_id: str
+    record: dict[str, Any] | None = Field(
+        None, description="the record as it is stored; null if there is none"
+    )
+    propensities: dict[str, Any] | None = Field(None, description="precomputed ones, by offer")
+    suppressions: list[HeldSuppression] = Field(
+        default=[], description="entries in suppression lists, ended ones too"
+    )
+    contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
+    canary_tests: list[dict[str, Any]] = Field(
+        default=[], description="comparisons in which the customer counts"
+    )
+    not_archived: list[dict[str, Any]] = Field(
+        default=[], description="entries of the log that are not archived yet"
+    )
+    decisions: list[HeldDecision] = Field(description="archived decisions, the newest first")
+    next: str | None = Field(description="`before` of the next page; null if this is the last")
+
+
+class ErasureBody(Body):
+    """An erasure. The reason is for the trail, so it must not have any of the person's data."""
+
+    model_config = examples({"reason": "request 4711"}, {"reason": "a test customer", "keep_out": False})
+
+    reason: Annotated[str, AfterValidator(storable)] = Field("", max_length=500)
+    keep_out: bool = Field(
+        True,
+        description="nothing is stored of this id any more, and it counts as suppressed, until it is let in again",
+    )
+
+
+class ErasureOut(BaseModel):
+    """The result of an erasure: how much there was, by where it was held. Repeated, there is nothing left."""
+
+    model_config = shown(
+        {
+            "customers": 1,
+            "propensities": 1,
+            "suppressions": 0,
+            "decisions": 12,
+            "stream_entries": 2,
+            "waiting_decisions": 3,
+            "set_aside": 0,
+            "canary_tests": 0,
+            "inexact": 0,
+            "exports": ["ex-6f1d0c9b7e2f4f0a"],
+        }
+    )
+
+    customers: int = Field(description="records that were deleted")
+    propensities: int = Field(description="rows of propensities that were deleted")
+    suppressions: int = Field(description="entries in suppression lists that were deleted")
+    decisions: int = Field(description="archived decisions that have a pseudonym now")
+    stream_entries: int = Field(description="entries of the log in Redis that have")
+    waiting_decisions: int = Field(description="decisions that wait for outcomes that have")
+    set_aside: int = Field(description="entries that could not be archived and were deleted")
+    canary_tests: int = Field(description="running comparisons in which the pseudonym counts now")
+    inexact: int = Field(description="decisions whose facts some policy may read in another way since")
+    exports: list[str] = Field(
+        description="exports that had the customer in them, or were just written: removed"
+    )
+
+
+class TrailQuery(Parameters):
+    """A page of the trail."""
+
+    customer_id: CustomerId | None = Field(None, description="only what was done with this customer's data")
+    limit: int = Field(100, ge=1, le=1000)
+    before: int | None = Field(None, ge=1, le=2**63 - 1, description="`next` of the page before")
+
+
+class TrailEntry(BaseModel):
+    """What was done with somebody's data; it does not say whose: ask with a `customer_id`."""
+
+    action_id: int
+    action: str = Field(description="exported, erased or readmitted")
+    author: str
+    reason: str
+    details: dict[str, Any] = Field(description="how much of what")
+    done_at: datetime
+
+
+class TrailOut(BaseModel):
+    """A page of the trail, the newest first."""
+
+    model_config = shown(
+        {
+            "actions": [
+                {
+                    "action_id": 7,
+                    "action": "exported",
+                    "author": "desk",
+                    "reason": "",
+                    "details": {"decisions": 12, "first_page": True},
+                    "done_at": "2026-03-08T09:00:00Z",
+                }
+            ],
+            "next": None,
+        }
+    )
+
+    actions: list[TrailEntry]
+    next: int | None = Field(description="`before` of the next page; null if this is the last")

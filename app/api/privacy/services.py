@@ -1,0 +1,57 @@
+"""The services of privacy, made of the state of a process; commands use them as well."""
+
+from app.state import ApiState
+from bandits.features import Encoder
+from bandits.onnx.model_inputs import FactsEncoder
+from bandits.sequential_policy import is_sequential
+from decisioning.policies.roster import Roster
+from decisioning.privacy.erasure_service import PersonEraser
+from decisioning.privacy.export_service import PersonExporter
+from decisioning.privacy.generalising import Generaliser
+from decisioning.privacy.store_customer_log import CustomerLog
+from decisioning.privacy.store_erasing import LogEraser
+from profiles.privacy.store_actions import PrivacyTrail
+from profiles.privacy.store_erasures import ErasureStore
+from storage import clock
+
+
+def exporter_of(state: ApiState) -> PersonExporter:
+    """Make what reads all that is held on a person."""
+    return PersonExporter(
+        CustomerLog(state.engine, state.redis, state.keys),
+        state.decision_log,
+        PrivacyTrail(state.engine),
+        {number: offer_id for offer_id, number in state.numbers().items()},
+    )
+
+
+async def eraser_of(state: ApiState) -> PersonEraser:
+    """Make what erases a person, for all policies that are registered by now. Raises ``PostgresUnavailable``."""
+    await state.refresh_policies()
+    return PersonEraser(
+        erasures_of(state),
+        LogEraser(state.engine, state.redis, state.keys, generaliser_of(state.roster)),
+        state.exports,
+        state.settings.export_dir,
+        PrivacyTrail(state.engine),
+        clock.now_ms,
+    )
+
+
+def erasures_of(state: ApiState) -> ErasureStore:
+    """Make what knows who was erased."""
+    return ErasureStore(state.engine, state.profiles.cache)
+
+
+def generaliser_of(roster: Roster) -> Generaliser:
+    """Make what makes facts general for the policies of a roster, also those that cannot be built here."""
+    policies = list(roster.values())
+    encoders = [policy.encoder for policy in policies]
+    encoders += [Encoder(spec.features) for spec in roster.broken_specs()]
+    as_they_are = [
+        feature
+        for policy in policies
+        if is_sequential(policy) or isinstance(policy.encoder, FactsEncoder)
+        for feature in policy.encoder.features
+    ]
+    return Generaliser(encoders, as_they_are)

@@ -1,0 +1,1 @@
+"""Decisions and feedback for pages and apps, with publishable keys."""

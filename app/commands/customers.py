@@ -1,0 +1,78 @@
+"""`nextbest customers`: what is held on a person, taken out as a file, or erased."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from app.api.privacy.schemas import PersonOut
+from app.api.privacy.services import eraser_of, erasures_of, exporter_of
+from app.commands.log import with_state
+from app.commands.terminal import author, fail
+from app.state import ApiState
+from decisioning.privacy.erasure_service import Erased
+from decisioning.privacy.export_service import MAX_DECISIONS
+
+app = typer.Typer()
+
+
+@app.command("export")
+def export_customer(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    out: Path | None = typer.Option(
+        None, help="the file to write, readable by you alone; the terminal if left out"
+    ),
+) -> None:
+    """Write everything that is held on a person as one JSON document."""
+
+    async def work(state: ApiState) -> dict[str, Any]:
+        exporter, who = exporter_of(state), author()
+        found = await exporter.page(customer_id, who, None, MAX_DECISIONS)
+        behind = found["next"]
+        while behind is not None:
+            page = await exporter.page(customer_id, who, behind, MAX_DECISIONS)
+            found["decisions"] += page["decisions"]
+            behind = page["next"]
+        return found | {"next": None}
+
+    document = PersonOut.model_validate(with_state(work)).model_dump(mode="json", exclude={"next"})
+    written = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    if out is None:
+        sys.stdout.write(written)
+        return
+    try:
+        out.touch(mode=0o600)
+        out.write_text(written, encoding="utf-8")
+    except OSError as error:
+        fail(f"{out}: {error.strerror}")
+    typer.echo(f"{len(document['decisions'])} decisions and all that is held beside them are in {out}")
+
+
+@app.command()
+def erase(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    reason: str = typer.Option("", help="for the trail: no personal data"),
+    keep_out: bool = typer.Option(True, help="store nothing of this id any more, and count it as suppressed"),
+) -> None:
+    """Erase a person: the profile is deleted, and the log goes on under a random pseudonym."""
+
+    async def work(state: ApiState) -> Erased:
+        return await (await eraser_of(state)).erase(customer_id, author(), reason, keep_out=keep_out)
+
+    erased = with_state(work)
+    typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in erased.counts.items()))
+    for export_id in erased.exports:
+        typer.echo(f"export {export_id} is removed")
+
+
+@app.command()
+def readmit(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    reason: str = typer.Option("", help="for the trail: no personal data"),
+) -> None:
+    """Let the id of somebody who was erased be stored again."""
+    if not with_state(lambda state: erasures_of(state).readmit(customer_id, author(), reason)):
+        fail(f"there is no erasure that keeps out customer {customer_id!r}")
+    typer.echo("the id may be stored again")

@@ -1,0 +1,157 @@
+"""What rules and policies know of a customer's own history: answers to ``history.shown('gold', '5d')``. Pure.
+
+They follow from the contacts that a decision reads anyway, so they cost no further round trip, and nothing where no
+rule asks. A contact counts within ``(now - window, now]``; one of a clock that is ahead counts too.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from decisioning.contact.history import KIND_LETTERS, Contact, letters_of
+from decisioning.model.entities import GOALS
+from rules.errors import RuleError
+from rules.expression import Expression
+from rules.history import HistoryCall, calls_among, find_calls
+from rules.tokens import position
+from storage.clock import DAY_MS
+
+LONG_WINDOW_S = 90 * 86_400
+"""Longer than this, what is kept of the contacts of all customers is worth a warning."""
+
+_TOLD = ("presented", "clicked", "accepted", "rejected")
+_ANSWERS = ("accepted", "rejected")
+# Of transactional offers decisions are not remembered, only what was told of them: they are shown once presented.
+_LETTERS: Mapping[str, str] = {
+    **{outcome: letters_of((outcome,), all_offers=True) for outcome in _TOLD},
+    "answered": letters_of(_ANSWERS, all_offers=True),
+    "shown": "dP",
+    "outcome": letters_of(_TOLD, all_offers=True),
+}
+_OUTCOME_OF = {letter: outcome for outcome in _TOLD for letter in letters_of((outcome,), all_offers=True)}
+_ORDER = {outcome: place for place, outcome in enumerate(KIND_LETTERS)}
+
+Key = tuple[str, str | int]
+"""A scope, and an offer's number, a group, a goal, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuestion:
+    """A call, ready to be answered. ``key``: what contacts are about that count; ``None`` for an unknown offer."""
+
+    call: HistoryCall
+    key: Key | None
+    letters: str
+
+    def answer(self, contacts: Sequence[Contact], now_ms: int) -> bool | int | float | str | None:
+        """Answer it from the contacts about its key, in the order of time; ``None`` if there is no answer."""
+        after_ms, letters = now_ms - self.call.within_s * 1000, self.letters
+        counted = [c for c in contacts if c.kind in letters and c.at_ms > after_ms]
+        match self.call.measure:
+            case "ever":
+                return bool(counted)
+            case "count":
+                return len(counted)
+            case "last_outcome":
+                return _last_outcome(counted)
+        return max(now_ms - counted[-1].at_ms, 0) / DAY_MS if counted else None
+
+
+class OwnHistory:
+    """The questions that are asked of customers' histories: by one placement, or by policies."""
+
+    def __init__(self, calls: Iterable[HistoryCall], numbers: Mapping[str, int]) -> None:
+        distinct = {call.text: call for call in calls}
+        self.questions = tuple(
+            HistoryQuestion(call, _key(call, numbers), _LETTERS[call.verb]) for call in distinct.values()
+        )
+        self._by_key: dict[Key, list[HistoryQuestion]] = {}
+        for question in self.questions:
+            if question.key is not None:
+                self._by_key.setdefault(question.key, []).append(question)
+
+    def answers(self, history: Sequence[Contact] | None, now_ms: int) -> dict[str, Any]:
+        """Return the answers by the variable of each call; those that there are, so none without the history."""
+        if history is None:
+            return {}
+        found: dict[Key, list[Contact]] = {key: [] for key in self._by_key}
+        for contact in history:
+            for key in _keys(contact):
+                if key in found:
+                    found[key].append(contact)
+        answers = ((q, q.answer(found[q.key] if q.key else (), now_ms)) for q in self.questions)
+        return {question.call.variable: answer for question, answer in answers if answer is not None}
+
+    def looks_at(self, contact: Contact, now_ms: int) -> bool:
+        """Return whether an answer at a time may depend on a contact."""
+        return any(
+            contact.kind in question.letters and contact.at_ms > now_ms - question.call.within_s * 1000
+            for key in _keys(contact)
+            for question in self._by_key.get(key, ())
+        )
+
+
+def unknown_name(
+    expression: Expression, offers: Collection[str], groups: Collection[str]
+) -> RuleError | None:
+    """Find the first call about something that there is not: where, what is wrong, and what may have been meant."""
+    for use in find_calls(expression.source) if expression.calls else ():
+        unknown = unknown_subject(use.call, offers, groups)
+        if unknown is not None:
+            return RuleError(unknown[0], *position(expression.source, use.start), unknown[1])
+    return None
+
+
+def unknown_subject(
+    call: HistoryCall, offers: Collection[str], groups: Collection[str]
+) -> tuple[str, str | None] | None:
+    """Return what is wrong with the offer, group or goal of a call, and what may have been meant."""
+    known: Mapping[str, Collection[str]] = {"offer": offers, "group": groups, "goal": GOALS, "all": ("",)}
+    if call.name in known[call.scope]:
+        return None
+    message = f"there is no {call.scope} {call.name!r}"
+    scopes = [call.scope, "group", "goal"] if call.scope == "offer" else [call.scope]
+    for scope in scopes:
+        # Another scope only for the very name: 'cards' is not 'group:card' that somebody misspelt.
+        cutoff = 0.6 if scope == call.scope else 1.0
+        near = get_close_matches(call.name, known[scope], n=1, cutoff=cutoff)
+        if near:
+            return message, f"did you mean '{'' if scope == 'offer' else scope + ':'}{near[0]}'?"
+    return message, None
+
+
+def feature_warnings(
+    paths: Iterable[str], offers: Collection[str], groups: Collection[str], history_ms: int
+) -> list[str]:
+    """Describe what policies ask of the history and will not find. ``history_ms``: how long contacts are kept."""
+    found = []
+    for call in calls_among(paths):
+        unknown = unknown_subject(call, offers, groups)
+        if unknown is not None:
+            found.append(f"{call.text}: {unknown[0]}{f'; {unknown[1]}' if unknown[1] else ''}")
+        elif call.within_s * 1000 > history_ms:
+            found.append(
+                f"{call.text}: contacts are kept for {history_ms / DAY_MS:g} days; list it in the log_facts of a"
+                " placement, and they are kept for as long as it looks back"
+            )
+    return found
+
+
+def _key(call: HistoryCall, numbers: Mapping[str, int]) -> Key | None:
+    if call.scope != "offer":
+        return call.scope, call.name
+    number = numbers.get(call.name)
+    return None if number is None else ("offer", number)
+
+
+def _keys(contact: Contact) -> tuple[Key, ...]:
+    return ("offer", contact.offer), ("group", contact.group), ("goal", contact.goal), ("all", "")
+
+
+def _last_outcome(told: Sequence[Contact]) -> str:
+    """Return the newest outcome; of one moment the one that is furthest in the funnel."""
+    if not told:
+        return "none"
+    newest = max(told, key=lambda c: (c.at_ms, _ORDER[_OUTCOME_OF[c.kind]]))
+    return _OUTCOME_OF[newest.kind]

@@ -1,0 +1,68 @@
+"""An erasure: profile, log, files of exports, and an entry in the trail that does not say whose it was."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from decisioning.exporting.store_jobs import ExportStore, folder_name
+from decisioning.privacy.export_files import PERSONAL, is_in_files
+from decisioning.privacy.store_erasing import LogEraser
+from profiles.customer_id import checked_id
+from profiles.privacy.store_actions import PrivacyTrail
+from profiles.privacy.store_erasures import ErasureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """The result of an erasure: how much, by where it was held, and the exports that were removed."""
+
+    counts: dict[str, int]
+    exports: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonEraser:
+    """Erases persons. ``export_dir``: where workers write the files of exports."""
+
+    profiles: ErasureStore
+    log: LogEraser
+    exports: ExportStore
+    export_dir: Path
+    trail: PrivacyTrail
+    clock_ms: Callable[[], int]
+
+    async def erase(self, customer_id: str, author: str, reason: str, *, keep_out: bool) -> Erased:
+        """Erase a person. May be repeated, and has to be if it fails in between.
+
+        ``keep_out``: the id is not stored again, and counts as suppressed. Raises ``InvalidCustomer`` and
+        ``Unavailable``.
+        """
+        customer_id = checked_id(customer_id)
+        # The profile first: decisions that are made meanwhile know nothing of the customer any more.
+        counts = await self.profiles.erase(customer_id, keep_out=keep_out)
+        done, decision_ids = await self.log.erase(customer_id, self.clock_ms())
+        counts |= asdict(done)
+        removed = await self._remove_exports(customer_id, decision_ids)
+        await self.trail.note(
+            "erased", customer_id, author, reason, kept_out=keep_out, exports=len(removed), **counts
+        )
+        return Erased(counts, removed)
+
+    async def _remove_exports(self, customer_id: str, decision_ids: Collection[str]) -> list[str]:
+        """Forget exports that have the customer in them, and those that are just being written; remove their files."""
+        installation, removed = await self.exports.installation(), []
+        for export_id, (kind, state) in (await self.exports.with_files()).items():
+            if kind not in PERSONAL:
+                continue
+            folder = self.export_dir / folder_name(export_id, installation)
+            if state == "running" or await asyncio.to_thread(
+                is_in_files, folder, kind, customer_id, decision_ids
+            ):
+                removed.append(export_id)
+        await self.exports.forget(removed)
+        for export_id in removed:
+            folder = self.export_dir / folder_name(export_id, installation)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return removed

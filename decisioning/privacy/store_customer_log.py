@@ -1,0 +1,128 @@
+"""A customer's part of the log, read as it is held: archived decisions, and what still stands in a stream alone."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from pydantic_core import from_json
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from decisioning.log.store_partitions import in_months
+from decisioning.model.position import StreamPosition
+from decisioning.privacy.entries import StreamEntry, pick_entries, plain_numbers
+from storage.clock import to_datetime, to_ms
+from storage.keys import Keys
+from storage.postgres import transaction
+from storage.redis import redis_errors
+
+CHUNK = 500
+"""Entries of a stream that are read at once."""
+
+_DECISIONS = """
+SELECT decision_id, decided_at, header::text AS header, candidates, priors, factors FROM decisions
+WHERE customer_id = :customer_id {before} ORDER BY decided_at DESC, decision_id DESC LIMIT :most
+"""
+_BEFORE = "AND (decided_at, decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
+_OUTCOMES = """
+SELECT decision_id, decided_at, offer_id, outcome, value, at_ms, recorded_ms, late, reward, prior, estimate, worth,
+    facts, policy, placement
+FROM outcomes WHERE decision_id = ANY(:ids) {months} ORDER BY recorded_ms, outcome
+"""
+_TESTS = """
+SELECT t.test_id, t.placement, t.policy, t.started_at FROM canary_tests AS t JOIN canary_customers USING (test_id)
+WHERE customer_id = :customer_id ORDER BY test_id
+"""
+
+
+class CustomerLog:
+    """Reads. Methods raise ``PostgresUnavailable`` and ``RedisUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine, redis: Redis, keys: Keys) -> None:
+        self._engine = engine
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def entries(self, bucket: int) -> AsyncIterator[list[StreamEntry]]:
+        """Read the stream of a bucket, in chunks."""
+        first = "-"
+        while True:
+            async with redis_errors():
+                found = await self._redis.xrange(self._keys.log(bucket), first, "+", count=CHUNK)
+            entries = [StreamEntry(StreamPosition(name.decode()), fields) for name, fields in found]
+            yield entries
+            if len(entries) < CHUNK:
+                return
+            first = f"({entries[-1].position}"
+
+    async def in_stream(self, customer_id: str, ids: set[str]) -> list[StreamEntry]:
+        """Read the customer's entries in the stream of the bucket; ``ids`` as for ``pick_entries``."""
+        found = []
+        async for chunk in self.entries(self._keys.bucket(customer_id)):
+            found += pick_entries(chunk, customer_id, ids)
+        return found
+
+    async def not_archived(self, customer_id: str, ids: set[str]) -> list[StreamEntry]:
+        """Read those of the customer's entries that the archive does not have yet."""
+        async with transaction(self._engine) as connection:
+            query = text("SELECT position FROM archived WHERE bucket = :bucket")
+            done = await connection.scalar(query, {"bucket": self._keys.bucket(customer_id)})
+        archived = StreamPosition.START if done is None else StreamPosition(done)
+        return [e for e in await self.in_stream(customer_id, ids) if e.position > archived]
+
+    async def page(
+        self, customer_id: str, before: tuple[int, str] | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Read the newest archived decisions, older than ``before`` (Unix ms and id), with all that is kept of them."""
+        values: dict[str, Any] = {"customer_id": customer_id, "most": limit}
+        if before is not None:
+            values |= {"at": to_datetime(before[0]), "id": before[1]}
+        query = text(_DECISIONS.format(before="" if before is None else _BEFORE))
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(query, values)).all()
+            outcomes = await _outcomes_of(connection, rows)
+            numbers = (await connection.execute(text("SELECT offer_no, offer_id FROM offers"))).all()
+        offers: dict[int, str] = {row.offer_no: row.offer_id for row in numbers}
+        return [
+            {
+                "decision_id": row.decision_id,
+                "decided_at": row.decided_at,
+                "record": from_json(row.header),
+                "candidates": [
+                    {"offer_id": offers.get(number), "base_propensity": base}
+                    for number, base in zip(
+                        np.frombuffer(row.candidates, "<u4").tolist(),
+                        plain_numbers(np.frombuffer(row.priors, "<f4").tolist()),
+                        strict=True,
+                    )
+                ],
+                "outcomes": outcomes.get((row.decision_id, row.decided_at), []),
+            }
+            for row in rows
+        ]
+
+    async def canary_tests(self, customer_id: str) -> list[dict[str, Any]]:
+        """Read the running comparisons of policies in which the customer was counted."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(text(_TESTS), {"customer_id": customer_id})
+            return [dict(row._mapping) for row in rows]
+
+
+async def _outcomes_of(
+    connection: AsyncConnection, rows: Sequence[Any]
+) -> dict[tuple[str, datetime], list[dict[str, Any]]]:
+    found: dict[tuple[str, datetime], list[dict[str, Any]]] = {}
+    if not rows:
+        return found
+    times = [to_ms(row.decided_at) for row in rows]
+    query = text(_OUTCOMES.format(months=in_months(min(times), max(times))))
+    for row in await connection.execute(query, {"ids": [row.decision_id for row in rows]}):
+        values: dict[str, Any] = {n: None if v != v else v for n, v in row._mapping.items()}
+        of = values.pop("decision_id"), values.pop("decided_at")
+        values["occurred_at"] = to_datetime(values.pop("at_ms"))
+        values["recorded_at"] = to_datetime(values.pop("recorded_ms"))
+        values["base_propensity"] = values.pop("prior")
+        found.setdefault(of, []).append(values)
+    return found

@@ -1,0 +1,232 @@
+"""A customer's part of the log, put under a pseudonym: the archive, streams, waiting decisions and contacts.
+
+While it works nothing is archived, so no entry slips from a stream into the archive as it was.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bandits.policy import NO_FACTS
+from decisioning.errors import LogCodecError
+from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
+from decisioning.log.store_dead_letters import DeadLetters
+from decisioning.log.store_partitions import in_months
+from decisioning.log.store_redis import GRACE_MS
+from decisioning.model.decision import Decision
+from decisioning.privacy.entries import StreamEntry, is_decision_for
+from decisioning.privacy.generalising import Generaliser
+from decisioning.privacy.pseudonym import PREFIX, pseudonymise, pseudonymise_unreadable
+from decisioning.privacy.store_customer_log import CustomerLog
+from storage.clock import to_ms
+from storage.functions import function_name
+from storage.keys import Keys, bucket_of_generated
+from storage.locks import ARCHIVER_LOCK
+from storage.postgres import transaction
+from storage.redis import redis_errors
+
+BATCH_SIZE = 500
+MAX_PASSES = 5
+"""Passes over a stream, should decisions be made for the customer meanwhile."""
+
+_ARCHIVED = text("""
+SELECT decision_id, decided_at, header::text AS header FROM decisions WHERE customer_id = :customer_id
+ORDER BY decided_at, decision_id LIMIT :most
+""")
+_NAMED = "unnest(cast(:ids AS text[]), cast(:times AS timestamptz[]), cast(:values AS text[])) AS n (id, at, value)"
+_DECISIONS = f"""
+UPDATE decisions AS d SET customer_id = :pseudonym, header = cast(n.value AS jsonb) FROM {_NAMED}
+WHERE d.decision_id = n.id AND d.decided_at = n.at {{months}}
+"""
+_FACTS = """
+SELECT DISTINCT decision_id, decided_at, facts::text AS facts FROM outcomes
+WHERE decision_id = ANY(:ids) AND decided_at = ANY(cast(:times AS timestamptz[])) AND facts IS NOT NULL {months}
+"""
+_OUTCOMES = f"""
+UPDATE outcomes AS o SET facts = cast(n.value AS jsonb) FROM {_NAMED}
+WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{months}}
+"""
+_TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
+_DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
+
+
+@dataclass(slots=True)
+class ErasedLog:
+    """How much was put under a pseudonym, by where it stood.
+
+    ``inexact``: decisions whose facts some policy may read in another way since.
+    """
+
+    decisions: int = 0
+    stream_entries: int = 0
+    waiting_decisions: int = 0
+    set_aside: int = 0
+    canary_tests: int = 0
+    inexact: int = 0
+
+
+@dataclass(slots=True)
+class _Erasing:
+    """One erasure. ``ids``: all decisions of the customer; ``waiting``: header and facts of those that may wait."""
+
+    customer_id: str
+    pseudonym: str
+    bucket: int
+    now_ms: int
+    done: ErasedLog = field(default_factory=ErasedLog)
+    ids: set[str] = field(default_factory=set)
+    waiting: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+
+class LogEraser:
+    """Puts customers under pseudonyms. Raises ``PostgresUnavailable`` and ``RedisUnavailable``: it may be repeated."""
+
+    def __init__(self, engine: AsyncEngine, redis: Redis, keys: Keys, generaliser: Generaliser) -> None:
+        self._engine = engine
+        self._redis: Any = redis
+        self._keys = keys
+        self._log = CustomerLog(engine, redis, keys)
+        self._generaliser = generaliser
+
+    async def erase(self, customer_id: str, now_ms: int) -> tuple[ErasedLog, set[str]]:
+        """Erase a customer from the log. Returns how much, and the ids of the customer's decisions."""
+        bucket = self._keys.bucket(customer_id)
+        job = _Erasing(customer_id, self._new_pseudonym(bucket), bucket, now_ms)
+        async with transaction(self._engine) as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
+            await self._erase_archived(connection, job)
+            await self._erase_set_aside(connection, job)
+            values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
+            job.done.canary_tests = (await connection.execute(_TESTS, values)).rowcount
+            for _ in range(MAX_PASSES):
+                if not await self._erase_stream(job):
+                    break
+                await self._erase_waiting(job)
+            await self._erase_waiting(job)
+            await self._forget_contacts(job)
+        return job.done, job.ids
+
+    def _new_pseudonym(self, bucket: int) -> str:
+        # In the bucket of the customer, where the decisions are: who restores them finds it by the pseudonym.
+        while True:
+            pseudonym = PREFIX + os.urandom(16).hex()
+            if self._keys.bucket(pseudonym) == bucket:
+                return pseudonym
+
+    async def _erase_archived(self, connection: AsyncConnection, job: _Erasing) -> None:
+        while True:
+            values: dict[str, Any] = {"customer_id": job.customer_id, "most": BATCH_SIZE}
+            rows = (await connection.execute(_ARCHIVED, values)).all()
+            if not rows:
+                return
+            ids, times = [row.decision_id for row in rows], [row.decided_at for row in rows]
+            headers = [self._erase_header(job, row.decision_id, row.header.encode()).decode() for row in rows]
+            months = in_months(to_ms(times[0]), to_ms(times[-1]))
+            asked = {"ids": ids, "times": times}
+            told = (await connection.execute(text(_FACTS.format(months=months)), asked)).all()
+            named = asked | {"values": headers, "pseudonym": job.pseudonym}
+            await connection.execute(text(_DECISIONS.format(months=months)), named)
+            if told:
+                facts = [self._general_facts(row.facts.encode(), to_ms(row.decided_at)) for row in told]
+                named = {"ids": [r.decision_id for r in told], "times": [r.decided_at for r in told]}
+                await connection.execute(text(_OUTCOMES.format(months=months)), named | {"values": facts})
+            job.done.decisions += len(rows)
+            job.ids.update(ids)
+
+    async def _erase_set_aside(self, connection: AsyncConnection, job: _Erasing) -> None:
+        """Delete entries that could not be archived: nobody can tell what is in them."""
+        for letter in await DeadLetters(self._engine).all():
+            entry = StreamEntry(letter.position, letter.fields)
+            if letter.bucket == job.bucket and (
+                is_decision_for(letter.fields, job.customer_id) or entry.decision_id in job.ids
+            ):
+                values = {"bucket": letter.bucket, "position": str(letter.position)}
+                job.done.set_aside += (await connection.execute(_DROP_LETTER, values)).rowcount
+
+    async def _erase_stream(self, job: _Erasing) -> int:
+        """Replace the customer's entries in the stream; returns how many there were that had to be."""
+        arguments: list[Any] = []
+        found = 0
+        for entry in await self._log.in_stream(job.customer_id, job.ids):
+            fields = self._erase_entry(job, entry)
+            if fields != entry.fields:
+                found += 1
+                flat = [part for pair in fields.items() for part in pair]
+                arguments += [entry.position, len(flat), *flat]
+        if arguments:
+            keys = self._keys.log(job.bucket), self._keys.log_copy(job.bucket)
+            async with redis_errors():
+                done = await self._redis.fcall(function_name("nb_rewrite"), len(keys), *keys, *arguments)
+            job.done.stream_entries += int(done)
+        return found
+
+    def _erase_entry(self, job: _Erasing, entry: StreamEntry) -> Mapping[bytes, bytes]:
+        fields = dict(entry.fields)
+        if b"h" in fields:
+            fields[b"h"] = self._erase_header(job, entry.decision_id, fields[b"h"])
+        elif fields.get(b"f"):
+            try:
+                facts = self._general_facts(fields[b"f"], entry.position.at_ms)
+            except ValueError:
+                facts = None
+            fields[b"f"] = (facts or "").encode()
+        return fields
+
+    def _erase_header(self, job: _Erasing, decision_id: str, header: bytes) -> bytes:
+        try:
+            decision = decode_decision(header)
+        except LogCodecError:
+            return self._erase_unreadable(job, header)
+        general = self._generaliser.generalise(decision.facts or NO_FACTS, decision.decided_at_ms)
+        job.done.inexact += general.inexact
+        erased = encode_decision(pseudonymise(decision, job.pseudonym, general.facts))
+        if _may_wait(decision, job.now_ms):
+            job.waiting[decision_id] = erased, facts_text(general.facts)
+        return erased
+
+    def _erase_unreadable(self, job: _Erasing, header: bytes) -> bytes:
+        try:
+            found = from_json(header)
+        except ValueError:
+            found = {}
+        return to_json(pseudonymise_unreadable(found if isinstance(found, dict) else {}, job.pseudonym))
+
+    def _general_facts(self, encoded: bytes, at_ms: int) -> str | None:
+        return facts_text(self._generaliser.generalise(parse_facts(encoded), at_ms).facts) or None
+
+    async def _erase_waiting(self, job: _Erasing) -> None:
+        ids = list(job.waiting)
+        for start in range(0, len(ids), BATCH_SIZE):
+            some = ids[start : start + BATCH_SIZE]
+            async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+                for decision_id in some:
+                    key = self._keys.decision(job.bucket, decision_id)
+                    header, facts = job.waiting[decision_id]
+                    arguments = job.customer_id, job.pseudonym, header, facts
+                    pipe.fcall(function_name("nb_pseudonymise"), 1, key, *arguments)
+                job.done.waiting_decisions += sum(await pipe.execute())
+            await self._disown(job, [one for one in some if bucket_of_generated(one) is None])
+
+    async def _disown(self, job: _Erasing, own_ids: Sequence[str]) -> None:
+        """Give the notes whose own ids of callers these are the pseudonym."""
+        theirs = f"{job.bucket} {job.customer_id}".encode()
+        for decision_id in own_ids:
+            key = self._keys.owner(decision_id)
+            async with redis_errors():
+                if await self._redis.get(key) == theirs:
+                    await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
+
+    async def _forget_contacts(self, job: _Erasing) -> None:
+        async with redis_errors():
+            await self._redis.delete(self._keys.contact(job.customer_id))
+
+
+def _may_wait(decision: Decision, now_ms: int) -> bool:
+    """Return whether Redis may still have a decision, or a note of whose own id it is."""
+    return decision.until_ms + 2 * GRACE_MS > now_ms

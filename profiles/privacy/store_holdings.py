@@ -1,0 +1,42 @@
+"""What Postgres holds on a person beside the log: the record, propensities, suppressions; read as it is, or erased."""
+
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from profiles.customer_id import checked_id
+from storage.postgres import transaction
+
+_RECORD = text("""
+SELECT jsonb_build_object('attributes', attributes, 'indicators', indicators, 'holdings', holdings,
+                          'interests', interests, 'consents', consents)::text AS record, updated_at
+FROM customers WHERE customer_id = :customer_id
+""")
+_PROPENSITIES = text(
+    "SELECT scores::text AS scores, updated_at FROM propensities WHERE customer_id = :customer_id"
+)
+_SUPPRESSIONS = text(
+    "SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = :customer_id ORDER BY list_id"
+)
+
+
+async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]:
+    """Read the record, the propensities and the suppressions of a customer, as they are stored.
+
+    ``record`` and ``propensities`` are ``None`` if there are none. Raises ``InvalidCustomer`` and
+    ``PostgresUnavailable``.
+    """
+    values = {"customer_id": checked_id(customer_id)}
+    async with transaction(engine) as connection:
+        record = (await connection.execute(_RECORD, values)).first()
+        scores = (await connection.execute(_PROPENSITIES, values)).first()
+        suppressions = (await connection.execute(_SUPPRESSIONS, values)).all()
+    return {
+        "record": None if record is None else from_json(record.record) | {"updated_at": record.updated_at},
+        "propensities": None
+        if scores is None
+        else {"scores": from_json(scores.scores), "updated_at": scores.updated_at},
+        "suppressions": [dict(row._mapping) for row in suppressions],
+    }

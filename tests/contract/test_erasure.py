@@ -1,0 +1,350 @@
+"""An erasure leaves nothing of a person anywhere, and replays, learning and reports as they were."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.config import Settings
+from decisioning.evaluation.replay_service import replay
+from decisioning.learning.store_arms import ArmStore
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
+from storage.functions import function_name
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, put_offer, tell
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CANARY = "Zaphod-42-Zanzibar"
+ME = f"{CANARY}@example.org"
+KEY = "taught@1"
+FEATURES = [
+    {"name": "age", "kind": "numeric", "path": "customer.age", "low": 0, "high": 100},
+    {"name": "plan", "kind": "category", "path": "customer.plan", "values": ["basic", "full"]},
+    {"name": "city", "kind": "category", "path": "customer.city", "buckets": 4},
+    {"name": "word", "kind": "category", "path": "context.word", "values": ["hello"]},
+    {"name": "words", "kind": "cross", "of": ["city", "word"], "buckets": 5},
+]
+
+
+async def stored_with(nextbest: Nextbest, needle: str) -> list[str]:
+    """Where a text stands: tables of Postgres, keys of Redis, and files of exports."""
+    state, found = nextbest.api.state, []
+    as_hex = needle.encode().hex()
+    async with state.engine.connect() as connection:
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for (table,) in (await connection.execute(text(tables))).all():
+            query = f"SELECT count(*) FROM {table} t WHERE position(:a in t::text) > 0 OR position(:b in t::text) > 0"
+            if await connection.scalar(text(query), {"a": needle, "b": as_hex}):
+                found.append(f"table {table}")
+    redis: Any = state.redis
+    readers: Mapping[bytes, Any] = {
+        b"string": redis.get,
+        b"hash": redis.hgetall,
+        b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+        b"stream": redis.xrange,
+        b"set": redis.smembers,
+        b"list": lambda key: redis.lrange(key, 0, -1),
+    }
+    async for key in redis.scan_iter():
+        value = await readers[await redis.type(key)](key)
+        if needle in repr((key, value)):
+            found.append(f"key {key.decode()}")
+    return found + await asyncio.to_thread(files_with, nextbest.settings.export_dir, needle.encode())
+
+
+def files_with(folder: Path, needle: bytes) -> list[str]:
+    """Files below a folder that have a text in them."""
+    return [str(path) for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
+
+
+async def erase(api: Instance, customer_id: str, **body: Any) -> Any:
+    return await api.ok("POST", f"/v1/customers/{customer_id}/erase", json=body, role="ops")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lived(shop: Nextbest) -> dict[str, Any]:
+    """A person with a trace of everything, beside others; policies learned from it all. Returns what was before."""
+    api, state = shop.api, shop.api.state
+    for path, kind in (("age", "number"), ("plan", "string"), ("city", "string"), ("name", "string")):
+        await api.ok("PUT", f"/v1/attributes/customer.{path}", json={"type": kind})
+    await api.ok("PUT", "/v1/attributes/context.word", json={"type": "string"})
+    treatment = {
+        "channel": "web",
+        "language": "en",
+        "title": "For {customer.name}",
+        "message": "{customer.city}",
+    }
+    await put_offer(api, "greeting", value=20)
+    await api.ok("PUT", "/v1/offers/greeting/treatments/banner", json=treatment)
+    limits = [{"max": 50, "window_s": 86_400}]
+    await put_offer(api, "limited", value=30, contact_limits=limits)
+    await api.ok(
+        "POST", "/v1/policies", json={"name": "taught", "algorithm": "linear_thompson", "features": FEATURES}
+    )
+    await shop.worker.warm()
+    place = {"channel": "web", "control_share": 0, "deadline_ms": 5000, "slots": 2}
+    await api.ok("PUT", "/v1/placements/taught", json=place)
+
+    async def followed() -> bool:
+        return state.replica.epoch(KEY) is not None
+
+    await eventually(followed, "the instance to follow the policy")
+    stage = {"policy": KEY, "stage": "champion", "force": True}
+    await api.ok("POST", "/v1/placements/taught/policies", json=stage)
+    record = {
+        "attributes": {
+            "age": 41.5,
+            "plan": "full",
+            "city": CANARY,
+            "name": CANARY,
+            "time_zone": "Europe/Paris",
+        },
+        "holdings": [CANARY],
+        "interests": {CANARY: 0.5},
+        "consents": {CANARY: ["web"]},
+    }
+    for customer_id in (ME, "other-1", "other-2"):
+        await api.ok("PUT", f"/v1/customers/{customer_id}", json=record if customer_id == ME else {})
+    await api.ok(
+        "POST",
+        "/v1/imports/propensities",
+        content=f"customer_id,offer_id,propensity\n{ME},gold,0.25\n".encode(),
+        headers=CSV,
+    )
+    past = f"customer_id,offer_id,decided_at,outcome,value\n{ME},gold,2020-01-01T10:00:00Z,accepted,5\n"
+    await api.ok("POST", "/v1/imports/history", content=past.encode(), headers=CSV)
+    made = []
+    for number in range(6):
+        for customer_id in (ME, "other-1", "other-2"):
+            context = {"word": CANARY if customer_id == ME else "hello", "free": f"{CANARY} {number}"}
+            own = {"decision_id": f"own-{number}"} if customer_id == ME and number % 2 else {}
+            placement = "home" if number == 5 else "taught"
+            context = context if customer_id == ME else {"word": "hello"}
+            answer = await decide(api, customer_id, placement, context=context, **own)
+            outcome = "accepted" if number % 3 else "rejected"
+            for offer in answer["offers"][:1]:
+                await tell(
+                    api, answer["decision_id"], offer["offer_id"], outcome, value=2.0 if number % 3 else None
+                )
+            made.append((customer_id, answer))
+            await shop.worker.learn()
+    for kind in ("decisions", "outcomes", "features", "customers", "arms"):
+        await api.ok("POST", "/v1/exports", json={"kind": kind}, role="scientist")
+    await api.ok("POST", "/v1/exports", json={"kind": "decisions", "format": "dsjson"}, role="scientist")
+    await shop.worker.expire(ahead_s=0)
+    await shop.worker.archive()
+    await shop.worker.export()
+    # What comes now is neither learned nor archived yet.
+    waiting = await decide(api, ME, "taught", context={"word": CANARY}, decision_id="own-late")
+    await tell(api, waiting["decision_id"], waiting["offers"][0]["offer_id"], "clicked")
+    await api.ok(
+        "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
+    )
+    async with state.engine.begin() as connection:
+        bucket = state.keys.bucket(ME)
+        entry = [b"t", b"decided", b"id", b"broken", b"h", f'{{"customer_id":"{ME}"'.encode()]
+        await connection.execute(
+            text("INSERT INTO dead_letters VALUES (:bucket, '1-1', 'broken', :entry)"),
+            {"bucket": bucket, "entry": entry},
+        )
+        await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
+    assert len(await stored_with(shop, CANARY)) > 12
+    return {"made": made, "waiting": waiting, **(await state_of(shop, made))}
+
+
+async def state_of(shop: Nextbest, made: list[Any]) -> dict[str, Any]:
+    """Replays, arms as a rebuild makes them, and a report."""
+    state = shop.api.state
+    log = ArchiveReader(state.engine)
+    replays = [await replay(answer["decision_id"], log, state.catalogues, state.roster) for _, answer in made]
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    await rebuilder.rebuild()
+    report = await shop.api.ok("GET", "/v1/reports/acceptance", role="ops")
+    return {"replays": replays, "arms": await arms_of(shop), "report": report}
+
+
+async def arms_of(shop: Nextbest) -> dict[str, Any]:
+    """The arms of all policies that learned."""
+    store = ArmStore(shop.api.state.redis, shop.api.state.keys)
+    found = {key: await store.load(key) for key in (KEY, "calibrated@1", "thompson@1")}
+    return {key: None if arms is None else dict(arms.fields) for key, arms in found.items()}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
+    """The answer to the erasure."""
+    return await erase(shop.api, ME, reason="request 4711")
+
+
+async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
+    assert erased["customers"] == erased["propensities"] == erased["suppressions"] == erased["set_aside"] == 1
+    assert erased["decisions"] == 7
+    assert erased["stream_entries"] >= 2
+    assert erased["waiting_decisions"] >= 7
+    assert erased["canary_tests"] == 1
+    assert erased["inexact"] == 0
+    assert len(erased["exports"]) == 4  # arms are nobody's, and no decision was closed, as dsjson wants them
+
+    async def gone() -> bool:
+        return await stored_with(shop, CANARY) == []
+
+    # The mark in the cache of profiles that nothing is known lives for five seconds.
+    await eventually(gone, "nothing to be left of the person", progress=lambda: None)
+    for export_id in erased["exports"]:
+        problem_of(await shop.api.call("GET", f"/v1/exports/{export_id}"), 404)
+    assert {path.name[:3] for path in shop.settings.export_dir.iterdir()} == {
+        "ex-"
+    }  # the arms are still there
+
+
+async def test_replays_learning_and_reports_are_as_they_were(
+    shop: Nextbest, lived: dict[str, Any], erased: Any
+) -> None:
+    after = await state_of(shop, lived["made"])
+    assert all(one.identical for one in after["replays"])
+    assert [one.logged for one in after["replays"]] == [one.logged for one in lived["replays"]]
+    assert after["arms"] == lived["arms"]
+    assert after["report"] == lived["report"]
+
+
+async def test_what_was_not_learned_yet_is_learned_as_it_would_have_been(
+    shop: Nextbest, lived: dict[str, Any], erased: Any
+) -> None:
+    await shop.worker.drain()
+    (logged,) = await rows_of(shop, "own-late")
+    assert logged["facts"]["customer.age"] == 41.5
+    assert logged["facts"]["customer.plan"] == "full"
+    assert logged["facts"]["customer.city"].startswith("~")
+    assert logged["facts"]["context.word"].startswith("~")
+    assert "context" not in logged or logged["context"] == {}
+    assert logged["erased"] is True
+    assert logged["customer_id"].startswith("erased-")
+    one = await replay(
+        "own-late", ArchiveReader(shop.api.state.engine), shop.api.state.catalogues, shop.api.state.roster
+    )
+    assert one.identical
+
+
+async def rows_of(shop: Nextbest, decision_id: str) -> list[dict[str, Any]]:
+    async with shop.api.state.engine.connect() as connection:
+        query = text("SELECT header FROM decisions WHERE decision_id = :id")
+        return [row.header for row in await connection.execute(query, {"id": decision_id})]
+
+
+async def test_feedback_on_an_earlier_decision_counts_under_the_pseudonym(
+    shop: Nextbest, lived: dict[str, Any], erased: Any
+) -> None:
+    waiting = lived["waiting"]
+    assert (
+        await tell(shop.api, waiting["decision_id"], waiting["offers"][0]["offer_id"], "accepted")
+        == "recorded"
+    )
+    await shop.worker.drain()
+    record = await shop.api.ok("GET", f"/v1/decisions/{waiting['decision_id']}")
+    assert record["customer_id"].startswith("erased-")
+    assert "accepted" in [outcome["outcome"] for outcome in record["outcomes"]]
+    assert await stored_with(shop, CANARY) == []
+
+
+async def test_an_erased_decision_is_not_explained(
+    shop: Nextbest, lived: dict[str, Any], erased: Any
+) -> None:
+    of_me = next(answer for customer_id, answer in lived["made"] if customer_id == ME)
+    problem = problem_of(await shop.api.call("GET", f"/v1/decisions/{of_me['decision_id']}/explanation"), 409)
+    assert "erased" in problem["detail"]
+    of_other = next(answer for customer_id, answer in lived["made"] if customer_id != ME)
+    await shop.api.ok("GET", f"/v1/decisions/{of_other['decision_id']}/explanation")
+
+
+async def test_others_are_left_alone(shop: Nextbest, lived: dict[str, Any], erased: Any) -> None:
+    found = await shop.api.ok("GET", "/v1/customers/other-1/export")
+    assert len(found["decisions"]) == 6
+    assert found["decisions"][-1]["record"]["context"] == {"word": "hello"}
+
+
+async def test_the_trail_has_the_erasure_without_the_id(shop: Nextbest, erased: Any) -> None:
+    (entry,) = (await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": ME}))["actions"]
+    assert (entry["action"], entry["author"], entry["reason"]) == ("erased", "test ops", "request 4711")
+    assert entry["details"]["decisions"] == 7
+
+
+async def test_who_is_kept_out_is_not_stored_again_and_counts_as_suppressed(shop: Nextbest) -> None:
+    api, me = shop.api, "leaver"
+    await api.ok("PUT", f"/v1/customers/{me}", json={"consents": {"marketing": ["*"]}})
+    assert (await decide(api, me, "home"))["offers"]
+    await erase(api, me)
+    answer = await decide(api, me, "home")
+    assert (answer["offers"], answer["nothing_right_now"]) == ([], True)
+    problem = problem_of(await api.call("PUT", f"/v1/customers/{me}", json={}), 409)
+    assert "readmit" in problem["detail"]
+    for kind, content in {
+        "customers": f"customer_id,attributes.age\n{me},4\nstayer,5\n",
+        "propensities": f"customer_id,offer_id,propensity\n{me},gold,0.5\nstayer,gold,0.5\n",
+        "history": f"customer_id,offer_id,decided_at,outcome\n{me},gold,2020-01-01T10:00:00Z,accepted\n"
+        "stayer,gold,2020-01-01T10:00:00Z,accepted\n",
+    }.items():
+        report = await api.ok("POST", f"/v1/imports/{kind}", content=content.encode(), headers=CSV)
+        assert (report["loaded"], report["refused"]) == (1, 1), kind
+        assert "erased on request" in report["refusals"][0]["reason"]
+    await api.call("DELETE", f"/v1/customers/{me}/erasure")
+    await api.ok("PUT", f"/v1/customers/{me}", json={"attributes": {"age": 4}})
+    assert (await decide(api, me, "home"))["offers"]
+    problem_of(await api.call("DELETE", f"/v1/customers/{me}/erasure"), 404)
+    actions = (await api.ok("GET", "/v1/privacy/actions", params={"customer_id": me}))["actions"]
+    assert [entry["action"] for entry in actions] == ["readmitted", "erased"]
+
+
+async def test_who_is_not_kept_out_may_be_stored_again_at_once(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/customers/tester", json={"attributes": {"age": 3}})
+    await erase(shop.api, "tester", keep_out=False)
+    problem_of(await shop.api.call("GET", "/v1/customers/tester"), 404)
+    await shop.api.ok("PUT", "/v1/customers/tester", json={"attributes": {"age": 4}})
+
+
+async def test_an_erasure_may_be_repeated(shop: Nextbest, erased: Any) -> None:
+    again = await erase(shop.api, ME)
+    assert {name: value for name, value in again.items() if value} == {}
+
+
+async def test_a_rewritten_stream_goes_on_where_it_was(shop: Nextbest) -> None:
+    redis: Any = shop.api.state.redis
+    keys = shop.api.state.keys
+    log, copy = keys.log(0) + "-of-a-test", keys.log_copy(0)
+    for number in range(1200):
+        await redis.xadd(log, {"n": str(number)}, id=f"{number + 1}-0")
+    await redis.xdel(log, "1200-0")
+    arguments = ["3-0", 2, "n", "x", "9999-0", 2, "n", "gone"]
+    assert await redis.fcall(function_name("nb_rewrite"), 2, log, copy, *arguments) == 1
+    entries = await redis.xrange(log)
+    assert [entry[0] for entry in entries] == [f"{n + 1}-0".encode() for n in range(1199)]
+    assert [entry[1][b"n"] for entry in entries[:4]] == [b"0", b"1", b"x", b"3"]
+    assert (await redis.xinfo_stream(log))["last-generated-id"] == b"1200-0"
+    assert not await redis.exists(copy)
+    await redis.delete(log)
+
+
+async def test_the_command_erases(
+    shop: Nextbest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("postgres_url", "redis_url", "buckets", "export_dir"):
+        monkeypatch.setenv(f"NEXTBEST_{name.upper()}", str(getattr(settings, name)))
+    await shop.api.ok("PUT", "/v1/customers/typed", json={"attributes": {"age": 3}})
+
+    async def run(*words: str) -> Any:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["customers", *words])
+
+    result = await run("erase", "typed", "--reason", "asked by letter")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("1 customers")
+    problem_of(await shop.api.call("PUT", "/v1/customers/typed", json={}), 409)
+    assert (await run("readmit", "typed")).exit_code == 0
+    assert (await run("readmit", "typed")).exit_code == 1

@@ -1,0 +1,111 @@
+"""An export of what is held on a person has everything: record, lists, contacts, and the log, archived or not."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.config import Settings
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RECORD = {
+    "attributes": {"city": "Aix", "age": 41},
+    "indicators": {"spend": 2.5},
+    "holdings": ["card"],
+    "interests": {"coffee": 0.8},
+    "consents": {"marketing": ["web"]},
+    "objections": {"profiling": ["*"]},
+}
+
+
+async def export(api: Instance, customer_id: str, **query: Any) -> Any:
+    return await api.ok("GET", f"/v1/customers/{customer_id}/export", params=query, role="ops")
+
+
+@pytest.mark.parametrize("customer_id", ["eve", 'q"\\é/x'])
+async def test_an_export_has_everything_that_is_held(shop: Nextbest, customer_id: str) -> None:
+    api = shop.api
+    await api.ok("PUT", f"/v1/customers/{customer_id}", json=RECORD)
+    propensities = (
+        f'customer_id,offer_id,propensity\n"{customer_id.replace(chr(34), chr(34) * 2)}",gold,0.25\n'
+    )
+    await api.ok("POST", "/v1/imports/propensities", content=propensities.encode(), headers=CSV)
+    await api.ok(
+        "PUT",
+        f"/v1/suppressions/register/{customer_id}",
+        json={"reason": "asked", "until": "2020-01-01T00:00:00Z"},
+    )
+    first = await decide(api, customer_id, "home", context={"page": "a page of hers"})
+    await tell(api, first["decision_id"], first["offers"][0]["offer_id"], "accepted", value=3.5)
+    await decide(api, "somebody else", "home")
+    await shop.worker.drain()
+    second = await decide(api, customer_id, "home")
+    found = await export(api, customer_id)
+    assert found["customer_id"] == customer_id
+    record = found["record"]
+    assert {name: record[name] for name in ("attributes", "indicators", "holdings", "interests")} == {
+        name: RECORD[name] for name in ("attributes", "indicators", "holdings", "interests")
+    }
+    assert record["consents"] == {"marketing": ["web"], "profiling": ["!*"]}
+    assert found["propensities"]["scores"] == {"gold": 0.25}
+    assert [(s["list_id"], s["reason"]) for s in found["suppressions"]] == [("register", "asked")]
+    (archived,) = found["decisions"]
+    assert archived["decision_id"] == first["decision_id"]
+    assert archived["record"]["customer_id"] == customer_id
+    assert archived["record"]["context"] == {"page": "a page of hers"}
+    assert {"offer_id": "gold", "base_propensity": 0.25} in archived["candidates"]
+    assert [o["value"] for o in archived["outcomes"] if o["outcome"] == "accepted"] == [3.5]
+    waiting = [entry for entry in found["not_archived"] if entry["t"] == "decided"]
+    assert [entry["id"] for entry in waiting] == [second["decision_id"]]
+    assert waiting[0]["h"]["customer_id"] == customer_id
+    assert {contact["kind"] for contact in found["contacts"]} >= {"d", "a"}
+
+
+async def test_pages_have_older_decisions_alone(shop: Nextbest) -> None:
+    made = [(await decide(shop.api, "pat", "home"))["decision_id"] for _ in range(3)]
+    await shop.worker.drain()
+    page = await export(shop.api, "pat", limit=2)
+    assert page["not_archived"] == []
+    rest = await export(shop.api, "pat", limit=2, before=page["next"])
+    assert (rest["next"], rest["record"], rest["contacts"]) == (None, None, [])
+    assert sorted(d["decision_id"] for d in page["decisions"] + rest["decisions"]) == sorted(made)
+
+
+async def test_of_whom_nothing_is_held_an_export_is_empty(api: Instance) -> None:
+    found = await export(api, "nobody at all")
+    assert {name for name, value in found.items() if value} == {"customer_id"}
+    problem_of(await api.call("GET", "/v1/customers/x/export?before=1"), 422, "before")
+
+
+async def test_each_export_is_in_the_trail_which_names_nobody(shop: Nextbest) -> None:
+    await export(shop.api, "trailed")
+    path = "/v1/privacy/actions"
+    found = (await shop.api.ok("GET", path, params={"customer_id": " trailed "}, role="ops"))["actions"]
+    assert [(one["action"], one["author"]) for one in found] == [("exported", "test ops")]
+    everything = await shop.api.ok("GET", path, role="ops")
+    assert found[0] in everything["actions"]
+    assert "trailed" not in json.dumps(everything)
+    assert (await shop.api.ok("GET", path, params={"customer_id": "another"}))["actions"] == []
+
+
+async def test_the_command_writes_all_pages_into_one_file(
+    shop: Nextbest, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("app.commands.customers.MAX_DECISIONS", 2)
+    for name in ("postgres_url", "redis_url", "buckets"):
+        monkeypatch.setenv(f"NEXTBEST_{name.upper()}", str(getattr(settings, name)))
+    for _ in range(3):
+        await decide(shop.api, "commanded", "home")
+    await shop.worker.drain()
+    out = tmp_path / "person.json"
+    words = ["customers", "export", "commanded", "--out", str(out)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(out.read_text())["decisions"]) == 3
+    assert out.stat().st_mode & 0o077 == 0

@@ -1,0 +1,50 @@
+"""Whether a customer is in the files of an export."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from decisioning.privacy.export_files import is_in_files
+
+
+def write(folder: Path, kind: str, name: str, content: pa.Table | str) -> None:
+    day = folder / kind / "day=2026-01-01"
+    day.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        (day / name).write_text(content)
+    else:
+        pq.write_table(content, day / name)
+
+
+@pytest.mark.parametrize("kind", ["decisions", "features", "customers"])
+def test_rows_are_found_by_the_customer(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, kind, "part-0000.parquet", pa.table({"customer_id": ["you"]}))
+    assert not is_in_files(tmp_path, kind, "me", {"one"})
+    write(tmp_path, kind, "part-0001.parquet", pa.table({"customer_id": ["you", "me"]}))
+    assert is_in_files(tmp_path, kind, "me", set())
+
+
+def test_outcomes_are_found_by_the_decision(tmp_path: Path) -> None:
+    write(tmp_path, "outcomes", "part-0000.parquet", pa.table({"decision_id": ["one"]}))
+    assert is_in_files(tmp_path, "outcomes", "me", {"one", "two"})
+    assert not is_in_files(tmp_path, "outcomes", "me", {"two"})
+
+
+def test_lines_are_found_by_the_event(tmp_path: Path) -> None:
+    write(tmp_path, "decisions", "part-0000.dsjson", '{"EventId": "one:2"}\n{"EventId": "a:b"}\n')
+    assert is_in_files(tmp_path, "decisions", "me", {"one"})
+    assert is_in_files(tmp_path, "decisions", "me", {"a:b"})
+    assert not is_in_files(tmp_path, "decisions", "me", {"b", "one:3"})
+
+
+def test_arms_are_nobody_s_and_an_export_without_files_has_nobody(tmp_path: Path) -> None:
+    write(tmp_path, "arms", "part-0000.parquet", pa.table({"customer_id": ["me"]}))
+    assert not is_in_files(tmp_path, "arms", "me", set())
+    assert not is_in_files(tmp_path, "customers", "me", set())
+
+
+def test_a_file_that_cannot_be_read_may_have_anybody(tmp_path: Path) -> None:
+    write(tmp_path, "customers", "part-0000.parquet", "no parquet")
+    assert is_in_files(tmp_path, "customers", "me", set())
