@@ -163,7 +163,8 @@ def install_error_handlers(app: FastAPI) -> None:
             ("requests", place and (place.tb_frame.f_code, place.tb_lineno)),
             "a defect in %s %s",
             request.method,
-            request.url.path,
+            # The route, for a path may name a customer.
+            getattr(request.scope.get("route"), "path_format", "a path without a route"),
             level=logging.ERROR,
             error=error,
             with_traceback=True,

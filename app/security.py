@@ -17,6 +17,8 @@ _STREAMED = "/v1/imports/"
 """Bodies that are written to disk as they come."""
 _KEY_HEADERS = (b"x-api-key", b"authorization")
 _MAX_LENGTH_DIGITS = 18
+OPEN_BODY_BYTES = 4096
+"""The largest body that is taken without a key."""
 
 
 class Sessions(Protocol):
@@ -47,6 +49,10 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
+            if scope["type"] == "http" and scope["method"] == "POST":
+                # Whoever signs in has no key yet, so nothing is known of them.
+                await self.bodies.run(self.app, scope, receive, send, OPEN_BODY_BYTES, in_memory=True)
+                return
             await self.app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]

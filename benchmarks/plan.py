@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "decide.json"
 RULES_RESULTS = ROOT / "benchmarks" / "results" / "rules.json"
+EVENTS_RESULTS = ROOT / "benchmarks" / "results" / "events.json"
 QUICK_RESULTS = ROOT / "var" / "bench-quick.json"
 
 OFFERS = 200

@@ -54,8 +54,8 @@ class Subject:
 
     profile: Profile
     history: Sequence[Contact] = ()
-    events: bytes | None = None
     unread: bool = False
+    events: bytes | None = None
 
     @property
     def own_history(self) -> Sequence[Contact] | None:

@@ -173,5 +173,5 @@ class SimulationService:
                     raise reply
                 else:
                     told = (reply.events or b"") if events else None
-                    subjects.append(Subject(profile, reply.history, told))
+                    subjects.append(Subject(profile, reply.history, events=told))
         return subjects

@@ -130,6 +130,11 @@ async def test_a_wrong_key_is_told_where_it_was_written(api: Instance) -> None:
     problem_of(form, 415, "Content-Type")
 
 
+async def test_what_is_sent_without_a_key_is_small(api: Instance) -> None:
+    long = {"key": "x" * 100_000}
+    problem_of(await api.call("POST", "/console/session", role=None, json=long), 413)
+
+
 async def test_a_revoked_key_ends_its_sessions(nextbest: Nextbest) -> None:
     async with a_key(nextbest, "ops") as (key, key_id):
         browser = await sign_in(nextbest.api, key)

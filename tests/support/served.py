@@ -17,7 +17,7 @@ from tests.support.waiting import DEADLINE_S, wait_until
 class Served:
     """A running service. ``url`` is its address, ``metrics`` the folder that its processes share."""
 
-    def __init__(self, postgres_url: str, redis_url: str, folder: Path) -> None:
+    def __init__(self, postgres_url: str, redis_url: str, folder: Path, workers: int = 2) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics = folder / "metrics"
@@ -27,7 +27,7 @@ class Served:
             "NEXTBEST_REDIS_URL": redis_url,
             "NEXTBEST_DATA_DIR": str(folder),
             "NEXTBEST_PORT": str(self.port),
-            "NEXTBEST_WORKERS": "2",
+            "NEXTBEST_WORKERS": str(workers),
             "NEXTBEST_CATALOG_POLL_MS": "50",
             "NEXTBEST_ARCHIVE_INTERVAL_MS": "20",
             "NEXTBEST_AUTO_FEATURES_INTERVAL_S": "0",
