@@ -47,6 +47,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
+    "report_interests": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
     "read_capacity_value": {"ops", "scientist", "admin"},
