@@ -55,8 +55,22 @@ demo: setup  ## Run the whole service on real data; SECONDS=30 stops it by itsel
 serve: setup  ## Serve on PORT (default 8000), with servers and data kept in var/
 	@NEXTBEST_PORT=$(PORT) $(BIN)/nextbest up $(ARGS)
 
+# The tests of the console use the system's Chromium, or one of Playwright's own. Where neither can be had they say how.
+.PHONY: browser
+browser: setup  ## Find a Chromium for the tests of the console, or install one
+	@if [ -n "$${CHROMIUM:-}" ] || $(BIN)/python -m tests.support.browser >/dev/null 2>&1; then exit 0; fi; \
+	echo "browser: installing Chromium (once)"; \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 || \
+	$(BIN)/playwright install --with-deps chromium >/dev/null 2>&1 || \
+	$(BIN)/playwright install chromium >/dev/null 2>&1 || $(BIN)/python -m tests.support.browser || true
+
+.PHONY: screenshots
+screenshots: browser  ## Make the pictures of docs/console.md again
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -n0 tests/e2e/test_console.py -k pictures
+
 .PHONY: test
-test: lint  ## Check style and types, then run all tests, in WORKERS processes (default 2)
+test: lint browser  ## Check style and types, then run all tests, in WORKERS processes (default 2)
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
@@ -73,6 +87,13 @@ lint: setup  ## ruff and mypy --strict
 format: setup  ## Put the code in shape
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+.PHONY: js
+js: setup  ## Check and pack the JavaScript client, its types made anew; needs Node.js (nothing else does)
+	@command -v npm >/dev/null || { echo "js: npm was not found: install Node.js 20 or newer" >&2; exit 1; }
+	@$(BIN)/python -m tests.support.public_document
+	@cd clients/js && npm ci --ignore-scripts --silent && npm run --silent types && npm run --silent check && \
+	  npm run --silent declarations && npm pack --silent
 
 .PHONY: bench
 bench: setup  ## Measure on this machine; writes benchmarks/results/

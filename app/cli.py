@@ -73,7 +73,7 @@ def migrate() -> None:
 
 @app.command("import")
 def import_(
-    kind: str = typer.Argument(..., help="customers, propensities, suppressions or history"),
+    kind: str = typer.Argument(..., help="customers, propensities, suppressions, registers or history"),
     file: Path = typer.Argument(..., help="a .csv or .parquet file"),
     url: str | None = typer.Option(None, "--url", help="the address of a service, in place of a database"),
     key: str | None = typer.Option(
@@ -155,6 +155,19 @@ def demo(
     from demo.run import demo as run
 
     run(seconds)
+
+
+@app.command()
+def top(
+    url: str | None = typer.Option(None, "--url", help="the address of a service; by default this machine's"),
+    key: str | None = typer.Option(None, "--key", help="its API key; better --key-file or NEXTBEST_API_KEY"),
+    key_file: Path | None = typer.Option(None, "--key-file", help="a file that holds the API key"),
+    rounds: int | None = typer.Option(None, min=1, help="seconds after which it ends; by default Ctrl-C"),
+) -> None:
+    """Show what goes on now, once a second: decisions, outcomes, latency, degraded answers, backlog, alerts."""
+    from app.commands.top import top as run
+
+    run(url, key, key_file, rounds)
 
 
 class _LazyGroup(TyperGroup):

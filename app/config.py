@@ -22,6 +22,10 @@ class ConfigError(Exception):
     """A setting is unknown, missing or wrong. The message names the variable and says what is expected."""
 
 
+RETENTION_LEAST: Mapping[str, int] = {"log": 60, "events": 1, "dead_letters": 1, "suppressions": 1}
+"""What may have a retention, and for how many days at least: decisions of the log wait for outcomes."""
+
+
 class Settings(BaseSettings):
     """All settings of a process. Each field `x` is read from the variable `NEXTBEST_X`."""
 
@@ -65,6 +69,10 @@ class Settings(BaseSettings):
     )
     log_retain_s: int = Field(
         300, ge=0, le=86_400, description="how long archived decisions stay in the log in Redis as well"
+    )
+    retention: str = Field(
+        "",
+        description="days that what is archived is kept, by table, such as log:730,events:400; empty: for ever",
     )
     expire_interval_ms: int = Field(250, ge=1, le=60_000, description="how often reward windows are closed")
     guard_interval_ms: int = Field(1000, ge=10, le=60_000, description="how often canaries are looked at")
@@ -131,6 +139,12 @@ class Settings(BaseSettings):
             parse_redis(url)
         return url
 
+    @field_validator("retention")
+    @classmethod
+    def _check_retention(cls, value: str) -> str:
+        parse_retention(value)
+        return value
+
     @field_validator("traces")
     @classmethod
     def _check_traces(cls, traces: str) -> str:
@@ -179,6 +193,20 @@ def factory_modules(settings: Settings) -> list[str]:
 def webhook_hosts(settings: Settings) -> frozenset[str]:
     """List the hosts that webhooks may reach though they are not public, in lower case."""
     return frozenset(name.strip().lower() for name in settings.webhook_hosts.split(",") if name.strip())
+
+
+def parse_retention(value: str) -> dict[str, int]:
+    """Read for how many days which table is kept. Raises ``ValueError``."""
+    found = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        table, _, days = (one.strip() for one in part.partition(":"))
+        if table not in RETENTION_LEAST:
+            raise ValueError(f"{table!r} is none of {', '.join(RETENTION_LEAST)}: write log:730,events:400")
+        least = RETENTION_LEAST[table]
+        if not (days.isascii() and days.isdigit()) or not least <= int(days) <= 36_500:
+            raise ValueError(f"{part!r}: {table} is kept for {least} to 36500 days, such as {table}:400")
+        found[table] = int(days)
+    return found
 
 
 def get_settings() -> Settings:

@@ -22,7 +22,7 @@ from decisioning.errors import (
     PreconditionFailed,
     UnconfirmedRemoval,
 )
-from profiles.errors import ErasedCustomer, InvalidCustomer, UnconfirmedErasure
+from profiles.errors import ErasedCustomer, InvalidCustomer, RegisterInUse, UnconfirmedErasure
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -131,8 +131,9 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem(409, str(error), [{"field": field, "reason": reason} for field, reason in error.lost])
 
     @app.exception_handler(ErasedCustomer)
+    @app.exception_handler(RegisterInUse)
     @app.exception_handler(Conflict)
-    async def _conflict(request: Request, error: Conflict | ErasedCustomer) -> JSONResponse:
+    async def _conflict(request: Request, error: Conflict | ErasedCustomer | RegisterInUse) -> JSONResponse:
         return problem(409, str(error))
 
     @app.exception_handler(Unavailable)
@@ -162,7 +163,8 @@ def install_error_handlers(app: FastAPI) -> None:
             ("requests", place and (place.tb_frame.f_code, place.tb_lineno)),
             "a defect in %s %s",
             request.method,
-            request.url.path,
+            # The route, for a path may name a customer.
+            getattr(request.scope.get("route"), "path_format", "a path without a route"),
             level=logging.ERROR,
             error=error,
             with_traceback=True,

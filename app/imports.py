@@ -14,13 +14,16 @@ from profiles.importing.run import (
     open_customers,
     open_history,
     open_propensities,
+    open_registers,
     open_suppressions,
 )
 from profiles.importing.source import FileFormat
 from profiles.privacy.store_erasures import ErasureStore
+from profiles.privacy.store_registers import RegisterStore
 from storage.clock import DAY_MS, now_ms, to_ms
+from storage.keys import ALL_PROFILES
 
-Kind = Literal["customers", "propensities", "history", "suppressions"]
+Kind = Literal["customers", "propensities", "history", "suppressions", "registers"]
 Progress = Callable[[int, int], None]
 
 
@@ -42,14 +45,20 @@ async def import_file(
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     elif kind == "suppressions":
         run = await asyncio.to_thread(open_suppressions, path, file_format)
+    elif kind == "registers":
+        registers = [kept.register.register_id for kept in await RegisterStore(state.engine).all()]
+        run = await asyncio.to_thread(open_registers, path, registers, file_format)
     else:
         latest_us = (now_ms() + DAY_MS) * 1000  # a day, for what is dated in the zone of a customer
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us)
-    if kind != "suppressions":
+    if kind not in ("suppressions", "registers"):
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
     if kind == "history":
         return await _import_history(state, run, on_progress)
-    return await state.bulk_loader.load(run, on_progress), None
+    report = await state.bulk_loader.load(run, on_progress)
+    if kind == "registers":
+        await state.profiles.cache.bury_all(ALL_PROFILES)
+    return report, None
 
 
 async def _import_history(

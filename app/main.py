@@ -24,6 +24,7 @@ from app.api.exports import routes as exports
 from app.api.feedback import routes as feedback
 from app.api.health import routes as health
 from app.api.imports import routes as imports
+from app.api.live import routes as live
 from app.api.monitoring import routes as monitoring
 from app.api.openapi import Api
 from app.api.pages import add_pages
@@ -31,6 +32,7 @@ from app.api.policies import routes as policies
 from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.public import routes as public
+from app.api.registers import routes as registers
 from app.api.reports import interest_routes as interests
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
@@ -40,6 +42,8 @@ from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
 from app.collector import settle_collector
 from app.config import Settings, get_settings
+from app.console.routes import add_console
+from app.console.sessions import Sessions
 from app.errors import install_error_handlers
 from app.keys import ApiKey, KeyUse
 from app.publishable.gate import PublicGate
@@ -61,9 +65,9 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
-    privacy, customers, suppressions, erasure, imports, exports,
-    reports, offer_reports, without_offer, interests, alerts, monitoring, arms, policies, deployments, evaluations,
-    rules, scripts, health,
+    privacy, customers, suppressions, registers, erasure, imports, exports,
+    reports, offer_reports, without_offer, interests, alerts, live, monitoring, arms, policies, deployments,
+    evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -113,10 +117,15 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         state: ApiState | None = getattr(app.state, "nextbest", None)
         return None if state is None else state.publishable_keys
 
+    def sessions() -> Sessions | None:
+        state: ApiState | None = getattr(app.state, "nextbest", None)
+        return None if state is None else state.sessions
+
     def front(behind: ASGIApp) -> ASGIApp:
         direct = [r for area in AREAS for r in area.router.routes if isinstance(r, DirectRoute)]
         routes = DirectRoutes(behind, direct, app.exception_handlers)
-        checked = KeyCheck(routes, keys, settings.body_bytes, settings.import_bytes, used=key_use.used)
+        limits = settings.body_bytes, settings.import_bytes
+        checked = KeyCheck(routes, keys, *limits, used=key_use.used, sessions=sessions)
         gate = PublicGate(routes, checked, publishable, bodies=checked.bodies, used=key_use.used)
         return Metrics(gate if tracing is None else tracing.requests(gate))
 
@@ -133,5 +142,6 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         redoc_url=None,
     )
     add_pages(app)
+    add_console(app)
     install_error_handlers(app)
     return app

@@ -3,6 +3,8 @@
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
+ENDLESS = "nextbest.endless"
+"""In the scope of a request whose answer goes on for as long as the client wants it."""
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
@@ -30,6 +32,12 @@ class Protocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE % (len(_PROBLEM), _PROBLEM))
                 self.transport.close()
+
+    def shutdown(self) -> None:
+        """Let the answer under way be finished, unless it has no end."""
+        super().shutdown()
+        if self._requests and ENDLESS in self.cycle.scope and not self.transport.is_closing():
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Start to count the bytes of a head."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +17,17 @@ _STREAMED = "/v1/imports/"
 """Bodies that are written to disk as they come."""
 _KEY_HEADERS = (b"x-api-key", b"authorization")
 _MAX_LENGTH_DIGITS = 18
+OPEN_BODY_BYTES = 4096
+"""The largest body that is taken without a key."""
+
+
+class Sessions(Protocol):
+    """What is asked about cookies."""
+
+    async def key_of(
+        self, headers: Mapping[bytes, bytes], method: str, keys: Mapping[bytes, ApiKey]
+    ) -> ApiKey | None:
+        """Find the key that a request's cookie stands for. Raises ``Problem``."""
 
 
 @dataclass
@@ -33,9 +44,15 @@ class KeyCheck:
     bodies: WaitingBodies = field(default_factory=WaitingBodies)
     used: set[str] = field(default_factory=set)
     """Ids of keys that were used; whoever notes them elsewhere takes them out."""
+    sessions: Callable[[], Sessions | None] = lambda: None
+    """Gives those of browsers, whose cookie stands for a key."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
+            if scope["type"] == "http" and scope["method"] == "POST":
+                # Whoever signs in has no key yet, so nothing is known of them.
+                await self.bodies.run(self.app, scope, receive, send, OPEN_BODY_BYTES, in_memory=True)
+                return
             await self.app(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -47,7 +64,14 @@ class KeyCheck:
         if keys is None:
             await problem(503, "not ready yet")(scope, receive, send)
             return
-        key = keys.get(hash_key(presented_key(found)))
+        presented = presented_key(found)
+        key = keys.get(hash_key(presented))
+        if key is None and not presented and b"cookie" in found and (sessions := self.sessions()) is not None:
+            try:
+                key = await sessions.key_of(found, scope["method"], keys)
+            except Problem as error:
+                await problem(error.status_code, str(error.detail))(scope, receive, send)
+                return
         if key is None:
             detail = "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             await problem(401, detail)(scope, receive, send)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.upkeep import upkeep
 from app.config import ConfigError, Settings, factory_modules
+from app.console.sessions import Sessions, SessionStore
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.publishable.settings import PublishableKeys
@@ -150,6 +151,7 @@ class ApiState:
     interests: InterestsService = field(init=False)
     arms_reports: ArmsService = field(init=False)
     log_reader: LogReader = field(init=False)
+    sessions: Sessions = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
@@ -175,7 +177,13 @@ class ApiState:
             on_decided=_count_decided if self.tracing is None else self._trace_decided,
         )
         on_recorded = None if self.tracing is None else self.tracing.recorded
-        self.feedback = FeedbackService(self.decision_log, self.archive, clock.now_ms, on_recorded)
+        self.feedback = FeedbackService(
+            self.decision_log,
+            self.archive,
+            clock.now_ms,
+            on_recorded,
+            lambda: self.current_catalogue().outcomes,
+        )
         self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
         self.simulations = SimulationService(
             partial(sample_profiles, self.engine),
@@ -188,6 +196,7 @@ class ApiState:
         self.interests = InterestsService(self.simulations)
         self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))
         self.log_reader = LogReader(self.redis, self.keys)
+        self.sessions = Sessions(SessionStore(self.engine))
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms
         )
@@ -223,6 +232,7 @@ class ApiState:
             await self.adopt(await self.catalogues.load())
         self.api_keys = await self.key_store.load()
         self.publishable_keys = await self.publishable_store.load()
+        await self.sessions.refresh()
 
     async def refresh_policies(self) -> None:
         """Read the registered policies again, and follow the arms of those that are live."""

@@ -7,7 +7,7 @@ import time
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,21 +39,34 @@ def prepare_metrics(data_dir: Path) -> None:
         os.environ[MULTIPROC] = str(folder)
 
 
+def open_registry() -> Any:
+    """Make a registry of Prometheus of the metrics of all processes that share this one's folder.
+
+    Without a folder it is that of this process alone.
+    """
+    # Here, since that package looks for the folder when it is imported: `prepare_metrics` must have been there before.
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    if MULTIPROC not in os.environ:
+        return REGISTRY
+    # The registry of this process knows nothing of the worker and of other API processes.
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
 def render_metrics() -> bytes:
     """Write the metrics of all processes that share this one's folder, in Prometheus's text format.
 
     Those that have no value yet, since what they count has not happened, are there by name, kind and meaning.
     """
-    # Here, since that package looks for the folder when it is imported: `prepare_metrics` must have been there before.
-    from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
+    from prometheus_client import REGISTRY, generate_latest
 
-    if MULTIPROC not in os.environ:
-        return generate_latest(REGISTRY)
-    # The registry of this process knows nothing of the worker and of other API processes.
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    written = generate_latest(registry)
+    registry = open_registry()
+    written: bytes = generate_latest(registry)
+    if registry is REGISTRY:
+        return written
     known = {family.name for family in registry.collect()}
     missing = [
         f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"

@@ -119,7 +119,7 @@ Distribution = Callable[[BoolArray], FloatArray]
 Facts = Mapping[str, Any]
 """Facts that are known of a request, by path (``customer.age``), as it is logged with the decision."""
 
-LearnFrom = Literal["acceptance", "value"]
+LearnFrom = Literal["acceptance", "value", "earned"]
 
 NO_FEATURES: FloatArray = np.zeros(0)
 NO_FACTS: Facts = MappingProxyType({})
@@ -308,7 +308,8 @@ class PropensitySource:
 class PolicySpec:
     """The specification of a policy under a name and version. Immutable once live.
 
-    ``learn_from``: acceptance, or the value of acceptances as a share of ``value_scale``. ``reward_window_s``: an
+    ``learn_from``: acceptance, the value of acceptances as a share of ``value_scale``, or what outcomes earn, from
+    ``-loss_scale`` (0) to ``value_scale`` (1). ``reward_window_s``: an
     answer that took longer counts as none (``None``: the placement's window alone). ``placements``: where to learn
     from (all if empty). ``learn_since_ms``: outcomes of decisions before that time (Unix ms) do not teach. ``auto``:
     the features were chosen by the rule of ``bandits.auto_features`` when the version was made; they stay as they are.
@@ -328,6 +329,21 @@ class PolicySpec:
     description: str = ""
     auto: bool = False
     propensity_source: PropensitySource | None = None
+    loss_scale: float = 0.0
+
+    @property
+    def learns_worth(self) -> bool:
+        """True if what the policy expects is worth, not acceptance: a share of ``worth_scale``."""
+        return self.learn_from != "acceptance"
+
+    @property
+    def worth_scale(self) -> float:
+        """The worth that an expectation of 1 is above one of 0."""
+        return self.value_scale + self.loss_scale
+
+    def reward_of(self, earned: float) -> float:
+        """Return the reward, in [0, 1], that something earned is: what lies outside of the scale counts as its end."""
+        return min(max((earned + self.loss_scale) / self.worth_scale, 0.0), 1.0)
 
     @property
     def key(self) -> PolicyKey:

@@ -53,6 +53,7 @@ def parse_spec(
         features=features,
         learn_from=_parse_learn_from(mapping.get("learn_from", "acceptance")),
         value_scale=_parse_value_scale(mapping),
+        loss_scale=_parse_loss_scale(mapping),
         reward_window_s=_parse_reward_window(mapping.get("reward_window_s")),
         placements=_parse_placements(mapping.get("placements", [])),
         learn_since_ms=_parse_int("learn_since_ms", mapping.get("learn_since_ms", 0), 0, 2**53),
@@ -76,7 +77,7 @@ def parse_stored_spec(body: Mapping[str, Any]) -> PolicySpec:
 def spec_to_dict(spec: PolicySpec) -> dict[str, Any]:
     """Return a specification as plain JSON, the inverse of ``parse_spec``; defaults are left out."""
     body = _changed_fields(spec)
-    if spec.learn_from == "value":
+    if spec.learns_worth:
         body["value_scale"] = spec.value_scale
     if spec.parameters:
         body["parameters"] = dict(spec.parameters)
@@ -220,10 +221,27 @@ def _parse_learn_from(value: Any) -> LearnFrom:
     return cast(LearnFrom, value)
 
 
+def _parse_loss_scale(mapping: Mapping[str, Any]) -> float:
+    value = mapping.get("loss_scale", 0.0)
+    earned = mapping.get("learn_from") == "earned"
+    _require(earned or value == 0, "loss_scale", "loss_scale is for policies that learn from earned", value)
+    rule = f"loss_scale is the loss that counts as 0: a number from 0 to {MAX_VALUE_SCALE:g}"
+    _require(_is_number(value) and 0 <= value <= MAX_VALUE_SCALE, "loss_scale", rule, value)
+    window = mapping.get("reward_window_s")
+    _require(
+        not earned or window is None,
+        "reward_window_s",
+        "a policy that learns from earned has the placement's window: what it counted is exchanged outcome by outcome",
+        window,
+    )
+    return float(value)
+
+
 def _parse_value_scale(mapping: Mapping[str, Any]) -> float:
-    if mapping.get("learn_from") == "value":
+    source = mapping.get("learn_from")
+    if source in ("value", "earned"):
         # With 1, all that is worth more would count the same.
-        what = "the value that counts as 1, such as the most that an offer is worth; learning from value needs it"
+        what = f"the value that counts as 1, such as the most that an offer is worth; learning from {source} needs it"
         _required(mapping, "value_scale", what)
     value = mapping.get("value_scale", 1.0)
     rule = f"value_scale is the value that counts as 1: a number above 0, up to {MAX_VALUE_SCALE:g}"

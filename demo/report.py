@@ -62,7 +62,13 @@ class Figures:
 
     def addresses(self) -> dict[str, str]:
         """List the addresses of the service, by name."""
-        paths = {"API": "", "documentation": "/docs", "metrics": "/metrics", "readiness": "/readyz"}
+        paths = {
+            "console": "/console",  # first: it is where people look
+            "API": "",
+            "documentation": "/docs",
+            "metrics": "/metrics",
+            "readiness": "/readyz",
+        }
         return {name: self.api_url + path for name, path in paths.items()}
 
     def curl_line(self) -> str:

@@ -1,5 +1,6 @@
 """What both clients share: questions, outcomes, defaults. Nothing here waits or sends."""
 
+import random
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ Field = Literal["score", "factors", "probability", "treatment"]
 DefaultOffers = Sequence[str | Offer | Mapping[str, Any]]
 
 TIMEOUT_S = 2.0
-DECISIONS, FEEDBACK, BATCH = "/v1/decisions", "/v1/feedback", "/v1/feedback/batch"
+DECISIONS, FEEDBACK, EVENTS = "/v1/decisions", "/v1/feedback", "/v1/events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ class OutcomeOptions(TypedDict, total=False):
     occurred_at: datetime | None
 
 
+class EventOptions(TypedDict, total=False):
+    """What may be said of an event: an id of your own, by which it counts once, and when it happened."""
+
+    event_id: str
+    occurred_at: datetime | None
+
+
 class Core:
     """What a client of either kind knows: its defaults, its patience, its outbox, and whether the service is there."""
 
@@ -66,6 +74,9 @@ class Core:
     ) -> None:
         self.outbox = outbox or Outbox()
         """Outcomes that wait, and counts of those that were sent and dropped."""
+        self.event_outbox = Outbox(self.outbox.most, self.outbox.batch_size)
+        """The same for events."""
+        self._outboxes = {f"{FEEDBACK}/batch": self.outbox, f"{EVENTS}/batch": self.event_outbox}
         self._defaults = default_offers(defaults)
         self._timeout_s = timeout_s
         self._retries = retries or Retries()
@@ -101,9 +112,32 @@ class Core:
         if self._closed:
             self.outbox.drop("closed")
             return False
-        # It may be sent much later: the service is told when it happened.
+        # It may be sent much later: the service is told when it happened. The same for events.
         occurred_at = options.get("occurred_at") or datetime.now(UTC)
         return self.outbox.put(outcome_item(decision, offer, outcome, options.get("value"), occurred_at))
+
+    def _put_event(
+        self, customer_id: str, type_: str, properties: Mapping[str, Any] | None, options: EventOptions
+    ) -> bool:
+        """Put an event into its outbox; False if it was dropped."""
+        if self._closed:
+            self.event_outbox.drop("closed")
+            return False
+        occurred_at = options.get("occurred_at") or datetime.now(UTC)
+        return self.event_outbox.put(
+            event_item(customer_id, type_, properties, options | {"occurred_at": occurred_at})
+        )
+
+    def _waiting(self) -> int:
+        """Count what waits to be sent."""
+        return sum(len(outbox) for outbox in self._outboxes.values())
+
+    def _has_full_batch(self) -> bool:
+        return any(len(outbox) >= outbox.batch_size for outbox in self._outboxes.values())
+
+    def _pause_s(self) -> float:
+        """Compute the pause before the next batches."""
+        return min(outbox.pause_s(random.random()) for outbox in self._outboxes.values())
 
 
 def json_of(response: httpx.Response) -> Any:
@@ -154,8 +188,24 @@ def outcome_item(
     }
     if value is not None:
         item["value"] = value
-    if occurred_at is not None:
-        if occurred_at.tzinfo is None:
-            raise ValueError("occurred_at needs a time zone, such as datetime.now(UTC)")
-        item["occurred_at"] = occurred_at.astimezone(UTC).isoformat()
-    return item
+    return item | _time(occurred_at)
+
+
+def event_item(
+    customer_id: str, type_: str, properties: Mapping[str, Any] | None, options: EventOptions
+) -> Json:
+    """Write an event as it is sent. Without an id of the caller's own it gets one: sent again, it counts once."""
+    return {
+        "event_id": options.get("event_id") or f"py-{uuid.uuid4().hex}",
+        "customer_id": customer_id,
+        "type": type_,
+        "properties": dict(properties or {}),
+    } | _time(options.get("occurred_at"))
+
+
+def _time(occurred_at: datetime | None) -> Json:
+    if occurred_at is None:
+        return {}
+    if occurred_at.tzinfo is None:
+        raise ValueError("occurred_at needs a time zone, such as datetime.now(UTC)")
+    return {"occurred_at": occurred_at.astimezone(UTC).isoformat()}

@@ -1,7 +1,6 @@
 """The client for programs with an event loop."""
 
 import asyncio
-import random
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -11,14 +10,16 @@ import httpx
 
 from nextbest_client.answers import Decision, Offer
 from nextbest_client.asking import (
-    BATCH,
+    EVENTS,
     FEEDBACK,
     TIMEOUT_S,
     AskOptions,
     Core,
     DefaultOffers,
+    EventOptions,
     Outcome,
     OutcomeOptions,
+    event_item,
     json_of,
     outcome_item,
     question,
@@ -91,12 +92,28 @@ class AsyncClient(Core):
         **options: Unpack[OutcomeOptions],
     ) -> bool:
         """Tell an outcome in the background; returns at once. False: it was dropped, see ``outbox.dropped``."""
-        taken = self._put(decision, offer, outcome, options)
-        if taken and (self._sender is None or self._sender.done()):
-            self._sender = asyncio.create_task(self._send_all())
-        if len(self.outbox) >= self.outbox.batch_size:
-            self._wake.set()
-        return taken
+        return self._sending(self._put(decision, offer, outcome, options))
+
+    async def event(
+        self,
+        customer_id: str,
+        type: str,
+        properties: Mapping[str, Any] | None = None,
+        **options: Unpack[EventOptions],
+    ) -> str:
+        """Tell an event of a customer and wait until it is safe; as ``Client.event``."""
+        item = event_item(customer_id, type, properties, options)
+        return str((await self._run(Request("POST", EVENTS, item), self._timeout_s)).json()["status"])
+
+    def track(
+        self,
+        customer_id: str,
+        type: str,
+        properties: Mapping[str, Any] | None = None,
+        **options: Unpack[EventOptions],
+    ) -> bool:
+        """Tell an event in the background; False: it was dropped, see ``event_outbox.dropped``."""
+        return self._sending(self._put_event(customer_id, type, properties, options))
 
     async def request(
         self,
@@ -121,7 +138,7 @@ class AsyncClient(Core):
                 while self._sender is not None and not self._sender.done():
                     self._wake.set()
                     await asyncio.wait([self._sender], timeout=0.05)
-        return not len(self.outbox) and (self._sender is None or self._sender.done())
+        return not self._waiting() and (self._sender is None or self._sender.done())
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Send what waits, for ``timeout_s`` at most, and close connections. What is left is counted as dropped."""
@@ -132,7 +149,8 @@ class AsyncClient(Core):
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
-        self.outbox.close()
+        for outbox in self._outboxes.values():
+            outbox.close()
         if self._owns_http:
             await self._http.aclose()
 
@@ -167,21 +185,32 @@ class AsyncClient(Core):
             except (httpx.TransportError, TimeoutError) as error:
                 got = error
 
+    def _sending(self, taken: bool) -> bool:
+        """See to it that what was put into an outbox is sent."""
+        if taken and (self._sender is None or self._sender.done()):
+            self._sender = asyncio.create_task(self._send_all())
+        if self._has_full_batch():
+            self._wake.set()
+        return taken
+
     async def _send_all(self) -> None:
-        while len(self.outbox):
+        while self._waiting():
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.outbox.pause_s(random.random())):
+                async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
             self._wake.clear()
-            await self._send_batch()
+            for path, outbox in self._outboxes.items():
+                await self._send_batch(path, outbox)
 
-    async def _send_batch(self) -> None:
-        batch = self.outbox.take()
+    async def _send_batch(self, path: str, outbox: Outbox) -> None:
+        batch = outbox.take()
+        if not batch:
+            return
         try:
-            answer = (await self._run(Request("POST", BATCH, {"items": batch}), SEND_TIMEOUT_S)).json()
-            self.outbox.settle(batch, answer["items"])
+            answer = (await self._run(Request("POST", path, {"items": batch}), SEND_TIMEOUT_S)).json()
+            outbox.settle(batch, answer["items"])
         except asyncio.CancelledError:
-            self.outbox.put_back(batch)
+            outbox.put_back(batch)
             raise
         except Exception as error:  # whatever it is, the sender goes on, and the batch is not lost
-            self.outbox.fail(batch, error)
+            outbox.fail(batch, error)

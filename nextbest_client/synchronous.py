@@ -1,7 +1,6 @@
 """The client for programs with threads."""
 
 import atexit
-import random
 import threading
 import time
 from collections.abc import Mapping
@@ -12,14 +11,16 @@ import httpx
 
 from nextbest_client.answers import Decision, Offer
 from nextbest_client.asking import (
-    BATCH,
+    EVENTS,
     FEEDBACK,
     TIMEOUT_S,
     AskOptions,
     Core,
     DefaultOffers,
+    EventOptions,
     Outcome,
     OutcomeOptions,
+    event_item,
     json_of,
     outcome_item,
     question,
@@ -105,12 +106,31 @@ class Client(Core):
         **options: Unpack[OutcomeOptions],
     ) -> bool:
         """Tell an outcome in the background; returns at once. False: it was dropped, see ``outbox.dropped``."""
-        taken = self._put(decision, offer, outcome, options)
-        if taken:
-            self._ensure_sender()
-        if len(self.outbox) >= self.outbox.batch_size:
-            self._wake.set()
-        return taken
+        return self._sending(self._put(decision, offer, outcome, options))
+
+    def event(
+        self,
+        customer_id: str,
+        type: str,
+        properties: Mapping[str, Any] | None = None,
+        **options: Unpack[EventOptions],
+    ) -> str:
+        """Tell an event of a customer and wait until it is safe: ``recorded`` or ``duplicate``.
+
+        Raises ``Refused``, and ``Unavailable``, after which it may be told again under the same ``event_id``.
+        """
+        item = event_item(customer_id, type, properties, options)
+        return str(self._run(Request("POST", EVENTS, item), self._timeout_s).json()["status"])
+
+    def track(
+        self,
+        customer_id: str,
+        type: str,
+        properties: Mapping[str, Any] | None = None,
+        **options: Unpack[EventOptions],
+    ) -> bool:
+        """Tell an event in the background; False: it was dropped, see ``event_outbox.dropped``."""
+        return self._sending(self._put_event(customer_id, type, properties, options))
 
     def request(
         self,
@@ -131,7 +151,7 @@ class Client(Core):
         """Send all that waits, now. Return whether nothing is left."""
         ends_s = time.monotonic() + timeout_s
         with self._idle:
-            while len(self.outbox) or self._busy:
+            while self._waiting() or self._busy:
                 left_s = ends_s - time.monotonic()
                 if left_s <= 0 or self._sender is None or not self._sender.is_alive():
                     return False
@@ -148,7 +168,8 @@ class Client(Core):
         self._wake.set()
         if self._sender is not None:
             self._sender.join(timeout_s)
-        self.outbox.close()
+        for outbox in self._outboxes.values():
+            outbox.close()
         atexit.unregister(self.close)
         if self._owns_http:
             self._http.close()
@@ -182,33 +203,40 @@ class Client(Core):
             except httpx.TransportError as error:
                 got = error
 
-    def _ensure_sender(self) -> None:
-        if self._sender is not None and self._sender.is_alive():
-            return
+    def _sending(self, taken: bool) -> bool:
+        """See to it that what was put into an outbox is sent."""
+        if taken and (self._sender is None or not self._sender.is_alive()):
+            self._start_sender()
+        if self._has_full_batch():
+            self._wake.set()
+        return taken
+
+    def _start_sender(self) -> None:
         with self._starting:
             # Not before something is told, and anew in a process that was forked.
             if self._sender is None or not self._sender.is_alive():
-                self._sender = threading.Thread(target=self._send_all, name="nextbest-feedback", daemon=True)
+                self._sender = threading.Thread(target=self._send_all, name="nextbest-sender", daemon=True)
                 self._sender.start()
                 atexit.unregister(self.close)
                 atexit.register(self.close)
 
     def _send_all(self) -> None:
         while not self._closed:
-            self._wake.wait(self.outbox.pause_s(random.random()))
+            self._wake.wait(self._pause_s())
             self._wake.clear()
-            self._send_batch()
+            for path, outbox in self._outboxes.items():
+                self._send_batch(path, outbox)
 
-    def _send_batch(self) -> None:
+    def _send_batch(self, path: str, outbox: Outbox) -> None:
         with self._idle:
             self._busy = True
-            batch = self.outbox.take()
+            batch = outbox.take()
         try:
             if batch:
-                answer = self._run(Request("POST", BATCH, {"items": batch}), SEND_TIMEOUT_S).json()
-                self.outbox.settle(batch, answer["items"])
+                answer = self._run(Request("POST", path, {"items": batch}), SEND_TIMEOUT_S).json()
+                outbox.settle(batch, answer["items"])
         except Exception as error:  # whatever it is, the sender goes on, and the batch is not lost
-            self.outbox.fail(batch, error)
+            outbox.fail(batch, error)
         finally:
             with self._idle:
                 self._busy = False

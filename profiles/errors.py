@@ -34,6 +34,16 @@ class ErasedCustomer(ProfilesError):
         )
 
 
+class RegisterInUse(ProfilesError):
+    """A change of a register would make its hashes useless."""
+
+    def __init__(self, register_id: str) -> None:
+        super().__init__(
+            f"register {register_id!r} has entries, which were made of another field, form, country code or salt:"
+            " put the new ones into another register, and delete this one when they are there"
+        )
+
+
 class ProfileCodecError(ProfilesError):
     """A cached profile cannot be read: a tombstone, another version, or damaged. Treat it as a miss."""
 

@@ -36,9 +36,13 @@ SUPPRESSIONS = """(
         SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = {customer}
         UNION ALL SELECT 'erased', 'erased on request', NULL, erased_at
         FROM erased_customers WHERE subject = nb_subject({customer})
+        UNION ALL SELECT list_id, reason, until, added_at FROM nb_registered({customer}, c.attributes)
     ) AS s
 )"""
-"""A customer's entries in suppression lists, as JSON; null if there are none. Who is kept out counts as one."""
+"""The entries of a customer ``c`` in suppression lists, as JSON; null if there are none.
+
+Who is kept out after an erasure, and who is in a register, counts as one.
+"""
 
 _READ = text(f"""
 SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,

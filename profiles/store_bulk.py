@@ -45,7 +45,8 @@ def stage(table: pa.Table) -> Iterator[Staged]:
         part = table.slice(at, MAX_CUSTOMERS)
         out = io.BytesIO()
         pa_csv.write_csv(part, out, options)
-        yield Staged(part["customer_id"].unique().to_pylist(), out.getvalue())
+        named = "customer_id" in part.column_names
+        yield Staged(part["customer_id"].unique().to_pylist() if named else (), out.getvalue())
 
 
 def customer_rows(clean: pa.RecordBatch) -> pa.Table:
@@ -86,6 +87,11 @@ def suppression_rows(clean: pa.RecordBatch) -> pa.Table:
     # Of the rows in reverse order the first of each key is the last.
     _, at = np.unique(key[::-1], return_index=True)
     return pa.Table.from_batches([clean.take(pa.array(np.sort(len(key) - 1 - at)))])
+
+
+def register_rows(clean: pa.RecordBatch) -> pa.Table:
+    """Make the rows of entries in registers; of repeats any one."""
+    return pa.Table.from_batches([clean])
 
 
 def _keys(offer_id: pa.StringArray) -> pa.StringArray:
@@ -162,12 +168,23 @@ _KINDS = {
             ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until""",
         of_persons=False,
     ),
+    "registers": _Kind(
+        chunk_rows=20_000,
+        rows=register_rows,
+        create=f"CREATE TEMPORARY TABLE {_TABLE} (register_id text, digest text, until timestamptz) ON COMMIT DROP",
+        merge=f"""
+            INSERT INTO register_entries AS e (register_id, digest, until)
+            SELECT DISTINCT ON (register_id, decode(digest, 'hex')) register_id, decode(digest, 'hex'), until
+            FROM {_TABLE} ORDER BY register_id, decode(digest, 'hex'), until DESC NULLS FIRST
+            ON CONFLICT (register_id, digest) DO UPDATE SET until = excluded.until""",
+        of_persons=False,
+    ),
 }
 
 
 @dataclass
 class BulkLoader:
-    """Loads files of customers (records are replaced, except for consents), propensities and suppressions (merged)."""
+    """Loads files of customers (records are replaced, except for consents), and others, which are merged."""
 
     engine: AsyncEngine
     cache: ProfileCache

@@ -27,6 +27,7 @@ REDIS_TIMEOUT_S = 1.0
 """For one exchange with Redis, whatever the client's own timeouts and retries are."""
 
 _PIPELINE_SIZE = 200
+_SCAN_SIZE = 1000
 
 
 class ProfileCache:
@@ -81,6 +82,31 @@ class ProfileCache:
             raise
         # An error here must reach the caller, who may not acknowledge a change that old profiles could outlive.
         await self._bury(customer_ids, AFTER_CHANGE_S)
+
+    async def bury_all(self, pattern: str, settle_s: float = FILL_WITHIN_S) -> int:
+        """Make all cached profiles be read anew, after a change of what many of them depend on; returns how many.
+
+        ``pattern``: of their keys. Twice, ``settle_s`` apart: a read that began before the change may fill meanwhile.
+        Raises ``RedisUnavailable``: the change is stored, but this has to be repeated.
+        """
+        first = await self._bury_matching(pattern)
+        await asyncio.sleep(settle_s)
+        return first + await self._bury_matching(pattern)
+
+    async def _bury_matching(self, pattern: str) -> int:
+        found, cursor = 0, 0
+        while True:
+            async with _bounded("clear the profile cache"):
+                cursor, keys = await self._redis.scan(cursor, match=pattern, count=_SCAN_SIZE)
+            for some in _batches(cast("list[str]", keys)):
+                pipeline = self._redis.pipeline(transaction=False)
+                for key in some:
+                    pipeline.set(key, TOMBSTONE, ex=AFTER_CHANGE_S, xx=True)
+                async with _bounded("clear the profile cache"):
+                    await pipeline.execute()
+            found += len(keys)
+            if not cursor:
+                return found
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
         for some in _batches(customer_ids):

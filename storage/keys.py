@@ -14,6 +14,8 @@ EARLIEST_ID_MS = 1_577_836_800_000
 LATEST_ID_MS = 4_102_444_800_000
 """2100-01-01"""
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
+ALL_PROFILES = "nb:{b*}:profile:*"
+"""A pattern of the keys of all cached profiles."""
 FUNCTIONS = "nb:functions"
 """A hash: when each version of the function library was last used (Unix ms, by the server's clock)."""
 

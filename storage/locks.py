@@ -18,5 +18,7 @@ ALERT_LOCK = 7_263_845_198
 """Look at alerts."""
 ERASING_LOCK = 7_263_845_199
 """Erase customers; whoever stores customers holds it shared, so that nothing is stored beside an erasure."""
+RETENTION_LOCK = 7_263_845_200
+"""Remove what is older than it may be."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""

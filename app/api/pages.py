@@ -23,6 +23,7 @@ def add_pages(app: FastAPI) -> None:
         return {
             "name": "nextbest",
             "version": version("nextbest"),
+            "console": "/console",
             "documentation": "/docs",
             "openapi": "/openapi.json",
             "ask": "POST /v1/decisions",

@@ -31,7 +31,8 @@ def up() -> None:
         _upgrade(urls.postgres_url)
         check()
         typer.echo(
-            f"nextbest: http://{settings.host}:{settings.port} (API documentation: /docs). Ctrl-C stops it."
+            f"nextbest: http://{settings.host}:{settings.port}"
+            " (console: /console, API documentation: /docs). Ctrl-C stops it."
         )
         status = Supervisor(service_commands(settings, urls), watch=revive).run()
     raise typer.Exit(status)

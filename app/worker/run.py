@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.health.checks import check_postgres, check_redis
 from app.collector import settle_collector
-from app.config import ConfigError, Settings, factory_modules, webhook_hosts
+from app.config import ConfigError, Settings, factory_modules, parse_retention, webhook_hosts
 from app.state import check_installation
 from app.tasks import TaskSet
 from app.tracing.opening import Tracing, open_tracing
@@ -36,6 +36,7 @@ from app.worker.learner import Learner
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
+from app.worker.privacy.retention import RetentionJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
 from bandits.policy import PolicySpec
@@ -63,6 +64,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.privacy.store_retention import Retention
 from decisioning.recovery.store_rebuild import Rebuilder
 from decisioning.reporting.store_alert_checks import AlertChecks
 from decisioning.reporting.store_alerts import AlertStore
@@ -163,6 +165,9 @@ async def run_worker(settings: Settings) -> None:
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
+        "retention": RetentionJob(
+            Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
+        ).round,
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,

@@ -137,6 +137,12 @@ class RiverPolicy:
         self.arguments = dict(arguments)
         self.factory = str(p["factory"])
         self._factory = find_factory(p["factory"])
+        if spec.learn_from == "earned":
+            raise PolicyParameterError(
+                "what was earned is revised when a later outcome comes, and a pipeline cannot take back what it was"
+                " taught; learn from acceptance, or take another algorithm",
+                "learn_from",
+            )
         self._names = AllowedNames((*_allowed_modules, BUILT_IN_MODULE, self._factory.__module__))
         self._classifies = _is_classifier(self.fresh(), spec.learn_from)
         self.weighs = spec.learn_from == "acceptance" and _takes_weights(self.fresh())

@@ -54,6 +54,7 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
+from decisioning.model.outcome import DeclaredOutcome
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.definitions import EventDefinitions
 from profiles.events.event_type import EventType
@@ -89,6 +90,7 @@ class Catalogue:
     overrides: Mapping[str, Override]
     context_weights: Mapping[str, ContextWeight]
     goals: Mapping[str, GoalDemands]
+    outcomes: Mapping[str, DeclaredOutcome]
     alert_rules: Mapping[str, Alert]
     event_types: Mapping[str, EventType]
     aggregates: Mapping[str, Aggregate]

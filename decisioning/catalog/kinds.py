@@ -32,12 +32,14 @@ from decisioning.model.entities import (
     QuietHours,
     Treatment,
 )
+from decisioning.model.outcome import RESERVED, DeclaredOutcome
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.history import parse_call
 from rules.vocabulary import BUILT_IN, Attribute
 
 MAX_LOGGED_FACTS = 32
+MAX_PLACE = 1000
 INTERESTS = "customer.interests"
 """A fact of every customer, which rules do not know."""
 
@@ -152,6 +154,16 @@ def _check_capacity(capacity: Capacity, things: Sections) -> Iterator[Invalid]:
             "keep_for_value",
             "needs a period whose end is known: give the capacity per day or hour, or leave it out",
         )
+
+
+def _check_outcome(outcome: DeclaredOutcome, things: Sections) -> Iterator[Invalid]:
+    name = outcome.outcome_id
+    if name in RESERVED:
+        yield Invalid("outcome_id", f"{name!r} is what the log itself says of offers; take another name")
+    if name in ("presented", "clicked") and outcome.terminal:
+        yield Invalid("terminal", f"{name} cannot end anything: an answer may follow; leave it out")
+    if outcome.place is not None and not 1 <= outcome.place <= MAX_PLACE:
+        yield Invalid("place", f"is a whole number from 1 to {MAX_PLACE}, or left out for what is added")
 
 
 def _check_event_type(event_type: EventType, things: Sections) -> Iterator[Invalid]:
@@ -314,6 +326,7 @@ GOAL = Kind(
     expressions=_expressions_of_rules,
     protective=_DEMANDS,
 )
+OUTCOME = Kind("outcome", "outcomes", "outcome_id", DeclaredOutcome, check=_check_outcome)
 ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
@@ -336,6 +349,7 @@ KINDS: dict[str, Kind[Any]] = {
         OVERRIDE,
         CONTEXT_WEIGHT,
         GOAL,
+        OUTCOME,
         ALERT,
         EVENT,
         AGGREGATE,

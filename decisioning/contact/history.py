@@ -74,8 +74,8 @@ def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> I
             if not any(t.outcome == "released" for t in mine):
                 at_ms = decision.decided_at_ms
                 yield KeptContact(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
-            elif answers:  # presented after all
-                yield KeptContact(offer_id, Contact(number, answers[0].contact_ms, group, goal, "d", channel))
+            elif told_of := [t for t in mine if t.outcome != "released"]:  # presented after all
+                yield KeptContact(offer_id, Contact(number, told_of[0].contact_ms, group, goal, "d", channel))
         for answer in answers:
             letter = KIND_LETTERS[answer.outcome] if counts else KIND_LETTERS[answer.outcome].upper()
             yield KeptContact(offer_id, Contact(number, answer.contact_ms, group, goal, letter, channel))

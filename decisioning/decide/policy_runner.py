@@ -80,14 +80,14 @@ def _position_in_order(customer_id: str, placement: Placement) -> float:
 def adjust_weights_for_group(context: SelectionContext, group: str, spec: PolicySpec) -> SelectionContext:
     """Adjust the weights of a selection for a group and a policy.
 
-    Without levers, ``L`` is 1. For a policy that learns from value, what it expects is money already, so ``V`` is the
+    Without levers, ``L`` is 1. For a policy that learns from worth, what it expects is money already, so ``V`` is the
     same for all: the amount that its propensities are shares of.
     """
     weights = context.weights
     if group == "no_levers":
         weights = replace(weights, L=np.ones(len(weights.L)))
-    if spec.learn_from == "value" and "V" not in context.view.placement.off:
-        weights = replace(weights, V=np.full(len(weights.V), spec.value_scale))
+    if spec.learns_worth and "V" not in context.view.placement.off:
+        weights = replace(weights, V=np.full(len(weights.V), spec.worth_scale))
     return context if weights is context.weights else replace(context, weights=weights)
 
 

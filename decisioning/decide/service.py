@@ -5,8 +5,7 @@ function of values that returns its result.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,12 +36,13 @@ from decisioning.decide.policy_runner import PolicyRunner, assign
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, ToldDefinitions, told_by
+from decisioning.decide.withdrawal_service import Withdrawals
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
 from decisioning.log.lookup_service import archived_answer
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import DecideReply, ReadReply
+from decisioning.log.store_redis import ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
@@ -50,17 +50,12 @@ from profiles.customer import Profile, decode_cached
 from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
 from rules.evaluation import Facts
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
-from storage.failures import FailureLog
 from storage.keys import Keys, generated_id, is_reserved
 
 __all__ = ["DecisionInputs", "DecisionService"]
 
-log = logging.getLogger(__name__)
-
 MAX_REDRAWS = 3
 """So often is an answer drawn anew since others were faster; then offers that may be refused are left out."""
-MAX_WITHDRAWALS = 60
-WITHDRAWAL_PAUSE_S = 0.5
 
 
 class DecisionService:
@@ -87,7 +82,6 @@ class DecisionService:
         self._roster = roster
         self._runner = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
-        self._failures = FailureLog(log)
         self._archive = archive
         self._profiles = profiles
         self._keys = keys
@@ -98,7 +92,7 @@ class DecisionService:
         self._on_decided = on_decided
         self._rule_results = RuleResultCache()
         self._told_definitions = ToldDefinitions()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._withdrawals = Withdrawals(decision_log, clock_ms)
 
     async def decide(self, request: DecisionInputs) -> dict[str, Any]:
         """Answer a request (as ``codec.answer_of`` gives it, and ``explanation`` if that was asked for).
@@ -124,11 +118,7 @@ class DecisionService:
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""
-        if self._background:
-            _, unfinished = await asyncio.wait(self._background, timeout=2 * WITHDRAWAL_PAUSE_S)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._withdrawals.close()
 
     async def _decide(self, context: DecisionContext) -> Decided:
         """Walk the path. Raises ``TimeoutError`` from outside when the deadline passes, at any ``await``."""
@@ -378,7 +368,10 @@ class DecisionService:
             )
             write.add_done_callback(partial(self._capacity.done, reservation))
             try:
-                reply = await self._wait_for_write(context, write, record)
+                reply = await asyncio.shield(write)
+            except asyncio.CancelledError:  # the deadline has passed
+                self._withdrawals.undo(context, write, record)
+                raise
             except RedisUnavailable as error:
                 context.degrade(_reason_of(error))
                 return self._decide_unlogged(context, selected, withhold=bool(reservation.units))
@@ -402,16 +395,6 @@ class DecisionService:
             return eligible
         return self._find_eligible_again(context, eligible, reading.history)
 
-    async def _wait_for_write(
-        self, context: DecisionContext, write: "asyncio.Task[DecideReply]", record: Decision
-    ) -> DecideReply:
-        """Wait for the write of a decision; if the deadline passes meanwhile, it is undone in the background."""
-        try:
-            return await asyncio.shield(write)
-        except asyncio.CancelledError:
-            self._run_in_background(self._undo_write(context, write, record))
-            raise
-
     def _decide_unread(self, context: DecisionContext, selected: Selected) -> Decided:
         """Answer beside a decision of the same id that cannot be read: without what is to be reserved, and unlogged."""
         eligible = self._find_eligible_again(context, selected.eligible, None)
@@ -424,7 +407,7 @@ class DecisionService:
         and under another id, so that it cannot be mixed up with what may have been written. In either case nobody
         will send feedback, so what was written is withdrawn, lest silence be learned from.
         """
-        self._run_in_background(self._withdraw(context, selected.record))
+        self._withdrawals.withdraw(context, selected.record)
         view, profile = context.view, selected.eligible.inputs.profile
         choices = selected.result.selection.choices
         limited = any(view.contact.limited(choice.row, profile.customer) for choice in choices)
@@ -453,43 +436,6 @@ class DecisionService:
         found = [] if propensities is None else propensities.tolist()
         situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
         return {"explanation": explain(situation)}
-
-    async def _undo_write(
-        self, context: DecisionContext, write: "asyncio.Task[DecideReply]", record: Decision
-    ) -> None:
-        """Withdraw a decision whose answer came too late to be given, once it is known whether it was written."""
-        try:
-            written = (await write).written
-        except RedisUnavailable:
-            written = True  # perhaps; then withdrawing does nothing
-        if written:
-            await self._withdraw(context, record)
-
-    async def _withdraw(self, context: DecisionContext, record: Decision) -> None:
-        """Withdraw a decision as soon as Redis answers, if that is not too long."""
-        decision_id = record.decision_id
-        for _ in range(MAX_WITHDRAWALS):
-            try:
-                await self._log.withdraw(
-                    record.customer_id,
-                    decision_id,
-                    record.decided_at_ms,
-                    self._clock_ms(),
-                    context.attempt,
-                )
-            except RedisUnavailable:
-                await asyncio.sleep(WITHDRAWAL_PAUSE_S)
-            else:
-                return
-        self._failures.note(
-            "withdrawals", "decision %s was not delivered as logged and could not be taken back", decision_id
-        )
-
-    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        # The loop itself holds tasks weakly only: one that nobody holds may vanish while it waits.
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:

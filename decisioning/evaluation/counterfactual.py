@@ -153,10 +153,10 @@ def _values(view: PlacementView, logged: LoggedDecision, rows: Mapping[int, int]
 def _models(spec: PolicySpec, propensities: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Compute what the target expects of each row: acceptances, and value."""
     expected = np.nan_to_num(propensities, nan=0.0)
-    if spec.learn_from != "value":
+    if not spec.learns_worth:
         return expected, expected * values
-    # It expects shares of its ``value_scale``; acceptances are then what that is of ``V``.
-    worth = expected * spec.value_scale
+    # It expects shares of its scale; acceptances are then what that is of ``V``.
+    worth = expected * spec.worth_scale - spec.loss_scale
     shares = np.divide(worth, values, out=np.zeros(len(worth)), where=values > 0)
     return np.clip(shares, 0.0, 1.0), worth
 

@@ -141,7 +141,8 @@ class Progressive:
         if is_learner(self._policy):
             for outcome in found:
                 # That an offer was shown is learned too: silence, until something comes of it.
-                if outcome.silence_ms is not None or (outcome.reward is not None and not outcome.late):
+                told = outcome.reward is not None and not outcome.late
+                if told or outcome.silence_ms is not None or outcome.earned is not None:
                     # By the time of recording: a policy that was there could not have learned it earlier. The running
                     # number keeps the order of outcomes recorded at once, and outcomes themselves are not compared.
                     heapq.heappush(self._waiting, (outcome.recorded_ms, next(self._numbers), outcome))

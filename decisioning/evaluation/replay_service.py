@@ -100,7 +100,9 @@ async def replay_decision(
 async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> LearnedState:
     """The arms, or the model, as they were at ``epoch``, from the archived log. Raises ``ReplayImpossible``."""
     policy, spec = roster[key], roster.spec(key)
+    dropped = await log.dropped() if policy.width or is_sequential(policy) else {}
     if is_sequential(policy):
+        _require_outcomes(key, dropped, {})
         return ModelState(await ModelReplay(log, spec, policy).model_at(epoch), epoch)
     table = ArmTable(policy.width, epoch)
     if policy.width == 0:  # it learns nothing, so no fold of it was ever archived
@@ -117,6 +119,7 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
     if base is not None and base.epoch // GENERATION == epoch // GENERATION:
         await asyncio.to_thread(table.put_all, base.fields.items())
         behind = base.positions
+    _require_outcomes(key, dropped, behind)
     linearisation = await find_linearisation(log, key, policy, epoch // GENERATION)
     async for outcomes in log.observations(positions, behind=behind):
         # In a thread, since there may be many, and the event loop has to go on.
@@ -124,6 +127,14 @@ async def arms_at(log: ArchiveReader, key: str, roster: Roster, epoch: int) -> L
         for name, delta in deltas.items():
             table.add(name, delta)
     return table
+
+
+def _require_outcomes(
+    key: str, dropped: Mapping[int, StreamPosition], behind: Mapping[int, StreamPosition]
+) -> None:
+    """Raise ``ReplayImpossible`` if outcomes that were ``dropped`` would have to be folded behind these positions."""
+    if any(behind.get(bucket, StreamPosition.START) < last for bucket, last in dropped.items()):
+        raise ReplayImpossible(f"outcomes that {key} had learned from by then are older than the log is kept")
 
 
 def logged_context(view: PlacementView, logged: LoggedDecision) -> SelectionContext:

@@ -48,8 +48,8 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 class Subject:
     """One customer of the sample, with what a decision would read: contacts, and what events told.
 
-    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``unread``: contacts cannot
-    be read; limits are then taken as free, while rules over them are not met.
+    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``unread``: Redis cannot be
+    read; limits are then taken as free, while rules over the customer's own history are not met.
     """
 
     profile: Profile

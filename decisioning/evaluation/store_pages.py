@@ -133,6 +133,6 @@ WHERE {_ASKED} AND {_MADE_HERE} AND {IS_CLOSED} ORDER BY d.decided_at, d.decisio
 _OUTCOMES = f"""
 SELECT * FROM outcomes
 WHERE decided_at >= coalesce(:start, '-infinity'::timestamptz) AND decided_at < :end
-    AND ({RESULT_KNOWN} OR silence_ms IS NOT NULL OR outcome = 'withdrawn')
+    AND ({RESULT_KNOWN} OR silence_ms IS NOT NULL OR earned IS NOT NULL OR outcome = 'withdrawn')
     AND (cast(:placements AS text[]) IS NULL OR placement = ANY(:placements))
 """

@@ -11,7 +11,7 @@ from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.progressive import OutcomeIndex
 from decisioning.model.deciders import HISTORY
 from decisioning.model.decision import LoggedDecision
-from decisioning.model.outcome import SHOWN, Outcome
+from decisioning.model.outcome import Outcome
 
 ENDS = ("expired", "closed", "withdrawn")
 """Outcomes that say that nothing more can come of a decision."""
@@ -102,7 +102,7 @@ def _told(own: Iterable[Outcome], reward: float | None, closed: bool, implicit: 
         if (o.reward is not None and not o.late) or (o.outcome == "closed" and o.reward is None)
     ]
     return {
-        "presented": implicit or not by_kind.keys().isdisjoint(SHOWN),
+        "presented": implicit or any(o.shows for o in by_kind.values()),
         "clicked": "clicked" in by_kind,
         "outcome": said,
         "outcome_at": None if in_time is None else in_time.at_ms,

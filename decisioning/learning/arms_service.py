@@ -195,7 +195,7 @@ class ArmsService:
 def _fixed_weights(view: PlacementView, spec: PolicySpec) -> dict[str, float]:
     """Weigh the expectations of offers by what their scores hold beside, where it does not depend on the request."""
     fixed = view.base_weights
-    weight = fixed.C * fixed.L if spec.learn_from == "value" or view.values else fixed.product
+    weight = fixed.C * fixed.L if spec.learns_worth or view.values else fixed.product
     return {offer.offer_id: float(w) for offer, w in zip(view.offers, weight, strict=True)}
 
 

@@ -10,7 +10,10 @@ from bandits.regression.regression_policy import RegressionPolicy
 from bandits.sequential_policy import SequentialPolicy, is_sequential, teach_skipping_failures
 from bandits.state import fold_observations
 from decisioning.model.deciders import CALLER
-from decisioning.model.outcome import SHOWN, Outcome
+from decisioning.model.outcome import Outcome
+
+_Change = tuple[float, int] | None
+"""An amount, and the time (Unix ms) that it counts for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,26 @@ def _observe(
     return seen, at_ms / 1000.0
 
 
+def _revision(outcome: Outcome) -> tuple[_Change, _Change]:
+    """Return what an outcome adds to what was earned, and what it takes back: each an amount, and a time (Unix ms).
+
+    Where it earns nothing of its own, an acceptance earns 1, and all else nothing.
+    """
+    if (earned := outcome.earned) is not None:
+        if earned.before == earned.after:
+            return None, None
+        before = None if earned.before is None else (earned.before, earned.since_ms)
+        return (earned.after, earned.since_ms), before
+    since_ms, reward = outcome.silence_ms, None if outcome.late else outcome.reward
+    if since_ms is None:
+        return None if reward is None else (reward, outcome.at_ms), None
+    if outcome.shows:
+        return (0.0, since_ms), None
+    if outcome.outcome == "expired" or reward == 0.0:
+        return None, None  # silence stands
+    return None if reward is None else (reward, since_ms), (0.0, since_ms)
+
+
 def contributions_of(
     outcomes: Iterable[Outcome],
     spec: PolicySpec,
@@ -100,14 +123,25 @@ def contributions_of(
     """Make the observations to add of outcomes, and those to take back.
 
     That nothing came of an offer counts as soon as it was shown, for the time of that. An acceptance is exchanged for
-    it, at the same time, so that what is rewarded weighs as much as what is not, however late it comes.
+    it, at the same time, so that what is rewarded weighs as much as what is not, however late it comes. So is, for a
+    policy that learns what outcomes earn, each amount for the one before it.
     """
-    added, taken_back = [], []
+    added: list[tuple[Observation, float]] = []
+    taken_back: list[tuple[Observation, float]] = []
     for outcome in outcomes:
+        if spec.learn_from == "earned":
+            for change, counted in zip(_revision(outcome), (added, taken_back), strict=True):
+                if change is not None:
+                    found = _observe(
+                        outcome, spec.reward_of(change[0]), change[1], spec, policy, linearisation
+                    )
+                    if found is not None:
+                        counted.append(found)
+            continue
         since_ms = outcome.silence_ms
         if since_ms is None:
             found = observation_of(outcome, spec, policy, linearisation)
-        elif outcome.outcome in SHOWN:
+        elif outcome.shows:
             found = _silence_of(outcome, spec, policy, since_ms, linearisation)
         else:
             silence = _silence_of(outcome, spec, policy, since_ms, linearisation)
@@ -135,7 +169,7 @@ def _observations_in_order(
     for outcome in outcomes:
         found = observation_of(outcome, spec, policy)
         if outcome.silence_ms is not None and policy.weighs:
-            if outcome.outcome in SHOWN:
+            if outcome.shows:
                 silence = _silence_of(outcome, spec, policy, outcome.silence_ms)
                 found = None if silence is None else (replace(silence[0], provisional=True), silence[1])
             elif found is not None and found[0].reward == 0.0:

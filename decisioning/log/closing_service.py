@@ -13,7 +13,7 @@ from decisioning.log.codec import base_propensity_text, expected_of, facts_text
 from decisioning.log.ports import Archive
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.model.decision import LoggedDecision
-from decisioning.model.outcome import SHOWN, Outcome
+from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 
 MAX_CLOSED = 200
@@ -97,7 +97,7 @@ def expired_fields(logged: LoggedDecision, outcomes: Iterable[Outcome], now_ms: 
         seen = {o.outcome: o for o in told if o.offer_id == offer.offer_id}
         if "accepted" in seen or "rejected" in seen:
             continue
-        shown = decision.presentation == "implicit" or "presented" in seen or "clicked" in seen
+        shown = decision.presentation == "implicit" or any(outcome.shows for outcome in seen.values())
         propensity = base_propensity_text(base_propensity_of[number])
         silence = "" if not decision.counts_silence else _silence(logged, seen)
         offers.append(f"{offer.offer_id} {number} {propensity} {'0' if shown else '-'} {expected} {silence}")
@@ -121,5 +121,5 @@ def _silence(logged: LoggedDecision, seen: Mapping[str, Outcome]) -> str:
     """Return when silence was counted for an offer (Unix ms); empty if it was not."""
     if logged.decision.presentation == "implicit":
         return str(logged.decision.decided_at_ms)
-    times = [o.silence_ms for name, o in seen.items() if name in SHOWN and o.silence_ms is not None]
+    times = [o.silence_ms for o in seen.values() if o.shows and o.silence_ms is not None]
     return str(times[0]) if times else ""

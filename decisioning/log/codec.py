@@ -36,7 +36,7 @@ from decisioning.contact.history import Contact
 from decisioning.errors import LogCodecError
 from decisioning.model.decision import Decision, LoggedDecision, OfferContact
 from decisioning.model.logged_event import LoggedEvent, event_of_fields
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import Outcome, parse_earned
 from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
 
@@ -166,6 +166,7 @@ def parse_decided(
 
 
 def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
+    estimate, worth = _expected(f.get(b"e", b"").decode())
     return Outcome(
         bucket=bucket,
         position=position,
@@ -182,9 +183,11 @@ def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
         base_propensity=float(f[b"q"]),
         policy=f[b"p"].decode(),
         placement=f[b"pl"].decode(),
-        **_expected(f.get(b"e", b"").decode()),
+        earned=parse_earned(f.get(b"g", b"").decode()),
         facts=parse_facts(f.get(b"f", b"")),
         silence_ms=int(f[b"z"]) if f.get(b"z") else None,
+        estimate=estimate,
+        worth=worth,
     )
 
 
@@ -232,6 +235,7 @@ def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
         if not item:
             continue
         offer_id, number, base_propensity, reward, *more = item.split(" ")
+        estimate, worth = _expected(more[0] if more else "")
         outcomes.append(
             Outcome(
                 bucket=bucket,
@@ -249,7 +253,8 @@ def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
                 base_propensity=float(base_propensity),
                 policy=f[b"p"].decode(),
                 placement=f[b"pl"].decode(),
-                **_expected(more[0] if more else ""),
+                estimate=estimate,
+                worth=worth,
                 facts=NO_FACTS if outcome == "closed" else facts,
                 silence_ms=int(more[1]) if more[1:] and more[1] else None,
             )
@@ -293,6 +298,8 @@ def outcome_fields(outcome: Outcome) -> list[str]:
         "f": facts_text(outcome.facts),
         "z": "" if outcome.silence_ms is None else str(outcome.silence_ms),
     }
+    if outcome.earned is not None:
+        fields["g"] = outcome.earned.text
     return [text for pair in fields.items() for text in pair]
 
 
@@ -349,9 +356,10 @@ def _expected_numbers(decision: Decision) -> list[tuple[float, float]]:
     ]
 
 
-def _expected(text: str) -> dict[str, float]:
+def _expected(text: str) -> tuple[float, float]:
+    """Read the propensity and the value that a decision expected, NaN if they are not known."""
     estimate, _, worth = text.partition(":")
-    return {"estimate": float(estimate), "worth": float(worth)} if text else {}
+    return (float(estimate), float(worth)) if text else (math.nan, math.nan)
 
 
 def facts_text(facts: Facts) -> str:

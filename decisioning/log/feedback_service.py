@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal, TypeVar
 
 from decisioning.contact.history import KIND_LETTERS, Contact
@@ -11,7 +12,7 @@ from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.store_redis import NO_CONTACTS, Contacts
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import BUILT_IN, DeclaredOutcome, Outcome, worth_text
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable, RedisUnavailable
 
@@ -64,13 +65,14 @@ class BatchArchive:
 class FeedbackService:
     """Records outcomes. When ``record`` returns, the outcome is in the log.
 
-    ``on_recorded`` is told of each that was not known before.
+    ``on_recorded`` is told of each that was not known before. ``declared``: the outcomes of the catalogue in force.
     """
 
     decision_log: DecisionLog
     archive: Archive
     clock_ms: Callable[[], int]
     on_recorded: Callable[[Feedback, Status], None] | None = None
+    declared: Callable[[], Mapping[str, DeclaredOutcome]] = dict
 
     def batch(self) -> "FeedbackService":
         """Make one for a batch: items whose decisions are archived wait once for an archive that does not answer."""
@@ -79,10 +81,14 @@ class FeedbackService:
     async def record(self, feedback: Feedback) -> Status:
         """Record one outcome.
 
-        Raises ``NotFound`` if there is no such decision; ``Invalid`` if the offer was not in it, or the time is
-        impossible; ``Conflict`` if the opposite outcome is already recorded; ``RedisUnavailable`` or
-        ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as needed.
+        Raises ``NotFound`` if there is no such decision; ``Invalid`` if there is no such outcome, the offer was not in
+        it, or the time is impossible; ``Conflict`` if the opposite outcome is already recorded, or a terminal one;
+        ``RedisUnavailable`` or ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as
+        needed.
         """
+        declared = self.declared()
+        if feedback.outcome not in BUILT_IN and feedback.outcome not in declared:
+            raise _undeclared(feedback.outcome, declared)
         now_ms = self.clock_ms()
         at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
         if at_ms > now_ms + SKEW_MS:
@@ -99,6 +105,7 @@ class FeedbackService:
             at_ms,
             now_ms,
             SKEW_MS if feedback.at_ms is not None else FOREVER_MS,
+            worth_text(feedback.outcome, declared),
         )
         if status == "unknown":
             return await self._archived(feedback, at_ms, now_ms)
@@ -169,7 +176,7 @@ def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]
     offers = [offer.offer_id for offer in decision.offers]
     contact = contacts.offers[offers.index(outcome.offer_id)]
     at_ms = min(outcome.at_ms, outcome.recorded_ms)
-    kinds = [outcome.outcome]
+    kinds = [outcome.outcome] if outcome.outcome in KIND_LETTERS else []
     if "released" in earlier and contact.counts:
         kinds.append("decided")
     members = []
@@ -178,6 +185,13 @@ def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]
         made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, decision.channel or "")
         members.append((at_ms, history_member(made, decision.decision_id)))
     return Contacts(decision.customer_id, contacts.keep_ms, members)
+
+
+def _undeclared(outcome: str, declared: Collection[str]) -> Invalid:
+    known = sorted({*BUILT_IN, *declared})
+    near = get_close_matches(outcome, known, n=1, cutoff=0.6)
+    way_out = f"did you mean {near[0]!r}?" if near else f"declare it with PUT /v1/outcomes/{outcome}"
+    return Invalid("outcome", f"should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}; {way_out}")
 
 
 def _not_offered(feedback: Feedback) -> Invalid:

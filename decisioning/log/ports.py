@@ -52,6 +52,7 @@ class DecisionLog(Protocol):
         at_ms: int,
         now_ms: int,
         skew_ms: int,
+        worth: str = "",
     ) -> tuple[str, str]: ...
 
     async def append(

@@ -101,6 +101,10 @@ class ArchiveReader:
         """Read up to which position each bucket is archived."""
         return _by_bucket(await self._rows("SELECT bucket, position FROM archived"))
 
+    async def dropped(self) -> dict[int, StreamPosition]:
+        """Read up to which position of each bucket outcomes may be gone, since they were older than they may be."""
+        return _by_bucket(await self._rows("SELECT bucket, position FROM dropped_outcomes"))
+
     async def last_fold(self, policy: str) -> int:
         """Read the newest archived epoch of a policy's arms; 0 if there is none."""
         query = "SELECT coalesce(max(epoch), 0) FROM folds WHERE policy = :policy"
@@ -283,7 +287,7 @@ def _teaching(
     since_ms: int, placements: Collection[str], buckets: Collection[int] = ()
 ) -> tuple[str, dict[str, Any]]:
     """Make the condition of ``observations``, and its values."""
-    where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL)"
+    where = "(reward IS NOT NULL AND NOT late OR silence_ms IS NOT NULL OR earned IS NOT NULL)"
     values: dict[str, Any] = {}
     if since_ms:
         where += " AND decided_at >= :since"

@@ -123,7 +123,8 @@ async def set_aside(connection: asyncpg.Connection, unread: Sequence[UnreadEntry
 def _log_some(unread: Sequence[UnreadEntry]) -> None:
     for one in unread[:MAX_LOGGED]:
         place = "the inbox of events" if one.bucket == INBOX else f"bucket {one.bucket}"
-        log.error("entry %s of %s is set aside: %s", one.position, place, one.reason)
+        # Not the reason, which may quote what is known of a customer.
+        log.error("entry %s of %s is set aside: `nextbest deadletters list` says why", one.position, place)
     if len(unread) > MAX_LOGGED:
         log.error("%d more entries are set aside: see `nextbest deadletters list`", len(unread) - MAX_LOGGED)
 

@@ -363,11 +363,15 @@ class RedisLog:
         at_ms: int,
         now_ms: int,
         skew_ms: int,
+        worth: str = "",
     ) -> tuple[str, str]:
-        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
+        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``).
+
+        ``worth``: what it earns, as ``worth_text`` writes it.
+        """
         keys = (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket))
         told = "" if value is None else repr(value)
-        arguments = (decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms)
+        arguments = (decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms, worth)
         reply = await self._function("nb_feedback", keys, arguments)
         if reply[0] in (b"recorded", b"late"):
             self._recent.note("nb_feedback", keys, arguments)

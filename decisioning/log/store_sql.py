@@ -14,7 +14,7 @@ from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, 
 from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import LoggedEvent, properties_text
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import Outcome, parse_earned
 from decisioning.model.position import StreamPosition
 from profiles.events.event import Event
 from storage.clock import to_datetime, to_ms
@@ -38,7 +38,17 @@ _TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
 _SAME = (*_OFFERED, *_TOLD)
 """Columns of outcomes that are named like the fields of ``Outcome``, and hold their values as they are."""
 _same_of = attrgetter(*_SAME)
-OUTCOME_COLUMNS = (*_SAME, "decided_at", "offer_no", "prior", "position", "estimate", "worth", "facts")
+OUTCOME_COLUMNS = (
+    *_SAME,
+    "decided_at",
+    "offer_no",
+    "prior",
+    "position",
+    "estimate",
+    "worth",
+    "facts",
+    "earned",
+)
 EVENT_COLUMNS = (
     "event_id",
     "customer_id",
@@ -234,6 +244,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
         None if math.isnan(o.estimate) else o.estimate,
         None if math.isnan(o.worth) else o.worth,
         facts_text(o.facts) or None,
+        None if o.earned is None else o.earned.text,
     )
 
 
@@ -278,4 +289,5 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         estimate=math.nan if row.estimate is None else row.estimate,
         worth=math.nan if row.worth is None else row.worth,
         facts=row.facts or NO_FACTS,
+        earned=parse_earned(row.earned or ""),
     )

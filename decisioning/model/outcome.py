@@ -1,6 +1,7 @@
-"""Outcomes of decided offers, as logged."""
+"""Outcomes of decided offers: those that are declared, and records of them as logged."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bandits.policy import NO_FACTS, Facts
@@ -11,6 +12,88 @@ Identity = tuple[str, int, str | None, str | None]
 
 SHOWN = ("shown", "presented", "clicked")
 """Outcomes that say that an offer was seen. ``shown`` is the decision itself where nobody has to confirm that."""
+BUILT_IN = ("presented", "clicked", "accepted", "rejected")
+"""Outcomes that are always taken, whatever a catalogue declares."""
+ENDINGS = ("expired", "released", "withdrawn", "closed")
+"""What the log itself says of an offer; nobody sends it."""
+RESERVED = ("shown", "decided", "none", "unknown", "answered", *ENDINGS)
+"""Names that no declared outcome may have."""
+ANSWER_PLACE = 100
+"""The place in the funnel of ``accepted`` and ``rejected``, unless they are declared with another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredOutcome:
+    """An outcome that callers may send, and what it earns (negative: what it costs).
+
+    ``place``: where in the funnel it stands, from 1; of outcomes with a place the one that is furthest counts, and its
+    reward stands in the place of earlier ones. Without a place the reward is added to what is earned otherwise.
+    ``terminal``: once it was told, no other outcome with a place is taken.
+    """
+
+    outcome_id: str
+    name: str = ""
+    reward: float = 0.0
+    place: int | None = None
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What an offer of a decision has earned by the outcomes so far.
+
+    ``before``: what was counted until this outcome; ``None`` if nothing was, not even silence. ``after``: what counts
+    from now on, for the time ``since_ms`` (Unix ms), which stays the same: one is exchanged for the other. ``after`` is
+    ``placed``, the reward of the outcome that is furthest in the funnel (at ``place``, 0 if none is there), and
+    ``extra``, the sum of the others. ``terminal``: the outcome that ended it, if one did.
+    """
+
+    before: float | None
+    after: float
+    since_ms: int
+    place: int
+    placed: float
+    extra: float
+    terminal: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As it stands in the log, and in the hash of a waiting decision (``g`` in ``storage/lua/0_library.lua``)."""
+        before = "-" if self.before is None else repr(self.before)
+        numbers = f"{self.after!r} {self.since_ms} {self.place} {self.placed!r} {self.extra!r}"
+        return f"{before} {numbers} {self.terminal or '-'}"
+
+
+def parse_earned(text: str) -> Earned | None:
+    """Read the text of what is earned; ``None`` for an empty one. Raises ``ValueError``."""
+    if not text:
+        return None
+    before, after, since_ms, place, placed, extra, terminal = text.split(" ")
+    return Earned(
+        None if before == "-" else float(before),
+        float(after),
+        int(since_ms),
+        int(place),
+        float(placed),
+        float(extra),
+        None if terminal == "-" else terminal,
+    )
+
+
+def worth_text(outcome: str, declared: Mapping[str, DeclaredOutcome]) -> str:
+    """Write what an outcome earns for ``nb_feedback``: ``<reward> <place> <1 if terminal>``.
+
+    Empty if it earns nothing of its own: where none is declared, and for ``presented`` and ``clicked`` unless they are.
+    """
+    known = declared.get(outcome)
+    if known is None and declared and outcome in ("accepted", "rejected"):
+        known = DeclaredOutcome(outcome, reward=float(outcome == "accepted"), place=ANSWER_PLACE)
+    if known is None:
+        return ""
+    place = known.place
+    if place is None:
+        place = ANSWER_PLACE if outcome in ("accepted", "rejected") else 0
+    return f"{known.reward!r} {place} {int(known.terminal)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +105,8 @@ class Outcome:
     far as policies learn from it. ``policy``: the key of the policy that decided. ``silence_ms``: when silence was
     counted for the offer; by this outcome if it is ``SHOWN``, else by an earlier one, and this one may take it back.
     A ``closed`` one repeats the reward of the answer (``None`` if that was late) for those who count results of closed
-    windows only; it is ``late``, so nobody learns from it again.
+    windows only; it is ``late``, so nobody learns from it again. ``earned``: what the offer has earned by then, where
+    outcomes are declared; ``None`` if this one changes nothing about it.
     """
 
     bucket: int
@@ -44,6 +128,12 @@ class Outcome:
     worth: float = math.nan
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     silence_ms: int | None = None
+    earned: Earned | None = None
+
+    @property
+    def shows(self) -> bool:
+        """True if it says that the offer was seen, and leaves open what comes of it: so do all that are declared."""
+        return self.outcome not in ("accepted", "rejected", *ENDINGS)
 
     @property
     def identity(self) -> Identity:

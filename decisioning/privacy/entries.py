@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from decisioning.model.position import StreamPosition
 
-_JSON = (b"h", b"f")
+_JSON = (b"h", b"f", b"pr")
 _PACKED: Mapping[bytes, str] = {b"c": "<u4", b"bp": "<f4", b"cv": "<f8"}
 """Fields of a ``decided`` entry that hold packed numbers."""
 
@@ -40,8 +40,13 @@ def is_decision_for(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
         return json.dumps(customer_id, ensure_ascii=False).encode() in header
 
 
+def is_event_of(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
+    """Return whether an entry is an event of a customer."""
+    return fields.get(b"t") == b"event" and fields.get(b"cu") == customer_id.encode()
+
+
 def pick_entries(entries: Iterable[StreamEntry], customer_id: str, ids: set[str]) -> list[StreamEntry]:
-    """Pick out the entries about a customer's decisions, in their order.
+    """Pick out the entries about a customer: decisions, their outcomes, and events, in their order.
 
     ``ids``: the decisions of the customer that are known; those that are found are added. A decision stands before its
     outcomes.
@@ -51,7 +56,9 @@ def pick_entries(entries: Iterable[StreamEntry], customer_id: str, ids: set[str]
         if is_decision_for(entry.fields, customer_id):
             ids.add(entry.decision_id)
             found.append(entry)
-        elif entry.fields.get(b"t") != b"decided" and entry.decision_id in ids:
+        elif is_event_of(entry.fields, customer_id) or (
+            entry.fields.get(b"t") not in (b"decided", b"event") and entry.decision_id in ids
+        ):
             found.append(entry)
     return found
 

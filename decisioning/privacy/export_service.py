@@ -60,6 +60,8 @@ class PersonExporter:
                 }
                 for contact in reply.history
             ],
+            "events": await self.customer_log.events(customer_id),
+            "told_by_events": await self.customer_log.told(customer_id),
             "canary_tests": await self.customer_log.canary_tests(customer_id),
             "not_archived": [show_entry(e) for e in await self.customer_log.not_archived(customer_id, ids)],
         }

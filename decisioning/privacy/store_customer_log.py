@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from msgspec import msgpack
 from pydantic_core import from_json
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -35,6 +36,10 @@ _TESTS = """
 SELECT t.test_id, t.placement, t.policy, t.started_at FROM canary_tests AS t JOIN canary_customers USING (test_id)
 WHERE customer_id = :customer_id ORDER BY test_id
 """
+_EVENTS = text("""
+SELECT event_id, type, occurred_at, recorded_ms, properties, contacts FROM events WHERE customer_id = :customer_id
+ORDER BY occurred_at DESC, event_id
+""")
 
 
 class CustomerLog:
@@ -108,6 +113,19 @@ class CustomerLog:
         async with transaction(self._engine) as connection:
             rows = await connection.execute(text(_TESTS), {"customer_id": customer_id})
             return [dict(row._mapping) for row in rows]
+
+    async def events(self, customer_id: str) -> list[dict[str, Any]]:
+        """Read all archived events of the customer, the newest first."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_EVENTS, {"customer_id": customer_id})
+            found = [dict(row._mapping) for row in rows]
+        return [one | {"recorded_at": to_datetime(one.pop("recorded_ms"))} for one in found]
+
+    async def told(self, customer_id: str) -> Any:
+        """Read what is kept of what the customer's events told; ``None`` if there is nothing."""
+        async with redis_errors():
+            packed = await self._redis.get(self._keys.events(customer_id))
+        return None if packed is None else msgpack.decode(packed)
 
 
 async def _outcomes_of(

@@ -20,7 +20,7 @@ from decisioning.log.store_dead_letters import DeadLetters
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.model.decision import Decision
-from decisioning.privacy.entries import StreamEntry, is_decision_for
+from decisioning.privacy.entries import StreamEntry, is_decision_for, is_event_of
 from decisioning.privacy.generalising import Generaliser
 from decisioning.privacy.pseudonym import PREFIX, pseudonymise, pseudonymise_unreadable
 from decisioning.privacy.store_customer_log import CustomerLog
@@ -53,6 +53,7 @@ UPDATE outcomes AS o SET facts = cast(n.value AS jsonb) FROM {_NAMED}
 WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{months}}
 """
 _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
+_EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
 _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
 
 
@@ -64,6 +65,7 @@ class ErasedLog:
     """
 
     decisions: int = 0
+    events: int = 0
     stream_entries: int = 0
     waiting_decisions: int = 0
     set_aside: int = 0
@@ -104,12 +106,13 @@ class LogEraser:
             await self._erase_set_aside(connection, job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
             job.done.canary_tests = (await connection.execute(_TESTS, values)).rowcount
+            job.done.events = (await connection.execute(_EVENTS, {"customer_id": customer_id})).rowcount
             for _ in range(MAX_PASSES):
                 if not await self._erase_stream(job):
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
-            await self._forget_contacts(job)
+            await self._forget_customer(job)
         return job.done, job.ids
 
     def _new_pseudonym(self, bucket: int) -> str:
@@ -144,7 +147,9 @@ class LogEraser:
         for letter in await DeadLetters(self._engine).all():
             entry = StreamEntry(letter.position, letter.fields)
             if letter.bucket == job.bucket and (
-                is_decision_for(letter.fields, job.customer_id) or entry.decision_id in job.ids
+                is_decision_for(letter.fields, job.customer_id)
+                or is_event_of(letter.fields, job.customer_id)
+                or entry.decision_id in job.ids
             ):
                 values = {"bucket": letter.bucket, "position": str(letter.position)}
                 job.done.set_aside += (await connection.execute(_DROP_LETTER, values)).rowcount
@@ -168,6 +173,8 @@ class LogEraser:
 
     def _erase_entry(self, job: _Erasing, entry: StreamEntry) -> Mapping[bytes, bytes]:
         fields = dict(entry.fields)
+        if is_event_of(fields, job.customer_id):
+            return {b"t": b"start"}  # which says nothing
         if b"h" in fields:
             fields[b"h"] = self._erase_header(job, entry.decision_id, fields[b"h"])
         elif fields.get(b"f"):
@@ -222,9 +229,12 @@ class LogEraser:
                 if await self._redis.get(key) == theirs:
                     await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
 
-    async def _forget_contacts(self, job: _Erasing) -> None:
+    async def _forget_customer(self, job: _Erasing) -> None:
+        """Delete the history of contacts, what events told, and their ids."""
+        keys = self._keys
+        names = [keys.contact(job.customer_id), keys.events(job.customer_id), keys.event_ids(job.customer_id)]
         async with redis_errors():
-            await self._redis.delete(self._keys.contact(job.customer_id))
+            await self._redis.delete(*names)
 
 
 def _may_wait(decision: Decision, now_ms: int) -> bool:

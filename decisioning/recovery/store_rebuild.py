@@ -34,7 +34,7 @@ from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import EventKey, LoggedEvent
-from decisioning.model.outcome import SHOWN, Identity
+from decisioning.model.outcome import BUILT_IN, Identity
 from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
@@ -52,6 +52,7 @@ from storage.redis_server import RedisServer
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
+ANSWERS = ("accepted", "rejected")
 SETTLE_S = 2
 """So long after its start is a server's history taken as whole at the earliest."""
 
@@ -77,7 +78,7 @@ WHERE d.header ->> 'source' = 'live'
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late, earned
 FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn'){months}
 """
@@ -351,7 +352,19 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         arguments += (name, outcome.recorded_ms)
         if outcome.late and outcome.outcome in ("accepted", "rejected"):
             arguments += (f"l:{outcome.offer_id}", 1)
-        if outcome.outcome in SHOWN and outcome.silence_ms is not None:
+        if is_release or outcome.outcome in ANSWERS:
+            continue
+        if outcome.outcome not in BUILT_IN:
+            arguments += (f"own:{outcome.offer_id}", outcome.recorded_ms)
+        if outcome.silence_ms is not None:
             arguments += (f"z:{outcome.offer_id}", outcome.silence_ms)
+    # What was earned last: each says all that was earned before it.
+    earned = {o.offer_id: o.earned for o in sorted(outcomes, key=_place_in_log) if o.earned}
+    for offer_id, amounts in earned.items():
+        arguments += (f"g:{offer_id}", amounts)
     fields = waiting_fields(logged) if is_open else {}
     return [*arguments, "", *(part for pair in fields.items() for part in pair)]
+
+
+def _place_in_log(outcome: Any) -> tuple[int, int]:
+    return StreamPosition(outcome.position).parts

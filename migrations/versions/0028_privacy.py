@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0028"
-down_revision = "0025"
+down_revision = "0027"
 
 UP = (
     # 32 bytes that only this database has: without them nobody can try out ids against the hashes.

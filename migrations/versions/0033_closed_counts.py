@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0033"
-down_revision = "0031"
+down_revision = "0032"
 
 COLUMNS = {"presented_closed": "bigint", "clicked_closed": "bigint", "value_closed": "double precision"}
 GROUP = (

@@ -16,6 +16,7 @@ from profiles.importing.history import HistoryCleaner
 from profiles.importing.parquet_source import ParquetSource
 from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
 from profiles.importing.propensities import PropensityCleaner
+from profiles.importing.registers import RegisterCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
 from profiles.importing.suppressions import SuppressionCleaner
 
@@ -45,7 +46,8 @@ class Cleaner(Protocol):
 class ImportRun:
     """A file whose structure is sound, and what has been read of it so far.
 
-    ``kind`` is customers, propensities, suppressions or history; ``rows_total`` is the number of data rows in the file.
+    ``kind`` is customers, propensities, suppressions, registers or history; ``rows_total`` is the number of data rows
+    in the file.
     """
 
     def __init__(self, source: Source, cleaner: Cleaner) -> None:
@@ -116,6 +118,14 @@ def open_suppressions(data: Data, file_format: FileFormat | None = None) -> Impo
     """Open a file of entries in suppression lists; see ``open_customers``."""
     source = _open(data, file_format)
     return ImportRun(source, SuppressionCleaner(source.schema))
+
+
+def open_registers(
+    data: Data, known_registers: Collection[str], file_format: FileFormat | None = None
+) -> ImportRun:
+    """Open a file of entries in ``known_registers``; see ``open_customers``."""
+    source = _open(data, file_format)
+    return ImportRun(source, RegisterCleaner(source.schema, known_registers))
 
 
 def open_history(

@@ -20,6 +20,11 @@ _PROPENSITIES = text(
 _SUPPRESSIONS = text(
     "SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = :customer_id ORDER BY list_id"
 )
+_REGISTERS = text("""
+SELECT r.list_id, r.reason, r.until, r.added_at
+FROM (SELECT cast(:customer_id AS text) AS customer_id) AS asked LEFT JOIN customers AS c USING (customer_id)
+CROSS JOIN LATERAL nb_registered(asked.customer_id, c.attributes) AS r ORDER BY r.list_id
+""")
 
 
 async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]:
@@ -33,10 +38,12 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         record = (await connection.execute(_RECORD, values)).first()
         scores = (await connection.execute(_PROPENSITIES, values)).first()
         suppressions = (await connection.execute(_SUPPRESSIONS, values)).all()
+        registers = (await connection.execute(_REGISTERS, values)).all()
     return {
         "record": None if record is None else from_json(record.record) | {"updated_at": record.updated_at},
         "propensities": None
         if scores is None
         else {"scores": from_json(scores.scores), "updated_at": scores.updated_at},
         "suppressions": [dict(row._mapping) for row in suppressions],
+        "registers": [dict(row._mapping) for row in registers],
     }

@@ -11,6 +11,7 @@
 --   o:<offer> "<number> <prior> <c or t> <group>:<goal> <channel>" (c if it counts as a contact, t if transactional),
 --   r:<offer>:<outcome> recorded at (ms), rel:<offer> released at (ms),
 --   l:<offer> 1 if it was accepted or rejected late,
+--   g:<offer> what it has earned (see 1_earned.lua), own:<offer> when an outcome was told that the catalogue declares (ms),
 --   z 1 if silence counts as soon as an offer is shown, z:<offer> when it did where that has to be confirmed (ms),
 --   e0, e4, ... what the decision expected of four offers from that one on (0 is the first): the propensity and the value
 --   of each, float64, NaN for unknown

@@ -102,37 +102,52 @@ local function silence_of(known, offer)
 end
 
 -- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
--- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms)
+-- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is worth ("" if it earns
+--       nothing: see 1_earned.lua)
 -- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
 --   {"too_early"}
 local function feedback(keys, args)
   local decision, log, contacts = unpack(keys)
-  local id, now, offer, outcome, value, occurred_at, skew_ms = unpack(args)
+  local id, now, offer, outcome, value, occurred_at, skew_ms, worth = unpack(args)
   local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
   local kept, released = 'o:' .. offer, 'rel:' .. offer
   local recorded = 'r:' .. offer .. ':' .. outcome
   local opposite = TERMINAL[outcome]
   local contrary = 'r:' .. offer .. ':' .. (opposite or '')
   local accepted, rejected = 'r:' .. offer .. ':accepted', 'r:' .. offer .. ':rejected'
+  local gained = 'g:' .. offer
   local known = waiting(decision,
     { 'd', 'u', 'p', 'pl', 'm', 's', 'cu', 'w', 'os', 'f', 'z', 'z:' .. offer, kept, released, recorded, contrary,
-      accepted, rejected })
+      accepted, rejected, gained, 'l:' .. offer })
   if not known.d then return { 'unknown' } end
   if not known[kept] then return { 'not_offered' } end
   if known[recorded] then return { 'duplicate', known[recorded] } end
   if opposite and known[contrary] then return { 'contradicts', opposite } end
+  worth = worth or ''
+  local earned = known[gained] and parse_earned(known[gained])
+  if earned and worth == '' then worth = DEFAULT_WORTH[outcome] or '' end
+  if earned and earned.terminal ~= '-' and has_place(worth) then return { 'contradicts', earned.terminal } end
   if occurred_ms < tonumber(known.d) - tonumber(skew_ms) then return { 'too_early' } end
 
   local until_ms = tonumber(known.u)
   local late = known.s or now_ms > until_ms or occurred_ms > until_ms
   local reward = (not late) and REWARD[outcome] or ''
-  local silence = ''
+  local silence, counted = '', silence_of(known, offer)
   if reward ~= '' then
-    silence = silence_of(known, offer)
+    silence = counted
   elseif known.z and known.m == 'explicit' and not late and silence_of(known, offer) == '' and not known[accepted]
     and not known[rejected] then
     silence = occurred_at -- the offer was shown: until more is told, that nothing came of it is what is learned
     redis.call('HSET', decision, 'z:' .. offer, silence)
+  end
+  local told = ''
+  if worth ~= '' and known.z and not late then
+    local answer = not known['l:' .. offer] and (known[accepted] and 'accepted' or known[rejected] and 'rejected') or nil
+    earned = earned or first_earned(counted, answer, occurred_at)
+    if earned then
+      told = revise(earned, outcome, worth)
+      redis.call('HSET', decision, gained, told)
+    end
   end
   local decided = parse_offer(known[kept])
   local keep_ms = tonumber(known.w or '0')
@@ -140,14 +155,18 @@ local function feedback(keys, args)
     local contact = contacts .. known.cu
     local at = string.format('%.0f', math.min(occurred_ms, now_ms))
     if known[released] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
-    remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms)
+    if LETTERED[outcome] then remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms) end
   end
   redis.call('HSET', decision, recorded, now)
+  if not LETTERED[outcome] then redis.call('HSET', decision, 'own:' .. offer, now) end
   if late and opposite then redis.call('HSET', decision, 'l:' .. offer, '1') end
-  redis.call('XADD', log, '*', 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
+  local teaches = reward ~= '' or silence ~= '' or told ~= ''
+  local record = { 't', 'outcome', 'id', id, 'o', offer, 'n', decided.number, 'k', outcome, 'v', value,
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
-    'p', known.p, 'pl', known.pl, 'e', expected_of(decision, split(known.os), offer), 'f', (reward ~= '' or silence ~= '') and known.f or '',
-    'z', silence)
+    'p', known.p, 'pl', known.pl, 'e', expected_of(decision, split(known.os), offer), 'f', teaches and known.f or '',
+    'z', silence }
+  if told ~= '' then record[#record + 1], record[#record + 2] = 'g', told end
+  redis.call('XADD', log, '*', unpack(record))
   return { late and 'late' or 'recorded', now }
 end
 
@@ -155,9 +174,9 @@ end
 local function answers(decision, offer)
   local field = 'r:' .. offer .. ':'
   local seen = redis.call('HMGET', decision, field .. 'presented', field .. 'clicked', field .. 'accepted',
-    field .. 'rejected')
-  return { presented = seen[1], clicked = seen[2], accepted = seen[3], rejected = seen[4],
-    any = seen[1] or seen[2] or seen[3] or seen[4] }
+    field .. 'rejected', 'own:' .. offer)
+  return { presented = seen[1], clicked = seen[2], accepted = seen[3], rejected = seen[4], own = seen[5],
+    any = seen[1] or seen[2] or seen[3] or seen[4] or seen[5] }
 end
 
 local function decided_offer(decision, offer)
@@ -230,7 +249,7 @@ local function expire(keys, args)
       local result = result_of(decision, offer, seen, known.u)
       settled[#settled + 1] = closed(offer, decided_offer(decision, offer), result)
     else
-      local shown = known.m == 'implicit' or seen.presented or seen.clicked
+      local shown = known.m == 'implicit' or seen.presented or seen.clicked or seen.own
       known['z:' .. offer] = redis.call('HGET', decision, 'z:' .. offer)
       open[#open + 1] = closed(offer, decided_offer(decision, offer), shown and '0' or '-',
         expected_of(decision, offers, offer), silence_of(known, offer))
@@ -267,6 +286,10 @@ local function withdraw(keys, args)
   if known.d ~= decided_at or (attempt ~= '' and (known.a or attempt) ~= attempt) then return 'gone' end
   if known.g then return 'kept' end
   local ids, offers = split(known.os), {}
+  -- Something was earned by it, so its answer has arrived.
+  for _, offer in ipairs(ids) do
+    if redis.call('HEXISTS', decision, 'g:' .. offer) == 1 then return 'kept' end
+  end
   for _, offer in ipairs(ids) do
     local kept = hmget(decision, { 'z:' .. offer, 'r:' .. offer .. ':accepted' })
     known['z:' .. offer] = kept['z:' .. offer]

@@ -16,6 +16,7 @@ from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.recovery.store_rebuild import Rebuilder
+from profiles.privacy.store_erasures import TABLES
 from storage import clock
 from storage.functions import function_name
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, put_offer, tell
@@ -120,6 +121,9 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         content=f"customer_id,offer_id,propensity\n{ME},gold,0.25\n".encode(),
         headers=CSV,
     )
+    await api.ok("PUT", "/v1/event-types/call", json={"name": "Call", "contact": {"channel": "phone"}})
+    call = {"customer_id": ME, "type": "call", "properties": {"said": CANARY}}
+    await api.ok("POST", "/v1/events", json=call | {"event_id": f"{CANARY}-1"}, role="frontend")
     past = f"customer_id,offer_id,decided_at,outcome,value\n{ME},gold,2020-01-01T10:00:00Z,accepted,5\n"
     await api.ok("POST", "/v1/imports/history", content=past.encode(), headers=CSV)
     made = []
@@ -149,6 +153,7 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     await api.ok(
         "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
     )
+    await api.ok("POST", "/v1/events", json=call | {"event_id": f"{CANARY}-2"}, role="frontend")
     async with state.engine.begin() as connection:
         bucket = state.keys.bucket(ME)
         entry = [b"t", b"decided", b"id", b"broken", b"h", f'{{"customer_id":"{ME}"'.encode()]
@@ -188,7 +193,8 @@ async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
 async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
     assert erased["customers"] == erased["propensities"] == erased["suppressions"] == erased["set_aside"] == 1
     assert erased["decisions"] == 7
-    assert erased["stream_entries"] >= 2
+    assert erased["events"] == 1
+    assert erased["stream_entries"] >= 3
     assert erased["waiting_decisions"] >= 7
     assert erased["canary_tests"] == 1
     assert erased["inexact"] == 0
@@ -348,3 +354,22 @@ async def test_the_command_erases(
     problem_of(await shop.api.call("PUT", "/v1/customers/typed", json={}), 409)
     assert (await run("readmit", "typed")).exit_code == 0
     assert (await run("readmit", "typed")).exit_code == 1
+
+
+async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest) -> None:
+    """Whoever adds one adds it to both, and to this list."""
+    query = (
+        "SELECT c.table_name FROM information_schema.columns c JOIN pg_class t ON t.oid = c.table_name::regclass"
+        " WHERE c.table_schema = 'public' AND c.column_name ~ 'customer' AND t.relkind IN ('r', 'p')"
+        " AND NOT t.relispartition"
+    )
+    async with shop.api.state.engine.connect() as connection:
+        found = {row[0] for row in await connection.execute(text(query))}
+    known = {
+        *TABLES,
+        "decisions",
+        "events",
+        "canary_customers",
+        "canary_tests",
+    }  # the last has a number of customers
+    assert found <= known

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from msgspec import msgpack
+from sqlalchemy import text
 
 from decisioning.evaluation.replay_service import explain_logged, replay
 from decisioning.recovery.store_rebuild import Rebuilder
+from profiles.events.reading import read_aggregates
 from storage import clock
 from tests.support.api import Instance, Nextbest, decide
 
@@ -145,3 +147,55 @@ async def test_what_nobody_can_read_is_not_known(tells: Nextbest) -> None:
     await call(tells.api, "broken", 2, reason="bill", minutes=5)
     await call(tells.api, "broken", 3, reason="bill", minutes=5)
     assert await offers(tells.api, "broken") == ["callback"]
+
+
+async def test_a_stream_that_lost_its_end_goes_on_with_each_event_once(tells: Nextbest) -> None:
+    api, state = tells.api, tells.api.state
+    redis: Any = state.redis
+    bucket = state.keys.bucket("stale")
+    await call(api, "stale", 1, reason="bill", minutes=1)
+    await tells.worker.archive()
+    # Redis comes back as it was before: without the event that is archived, which is told again, and a new one.
+    for key in (state.keys.log(bucket), state.keys.events("stale"), state.keys.event_ids("stale")):
+        await redis.delete(key)
+    await call(api, "stale", 1, reason="bill", minutes=1)
+    await call(api, "stale", 2, reason="bill", minutes=2)
+    rebuilder = Rebuilder(state.engine, redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    rebuilt = await rebuilder.restore_if_lost()
+    assert rebuilt is not None
+    assert rebuilt.streams >= 1
+    await tells.worker.archive()
+    query = "SELECT event_id FROM events WHERE customer_id = 'stale' ORDER BY 1"
+    async with state.engine.connect() as connection:
+        found = [row[0] for row in (await connection.execute(text(query))).all()]
+    assert found == ["call-1", "call-2"]
+    answer = await decide(api, "stale", "care")
+    await tells.worker.archive()
+    logged = await state.archive.decision(answer["decision_id"])
+    assert logged is not None
+    assert logged.decision.customer_snapshot is not None
+    assert logged.decision.customer_snapshot.events["bill_calls"] == 2
+
+
+async def test_a_rebuild_fills_a_new_aggregate_from_the_archive_and_drops_what_nobody_declares(
+    tells: Nextbest,
+) -> None:
+    api, state = tells.api, tells.api.state
+    redis: Any = state.redis
+    later = {"event": "call", "function": "count", "window": "3d"}
+    await api.ok("PUT", "/v1/aggregates/for_now", json=later)
+    await call(api, "new", 1, reason="bill")
+    await tells.worker.archive()
+    await api.ok("PUT", "/v1/aggregates/calls_later", json=later)
+    assert (await api.call("DELETE", "/v1/aggregates/for_now")).status_code == 200
+    await call(api, "new", 2, reason="bill")
+    definitions = state.current_catalogue().event_definitions
+
+    async def count() -> Any:
+        told = msgpack.decode(await redis.get(state.keys.events("new")))
+        return read_aggregates(definitions, told, clock.now_ms())["calls_later"], len(told)
+
+    before = await count()
+    rebuilder = Rebuilder(state.engine, redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    await rebuilder.rebuild()
+    assert (before, await count()) == ((1, before[1]), (2, before[1] - 1))

@@ -86,7 +86,13 @@ async def test_the_documentation_needs_nothing_from_outside(api: Instance) -> No
 async def test_the_root_says_where_to_go(api: Instance) -> None:
     found = (await api.call("GET", "/", role=None)).json()
     assert found["name"] == "nextbest"
-    for path in (found["documentation"], found["openapi"], found["metrics"], *found["health"]):
+    for path in (
+        found["console"],
+        found["documentation"],
+        found["openapi"],
+        found["metrics"],
+        *found["health"],
+    ):
         assert (await api.call("GET", path, role=None)).status_code == 200
 
 

@@ -44,8 +44,12 @@ async def test_an_export_has_everything_that_is_held(shop: Nextbest, customer_id
     first = await decide(api, customer_id, "home", context={"page": "a page of hers"})
     await tell(api, first["decision_id"], first["offers"][0]["offer_id"], "accepted", value=3.5)
     await decide(api, "somebody else", "home")
+    await api.ok("PUT", "/v1/event-types/visit", json={"name": "Visit"})
+    visit = {"customer_id": customer_id, "type": "visit", "properties": {"shop": "Aix"}}
+    await api.ok("POST", "/v1/events", json=visit | {"event_id": "v1"}, role="frontend")
     await shop.worker.drain()
     second = await decide(api, customer_id, "home")
+    await api.ok("POST", "/v1/events", json=visit | {"event_id": "v2"}, role="frontend")
     found = await export(api, customer_id)
     assert found["customer_id"] == customer_id
     record = found["record"]
@@ -63,6 +67,8 @@ async def test_an_export_has_everything_that_is_held(shop: Nextbest, customer_id
     assert [o["value"] for o in archived["outcomes"] if o["outcome"] == "accepted"] == [3.5]
     waiting = [entry for entry in found["not_archived"] if entry["t"] == "decided"]
     assert [entry["id"] for entry in waiting] == [second["decision_id"]]
+    assert [entry["pr"] for entry in found["not_archived"] if entry["t"] == "event"] == [{"shop": "Aix"}]
+    assert [(one["event_id"], one["properties"]) for one in found["events"]] == [("v1", {"shop": "Aix"})]
     assert waiting[0]["h"]["customer_id"] == customer_id
     assert {contact["kind"] for contact in found["contacts"]} >= {"d", "a"}
 

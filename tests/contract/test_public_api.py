@@ -267,6 +267,7 @@ async def test_feedback_is_taken_on_own_decisions_alone(page: Page) -> None:
 
 
 async def test_a_page_cannot_say_what_an_acceptance_is_worth(page: Page) -> None:
+    await page.api.ok("PUT", "/v1/outcomes/lost", json={"reward": 1000})
     decision = await page.decide()
     item = {"decision_id": decision["decision_id"], "offer_id": decision["offers"][0]["offer_id"]}
     items = [item | {"outcome": "accepted", "value": 1e15}, item | {"outcome": "lost"}]

@@ -28,6 +28,7 @@ def shop(environment: dict[str, str]) -> tuple[str, str]:
     url, key = environment["URL"], environment["KEY"]
     with Client(url, key, timeout_s=30.0) as client:
         client.request("PUT", "/v1/groups/cards", {"name": "Cards", "goal": "grow"})
+        client.request("PUT", "/v1/event-types/call", {"name": "Call"})
         for offer_id in ("gold", "silver"):
             client.request("PUT", f"/v1/offers/{offer_id}", {"name": offer_id, "group": "cards"})
             treatment = {"channel": "web", "language": "en", "title": f"The {offer_id} card"}
@@ -99,10 +100,12 @@ async def test_the_client_for_event_loops(shop: tuple[str, str]) -> None:
         decision = await client.decide("bob", "home", limit=1)
         assert client.tell(decision, decision.offers[0], "presented")
         assert await client.feedback(decision, decision.offers[0], "accepted", value=3.0) == "recorded"
+        assert await client.event("bob", "call", {"minutes": 7.5}, event_id="call-1") == "recorded"
+        assert client.track("bob", "call", event_id="call-1")
         assert (await client.decide("bob", "home", decision_id=decision.decision_id)).raw == decision.raw
         with pytest.raises(Refused, match="there is no placement"):
             await client.decide("bob", "nowhere")
-    assert client.outbox.sent == 1
+    assert (client.outbox.sent, client.event_outbox.sent) == (1, 1)
 
 
 async def test_the_shop_with_fastapi(shop: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

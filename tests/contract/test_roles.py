@@ -46,9 +46,11 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "report_interests": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
+    "read_live": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
     "read_capacity_value": {"ops", "scientist", "admin"},
     "read_drift": {"ops", "scientist", "admin"},
@@ -78,8 +80,13 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_customer_log": {"ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
     "export_person": {"ops", "admin"},
+    "read_registers": {"ops", "scientist", "admin"},
+    "read_register": {"ops", "scientist", "admin"},
+    "put_register": {"ops", "admin"},
+    "delete_register": {"ops", "admin"},
     "erase_person": {"ops", "admin"},
     "readmit_person": {"ops", "admin"},
+    "read_retention": {"ops", "admin"},
     "read_privacy_trail": {"ops", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},
     "put_suppression": {"ops", "admin"},
@@ -109,6 +116,7 @@ KINDS = (
     "override",
     "context_weight",
     "goal",
+    "outcome",
     "alert",
     "event",
     "aggregate",
@@ -164,7 +172,11 @@ async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
 async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
     """Promised: the key of a front end opens what a front end needs, and neither the catalogue nor decisions by id."""
     assert {name for name, roles in ROLES_OF.items() if "frontend" in roles} == {
-        *("decide", "record_feedback", "record_feedback_batch", "find_scripts")
+        *("decide", "record_feedback", "record_feedback_batch", "find_scripts"),
+        *(
+            f"record_{what}"
+            for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")
+        ),
     }
 
 
@@ -332,7 +344,7 @@ async def test_the_last_use_of_a_key_is_noted_beside_requests(shop: Nextbest) ->
 
 
 async def test_only_hashes_of_keys_are_stored(shop: Nextbest) -> None:
-    secret = shop.api.keys["admin"].rpartition("_")[2]
+    secret = shop.api.keys["admin"].removeprefix("nb_admin_")
     dump = "SELECT string_agg(k::text || encode(k.hash, 'escape'), ' ') FROM api_keys k"
     async with shop.api.state.engine.connect() as connection:
         stored = str(await connection.scalar(text(dump)))

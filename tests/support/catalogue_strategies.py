@@ -161,6 +161,10 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         made({"when": TEXTS, "percent": NUMBERS}, goal=maybe(st.sampled_from(GOALS)), **SCOPED),
     ),
     "goal": (st.sampled_from(GOALS), made({"lever": NUMBERS}, **DEMANDS)),
+    "outcome": (
+        IDS,
+        made({}, name=TEXTS, reward=NUMBERS, place=maybe(st.integers(1, 1000)), terminal=st.booleans()),
+    ),
     "alert": (
         IDS,
         made({"watches": st.sampled_from(sorted(WATCHES))}, threshold=maybe(NUMBERS), description=TEXTS),

@@ -141,7 +141,7 @@ def selection_of(view: PlacementView, offer_ids: Iterable[str]) -> Selection:
 
 
 def decision_of(
-    view: PlacementView, chosen: Selection, customer_id: str, decision_id: str, now_ms: int
+    view: PlacementView, chosen: Selection, customer_id: str, decision_id: str, now_ms: int, **fields: Any
 ) -> Decision:
     """A decision, as far as the log looks at it."""
     placement = view.placement
@@ -161,6 +161,7 @@ def decision_of(
         expected=tuple(c.expected for c in chosen.choices),
         numbers=tuple(c.offer.number for c in chosen.choices),
         contacts=view.contact.log_record([c.row for c in chosen.choices], now_ms, until_ms),
+        **fields,
     )
 
 
@@ -171,10 +172,11 @@ async def decide(
     decision_id: str,
     offer_ids: Iterable[str],
     now_ms: int,
+    **fields: Any,
 ) -> DecideReply:
-    """Write a decision for these offers."""
+    """Write a decision for these offers; ``fields`` are of its record."""
     chosen = selection_of(view, offer_ids)
-    decision = decision_of(view, chosen, who.customer_id, decision_id, now_ms)
+    decision = decision_of(view, chosen, who.customer_id, decision_id, now_ms, **fields)
     return await log.decide(decision, chosen, view, who)
 
 

@@ -135,6 +135,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"when": "customer.known", "percent": -50.0, "goal": "retain", "group": "rich", "offer": "rich"},
     ),
     "goal": ("goals/serve", DEMANDS | {"lever": -12.5}),
+    "outcome": ("outcomes/rich", {"name": "Quoted", "reward": 0.3, "place": 50, "terminal": True}),
     "alert": (
         "alert-rules/rich",
         {

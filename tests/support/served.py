@@ -17,7 +17,7 @@ from tests.support.waiting import DEADLINE_S, wait_until
 class Served:
     """A running service. ``url`` is its address, ``metrics`` the folder that its processes share."""
 
-    def __init__(self, postgres_url: str, redis_url: str, folder: Path) -> None:
+    def __init__(self, postgres_url: str, redis_url: str, folder: Path, workers: int = 2) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics = folder / "metrics"
@@ -27,7 +27,7 @@ class Served:
             "NEXTBEST_REDIS_URL": redis_url,
             "NEXTBEST_DATA_DIR": str(folder),
             "NEXTBEST_PORT": str(self.port),
-            "NEXTBEST_WORKERS": "2",
+            "NEXTBEST_WORKERS": str(workers),
             "NEXTBEST_CATALOG_POLL_MS": "50",
             "NEXTBEST_ARCHIVE_INTERVAL_MS": "20",
             "NEXTBEST_AUTO_FEATURES_INTERVAL_S": "0",
@@ -43,7 +43,7 @@ class Served:
     def running(self) -> Iterator["Served"]:
         """Start it, and stop it in good order at the end."""
         with self._log.open("wb") as log:
-            process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "up"],
                 cwd=ROOT,
                 env=self.env,
@@ -62,9 +62,14 @@ class Served:
                 yield self
             finally:
                 self.http.close()
-                process.send_signal(signal.SIGTERM)
-                process.wait(DEADLINE_S)
+                self.stop()
         assert process.returncode in (0, -signal.SIGTERM), self.printed()
+
+    def stop(self) -> None:
+        """Stop it in good order; may be called again."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        self._process.wait(DEADLINE_S)
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `nextbest` with these arguments to its end."""

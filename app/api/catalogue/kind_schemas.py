@@ -211,6 +211,29 @@ class GoalBody(DemandsBody):
     lever: Percent = 0.0
 
 
+class OutcomeBody(Body):
+    """An outcome that feedback may tell, and what it earns. Its id is what feedback calls it."""
+
+    model_config = examples(
+        {"name": "Asked for a quote", "reward": 0.3, "place": 50},
+        {"name": "Complained", "reward": -10},
+        {"name": "Unsubscribed", "reward": -5, "terminal": True},
+    )
+
+    name: Text = ""
+    reward: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = Field(
+        0.0, description="what it earns, or costs if it is negative, in units of your own"
+    )
+    place: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="where in the funnel it stands: the furthest that was told counts; left out: its reward is added."
+        " Accepted and rejected stand at 100 unless they are declared otherwise",
+    )
+    terminal: bool = Field(False, description="once it was told, no other outcome with a place is taken")
+
+
 class AlertBody(Body):
     """A watch: its subject, the threshold it fires from, and the webhook that is told. Shown by `GET /v1/alerts`."""
 
@@ -270,6 +293,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "override": KindSchema(OverrideBody),
     "context_weight": KindSchema(ContextWeightBody),
     "goal": KindSchema(GoalBody, Goal),
+    "outcome": KindSchema(OutcomeBody),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),

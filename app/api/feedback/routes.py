@@ -1,7 +1,7 @@
 """Feedback: one outcome, or many."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from fastapi import APIRouter, Response
@@ -22,6 +22,7 @@ from app.metrics import FEEDBACK
 from app.state import ApiState
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.feedback_service import Feedback
+from decisioning.model.outcome import BUILT_IN
 from storage.errors import Unavailable
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
@@ -81,11 +82,19 @@ async def answer_batch(
         return await _record_item(service, index, item)
 
     told = await answer_each(items, answer)
-    outcomes = ("malformed" if isinstance(item, MalformedItem) else item.outcome for item in items)
+    known = {*BUILT_IN, *state.current_catalogue().outcomes}
+    outcomes = (_label(known, item) for item in items)
     for labels, count in Counter(zip(outcomes, (answer.status for answer in told), strict=True)).items():
         FEEDBACK.labels(*labels).inc(count)
     refused = sum(answer.status == "refused" for answer in told)
     return FeedbackBatchAnswer(refused=refused, items=told, degraded=state.degraded() or None)
+
+
+def _label(known: Collection[str], item: FeedbackRequest | MalformedItem) -> str:
+    """Name the outcome of an item in metrics: those that there are, so that senders do not make up names."""
+    if isinstance(item, MalformedItem):
+        return "malformed"
+    return item.outcome if item.outcome in known else "undeclared"
 
 
 async def _record_item(

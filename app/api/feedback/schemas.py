@@ -10,7 +10,6 @@ from storage.clock import floor_ms
 
 _DECISION = "nb02a-6f1d0c9b7e2f4f0a8f0d2c9f6b1a7e35"
 
-OutcomeName = Literal["presented", "clicked", "accepted", "rejected"]
 _DEGRADED = (
     "there only if something is wrong: `archive_stands_still`: it is safe in the log, and not yet archived"
 )
@@ -26,7 +25,9 @@ class FeedbackRequest(Body):
 
     decision_id: DecisionId
     offer_id: Id
-    outcome: OutcomeName
+    outcome: Id = Field(
+        description="`presented`, `clicked`, `accepted`, `rejected`, or an outcome that the catalogue declares"
+    )
     value: Money | None = Field(None, description="what it brought, if known")
     occurred_at: Instant | None = Field(None, description="when it happened, by default now")
 
@@ -103,7 +104,8 @@ class FeedbackBatchAnswer(BaseModel):
                     "status": "refused",
                     "code": 422,
                     "field": "outcome",
-                    "reason": "outcome: Input should be 'presented', 'clicked', 'accepted' or 'rejected'",
+                    "reason": "outcome: should be 'accepted', 'clicked', 'presented' or 'rejected';"
+                    " did you mean 'accepted'?",
                 },
             ],
         }

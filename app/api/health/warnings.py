@@ -2,6 +2,7 @@
 
 import logging
 
+from app.api.health.backlog import oldest_waiting
 from app.state import ApiState
 from decisioning.log.store_watch import read_worker
 from storage import clock
@@ -45,11 +46,7 @@ async def describe_backlog(state: ApiState) -> str | None:
     """Say which entries of the log wait for the worker for longer than ``MAX_WAIT_S``; ``None`` if none do."""
     found = []
     try:
-        waiting = {"archived": await state.log_reader.oldest_behind(await state.archive.positions())}
-        for key in state.feed.deciding():
-            if state.replica.epoch(key) is not None:
-                positions = await state.arms.load_positions(key)
-                waiting[f"folded into {key}"] = await state.log_reader.oldest_behind(positions)
+        waiting = await oldest_waiting(state)
     except Unavailable as error:
         failures.note("the backlog", "the log's backlog is not known: %s", error, error=error)
         return "the backlog of the log is not known"

@@ -32,7 +32,7 @@ _FILE: dict[str, Any] = {
 
 @router.post("/{kind}", responses=problems(body=True), openapi_extra=_FILE)
 async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> ImportAnswer:
-    """Load customers, propensities, suppressions, or history (decisions that somebody else made): CSV or Parquet.
+    """Load customers, propensities, suppressions, registers, or history (decisions of others): CSV or Parquet.
 
     Rows that cannot be loaded are reported one by one; all others are loaded. Sending a file twice does no harm.
     """

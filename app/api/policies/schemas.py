@@ -52,9 +52,15 @@ class PolicyBody(Body):
         description="see docs/features.md; `auto`: chosen now, of the vocabulary and of what keeps coming",
     )
     auto: bool = Field(False, description="the features listed were chosen by `auto`")
-    learn_from: Literal["acceptance", "value"] = "acceptance"
+    learn_from: Literal["acceptance", "value", "earned"] = "acceptance"
     value_scale: float | None = Field(
-        None, gt=0, le=1e12, description="learning from value, which needs it: the value that counts as 1"
+        None,
+        gt=0,
+        le=1e12,
+        description="learning from value or earned, which need it: the value that counts as 1",
+    )
+    loss_scale: float | None = Field(
+        None, ge=0, le=1e12, description="learning from earned: the loss that counts as 0; none if left out"
     )
     reward_window_s: int | None = Field(
         None, ge=1, description="an answer that took longer counts as none; else the placement's window"

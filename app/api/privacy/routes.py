@@ -11,13 +11,18 @@ from app.api.paths import CUSTOMER_ID
 from app.api.privacy.schemas import (
     PersonOut,
     PersonQuery,
+    RetentionEntry,
+    RetentionOut,
     TrailEntry,
     TrailOut,
     TrailQuery,
 )
 from app.api.privacy.services import exporter_of
 from app.api.schemas import PathCustomerId, answer_of
+from decisioning.privacy.store_retention import Retention
 from profiles.privacy.store_actions import PrivacyTrail
+
+MAX_RETENTION_ACTIONS = 100
 
 router = APIRouter(prefix="/v1", tags=["privacy"], route_class=JsonRoute)
 
@@ -46,3 +51,10 @@ async def read_privacy_trail(state: State, key: Ops, query: Annotated[TrailQuery
         actions=[answer_of(TrailEntry, entry) for entry in entries],
         next=entries[-1].action_id if len(found) > query.limit else None,
     )
+
+
+@router.get("/privacy/retention", responses=problems())
+async def read_retention(state: State, key: Ops) -> RetentionOut:
+    """The last 100 things that were removed since they were older than they may be (`NEXTBEST_RETENTION`)."""
+    found = await Retention(state.engine, {}).actions(MAX_RETENTION_ACTIONS)
+    return RetentionOut(removed=[answer_of(RetentionEntry, one) for one in found])

@@ -79,7 +79,10 @@ class PersonOut(BaseModel):
             },
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
             "suppressions": [],
+            "registers": [],
             "contacts": [],
+            "events": [],
+            "told_by_events": None,
             "canary_tests": [],
             "not_archived": [],
             "decisions": [],
@@ -95,7 +98,14 @@ class PersonOut(BaseModel):
     suppressions: list[HeldSuppression] = Field(
         default=[], description="entries in suppression lists, ended ones too"
     )
+    registers: list[HeldSuppression] = Field(
+        default=[], description="registers that the customer is found in"
+    )
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
+    events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
+    told_by_events: dict[str, Any] | None = Field(
+        None, description="sums and last values of events, in Redis"
+    )
     canary_tests: list[dict[str, Any]] = Field(
         default=[], description="comparisons in which the customer counts"
     )
@@ -127,6 +137,7 @@ class ErasureOut(BaseModel):
             "propensities": 1,
             "suppressions": 0,
             "decisions": 12,
+            "events": 3,
             "stream_entries": 2,
             "waiting_decisions": 3,
             "set_aside": 0,
@@ -140,7 +151,10 @@ class ErasureOut(BaseModel):
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
-    stream_entries: int = Field(description="entries of the log in Redis that have")
+    events: int = Field(description="archived events that were deleted")
+    stream_entries: int = Field(
+        description="entries of the log in Redis that have, or of events, that are empty"
+    )
     waiting_decisions: int = Field(description="decisions that wait for outcomes that have")
     set_aside: int = Field(description="entries that could not be archived and were deleted")
     canary_tests: int = Field(description="running comparisons in which the pseudonym counts now")
@@ -190,3 +204,33 @@ class TrailOut(BaseModel):
 
     actions: list[TrailEntry]
     next: int | None = Field(description="`before` of the next page; null if this is the last")
+
+
+class RetentionEntry(BaseModel):
+    """What was removed since it was older than it may be."""
+
+    what: str = Field(
+        description="log, events, events of a type, own ids of decisions, dead_letters or suppressions"
+    )
+    removed: str = Field(description="a month, or so many rows")
+    before: datetime = Field(description="all that is removed is of before then")
+    done_at: datetime
+
+
+class RetentionOut(BaseModel):
+    """What retention removed last."""
+
+    model_config = shown(
+        {
+            "removed": [
+                {
+                    "what": "log",
+                    "removed": "the month 2024-02",
+                    "before": "2024-03-01T00:00:00Z",
+                    "done_at": "2026-03-02T09:00:00Z",
+                }
+            ]
+        }
+    )
+
+    removed: list[RetentionEntry]

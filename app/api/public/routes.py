@@ -22,6 +22,7 @@ from decisioning.errors import Invalid, NotFound
 from decisioning.log.feedback_service import Feedback, FeedbackService
 from decisioning.log.lookup_service import decision_of
 from decisioning.model.decision import Decision
+from decisioning.model.outcome import BUILT_IN
 from profiles.limits import VISITOR_PREFIX
 
 router = APIRouter(prefix="/public/v1", tags=["public"])
@@ -134,6 +135,9 @@ class OwnFeedback:
         """Record one outcome. Raises what ``FeedbackService.record`` raises."""
         if feedback.value is not None:
             raise Invalid("value", "is not taken from pages and apps: send it from your back end, if at all")
+        if feedback.outcome not in BUILT_IN:
+            told = ", ".join(BUILT_IN)
+            raise Invalid("outcome", f"pages and apps tell {told}: send others from your back end")
         if feedback.decision_id not in self.found:
             self.found[feedback.decision_id] = await decision_of(
                 feedback.decision_id, self.state.decision_log, self.service.archive

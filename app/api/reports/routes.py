@@ -1,13 +1,21 @@
-"""The acceptance report."""
+"""The acceptance report, and counts of outcomes."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
-from app.api.reports.schemas import AcceptanceQuery, AcceptanceReport, AcceptanceRow
+from app.api.reports.schemas import (
+    AcceptanceQuery,
+    AcceptanceReport,
+    AcceptanceRow,
+    OutcomeQuery,
+    OutcomeReport,
+    OutcomeRow,
+)
 from decisioning.evaluation.acceptance_report import add_rates
 from decisioning.evaluation.store_reports import acceptance
+from decisioning.reporting.store_outcome_report import count_outcomes
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
@@ -31,3 +39,16 @@ async def read_acceptance(
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
     add_rates(rows, by)
     return AcceptanceReport(by=by, rows=[AcceptanceRow(**row) for row in rows])
+
+
+@router.get("/outcomes", responses=problems())
+async def report_outcomes(
+    state: State, key: Reader, query: Annotated[OutcomeQuery, Query()]
+) -> OutcomeReport:
+    """Count the outcomes that were told of offers, with what they earned where outcomes are declared.
+
+    `earned` sums up what each outcome added to what the offer of its decision had earned before, so a quote that was
+    accepted later counts with what it was worth until then, and the acceptance with the rest.
+    """
+    rows = await count_outcomes(state.engine, query.start, query.end, query.placement)
+    return OutcomeReport(outcomes=[OutcomeRow(**row) for row in rows])

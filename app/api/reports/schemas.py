@@ -93,3 +93,33 @@ class AcceptanceReport(BaseModel):
 
     by: list[Dimension]
     rows: list[AcceptanceRow]
+
+
+class OutcomeQuery(Parameters):
+    """The decisions whose outcomes are counted."""
+
+    start: Instant | None = Field(None, alias="from", description="decisions of this time or later")
+    end: Annotated[Instant | None, after("start", "from")] = Field(
+        None, alias="to", description="decisions before this time"
+    )
+    placement: Id | None = None
+
+
+class OutcomeRow(BaseModel):
+    """One outcome of one offer: how often it was told in time, and late; ``earned``: what it earned in all."""
+
+    offer_id: str
+    outcome: str
+    told: int
+    late: int
+    earned: float
+
+
+class OutcomeReport(BaseModel):
+    """Outcomes by offer and name: at most 10,000 rows."""
+
+    model_config = shown(
+        {"outcomes": [{"offer_id": "gold", "outcome": "quoted", "told": 40, "late": 2, "earned": 12.0}]}
+    )
+
+    outcomes: list[OutcomeRow]

@@ -24,7 +24,14 @@ from decisioning.errors import (
     UnconfirmedRemoval,
 )
 from decisioning.evaluation.model_replay_service import ReplayImpossible
-from profiles.errors import ImportFileError, InvalidCustomer, ProfileCodecError, UnconfirmedErasure
+from profiles.errors import (
+    ErasedCustomer,
+    ImportFileError,
+    InvalidCustomer,
+    ProfileCodecError,
+    RegisterInUse,
+    UnconfirmedErasure,
+)
 from rules.errors import RuleError
 
 MAPPED = {
@@ -38,6 +45,8 @@ MAPPED = {
     Busy("another one is at it"): 409,
     UnconfirmedRemoval("offer 'gold' would lose rules", [("rules", "would lose 'of age'")]): 409,
     UnconfirmedErasure("customer '1025' would lose holdings", [("holdings", "would lose loan")]): 409,
+    ErasedCustomer("1025"): 409,
+    RegisterInUse("do-not-call"): 409,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
     storage.errors.FunctionsUnavailable("nb_decide failed on secret-host"): 503,
     storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,

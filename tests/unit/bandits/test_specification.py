@@ -16,6 +16,7 @@ from bandits.registry import BUILT_IN
 from bandits.specification import parse_spec, parse_stored_spec, spec_to_dict
 
 LEAST = {"name": "mine", "version": 2, "algorithm": "thompson"}
+EARNED = {**LEAST, "learn_from": "earned", "value_scale": 10.0, "loss_scale": 10.0}
 FULL = """
 name: contextual
 version: 7
@@ -82,6 +83,20 @@ def test_defaults_are_left_out() -> None:
     assert spec_to_dict(spec)["features"] == [{"name": "day", "kind": "weekday"}]
 
 
+@pytest.mark.parametrize(
+    ("earned", "reward"), [(-20.0, 0.0), (-10.0, 0.0), (0.0, 0.5), (0.3, 0.515), (10.0, 1.0), (11.0, 1.0)]
+)
+def test_what_is_earned_becomes_a_reward_between_0_and_1(earned: float, reward: float) -> None:
+    spec = parse_spec(EARNED)
+    assert spec.reward_of(earned) == pytest.approx(reward)
+    assert spec_to_dict(spec) == EARNED
+
+
+def test_losses_count_as_nothing_unless_their_scale_is_given() -> None:
+    spec = parse_spec({**LEAST, "learn_from": "earned", "value_scale": 2})
+    assert [spec.reward_of(earned) for earned in (-5.0, 0.0, 1.0, 3.0)] == [0.0, 0.0, 0.5, 1.0]
+
+
 def test_a_value_scale_of_1_is_written_for_who_learns_from_value() -> None:
     said = {**LEAST, "learn_from": "value", "value_scale": 1.0}
     assert spec_to_dict(parse_spec(said)) == said
@@ -145,6 +160,10 @@ endless.append(endless)
         ({**LEAST, "learn_from": "values"}, "learn_from", "did you mean 'value'"),
         ({**LEAST, "learn_from": []}, "learn_from", "acceptance, value"),
         ({**LEAST, "learn_from": "value"}, "value_scale", "missing: say the value that counts as 1"),
+        ({**LEAST, "learn_from": "earned"}, "value_scale", "missing: say the value that counts as 1"),
+        ({**LEAST, "loss_scale": 1}, "loss_scale", "learn from earned"),
+        ({**EARNED, "loss_scale": -1}, "loss_scale", "a number from 0"),
+        ({**EARNED, "reward_window_s": 60}, "reward_window_s", "the placement's window"),
         ({**LEAST, "value_scale": 0}, "value_scale", "above 0"),
         ({**LEAST, "value_scale": math.inf}, "value_scale", "above 0"),
         ({**LEAST, "value_scale": True}, "value_scale", "above 0"),

@@ -17,6 +17,7 @@ class Service:
     saying: list[Said] = field(default_factory=list)
     always: Said | None = None
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
     outcomes: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -34,6 +35,13 @@ class Service:
         if request.url.path == "/v1/feedback/batch":
             items = [{"code": 200, "status": self._note(item)} for item in body["items"]]
             return httpx.Response(200, json={"items": items})
+        if request.url.path == "/v1/events":
+            return httpx.Response(200, json={"status": "recorded"})
+        if request.url.path == "/v1/events/batch":
+            self.events += body["items"]
+            return httpx.Response(
+                200, json={"items": [{"code": 200, "status": "recorded"} for _ in body["items"]]}
+            )
         return httpx.Response(200, json={"path": request.url.path})
 
     def _decide(self, body: dict[str, Any]) -> dict[str, Any]:

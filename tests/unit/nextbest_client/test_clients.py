@@ -17,6 +17,7 @@ class _Service(Protocol):
     always: Any
     asked: list[tuple[str, Any]]
     outcomes: dict[tuple[str, str, str], int]
+    events: list[Any]
 
     def __call__(self, request: httpx.Request) -> httpx.Response: ...
 
@@ -152,6 +153,25 @@ async def test_what_is_told_in_the_background_is_sent_in_batches_when_the_servic
     assert len(service.outcomes) == 450
     assert {path for path, _ in service.asked} == {"/v1/feedback/batch"}
     assert all(len(body["items"]) <= 200 and body["items"][0]["occurred_at"] for _, body in service.asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_events_are_told_like_outcomes(kind: str, service: _Service) -> None:
+    service.saying[:] = [503]
+    async with client_of(kind, service) as client:
+        assert await client.event("ann", "call", {"reason": "bill"}, event_id="call-1") == "recorded"
+        assert await client.track("ann", "visit")
+        assert await client.flush(5.0)
+        assert (client.event_outbox.sent, client.outbox.sent) == (1, 0)
+        await client.close()
+        assert await client.track("ann", "visit") is False
+        assert client.event_outbox.dropped == {"closed": 1}
+    call = {"event_id": "call-1", "customer_id": "ann", "type": "call", "properties": {"reason": "bill"}}
+    assert service.asked[:2] == [("/v1/events", call)] * 2
+    (visit,) = service.events
+    assert visit.pop("event_id").startswith("py-")
+    assert visit.pop("occurred_at")
+    assert visit == {"customer_id": "ann", "type": "visit", "properties": {}}
 
 
 @pytest.mark.parametrize("kind", KINDS)

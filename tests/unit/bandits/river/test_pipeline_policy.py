@@ -215,6 +215,12 @@ def test_no_value_that_is_sent_can_ruin_a_model() -> None:
         assert ((estimates > 0.0) & (estimates < 1.0)).all(), value
 
 
+def test_what_was_earned_cannot_be_learned_since_it_is_revised() -> None:
+    with pytest.raises(PolicyParameterError, match="cannot take back") as refused:
+        river(learn_from="earned")
+    assert refused.value.field == "learn_from"
+
+
 @pytest.mark.parametrize(
     ("parameters", "field", "told"),
     [

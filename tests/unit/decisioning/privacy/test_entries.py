@@ -42,8 +42,10 @@ def test_outcomes_follow_their_decisions() -> None:
         entry(5, t="outcome", id="one"),
         entry(6, t="expired", id="other"),
         entry(7, t="start"),
+        entry(8, t="event", id="one", cu="you"),
+        entry(9, t="event", id="e", cu="me"),
     ]
-    assert [found.position.at_ms for found in pick_entries(entries, "me", ids)] == [1, 3, 5]
+    assert [found.position.at_ms for found in pick_entries(entries, "me", ids)] == [1, 3, 5, 9]
     assert ids == {"known", "one"}
 
 

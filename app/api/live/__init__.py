@@ -1,0 +1,1 @@
+"""What goes on now, in all processes: numbers of the last seconds."""

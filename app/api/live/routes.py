@@ -1,0 +1,67 @@
+"""What goes on now: one answer, or a stream of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from app.api.deps import Reader, Responses, State, problems
+from app.api.live.sampler import EVERY_S, MAX_WATCHERS, LiveSampler
+from app.api.live.schemas import LiveNow
+from app.errors import Problem
+from app.keys import ApiKey
+from app.protocol import ENDLESS
+from app.state import ApiState
+
+router = APIRouter(prefix="/v1", tags=["reports"])
+
+STREAM = "text/event-stream"
+_ANSWER: Responses = {
+    200: {
+        "description": "The numbers; as a stream, an event `live` a second with the same object as its data",
+        "content": {STREAM: {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get("/live", response_model=LiveNow, responses=problems() | _ANSWER)
+async def read_live(request: Request, state: State, key: Reader) -> Response:
+    """Tell what goes on now: decisions and outcomes a second, latency, degraded answers, what waits in the log.
+
+    With `Accept: text/event-stream` (an `EventSource` of a browser sends it) as server-sent events, one a second, until
+    the client leaves or the key is revoked. A process reads the counters once a second, for all who watch, and serves
+    100 streams at a time; further ones are refused with 503.
+    """
+    sampler = _sampler_of(request, state)
+    if STREAM not in request.headers.get("accept", ""):
+        return JSONResponse(
+            (await sampler.now()).model_dump(mode="json"), headers={"Cache-Control": "no-store"}
+        )
+    if sampler.watchers >= MAX_WATCHERS:
+        raise Problem(503, f"{MAX_WATCHERS} streams are open here; close one, or ask without a stream")
+    request.scope[ENDLESS] = True
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_stream(state, sampler, key), media_type=STREAM, headers=headers)
+
+
+async def _stream(state: ApiState, sampler: LiveSampler, key: ApiKey) -> AsyncIterator[str]:
+    sampler.watchers += 1
+    try:
+        while _is_in_force(state.api_keys, key):
+            yield f"event: live\ndata: {(await sampler.now()).model_dump_json()}\n\n"
+            await asyncio.sleep(EVERY_S)
+    finally:
+        sampler.watchers -= 1
+
+
+def _is_in_force(keys: Mapping[bytes, ApiKey] | None, key: ApiKey) -> bool:
+    return keys is not None and any(found.key_id == key.key_id for found in keys.values())
+
+
+def _sampler_of(request: Request, state: ApiState) -> LiveSampler:
+    kept = request.app.state
+    if getattr(kept, "live", None) is None:
+        kept.live = LiveSampler(state)
+    found: LiveSampler = kept.live
+    return found

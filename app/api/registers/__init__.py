@@ -1,0 +1,1 @@
+"""Registers of persons who must not be contacted, known by salted hashes."""

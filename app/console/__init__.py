@@ -1,0 +1,1 @@
+"""The console: screens for people, which call the same API as everybody else."""

@@ -1,0 +1,113 @@
+"""The console at ``/console``: its files, and the door: a key in exchange for a session."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.body import JsonRoute
+from app.api.deps import State
+from app.console.files import TYPES, load_files
+from app.console.sessions import COOKIE, CSRF_HEADER, SESSION_S, csrf_token, read_cookie
+from app.errors import Problem
+from app.keys import ApiKey, hash_key
+from storage.clock import to_iso
+
+BASE = "/console"
+SESSION = f"{BASE}/session"
+ASSETS = f"{BASE}/static"
+
+
+class SignIn(BaseModel):
+    """A key, to be exchanged for a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def add_console(app: FastAPI) -> None:
+    """Add the console's pages and sessions. None is a part of the API: that has keys."""
+    found = load_files(ASSETS)
+
+    @app.get(ASSETS + "/{digest}/{path:path}", include_in_schema=False)
+    async def console_file(digest: str, path: str) -> Response:
+        """Send a file of the console."""
+        body = found.files.get(path)
+        if body is None:
+            raise Problem(404, "there is no such file")
+        kind = TYPES[PurePosixPath(path).suffix]
+        return Response(body, headers=found.file_headers(digest), media_type=kind)
+
+    router = app.router
+    for method, endpoint in (("GET", read_session), ("POST", sign_in), ("DELETE", sign_out)):
+        router.add_api_route(
+            SESSION, endpoint, methods=[method], include_in_schema=False, route_class_override=JsonRoute
+        )
+
+    @app.get(BASE, include_in_schema=False)
+    @app.get(BASE + "/{path:path}", include_in_schema=False)
+    async def console_page(path: str = "") -> Response:
+        """Send the page; what it shows, its address tells it."""
+        return Response(found.page, headers=found.headers(), media_type="text/html; charset=utf-8")
+
+
+async def read_session(request: Request, state: State) -> Response:
+    """Tell who is signed in here, and the token of writes."""
+    headers = dict(request.scope["headers"])
+    token = read_cookie(headers)
+    key = await state.sessions.key_of(headers, "GET", state.api_keys or {})
+    session = await state.sessions.find(token)
+    if key is None or session is None:
+        return _answer({"signed_in": False})
+    return _answer(_describe(key, token, int(session.ends_at.timestamp() * 1000)))
+
+
+async def sign_in(body: SignIn, request: Request, state: State) -> Response:
+    """Exchange a key for a session."""
+    if state.api_keys is None:
+        raise Problem(503, "not ready yet")
+    key = state.api_keys.get(hash_key(body.key.strip()))
+    if key is None:
+        raise Problem(401, "this key is not in force", "key")
+    token, session = await state.sessions.begin(key)
+    state.key_use.used.add(key.key_id)
+    answer = _answer(_describe(key, token, int(session.ends_at.timestamp() * 1000)))
+    answer.set_cookie(
+        COOKIE,
+        token,
+        max_age=SESSION_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+async def sign_out(request: Request, state: State) -> Response:
+    """End the session; it is over in every process."""
+    headers = dict(request.scope["headers"])
+    token = read_cookie(headers)
+    if token:
+        if headers.get(CSRF_HEADER, b"").decode("latin-1") != csrf_token(token):
+            raise Problem(403, "a session's writes take its token in the header X-CSRF-Token", "X-CSRF-Token")
+        await state.sessions.end(token)
+    answer = _answer({"signed_in": False})
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+def _describe(key: ApiKey, token: str, ends_ms: int) -> dict[str, Any]:
+    return {
+        "signed_in": True,
+        "name": key.name,
+        "role": key.role,
+        "csrf_token": csrf_token(token),
+        "ends_at": to_iso(ends_ms),
+    }
+
+
+def _answer(body: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,58 @@
+// Calls of the API. The browser sends the session's cookie by itself; writes carry its token.
+let token = "";
+
+/** An answer that is no success: `errors` names fields and reasons, as problem details do. */
+export class ApiError extends Error {
+  constructor(status, problem) {
+    super(problem.detail ?? `HTTP ${status}`);
+    this.status = status;
+    this.errors = problem.errors ?? [];
+  }
+}
+
+export function setToken(given) {
+  token = given;
+}
+
+async function send(method, path, body, headers) {
+  const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
+  if (method !== "GET") options.headers["X-CSRF-Token"] = token;
+  if (body !== undefined) {
+    options.body = typeof body === "string" ? body : JSON.stringify(body);
+    options.headers["Content-Type"] ??= "application/json";
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new ApiError(0, { detail: "the service cannot be reached" });
+  }
+  const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
+  const answer = response.status === 204 ? null : isJson ? await response.json() : await response.text();
+  if (!response.ok) {
+    if (response.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
+    throw new ApiError(response.status, isJson ? answer : {});
+  }
+  return { answer, etag: response.headers.get("ETag") };
+}
+
+export const get = async (path) => (await send("GET", path)).answer;
+export const getTagged = (path) => send("GET", path);
+export const post = async (path, body, headers) => (await send("POST", path, body, headers)).answer;
+export const put = async (path, body, headers) => (await send("PUT", path, body, headers)).answer;
+export const patch = async (path, body, headers) => (await send("PATCH", path, body, headers)).answer;
+export const remove = async (path, headers) => (await send("DELETE", path, undefined, headers)).answer;
+
+/** Builds a path with parameters; those that are empty are left out, and lists are repeated. */
+export function withQuery(path, parameters) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const item of Array.isArray(value) ? value : [value]) {
+      if (item !== undefined && item !== null && item !== "") query.append(name, item);
+    }
+  }
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export const part = encodeURIComponent;

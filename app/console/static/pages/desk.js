@@ -1,0 +1,233 @@
+// The desk: an agent, a customer, the best offers with their arguments, and one key press for each answer.
+import { html, useCallback, useEffect, useLoad, useRef, useState } from "../lib/ui.js";
+import { get, post } from "../lib/api.js";
+import { known, t } from "../lib/i18n.js";
+import { send, watchOutbox } from "../lib/outbox.js";
+import { Failure, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
+import { Contacts } from "./desk_contacts.js";
+import { OfferCard } from "./desk_offer.js";
+import { Search } from "./desk_search.js";
+
+const KEPT_PLACEMENT = "nextbest.desk";
+const MOODS = ["good", "neutral", "annoyed"];
+const REASONS = ["price", "has_it", "not_now", "no_need", "other"];
+/** Names of the context that have a control of their own. */
+const OWN = ["reason", "mood", "rejected_offer", "rejection_reason"];
+
+async function load() {
+  const [placements, attributes] = await Promise.all([get("/v1/placements"), get("/v1/attributes")]);
+  const context = attributes.filter((a) => a.id.startsWith("context.")).map((a) => ({ ...a, name: a.id.slice(8) }));
+  return { placements, context };
+}
+
+export default function Desk() {
+  const loaded = useLoad(load);
+  return html`<${Page} title=${t("page.desk")}>
+    <${Loaded} of=${loaded}>${(found) => html`<${Call} ...${found} />`}<//>
+  <//>`;
+}
+
+/** The placement of agents, unless this desk has chosen another one. */
+function firstPlacement(placements) {
+  const kept = placements.find((p) => p.placement_id === localStorage.getItem(KEPT_PLACEMENT));
+  return kept ?? placements.find((p) => p.presentation === "explicit") ?? placements.find((p) => p.channel === "agent") ?? placements[0];
+}
+
+const listed = (context, name, otherwise) => {
+  const values = context.find((a) => a.name === name)?.values ?? [];
+  return values.length > 0 ? values.map(String) : otherwise;
+};
+
+/** The values of the form, as the context of a request: of the declared types, and nothing that is empty. */
+function contextOf(answers, context) {
+  const found = {};
+  for (const [name, value] of Object.entries(answers)) {
+    if (value === "") continue;
+    const type = context.find((a) => a.name === name)?.type ?? "string";
+    found[name] = type === "int" || type === "number" ? Number(value) : type === "bool" ? value === "true" : value;
+  }
+  return found;
+}
+
+function Call({ placements, context }) {
+  const [placement, setPlacement] = useState(firstPlacement(placements)?.placement_id ?? "");
+  const [customer, setCustomer] = useState("");
+  const [answers, setAnswers] = useState({ reason: "", mood: "" });
+  const [answer, setAnswer] = useState(null);
+  const [before, setBefore] = useState(null);
+  const [told, setTold] = useState({});
+  const [current, setCurrent] = useState(0);
+  const [rejecting, setRejecting] = useState(false);
+  const [error, setError] = useState(null);
+  const [waiting, setWaiting] = useState(0);
+  const [calls, setCalls] = useState([]);
+  const heading = useRef(null);
+  useEffect(() => watchOutbox(setWaiting), []);
+
+  const ask = useCallback(
+    async (more = {}) => {
+      setError(null);
+      const body = {
+        customer_id: customer.trim(),
+        placement,
+        context: { ...contextOf(answers, context), ...more },
+        decision_id: `desk-${crypto.randomUUID()}`,
+      };
+      try {
+        const found = await post("/v1/decisions", body);
+        setAnswer(found);
+        setTold({});
+        setCurrent(0);
+        setRejecting(false);
+        setCalls((old) => [{ ...found, customer: body.customer_id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
+        return found;
+      } catch (problem) {
+        setError(problem);
+        return null;
+      }
+    },
+    [customer, placement, answers, context],
+  );
+
+  const begin = async (event) => {
+    event.preventDefault();
+    localStorage.setItem(KEPT_PLACEMENT, placement);
+    setBefore(null);
+    if (await ask()) requestAnimationFrame(() => heading.current?.focus());
+  };
+
+  const record = useCallback(
+    async (offer, outcome, reason) => {
+      try {
+        const taken = await send({ decision_id: answer.decision_id, offer_id: offer.offer_id, outcome });
+        setTold((old) => ({ ...old, [offer.offer_id]: outcome }));
+        setCalls((old) =>
+          old.map((call) =>
+            call.decision_id === answer.decision_id
+              ? { ...call, outcomes: { ...call.outcomes, [offer.offer_id]: reason ? `${outcome}: ${reason}` : outcome } }
+              : call,
+          ),
+        );
+        tell(taken ? t(`told.${outcome}`, { offer: titleOf(offer) }) : t("toldLater"), taken ? "good" : "warn");
+        if (outcome === "rejected") {
+          const old = answer.offers;
+          const next = await ask({ rejected_offer: offer.offer_id, rejection_reason: reason });
+          if (next) setBefore({ rejected: offer, offers: old });
+        }
+      } catch (problem) {
+        setError(problem);
+      }
+    },
+    [answer, ask],
+  );
+
+  const reasons = listed(context, "rejection_reason", REASONS);
+  const offer = answer?.offers[current];
+  useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record });
+  const others = context.filter((a) => !OWN.includes(a.name) && ["string", "int", "number", "bool"].includes(a.type));
+  const answerField = (name) => ({ value: answers[name] ?? "", onValue: (value) => setAnswers({ ...answers, [name]: value }) });
+  return html`<div class="desk">
+    <div>
+      <form class="card" onSubmit=${begin}>
+        <div class="fields">
+          <${Field} label=${t("customerId")}>${(a) => html`<${Input} ...${a} value=${customer} onValue=${setCustomer} required autofocus autocomplete="off" />`}<//>
+          <${Field} label=${t("callReason")}>
+            ${(a) => html`<${Choice} ...${a} ...${answerField("reason")} values=${listed(context, "reason", [])} />`}
+          <//>
+          <${Field} label=${t("mood")}>
+            ${(a) => html`<${Choice} ...${a} ...${answerField("mood")} values=${listed(context, "mood", MOODS)} words="mood" />`}
+          <//>
+          <${Field} label=${t("placement")}>
+            ${(a) => html`<${Select} ...${a} value=${placement} onValue=${setPlacement} options=${placements.map((p) => [p.placement_id, p.placement_id])} />`}
+          <//>
+        </div>
+        ${others.length > 0 &&
+        html`<details class="small"><summary>${t("answers")}</summary>
+          <div class="fields">
+            ${others.map(
+              (a) => html`<${Field} label=${a.description || a.name}>
+                ${(given) => html`<${Choice} ...${given} ...${answerField(a.name)} values=${a.type === "bool" ? ["true", "false"] : a.values.map(String)} number=${a.type !== "string"} />`}
+              <//>`,
+            )}
+          </div>
+        </details>`}
+        <p><button class="primary">${t("askOffers")}</button></p>
+      </form>
+      ${waiting > 0 && html`<div class="note warn" role="status">${t("waitingOutcomes", { n: waiting })}</div>`}
+      ${error && html`<${Failure} error=${error} again=${answer === null ? () => ask() : undefined} />`}
+      ${answer &&
+      html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
+        <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: customer.trim() })}</h2>
+        ${answer.degraded.length > 0 &&
+        html`<div class="note warn" role="alert"><strong>${t("deskDegraded")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
+        ${before && html`<${Difference} before=${before} now=${answer.offers} />`}
+        ${answer.offers.length === 0 && html`<p class="note">${t("nothingNow")}</p>`}
+        ${answer.offers.map(
+          (o, i) => html`<${OfferCard}
+            key=${o.offer_id}
+            offer=${o}
+            ...${{ reasons, record }}
+            isCurrent=${i === current}
+            isNew=${before && !before.offers.some((old) => old.offer_id === o.offer_id)}
+            outcome=${told[o.offer_id]}
+            rejecting=${rejecting && i === current}
+            onChoose=${() => setCurrent(i)}
+            onReject=${() => {
+              setCurrent(i);
+              setRejecting(true);
+            }}
+          />`,
+        )}
+        <p class="muted small">${t("deskKeys")}</p>
+      </section>`}
+    </div>
+    <aside aria-label=${t("help")}>
+      <${Search} offer=${offer} placement=${placement} />
+      <${Contacts} customer=${answer ? customer.trim() : ""} calls=${calls} />
+    </aside>
+  </div>`;
+}
+
+export const titleOf = (offer) => offer.treatment?.title || offer.offer_id;
+
+/** A value out of a list, or any if there is none. */
+function Choice({ values, words, number, value, onValue, ...rest }) {
+  if (values.length === 0) return html`<${Input} ...${rest} value=${value} onValue=${onValue} type=${number ? "number" : "text"} />`;
+  const options = [["", t("unknown")], ...values.map((v) => [v, words ? known(`${words}.${v}`, v) : v])];
+  return html`<${Select} ...${rest} value=${value} onValue=${onValue} options=${options} />`;
+}
+
+/** How the answer changed by a no. */
+function Difference({ before, now }) {
+  const came = now.filter((o) => !before.offers.some((old) => old.offer_id === o.offer_id));
+  const left = before.offers.filter((o) => !now.some((other) => other.offer_id === o.offer_id));
+  const names = (offers) => offers.map(titleOf).join(", ");
+  return html`<div class="note good" role="status" data-testid="difference">
+    <strong>${t("afterNo", { offer: titleOf(before.rejected) })}</strong>
+    ${came.length > 0 && html` ${t("cameIn", { offers: names(came) })}`}
+    ${left.length > 0 && html` ${t("wentOut", { offers: names(left) })}`}
+    ${came.length + left.length === 0 && html` ${t("onlyOrder")}`}
+  </div>`;
+}
+
+/** One key for each answer, wherever the focus is, but not while something is written. */
+function useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record }) {
+  useEffect(() => {
+    if (!answer) return undefined;
+    const press = (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+      const { key } = event;
+      const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[key];
+      if (rejecting && key >= "1" && key <= String(reasons.length)) record(offer, "rejected", reasons[Number(key) - 1]);
+      else if (rejecting && key === "Escape") setRejecting(false);
+      else if (step) setCurrent(Math.min(Math.max(current + step, 0), answer.offers.length - 1));
+      else if (offer && key === "p") record(offer, "presented");
+      else if (offer && key === "a") record(offer, "accepted");
+      else if (offer && key === "r") setRejecting(true);
+      else return;
+      event.preventDefault();
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, [offer, answer, current, rejecting, reasons, record]);
+}

@@ -1,0 +1,68 @@
+// Groups and goals: the families of offers, their levers, and what is demanded of all their offers.
+import { html, useLoad, useState } from "../lib/ui.js";
+import { get, part, patch } from "../lib/api.js";
+import { duration, number } from "../lib/format.js";
+import { t } from "../lib/i18n.js";
+import { may } from "../lib/roles.js";
+import { Badge, Card, Loaded, Page, tell } from "../lib/widgets.js";
+
+const GOALS = ["acquire", "grow", "retain", "serve"];
+
+async function load() {
+  const [groups, goals, offers] = await Promise.all([get("/v1/groups"), get("/v1/goals"), get("/v1/offers")]);
+  const counts = new Map();
+  for (const offer of offers) counts.set(offer.group, (counts.get(offer.group) ?? 0) + 1);
+  return { groups, goals, counts };
+}
+
+export default function Groups() {
+  const loaded = useLoad(load);
+  return html`<${Page} title=${t("page.groups")}>
+    <${Loaded} of=${loaded}>
+      ${({ groups, goals, counts }) => html`<div class="grid wide">
+        ${GOALS.map((id) => {
+          const goal = goals.find((g) => g.id === id);
+          return html`<${Card} title=${t(`goal.${id}`)}>
+            ${goal && html`<${Lever} path=${`/v1/goals/${id}`} of=${goal} name=${t(`goal.${id}`)} /><${Demands} of=${goal} />`}
+            <ul class="plain">
+              ${groups
+                .filter((group) => group.goal === id)
+                .map(
+                  (group) => html`<li><div class="row"><strong>${group.name}</strong><span class="muted small">${t("nOffers", { n: number(counts.get(group.group_id) ?? 0) })}</span></div>
+                    <${Lever} path=${`/v1/groups/${part(group.group_id)}`} of=${group} name=${group.name} /><${Demands} of=${group} /></li>`,
+                )}
+            </ul>
+          <//>`;
+        })}
+      </div>`}
+    <//>
+  <//>`;
+}
+
+/** What holds for each of its offers, in words. */
+function Demands({ of }) {
+  return html`<div class="small">
+    ${of.requires_consent && html`<div>${t(of.legal_basis === "consent" ? "consentNeeded" : "objectionStops", { purpose: of.requires_consent })}</div>`}
+    ${of.contact_limits.map((limit) => html`<div>${t("limitWords", { max: limit.max, window: duration(limit.window_s) })}</div>`)}
+    ${of.rules.map((rule) => html`<div><${Badge}>${rule.name}<//> <code>${rule.when}</code></div>`)}
+  </div>`;
+}
+
+function Lever({ path, of, name }) {
+  const [value, setValue] = useState(of.lever);
+  const [kept, setKept] = useState(of.lever);
+  const save = async (event) => {
+    event.preventDefault();
+    try {
+      setKept((await patch(path, { lever: Number(value) })).lever);
+      tell(t("savedOffer", { offer: name }));
+    } catch (error) {
+      tell(error.message, "bad");
+    }
+  };
+  if (!may("ops")) return html`<div class="small">${t("lever")}: ${number(kept, 1)} %</div>`;
+  return html`<form class="row small" onSubmit=${save}>
+    <label>${t("lever")} (%) <input class="short" type="number" step="any" aria-label=${t("leverOf", { offer: name })} value=${value} onInput=${(e) => setValue(e.currentTarget.value)} /></label>
+    ${Number(value) !== kept && html`<button class="small">${t("save")}</button>`}
+  </form>`;
+}

@@ -1,0 +1,186 @@
+// The editor of an offer: what it is, to whom it may go, how often, and how it is put.
+import { html, useLoad, useState } from "../lib/ui.js";
+import { get, getTagged, part, patch, withQuery } from "../lib/api.js";
+import { Builder, CelInput, loadVocabulary, Matching } from "../lib/cel.js";
+import { duration, number } from "../lib/format.js";
+import { t } from "../lib/i18n.js";
+import { may } from "../lib/roles.js";
+import { Card, Failure, Field, Funnel, Input, Interval, Loaded, Page, Select, tell } from "../lib/widgets.js";
+import { StatusOf } from "./offers.js";
+import { Treatments } from "./treatments.js";
+
+const TIERS = ["eligibility", "applicability", "suitability"];
+const BASES = ["consent", "contract", "legitimate_interest", "legal_obligation"];
+
+async function load(id) {
+  const [{ answer: offer, etag }, vocabulary, groups, report] = await Promise.all([
+    getTagged(`/v1/offers/${part(id)}`),
+    loadVocabulary(),
+    get("/v1/groups"),
+    get(withQuery("/v1/reports/offers", { by: "offer", offer: id })),
+  ]);
+  return { offer, etag, vocabulary, groups, row: report.rows[0] };
+}
+
+export default function Offer({ id }) {
+  const loaded = useLoad(() => load(id), [id]);
+  return html`<${Loaded} of=${loaded}>
+    ${(found) => html`<${Editor} key=${found.etag} ...${found} reload=${loaded.reload} />`}
+  <//>`;
+}
+
+/** What of an offer is edited here, as a PATCH takes it. */
+const editable = ({ name, group, value, lever, mandatory, requires_consent, legal_basis, rules, contact_limits }) => ({
+  name, group, value, lever, mandatory, requires_consent, legal_basis, rules, contact_limits,
+});
+
+function Editor({ offer, etag, vocabulary, groups, row, reload }) {
+  const [draft, setDraft] = useState(() => editable(offer));
+  const [reason, setReason] = useState("");
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
+  const mistake = (field) => error?.errors.find((e) => e.field === field || e.field.endsWith(`.${field}`))?.reason;
+  const before = editable(offer);
+  const changed = Object.keys(draft).filter((name) => JSON.stringify(draft[name]) !== JSON.stringify(before[name]));
+  const save = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const body = Object.fromEntries(changed.map((name) => [name, draft[name]]));
+      const headers = { "If-Match": etag, "X-Reason": encodeURIComponent(reason) === reason ? reason : asciiOf(reason) };
+      const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, body, headers);
+      tell(t("savedOffer", { offer: answer.name }));
+      for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
+      reload();
+    } catch (problem) {
+      setError(problem);
+      setBusy(false);
+    }
+  };
+  const end = html`<${StatusOf} offer=${offer} reload=${reload} />`;
+  const locked = !may("ops");
+  return html`<${Page} title=${offer.name} end=${end}>
+    <div class="two">
+      <form onSubmit=${save}>
+        <fieldset class="plain-fieldset" disabled=${locked}>
+          <${Basics} ...${{ draft, set, groups, mistake }} />
+          <${Rules} ...${{ draft, set, vocabulary, mistake, offer }} />
+          <${Limits} ...${{ draft, set, offer, mistake }} />
+        </fieldset>
+        ${error && html`<${Failure} error=${error} />`}
+        ${!locked &&
+        html`<${Card} title=${t("save")}>
+          <div class="stack">
+            <p class="muted small">${changed.length ? t("changedFields", { fields: changed.map((f) => t(`field.${f}`)).join(", ") }) : t("nothingChanged")}</p>
+            <${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
+            <div class="row">
+              <button class="primary" disabled=${busy || changed.length === 0}>${t("save")}</button>
+              <button type="button" disabled=${changed.length === 0} onClick=${() => setDraft(before)}>${t("discard")}</button>
+            </div>
+          </div>
+        <//>`}
+      </form>
+      <div>
+        <${Result} row=${row} />
+        <${Treatments} offer=${offer} locked=${locked} reload=${reload} />
+      </div>
+    </div>
+  <//>`;
+}
+
+/** Headers hold ASCII: accents are left out of the reason that is kept. */
+const asciiOf = (text) => text.normalize("NFD").replace(/[^\x20-\x7e]/g, "");
+
+function Basics({ draft, set, groups, mistake }) {
+  return html`<${Card} title=${t("basics")}>
+    <div class="fields">
+      <${Field} label=${t("field.name")} mistake=${mistake("name")}>${(a) => html`<${Input} ...${a} value=${draft.name} onValue=${(name) => set({ name })} required />`}<//>
+      <${Field} label=${t("field.group")} mistake=${mistake("group")}>
+        ${(a) => html`<${Select} ...${a} value=${draft.group} onValue=${(group) => set({ group })} options=${groups.map((g) => [g.group_id, g.name])} />`}
+      <//>
+      <${Field} label=${t("field.value")} hint=${t("valueHint")} mistake=${mistake("value")}>
+        ${(a) => html`<${Input} ...${a} type="number" step="any" min="0" value=${draft.value} onValue=${(v) => set({ value: Number(v) })} />`}
+      <//>
+      <${Field} label=${t("field.lever")} hint=${t("leverHint")} mistake=${mistake("lever")}>
+        ${(a) => html`<${Input} ...${a} type="number" step="any" value=${draft.lever} onValue=${(v) => set({ lever: Number(v) })} />`}
+      <//>
+    </div>
+    <p><label><input type="checkbox" checked=${draft.mandatory} onChange=${(e) => set({ mandatory: e.currentTarget.checked })} /> ${t("mandatory")}</label></p>
+  <//>`;
+}
+
+function Rules({ draft, set, vocabulary, mistake, offer }) {
+  const change = (i, changed) => set({ rules: draft.rules.map((rule, n) => (n === i ? { ...rule, ...changed } : rule)) });
+  const inherited = offer.inherited.flatMap((from) => from.rules.map((rule) => ({ ...rule, from })));
+  return html`<${Card} title=${t("rules")}>
+    <p class="muted small">${t("rulesHint")}</p>
+    ${inherited.map((rule) => html`<p class="small"><strong>${rule.name}</strong> <span class="muted">${t("inherited")}</span> <code>${rule.when}</code></p>`)}
+    <div class="stack">
+      ${draft.rules.map(
+        (rule, i) => html`<div class="stack" key=${i}>
+          <div class="fields">
+            <${Field} label=${t("ruleName")} mistake=${mistake(`rules.${i}.name`)}>${(a) => html`<${Input} ...${a} value=${rule.name} onValue=${(name) => change(i, { name })} />`}<//>
+            <${Field} label=${t("tier")}>
+              ${(a) => html`<${Select} ...${a} value=${rule.tier} onValue=${(tier) => change(i, { tier })} options=${TIERS.map((x) => [x, t(`tier.${x}`)])} />`}
+            <//>
+          </div>
+          <${Field} label=${t("condition")} mistake=${mistake(`rules.${i}.when`)}>
+            ${(a) => html`<${CelInput} ...${a} value=${rule.when} onValue=${(when) => change(i, { when })} vocabulary=${vocabulary} />`}
+          <//>
+          <${Builder} id=${`rule-${i}`} vocabulary=${vocabulary} onAdd=${(text) => change(i, { when: rule.when.trim() ? `${rule.when} && ${text}` : text })} />
+          <${Matching} expression=${rule.when} onSuggestion=${(when) => change(i, { when })} />
+          <div><button type="button" class="small danger" onClick=${() => set({ rules: draft.rules.filter((_, n) => n !== i) })}>${t("removeRule", { rule: rule.name })}</button></div>
+        </div>`,
+      )}
+      <div><button type="button" onClick=${() => set({ rules: [...draft.rules, { name: t("newRule"), tier: "eligibility", when: "" }] })}>${t("addRule")}</button></div>
+    </div>
+    ${draft.rules.length + inherited.length > 1 && html`<h3>${t("together")}</h3><${Matching} expression=${all([...inherited, ...draft.rules])} onSuggestion=${() => null} />`}
+  <//>`;
+}
+
+const all = (rules) => rules.filter((r) => r.when.trim()).map((r) => `(${r.when})`).join(" && ");
+
+function Limits({ draft, set, offer, mistake }) {
+  const change = (i, changed) => set({ contact_limits: draft.contact_limits.map((x, n) => (n === i ? { ...x, ...changed } : x)) });
+  const more = offer.inherited.flatMap((from) => from.contact_limits ?? []);
+  return html`<${Card} title=${t("consentAndLimits")}>
+    <div class="fields">
+      <${Field} label=${t("field.legal_basis")} mistake=${mistake("legal_basis")}>
+        ${(a) => html`<${Select} ...${a} value=${draft.legal_basis} onValue=${(legal_basis) => set({ legal_basis })} options=${BASES.map((b) => [b, t(`basis.${b}`)])} />`}
+      <//>
+      <${Field} label=${t("field.requires_consent")} hint=${t("consentHint")} mistake=${mistake("requires_consent")}>
+        ${(a) => html`<${Input} ...${a} value=${draft.requires_consent ?? ""} onValue=${(v) => set({ requires_consent: v || null })} />`}
+      <//>
+    </div>
+    <p>${consentInWords(draft)}</p>
+    <ul class="plain">
+      ${more.map((limit) => html`<li>${t("limitWords", { max: limit.max, window: duration(limit.window_s) })} <span class="muted">${t("inherited")}</span></li>`)}
+      ${draft.contact_limits.map(
+        (limit, i) => html`<li class="row">
+          <label>${t("atMost")} <input class="short" type="number" min="1" value=${limit.max} onInput=${(e) => change(i, { max: Number(e.currentTarget.value) })} /></label>
+          <label>${t("inDays")} <input class="short" type="number" min="0.01" step="any" value=${limit.window_s / 86400} onInput=${(e) => change(i, { window_s: Math.round(Number(e.currentTarget.value) * 86400) })} /></label>
+          <span class="muted small">${t("limitWords", { max: limit.max, window: duration(limit.window_s) })}</span>
+          <button type="button" class="small danger" onClick=${() => set({ contact_limits: draft.contact_limits.filter((_, n) => n !== i) })}>${t("remove")}</button>
+        </li>`,
+      )}
+    </ul>
+    <p><button type="button" onClick=${() => set({ contact_limits: [...draft.contact_limits, { max: 1, window_s: 86400 }] })}>${t("addLimit")}</button></p>
+  <//>`;
+}
+
+function consentInWords({ requires_consent: purpose, legal_basis: basis }) {
+  if (!purpose) return t("consentNone");
+  return t(basis === "consent" ? "consentNeeded" : "objectionStops", { purpose });
+}
+
+function Result({ row }) {
+  if (!row) return html`<${Card} title=${t("funnel")}><p class="empty">${t("noAnswers")}</p><//>`;
+  const steps = ["decided", "presented", "clicked", "accepted"].map((name) => [t(`step.${name}`), row[name]]);
+  return html`<${Card} title=${t("funnel")}>
+    <${Funnel} steps=${steps} />
+    <h3>${t("acceptance")}</h3>
+    <${Interval} ...${row} most=${Math.max(row.high, 0.05)} />
+    <p class="muted small">${t("openOffers", { n: number(row.open) })}</p>
+  <//>`;
+}

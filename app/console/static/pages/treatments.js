@@ -1,0 +1,95 @@
+// How an offer is put, by channel and language, as a real customer would read it.
+import { html, useState } from "../lib/ui.js";
+import { get, part, patch } from "../lib/api.js";
+import { t } from "../lib/i18n.js";
+import { Badge, Card, Failure, Field, Input, tell } from "../lib/widgets.js";
+
+const FILTERS = {
+  upper: (text) => text.toUpperCase(),
+  lower: (text) => text.toLowerCase(),
+  title: (text) => text.replace(/\p{L}+/gu, (word) => word[0].toUpperCase() + word.slice(1).toLowerCase()),
+  capitalize: (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase(),
+};
+
+/** The value of a variable, for a customer; empty if there is none. */
+function valueOf(path, offer, customer) {
+  if (path === "offer.name") return offer.name;
+  if (path === "offer.value") return offer.value;
+  const [kind, ...rest] = path.split(".");
+  const name = rest.join(".");
+  if (kind === "offer") return offer.attributes?.[name];
+  if (kind !== "customer" || !customer) return undefined;
+  return customer.attributes?.[name] ?? customer.indicators?.[name];
+}
+
+/** A text with its variables filled in, as a preview: the server's own filters, but for rounding and joining. */
+export function preview(text, treatment, offer, customer) {
+  return text.replace(/\{\{\s*([\w.]+)\s*((?:\|[^}]*)?)\}\}/g, (_, path, filters) => {
+    const otherwise = /default\(\s*'([^']*)'\s*\)/.exec(filters)?.[1];
+    const found = valueOf(path, offer, customer);
+    if (found === undefined || found === "") return treatment.fallbacks?.[path] ?? otherwise ?? "…";
+    return filters
+      .split("|")
+      .map((name) => FILTERS[name.trim()])
+      .filter(Boolean)
+      .reduce((shown, filter) => filter(shown), String(found));
+  });
+}
+
+export function Treatments({ offer, locked, reload }) {
+  const [id, setId] = useState("");
+  const [customer, setCustomer] = useState(null);
+  const [error, setError] = useState(null);
+  const find = async () => {
+    try {
+      setCustomer(id ? await get(`/v1/customers/${part(id)}`) : null);
+      setError(null);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return html`<${Card} title=${t("treatments")}>
+    <${Field} label=${t("previewFor")} hint=${t("previewHint")}>
+      ${(a) => html`<div class="row"><input ...${a} value=${id} onInput=${(e) => setId(e.currentTarget.value)} style=${{ width: "12rem" }} /><button type="button" onClick=${find}>${t("show")}</button></div>`}
+    <//>
+    ${error && html`<${Failure} error=${error} />`}
+    ${customer && html`<p class="small" role="status">${t("previewedFor", { id: customer.customer_id })}</p>`}
+    ${offer.treatments.length === 0 && html`<p class="empty">${t("noTreatments")}</p>`}
+    ${offer.treatments.map((treatment) => html`<${Treatment} key=${treatment.treatment_id} ...${{ treatment, offer, customer, locked, reload }} />`)}
+  <//>`;
+}
+
+function Treatment({ treatment, offer, customer, locked, reload }) {
+  const [edited, setEdited] = useState(null);
+  const [error, setError] = useState(null);
+  const said = (text) => preview(text, treatment, offer, customer);
+  const save = async () => {
+    try {
+      await patch(`/v1/offers/${part(offer.offer_id)}/treatments/${part(treatment.treatment_id)}`, edited);
+      tell(t("savedTreatment", { treatment: treatment.treatment_id }));
+      reload();
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  const { script } = treatment;
+  return html`<div class="card" lang=${treatment.language}>
+    <div class="row"><${Badge} kind="accent">${treatment.channel}<//><${Badge}>${treatment.language}<//><span class="muted small">${treatment.treatment_id}</span></div>
+    ${edited
+      ? html`<div class="stack">
+          <${Field} label=${t("title")}>${(a) => html`<${Input} ...${a} value=${edited.title} onValue=${(title) => setEdited({ ...edited, title })} />`}<//>
+          <${Field} label=${t("message")}>${(a) => html`<textarea ...${a} value=${edited.message} onInput=${(e) => setEdited({ ...edited, message: e.currentTarget.value })}></textarea>`}<//>
+          ${error && html`<${Failure} error=${error} />`}
+          <p class="small"><strong>${said(edited.title)}</strong> ${said(edited.message)}</p>
+          <div class="row"><button type="button" class="primary" onClick=${save}>${t("save")}</button><button type="button" onClick=${() => setEdited(null)}>${t("cancel")}</button></div>
+        </div>`
+      : html`<p><strong>${said(treatment.title)}</strong></p>
+          ${treatment.message && html`<p>${said(treatment.message)}</p>`}
+          ${treatment.button && html`<p><span class="badge accent">${said(treatment.button)}</span></p>`}
+          ${treatment.legal && html`<p class="muted small">${said(treatment.legal)}</p>`}
+          ${script &&
+          html`<ol class="small">${script.steps.map((s) => html`<li>${said(s.text)}${s.when && html` <code>${s.when}</code>`}</li>`)}</ol>
+            ${script.objections.map((o) => html`<p class="objection small"><strong>${said(o.objection)}</strong> ${said(o.answer)}</p>`)}`}
+          ${!locked && html`<button type="button" class="small" onClick=${() => setEdited({ title: treatment.title, message: treatment.message })}>${t("edit")}</button>`}`}
+  </div>`;
+}

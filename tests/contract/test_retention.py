@@ -1,0 +1,118 @@
+"""Retention: months of the log, events and other rows go when they are older than they may be."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.config import Settings, parse_retention
+from app.worker.privacy.retention import RetentionJob
+from decisioning.catalog.store import CatalogueStore
+from decisioning.evaluation.model_replay_service import ReplayImpossible
+from decisioning.evaluation.replay_service import replay
+from decisioning.log.store_archive import ArchiveReader
+from decisioning.log.store_partitions import add_months, month_of
+from decisioning.privacy.store_retention import Retention
+from storage.postgres import transaction
+from tests.support.api import CSV, Nextbest, decide, tell
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NOW = datetime.now(UTC)
+
+
+def job(shop: Nextbest, retention: str) -> RetentionJob:
+    engine = shop.api.state.engine
+    return RetentionJob(Retention(engine, parse_retention(retention)), CatalogueStore(engine))
+
+
+async def rows(shop: Nextbest, query: str, **values: Any) -> Sequence[Any]:
+    async with transaction(shop.api.state.engine) as connection:
+        return (await connection.execute(text(query), values)).all()
+
+
+async def past(shop: Nextbest, customer_id: str, at: datetime) -> None:
+    content = f"customer_id,offer_id,decided_at,outcome\n{customer_id},gold,{at.isoformat()},accepted\n"
+    await shop.api.ok("POST", "/v1/imports/history", content=content.encode(), headers=CSV)
+    await shop.worker.drain()
+
+
+async def customers(shop: Nextbest) -> set[str]:
+    return {row[0] for row in await rows(shop, "SELECT customer_id FROM decisions")}
+
+
+async def test_months_that_are_too_old_are_dropped_and_replays_that_need_them_refused(shop: Nextbest) -> None:
+    answer = await decide(shop.api, "present", "home")
+    await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
+    old = add_months(month_of(NOW), -5) + timedelta(days=3)
+    await past(shop, "of a month", old)
+    await past(shop, "before months", datetime(2005, 1, 1, tzinfo=UTC))
+    await past(shop, "young enough", NOW - timedelta(days=62))
+    later = (await decide(shop.api, "later", "home"))["decision_id"]
+    await shop.worker.drain()
+    state = shop.api.state
+    log = ArchiveReader(state.engine)
+    assert (await replay(later, log, state.catalogues, state.roster)).identical
+    assert await job(shop, "").enforce() == 0
+    assert await job(shop, "log:75").enforce() == 3  # the month, and two tables of what has none
+    assert await customers(shop) == {"present", "young enough", "later"}
+    assert [
+        r.name for r in await rows(shop, "SELECT to_regclass(:t)::text AS name", t=f"outcomes_{old:%Y_%m}")
+    ] == [None]
+    assert await job(shop, "log:75").enforce() == 0
+    told = (await shop.api.ok("GET", "/v1/privacy/retention", role="ops"))["removed"]
+    assert sorted(one["what"] for one in told) == [
+        "decisions without a month",
+        "log",
+        "outcomes without a month",
+    ]
+    assert f"the month {old:%Y-%m}" in [one["removed"] for one in told]
+    with pytest.raises(ReplayImpossible, match="older than the log is kept"):
+        await replay(later, log, state.catalogues, state.roster)
+    # What comes late for a month that is gone is archived all the same.
+    await past(shop, "late", old)
+    assert "late" in await customers(shop)
+
+
+async def test_events_are_kept_as_long_as_their_type_says(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/event-types/short", json={"name": "Short", "retention_days": 2})
+    await shop.api.ok("PUT", "/v1/event-types/long", json={"name": "Long"})
+    for days in (1, 3):
+        for kind in ("short", "long"):
+            at = (NOW - timedelta(days=days)).isoformat()
+            event = {"event_id": f"{kind}-{days}", "customer_id": "e", "type": kind, "occurred_at": at}
+            await shop.api.ok("POST", "/v1/events", json=event, role="frontend")
+    await shop.worker.drain()
+    assert await job(shop, "").enforce() == 1
+    found = {row[0] for row in await rows(shop, "SELECT event_id FROM events")}
+    assert found == {"short-1", "long-1", "long-3"}
+
+
+async def test_rows_of_other_tables_go_as_well(shop: Nextbest) -> None:
+    for days in (1, 5):
+        until = (NOW - timedelta(days=days)).isoformat()
+        await shop.api.ok("PUT", f"/v1/suppressions/ended-{days}/x", json={"reason": "r", "until": until})
+    await shop.api.ok("PUT", "/v1/suppressions/endless/x", json={"reason": "r"})
+    query = "INSERT INTO dead_letters VALUES (0, :at, 'r', '{}', now() - cast(:age AS interval))"
+    for age in (1, 5):
+        await rows(shop, query + " RETURNING 1", at=f"{age}-0", age=timedelta(days=age))
+    assert await job(shop, "dead_letters:3,suppressions:3").enforce() == 2
+    assert {r[0] for r in await rows(shop, "SELECT list_id FROM suppressions")} == {"ended-1", "endless"}
+    assert {r[0] for r in await rows(shop, "SELECT position FROM dead_letters")} == {"1-0"}
+
+
+async def test_a_log_is_not_dropped_before_its_windows_are_over(shop: Nextbest) -> None:
+    await past(shop, "in a long window", NOW - timedelta(days=200))
+    place = {"channel": "web", "control_share": 0, "reward_window_s": 366 * 86_400}
+    await shop.api.ok("PUT", "/v1/placements/patient", json=place)
+    assert await job(shop, "log:60").enforce() == 0
+    await shop.api.call("DELETE", "/v1/placements/patient")
+    assert "in a long window" in await customers(shop)
+
+
+@pytest.mark.parametrize("value", ["log", "log:x", "log:59", "none:3", "events:0", "log:99999"])
+async def test_settings_that_are_wrong_are_refused(settings: Settings, value: str) -> None:
+    with pytest.raises(ValueError, match=value.partition(":")[0]):
+        Settings(**settings.model_dump() | {"retention": value})

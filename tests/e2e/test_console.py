@@ -1,0 +1,384 @@
+"""The console in a real browser, on a service with a worker: signing in, editing, the desk, and who may use it."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from app.config import Settings
+from app.keys import Role
+from tests.support.browser import open_browser
+from tests.support.console_world import World, open_world
+from tests.support.served import Served
+
+AXE = Path(__file__).parents[1] / "support" / "axe" / "axe.min.js"
+SCREENSHOTS = os.environ.get("SCREENSHOTS")
+"""A folder in which pictures for the documentation are kept."""
+PAGES = {
+    "home": "/console",
+    "offers": "/console/offers",
+    "offer": "/console/offers/fibre-600",
+    "desk": "/console/desk",
+    "reports": "/console/reports",
+    "audit": "/console/audit",
+    "groups": "/console/groups",
+    "capacity": "/console/capacity",
+    "changes": "/console/changes",
+    "customer": "/console/customers/c1",
+    "placements": "/console/placements",
+    "placement": "/console/placements/web-home",
+    "policies": "/console/policies",
+    "policy": "/console/policies/calibrated/1",
+    "evaluation": "/console/evaluation",
+}
+PICTURED = ("home", "offers", "offer", "desk", "customer", "placement", "reports", "changes")
+STOP_S = 8.0
+"""Less than the time for which the service would wait for requests that do not end."""
+
+
+@pytest.fixture(scope="module")
+def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The service with the telephone company, and a key of each role."""
+    served = Served(postgres_url, redis_url, tmp_path_factory.mktemp("console"), workers=1)
+    with (
+        served.running(),
+        open_world(served.url, Settings(postgres_url=postgres_url, redis_url=redis_url)) as found,
+    ):
+        yield found
+        stream = httpx.Client(base_url=served.url, headers={"X-API-Key": found.keys["ops"]})
+        with stream, stream.stream("GET", "/v1/live", headers={"Accept": "text/event-stream"}) as live:
+            assert next(live.iter_lines()) == "event: live"
+            stopped_s = time.monotonic()
+            served.stop()
+            assert time.monotonic() - stopped_s < STOP_S, "an open stream held the service up"
+    assert "Traceback" not in served.printed()
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Browser]:
+    """One browser for all tests here. It is closed before the world: until then its event loop runs in this thread."""
+    with open_browser() as found:
+        yield found
+
+
+@contextmanager
+def opened(browser: Browser, world: World, role: Role | None, **options: object) -> Iterator[Page]:
+    """A page of a browser that is signed in; it must not have said that anything is wrong."""
+    context: BrowserContext = browser.new_context(base_url=world.url, locale="en", **options)  # type: ignore[arg-type]
+    context.set_default_timeout(15_000)
+    wrong: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    if role is not None:
+        answer = context.request.post("/console/session", data={"key": world.keys[role]})
+        assert answer.ok
+    yield page
+    context.close()
+    # Refused requests are said to be errors; policies that were broken too, and those are.
+    assert [text for text in wrong if "Failed to load resource" not in text] == []
+
+
+def visit(page: Page, path: str) -> None:
+    """Open a page of the console, and wait until it shows what it loaded."""
+    page.goto(path)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("Loading …").or_(page.get_by_text("Cargando …"))).to_have_count(0)
+
+
+def test_one_signs_in_with_a_key_and_signs_out(browser: Browser, world: World) -> None:
+    with opened(browser, world, None) as page:
+        page.goto("/console")
+        page.get_by_label("API key").fill("nb_ops_wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("This key is not in force.")).to_be_visible()
+        page.get_by_label("API key").fill(world.keys["ops"])
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Home")).to_be_visible()
+        assert "nb_ops" not in page.evaluate(
+            "document.cookie + JSON.stringify({...localStorage, ...sessionStorage})"
+        )
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        page.goto("/console/offers")
+        expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_what_a_role_may_not_do_is_not_shown(browser: Browser, world: World) -> None:
+    with opened(browser, world, "frontend") as page:
+        visit(page, "/console")
+        expect(page.get_by_role("heading", name="Desk")).to_be_visible()
+        assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Desk"]
+        page.goto("/console/offers")
+        expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/fibre-600")
+        expect(page.get_by_label("Name", exact=True)).to_be_disabled()
+        expect(page.get_by_role("button", name="Save")).to_have_count(0)
+        expect(page.get_by_role("link", name="Desk")).to_have_count(0)
+
+
+def test_language_and_theme_are_kept(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops", color_scheme="light") as page:
+        visit(page, "/console/offers")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.get_by_role("button", name="Dark").click()
+        page.get_by_role("button", name="Español").click()
+        expect(page.get_by_role("heading", name="Ofertas")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", name="Ofertas")).to_be_visible()
+        assert page.locator("html").get_attribute("lang") == "es"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+
+
+def test_rules_are_completed_and_checked_as_they_are_written(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/insurance")
+        page.get_by_role("button", name="Add a rule").click()
+        condition = page.get_by_label("Condition (CEL)")
+        condition.press_sequentially("grown")
+        expect(page.get_by_role("listbox").get_by_text("segment.grown_up")).to_be_visible()
+        page.keyboard.press("Enter")
+        expect(condition).to_have_value("segment.grown_up")
+        expect(page.get_by_test_id("matching")).to_contain_text("customers match")
+        condition.fill("")
+        page.get_by_label("Field", exact=True).select_option("customer.age")
+        page.get_by_label("Comparator").select_option(">=")
+        page.get_by_label("Value to compare with").fill("40")
+        page.get_by_role("button", name="Add condition").click()
+        expect(condition).to_have_value("customer.age >= 40")
+        condition.fill("age > 30 AND segment.grown_up")
+        page.get_by_role("button", name="Use").click()
+        expect(condition).to_have_value("customer.age > 30 && segment.grown_up")
+        condition.fill("customer.agee > 30")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator(".mistake").first).to_be_visible()
+        assert world.http.get("/v1/offers/insurance").json()["rules"] == []
+
+
+def test_an_edited_offer_is_live_and_its_acceptance_moves_home(browser: Browser, world: World) -> None:
+    with opened(browser, world, "admin") as page:
+        visit(page, "/console/offers")
+        page.get_by_label("Search").fill("tv")
+        page.get_by_label("Lever of TV pack, percent").fill("900")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("TV pack is saved and in force")).to_be_visible()
+        page.get_by_role("link", name="TV pack").click()
+        expect(page.get_by_label("Lever (%)")).to_have_value("900")
+        page.get_by_label("Name", exact=True).fill("TV pack XL")
+        page.get_by_label("Reason").fill("new season")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_role("heading", name="TV pack XL")).to_be_visible()
+
+        page.get_by_role("link", name="Home").click()
+        total = page.get_by_test_id("accepted-total")
+        expect(total).to_be_visible()
+        before = accepted(total.inner_text())
+        page.get_by_role("link", name="Desk").click()
+        page.get_by_label("Customer id").fill("c321")
+        page.get_by_label("Reason for the call").select_option("question")
+        page.keyboard.press("Enter")
+        offers = page.get_by_role("article")
+        expect(offers).to_have_count(3)
+        shown = offers.evaluate_all("all => all.map(x => x.dataset.offer)")
+        assert "tv-pack" in shown, "pushed as it is, it is among the best three"
+        page.locator('[data-offer="tv-pack"]').click(position={"x": 5, "y": 5})
+        page.keyboard.press("p")
+        expect(page.get_by_text("Presented: TV pack")).to_be_visible()
+        page.keyboard.press("a")
+        expect(page.locator('[data-offer="tv-pack"] .badge')).to_have_text("accepted")
+
+        page.get_by_role("link", name="Home").click()
+        expect(page.get_by_test_id("accepted-total")).to_contain_text(str(before + 1))
+        trail = world.http.get("/v1/catalog?kind=offer&id=tv-pack").json()
+        assert trail[0]["reason"] == "new season"
+
+
+def accepted(text: str) -> int:
+    """The number at the beginning of a text."""
+    return int(text.split()[0].replace(",", ""))
+
+
+def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: World) -> None:
+    with opened(browser, world, "frontend") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c77")
+        page.keyboard.press("Enter")
+        first = page.get_by_role("article").first
+        refused = first.get_attribute("data-offer")
+        page.keyboard.press("r")
+        expect(page.get_by_role("group", name="Why not?")).to_be_visible()
+        page.keyboard.press("1")
+        expect(page.get_by_test_id("difference")).to_contain_text("After the no")
+        expect(page.locator(f'[data-offer="{refused}"]')).to_have_count(0)
+        expect(page.get_by_text("rejected: price")).to_be_visible()
+        page.get_by_label("What the customer says").fill("expensive")
+        expect(page.get_by_text("The first three months cost half.").first).to_be_visible()
+
+
+def test_a_change_set_is_looked_at_applied_and_rolled_back(browser: Browser, world: World) -> None:
+    draft = "nextbest: 1\ngroups:\n  stay: {name: Retention team, goal: retain, lever: 30}\n"
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/changes")
+        text = page.get_by_label("Sections of the catalogue (YAML)")
+        text.fill("nextbest: 1\ngroups:\n  stay: {name: Retention team}\n")
+        page.get_by_role("button", name="Show what it would do").click()
+        expect(page.get_by_role("alert")).to_contain_text("goal")
+        text.fill(draft)
+        page.get_by_role("button", name="Show what it would do").click()
+        expect(page.get_by_text("0 added, 1 changed, 0 deleted")).to_be_visible()
+        expect(page.get_by_text("Customers without any offer")).to_be_visible()
+        page.get_by_role("button", name="Apply").click()
+        page.get_by_label("Reason").fill("keep more of them")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_text("The catalogue is now at version")).to_be_visible()
+        assert world.http.get("/v1/groups/stay").json()["lever"] == 30
+        page.get_by_role("link", name="Audit").click()
+        expect(page.get_by_text("keep more of them")).to_be_visible()
+        page.locator(".timeline button").nth(1).click()
+        page.get_by_label("Reason").fill("too much")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_text("too much").first).to_be_visible()
+        assert world.http.get("/v1/groups/stay").json()["lever"] == 0
+
+
+def test_a_canary_is_staged_and_taken_back_after_a_question(browser: Browser, world: World) -> None:
+    with opened(browser, world, "scientist") as page:
+
+        def stage(name: str, button: str) -> None:
+            page.get_by_label("Policy", exact=True).select_option("thompson@1")
+            page.get_by_label("Stage", exact=True).select_option(name)
+            page.get_by_role("button", name="Change …").click()
+            page.get_by_label("Reason").fill("to compare")
+            page.get_by_role("dialog").get_by_role("button", name=button).click()
+
+        def stages() -> list[str]:
+            found = world.http.get("/v1/placements/web-home/policies").json()["policies"]
+            return [policy["stage"] for policy in found if policy["policy"] == "thompson@1"]
+
+        visit(page, "/console/placements/web-home")
+        stage("shadow", "Cancel")
+        assert "shadow" not in stages(), "nothing is done before it is confirmed"
+        stage("canary", "Confirm")
+        expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("possible: shadow")
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        stage("shadow", "Confirm")
+        expect(page.get_by_role("cell", name="shadow")).to_be_visible()
+        stage("canary", "Confirm")
+        expect(page.get_by_role("img", name="Canary: 5%")).to_be_visible()
+        page.get_by_role("button", name="Roll back").click()
+        page.get_by_label("Reason").fill("enough")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_role("img", name="Canary: 5%")).to_have_count(0)
+        assert "canary" not in stages()
+
+
+def test_a_customers_decisions_are_explained(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers")
+        page.get_by_label("Customer id").fill("c3")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Customer c3")).to_be_visible()
+        page.get_by_label("Placement").select_option("call-centre")
+        page.get_by_role("button", name="Try it out").click()
+        expect(page.get_by_text("chosen 1")).to_be_visible()
+        assert "dry" not in world.http.get("/v1/customers/c3/decisions").text
+        page.locator(".timeline a").first.click()
+        expect(page.get_by_role("heading", name="Decision", exact=True)).to_be_visible()
+        expect(page.get_by_text("Made again from the log")).to_be_visible()
+        expect(page.get_by_text("chosen 1")).to_be_visible()
+
+
+def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World) -> None:
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/reports")
+        page.get_by_label("and by").select_option("offer")
+        expect(page.get_by_role("columnheader", name="Offer")).to_be_visible()
+        expect(page.locator("canvas")).to_be_visible()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download CSV").click()
+        header = download.value.path().read_text(encoding="utf-8").splitlines()[0]
+        assert header.startswith("day,offer,decided")
+
+
+def test_the_desk_works_while_the_service_is_degraded_and_says_so(browser: Browser, world: World) -> None:
+    with opened(browser, world, "frontend") as page:
+        visit(page, "/console/desk")
+
+        def degrade(route: object) -> None:
+            answer = route.fetch()  # type: ignore[attr-defined]
+            found = answer.json() | {"degraded": ["policy_unavailable"]}
+            route.fulfill(response=answer, json=found)  # type: ignore[attr-defined]
+
+        page.route("**/v1/decisions", degrade)
+        page.route("**/v1/feedback", lambda route: route.fulfill(status=503, json={"detail": "away"}))
+        page.get_by_label("Customer id").fill("c78")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("the fallback decided")
+        offer = page.get_by_role("article").first.get_attribute("data-offer")
+        page.keyboard.press("p")
+        expect(page.get_by_text("1 outcomes wait")).to_be_visible()
+        page.unroute("**/v1/feedback")
+        expect(page.get_by_text("1 outcomes wait")).to_have_count(0)
+        decisions = world.http.get("/v1/customers/c78/decisions").json()["decisions"]
+        told = [o["outcome"] for o in decisions[0]["offers"][0]["outcomes"]]
+        assert decisions[0]["offers"][0]["offer_id"] == offer
+        assert "presented" in told
+
+
+@pytest.mark.parametrize(("language", "scheme", "width"), [("en", "light", 1280), ("es", "dark", 390)])
+def test_everybody_can_use_every_page(
+    browser: Browser, world: World, language: str, scheme: str, width: int
+) -> None:
+    size = {"width": width, "height": 900}
+    with opened(browser, world, "admin", viewport=size, color_scheme=scheme) as page:
+        page.add_init_script(f"localStorage.setItem('nextbest.language', '{language}')")
+        for name, path in PAGES.items():
+            visit(page, path)
+            if name == "desk":
+                page.locator("input").first.fill("c5")
+                page.keyboard.press("Enter")
+                expect(page.get_by_role("article").first).to_be_visible()
+            assert page.locator("html").get_attribute("lang") == language
+            assert serious_violations(page) == [], f"{name} in {language}, {scheme}"
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
+
+
+def serious_violations(page: Page) -> list[str]:
+    """What axe-core finds on a page that would keep somebody from using it."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']})"
+    )
+    assert len(found["passes"]) > 10, "the page was not looked at"
+    return [
+        f"{violation['id']}: {violation['help']}: {node['html']}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"][:3]
+    ]
+
+
+def test_pictures_are_made_for_the_documentation(browser: Browser, world: World, tmp_path: Path) -> None:
+    folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path
+    with opened(browser, world, "admin", viewport={"width": 1280, "height": 860}) as page:
+        for name in PICTURED:
+            visit(page, PAGES[name])
+            if name == "home":
+                world.visit(30)
+                expect(page.locator("canvas")).to_be_visible()
+            if name == "desk":
+                page.get_by_label("Customer id").fill("c9")
+                page.keyboard.press("Enter")
+                expect(page.get_by_role("article").first).to_be_visible()
+            if name == "customer":
+                page.get_by_role("button", name="Try it out").click()
+                expect(page.get_by_text("chosen 1")).to_be_visible()
+            picture = page.screenshot(path=folder / f"console-{name}.png")
+            assert len(picture) > 10_000
