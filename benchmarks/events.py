@@ -108,8 +108,8 @@ def declare(client: Client) -> None:
     for number in range(AGGREGATES):
         name, body = aggregate(number)
         client.send("PUT", f"/aggregates/{name}", body)
-    # A cheap policy, which is the fallback as well: it hides nothing of what events cost, and a machine that is busy with
-    # something else measures the same.
+    # A cheap policy, which is the fallback as well: it hides nothing of what events cost, and a machine that is busy
+    # with something else measures the same.
     same = {
         "channel": "web",
         "policy": "propensity",
