@@ -204,10 +204,20 @@ SELECT {", ".join(EVENT_COLUMNS)} FROM stage_events
 ON CONFLICT DO NOTHING
 """
 
+_WHOLE_FROM = """(
+    SELECT coalesce(date_trunc('hour', max(before)) + interval '1 hour', '-infinity') FROM retention_actions
+    WHERE what IN ('log', 'decisions without a month', 'outcomes without a month')
+)"""
+"""The first hour of which the whole log is kept."""
+_KEPT_OUTCOMES = f"(SELECT * FROM outcomes WHERE decided_at >= {_WHOLE_FROM})"
+
 REBUILD_ACCEPTANCE = (
-    "TRUNCATE acceptance",
-    _count_decisions("decisions"),
-    _count_outcomes("outcomes", "outcomes"),
+    # What archivers add meanwhile would be counted twice.
+    "LOCK TABLE acceptance IN ACCESS EXCLUSIVE MODE",
+    # What the log does not tell any more stays as it was counted.
+    f"DELETE FROM acceptance WHERE hour >= {_WHOLE_FROM}",
+    _count_decisions(f"(SELECT * FROM decisions WHERE decided_at >= {_WHOLE_FROM})"),
+    _count_outcomes(_KEPT_OUTCOMES, _KEPT_OUTCOMES),
 )
 
 

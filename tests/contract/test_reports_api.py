@@ -174,3 +174,17 @@ async def test_rebuilt_roll_ups_are_the_same(filled: Nextbest) -> None:
         for statement in REBUILD_ACCEPTANCE:
             await connection.exec_driver_sql(statement)
     assert await report(filled, query) == before
+
+
+async def test_rebuilt_roll_ups_keep_what_retention_has_taken_from_the_log(filled: Nextbest) -> None:
+    query = "by=offer&by=placement&by=policy&by=hour"
+    before = await report(filled, query)
+    async with filled.api.state.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "INSERT INTO retention_actions (what, removed, before) VALUES ('log', 'all', now() + interval '1 hour')"
+        )
+        await connection.exec_driver_sql("DELETE FROM outcomes")
+        await connection.exec_driver_sql("DELETE FROM decisions")
+        for statement in REBUILD_ACCEPTANCE:
+            await connection.exec_driver_sql(statement)
+    assert await report(filled, query) == before
