@@ -49,6 +49,7 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.reporting.interests_service import InterestsService
 from decisioning.reporting.store_last_day import LastDay
 from decisioning.reporting.without_offer_service import WithoutOfferService
 from decisioning.rollout.service import RolloutService
@@ -147,6 +148,7 @@ class ApiState:
     events: EventIntake = field(init=False)
     simulations: SimulationService = field(init=False)
     without_offer: WithoutOfferService = field(init=False)
+    interests: InterestsService = field(init=False)
     arms_reports: ArmsService = field(init=False)
     log_reader: LogReader = field(init=False)
     sessions: Sessions = field(init=False)
@@ -191,6 +193,7 @@ class ApiState:
             self.replica,
             clock.now_ms,
         )
+        self.interests = InterestsService(self.simulations)
         self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))
         self.log_reader = LogReader(self.redis, self.keys)
         self.sessions = Sessions(SessionStore(self.engine))

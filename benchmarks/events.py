@@ -21,14 +21,13 @@ from benchmarks.__main__ import site
 from benchmarks.machine import BenchError, describe, pin
 from benchmarks.plan import EVENTS_RESULTS, QUICK, ROOT
 from benchmarks.processes import ApiProcess, Site, api, worker
-from benchmarks.world import DEADLINE_MS, POLICY
+from benchmarks.world import DEADLINE_MS
 from storage.clock import to_iso
 
 TOLD, PLAIN = "told", "plain"
-AGGREGATES, CUSTOMERS, EVENTS_EACH = 50, 100, 40
-ROUNDS, DECISIONS_A_ROUND = 21, 100
-MAX_DEGRADED_SHARE = 0.02
-SINGLE_EVENTS, BATCH_SIZE = 1_000, 100
+AGGREGATES, CUSTOMERS, EVENTS_EACH = 50, 60, 40
+ROUNDS, DECISIONS_A_ROUND = 15, 80
+SINGLE_EVENTS, BATCH_SIZE = 600, 100
 SPREAD_MS = 6 * 86_400_000
 WINDOWS = ("30m", "24h", "7d", "30d", "90d")
 FUNCTIONS = ("count", "count", "count", "count", "sum", "sum", "mean", "last", "recency", "deviation")
@@ -85,7 +84,6 @@ class Client:
 
     def __init__(self, process: ApiProcess, key: str) -> None:
         self.process = process
-        self.degraded = 0
         self._connection = HTTPConnection("127.0.0.1", process.port, timeout=30)
         self._headers = {"X-API-Key": key, "Content-Type": "application/json"}
 
@@ -110,7 +108,15 @@ def declare(client: Client) -> None:
     for number in range(AGGREGATES):
         name, body = aggregate(number)
         client.send("PUT", f"/aggregates/{name}", body)
-    same = {"channel": "web", "policy": POLICY, "control_share": 0.0, "deadline_ms": DEADLINE_MS, "slots": 1}
+    # A cheap policy, which is the fallback as well: it hides nothing of what events cost, and a machine that is busy
+    # with something else measures the same.
+    same = {
+        "channel": "web",
+        "policy": "propensity",
+        "control_share": 0.0,
+        "deadline_ms": DEADLINE_MS,
+        "slots": 1,
+    }
     client.send("PUT", f"/placements/{PLAIN}", same | {"when": "customer.known"})
     client.send("PUT", f"/placements/{TOLD}", same | {"when": condition()})
 
@@ -143,11 +149,6 @@ def measure(found: Site) -> Found:
                     took.append(_cost(process, DECISIONS_A_ROUND, _decide(client, placement))[0])
         finally:
             client.close()
-    share = client.degraded / (2 * ROUNDS * DECISIONS_A_ROUND)
-    if share > MAX_DEGRADED_SHARE:
-        raise BenchError(
-            f"{share:.0%} of the decisions were degraded: the machine is busy with something else"
-        )
     plain, with_events = median(costs[PLAIN][1:]), median(costs[TOLD][1:])
     return Found(
         AGGREGATES, EVENTS_EACH, round(plain, 1), round(with_events, 1), round(with_events / plain, 3),
@@ -181,9 +182,8 @@ def _decide(client: Client, placement: str) -> Iterator[None]:
     for number in range(DECISIONS_A_ROUND):
         body = {"customer_id": f"c{number % CUSTOMERS:06d}", "placement": placement}
         answer = client.send("POST", "/decisions", body)
-        if len(answer["offers"]) != 1:
+        if len(answer["offers"]) != 1 or {*answer["degraded"]} - {"policy_slow"}:
             raise BenchError(f"a decision without an offer: {answer}")
-        client.degraded += bool(answer["degraded"])
         yield
 
 

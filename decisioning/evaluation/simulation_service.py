@@ -64,7 +64,7 @@ class SimulationService:
         profiles, total = await self.sample(catalogue.numbers, size)
         contacts = bool(catalogue.rules.plan([expression]).history)
         events = not catalogue.rules.depends_on(expression).isdisjoint((EVENTS, INTERESTS))
-        subjects = await self._subjects(profiles, contacts=contacts, events=events)
+        subjects = await self.subjects(profiles, contacts=contacts, events=events)
         return await asyncio.to_thread(
             preview, expression, catalogue, subjects, total, context, self.clock_ms(), self.time_limit()
         )
@@ -138,7 +138,7 @@ class SimulationService:
         views = [catalogue.view(placement_id) for catalogue in catalogues]
         contacts = any(view.contact.needed or view.own_history is not None for view in views)
         events = any(catalogue.event_definitions.contributions for catalogue in catalogues)
-        return await self._subjects(profiles, contacts=contacts or bool(self.roster.history), events=events)
+        return await self.subjects(profiles, contacts=contacts or bool(self.roster.history), events=events)
 
     def time_limit(self) -> CheckTime:
         """Make what raises ``Invalid`` once ``max_ms`` have passed from now on."""
@@ -154,7 +154,7 @@ class SimulationService:
 
         return check_time
 
-    async def _subjects(self, profiles: Sequence[Profile], *, contacts: bool, events: bool) -> list[Subject]:
+    async def subjects(self, profiles: Sequence[Profile], *, contacts: bool, events: bool) -> list[Subject]:
         """Put contacts, and what events told, to profiles (nothing while Redis cannot be read)."""
         if not contacts and not events:
             return [Subject(profile) for profile in profiles]

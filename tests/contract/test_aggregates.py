@@ -116,6 +116,21 @@ COUNT = {"event": "page-view", "function": "count", "window": "7d"}
 SUM = COUNT | {"function": "sum"}
 
 
+async def test_interests_are_ranked_over_all_customers(api: Instance) -> None:
+    for number, customer_id in enumerate(("sum-a", "sum-b")):
+        await api.ok("PUT", f"/v1/customers/{customer_id}", json={"attributes": {"age": 44}})
+        await view(api, customer_id, number, "/loans")
+    report = await api.ok("GET", "/v1/reports/interests?sample=10000")
+    assert report["sample"] == report["customers"] >= 2
+    loans, reading = report["interests"]
+    assert (loans["concept"], loans["name"], reading["concept"]) == ("loans", "Loans", "reading")
+    assert loans["customers"] == reading["customers"] >= 2
+    assert loans["share"] == pytest.approx(2 / 3, abs=0.001)
+    assert loans["share"] + reading["share"] == pytest.approx(1)
+    assert (await api.ok("GET", "/v1/reports/interests?sample=1"))["sample"] == 1
+    problem_of(await api.call("GET", "/v1/reports/interests?sample=10001"), 422, "sample")
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field", "words"),
     [

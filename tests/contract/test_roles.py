@@ -48,6 +48,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "report_offers": {"ops", "scientist", "admin"},
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
+    "report_interests": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_live": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
