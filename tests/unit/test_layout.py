@@ -56,6 +56,7 @@ COVERED = {
     "app/commands/deadletters.py": "contract/test_archiving.py",
     "app/commands/log.py": "e2e/test_replay.py",
     "app/commands/service.py": "contract/test_server.py",
+    "app/imports.py": "contract/test_imports_api.py",
     "app/main.py": "contract/test_openapi.py",
     "app/publishable/gate.py": "contract/test_public_api.py",
     "app/publishable/store.py": "contract/test_public_api.py",
