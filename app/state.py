@@ -182,7 +182,7 @@ class ApiState:
             self.archive,
             clock.now_ms,
             on_recorded,
-            lambda: self.current_catalogue().outcomes,
+            lambda: self.current_catalogue().outcome_rules,
         )
         self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
         self.simulations = SimulationService(

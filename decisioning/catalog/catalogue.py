@@ -54,7 +54,7 @@ from decisioning.model.entities import (
     effective_status,
     inherit,
 )
-from decisioning.model.outcome import DeclaredOutcome
+from decisioning.model.outcome import DeclaredOutcome, OutcomeRules, Reason
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.definitions import EventDefinitions
 from profiles.events.event_type import EventType
@@ -91,6 +91,7 @@ class Catalogue:
     context_weights: Mapping[str, ContextWeight]
     goals: Mapping[str, GoalDemands]
     outcomes: Mapping[str, DeclaredOutcome]
+    reasons: Mapping[str, Reason]
     alert_rules: Mapping[str, Alert]
     event_types: Mapping[str, EventType]
     aggregates: Mapping[str, Aggregate]
@@ -167,6 +168,7 @@ class Catalogue:
                 self.quiet_hours.values(),
                 self.history_ms,
                 self.offers,
+                self.outcome_rules.suppressions(),
             ),
             self.checker,
             self.rules,
@@ -197,7 +199,13 @@ class Catalogue:
     def history_ms(self) -> int:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
         asked = [call.within_s * 1000 for call in self._history_calls()]
+        asked += [r.for_s * 1000 for rules in self.outcome_rules.suppressions().values() for r in rules]
         return max(longest_window_ms(self.offers.values(), self.contact_policies.values()), *asked, 0)
+
+    @cached_property
+    def outcome_rules(self) -> OutcomeRules:
+        """The outcomes and reasons that are declared."""
+        return OutcomeRules(self.outcomes, self.reasons)
 
     def _history_calls(self) -> Iterator[HistoryCall]:
         """Yield what rules and logged facts ask of customers' histories."""

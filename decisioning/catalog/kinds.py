@@ -32,7 +32,7 @@ from decisioning.model.entities import (
     QuietHours,
     Treatment,
 )
-from decisioning.model.outcome import RESERVED, DeclaredOutcome
+from decisioning.model.outcome import RESERVED, DeclaredOutcome, Reason
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.history import parse_call
@@ -327,6 +327,7 @@ GOAL = Kind(
     protective=_DEMANDS,
 )
 OUTCOME = Kind("outcome", "outcomes", "outcome_id", DeclaredOutcome, check=_check_outcome)
+REASON = Kind("reason", "reasons", "reason_id", Reason)
 ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
@@ -350,6 +351,7 @@ KINDS: dict[str, Kind[Any]] = {
         CONTEXT_WEIGHT,
         GOAL,
         OUTCOME,
+        REASON,
         ALERT,
         EVENT,
         AGGREGATE,

@@ -18,6 +18,10 @@ KIND_LETTERS: Mapping[str, str] = {
 }
 
 
+SUPPRESSION = "s"
+"""The letter of a contact that suppresses: its channel is the cause, or ``<cause>@<channel>``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contact:
     """One earlier contact: the offer's number, group and goal then, the time (Unix ms), the letter of its kind."""
@@ -45,6 +49,7 @@ class LoggedOutcome:
     at_ms: int
     recorded_ms: int
     position: StreamPosition
+    causes: tuple[str, ...] = ()
 
     @property
     def contact_ms(self) -> int:
@@ -59,6 +64,17 @@ class KeptContact:
     offer_id: str
     contact: Contact
     reserved: bool = False
+
+
+def suppressing(causes: Iterable[str], channel: str, *, counts: bool) -> Iterator[tuple[str, str]]:
+    """Yield the letter, and what stands in the place of the channel, of contacts that suppress: two for each cause.
+
+    One is looked at everywhere, the other in the same channel.
+    """
+    for cause in causes:
+        yield from (
+            (SUPPRESSION if counts else SUPPRESSION.upper(), slot) for slot in (cause, f"{cause}@{channel}")
+        )
 
 
 def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> Iterator[KeptContact]:
@@ -76,6 +92,9 @@ def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> I
                 yield KeptContact(offer_id, Contact(number, at_ms, group, goal, "d", channel), reserved=True)
             elif told_of := [t for t in mine if t.outcome != "released"]:  # presented after all
                 yield KeptContact(offer_id, Contact(number, told_of[0].contact_ms, group, goal, "d", channel))
+        for one in mine:
+            for letter, slot in suppressing(one.causes, channel, counts=counts):
+                yield KeptContact(offer_id, Contact(number, one.contact_ms, group, goal, letter, slot))
         for answer in answers:
             letter = KIND_LETTERS[answer.outcome] if counts else KIND_LETTERS[answer.outcome].upper()
             yield KeptContact(offer_id, Contact(number, answer.contact_ms, group, goal, letter, channel))

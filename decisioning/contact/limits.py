@@ -4,14 +4,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray
-from decisioning.contact.history import Contact, letters_of
+from decisioning.contact.history import SUPPRESSION, Contact, letters_of
 from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Scope
+from decisioning.model.outcome import Suppress
 from profiles.customer import Customer
 from storage.clock import DAY_MS
 
@@ -171,6 +172,20 @@ def rejection_check(numbers: Sequence[int], for_s: int, related: str) -> LimitCh
     )
 
 
+def suppression_check(cause: str, rule: Suppress, channel: str) -> LimitCheck:
+    """Return the check of what is not offered after an outcome or a reason, in a placement of ``channel``."""
+    is_wide = rule.scope in ("channel", "all")
+    return LimitCheck(
+        stage="exclusion",
+        name=f"after {cause.replace('/', ' ')}",
+        scope="all" if is_wide else cast(Scope, rule.scope),
+        kinds=SUPPRESSION + SUPPRESSION.upper(),
+        max=1,
+        window_ms=rule.for_s * 1000,
+        channels=(f"{cause}@{channel}" if rule.scope == "channel" else cause,),
+    )
+
+
 def preference_checks(customer: Customer) -> list[LimitCheck]:
     """Return the checks of a customer's own frequency preferences. Attributes that are no numbers are ignored."""
     attributes = customer.attributes
@@ -228,6 +243,7 @@ class LimitIndex:
         goals: Sequence[str],
         policies: Iterable[ContactPolicy],
         everything: Mapping[str, Offer],
+        suppressions: Iterable[LimitCheck] = (),
     ) -> None:
         self.rows: list[list[LimitCheck]] = [[] for _ in offers]
         self._offers = offers
@@ -236,6 +252,8 @@ class LimitIndex:
         self._special: dict[Key, list[tuple[LimitCheck, Rows]]] = defaultdict(list)
         self._members = self._counted_rows()
         self._add_policies(policies)
+        for check in suppressions:
+            self._add_common(check)
         self._add_limits()
         self._add_exclusions(everything)
         self._add_rejections(everything.values())
@@ -318,9 +336,7 @@ class LimitIndex:
         for policy in policies:
             check = policy_check(policy)
             if policy.applies_to is None:
-                self._common[policy.scope].append(check)
-                for row in self._members.get(("all", ""), ()):
-                    self.rows[row].append(check)
+                self._add_common(check)
                 continue
             # Contacts name offers by number; a policy about an offer that is not here concerns no row.
             about: str | int | None = policy.applies_to
@@ -328,6 +344,12 @@ class LimitIndex:
                 about = numbers.get(policy.applies_to)
             if about is not None:
                 self._add(check, [(policy.scope, about)], self._members.get((policy.scope, about), ()))
+
+    def _add_common(self, check: LimitCheck) -> None:
+        """Add a check that is made for every offer in its scope."""
+        self._common[check.scope].append(check)
+        for row in self._members.get(("all", ""), ()):
+            self.rows[row].append(check)
 
     def _add_limits(self) -> None:
         for row, offer in enumerate(self._offers):

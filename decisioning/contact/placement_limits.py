@@ -5,8 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from bandits.policy import BoolArray
-from decisioning.contact.history import Contact
-from decisioning.contact.limits import NEVER_AGAIN_MS, LimitCheck, LimitIndex, preference_checks
+from decisioning.contact.history import SUPPRESSION, Contact
+from decisioning.contact.limits import (
+    NEVER_AGAIN_MS,
+    LimitCheck,
+    LimitIndex,
+    preference_checks,
+    suppression_check,
+)
 from decisioning.contact.own_history import OwnHistory
 from decisioning.contact.quiet_hours import (
     PreparedQuietHours,
@@ -17,6 +23,7 @@ from decisioning.contact.quiet_hours import (
 )
 from decisioning.model.decision import DecisionContacts, OfferContact
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
+from decisioning.model.outcome import Suppress
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
 from storage.clock import MINUTE_MS
@@ -28,7 +35,8 @@ BINDING_BASES = ("contract", "legal_obligation")
 class PlacementLimits:
     """The contact policy of one placement's ``offers``; ``everything`` are all offers of the catalogue.
 
-    ``history_ms``: how far back contacts matter for any offer of the catalogue; 0 if none do.
+    ``history_ms``: how far back contacts matter for any offer of the catalogue; 0 if none do. ``suppressions``: what is
+    not offered after which outcome or reason.
 
     Three kinds of stops, in the order of their strength:
 
@@ -38,7 +46,8 @@ class PlacementLimits:
     *Quiet hours.* Only transactional offers.
     *What happened before.* Contact policies, the offers' own limits and the customer's preferences say how often
     (transactional offers neither count nor are stopped by them); exclusions say what must not follow on what
-    (for all offers). A policy of some ``channels`` counts contacts there and is about placements of these channels.
+    (for all offers), and what must not follow on an outcome or a reason (not for transactional ones). A policy of
+    some ``channels`` counts contacts there and is about placements of these channels.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class PlacementLimits:
         quiet: Iterable[QuietHours],
         history_ms: int,
         everything: Mapping[str, Offer] | None = None,
+        suppressions: Mapping[str, Sequence[Suppress]] | None = None,
     ) -> None:
         self.history_ms = history_ms
         self._offers = offers
@@ -72,12 +82,23 @@ class PlacementLimits:
             self._goals,
             [p for p in policies if not p.channels or channel in p.channels],
             {o.offer_id: o for o in offers} if everything is None else everything,
+            [
+                suppression_check(cause, rule, channel)
+                for cause, rules in sorted((suppressions or {}).items())
+                for rule in rules
+            ],
         )
-        self._limited = np.array([bool(checks) for checks in self._index.rows], dtype=bool)
+        # Nothing that is offered uses up a suppression, so it is looked at, and nothing has to be reserved for it.
+        self._limited = np.array(
+            [any(SUPPRESSION not in check.kinds for check in checks) for checks in self._index.rows],
+            dtype=bool,
+        )
+        self._looked_at = np.array([bool(checks) for checks in self._index.rows], dtype=bool)
+        self.suppresses = bool(suppressions)
         self._counted = ~self._transactional
         # A limit of 0 blocks customers without any contact too, for whom nothing is looked up.
         self._never = np.array([any(c.max < 1 for c in checks) for checks in self._index.rows], dtype=bool)
-        self._needed = bool(self._limited.any() or self._counted.any())
+        self._needed = bool(self._looked_at.any() or self._counted.any())
 
     @property
     def needed(self) -> bool:
@@ -166,7 +187,7 @@ class PlacementLimits:
             if any(preference.blocked_until(history, now_ms) is not None for preference in preferences):
                 mask &= self._transactional
         elif self._withhold:
-            mask &= ~self._limited
+            mask &= ~self._looked_at
             if preferences:
                 mask &= self._transactional
         return mask

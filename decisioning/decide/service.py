@@ -382,7 +382,8 @@ class DecisionService:
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
-                if view.own_history is not None:  # rules have looked at what is not all there
+                # Rules and suppressions have looked at what is not all there.
+                if view.own_history is not None or view.contact.suppresses:
                     eligible = self._find_eligible_again(context, eligible, None)
             else:
                 eligible = await self._read_again(context, eligible)

@@ -184,6 +184,8 @@ def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
         policy=f[b"p"].decode(),
         placement=f[b"pl"].decode(),
         earned=parse_earned(f.get(b"g", b"").decode()),
+        reason=f.get(b"rs", b"").decode() or None,
+        causes=parse_causes(f.get(b"sp", b"").decode()),
         facts=parse_facts(f.get(b"f", b"")),
         silence_ms=int(f[b"z"]) if f.get(b"z") else None,
         estimate=estimate,
@@ -300,6 +302,10 @@ def outcome_fields(outcome: Outcome) -> list[str]:
     }
     if outcome.earned is not None:
         fields["g"] = outcome.earned.text
+    if outcome.reason is not None:
+        fields["rs"] = outcome.reason
+    if outcome.causes:
+        fields["sp"] = ",".join(outcome.causes)
     return [text for pair in fields.items() for text in pair]
 
 
@@ -360,6 +366,11 @@ def _expected(text: str) -> tuple[float, float]:
     """Read the propensity and the value that a decision expected, NaN if they are not known."""
     estimate, _, worth = text.partition(":")
     return (float(estimate), float(worth)) if text else (math.nan, math.nan)
+
+
+def parse_causes(text: str) -> tuple[str, ...]:
+    """Read what an outcome suppresses offers for, from its text with commas."""
+    return tuple(text.split(",")) if text else ()
 
 
 def facts_text(facts: Facts) -> str:

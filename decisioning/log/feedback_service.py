@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
-from decisioning.contact.history import KIND_LETTERS, Contact
+from decisioning.contact.history import KIND_LETTERS, Contact, suppressing
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.codec import history_member, outcome_fields
 from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.store_redis import NO_CONTACTS, Contacts
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
-from decisioning.model.outcome import BUILT_IN, DeclaredOutcome, Outcome, worth_text
+from decisioning.model.outcome import BUILT_IN, NO_RULES, Consequences, Outcome, OutcomeRules
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable, RedisUnavailable
 
@@ -34,6 +34,7 @@ class Feedback:
     outcome: str
     value: float | None = None
     at_ms: int | None = None
+    reason: str | None = None
 
 
 class BatchArchive:
@@ -65,14 +66,15 @@ class BatchArchive:
 class FeedbackService:
     """Records outcomes. When ``record`` returns, the outcome is in the log.
 
-    ``on_recorded`` is told of each that was not known before. ``declared``: the outcomes of the catalogue in force.
+    ``on_recorded`` is told of each that was not known before. ``rules``: the outcomes and reasons of the catalogue in
+    force.
     """
 
     decision_log: DecisionLog
     archive: Archive
     clock_ms: Callable[[], int]
     on_recorded: Callable[[Feedback, Status], None] | None = None
-    declared: Callable[[], Mapping[str, DeclaredOutcome]] = dict
+    rules: Callable[[], OutcomeRules] = lambda: NO_RULES
 
     def batch(self) -> "FeedbackService":
         """Make one for a batch: items whose decisions are archived wait once for an archive that does not answer."""
@@ -86,16 +88,19 @@ class FeedbackService:
         ``RedisUnavailable`` or ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as
         needed.
         """
-        declared = self.declared()
-        if feedback.outcome not in BUILT_IN and feedback.outcome not in declared:
-            raise _undeclared(feedback.outcome, declared)
+        rules = self.rules()
+        if feedback.outcome not in BUILT_IN and feedback.outcome not in rules.outcomes:
+            raise _undeclared(feedback.outcome, rules.outcomes)
+        if feedback.reason is not None and feedback.reason not in rules.reasons:
+            raise _no_reason(feedback.reason, rules.reasons)
+        follows = rules.consequences(feedback.outcome, feedback.reason)
         now_ms = self.clock_ms()
         at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
         if at_ms > now_ms + SKEW_MS:
             raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
         bucket = await self.decision_log.bucket_of(feedback.decision_id)
         if bucket is None:
-            return await self._archived(feedback, at_ms, now_ms)
+            return await self._archived(feedback, follows, at_ms, now_ms)
         status, detail = await self.decision_log.feedback(
             bucket,
             feedback.decision_id,
@@ -105,10 +110,10 @@ class FeedbackService:
             at_ms,
             now_ms,
             SKEW_MS if feedback.at_ms is not None else FOREVER_MS,
-            worth_text(feedback.outcome, declared),
+            follows,
         )
         if status == "unknown":
-            return await self._archived(feedback, at_ms, now_ms)
+            return await self._archived(feedback, follows, at_ms, now_ms)
         if status == "not_offered":
             raise _not_offered(feedback)
         if status == "contradicts":
@@ -122,7 +127,7 @@ class FeedbackService:
             self.on_recorded(feedback, status)
         return status
 
-    async def _archived(self, feedback: Feedback, at_ms: int, now_ms: int) -> Status:
+    async def _archived(self, feedback: Feedback, follows: Consequences, at_ms: int, now_ms: int) -> Status:
         """Record an outcome of a decision that has left Redis: late if that is archived, unknown if it is not."""
         logged = await self.archive.decision(feedback.decision_id)
         if logged is None:
@@ -160,15 +165,19 @@ class FeedbackService:
             base_propensity=float("nan"),
             policy=decision.policy.key,
             placement=decision.placement,
+            reason=follows.reason,
+            causes=follows.causes,
         )
         # The decision is not in Redis, so nothing there can tell a repeated outcome from a new one but this mark.
         mark = f"{feedback.decision_id}:{feedback.offer_id}:{feedback.outcome}"
-        contacts = _contacts(logged, outcome, earlier)
+        contacts = _contacts(logged, outcome, earlier, follows.suppress_ms)
         fresh = await self.decision_log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
         return self._tell(feedback, "late" if fresh else "duplicate")
 
 
-def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]) -> Contacts:
+def _contacts(
+    logged: LoggedDecision, outcome: Outcome, earlier: Collection[str], suppress_ms: int
+) -> Contacts:
     """Make the contacts of an outcome that came when the decision had left Redis."""
     decision, contacts = logged.decision, logged.decision.contacts
     if contacts is None or "withdrawn" in earlier:
@@ -184,7 +193,10 @@ def _contacts(logged: LoggedDecision, outcome: Outcome, earlier: Collection[str]
         letter = KIND_LETTERS[kind] if contact.counts else KIND_LETTERS[kind].upper()
         made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, decision.channel or "")
         members.append((at_ms, history_member(made, decision.decision_id)))
-    return Contacts(decision.customer_id, contacts.keep_ms, members)
+    for letter, slot in suppressing(outcome.causes, decision.channel or "", counts=contact.counts):
+        made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, slot)
+        members.append((at_ms, history_member(made, decision.decision_id)))
+    return Contacts(decision.customer_id, max(contacts.keep_ms, suppress_ms), members)
 
 
 def _undeclared(outcome: str, declared: Collection[str]) -> Invalid:
@@ -192,6 +204,12 @@ def _undeclared(outcome: str, declared: Collection[str]) -> Invalid:
     near = get_close_matches(outcome, known, n=1, cutoff=0.6)
     way_out = f"did you mean {near[0]!r}?" if near else f"declare it with PUT /v1/outcomes/{outcome}"
     return Invalid("outcome", f"should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}; {way_out}")
+
+
+def _no_reason(reason: str, declared: Collection[str]) -> Invalid:
+    near = get_close_matches(reason, declared, n=1, cutoff=0.6)
+    way_out = f"did you mean {near[0]!r}?" if near else f"declare it with PUT /v1/reasons/{reason}"
+    return Invalid("reason", f"there is no reason {reason!r}; {way_out}")
 
 
 def _not_offered(feedback: Feedback) -> Invalid:

@@ -7,7 +7,7 @@ from typing import Protocol
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
 from decisioning.model.decision import Decision, LoggedDecision
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 
@@ -52,7 +52,7 @@ class DecisionLog(Protocol):
         at_ms: int,
         now_ms: int,
         skew_ms: int,
-        worth: str = "",
+        follows: Consequences = NOTHING_FOLLOWS,
     ) -> tuple[str, str]: ...
 
     async def append(

@@ -23,6 +23,7 @@ from decisioning.log.codec import (
     parse_history,
 )
 from decisioning.model.decision import Decision
+from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 from storage.clock import DAY_MS
@@ -363,15 +364,15 @@ class RedisLog:
         at_ms: int,
         now_ms: int,
         skew_ms: int,
-        worth: str = "",
+        follows: Consequences = NOTHING_FOLLOWS,
     ) -> tuple[str, str]:
-        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``).
-
-        ``worth``: what it earns, as ``worth_text`` writes it.
-        """
+        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
         keys = (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket))
         told = "" if value is None else repr(value)
-        arguments = (decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms, worth)
+        arguments = (
+            *(decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms, follows.worth),
+            *(follows.reason or "", ",".join(follows.causes), follows.suppress_ms),
+        )
         reply = await self._function("nb_feedback", keys, arguments)
         if reply[0] in (b"recorded", b"late"):
             self._recent.note("nb_feedback", keys, arguments)

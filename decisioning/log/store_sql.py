@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from bandits.policy import NO_FACTS
-from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, parse_decided
+from decisioning.log.codec import candidate_bytes, encode_decision, facts_text, parse_causes, parse_decided
 from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import LoggedEvent, properties_text
@@ -48,6 +48,8 @@ OUTCOME_COLUMNS = (
     "worth",
     "facts",
     "earned",
+    "reason",
+    "causes",
 )
 EVENT_COLUMNS = (
     "event_id",
@@ -255,6 +257,8 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
         None if math.isnan(o.worth) else o.worth,
         facts_text(o.facts) or None,
         None if o.earned is None else o.earned.text,
+        o.reason,
+        ",".join(o.causes) or None,
     )
 
 
@@ -300,4 +304,6 @@ def outcome_of_row(row: Row[Any]) -> Outcome:
         worth=math.nan if row.worth is None else row.worth,
         facts=row.facts or NO_FACTS,
         earned=parse_earned(row.earned or ""),
+        reason=row.reason,
+        causes=parse_causes(row.causes or ""),
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bandits.policy import NO_FACTS, Facts
 from decisioning.model.position import StreamPosition
@@ -22,13 +23,24 @@ ANSWER_PLACE = 100
 """The place in the funnel of ``accepted`` and ``rejected``, unless they are declared with another one."""
 
 
+SuppressScope = Literal["offer", "group", "goal", "channel", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """For ``for_s`` seconds nothing of the same offer, group or goal is offered, nothing in the channel, or nothing."""
+
+    for_s: int
+    scope: SuppressScope = "offer"
+
+
 @dataclass(frozen=True, slots=True)
 class DeclaredOutcome:
     """An outcome that callers may send, and what it earns (negative: what it costs).
 
     ``place``: where in the funnel it stands, from 1; of outcomes with a place the one that is furthest counts, and its
     reward stands in the place of earlier ones. Without a place the reward is added to what is earned otherwise.
-    ``terminal``: once it was told, no other outcome with a place is taken.
+    ``terminal``: once it was told, no other outcome with a place is taken. ``suppress``: what is not offered after it.
     """
 
     outcome_id: str
@@ -36,6 +48,56 @@ class DeclaredOutcome:
     reward: float = 0.0
     place: int | None = None
     terminal: bool = False
+    suppress: tuple[Suppress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason that may be told with an outcome, such as why an offer was rejected, and what it suppresses."""
+
+    reason_id: str
+    name: str = ""
+    suppress: tuple[Suppress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What follows from an outcome. ``worth``: what it earns, as ``worth_text`` writes it; ``reason``: why it was.
+
+    ``causes``: for what it suppresses other offers, outcomes and ``reason/<id>``, which matters for ``suppress_ms``.
+    """
+
+    worth: str = ""
+    reason: str | None = None
+    causes: tuple[str, ...] = ()
+    suppress_ms: int = 0
+
+
+NOTHING_FOLLOWS = Consequences()
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRules:
+    """The outcomes and reasons that a catalogue declares, by id."""
+
+    outcomes: Mapping[str, DeclaredOutcome] = field(default_factory=dict)
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
+
+    def suppressions(self) -> dict[str, tuple[Suppress, ...]]:
+        """Return what is not offered after what: by outcome, and by ``reason/<id>``."""
+        found = {name: outcome.suppress for name, outcome in self.outcomes.items()}
+        found |= {f"reason/{name}": reason.suppress for name, reason in self.reasons.items()}
+        return {cause: rules for cause, rules in found.items() if rules}
+
+    def consequences(self, outcome: str, reason: str | None) -> Consequences:
+        """Return what follows from an outcome that is told with a reason, or without one."""
+        known = self.suppressions()
+        causes = tuple(cause for cause in (outcome, f"reason/{reason}") if cause in known)
+        suppress_ms = max((rule.for_s * 1000 for cause in causes for rule in known[cause]), default=0)
+        return Consequences(worth_text(outcome, self.outcomes), reason, causes, suppress_ms)
+
+
+NO_RULES = OutcomeRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +168,8 @@ class Outcome:
     counted for the offer; by this outcome if it is ``SHOWN``, else by an earlier one, and this one may take it back.
     A ``closed`` one repeats the reward of the answer (``None`` if that was late) for those who count results of closed
     windows only; it is ``late``, so nobody learns from it again. ``earned``: what the offer has earned by then, where
-    outcomes are declared; ``None`` if this one changes nothing about it.
+    outcomes are declared; ``None`` if this one changes nothing about it. ``reason``: the declared one that was told
+    with it. ``causes``: for what it suppresses other offers, as ``Consequences`` has them.
     """
 
     bucket: int
@@ -129,6 +192,8 @@ class Outcome:
     facts: Facts = field(default_factory=lambda: NO_FACTS)
     silence_ms: int | None = None
     earned: Earned | None = None
+    reason: str | None = None
+    causes: tuple[str, ...] = ()
 
     @property
     def shows(self) -> bool:

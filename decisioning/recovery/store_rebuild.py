@@ -26,7 +26,7 @@ from decisioning.events.store_archive import EventArchive
 from decisioning.events.store_events import kept_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
-from decisioning.log.codec import Said, history_member, waiting_fields
+from decisioning.log.codec import Said, history_member, parse_causes, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
@@ -78,7 +78,7 @@ WHERE d.header ->> 'source' = 'live'
 """
 
 _OUTCOMES = """
-SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late, earned
+SELECT decision_id, decided_at, offer_id, outcome, at_ms, recorded_ms, position, silence_ms, late, earned, causes
 FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome NOT IN ('shown', 'expired', 'closed', 'withdrawn'){months}
 """
@@ -323,7 +323,14 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
     is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
     state = "expired" if row.state == "open" and not is_open else row.state
     told = [
-        LoggedOutcome(o.offer_id, o.outcome, o.at_ms, o.recorded_ms, StreamPosition(o.position))
+        LoggedOutcome(
+            o.offer_id,
+            o.outcome,
+            o.at_ms,
+            o.recorded_ms,
+            StreamPosition(o.position),
+            parse_causes(o.causes or ""),
+        )
         for o in outcomes
     ]
     kept = [k for k in contacts_of_decision(decision, told) if k.contact.at_ms > now_ms - history_ms]

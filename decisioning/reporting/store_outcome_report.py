@@ -15,20 +15,20 @@ _DIFFERENCE = (
     "split_part(earned, ' ', 2)::float8 - coalesce(nullif(split_part(earned, ' ', 1), '-')::float8, 0)"
 )
 _COUNTS = text(f"""
-SELECT offer_id, outcome, count(*) FILTER (WHERE NOT late) AS told, count(*) FILTER (WHERE late) AS late,
+SELECT offer_id, outcome, reason, count(*) FILTER (WHERE NOT late) AS told, count(*) FILTER (WHERE late) AS late,
     coalesce(sum({_DIFFERENCE}), 0) AS earned
 FROM outcomes
 WHERE decided_at >= coalesce(:start, '-infinity'::timestamptz)
     AND decided_at < coalesce(:end, 'infinity'::timestamptz)
     AND (cast(:placement AS text) IS NULL OR placement = :placement) AND NOT outcome = ANY(:endings)
-GROUP BY offer_id, outcome ORDER BY offer_id, outcome LIMIT {MAX_ROWS}
+GROUP BY offer_id, outcome, reason ORDER BY offer_id, outcome, reason NULLS FIRST LIMIT {MAX_ROWS}
 """)
 
 
 async def count_outcomes(
     engine: AsyncEngine, start: datetime | None, end: datetime | None, placement: str | None
 ) -> list[dict[str, Any]]:
-    """Count outcomes of decisions of a time, by offer and outcome. Raises ``PostgresUnavailable``."""
+    """Count outcomes of decisions of a time, by offer, outcome and reason. Raises ``PostgresUnavailable``."""
     values = {"start": start, "end": end, "placement": placement, "endings": [*ENDINGS, "shown"]}
     async with transaction(engine) as connection:
         return [dict(row._mapping) for row in await connection.execute(_COUNTS, values)]

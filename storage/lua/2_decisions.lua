@@ -103,12 +103,13 @@ end
 
 -- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
 -- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is worth ("" if it earns
---       nothing: see 1_earned.lua)
+--       nothing: see 1_earned.lua), the reason that was told ("" for none), for what it suppresses other offers (causes,
+--       joined by ","), how long that matters (ms)
 -- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
 --   {"too_early"}
 local function feedback(keys, args)
   local decision, log, contacts = unpack(keys)
-  local id, now, offer, outcome, value, occurred_at, skew_ms, worth = unpack(args)
+  local id, now, offer, outcome, value, occurred_at, skew_ms, worth, reason, causes, suppress_ms = unpack(args)
   local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
   local kept, released = 'o:' .. offer, 'rel:' .. offer
   local recorded = 'r:' .. offer .. ':' .. outcome
@@ -157,6 +158,16 @@ local function feedback(keys, args)
     if known[released] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
     if LETTERED[outcome] then remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms) end
   end
+  if causes and causes ~= '' then
+    local at = string.format('%.0f', math.min(occurred_ms, now_ms))
+    for _, cause in ipairs(split(causes)) do
+      -- Looked at everywhere, and in the same channel.
+      for _, slot in ipairs({ cause, cause .. '@' .. decided.channel }) do
+        local one = { number = decided.number, scope = decided.scope, channel = slot, counts = decided.counts }
+        remember(contacts .. known.cu, at, member(one, 's', id), math.max(keep_ms, tonumber(suppress_ms)))
+      end
+    end
+  end
   redis.call('HSET', decision, recorded, now)
   if not LETTERED[outcome] then redis.call('HSET', decision, 'own:' .. offer, now) end
   if late and opposite then redis.call('HSET', decision, 'l:' .. offer, '1') end
@@ -165,7 +176,9 @@ local function feedback(keys, args)
     'at', occurred_at, 'ts', now, 'd', known.d, 'l', late and '1' or '0', 'r', reward, 'q', decided.prior,
     'p', known.p, 'pl', known.pl, 'e', expected_of(decision, split(known.os), offer), 'f', teaches and known.f or '',
     'z', silence }
-  if told ~= '' then record[#record + 1], record[#record + 2] = 'g', told end
+  for _, field in ipairs({ { 'g', told }, { 'rs', reason or '' }, { 'sp', causes or '' } }) do
+    if field[2] ~= '' then record[#record + 1], record[#record + 2] = field[1], field[2] end
+  end
   redis.call('XADD', log, '*', unpack(record))
   return { late and 'late' or 'recorded', now }
 end

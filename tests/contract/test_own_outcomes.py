@@ -151,8 +151,22 @@ async def test_outcomes_are_counted_with_what_they_earned(declared: Nextbest) ->
     await declared.worker.drain()
     found = await api.ok("GET", "/v1/reports/outcomes", params={"placement": "counted"})
     assert found["outcomes"] == [
-        {"offer_id": "gold", "outcome": "accepted", "told": 1, "late": 0, "earned": pytest.approx(0.7)},
-        {"offer_id": "gold", "outcome": "quoted", "told": 2, "late": 0, "earned": pytest.approx(0.6)},
+        {
+            "offer_id": "gold",
+            "outcome": "accepted",
+            "reason": None,
+            "told": 1,
+            "late": 0,
+            "earned": pytest.approx(0.7),
+        },
+        {
+            "offer_id": "gold",
+            "outcome": "quoted",
+            "reason": None,
+            "told": 2,
+            "late": 0,
+            "earned": pytest.approx(0.6),
+        },
     ]
 
 

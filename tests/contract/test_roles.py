@@ -117,6 +117,7 @@ KINDS = (
     "context_weight",
     "goal",
     "outcome",
+    "reason",
     "alert",
     "event",
     "aggregate",

@@ -20,7 +20,7 @@ from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_redis import GRACE_MS, RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
-from decisioning.model.outcome import DeclaredOutcome, Earned, Outcome, worth_text
+from decisioning.model.outcome import Consequences, DeclaredOutcome, Earned, Outcome, worth_text
 from decisioning.model.position import StreamPosition
 from storage.redis import make_redis
 from tests.support import contact_world as world
@@ -82,7 +82,9 @@ async def told_and_logged(
         answers = []
         for n, outcome in enumerate(told, start=1):
             at_ms, worth = now + n * 100, worth_text(outcome, DECLARED)
-            answer = await log.feedback(bucket, name, "news", outcome, None, at_ms, at_ms, SKEW_MS, worth)
+            answer = await log.feedback(
+                bucket, name, "news", outcome, None, at_ms, at_ms, SKEW_MS, Consequences(worth)
+            )
             answers.append(answer[0])
         open_log = await _outcomes(log, bucket, name)
         redis = make_redis(url)

@@ -111,6 +111,9 @@ PLACEMENTS = made(
     tie_break=st.sampled_from(("oldest", "newest", "value")),
 )
 SCOPED = {"group": maybe(IDS), "offer": maybe(IDS)}
+SUPPRESS = st.lists(
+    made({"for_s": SECONDS}, scope=st.sampled_from(("offer", "group", "goal", "channel", "all"))), max_size=2
+)
 SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]]]] = {
     "attribute": (
         NAMES.map("customer.{}".format),
@@ -163,8 +166,16 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
     "goal": (st.sampled_from(GOALS), made({"lever": NUMBERS}, **DEMANDS)),
     "outcome": (
         IDS,
-        made({}, name=TEXTS, reward=NUMBERS, place=maybe(st.integers(1, 1000)), terminal=st.booleans()),
+        made(
+            {},
+            name=TEXTS,
+            reward=NUMBERS,
+            place=maybe(st.integers(1, 1000)),
+            terminal=st.booleans(),
+            suppress=SUPPRESS,
+        ),
     ),
+    "reason": (IDS, made({}, name=TEXTS, suppress=SUPPRESS)),
     "alert": (
         IDS,
         made({"watches": st.sampled_from(sorted(WATCHES))}, threshold=maybe(NUMBERS), description=TEXTS),

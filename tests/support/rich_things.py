@@ -6,6 +6,7 @@ SCRIPT = {
     "steps": [{"step_id": "why", "text": "Ask.", "when": "context.placement == 'desk'"}],
     "objections": [{"objection": "Too dear", "answer": "Not in May."}],
 }
+SUPPRESS = [{"for_s": 86400, "scope": "channel"}]
 DEMANDS: dict[str, Any] = {
     "requires_consent": "marketing",
     "legal_basis": "legitimate_interest",
@@ -135,7 +136,11 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"when": "customer.known", "percent": -50.0, "goal": "retain", "group": "rich", "offer": "rich"},
     ),
     "goal": ("goals/serve", DEMANDS | {"lever": -12.5}),
-    "outcome": ("outcomes/rich", {"name": "Quoted", "reward": 0.3, "place": 50, "terminal": True}),
+    "outcome": (
+        "outcomes/rich",
+        {"name": "Quoted", "reward": 0.3, "place": 50, "terminal": True, "suppress": SUPPRESS},
+    ),
+    "reason": ("reasons/rich", {"name": "Too expensive", "suppress": SUPPRESS}),
     "alert": (
         "alert-rules/rich",
         {

@@ -211,6 +211,13 @@ class GoalBody(DemandsBody):
     lever: Percent = 0.0
 
 
+class SuppressBody(Body):
+    """What is not offered to the customer any more, and for how long."""
+
+    for_s: Seconds
+    scope: Literal["offer", "group", "goal", "channel", "all"] = "offer"
+
+
 class OutcomeBody(Body):
     """An outcome that feedback may tell, and what it earns. Its id is what feedback calls it."""
 
@@ -232,6 +239,16 @@ class OutcomeBody(Body):
         " Accepted and rejected stand at 100 unless they are declared otherwise",
     )
     terminal: bool = Field(False, description="once it was told, no other outcome with a place is taken")
+    suppress: list[SuppressBody] = Field(default_factory=list, max_length=10)
+
+
+class ReasonBody(Body):
+    """A reason that feedback may tell with an outcome. Its id is what feedback calls it."""
+
+    model_config = examples({"name": "Too expensive", "suppress": [{"for_s": 2_592_000, "scope": "group"}]})
+
+    name: Text = ""
+    suppress: list[SuppressBody] = Field(default_factory=list, max_length=10)
 
 
 class AlertBody(Body):
@@ -294,6 +311,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "context_weight": KindSchema(ContextWeightBody),
     "goal": KindSchema(GoalBody, Goal),
     "outcome": KindSchema(OutcomeBody),
+    "reason": KindSchema(ReasonBody),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRou
 
 
 def _to_feedback(body: FeedbackRequest) -> Feedback:
-    return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms())
+    return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms(), body.reason)
 
 
 async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) -> Response:

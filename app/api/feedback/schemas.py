@@ -29,6 +29,9 @@ class FeedbackRequest(Body):
         description="`presented`, `clicked`, `accepted`, `rejected`, or an outcome that the catalogue declares"
     )
     value: Money | None = Field(None, description="what it brought, if known")
+    reason: Id | None = Field(
+        None, description="why, such as why it was rejected: one that the catalogue declares"
+    )
     occurred_at: Instant | None = Field(None, description="when it happened, by default now")
 
     def at_ms(self) -> int | None:

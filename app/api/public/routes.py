@@ -135,6 +135,8 @@ class OwnFeedback:
         """Record one outcome. Raises what ``FeedbackService.record`` raises."""
         if feedback.value is not None:
             raise Invalid("value", "is not taken from pages and apps: send it from your back end, if at all")
+        if feedback.reason is not None:
+            raise Invalid("reason", "is not taken from pages and apps: send it from your back end, if at all")
         if feedback.outcome not in BUILT_IN:
             told = ", ".join(BUILT_IN)
             raise Invalid("outcome", f"pages and apps tell {told}: send others from your back end")

@@ -106,20 +106,32 @@ class OutcomeQuery(Parameters):
 
 
 class OutcomeRow(BaseModel):
-    """One outcome of one offer: how often it was told in time, and late; ``earned``: what it earned in all."""
+    """One outcome of one offer, with one reason or none: how often it was told, in time and late, and its earnings."""
 
     offer_id: str
     outcome: str
+    reason: str | None
     told: int
     late: int
     earned: float
 
 
 class OutcomeReport(BaseModel):
-    """Outcomes by offer and name: at most 10,000 rows."""
+    """Outcomes by offer, name and reason: at most 10,000 rows."""
 
     model_config = shown(
-        {"outcomes": [{"offer_id": "gold", "outcome": "quoted", "told": 40, "late": 2, "earned": 12.0}]}
+        {
+            "outcomes": [
+                {
+                    "offer_id": "gold",
+                    "outcome": "quoted",
+                    "reason": None,
+                    "told": 40,
+                    "late": 2,
+                    "earned": 12.0,
+                }
+            ]
+        }
     )
 
     outcomes: list[OutcomeRow]

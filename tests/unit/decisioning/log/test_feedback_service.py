@@ -12,7 +12,7 @@ from decisioning.log.ports import DecisionLog
 from decisioning.log.store_redis import Contacts
 from decisioning.model.decision import DecidedOffer, DecisionContacts, LoggedDecision, OfferContact
 from decisioning.model.entities import FOREVER_MS
-from decisioning.model.outcome import Outcome
+from decisioning.model.outcome import NOTHING_FOLLOWS, Outcome
 from decisioning.model.position import StreamPosition
 from storage.clock import DAY_MS
 from storage.errors import RedisUnavailable
@@ -80,14 +80,14 @@ def told(outcome: str = "accepted", offer_id: str = "gold", **fields: Any) -> Fe
 async def test_a_decision_in_redis_is_not_asked_for_in_the_archive(status: str) -> None:
     log = Log(status)
     assert await service(log, "rejected").record(told(value=2.5, at_ms=NOW_MS - 1)) == status
-    assert log.asked == [(3, "d1", "gold", "accepted", 2.5, NOW_MS - 1, NOW_MS, SKEW_MS, "")]
+    assert log.asked == [(3, "d1", "gold", "accepted", 2.5, NOW_MS - 1, NOW_MS, SKEW_MS, NOTHING_FOLLOWS)]
     assert log.kept == {}
 
 
 async def test_an_outcome_of_now_is_never_too_early_for_a_clock_that_is_behind() -> None:
     log = Log("recorded")
     await service(log).record(told())
-    assert log.asked == [(3, "d1", "gold", "accepted", None, NOW_MS, NOW_MS, FOREVER_MS, "")]
+    assert log.asked == [(3, "d1", "gold", "accepted", None, NOW_MS, NOW_MS, FOREVER_MS, NOTHING_FOLLOWS)]
 
 
 @pytest.mark.parametrize("status", [None, "recorded"])
