@@ -56,7 +56,8 @@ async def stored_with(nextbest: Nextbest, needle: str) -> list[str]:
         b"list": lambda key: redis.lrange(key, 0, -1),
     }
     async for key in redis.scan_iter():
-        value = await readers[await redis.type(key)](key)
+        kind = await redis.type(key)
+        value = None if kind == b"none" else await readers[kind](key)  # one that has just expired
         if needle in repr((key, value)):
             found.append(f"key {key.decode()}")
     return found + await asyncio.to_thread(files_with, nextbest.settings.export_dir, needle.encode())
