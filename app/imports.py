@@ -56,8 +56,9 @@ async def import_file(
     if kind == "history":
         return await _import_history(state, run, on_progress)
     report = await state.bulk_loader.load(run, on_progress)
-    if kind == "registers":
+    if kind == "registers" and report.loaded:
         await state.profiles.cache.bury_all(ALL_PROFILES)
+        await state.profiles.cache.settled()
     return report, None
 
 

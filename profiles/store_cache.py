@@ -44,6 +44,7 @@ class ProfileCache:
         self._key_of = key_of
         self._ttl_s = ttl_s
         self._unknown_ttl_s = min(unknown_ttl_s, ttl_s)
+        self._later: asyncio.Task[None] | None = None
 
     async def get(self, customer_id: str) -> Profile | None:
         """Read the cached profile, or ``None``. Raises ``RedisUnavailable``."""
@@ -83,18 +84,29 @@ class ProfileCache:
         # An error here must reach the caller, who may not acknowledge a change that old profiles could outlive.
         await self._bury(customer_ids, AFTER_CHANGE_S)
 
-    async def bury_all(self, pattern: str, settle_s: float = FILL_WITHIN_S) -> int:
-        """Make all cached profiles be read anew, after a change of what many of them depend on; returns how many.
+    async def bury_all(self, pattern: str) -> None:
+        """Make all cached profiles be read anew, after a change of what many of them depend on.
 
-        ``pattern``: of their keys. Twice, ``settle_s`` apart: a read that began before the change may fill meanwhile.
-        Raises ``RedisUnavailable``: the change is stored, but this has to be repeated.
+        ``pattern``: of their keys. Once at once, and once more in the background, since a read that began before the
+        change may fill meanwhile: ``settled`` waits for that. Raises ``RedisUnavailable``: it has to be repeated.
         """
-        first = await self._bury_matching(pattern)
-        await asyncio.sleep(settle_s)
-        return first + await self._bury_matching(pattern)
+        await self._bury_matching(pattern)
+        if self._later is not None:  # what is buried later still is enough for both
+            self._later.cancel()
+        self._later = asyncio.create_task(self._bury_later(pattern))
 
-    async def _bury_matching(self, pattern: str) -> int:
-        found, cursor = 0, 0
+    async def settled(self) -> None:
+        """Wait until nothing of before the last ``bury_all`` can be in the cache."""
+        if self._later is not None:
+            await asyncio.wait([self._later])
+
+    async def _bury_later(self, pattern: str) -> None:
+        await asyncio.sleep(FILL_WITHIN_S)
+        with suppress(RedisUnavailable):  # then nothing was filled either
+            await self._bury_matching(pattern)
+
+    async def _bury_matching(self, pattern: str) -> None:
+        cursor = 0
         while True:
             async with _bounded("clear the profile cache"):
                 cursor, keys = await self._redis.scan(cursor, match=pattern, count=_SCAN_SIZE)
@@ -104,9 +116,8 @@ class ProfileCache:
                     pipeline.set(key, TOMBSTONE, ex=AFTER_CHANGE_S, xx=True)
                 async with _bounded("clear the profile cache"):
                     await pipeline.execute()
-            found += len(keys)
             if not cursor:
-                return found
+                return
 
     async def _bury(self, customer_ids: Collection[str], ttl_s: int) -> None:
         for some in _batches(customer_ids):

@@ -33,15 +33,22 @@ def is_decision_for(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
     header = fields.get(b"h", b"")
     if fields.get(b"t") != b"decided" or not _may_name(header, customer_id):
         return False
+    return _names(header, customer_id)
+
+
+def _names(encoded: bytes, customer_id: str) -> bool:
+    """Return whether a JSON object has this ``customer_id``; of what is none, whether it names the customer at all."""
     try:
-        found: Any = from_json(header)
+        found: Any = from_json(encoded)
         return bool(found["customer_id"] == customer_id)
     except (ValueError, KeyError, TypeError):
-        return json.dumps(customer_id, ensure_ascii=False).encode() in header
+        return json.dumps(customer_id, ensure_ascii=False).encode() in encoded
 
 
 def is_event_of(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
-    """Return whether an entry is an event of a customer."""
+    """Return whether an entry is an event of a customer, in the log or in the inbox of events."""
+    if b"event" in fields:
+        return _names(fields[b"event"], customer_id)
     return fields.get(b"t") == b"event" and fields.get(b"cu") == customer_id.encode()
 
 

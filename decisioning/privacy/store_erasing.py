@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
-from decisioning.log.store_dead_letters import DeadLetters
+from decisioning.log.store_dead_letters import INBOX, DeadLetters
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS
 from decisioning.model.decision import Decision
@@ -146,7 +146,7 @@ class LogEraser:
         """Delete entries that could not be archived: nobody can tell what is in them."""
         for letter in await DeadLetters(self._engine).all():
             entry = StreamEntry(letter.position, letter.fields)
-            if letter.bucket == job.bucket and (
+            if letter.bucket in (job.bucket, INBOX) and (
                 is_decision_for(letter.fields, job.customer_id)
                 or is_event_of(letter.fields, job.customer_id)
                 or entry.decision_id in job.ids

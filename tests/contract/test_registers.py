@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from profiles.store_cache import ProfileCache
+from profiles import store_cache
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,7 +42,7 @@ async def lists_of(api: Instance, customer_id: str) -> list[str]:
 def settled() -> Iterator[None]:
     """No read of a profile is under way when a register is changed here, so nothing has to be waited for."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(ProfileCache.bury_all, "__defaults__", (0.0,))
+    patch.setattr(store_cache, "FILL_WITHIN_S", 0.0)
     yield
     patch.undo()
 

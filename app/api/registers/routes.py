@@ -25,8 +25,8 @@ async def read_registers(state: State, key: Reader) -> RegistersOut:
 async def put_register(register_id: Id, body: RegisterBody, state: State, key: Ops) -> RegisterOut:
     """Create a register, or change one. Its hashes are imported by `POST /v1/imports/registers`.
 
-    While it has entries, what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. When
-    this answers it is in force.
+    While it has entries, what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. It is in
+    force when this answers; for a profile that was being read then, four seconds later.
     """
     store = RegisterStore(state.engine)
     await store.put(Register(register_id, **body.model_dump()), key.name)

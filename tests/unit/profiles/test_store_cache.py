@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from profiles import store_cache
 from profiles.customer import TOMBSTONE, Profile, encode_profile
 from profiles.store import READ_TIMEOUT_S, ProfileStore
 from profiles.store_cache import AFTER_CHANGE_S, BEFORE_CHANGE_S, FILL_WITHIN_S
@@ -82,3 +83,18 @@ async def test_a_failed_change_keeps_the_old_record_and_its_error(store: Profile
         async with store.cache.changing(["failing"]):
             raise RuntimeError("commit failed")
     assert await cache.get(key_of("failing")) == TOMBSTONE
+
+
+async def test_all_profiles_are_read_anew_also_those_that_were_being_read(
+    store: ProfileStore, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_cache, "FILL_WITHIN_S", 0.0)
+    for name in ("cached", "late"):
+        await cache.set(key_of(name), encode_profile(Profile.unknown(name)))
+    await cache.delete(key_of("late"))
+    await store.cache.bury_all(key_of("*"))
+    assert await cache.get(key_of("cached")) == TOMBSTONE
+    assert await cache.get(key_of("late")) is None
+    await cache.set(key_of("late"), encode_profile(Profile.unknown("late")))  # by a read of before the change
+    await store.cache.settled()
+    assert await cache.get(key_of("late")) == TOMBSTONE
