@@ -18,6 +18,7 @@ from app.api.customers import routes as customers
 from app.api.customers import told_routes as customer_told
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
+from app.api.desk import routes as desk
 from app.api.evaluations import routes as evaluations
 from app.api.events import routes as events
 from app.api.exports import routes as exports
@@ -64,8 +65,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists, customer_told,
-    privacy, customers, suppressions, registers, erasure, imports, exports,
+    decisions, desk, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists,
+    customer_told, privacy, customers, suppressions, registers, erasure, imports, exports,
     reports, offer_reports, without_offer, interests, alerts, live, monitoring, arms, policies, deployments,
     evaluations, rules, scripts, health,
 )  # fmt: skip

@@ -169,6 +169,19 @@ async def test_the_token_itself_is_not_stored(nextbest: Nextbest) -> None:
     assert len(stored) > 0
 
 
+async def test_a_desk_is_told_what_it_can_ask_with_and_nothing_else(api: Instance) -> None:
+    body = {"type": "string", "values": ["cancel", "question"], "description": "why they call"}
+    await api.ok("PUT", "/v1/attributes/context.reason", json=body, role="ops")
+    agent = await sign_in(api, api.keys["frontend"])
+    found = (await agent.send("GET", "/v1/desk")).json()
+    assert [p["placement_id"] for p in found["placements"]] == ["desk", "home"]
+    assert found["questions"] == [
+        {"name": "reason", "type": "string", "description": "why they call", "values": ["cancel", "question"]}
+    ]
+    problem_of(await agent.send("GET", "/v1/placements"), 403)
+    problem_of(await agent.send("GET", "/v1/offers"), 403)
+
+
 async def test_pages_allow_nothing_from_outside(api: Instance) -> None:
     for path in ("/console", "/console/offers/gold", "/console/desk"):
         page = await api.call("GET", path, role=None)

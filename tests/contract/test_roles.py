@@ -16,6 +16,7 @@ READERS: set[Role] = {"ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
     "decide": {"frontend", "ops", "admin"},
     "read_decision": READERS,
+    "read_desk": {"frontend", "admin"},
     "record_feedback": {"frontend", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
     "record_event": {"frontend", "admin"},

@@ -36,6 +36,7 @@ PAGES = {
     "policy": "/console/policies/calibrated/1",
     "evaluation": "/console/evaluation",
 }
+expect.set_options(timeout=20_000)
 PICTURED = ("home", "offers", "offer", "desk", "customer", "placement", "reports", "changes")
 STOP_S = 8.0
 """Less than the time for which the service would wait for requests that do not end."""
@@ -209,6 +210,7 @@ def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: W
         visit(page, "/console/desk")
         page.get_by_label("Customer id").fill("c77")
         page.keyboard.press("Enter")
+        expect(page.locator("#offers-title")).to_be_focused()
         first = page.get_by_role("article").first
         refused = first.get_attribute("data-offer")
         page.keyboard.press("r")
@@ -320,6 +322,7 @@ def test_the_desk_works_while_the_service_is_degraded_and_says_so(browser: Brows
         page.get_by_label("Customer id").fill("c78")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("the fallback decided")
+        expect(page.locator("#offers-title")).to_be_focused()
         offer = page.get_by_role("article").first.get_attribute("data-offer")
         page.keyboard.press("p")
         expect(page.get_by_text("1 outcomes wait")).to_be_visible()

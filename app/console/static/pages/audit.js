@@ -2,7 +2,7 @@
 import { html, useLoad, useState } from "../lib/ui.js";
 import { get, post, withQuery } from "../lib/api.js";
 import { time, value } from "../lib/format.js";
-import { t } from "../lib/i18n.js";
+import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Card, Confirm, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
 
@@ -38,7 +38,7 @@ export default function Audit() {
         <ol class="timeline">
           ${rows.map(
             (row) => html`<li key=${`${row.version} ${row.kind} ${row.id}`}>
-              <div class="row"><strong>${t(`kind.${row.kind}`)} ${row.id}</strong><span class="muted small">${t("versionBy", { version: row.version, who: row.author, at: time(row.changed_at) })}</span>
+              <div class="row"><strong>${known(`kind.${row.kind}`, row.kind)} ${row.id}</strong><span class="muted small">${t("versionBy", { version: row.version, who: row.author, at: time(row.changed_at) })}</span>
                 ${may("ops") && html`<button class="small" onClick=${() => setAsked(row.version)}>${t("backTo", { version: row.version })}</button>`}</div>
               ${row.reason && html`<div>${row.reason}</div>`}
               <${Differences} of=${row.differences} />

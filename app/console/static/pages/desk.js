@@ -15,9 +15,8 @@ const REASONS = ["price", "has_it", "not_now", "no_need", "other"];
 const OWN = ["reason", "mood", "rejected_offer", "rejection_reason"];
 
 async function load() {
-  const [placements, attributes] = await Promise.all([get("/v1/placements"), get("/v1/attributes")]);
-  const context = attributes.filter((a) => a.id.startsWith("context.")).map((a) => ({ ...a, name: a.id.slice(8) }));
-  return { placements, context };
+  const { placements, questions } = await get("/v1/desk");
+  return { placements, context: questions };
 }
 
 export default function Desk() {
@@ -93,7 +92,7 @@ function Call({ placements, context }) {
     event.preventDefault();
     localStorage.setItem(KEPT_PLACEMENT, placement);
     setBefore(null);
-    if (await ask()) requestAnimationFrame(() => heading.current?.focus());
+    await ask();
   };
 
   const record = useCallback(
@@ -124,6 +123,8 @@ function Call({ placements, context }) {
   const reasons = listed(context, "rejection_reason", REASONS);
   const offer = answer?.offers[current];
   useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record });
+  // After the keys are listened to: whoever is at the offers can press them.
+  useEffect(() => heading.current?.focus(), [answer?.decision_id]);
   const others = context.filter((a) => !OWN.includes(a.name) && ["string", "int", "number", "bool"].includes(a.type));
   const answerField = (name) => ({ value: answers[name] ?? "", onValue: (value) => setAnswers({ ...answers, [name]: value }) });
   return html`<div class="desk">

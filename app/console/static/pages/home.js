@@ -200,7 +200,7 @@ function Changes() {
   const loaded = useLoad(() => get("/v1/catalog?limit=6"));
   return html`<${Card} title=${t("latestChanges")}><${Loaded} of=${loaded}>
     ${(rows) => html`<ul class="plain">${rows.map(
-      (row) => html`<li><strong>${row.kind} ${row.id}</strong> <span class="muted small">${t("by", { who: row.author, at: time(row.changed_at) })}</span>
+      (row) => html`<li><strong>${known(`kind.${row.kind}`, row.kind)} ${row.id}</strong> <span class="muted small">${t("by", { who: row.author, at: time(row.changed_at) })}</span>
         <div class="small">${row.reason || row.differences.slice(0, 3).map((d) => d.path).join(", ")}</div></li>`,
     )}</ul>`}
   <//><//>`;

@@ -1,0 +1,36 @@
+"""What a desk of agents can ask with."""
+
+from fastapi import APIRouter
+
+from app.api.deps import Frontend, State, problems
+from app.api.desk.schemas import DeskOut, DeskPlacement, DeskQuestion
+
+router = APIRouter(prefix="/v1", tags=["decisions"])
+
+CONTEXT = "context."
+
+
+@router.get("/desk", responses=problems())
+async def read_desk(state: State, key: Frontend) -> DeskOut:
+    """Tell what a desk can ask with: the placements, and the declared attributes of the context.
+
+    Nothing of offers, rules or customers is in it.
+    """
+    catalogue = state.current_catalogue()
+    placements = [
+        DeskPlacement(
+            placement_id=placement.placement_id,
+            channel=placement.channel,
+            presentation=placement.presentation,
+            slots=placement.slots,
+        )
+        for _, placement in sorted(catalogue.placements.items())
+    ]
+    questions = [
+        DeskQuestion(
+            name=path.removeprefix(CONTEXT), type=a.type, description=a.description, values=list(a.values)
+        )
+        for path, a in sorted(catalogue.attributes.items())
+        if path.startswith(CONTEXT)
+    ]
+    return DeskOut(placements=placements, questions=questions)

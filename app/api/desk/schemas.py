@@ -1,0 +1,48 @@
+"""What a desk can ask with, as it travels."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas import shown
+
+
+class DeskPlacement(BaseModel):
+    """A placement that can be asked."""
+
+    placement_id: str
+    channel: str
+    presentation: Literal["implicit", "explicit"]
+    slots: int
+
+
+class DeskQuestion(BaseModel):
+    """An attribute of the context that the vocabulary declares: a question that an agent may answer."""
+
+    name: str = Field(description="its name in the context of a request")
+    type: Literal["string", "number", "int", "bool", "list", "timestamp"]
+    description: str
+    values: list[str | float | int | bool] = Field(description="the answers that there are; any if empty")
+
+
+class DeskOut(BaseModel):
+    """What a desk can ask with."""
+
+    model_config = shown(
+        {
+            "placements": [
+                {"placement_id": "call-centre", "channel": "agent", "presentation": "explicit", "slots": 3}
+            ],
+            "questions": [
+                {
+                    "name": "reason",
+                    "type": "string",
+                    "description": "why they call",
+                    "values": ["question", "cancel"],
+                }
+            ],
+        }
+    )
+
+    placements: list[DeskPlacement]
+    questions: list[DeskQuestion]
