@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
-from nextbest_client import AsyncClient, Outcome
+from nextbest_client import AsyncClient, BuiltInOutcome
 
 DEFAULTS = {"home": [{"offer_id": "silver", "treatment": {"title": "Our cards", "link": "/cards"}}]}
 
@@ -42,7 +42,7 @@ class Seen(BaseModel):
 
     decision_id: str
     offer_id: str
-    outcome: Outcome
+    outcome: BuiltInOutcome
 
 
 @app.get("/banners/{customer_id}")

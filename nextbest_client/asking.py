@@ -14,7 +14,9 @@ from nextbest_client.errors import Unavailable
 from nextbest_client.outbox import Outbox
 from nextbest_client.retries import Breaker, Request, Retries
 
-Outcome = Literal["presented", "clicked", "accepted", "rejected"]
+BuiltInOutcome = Literal["presented", "clicked", "accepted", "rejected"]
+Outcome = BuiltInOutcome | str
+"""One that is always there, or one that the catalogue declares."""
 Field = Literal["score", "factors", "probability", "treatment"]
 DefaultOffers = Sequence[str | Offer | Mapping[str, Any]]
 

@@ -77,7 +77,7 @@ export interface components {
          *           "code": 422,
          *           "field": "outcome",
          *           "index": 2,
-         *           "reason": "outcome: Input should be 'presented', 'clicked', 'accepted' or 'rejected'",
+         *           "reason": "outcome: should be 'accepted', 'clicked', 'presented' or 'rejected'; did you mean 'accepted'?",
          *           "status": "refused"
          *         }
          *       ],
@@ -139,9 +139,9 @@ export interface components {
             offer_id: string;
             /**
              * Outcome
-             * @enum {string}
+             * @description `presented`, `clicked`, `accepted`, `rejected`, or an outcome that the catalogue declares
              */
-            outcome: "presented" | "clicked" | "accepted" | "rejected";
+            outcome: string;
             /**
              * Value
              * @description what it brought, if known
