@@ -86,7 +86,7 @@ def adjust_weights_for_group(context: SelectionContext, group: str, spec: Policy
     weights = context.weights
     if group == "no_levers":
         weights = replace(weights, L=np.ones(len(weights.L)))
-    if spec.learns_worth and "V" not in context.view.placement.off:
+    if spec.learn_from != "acceptance" and "V" not in context.view.placement.off:
         weights = replace(weights, V=np.full(len(weights.V), spec.worth_scale))
     return context if weights is context.weights else replace(context, weights=weights)
 
