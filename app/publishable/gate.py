@@ -19,6 +19,8 @@ PUBLIC = "/public/"
 BODY_BYTES = 65_536
 """As much as a browser sends as a page goes away (``sendBeacon``)."""
 PREFLIGHT_S = 600
+OUTCOMES_PER_REQUEST = 5
+"""Of each request that a key or a visitor may make, so many outcomes may be told."""
 
 _FOREIGN = "this key is for other origins: add yours to a key with `nextbest keys publish --origin`"
 _NO_ORIGIN = "this key is for pages: a request without an Origin needs a key made with --apps"
@@ -91,9 +93,23 @@ class PublicCaller:
 
     def count(self, customer_id: str) -> None:
         """Count a request of a visitor or customer. Raises ``Problem`` (429)."""
-        wait_s = self.limits.take(f"{self.key.key_id} {customer_id}", self.key.visitor_per_minute)
+        name = f"{self.key.key_id} {customer_id}"
+        self._take(name, self.key.visitor_per_minute, 1, "this visitor has asked too often")
+
+    def count_outcomes(self, customer_id: str, count: int) -> None:
+        """Count outcomes of a visitor or customer, apart from requests, so that decisions go on.
+
+        Raises ``Problem`` (429).
+        """
+        key, too_many = self.key, "has told too many outcomes"
+        visitors, keys = (OUTCOMES_PER_REQUEST * n for n in (key.visitor_per_minute, key.key_per_minute))
+        self._take(f"{key.key_id} {customer_id} outcomes", visitors, count, f"this visitor {too_many}")
+        self._take(f"{key.key_id} outcomes", keys, count, f"this key {too_many}")
+
+    def _take(self, name: str, per_minute: int, count: int, too_often: str) -> None:
+        wait_s = self.limits.take(name, per_minute, count)
         if wait_s:
-            refusal = Problem(429, f"this visitor has asked too often: wait {wait_s} s")
+            refusal = Problem(429, f"{too_often}: wait {wait_s} s")
             refusal.headers = {"Retry-After": str(wait_s)}
             raise refusal
 

@@ -5,8 +5,8 @@ import { nameOf } from "./asker.js";
 
 const DELAY_MS = 200;
 const MAX_PAUSE_MS = 30_000;
-/** So many are told at once; a beacon may have 64 KiB. */
-const BATCH_SIZE = 100;
+/** So many are told at once: the service takes no more. */
+const BATCH_SIZE = 50;
 const NAME = "outbox";
 
 /**
