@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
+from app.console.files import STATIC
 from tests.support.browser import open_browser
 from tests.support.publishable import sign
 
 JS = Path(__file__).resolve().parents[2] / "clients" / "js" / "src"
 SHOP = "http://shop.example"
+PAGE = """<!doctype html><title>shop</title><script type="importmap">{"imports": {"htm": "/vendor/htm.mjs",
+"preact": "/vendor/preact.mjs", "preact/hooks": "/vendor/preact-hooks.mjs"}}</script>"""
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
@@ -43,7 +46,7 @@ class Service:
                 path=path, content_type="application/json" if path.suffix == ".json" else "text/javascript"
             )
         else:
-            route.fulfill(body="<!doctype html><title>shop</title>", content_type="text/html")
+            route.fulfill(body=PAGE, content_type="text/html")
 
 
 @pytest.fixture
@@ -91,3 +94,31 @@ def test_what_a_visitor_was_shown_is_told_after_a_sign_in(opened: Any) -> None:
     assert (told["for visitor"]["visitor_id"], "customer_token" in told["for visitor"]) == (visitor, False)
     assert "visitor_id" not in told["for customer ann"]
     assert page.evaluate("[nextbest.outbox.sent, nextbest.outbox.dropped]") == [2, 1]
+
+
+def test_the_desk_keeps_what_may_be_taken_later_and_says_what_is_refused(opened: Any) -> None:
+    page, service = opened(STATIC)
+    page.evaluate(
+        """async () => {
+            await (await import("/lib/i18n.js")).useLanguage("en");
+            window.setTimeout = (work) => { window.due = work; return 1; };
+            const { send, watchOutbox } = await import("/lib/outbox.js");
+            watchOutbox((count) => { window.waiting = count; });
+            window.told = [];
+            addEventListener("told", ({ detail }) => told.push(detail));
+            window.send = send;
+        }"""
+    )
+    service.answer = lambda body: (503, {"detail": "away"})
+    assert page.evaluate("send({decision_id: 'd1', offer_id: 'gold', outcome: 'presented'})") is False
+    for status in (401, 408, 429, 500, 502, 504):
+        service.answer = lambda body, status=status: (status, {"detail": "later"})
+        page.evaluate("due()")
+        assert page.evaluate("[waiting, told]") == [1, []], status
+    service.answer = lambda body: (409, {"detail": "it was already accepted"})
+    page.evaluate("due()")
+    assert page.evaluate("waiting") == 0
+    assert len(service.told) == 8
+    assert page.evaluate("told") == [
+        {"text": "An outcome of gold was refused, and is not told: it was already accepted", "kind": "bad"}
+    ]
