@@ -96,6 +96,37 @@ def test_what_a_visitor_was_shown_is_told_after_a_sign_in(opened: Any) -> None:
     assert page.evaluate("[nextbest.outbox.sent, nextbest.outbox.dropped]") == [2, 1]
 
 
+def test_outcomes_are_told_once_more_when_a_token_is_refused(opened: Any) -> None:
+    page, service = opened(JS)
+    old, new = sign("ann", iat=1), sign("ann")
+    client(page, [old, new])
+    taken = service.answer
+    service.answer = lambda body: (
+        taken(body) if body["customer_token"] == new else (401, {"detail": "it ended"})
+    )
+    put(page, "d1", "customer ann")
+    assert page.evaluate("nextbest.flush()") is True
+    assert [body["customer_token"] for body in service.told] == [old, new]
+    assert page.evaluate("[nextbest.outbox.sent, nextbest.outbox.dropped]") == [1, 0]
+    service.answer = lambda body: (401, {"detail": "it is not valid"})
+    put(page, "d2", "customer ann")
+    assert page.evaluate("nextbest.flush()") is True
+    assert len(service.told) == 4
+    assert page.evaluate("[nextbest.outbox.sent, nextbest.outbox.dropped]") == [1, 1]
+
+
+def test_what_waits_for_a_new_token_is_kept_while_none_can_be_had(opened: Any) -> None:
+    page, service = opened(JS)
+    client(page, [sign("ann")])
+    service.answer = lambda body: (401, {"detail": "it ended"})
+    put(page, "d1", "customer ann")
+    page.evaluate(
+        "nextbest.asker.who().then(() => { nextbest.asker.fetchToken = () => Promise.reject('away') })"
+    )
+    assert page.evaluate("nextbest.flush()") is False
+    assert page.evaluate("[nextbest.outbox.items().length, nextbest.outbox.dropped]") == [1, 0]
+
+
 def test_the_desk_keeps_what_may_be_taken_later_and_says_what_is_refused(opened: Any) -> None:
     page, service = opened(STATIC)
     page.evaluate(

@@ -111,13 +111,19 @@ export class Outbox {
     return this.items().length === 0;
   }
 
-  /** @param {Item[]} batch @param {import("./asker.js").Who} who */
-  async sendBatch(batch, who) {
+  /** @param {Item[]} batch @param {import("./asker.js").Who} who @param {boolean} [renewed] with a token made anew */
+  async sendBatch(batch, who, renewed = false) {
     let answers;
     try {
       answers = (await this.transport.post("feedback", this.body(batch, who), { keepalive: true })).items;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
+      if (error.status === 401 && "customer_token" in who && !renewed) {
+        const now = await this.asker.who({ renew: true });
+        // Of somebody else, or of nobody: whoever sends looks anew at what is whose.
+        if (nameOf(now) === nameOf(who)) await this.sendBatch(batch, now, true);
+        return;
+      }
       if (error.status === 401) this.asker.forget();
       this.remove(batch);
       this.drop(batch.length, error.message);

@@ -39,8 +39,8 @@ export class Outbox {
     /** @param {number} delayMs */
     schedule(delayMs: number): void;
     send(): Promise<boolean>;
-    /** @param {Item[]} batch @param {import("./asker.js").Who} who */
-    sendBatch(batch: Item[], who: import("./asker.js").Who): Promise<void>;
+    /** @param {Item[]} batch @param {import("./asker.js").Who} who @param {boolean} [renewed] with a token made anew */
+    sendBatch(batch: Item[], who: import("./asker.js").Who, renewed?: boolean): Promise<void>;
     /**
      * What waits, by who tells it: what a visitor was asked for is the visitor's, also once somebody has signed in.
      *
