@@ -18,6 +18,8 @@ from app.security import presented_key
 PUBLIC = "/public/"
 BODY_BYTES = 65_536
 """As much as a browser sends as a page goes away (``sendBeacon``)."""
+WAITING_BYTES = 16 << 20
+"""Bodies that are not complete yet may take so much, all together."""
 PREFLIGHT_S = 600
 OUTCOMES_PER_REQUEST = 5
 """Of each request that a key or a visitor may make, so many outcomes may be told."""
@@ -38,7 +40,8 @@ class PublicGate:
     other: ASGIApp
     keys: Callable[[], PublishableKeys | None]
     body_bytes: int = BODY_BYTES
-    bodies: WaitingBodies = field(default_factory=WaitingBodies)
+    bodies: WaitingBodies = field(default_factory=lambda: WaitingBodies(WAITING_BYTES))
+    """Apart from those of back ends, which pages that send slowly are not to hold up."""
     limits: RateLimits = field(default_factory=RateLimits)
     used: set[str] = field(default_factory=set)
     """Ids of keys that were used; whoever notes them elsewhere takes them out."""
@@ -51,7 +54,10 @@ class PublicGate:
         origin = headers.get(b"origin", b"").decode("latin-1")
         keys = self.keys()
         if keys is None:
-            await problem(503, "not ready yet")(scope, receive, send)
+            # Nothing is known of any origin, and the answer tells nothing: every page may read that it is to wait.
+            await problem(503, "not ready yet")(
+                scope, receive, _readable_by(origin, send) if origin else send
+            )
             return
         # A page of a known origin may read what is wrong, whichever key it has.
         told = _readable_by(origin, send) if origin in keys.origins else send
