@@ -144,6 +144,11 @@ export interface components {
              */
             outcome: string;
             /**
+             * Reason
+             * @description why, such as why it was rejected: one that the catalogue declares
+             */
+            reason?: string | null;
+            /**
              * Value
              * @description what it brought, if known
              */
