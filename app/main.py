@@ -127,7 +127,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         routes = DirectRoutes(behind, direct, app.exception_handlers)
         limits = settings.body_bytes, settings.import_bytes
         checked = KeyCheck(routes, keys, *limits, used=key_use.used, sessions=sessions)
-        gate = PublicGate(routes, checked, publishable, bodies=checked.bodies, used=key_use.used)
+        gate = PublicGate(routes, checked, publishable, used=key_use.used)
         return Metrics(gate if tracing is None else tracing.requests(gate))
 
     app = Api(

@@ -20,6 +20,8 @@ _MAX_LENGTH_DIGITS = 18
 OPEN_BODY_BYTES = 4096
 """The largest body that is taken without a key."""
 
+OPEN_WAITING_BYTES = 4 << 20
+
 
 class Sessions(Protocol):
     """What is asked about cookies."""
@@ -42,6 +44,8 @@ class KeyCheck:
     body_bytes: int
     import_bytes: int
     bodies: WaitingBodies = field(default_factory=WaitingBodies)
+    open_bodies: WaitingBodies = field(default_factory=lambda: WaitingBodies(OPEN_WAITING_BYTES))
+    """Those without a key, apart from the others."""
     used: set[str] = field(default_factory=set)
     """Ids of keys that were used; whoever notes them elsewhere takes them out."""
     sessions: Callable[[], Sessions | None] = lambda: None
@@ -51,7 +55,7 @@ class KeyCheck:
         if scope["type"] != "http" or not scope["path"].startswith(PROTECTED):
             if scope["type"] == "http" and scope["method"] == "POST":
                 # Whoever signs in has no key yet, so nothing is known of them.
-                await self.bodies.run(self.app, scope, receive, send, OPEN_BODY_BYTES, in_memory=True)
+                await self.open_bodies.run(self.app, scope, receive, send, OPEN_BODY_BYTES, in_memory=True)
                 return
             await self.app(scope, receive, send)
             return

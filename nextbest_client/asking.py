@@ -1,6 +1,5 @@
 """What both clients share: questions, outcomes, defaults. Nothing here waits or sends."""
 
-import random
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +73,8 @@ class Core:
         outbox: Outbox | None,
         breaker: Breaker | None,
     ) -> None:
-        self.outbox = outbox or Outbox()
+        # An empty one is false.
+        self.outbox = Outbox() if outbox is None else outbox
         """Outcomes that wait, and counts of those that were sent and dropped."""
         self.event_outbox = Outbox(self.outbox.most, self.outbox.batch_size)
         """The same for events."""
@@ -84,6 +84,7 @@ class Core:
         self._retries = retries or Retries()
         self._breaker = breaker or Breaker()
         self._closed = False
+        self._flushing = False
 
     def _local(self, question: Question) -> Decision | None:
         """Answer without the service; ``None`` if there are no defaults for the placement."""
@@ -135,11 +136,16 @@ class Core:
         return sum(len(outbox) for outbox in self._outboxes.values())
 
     def _has_full_batch(self) -> bool:
-        return any(len(outbox) >= outbox.batch_size for outbox in self._outboxes.values())
+        return any(len(outbox) >= outbox.batch_size and outbox.is_due() for outbox in self._outboxes.values())
 
     def _pause_s(self) -> float:
-        """Compute the pause before the next batches."""
-        return min(outbox.pause_s(random.random()) for outbox in self._outboxes.values())
+        """Compute the pause before it is looked again for what is due."""
+        return min(outbox.wait_s() for outbox in self._outboxes.values())
+
+    def _due(self) -> list[tuple[str, Outbox]]:
+        """Pick out the outboxes of which a batch may be sent now: each rests by itself, unless somebody flushes."""
+        all_of_them, self._flushing = self._flushing, False
+        return [(path, o) for path, o in self._outboxes.items() if all_of_them or o.is_due()]
 
 
 def json_of(response: httpx.Response) -> Any:

@@ -136,6 +136,7 @@ class AsyncClient(Core):
             async with asyncio.timeout(timeout_s):
                 # The sender ends when nothing is left.
                 while self._sender is not None and not self._sender.done():
+                    self._flushing = True
                     self._wake.set()
                     await asyncio.wait([self._sender], timeout=0.05)
         return not self._waiting() and (self._sender is None or self._sender.done())
@@ -199,7 +200,7 @@ class AsyncClient(Core):
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
             self._wake.clear()
-            for path, outbox in self._outboxes.items():
+            for path, outbox in self._due():
                 await self._send_batch(path, outbox)
 
     async def _send_batch(self, path: str, outbox: Outbox) -> None:

@@ -1,7 +1,9 @@
 """Outcomes that wait to be sent in the background: bounded, in batches, none lost without being counted."""
 
 import logging
+import random
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ class Outbox:
     dropped: Counter[Dropped] = field(default_factory=Counter)
     _items: deque[Json] = field(default_factory=deque)
     _failures: int = 0
+    _not_before_s: float = 0.0
+    """After a failure: when the next batch may be sent, by the monotonic clock."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __len__(self) -> int:
@@ -70,6 +74,7 @@ class Outbox:
             self.sent += len(batch) - len(again) - len(refused)
             self.put_back(again)
             self._failures = self._failures + 1 if again else 0
+            self._rest()
         if refused:
             self.drop("refused", len(refused), str(refused[0]["reason"]))
 
@@ -82,6 +87,7 @@ class Outbox:
             if not self._failures:
                 log.warning("outcomes cannot be sent just now and are kept: %s", error)
             self._failures += 1
+            self._rest()
             self.put_back(batch)
 
     def put_back(self, batch: Sequence[Json]) -> None:
@@ -92,8 +98,22 @@ class Outbox:
     def pause_s(self, draw: float) -> float:
         """Compute the pause before the next batch: none while there is more, longer after failures."""
         if self._failures:
-            return max(INTERVAL_S, draw * min(MAX_PAUSE_S, INTERVAL_S * 2.0**self._failures))
+            return max(INTERVAL_S, draw * min(MAX_PAUSE_S, INTERVAL_S * 2.0 ** min(self._failures, 64)))
         return 0.0 if len(self._items) >= self.batch_size else INTERVAL_S
+
+    def is_due(self) -> bool:
+        """Return whether a batch may be sent: not while it rests after a failure."""
+        return not self._failures or time.monotonic() >= self._not_before_s
+
+    def wait_s(self) -> float:
+        """Compute how long to wait before the next batch, from now on."""
+        # One that is empty rests for nothing, and what is put into it is not to wait for long.
+        if self._failures and self._items:
+            return max(0.0, self._not_before_s - time.monotonic())
+        return 0.0 if len(self._items) >= self.batch_size else INTERVAL_S
+
+    def _rest(self) -> None:
+        self._not_before_s = time.monotonic() + self.pause_s(random.random())
 
     def close(self) -> None:
         """Drop what is left."""

@@ -155,6 +155,7 @@ class Client(Core):
                 left_s = ends_s - time.monotonic()
                 if left_s <= 0 or self._sender is None or not self._sender.is_alive():
                     return False
+                self._flushing = True
                 self._wake.set()
                 self._idle.wait(min(left_s, 0.05))
         return True
@@ -224,7 +225,7 @@ class Client(Core):
         while not self._closed:
             self._wake.wait(self._pause_s())
             self._wake.clear()
-            for path, outbox in self._outboxes.items():
+            for path, outbox in self._due():
                 self._send_batch(path, outbox)
 
     def _send_batch(self, path: str, outbox: Outbox) -> None:

@@ -18,7 +18,11 @@ from app.security import presented_key
 PUBLIC = "/public/"
 BODY_BYTES = 65_536
 """As much as a browser sends as a page goes away (``sendBeacon``)."""
+WAITING_BYTES = 16 << 20
+"""Bodies that are not complete yet may take so much, all together."""
 PREFLIGHT_S = 600
+OUTCOMES_PER_REQUEST = 5
+"""Of each request that a key or a visitor may make, so many outcomes may be told."""
 
 _FOREIGN = "this key is for other origins: add yours to a key with `nextbest keys publish --origin`"
 _NO_ORIGIN = "this key is for pages: a request without an Origin needs a key made with --apps"
@@ -36,7 +40,8 @@ class PublicGate:
     other: ASGIApp
     keys: Callable[[], PublishableKeys | None]
     body_bytes: int = BODY_BYTES
-    bodies: WaitingBodies = field(default_factory=WaitingBodies)
+    bodies: WaitingBodies = field(default_factory=lambda: WaitingBodies(WAITING_BYTES))
+    """Apart from those of back ends, which pages that send slowly are not to hold up."""
     limits: RateLimits = field(default_factory=RateLimits)
     used: set[str] = field(default_factory=set)
     """Ids of keys that were used; whoever notes them elsewhere takes them out."""
@@ -49,7 +54,10 @@ class PublicGate:
         origin = headers.get(b"origin", b"").decode("latin-1")
         keys = self.keys()
         if keys is None:
-            await problem(503, "not ready yet")(scope, receive, send)
+            # Nothing is known of any origin, and the answer tells nothing: every page may read that it is to wait.
+            await problem(503, "not ready yet")(
+                scope, receive, _readable_by(origin, send) if origin else send
+            )
             return
         # A page of a known origin may read what is wrong, whichever key it has.
         told = _readable_by(origin, send) if origin in keys.origins else send
@@ -91,9 +99,23 @@ class PublicCaller:
 
     def count(self, customer_id: str) -> None:
         """Count a request of a visitor or customer. Raises ``Problem`` (429)."""
-        wait_s = self.limits.take(f"{self.key.key_id} {customer_id}", self.key.visitor_per_minute)
+        name = f"{self.key.key_id} {customer_id}"
+        self._take(name, self.key.visitor_per_minute, 1, "this visitor has asked too often")
+
+    def count_outcomes(self, customer_id: str, count: int) -> None:
+        """Count outcomes of a visitor or customer, apart from requests, so that decisions go on.
+
+        Raises ``Problem`` (429).
+        """
+        key, too_many = self.key, "has told too many outcomes"
+        visitors, keys = (OUTCOMES_PER_REQUEST * n for n in (key.visitor_per_minute, key.key_per_minute))
+        self._take(f"{key.key_id} {customer_id} outcomes", visitors, count, f"this visitor {too_many}")
+        self._take(f"{key.key_id} outcomes", keys, count, f"this key {too_many}")
+
+    def _take(self, name: str, per_minute: int, count: int, too_often: str) -> None:
+        wait_s = self.limits.take(name, per_minute, count)
         if wait_s:
-            refusal = Problem(429, f"this visitor has asked too often: wait {wait_s} s")
+            refusal = Problem(429, f"{too_often}: wait {wait_s} s")
             refusal.headers = {"Retry-After": str(wait_s)}
             raise refusal
 

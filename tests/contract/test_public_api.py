@@ -342,6 +342,23 @@ async def test_rates_are_of_a_key_and_of_each_visitor(api: Instance) -> None:
     assert (await Page(api, await publish(api)).post("decisions", body | {"visitor_id": VISITOR})).is_success
 
 
+async def test_outcomes_have_rates_of_their_own(api: Instance) -> None:
+    """What is told costs look-ups for each outcome; who has told too many is still decided for."""
+    page = Page(api, await publish(api, visitor_per_minute=4, key_per_minute=100))
+    decision = await page.decide()
+    item = {"decision_id": decision["decision_id"], "offer_id": decision["offers"][0]["offer_id"]}
+    body = {"visitor_id": VISITOR, "items": [item | {"outcome": "presented"}] * 50}
+    assert (await page.post("feedback", body)).json()["refused"] == 0
+    often = await page.post("feedback", body)
+    problem_of(often, 429)
+    assert 60 < int(often.headers["Retry-After"]) <= 100, "30 are owed, of 20 a minute"
+    await page.decide()
+    other = await page.post("feedback", body | {"visitor_id": "other-0123456789abc"})
+    assert {found["code"] for found in other.json()["items"]} == {404}
+    other = await page.post("feedback", {"visitor_id": "third-0123456789abc", "items": body["items"] * 2})
+    problem_of(other, 422, "items")
+
+
 async def test_bodies_are_small(page: Page) -> None:
     body = {"placement": "home", "visitor_id": VISITOR, "context": {"text": "x" * 70_000}}
     answer = await page.post("decisions", body)

@@ -9,9 +9,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from app.api.deps import Reader, Responses, State, problems
 from app.api.live.sampler import EVERY_S, MAX_WATCHERS, LiveSampler
 from app.api.live.schemas import LiveNow
+from app.console.sessions import read_cookie
 from app.errors import Problem
 from app.keys import ApiKey
 from app.protocol import ENDLESS
+from app.security import presented_key
 from app.state import ApiState
 
 router = APIRouter(prefix="/v1", tags=["reports"])
@@ -30,8 +32,8 @@ async def read_live(request: Request, state: State, key: Reader) -> Response:
     """Tell what goes on now: decisions and outcomes a second, latency, degraded answers, what waits in the log.
 
     With `Accept: text/event-stream` (an `EventSource` of a browser sends it) as server-sent events, one a second, until
-    the client leaves or the key is revoked. A process reads the counters once a second, for all who watch, and serves
-    100 streams at a time; further ones are refused with 503.
+    the client leaves, the key is revoked or the session is over. A process reads the counters once a second, for all
+    who watch, and serves 100 streams at a time; further ones are refused with 503.
     """
     sampler = _sampler_of(request, state)
     if STREAM not in request.headers.get("accept", ""):
@@ -42,13 +44,18 @@ async def read_live(request: Request, state: State, key: Reader) -> Response:
         raise Problem(503, f"{MAX_WATCHERS} streams are open here; close one, or ask without a stream")
     request.scope[ENDLESS] = True
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(state, sampler, key), media_type=STREAM, headers=headers)
+    sent = dict(request.scope["headers"])
+    token = None if presented_key(sent) else read_cookie(sent)
+    return StreamingResponse(_stream(state, sampler, key, token), media_type=STREAM, headers=headers)
 
 
-async def _stream(state: ApiState, sampler: LiveSampler, key: ApiKey) -> AsyncIterator[str]:
+async def _stream(
+    state: ApiState, sampler: LiveSampler, key: ApiKey, token: str | None
+) -> AsyncIterator[str]:
+    """Send the numbers for as long as the key is in force, and the session of ``token`` that stands for it, if any."""
     sampler.watchers += 1
     try:
-        while _is_in_force(state.api_keys, key):
+        while _is_in_force(state.api_keys, key) and (token is None or await state.sessions.find(token)):
             yield f"event: live\ndata: {(await sampler.now()).model_dump_json()}\n\n"
             await asyncio.sleep(EVERY_S)
     finally:

@@ -1,5 +1,7 @@
 """Decisions and feedback for pages and apps: of their own customer or visitor, and of the placements of their key."""
 
+import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -24,6 +26,7 @@ from decisioning.log.lookup_service import decision_of
 from decisioning.model.decision import Decision
 from decisioning.model.outcome import BUILT_IN
 from profiles.limits import VISITOR_PREFIX
+from storage.keys import bucket_of_generated
 
 router = APIRouter(prefix="/public/v1", tags=["public"])
 
@@ -95,9 +98,11 @@ async def tell_publicly(body: PublicFeedback, state: State, caller: Caller) -> R
     """Tell outcomes of the visitor's own decisions. May be sent again as often as needed: each counts once.
 
     Needs a publishable key. Decisions of others, and of placements that the key is not for, are not found (404, in the
-    item). What an acceptance is worth is told by the shop's back end alone.
+    item). At most 50 outcomes at once; who told too many is answered 429. What an acceptance is worth is told by the
+    shop's back end alone.
     """
     asker = _asker(body, caller)
+    caller.count_outcomes(asker.customer_id, len(body.items))
     placements = caller.key.placements
     if asker.placements is not None:
         placements &= asker.placements
@@ -130,6 +135,8 @@ class OwnFeedback:
     customer_id: str
     placements: frozenset[str]
     found: dict[str, Decision | None] = field(default_factory=dict)
+    looking: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By the id of a decision: items of a batch are recorded side by side, and look it up once."""
 
     async def record(self, feedback: Feedback) -> Recorded:
         """Record one outcome. Raises what ``FeedbackService.record`` raises."""
@@ -140,11 +147,7 @@ class OwnFeedback:
         if feedback.outcome not in BUILT_IN:
             told = ", ".join(BUILT_IN)
             raise Invalid("outcome", f"pages and apps tell {told}: send others from your back end")
-        if feedback.decision_id not in self.found:
-            self.found[feedback.decision_id] = await decision_of(
-                feedback.decision_id, self.state.decision_log, self.service.archive
-            )
-        decision = self.found[feedback.decision_id]
+        decision = await self._decision(feedback.decision_id)
         # The same answer for what there is not and for what is another's: nobody can find out which.
         if (
             decision is None
@@ -153,6 +156,17 @@ class OwnFeedback:
         ):
             raise NotFound("decision", feedback.decision_id)
         return await self.service.record(feedback)
+
+    async def _decision(self, decision_id: str) -> Decision | None:
+        bucket = bucket_of_generated(decision_id)
+        if bucket is not None and bucket != self.state.keys.bucket(self.customer_id):
+            return None  # another's, whether there is one or not
+        async with self.looking[decision_id]:
+            if decision_id not in self.found:
+                self.found[decision_id] = await decision_of(
+                    decision_id, self.state.decision_log, self.service.archive
+                )
+        return self.found[decision_id]
 
 
 router.add_api_route(

@@ -2,13 +2,17 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, WrapValidator, model_validator
 
+from app.api.batch import or_malformed
 from app.api.decisions.schemas import TreatmentOut
-from app.api.feedback.schemas import _DECISION, FeedbackBatch
+from app.api.feedback.schemas import _DECISION, FeedbackBatch, FeedbackRequest
 from app.api.schemas import Body, Id, examples, shown
 
 VISITOR = "5f0c1d9e8b7a4c3d9e8f7a6b"
+
+MAX_PUBLIC_ITEMS = 50
+"""Of one batch: each may have to be looked for in the archive."""
 
 VisitorId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 OwnId = Annotated[str, StringConstraints(pattern=r"^pub-[A-Za-z0-9_-]{16,100}$")]
@@ -107,4 +111,8 @@ class PublicFeedback(_Asker, FeedbackBatch):
             "visitor_id": VISITOR,
             "items": [{"decision_id": _DECISION, "offer_id": "gold", "outcome": "presented"}],
         }
+    )
+
+    items: list[Annotated[FeedbackRequest | Any, WrapValidator(or_malformed(FeedbackRequest))]] = Field(
+        min_length=1, max_length=MAX_PUBLIC_ITEMS
     )

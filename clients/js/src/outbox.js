@@ -5,8 +5,8 @@ import { nameOf } from "./asker.js";
 
 const DELAY_MS = 200;
 const MAX_PAUSE_MS = 30_000;
-/** So many are told at once; a beacon may have 64 KiB. */
-const BATCH_SIZE = 100;
+/** So many are told at once: the service takes no more. */
+const BATCH_SIZE = 50;
 const NAME = "outbox";
 
 /**
@@ -82,10 +82,10 @@ export class Outbox {
 
   /** The page goes away: the browser tells what is left. It stays in the storage until the service has answered. */
   leave() {
-    const who = this.asker.known();
-    const { mine } = this.next(who);
-    for (let at = 0; at < mine.length; at += BATCH_SIZE) {
-      this.transport.beacon("feedback", this.body(mine.slice(at, at + BATCH_SIZE), who));
+    for (const { who, items } of this.shares(this.asker.known())) {
+      for (let at = 0; at < items.length; at += BATCH_SIZE) {
+        this.transport.beacon("feedback", this.body(items.slice(at, at + BATCH_SIZE), who));
+      }
     }
   }
 
@@ -96,12 +96,12 @@ export class Outbox {
 
   async send() {
     try {
-      const who = await this.asker.who();
       for (;;) {
-        const { mine, others } = this.next(who);
-        if (others > 0) this.forgetOthers(who, others);
-        if (mine.length === 0) break;
-        await this.sendBatch(mine.slice(0, BATCH_SIZE), who);
+        const shares = this.shares(await this.asker.who());
+        this.forgetOthers(shares);
+        const next = shares.find(({ items }) => items.length > 0);
+        if (next === undefined) break;
+        await this.sendBatch(next.items.slice(0, BATCH_SIZE), next.who);
       }
       this.failures = 0;
     } catch {
@@ -111,13 +111,19 @@ export class Outbox {
     return this.items().length === 0;
   }
 
-  /** @param {Item[]} batch @param {import("./asker.js").Who} who */
-  async sendBatch(batch, who) {
+  /** @param {Item[]} batch @param {import("./asker.js").Who} who @param {boolean} [renewed] with a token made anew */
+  async sendBatch(batch, who, renewed = false) {
     let answers;
     try {
       answers = (await this.transport.post("feedback", this.body(batch, who), { keepalive: true })).items;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
+      if (error.status === 401 && "customer_token" in who && !renewed) {
+        const now = await this.asker.who({ renew: true });
+        // Of somebody else, or of nobody: whoever sends looks anew at what is whose.
+        if (nameOf(now) === nameOf(who)) await this.sendBatch(batch, now, true);
+        return;
+      }
       if (error.status === 401) this.asker.forget();
       this.remove(batch);
       this.drop(batch.length, error.message);
@@ -131,19 +137,30 @@ export class Outbox {
     if (again.length > 0) throw new Error("some could not be stored");
   }
 
-  /** @param {import("./asker.js").Who} who */
-  next(who) {
-    const name = nameOf(who);
+  /**
+   * What waits, by who tells it: what a visitor was asked for is the visitor's, also once somebody has signed in.
+   *
+   * @param {import("./asker.js").Who} who
+   * @returns {{who: import("./asker.js").Who, items: Item[]}[]}
+   */
+  shares(who) {
     const items = this.items();
-    const mine = items.filter((item) => item.who === name);
-    return { mine, others: items.length - mine.length };
+    const tellers = "visitor_id" in who ? [who] : [{ visitor_id: this.asker.visitorId }, who];
+    return tellers.map((teller) => ({ who: teller, items: items.filter((item) => item.who === nameOf(teller)) }));
   }
 
-  /** Whoever was asked for is signed in no more, so nobody can tell for them. @param {import("./asker.js").Who} who @param {number} count */
-  forgetOthers(who, count) {
-    const name = nameOf(who);
-    this.keep(this.items().filter((item) => item.who === name));
-    this.drop(count, "they are of somebody who is signed in no more");
+  /**
+   * Drop what is nobody's share: its customer is signed in no more, so nobody can tell it.
+   *
+   * @param {{items: Item[]}[]} shares
+   */
+  forgetOthers(shares) {
+    const kept = new Set(shares.flatMap(({ items }) => items.map(keyOf)));
+    const items = this.items();
+    const mine = items.filter((item) => kept.has(keyOf(item)));
+    if (mine.length === items.length) return;
+    this.keep(mine);
+    this.drop(items.length - mine.length, "they are of somebody who is signed in no more");
   }
 
   /** @param {Item[]} told */

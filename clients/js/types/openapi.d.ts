@@ -41,7 +41,8 @@ export interface paths {
          * @description Tell outcomes of the visitor's own decisions. May be sent again as often as needed: each counts once.
          *
          *     Needs a publishable key. Decisions of others, and of placements that the key is not for, are not found (404, in the
-         *     item). What an acceptance is worth is told by the shop's back end alone.
+         *     item). At most 50 outcomes at once; who told too many is answered 429. What an acceptance is worth is told by the
+         *     shop's back end alone.
          */
         post: operations["tell_publicly"];
         delete?: never;
@@ -142,6 +143,11 @@ export interface components {
              * @description `presented`, `clicked`, `accepted`, `rejected`, or an outcome that the catalogue declares
              */
             outcome: string;
+            /**
+             * Reason
+             * @description why, such as why it was rejected: one that the catalogue declares
+             */
+            reason?: string | null;
             /**
              * Value
              * @description what it brought, if known

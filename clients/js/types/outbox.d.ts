@@ -39,15 +39,26 @@ export class Outbox {
     /** @param {number} delayMs */
     schedule(delayMs: number): void;
     send(): Promise<boolean>;
-    /** @param {Item[]} batch @param {import("./asker.js").Who} who */
-    sendBatch(batch: Item[], who: import("./asker.js").Who): Promise<void>;
-    /** @param {import("./asker.js").Who} who */
-    next(who: import("./asker.js").Who): {
-        mine: Item[];
-        others: number;
-    };
-    /** Whoever was asked for is signed in no more, so nobody can tell for them. @param {import("./asker.js").Who} who @param {number} count */
-    forgetOthers(who: import("./asker.js").Who, count: number): void;
+    /** @param {Item[]} batch @param {import("./asker.js").Who} who @param {boolean} [renewed] with a token made anew */
+    sendBatch(batch: Item[], who: import("./asker.js").Who, renewed?: boolean): Promise<void>;
+    /**
+     * What waits, by who tells it: what a visitor was asked for is the visitor's, also once somebody has signed in.
+     *
+     * @param {import("./asker.js").Who} who
+     * @returns {{who: import("./asker.js").Who, items: Item[]}[]}
+     */
+    shares(who: import("./asker.js").Who): {
+        who: import("./asker.js").Who;
+        items: Item[];
+    }[];
+    /**
+     * Drop what is nobody's share: its customer is signed in no more, so nobody can tell it.
+     *
+     * @param {{items: Item[]}[]} shares
+     */
+    forgetOthers(shares: {
+        items: Item[];
+    }[]): void;
     /** @param {Item[]} told */
     remove(told: Item[]): void;
     /** @param {Item[]} batch @param {import("./asker.js").Who} who */

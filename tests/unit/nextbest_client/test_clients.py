@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from nextbest_client import AsyncClient, Client, Decision, Offer, Refused, Retries, Unavailable
+from nextbest_client.outbox import Outbox
 from nextbest_client.retries import Breaker
+from tests.support.waiting import eventually
 
 
 class _Service(Protocol):
@@ -153,6 +155,28 @@ async def test_what_is_told_in_the_background_is_sent_in_batches_when_the_servic
     assert len(service.outcomes) == 450
     assert {path for path, _ in service.asked} == {"/v1/feedback/batch"}
     assert all(len(body["items"]) <= 200 and body["items"][0]["occurred_at"] for _, body in service.asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_service_that_is_away_is_asked_less_and_less_though_more_is_told(
+    kind: str, service: _Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nextbest_client.outbox.Outbox.pause_s", lambda self, draw: 60.0)
+    service.always = httpx.ConnectError
+    outbox = Outbox(batch_size=1)
+
+    async def failed() -> bool:
+        return bool(outbox._failures and client.event_outbox._failures)
+
+    async with client_of(kind, service, outbox=outbox, retries=Retries(attempts=1)) as client:
+        await client.tell("d1", "gold", "presented")
+        for number in range(20):
+            await client.tell(f"d{number}", "gold", "clicked")
+            await client.track("ann", "visit")
+            await eventually(failed, "both to be tried")
+        assert sorted(path for path, _ in service.asked) == ["/v1/events/batch", "/v1/feedback/batch"]
+        service.always = None
+        assert await client.flush(5.0), "who flushes does not wait for that"
 
 
 @pytest.mark.parametrize("kind", KINDS)

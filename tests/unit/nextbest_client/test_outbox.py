@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nextbest_client.asking import Core
 from nextbest_client.errors import Refused, Unavailable
 from nextbest_client.outbox import INTERVAL_S, MAX_PAUSE_S, Outbox
 
@@ -66,6 +67,28 @@ def test_failures_make_pauses_longer_up_to_a_bound() -> None:
     assert pauses[-1] == MAX_PAUSE_S
     outbox.settle(outbox.take(), [taken(200)])
     assert outbox.pause_s(1.0) == INTERVAL_S
+
+
+def test_an_outbox_rests_by_itself_and_others_do_not_cut_it_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client has two of them, and one that is empty has nothing to wait for."""
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    core = Core(None, 2.0, None, Outbox(batch_size=1), None)
+    core.outbox.put(item(0))
+    assert core._pause_s() == 0.0
+    for _ in range(20):
+        core.outbox.fail(core.outbox.take(), Unavailable("away"))
+        assert core.outbox.wait_s() <= MAX_PAUSE_S
+    core.outbox.put(item(1))
+    assert not core._has_full_batch(), "it wakes no sender that rests"
+    assert core._pause_s() == INTERVAL_S, "what is put into the other one does not wait for it"
+    core.event_outbox.put(item(2))
+    assert core._has_full_batch()
+    assert [outbox for _, outbox in core._due()] == [core.event_outbox]
+    core._flushing = True
+    assert [outbox for _, outbox in core._due()] == [core.outbox, core.event_outbox]
+    assert [outbox for _, outbox in core._due()] == [core.event_outbox]
+    core.outbox.settle(core.outbox.take(), [taken(200)])
+    assert core.outbox.is_due()
 
 
 @given(st.lists(st.sampled_from(["put", "ok", "later", "refused", "away", "no"]), max_size=60))

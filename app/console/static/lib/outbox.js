@@ -1,5 +1,7 @@
 // Outcomes on their way: what the service cannot take now is sent again until it does. Each counts once.
 import { post } from "./api.js";
+import { t } from "./i18n.js";
+import { tell } from "./widgets.js";
 
 const AGAIN_MS = 2000;
 const waiting = [];
@@ -12,7 +14,9 @@ export function watchOutbox(tell) {
   tell(waiting.length);
 }
 
-const isLater = (error) => error.status === 0 || error.status === 503;
+/** Statuses after which the same outcome may be taken: out of reach, signed out, too slow or too often. */
+const LATER = [0, 401, 408, 429];
+const isLater = (error) => LATER.includes(error.status) || error.status >= 500;
 
 /** Sends an outcome. Returns whether it was taken; false: it waits, and is sent again. Throws what was refused. */
 export async function send(outcome) {
@@ -38,6 +42,7 @@ async function again() {
         timer = setTimeout(again, AGAIN_MS);
         return;
       }
+      tell(t("outcomeRefused", { offer: waiting[0].offer_id, reason: error.message }), "bad");
     }
     waiting.shift();
     tellCount(waiting.length);

@@ -17,6 +17,15 @@ def test_a_minutes_worth_at_once_then_one_by_one() -> None:
     assert [limits.take("ann", 3) for _ in range(2)] == [0, 20]
 
 
+def test_what_is_taken_beyond_the_limit_is_owed() -> None:
+    now = 100.0
+    limits = RateLimits(clock_s=lambda: now)
+    assert limits.take("ann", 3, 5) == 0, "more than the limit: it would never be taken else"
+    assert limits.take("ann", 3, 5) == 60, "two are owed, and one is to be left"
+    now = 160.0
+    assert [limits.take("ann", 3) for _ in range(2)] == [0, 20]
+
+
 @given(st.integers(1, 200), st.lists(st.floats(0.0, 30.0), max_size=60))
 def test_no_minute_has_more_than_twice_the_rate(per_minute: int, pauses: list[float]) -> None:
     now = 0.0
