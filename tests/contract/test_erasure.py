@@ -162,11 +162,17 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
             text("INSERT INTO dead_letters VALUES (:bucket, '1-1', 'broken', :entry)"),
             {"bucket": bucket, "entry": entry},
         )
-        event = [b"event", f'{{"customer_id": "{ME}", "type": "none"}}'.encode()]
-        query = text("INSERT INTO dead_letters VALUES (-1, '1-1', 'no such type', :entry)")
-        await connection.execute(query, {"entry": event})
+        query = text("INSERT INTO dead_letters VALUES (-1, :at, 'no such type', :entry)")
+        for at, event in {
+            "1-1": f'{{"customer_id": " {ME} ", "type": "none"}}',
+            "1-2": f'{{"customer_id": "{ME}", "type": "no',
+            "1-3": '{"customer_id": "other-1", "type": "none"}',
+        }.items():
+            await connection.execute(query, {"at": at, "entry": [b"event", event.encode()]})
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
     assert len(await stored_with(shop, CANARY)) > 12
+    held = await api.ok("GET", f"/v1/customers/{ME}/export")
+    assert [one["position"] for one in held["set_aside"]] == ["1-1", "1-1"]  # not what nobody can read
     return {"made": made, "waiting": waiting, **(await state_of(shop, made))}
 
 
@@ -196,7 +202,7 @@ async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
 
 async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
     assert erased["customers"] == erased["propensities"] == erased["suppressions"] == 1
-    assert erased["set_aside"] == 2
+    assert erased["set_aside"] == 3
     assert erased["decisions"] == 7
     assert erased["events"] == 1
     assert erased["stream_entries"] >= 3
@@ -280,6 +286,7 @@ async def test_others_are_left_alone(shop: Nextbest, lived: dict[str, Any], eras
     found = await shop.api.ok("GET", "/v1/customers/other-1/export")
     assert len(found["decisions"]) == 6
     assert found["decisions"][-1]["record"]["context"] == {"word": "hello"}
+    assert [one["event"] for one in found["set_aside"]] == [{"customer_id": "other-1", "type": "none"}]
 
 
 async def test_the_trail_has_the_erasure_without_the_id(shop: Nextbest, erased: Any) -> None:
