@@ -104,7 +104,7 @@ class LogEraser:
         async with transaction(self._engine) as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
             await self._erase_archived(connection, job)
-            await self._erase_set_aside(connection, job)
+            await self._read_set_aside(job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
             job.done.canary_tests = (await connection.execute(_TESTS, values)).rowcount
             job.done.events = (await connection.execute(_EVENTS, {"customer_id": customer_id})).rowcount
@@ -113,6 +113,8 @@ class LogEraser:
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
+            # Behind the streams, which tell of decisions that something set aside is about.
+            await self._erase_set_aside(connection, job)
             await self._forget_customer(job)
         return job.done, job.ids
 
@@ -142,6 +144,13 @@ class LogEraser:
                 await connection.execute(text(_OUTCOMES.format(months=months)), named | {"values": facts})
             job.done.decisions += len(rows)
             job.ids.update(ids)
+
+    async def _read_set_aside(self, job: _Erasing) -> None:
+        """Take note of decisions that could not be archived: their outcomes, and waiting decisions, are erased too."""
+        for letter in await self._set_aside.of(job.customer_id, job.bucket, job.ids):
+            if b"h" in letter.fields:
+                entry = StreamEntry(letter.position, letter.fields)
+                self._erase_header(job, entry.decision_id, letter.fields[b"h"])
 
     async def _erase_set_aside(self, connection: AsyncConnection, job: _Erasing) -> None:
         """Delete entries that could not be archived, and events of the inbox that could not be recorded."""

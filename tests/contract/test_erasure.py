@@ -162,6 +162,11 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
             text("INSERT INTO dead_letters VALUES (:bucket, '1-1', 'broken', :entry)"),
             {"bucket": bucket, "entry": entry},
         )
+        # Outcomes of decisions that stand in the stream alone, or nowhere but here.
+        for at, decision_id in (("1-0", "broken"), ("1-2", "own-late"), ("1-3", "of somebody else")):
+            outcome = [b"t", b"outcome", b"id", decision_id.encode(), b"o", b"gold"]
+            query = text("INSERT INTO dead_letters VALUES (:bucket, :at, 'broken', :entry)")
+            await connection.execute(query, {"bucket": bucket, "at": at, "entry": outcome})
         query = text("INSERT INTO dead_letters VALUES (-1, :at, 'no such type', :entry)")
         for at, event in {
             "1-1": f'{{"customer_id": " {ME} ", "type": "none"}}',
@@ -172,7 +177,8 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
     assert len(await stored_with(shop, CANARY)) > 12
     held = await api.ok("GET", f"/v1/customers/{ME}/export")
-    assert [one["position"] for one in held["set_aside"]] == ["1-1", "1-1"]  # not what nobody can read
+    found = [one["position"] for one in held["set_aside"]]
+    assert sorted(found) == ["1-0", "1-1", "1-1", "1-2"]  # but not what nobody can read
     return {"made": made, "waiting": waiting, **(await state_of(shop, made))}
 
 
@@ -202,7 +208,10 @@ async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
 
 async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
     assert erased["customers"] == erased["propensities"] == erased["suppressions"] == 1
-    assert erased["set_aside"] == 3
+    assert erased["set_aside"] == 5
+    async with shop.api.state.engine.connect() as connection:
+        query = text("SELECT position FROM dead_letters WHERE bucket >= 0")
+        assert (await connection.scalars(query)).all() == ["1-3"]
     assert erased["decisions"] == 7
     assert erased["events"] == 1
     assert erased["stream_entries"] >= 3
