@@ -17,7 +17,7 @@ from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.store_redis import GRACE_MS, is_owner
 from decisioning.model.decision import Decision
 from decisioning.privacy.entries import StreamEntry, is_event_of
 from decisioning.privacy.generalising import Generaliser
@@ -226,11 +226,11 @@ class LogEraser:
 
     async def _disown(self, job: _Erasing, own_ids: Sequence[str]) -> None:
         """Give the notes whose own ids of callers these are the pseudonym."""
-        theirs = f"{job.bucket} {job.customer_id}".encode()
         for decision_id in own_ids:
             key = self._keys.owner(decision_id)
             async with redis_errors():
-                if await self._redis.get(key) == theirs:
+                note = await self._redis.get(key)
+                if note is not None and is_owner(note.decode(), job.customer_id, decision_id):
                     await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
 
     async def _forget_customer(self, job: _Erasing) -> None:

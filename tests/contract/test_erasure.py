@@ -150,6 +150,7 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     await shop.worker.export()
     # What comes now is neither learned nor archived yet.
     waiting = await decide(api, ME, "taught", context={"word": CANARY}, decision_id="own-late")
+    await state.decision_log.read(ME, False, "own-unlogged")  # as a decision does that is never written
     await tell(api, waiting["decision_id"], waiting["offers"][0]["offer_id"], "clicked")
     await api.ok(
         "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
