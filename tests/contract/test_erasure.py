@@ -1,7 +1,8 @@
 """An erasure leaves nothing of a person anywhere, and replays, learning and reports as they were."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest_asyncio
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from app.api.privacy.services import eraser_of
 from app.cli import app
 from app.config import Settings
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.privacy.erasure_service import SETTLE_MARGIN_S, PersonEraser
 from decisioning.recovery.store_rebuild import Rebuilder
 from profiles.privacy.store_erasures import TABLES
 from storage import clock
@@ -70,6 +73,19 @@ def files_with(folder: Path, needle: bytes) -> list[str]:
 
 async def erase(api: Instance, customer_id: str, **body: Any) -> Any:
     return await api.ok("POST", f"/v1/customers/{customer_id}/erase", json=body, role="ops")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> Iterator[None]:
+    """No decision is under way when a person is erased here, so nothing has to be waited for."""
+
+    async def at_once(seconds: float) -> None:
+        pass
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(PersonEraser.__init__, "__defaults__", (at_once,))
+    yield
+    patch.undo()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -341,6 +357,24 @@ async def test_who_is_not_kept_out_may_be_stored_again_at_once(shop: Nextbest) -
 async def test_an_erasure_may_be_repeated(shop: Nextbest, erased: Any) -> None:
     again = await erase(shop.api, ME)
     assert {name: value for name, value in again.items() if value} == {}
+
+
+async def test_a_decision_that_was_being_made_is_erased_with_the_rest(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/customers/flying", json={"attributes": {"age": 3}})
+    waited_s = []
+
+    async def logs_meanwhile(seconds: float) -> None:
+        waited_s.append(seconds)
+        await decide(shop.api, "flying", "home", context={"free": "in flight"})
+
+    eraser = replace(await eraser_of(shop.api.state), sleep=logs_meanwhile)
+    await eraser.erase("flying", "test", "", keep_out=False)
+    placements = shop.api.state.current_catalogue().placements.values()
+    assert waited_s == [max(one.deadline_ms for one in placements) / 1000 + SETTLE_MARGIN_S]
+    await shop.worker.drain()
+    assert await stored_with(shop, "in flight") == []
+    held = await shop.api.ok("GET", "/v1/customers/flying/export")
+    assert (held["decisions"], held["not_archived"], held["contacts"]) == ([], [], [])
 
 
 async def test_a_rewritten_stream_goes_on_where_it_was(shop: Nextbest) -> None:
