@@ -1,13 +1,12 @@
 """An erasure: profile, log, files of exports, and an entry in the trail that does not say whose it was."""
 
 import asyncio
-import shutil
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from decisioning.exporting.store_jobs import ExportStore, folder_name
-from decisioning.privacy.export_files import PERSONAL, is_in_files
+from decisioning.privacy.export_files import PERSONAL, is_in_files, remove_files
 from decisioning.privacy.store_erasing import LogEraser
 from profiles.customer_id import checked_id
 from profiles.privacy.store_actions import PrivacyTrail
@@ -73,6 +72,5 @@ class PersonEraser:
                 removed.append(export_id)
         await self.exports.forget(removed)
         for export_id in removed:
-            folder = self.export_dir / folder_name(export_id, installation)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_files, self.export_dir / folder_name(export_id, installation))
         return removed

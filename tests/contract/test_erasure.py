@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.api.privacy.services import eraser_of
+from app.api.privacy.services import eraser_of, exporter_of
 from app.cli import app
 from app.config import Settings
 from decisioning.evaluation.replay_service import replay
@@ -181,9 +181,9 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         )
         # Outcomes of decisions that stand in the stream alone, or nowhere but here.
         for at, decision_id in (("1-0", "broken"), ("1-2", "own-late"), ("1-3", "of somebody else")):
-            outcome = [b"t", b"outcome", b"id", decision_id.encode(), b"o", b"gold"]
+            late = [b"t", b"outcome", b"id", decision_id.encode(), b"o", b"gold"]
             query = text("INSERT INTO dead_letters VALUES (:bucket, :at, 'broken', :entry)")
-            await connection.execute(query, {"bucket": bucket, "at": at, "entry": outcome})
+            await connection.execute(query, {"bucket": bucket, "at": at, "entry": late})
         query = text("INSERT INTO dead_letters VALUES (-1, :at, 'no such type', :entry)")
         for at, event in {
             "1-1": f'{{"customer_id": " {ME} ", "type": "none"}}',
@@ -193,9 +193,9 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
             await connection.execute(query, {"at": at, "entry": [b"event", event.encode()]})
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
     assert len(await stored_with(shop, CANARY)) > 12
-    held = await api.ok("GET", f"/v1/customers/{ME}/export")
-    found = [one["position"] for one in held["set_aside"]]
-    assert sorted(found) == ["1-0", "1-1", "1-1", "1-2"]  # but not what nobody can read
+    held = await exporter_of(state).customer_log.set_aside(ME, set())
+    found = [one["position"] for one in held]
+    assert sorted(found) == ["1-0", "1-1", "1-1"]  # but not what nobody can read
     return {"made": made, "waiting": waiting, **(await state_of(shop, made))}
 
 
