@@ -100,7 +100,7 @@ class Keys:
         return f"nb:{{b{bucket}}}:whole"
 
     def owner(self, decision_id: str) -> str:
-        """The owner of a decision with a caller's own id: ``<bucket> <customer>``, under the id's bucket."""
+        """The owner of a decision with a caller's own id: bucket and digest, under the id's bucket."""
         return f"nb:{{b{self.bucket(decision_id)}}}:owner:{decision_id}"
 
     def capacity(self, capacity_id: str, period_id: str) -> str:

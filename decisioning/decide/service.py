@@ -42,7 +42,7 @@ from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
 from decisioning.log.lookup_service import archived_answer
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.store_redis import ReadReply, is_owner
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
@@ -192,7 +192,7 @@ class DecisionService:
         if reading is None:
             return None
         earlier, owner = reading.earlier, reading.owner
-        if owner is not None and owner.split(" ", 1)[1] != request.customer_id:
+        if owner is not None and not is_owner(owner, request.customer_id, context.decision_id):
             raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
         if earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
             earlier = await self._find_archived_answer(context, is_claimed=reading.here)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from bandits.policy import NO_FACTS
@@ -50,6 +51,23 @@ OFFER_FIELDS, LIMITS_FIELD = 6, 4
 def owner_ttl_ms(window_ms: int) -> int:
     """Return how long it is remembered whose an own id is: for longer than the decision waits for outcomes."""
     return max(OWNER_TTL_MS, window_ms + 2 * GRACE_MS)
+
+
+def owner_note(bucket: int, customer_id: str, own_id: str) -> str:
+    """Return what is remembered of whose an own id is, for up to ``owner_ttl_ms``: a digest, not the customer's id.
+
+    Notes of earlier versions are ``<bucket> <customer>``. A digest has a blank in front, which no customer's id has.
+    """
+    return f"{bucket} {_owner_digest(customer_id, own_id)}"
+
+
+def is_owner(note: str, customer_id: str, own_id: str) -> bool:
+    """Return whether a note of whose an own id is, also one of an earlier version, is about this customer."""
+    return note.partition(" ")[2] in (customer_id, _owner_digest(customer_id, own_id))
+
+
+def _owner_digest(customer_id: str, own_id: str) -> str:
+    return " " + blake2b(f"{own_id}\0{customer_id}".encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +200,10 @@ class RedisLog:
         bucket = self.keys.bucket(customer_id)
         history = owner = extended = earlier = events = None
         if own_id is not None:
-            mine = f"{bucket} {customer_id}"
+            # Earlier versions compare the id itself.
+            mine = (
+                f"{bucket} {customer_id}" if self._for_earlier() else owner_note(bucket, customer_id, own_id)
+            )
             name, ttl_ms = self.keys.owner(own_id), owner_ttl_ms(window_ms)
             owner = self.pipe.call("SET", name, mine, "NX", "GET", "PX", ttl_ms)
             # A note of an earlier attempt must not end before what is decided now.

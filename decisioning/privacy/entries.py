@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from pydantic_core import from_json
 
+from decisioning.events.store_inbox import FIELD
 from decisioning.model.position import StreamPosition
+from profiles.customer_id import normal_customer_id
 
-_JSON = (b"h", b"f", b"pr")
+_JSON = (b"h", b"f", b"pr", FIELD)
 _PACKED: Mapping[bytes, str] = {b"c": "<u4", b"bp": "<f4", b"cv": "<f8"}
 """Fields of a ``decided`` entry that hold packed numbers."""
 
@@ -33,23 +35,31 @@ def is_decision_for(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
     header = fields.get(b"h", b"")
     if fields.get(b"t") != b"decided" or not _may_name(header, customer_id):
         return False
-    return _names(header, customer_id)
-
-
-def _names(encoded: bytes, customer_id: str) -> bool:
-    """Return whether a JSON object has this ``customer_id``; of what is none, whether it names the customer at all."""
     try:
-        found: Any = from_json(encoded)
+        found: Any = from_json(header)
         return bool(found["customer_id"] == customer_id)
     except (ValueError, KeyError, TypeError):
-        return json.dumps(customer_id, ensure_ascii=False).encode() in encoded
+        return json.dumps(customer_id, ensure_ascii=False).encode() in header
 
 
 def is_event_of(fields: Mapping[bytes, bytes], customer_id: str) -> bool:
-    """Return whether an entry is an event of a customer, in the log or in the inbox of events."""
-    if b"event" in fields:
-        return _names(fields[b"event"], customer_id)
+    """Return whether an entry is an event of a customer."""
     return fields.get(b"t") == b"event" and fields.get(b"cu") == customer_id.encode()
+
+
+def customer_in_inbox(fields: Mapping[bytes, bytes]) -> str | None:
+    """Return whose an event is as other systems put it into the inbox; ``None`` if nobody can tell.
+
+    The id is in its one form, and may be written as a number there.
+    """
+    try:
+        event: Any = from_json(fields[FIELD])
+        named = event["customer_id"]
+        if isinstance(named, str | int) and not isinstance(named, bool):
+            return normal_customer_id(str(named))
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def pick_entries(entries: Iterable[StreamEntry], customer_id: str, ids: set[str]) -> list[StreamEntry]:

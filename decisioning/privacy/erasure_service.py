@@ -1,17 +1,19 @@
 """An erasure: profile, log, files of exports, and an entry in the trail that does not say whose it was."""
 
 import asyncio
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from decisioning.exporting.store_jobs import ExportStore, folder_name
-from decisioning.privacy.export_files import PERSONAL, is_in_files
+from decisioning.privacy.export_files import PERSONAL, is_in_files, remove_files
 from decisioning.privacy.store_erasing import LogEraser
 from profiles.customer_id import checked_id
 from profiles.privacy.store_actions import PrivacyTrail
 from profiles.privacy.store_erasures import ErasureStore
+
+SETTLE_MARGIN_S = 1.0
+"""For a write that was sent as the deadline of its decision passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,10 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class PersonEraser:
-    """Erases persons. ``export_dir``: where workers write the files of exports."""
+    """Erases persons. ``export_dir``: where workers write the files of exports.
+
+    ``longest_decision_s``: after which decisions that were being made when the profile went have been logged.
+    """
 
     profiles: ErasureStore
     log: LogEraser
@@ -32,6 +37,8 @@ class PersonEraser:
     export_dir: Path
     trail: PrivacyTrail
     clock_ms: Callable[[], int]
+    longest_decision_s: float
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def erase(self, customer_id: str, author: str, reason: str, *, keep_out: bool) -> Erased:
         """Erase a person. May be repeated, and has to be if it fails in between.
@@ -40,8 +47,10 @@ class PersonEraser:
         ``Unavailable``.
         """
         customer_id = checked_id(customer_id)
-        # The profile first: decisions that are made meanwhile know nothing of the customer any more.
+        # The profile first: decisions that begin from now on know nothing of the customer any more. Those that have
+        # begun may still log what they know.
         counts = await self.profiles.erase(customer_id, keep_out=keep_out)
+        await self.sleep(self.longest_decision_s + SETTLE_MARGIN_S)
         done, decision_ids = await self.log.erase(customer_id, self.clock_ms())
         counts |= asdict(done)
         removed = await self._remove_exports(customer_id, decision_ids)
@@ -63,6 +72,5 @@ class PersonEraser:
                 removed.append(export_id)
         await self.exports.forget(removed)
         for export_id in removed:
-            folder = self.export_dir / folder_name(export_id, installation)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_files, self.export_dir / folder_name(export_id, installation))
         return removed

@@ -1,12 +1,16 @@
-"""Files of finished exports: whether a customer is in them."""
+"""Files of exports: whether a customer is in them, and their removal."""
 
 import json
+import logging
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+log = logging.getLogger(__name__)
 
 _NAMES_CUSTOMERS = ("decisions", "features", "customers")
 PERSONAL = (*_NAMES_CUSTOMERS, "outcomes")
@@ -16,10 +20,13 @@ PERSONAL = (*_NAMES_CUSTOMERS, "outcomes")
 def is_in_files(folder: Path, kind: str, customer_id: str, decision_ids: Collection[str]) -> bool:
     """Return whether a finished export of a kind, in ``folder/<kind>``, has rows of a customer.
 
-    ``decision_ids``: the customer's decisions. True for files that cannot be read: nobody can tell what is in them.
+    ``decision_ids``: the customer's decisions. True for files that cannot be read, and for a folder that is not there
+    (it may be on another host): nobody can tell what is in them.
     """
     if kind not in PERSONAL:
         return False
+    if not (folder / kind).is_dir():
+        return True
     try:
         return _in_parquet(folder / kind, kind, customer_id, decision_ids) or _in_dsjson(
             folder / kind, decision_ids
@@ -50,3 +57,13 @@ def _in_dsjson(folder: Path, decision_ids: Collection[str]) -> bool:
                 if event in decision_ids or event.rpartition(":")[0] in decision_ids:
                     return True
     return False
+
+
+def remove_files(folder: Path) -> None:
+    """Remove a folder. What stays of it is told in the log: no export knows it any more, so workers try again."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        log.warning("%s is not here: if workers have it elsewhere, they remove it", folder.name)
+    except OSError as error:
+        log.warning("%s is not removed yet, workers try again: %s", folder.name, error.strerror)

@@ -64,4 +64,5 @@ class PersonExporter:
             "told_by_events": await self.customer_log.told(customer_id),
             "canary_tests": await self.customer_log.canary_tests(customer_id),
             "not_archived": [show_entry(e) for e in await self.customer_log.not_archived(customer_id, ids)],
+            "set_aside": await self.customer_log.set_aside(customer_id, ids),
         }

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.log.store_partitions import in_months
 from decisioning.model.position import StreamPosition
-from decisioning.privacy.entries import StreamEntry, pick_entries, plain_numbers
+from decisioning.privacy.entries import StreamEntry, pick_entries, plain_numbers, show_entry
+from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_datetime, to_ms
 from storage.keys import Keys
 from storage.postgres import transaction
@@ -49,6 +50,7 @@ class CustomerLog:
         self._engine = engine
         self._redis: Any = redis
         self._keys = keys
+        self._set_aside = SetAside(engine)
 
     async def entries(self, bucket: int) -> AsyncIterator[list[StreamEntry]]:
         """Read the stream of a bucket, in chunks."""
@@ -76,6 +78,15 @@ class CustomerLog:
             done = await connection.scalar(query, {"bucket": self._keys.bucket(customer_id)})
         archived = StreamPosition.START if done is None else StreamPosition(done)
         return [e for e in await self.in_stream(customer_id, ids) if e.position > archived]
+
+    async def set_aside(self, customer_id: str, ids: set[str]) -> list[dict[str, Any]]:
+        """Read what could not be archived or recorded, with the reasons; ``ids`` as for ``pick_entries``."""
+        letters = await self._set_aside.of(customer_id, self._keys.bucket(customer_id), ids)
+        return [
+            show_entry(StreamEntry(one.position, one.fields))
+            | {"reason": one.reason, "set_aside_at": one.set_aside_at}
+            for one in letters
+        ]
 
     async def page(
         self, customer_id: str, before: tuple[int, str] | None, limit: int

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
-from decisioning.log.store_dead_letters import INBOX, DeadLetters
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.store_redis import GRACE_MS, is_owner
 from decisioning.model.decision import Decision
-from decisioning.privacy.entries import StreamEntry, is_decision_for, is_event_of
+from decisioning.privacy.entries import StreamEntry, is_event_of
 from decisioning.privacy.generalising import Generaliser
 from decisioning.privacy.pseudonym import PREFIX, pseudonymise, pseudonymise_unreadable
 from decisioning.privacy.store_customer_log import CustomerLog
+from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
@@ -94,6 +94,7 @@ class LogEraser:
         self._redis: Any = redis
         self._keys = keys
         self._log = CustomerLog(engine, redis, keys)
+        self._set_aside = SetAside(engine)
         self._generaliser = generaliser
 
     async def erase(self, customer_id: str, now_ms: int) -> tuple[ErasedLog, set[str]]:
@@ -103,7 +104,7 @@ class LogEraser:
         async with transaction(self._engine) as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
             await self._erase_archived(connection, job)
-            await self._erase_set_aside(connection, job)
+            await self._read_set_aside(job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
             job.done.canary_tests = (await connection.execute(_TESTS, values)).rowcount
             job.done.events = (await connection.execute(_EVENTS, {"customer_id": customer_id})).rowcount
@@ -112,6 +113,8 @@ class LogEraser:
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
+            # Behind the streams, which tell of decisions that something set aside is about.
+            await self._erase_set_aside(connection, job)
             await self._forget_customer(job)
         return job.done, job.ids
 
@@ -142,17 +145,18 @@ class LogEraser:
             job.done.decisions += len(rows)
             job.ids.update(ids)
 
+    async def _read_set_aside(self, job: _Erasing) -> None:
+        """Take note of decisions that could not be archived: their outcomes, and waiting decisions, are erased too."""
+        for letter in await self._set_aside.of(job.customer_id, job.bucket, job.ids):
+            if b"h" in letter.fields:
+                entry = StreamEntry(letter.position, letter.fields)
+                self._erase_header(job, entry.decision_id, letter.fields[b"h"])
+
     async def _erase_set_aside(self, connection: AsyncConnection, job: _Erasing) -> None:
-        """Delete entries that could not be archived: nobody can tell what is in them."""
-        for letter in await DeadLetters(self._engine).all():
-            entry = StreamEntry(letter.position, letter.fields)
-            if letter.bucket in (job.bucket, INBOX) and (
-                is_decision_for(letter.fields, job.customer_id)
-                or is_event_of(letter.fields, job.customer_id)
-                or entry.decision_id in job.ids
-            ):
-                values = {"bucket": letter.bucket, "position": str(letter.position)}
-                job.done.set_aside += (await connection.execute(_DROP_LETTER, values)).rowcount
+        """Delete entries that could not be archived, and events of the inbox that could not be recorded."""
+        for letter in await self._set_aside.of(job.customer_id, job.bucket, job.ids, doubtful=True):
+            values = {"bucket": letter.bucket, "position": str(letter.position)}
+            job.done.set_aside += (await connection.execute(_DROP_LETTER, values)).rowcount
 
     async def _erase_stream(self, job: _Erasing) -> int:
         """Replace the customer's entries in the stream; returns how many there were that had to be."""
@@ -222,11 +226,11 @@ class LogEraser:
 
     async def _disown(self, job: _Erasing, own_ids: Sequence[str]) -> None:
         """Give the notes whose own ids of callers these are the pseudonym."""
-        theirs = f"{job.bucket} {job.customer_id}".encode()
         for decision_id in own_ids:
             key = self._keys.owner(decision_id)
             async with redis_errors():
-                if await self._redis.get(key) == theirs:
+                note = await self._redis.get(key)
+                if note is not None and is_owner(note.decode(), job.customer_id, decision_id):
                     await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
 
     async def _forget_customer(self, job: _Erasing) -> None:

@@ -73,13 +73,16 @@ class Retention:
         self._engine = engine
         self._days = days
 
-    async def enforce(self, now: datetime, event_days: Mapping[str, int], least_days: int) -> int:
+    async def enforce(
+        self, now: datetime, event_days: Mapping[str, int], least_days: Mapping[str, int]
+    ) -> int:
         """Remove all that is too old; returns how many entries were made.
 
-        ``event_days``: limits by type of event. ``least_days``: the log is kept for so long at least.
+        ``event_days``: limits by type of event. ``least_days``: for how long what is in ``OF_THE_LOG`` is kept
+        at least, whatever its limit is.
         """
         done = 0
-        log_before = now - timedelta(days=max(self._days.get("log", 0), least_days))
+        kept_days = {what: self._kept_days(what, least_days[what]) for what in OF_THE_LOG}
         for kind, days in sorted(event_days.items()):
             before = now - timedelta(days=days)
             done += await self._delete(
@@ -87,14 +90,26 @@ class Retention:
             )
         for what, tables in OF_THE_LOG.items():
             if what in self._days:
-                before = log_before if what == "log" else now - timedelta(days=self._days[what])
-                done += await self._drop_months(what, tables, before)
+                done += await self._drop_months(what, tables, now - timedelta(days=kept_days[what]))
         if "log" in self._days:
-            done += await self._delete("own_ids", "own ids of decisions", log_before)
+            done += await self._delete(
+                "own_ids", "own ids of decisions", now - timedelta(days=kept_days["log"])
+            )
         for table in ("dead_letters", "suppressions"):
             if table in self._days:
                 done += await self._delete(table, table, now - timedelta(days=self._days[table]))
         return done
+
+    def _kept_days(self, what: str, least_days: int) -> int:
+        days = self._days.get(what, least_days)
+        if days < least_days:
+            log.warning(
+                "%s are kept for %d days, not %d as NEXTBEST_RETENTION says: windows of the catalogue need them",
+                "decisions and outcomes" if what == "log" else what,
+                least_days,
+                days,
+            )
+        return max(days, least_days)
 
     async def actions(self, most: int) -> list[RetentionAction]:
         """Read what was removed, the latest first."""

@@ -29,7 +29,7 @@ from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import Said, history_member, parse_causes, waiting_fields
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
+from decisioning.log.store_redis import GRACE_MS, owner_note, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
 from decisioning.model.decision import LoggedDecision
@@ -291,7 +291,7 @@ class DecisionRestorer:
             for row in rows:
                 bucket = self._keys.bucket(row.customer_id)
                 if row.state == "open" and bucket_of_generated(row.decision_id) is None:
-                    owner = f"{bucket} {row.customer_id}"
+                    owner = owner_note(bucket, row.customer_id, row.decision_id)
                     ttl_ms = owner_ttl_ms(int(row.header_until_ms) - now_ms)
                     pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=ttl_ms)
                 keys = (

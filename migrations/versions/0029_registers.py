@@ -20,23 +20,36 @@ UP = (
         added_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (register_id, digest)
     )
     """,
-    # The one form of a value, or null if it has none. Telephone numbers are those of E.164: +34600111222.
+    # The forms that a value may stand for, any of which may be in a register; none if it cannot be read. Telephone
+    # numbers are those of E.164: +34600111222. Without a + nobody knows if the country's code is there already, nor
+    # if a 0 in front is dialled within the country only, so each way to read it is looked up.
     """
-    CREATE FUNCTION nb_normal(form text, country_code text, value text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    CREATE FUNCTION nb_forms(form text, country_code text, value text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
         SELECT CASE form
-            WHEN 'id' THEN nullif(value, '')
-            WHEN 'email' THEN CASE WHEN btrim(value) ~ '^[^@\\s]+@[^@\\s]+$' THEN lower(btrim(value)) END
+            WHEN 'id' THEN array_remove(ARRAY[nullif(value, '')], NULL)
+            WHEN 'email' THEN CASE WHEN btrim(value) ~ '^[^@\\s]+@[^@\\s]+$' THEN ARRAY[lower(btrim(value))] END
             ELSE (
-                SELECT CASE WHEN number ~ '^\\+[1-9][0-9]{6,14}$' THEN number END
+                SELECT array_agg(DISTINCT number)
                 FROM (SELECT regexp_replace(value, '[^0-9+]', '', 'g') AS dialled) AS d,
-                LATERAL (
-                    SELECT CASE
-                        WHEN value ~ '[^0-9+() ./-]' THEN NULL
-                        WHEN dialled LIKE '+%' THEN dialled
-                        WHEN dialled LIKE '00%' THEN '+' || substr(dialled, 3)
-                        WHEN country_code IS NOT NULL THEN '+' || country_code || regexp_replace(dialled, '^0', '')
-                    END AS number
-                ) AS n
+                LATERAL (SELECT regexp_replace(dialled, '^00', '+') AS whole) AS w,
+                LATERAL unnest(CASE
+                    WHEN whole LIKE '+%' THEN ARRAY[
+                        whole,
+                        CASE WHEN whole LIKE '+' || country_code || '0%'
+                            THEN '+' || country_code || substr(whole, length(country_code) + 3) END
+                    ]
+                    ELSE ARRAY[
+                        '+' || country_code || regexp_replace(dialled, '^0', ''),
+                        '+' || country_code || dialled,
+                        CASE WHEN dialled LIKE country_code || '%' THEN '+' || dialled END,
+                        CASE WHEN dialled LIKE country_code || '0%'
+                            THEN '+' || country_code || substr(dialled, length(country_code) + 2) END
+                    ]
+                END) AS number
+                WHERE number ~ '^\\+[1-9][0-9]{6,14}$'
+                    AND value !~ '[^0-9+() ./-]'
+                    AND value !~ '\\( *0 *\\)'  -- +44 (0)20: the 0 is not part of it, or is, by the country
+                    AND value !~ '^ *\\+?[0-9]+\\.[0-9]+ *$'  -- a number with decimals
             )
         END
     $$
@@ -50,10 +63,14 @@ UP = (
         CROSS JOIN LATERAL (
             SELECT CASE r.field WHEN 'customer_id' THEN customer ELSE attributes ->> r.field END AS raw
         ) AS v
-        CROSS JOIN LATERAL (SELECT nb_normal(r.form, r.country_code, v.raw) AS value) AS n
-        LEFT JOIN register_entries AS e
-            ON e.register_id = r.register_id AND e.digest = sha256(convert_to(r.salt || n.value, 'UTF8'))
-        WHERE e.digest IS NOT NULL OR attributes IS NOT NULL AND n.value IS NULL
+        CROSS JOIN LATERAL (SELECT nb_forms(r.form, r.country_code, v.raw) AS forms) AS n
+        LEFT JOIN LATERAL (
+            SELECT found.digest, found.until, found.added_at FROM register_entries AS found
+            WHERE found.register_id = r.register_id
+                AND found.digest = ANY(ARRAY(SELECT sha256(convert_to(r.salt || f, 'UTF8')) FROM unnest(n.forms) AS f))
+            ORDER BY found.until DESC NULLS FIRST LIMIT 1
+        ) AS e ON true
+        WHERE e.digest IS NOT NULL OR attributes IS NOT NULL AND coalesce(cardinality(n.forms), 0) = 0
             AND (coalesce(v.raw, '') <> '' OR r.without_value = 'suppress')
     $$
     """,
@@ -67,6 +84,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION nb_registered(text, jsonb)")
-    op.execute("DROP FUNCTION nb_normal(text, text, text)")
+    op.execute("DROP FUNCTION nb_forms(text, text, text)")
     op.execute("DROP TABLE register_entries")
     op.execute("DROP TABLE registers")

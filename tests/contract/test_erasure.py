@@ -1,7 +1,8 @@
 """An erasure leaves nothing of a person anywhere, and replays, learning and reports as they were."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest_asyncio
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from app.api.privacy.services import eraser_of, exporter_of
 from app.cli import app
 from app.config import Settings
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
+from decisioning.privacy.erasure_service import SETTLE_MARGIN_S, PersonEraser
 from decisioning.recovery.store_rebuild import Rebuilder
 from profiles.privacy.store_erasures import TABLES
 from storage import clock
@@ -70,6 +73,19 @@ def files_with(folder: Path, needle: bytes) -> list[str]:
 
 async def erase(api: Instance, customer_id: str, **body: Any) -> Any:
     return await api.ok("POST", f"/v1/customers/{customer_id}/erase", json=body, role="ops")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> Iterator[None]:
+    """No decision is under way when a person is erased here, so nothing has to be waited for."""
+
+    async def at_once(seconds: float) -> None:
+        pass
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(PersonEraser.__init__, "__defaults__", (at_once,))
+    yield
+    patch.undo()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -150,6 +166,7 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     await shop.worker.export()
     # What comes now is neither learned nor archived yet.
     waiting = await decide(api, ME, "taught", context={"word": CANARY}, decision_id="own-late")
+    await state.decision_log.read(ME, False, "own-unlogged")  # as a decision does that is never written
     await tell(api, waiting["decision_id"], waiting["offers"][0]["offer_id"], "clicked")
     await api.ok(
         "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
@@ -162,11 +179,23 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
             text("INSERT INTO dead_letters VALUES (:bucket, '1-1', 'broken', :entry)"),
             {"bucket": bucket, "entry": entry},
         )
-        event = [b"event", f'{{"customer_id": "{ME}", "type": "none"}}'.encode()]
-        query = text("INSERT INTO dead_letters VALUES (-1, '1-1', 'no such type', :entry)")
-        await connection.execute(query, {"entry": event})
+        # Outcomes of decisions that stand in the stream alone, or nowhere but here.
+        for at, decision_id in (("1-0", "broken"), ("1-2", "own-late"), ("1-3", "of somebody else")):
+            late = [b"t", b"outcome", b"id", decision_id.encode(), b"o", b"gold"]
+            query = text("INSERT INTO dead_letters VALUES (:bucket, :at, 'broken', :entry)")
+            await connection.execute(query, {"bucket": bucket, "at": at, "entry": late})
+        query = text("INSERT INTO dead_letters VALUES (-1, :at, 'no such type', :entry)")
+        for at, event in {
+            "1-1": f'{{"customer_id": " {ME} ", "type": "none"}}',
+            "1-2": f'{{"customer_id": "{ME}", "type": "no',
+            "1-3": '{"customer_id": "other-1", "type": "none"}',
+        }.items():
+            await connection.execute(query, {"at": at, "entry": [b"event", event.encode()]})
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
     assert len(await stored_with(shop, CANARY)) > 12
+    held = await exporter_of(state).customer_log.set_aside(ME, set())
+    found = [one["position"] for one in held]
+    assert sorted(found) == ["1-0", "1-1", "1-1"]  # but not what nobody can read
     return {"made": made, "waiting": waiting, **(await state_of(shop, made))}
 
 
@@ -196,7 +225,10 @@ async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
 
 async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
     assert erased["customers"] == erased["propensities"] == erased["suppressions"] == 1
-    assert erased["set_aside"] == 2
+    assert erased["set_aside"] == 5
+    async with shop.api.state.engine.connect() as connection:
+        query = text("SELECT position FROM dead_letters WHERE bucket >= 0")
+        assert (await connection.scalars(query)).all() == ["1-3"]
     assert erased["decisions"] == 7
     assert erased["events"] == 1
     assert erased["stream_entries"] >= 3
@@ -280,6 +312,7 @@ async def test_others_are_left_alone(shop: Nextbest, lived: dict[str, Any], eras
     found = await shop.api.ok("GET", "/v1/customers/other-1/export")
     assert len(found["decisions"]) == 6
     assert found["decisions"][-1]["record"]["context"] == {"word": "hello"}
+    assert [one["event"] for one in found["set_aside"]] == [{"customer_id": "other-1", "type": "none"}]
 
 
 async def test_the_trail_has_the_erasure_without_the_id(shop: Nextbest, erased: Any) -> None:
@@ -324,6 +357,24 @@ async def test_who_is_not_kept_out_may_be_stored_again_at_once(shop: Nextbest) -
 async def test_an_erasure_may_be_repeated(shop: Nextbest, erased: Any) -> None:
     again = await erase(shop.api, ME)
     assert {name: value for name, value in again.items() if value} == {}
+
+
+async def test_a_decision_that_was_being_made_is_erased_with_the_rest(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/customers/flying", json={"attributes": {"age": 3}})
+    waited_s = []
+
+    async def logs_meanwhile(seconds: float) -> None:
+        waited_s.append(seconds)
+        await decide(shop.api, "flying", "home", context={"free": "in flight"})
+
+    eraser = replace(await eraser_of(shop.api.state), sleep=logs_meanwhile)
+    await eraser.erase("flying", "test", "", keep_out=False)
+    placements = shop.api.state.current_catalogue().placements.values()
+    assert waited_s == [max(one.deadline_ms for one in placements) / 1000 + SETTLE_MARGIN_S]
+    await shop.worker.drain()
+    assert await stored_with(shop, "in flight") == []
+    held = await shop.api.ok("GET", "/v1/customers/flying/export")
+    assert (held["decisions"], held["not_archived"], held["contacts"]) == ([], [], [])
 
 
 async def test_a_rewritten_stream_goes_on_where_it_was(shop: Nextbest) -> None:

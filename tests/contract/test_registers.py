@@ -64,8 +64,19 @@ async def registered(shop: Nextbest) -> Instance:
         ("+34 600 111 222", True),
         ("0034600111222", True),
         (600111222, True),
+        ("34600111222", True),
+        ("34 600 111 222", True),
+        (34600111222, True),
+        ("0600111222", True),
+        ("+34 0600 111 222", True),
+        ("00 34 0600 111 222", True),
         ("600111223", False),
         ("+35600111222", False),
+        ("34600111223", False),
+        ("600.111.223", False),
+        ("+34 (0)600 111 223", True),  # the 0 may be part of it or not
+        (34600111223.5, True),  # no number of a telephone
+        ("34600111223.0", True),
         ("no number", True),  # nobody knows if it is in the register
         ("12", True),
         ("", True),
@@ -78,6 +89,19 @@ async def test_a_number_is_found_however_it_is_written(
     attributes = {} if number is None else {"phone": number}
     await registered.replace("/v1/customers/caller", json={"attributes": attributes})
     assert await lists_of(registered, "caller") == (["phones"] if found else [])
+
+
+@pytest.mark.parametrize("number", ["06 1234 5678", "390612345678", "+39 06 1234 5678", "+39 0612345678"])
+async def test_a_zero_that_is_part_of_a_number_is_looked_up_with_it(
+    registered: Instance, number: str
+) -> None:
+    body = PHONE | {"country_code": "39", "field": "telefono", "without_value": "pass"}
+    await registered.ok("PUT", "/v1/registers/numeri", json=body)
+    await fill(registered, "numeri", "+390612345678")
+    attributes = {"phone": "600111223", "telefono": number}
+    await registered.replace("/v1/customers/caller", json={"attributes": attributes})
+    assert await lists_of(registered, "caller") == ["numeri"]
+    await registered.call("DELETE", "/v1/registers/numeri")
 
 
 async def test_who_is_in_a_register_is_offered_nothing_and_an_explanation_says_so(

@@ -16,7 +16,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import add_months, month_of
 from decisioning.privacy.store_retention import Retention
 from storage.postgres import transaction
-from tests.support.api import CSV, Nextbest, decide, tell
+from tests.support.api import CSV, Nextbest, decide, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,6 +85,9 @@ async def test_events_are_kept_as_long_as_their_type_says(shop: Nextbest) -> Non
             event = {"event_id": f"{kind}-{days}", "customer_id": "e", "type": kind, "occurred_at": at}
             await shop.api.ok("POST", "/v1/events", json=event, role="frontend")
     await shop.worker.drain()
+    age = "UPDATE events SET occurred_at = occurred_at - interval '6 days' RETURNING 1"
+    await rows(shop, age)
+    # Not after the two days: an event of a week ago may be sent again, and counts once.
     assert await job(shop, "").enforce() == 1
     found = {row[0] for row in await rows(shop, "SELECT event_id FROM events")}
     assert found == {"short-1", "long-1", "long-3"}
@@ -112,7 +115,21 @@ async def test_a_log_is_not_dropped_before_its_windows_are_over(shop: Nextbest) 
     assert "in a long window" in await customers(shop)
 
 
-@pytest.mark.parametrize("value", ["log", "log:x", "log:59", "none:3", "events:0", "log:99999"])
+async def test_a_log_is_not_dropped_while_limits_look_back_on_it(
+    shop: Nextbest, caplog: pytest.LogCaptureFixture
+) -> None:
+    await past(shop, "in a long limit", NOW - timedelta(days=200))
+    await put_offer(shop.api, "yearly", contact_limits=[{"max": 1, "window_s": 365 * 86_400}])
+    await shop.api.ok(
+        "PUT", "/v1/event-types/visit", json={"name": "Visit", "contact": {"channel": "branch"}}
+    )
+    assert await job(shop, "log:60,events:10").enforce() == 0
+    assert "decisions and outcomes are kept for 367 days, not 60" in caplog.text
+    assert "events are kept for 365 days, not 10" in caplog.text
+    assert "in a long limit" in await customers(shop)
+
+
+@pytest.mark.parametrize("value", ["log", "log:x", "log:59", "none:3", "events:0", "events:7", "log:99999"])
 async def test_settings_that_are_wrong_are_refused(settings: Settings, value: str) -> None:
     with pytest.raises(ValueError, match=value.partition(":")[0]):
         Settings(**settings.model_dump() | {"retention": value})

@@ -85,6 +85,7 @@ class PersonOut(BaseModel):
             "told_by_events": None,
             "canary_tests": [],
             "not_archived": [],
+            "set_aside": [],
             "decisions": [],
             "next": None,
         }
@@ -111,6 +112,10 @@ class PersonOut(BaseModel):
     )
     not_archived: list[dict[str, Any]] = Field(
         default=[], description="entries of the log that are not archived yet"
+    )
+    set_aside: list[dict[str, Any]] = Field(
+        default=[],
+        description="entries of the log that could not be archived, and events that could not be recorded",
     )
     decisions: list[HeldDecision] = Field(description="archived decisions, the newest first")
     next: str | None = Field(description="`before` of the next page; null if this is the last")

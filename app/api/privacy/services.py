@@ -28,6 +28,7 @@ def exporter_of(state: ApiState) -> PersonExporter:
 async def eraser_of(state: ApiState) -> PersonEraser:
     """Make what erases a person, for all policies that are registered by now. Raises ``PostgresUnavailable``."""
     await state.refresh_policies()
+    placements = state.current_catalogue().placements
     return PersonEraser(
         erasures_of(state),
         LogEraser(state.engine, state.redis, state.keys, generaliser_of(state.roster)),
@@ -35,6 +36,7 @@ async def eraser_of(state: ApiState) -> PersonEraser:
         state.settings.export_dir,
         PrivacyTrail(state.engine),
         clock.now_ms,
+        max((one.deadline_ms for one in placements.values()), default=0) / 1000,
     )
 
 

@@ -11,7 +11,7 @@ from decisioning.capacity.lease import NO_RESERVATION, Reservation
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.store_redis import DecideReply, ReadReply
+from decisioning.log.store_redis import DecideReply, ReadReply, owner_note
 from decisioning.model.decision import Decision
 from decisioning.model.entities import ContactLimit
 from decisioning.model.selection import Choice
@@ -241,10 +241,11 @@ async def test_an_offer_without_a_unit_of_capacity_drops_out_before_the_write() 
     assert written.customer_snapshot.exhausted == (capacity.refused[0] + 1,)
 
 
-async def test_a_retry_with_the_callers_own_id_gets_the_first_answer() -> None:
+@pytest.mark.parametrize("note", [f"{Keys(8).bucket('ann')} ann", owner_note(0, "ann", "mine")])
+async def test_a_retry_with_the_callers_own_id_gets_the_first_answer(note: str) -> None:
     log = Log()
     earlier = decided("mine", placement="home", offers=(), feedback_until="2026-01-01T00:00:00.000Z")
-    log.read_reply = ReadReply(None, [], f"{Keys(8).bucket('ann')} ann", earlier)
+    log.read_reply = ReadReply(None, [], note, earlier)
     answer = await service(log).decide(request(decision_id="mine", explain=True))
     assert answer["decision_id"] == "mine"
     assert answer["feedback_until"] == "2026-01-01T00:00:00.000Z"
@@ -253,7 +254,13 @@ async def test_a_retry_with_the_callers_own_id_gets_the_first_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "placement"), [("0 somebody-else", "home"), (f"{Keys(8).bucket('ann')} ann", "desk")]
+    ("owner", "placement"),
+    [
+        ("0 somebody-else", "home"),
+        (owner_note(0, "somebody-else", "mine"), "home"),
+        (owner_note(0, "ann", "other"), "home"),
+        (f"{Keys(8).bucket('ann')} ann", "desk"),
+    ],
 )
 async def test_an_own_id_that_named_another_request_is_refused(owner: str, placement: str) -> None:
     log = Log()

@@ -3,7 +3,13 @@
 import pytest
 
 from decisioning.model.position import StreamPosition
-from decisioning.privacy.entries import StreamEntry, is_decision_for, pick_entries, show_entry
+from decisioning.privacy.entries import (
+    StreamEntry,
+    customer_in_inbox,
+    is_decision_for,
+    pick_entries,
+    show_entry,
+)
 
 
 def entry(at: int, **fields: str | bytes) -> StreamEntry:
@@ -30,6 +36,28 @@ def test_a_decision_for_a_customer(header: str, found: bool) -> None:
 @pytest.mark.parametrize("header", ['{"customer_id":"\\u00e9/\\""}', '{"customer_id":"é\\/\\""}'])
 def test_an_id_may_be_written_in_several_ways(header: str) -> None:
     assert is_decision_for({b"t": b"decided", b"h": header.encode()}, 'é/"')
+
+
+@pytest.mark.parametrize(
+    ("event", "named"),
+    [
+        ('{"customer_id": "me"}', "me"),
+        ('{"customer_id": " me\u00a0"}', "me"),
+        ('{"customer_id": "e\u0301"}', "\u00e9"),
+        ('{"customer_id": 1025}', "1025"),
+        ('{"customer_id": true}', None),
+        ('{"customer_id": ""}', None),
+        ('{"customer": "me"}', None),
+        ('["me"]', None),
+        ('{"customer_id": "me"', None),
+    ],
+)
+def test_an_event_of_the_inbox_says_whose_it_is_or_nobody_can_tell(event: str, named: str | None) -> None:
+    assert customer_in_inbox({b"event": event.encode()}) == named
+
+
+def test_an_entry_of_the_inbox_without_an_event_is_nobody_s() -> None:
+    assert customer_in_inbox({b"other": b"{}"}) is None
 
 
 def test_outcomes_follow_their_decisions() -> None:

@@ -1,12 +1,13 @@
 """Whether a customer is in the files of an export."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from decisioning.privacy.export_files import is_in_files
+from decisioning.privacy.export_files import is_in_files, remove_files
 
 
 def write(folder: Path, kind: str, name: str, content: pa.Table | str) -> None:
@@ -42,7 +43,28 @@ def test_lines_are_found_by_the_event(tmp_path: Path) -> None:
 def test_arms_are_nobody_s_and_an_export_without_files_has_nobody(tmp_path: Path) -> None:
     write(tmp_path, "arms", "part-0000.parquet", pa.table({"customer_id": ["me"]}))
     assert not is_in_files(tmp_path, "arms", "me", set())
+    (tmp_path / "customers").mkdir()
     assert not is_in_files(tmp_path, "customers", "me", set())
+
+
+def test_a_folder_that_is_not_here_may_have_anybody(tmp_path: Path) -> None:
+    assert is_in_files(tmp_path, "customers", "me", set())
+    assert is_in_files(tmp_path / "elsewhere", "outcomes", "me", {"one"})
+    assert not is_in_files(tmp_path / "elsewhere", "arms", "me", set())
+
+
+def test_files_that_cannot_be_removed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    remove_files(tmp_path / "ex-elsewhere")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "not yours")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    remove_files(tmp_path / "ex-others")
+    assert "ex-elsewhere is not here" in caplog.text
+    assert "ex-others is not removed yet, workers try again: not yours" in caplog.text
 
 
 def test_a_file_that_cannot_be_read_may_have_anybody(tmp_path: Path) -> None:
