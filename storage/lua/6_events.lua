@@ -60,6 +60,9 @@ local function record_event(keys, args)
   redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
   redis.call('PEXPIREAT', ids, string.format('%.0f', tonumber(now) + (tonumber(now) - tonumber(since))))
   local members = {}
+  if first > 12 and tonumber(contact_ms) > 0 then
+    redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', tonumber(now) - tonumber(contact_ms)))
+  end
   for i = 12, first - 1 do
     members[#members + 1] = args[i]
     if tonumber(contact_ms) > 0 then
