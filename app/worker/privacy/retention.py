@@ -25,11 +25,7 @@ class RetentionJob:
     async def enforce(self) -> int:
         """Remove what is too old; return how many entries say what it was."""
         catalogue = await self.catalogues.load()
-        days = {
-            name: one.retention_days
-            for name, one in catalogue.event_types.items()
-            if one.retention_days is not None
-        }
+        days = await self.retention.event_days()
         windows_s = (placement.reward_window_s for placement in catalogue.placements.values())
         # A decision that waits for outcomes stays, however short the limit is.
         least = max(windows_s, default=0) // DAY_S + 2
