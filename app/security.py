@@ -24,7 +24,7 @@ OPEN_WAITING_BYTES = 4 << 20
 
 
 class Sessions(Protocol):
-    """What is asked about cookies."""
+    """Sessions of browsers, by their cookies."""
 
     async def key_of(
         self, headers: Mapping[bytes, bytes], method: str, keys: Mapping[bytes, ApiKey]

@@ -29,7 +29,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Banner(BaseModel):
-    """What the page shows, and what it sends back when something happens to it."""
+    """The banner that the page shows, and what it sends back when something happens to it."""
 
     decision_id: str
     offer_id: str

@@ -11,7 +11,7 @@ LOCAL = "service_unavailable"
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """How an offer is put: what a page shows, or an agent says (``script``)."""
+    """The form of an offer: what a page shows, or an agent says (``script``)."""
 
     title: str = ""
     message: str = ""

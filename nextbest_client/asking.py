@@ -34,7 +34,7 @@ class Question:
 
 
 class AskOptions(TypedDict, total=False):
-    """What may be said of a question besides who, where and in which context; see ``POST /v1/decisions``.
+    """Options of a question besides who, where and in which context; see ``POST /v1/decisions``.
 
     ``decision_id``: an id of your own, such as that of a visit: the same id gives the same answer.
     """
@@ -49,21 +49,21 @@ class AskOptions(TypedDict, total=False):
 
 
 class OutcomeOptions(TypedDict, total=False):
-    """What may be said of an outcome: what it brought, and when it happened (with a time zone; by default now)."""
+    """Options of an outcome: what it brought, and when it happened (with a time zone; by default now)."""
 
     value: float | None
     occurred_at: datetime | None
 
 
 class EventOptions(TypedDict, total=False):
-    """What may be said of an event: an id of your own, by which it counts once, and when it happened."""
+    """Options of an event: an id of your own, by which it counts once, and when it happened."""
 
     event_id: str
     occurred_at: datetime | None
 
 
 class Core:
-    """What a client of either kind knows: its defaults, its patience, its outbox, and whether the service is there."""
+    """The state of a client of either kind: its defaults, its patience, its outbox, and if the service is there."""
 
     def __init__(
         self,

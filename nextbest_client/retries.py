@@ -44,7 +44,7 @@ Steps = Generator[Send | Pause, httpx.Response | httpx.TransportError | TimeoutE
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is made, with which pauses.
+    """The number of tries of a call, and the pauses between them.
 
     After attempt ``n`` (from 0) it waits for a random time of at most ``first_s * 2**n``, and ``most_s`` ("full
     jitter"), so that clients who failed together do not come back together; longer if the service says so by

@@ -60,7 +60,7 @@ class Keys:
         return f"nb:{{b{bucket}}}:contact:"
 
     def events(self, customer_id: str) -> str:
-        """What the customer's events have told."""
+        """The state that the customer's events have made."""
         return f"nb:{{b{self.bucket(customer_id)}}}:events:{customer_id}"
 
     def event_ids(self, customer_id: str) -> str:

@@ -92,7 +92,7 @@ class PublicGate:
 
 @dataclass(frozen=True, slots=True)
 class PublicCaller:
-    """Who asks: a publishable key, and what is left to its visitors."""
+    """The caller: a publishable key, and what is left to its visitors."""
 
     key: PublishableKey
     limits: RateLimits

@@ -12,7 +12,7 @@ MAX_REMEMBERED = 100_000
 
 @dataclass(slots=True)
 class RateLimits:
-    """What was used of each limit in this process.
+    """Use of each limit in this process.
 
     A limit of ``n`` a minute lets ``n`` requests through at once, and one more each ``60 / n`` seconds after.
     """

@@ -32,7 +32,7 @@ def origin(text: str) -> str:
 
 
 class CustomerTokens(BaseModel):
-    """How tokens that name a customer are checked: one algorithm, one key, one audience."""
+    """The check of tokens that name a customer: one algorithm, one key, one audience."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -39,7 +39,10 @@ async def read_entry(
 async def read_bodies(
     connection: AsyncConnection, kind: str, where: str, **values: Any
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the bodies of the things of a kind that are in force, by id. ``where``: a condition on ``id``."""
+    """Return the bodies of the things of a kind that are in force, by id.
+
+    ``where``: a condition on ``id``; or ``body IS NOT NULL``, for those that were deleted as well, as they were last.
+    """
     query = text(
         f"SELECT DISTINCT ON (id) id, body FROM catalog_entries WHERE kind = :kind AND {where}"
         " ORDER BY id, version DESC"

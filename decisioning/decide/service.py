@@ -268,12 +268,19 @@ class DecisionService:
         return EvaluatedRequest(logged, evaluation, told)
 
     def _find_eligible_again(
-        self, context: DecisionContext, eligible: EligibleOffers, history: Sequence[Contact] | None
+        self,
+        context: DecisionContext,
+        eligible: EligibleOffers,
+        history: Sequence[Contact] | None,
+        told: Told | None = None,
     ) -> EligibleOffers:
-        """Find the eligible offers by another reading of the contact history, which rules may look at, too."""
+        """Find the eligible offers by another reading of the contact history, which rules may look at, too.
+
+        ``told``: what events tell, if that is to be read otherwise as well.
+        """
         customer, evaluated = CustomerState(eligible.inputs.profile, history), eligible.evaluated
-        if context.view.own_history is not None or self._roster.history:
-            evaluated = self._evaluate(context, customer, evaluated.told)
+        if told is not None or context.view.own_history is not None or self._roster.history:
+            evaluated = self._evaluate(context, customer, evaluated.told if told is None else told)
         return self._find_eligible(context, customer, evaluated)
 
     def _find_eligible(
@@ -382,9 +389,11 @@ class DecisionService:
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
+                snapshot = record.customer_snapshot
+                told = snapshot is not None and snapshot.looked_at_events
                 # Rules and suppressions have looked at what is not all there.
-                if view.own_history is not None or view.contact.suppresses:
-                    eligible = self._find_eligible_again(context, eligible, None)
+                if told or view.own_history is not None or view.contact.suppresses:
+                    eligible = self._find_eligible_again(context, eligible, None, NOTHING_TOLD)
             else:
                 eligible = await self._read_again(context, eligible)
             eligible = without_refused(eligible, reply)

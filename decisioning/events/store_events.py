@@ -26,7 +26,7 @@ Status = Literal["recorded", "duplicate"]
 
 @dataclass(frozen=True, slots=True)
 class EventEffects:
-    """What an event changes: increments of the customer's state, and contacts (members of the history).
+    """The changes that an event makes: increments of the customer's state, and contacts (members of the history).
 
     ``state_ms``, ``contact_ms``: how long these are kept.
     """

@@ -274,9 +274,11 @@ class RedisLog:
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
         assert contacts is not None
-        # Rules over the history are no limits, but must not be met by a history that is not whole either.
+        # Rules over the history and over events are no limits, but must not be met by what is not whole either.
         snapshot = decision.customer_snapshot
-        looked_back = view.own_history is not None and snapshot is not None and snapshot.history is not None
+        looked_back = snapshot is not None and (
+            (view.own_history is not None and snapshot.history is not None) or snapshot.looked_at_events
+        )
         unlimited = NEVER_REACHED if looked_back else ""
         offers: list[Any] = []
         for choice, contact in zip(selection.choices, contacts.offers, strict=True):

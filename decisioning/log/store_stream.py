@@ -163,14 +163,22 @@ class LogReader:
     async def oldest_behind(self, positions: Mapping[int, StreamPosition]) -> int | None:
         """Return when the oldest entry behind ``positions`` was appended, in Unix ms; ``None`` if there is none."""
         oldest = []
-        async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
-            for bucket in range(self._keys.buckets):
-                pipe.xrange(
-                    self._keys.log(bucket), f"({positions.get(bucket, StreamPosition.START)}", "+", count=2
-                )
-            replies = await pipe.execute()
-        for entries in replies:
-            oldest += [StreamPosition(name.decode()).at_ms for name, f in entries if f[b"t"] != b"start"][:1]
+        behind = {b: positions.get(b, StreamPosition.START) for b in range(self._keys.buckets)}
+        count = 2
+        while behind:
+            async with redis_errors(), self.redis.pipeline(transaction=False) as pipe:
+                for bucket, position in behind.items():
+                    pipe.xrange(self._keys.log(bucket), f"({position}", "+", count=count)
+                replies = await pipe.execute()
+            # An erasure leaves a marker in the place of each event, so there may be many before an entry.
+            further = {}
+            for bucket, entries in zip(behind, replies, strict=True):
+                found = next((name for name, fields in entries if fields[b"t"] != b"start"), None)
+                if found is not None:
+                    oldest.append(StreamPosition(found.decode()).at_ms)
+                elif len(entries) == count:
+                    further[bucket] = StreamPosition(entries[-1][0].decode())
+            behind, count = further, BATCH_ENTRIES
         return min(oldest, default=None)
 
     async def last_positions(self) -> dict[int, StreamPosition]:

@@ -62,7 +62,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What follows from an outcome. ``worth``: what it earns, as ``worth_text`` writes it; ``reason``: why it was.
+    """The consequences of an outcome. ``worth``: what it earns, as ``worth_text`` writes it; ``reason``: why it was.
 
     ``causes``: for what it suppresses other offers, outcomes and ``reason/<id>``, which matters for ``suppress_ms``.
     """
@@ -102,7 +102,7 @@ NO_RULES = OutcomeRules()
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """What an offer of a decision has earned by the outcomes so far.
+    """The earnings of an offer of a decision by the outcomes so far.
 
     ``before``: what was counted until this outcome; ``None`` if nothing was, not even silence. ``after``: what counts
     from now on, for the time ``since_ms`` (Unix ms), which stays the same: one is exchanged for the other. ``after`` is

@@ -30,7 +30,7 @@ MAX_TRIES = 500
 
 @dataclass(slots=True)
 class _Reading:
-    """How policies read the fact at a path."""
+    """The ways in which policies read the fact at a path."""
 
     declared: set[str] = field(default_factory=set)
     hashed: set[tuple[str, int]] = field(default_factory=set)

@@ -30,7 +30,7 @@ WHERE customer_id = :customer_id {before} ORDER BY decided_at DESC, decision_id 
 _BEFORE = "AND (decided_at, decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
 _OUTCOMES = """
 SELECT decision_id, decided_at, offer_id, outcome, value, at_ms, recorded_ms, late, reward, prior, estimate, worth,
-    facts, policy, placement
+    earned, facts, policy, placement
 FROM outcomes WHERE decision_id = ANY(:ids) {months} ORDER BY recorded_ms, outcome
 """
 _TESTS = """

@@ -59,7 +59,7 @@ _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND positio
 
 @dataclass(slots=True)
 class ErasedLog:
-    """How much was put under a pseudonym, by where it stood.
+    """Counts of what was put under a pseudonym, by where it stood.
 
     ``inexact``: decisions whose facts some policy may read in another way since.
     """

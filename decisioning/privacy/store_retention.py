@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from decisioning.catalog.store_entries import read_bodies
 from decisioning.log.store_partitions import LOCK_TIMEOUT, add_months
 from storage.errors import PostgresUnavailable
 from storage.locks import RETENTION_LOCK
@@ -72,6 +73,13 @@ class Retention:
     def __init__(self, engine: AsyncEngine, days: Mapping[str, int]) -> None:
         self._engine = engine
         self._days = days
+
+    async def event_days(self) -> dict[str, int]:
+        """Read after how many days events of a type go, where it says so; of a deleted type, as it said last."""
+        async with transaction(self._engine) as connection:
+            found = await read_bodies(connection, "event", "body IS NOT NULL")
+        days = {name: body.get("retention_days") for name, body in found.items()}
+        return {name: most for name, most in days.items() if most is not None}
 
     async def enforce(
         self, now: datetime, event_days: Mapping[str, int], least_days: Mapping[str, int]

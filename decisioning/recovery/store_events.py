@@ -18,6 +18,7 @@ from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.position import StreamPosition
 from profiles.events.event import Event
 from profiles.events.fold import State
+from storage.errors import RedisUnavailable
 from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors
@@ -30,7 +31,7 @@ Fold = Callable[[Sequence[Event]], State]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How long things are kept, in ms: what events told, and contacts."""
+    """The times for which things are kept, in ms: what events told, and contacts."""
 
     state_ms: int
     contact_ms: int
@@ -75,13 +76,20 @@ class EventRestorer:
         return restored + await self._put_back(waiting)
 
     async def _put_back(self, customers: Sequence[Sequence[LoggedEvent]]) -> int:
-        """Put back the archived events of some customers; returns how many these are."""
+        """Put back the archived events of some customers; returns how many these are.
+
+        Raises ``RedisUnavailable``, also if more is told of one of them whenever it is tried: nothing is whole then.
+        """
         left = list(customers)
         for _ in range(MAX_TRIES):
             if not left:
                 break
             left = await self._try(left)
-        return len(customers) - len(left)
+        if left:
+            raise RedisUnavailable(
+                f"events of {len(left)} customers changed whenever they were put back; try again"
+            )
+        return len(customers)
 
     async def _try(self, customers: Sequence[Sequence[LoggedEvent]]) -> list[Sequence[LoggedEvent]]:
         """Put back what is possible; returns the customers of whom something has changed meanwhile."""

@@ -19,7 +19,7 @@ MAX_NAME_CHARS = 64
 MAX_TEXT_CHARS = 1_000
 MAX_ITEMS = 100
 MAX_NUMBER = 1e9
-"""So that millionths of such numbers can be added up exactly, millions of times."""
+"""Millionths of such numbers are whole numbers below 2 ** 53, and so are the sums of nine."""
 MAX_SCHEMA_BYTES = 16_384
 _MASK = "it"
 """Stands for the value in what the validator says: reasons are logged, and values may be personal."""

@@ -1,7 +1,7 @@
 -- Events of customers, and what they tell: a small value for each customer, packed by MessagePack, that maps fields to
 --   {index, amount, index, amount, ...}, sorted by index: sums by tile of time, amounts in whole millionths, or
 --   {index, event, value}: what is remembered of the event with the greatest index.
--- The same as apply in profiles/events/fold.py. Amounts are whole numbers below 2^53, so sums do not depend on an order.
+-- The same as apply in profiles/events/fold.py. Amounts are whole numbers: sums below 2^53 do not depend on an order.
 
 local function add_to_tiles(tiles, index, amount, keep)
   local newest = tiles[#tiles - 1] or index
@@ -60,6 +60,9 @@ local function record_event(keys, args)
   redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
   redis.call('PEXPIREAT', ids, string.format('%.0f', tonumber(now) + (tonumber(now) - tonumber(since))))
   local members = {}
+  if first > 12 and tonumber(contact_ms) > 0 then
+    redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', tonumber(now) - tonumber(contact_ms)))
+  end
   for i = 12, first - 1 do
     members[#members + 1] = args[i]
     if tonumber(contact_ms) > 0 then

@@ -6,7 +6,10 @@ import pytest
 import pytest_asyncio
 
 from storage.clock import now_ms, to_iso
-from tests.support.api import Instance, Nextbest, decide, problem_of
+from storage.keys import Keys
+from storage.redis import make_redis
+from tests.support.api import BUCKETS, Instance, Nextbest, decide, problem_of, put_offer
+from tests.support.databases import mark_whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -192,3 +195,28 @@ async def test_facts_of_events_are_logged_where_a_placement_asks_for_them(
     answer = await api.call("PUT", "/v1/placements/facts2", json=wrong)
     problem_of(answer, 422, "log_facts.0")
     assert "did you mean 'events.pages_30m'?" in answer.text
+
+
+@pytest.mark.parametrize("when", ["events.loan_pages == 0", "interests.loans < 1.0"])
+async def test_rules_on_events_fail_closed_while_redis_has_lost_them(
+    api: Instance, shop: Nextbest, when: str
+) -> None:
+    rules = [{"name": "no loans", "tier": "eligibility", "when": when}]
+    await put_offer(api, "unread", value=30, rules=rules)
+    await api.ok("PUT", "/v1/placements/unread", json={"channel": "web", "slots": 5, "control_share": 0})
+    keys = Keys(BUCKETS)
+    assert shop.settings.redis_url is not None
+    redis = make_redis(shop.settings.redis_url)
+
+    async def decided(customer_id: str) -> tuple[bool, list[str]]:
+        found = await decide(api, customer_id, "unread")
+        return "unread" in [offer["offer_id"] for offer in found["offers"]], found["degraded"]
+
+    try:
+        assert await decided("kept-1") == (True, [])
+        await redis.delete(*(keys.whole(bucket) for bucket in range(BUCKETS)))
+        assert await decided("kept-2") == (False, ["contact_history_unavailable"])
+        await mark_whole(redis, keys)
+        assert await decided("kept-3") == (True, [])
+    finally:
+        await redis.aclose()

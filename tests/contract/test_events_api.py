@@ -13,6 +13,7 @@ from decisioning.events.store_events import HORIZON_MS
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.clock import now_ms, to_iso
+from storage.errors import RedisUnavailable
 from tests.support.api import Instance, Nextbest, decide, problem_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -200,6 +201,29 @@ async def test_a_redis_that_lost_its_data_knows_events_and_contacts_again(nextbe
         assert await redis_of(api, "lost-a") == before
         for event_id, customer in (("first", "lost-a"), ("behind", "lost-a"), ("first", "lost-b")):
             assert await tell_event(api, event_id, customer, occurred_at=at) == "duplicate"
+
+
+async def test_a_rebuild_that_leaves_customers_out_says_so_and_marks_nothing_as_whole(
+    nextbest: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, keys = nextbest.api.state, nextbest.api.state.keys
+    redis: Any = state.redis
+    await declare(nextbest.api)
+    await tell_event(nextbest.api, "busy", "busy")
+    await nextbest.worker.archive()
+    whole = [keys.whole(bucket) for bucket in range(keys.buckets)]
+    marks = await redis.mget(whole)
+    await redis.delete(*whole)
+    rebuilder = Rebuilder(
+        state.engine, state.redis, keys, state.roster, CatalogueStore(state.engine), clock.now_ms
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("decisioning.recovery.store_events.MAX_TRIES", 0)
+        with pytest.raises(RedisUnavailable, match=r"events of \d+ customers changed"):
+            await rebuilder.rebuild()
+    assert await redis.mget(whole) == [None] * len(whole)
+    await rebuilder.rebuild()
+    assert await redis.mget(whole) == marks
 
 
 async def redis_of(api: Instance, customer_id: str) -> list[Any]:

@@ -98,6 +98,17 @@ async def test_the_furthest_in_the_funnel_counts_and_others_are_added(declared: 
     assert await tell(api, other, "gold", "complaint") == "recorded"
 
 
+async def test_a_persons_export_says_what_outcomes_earned(declared: Nextbest) -> None:
+    api, decision_id = declared.api, (await decide(declared.api, "exported"))["decision_id"]
+    for outcome in ("quoted", "complaint"):
+        await tell(api, decision_id, "gold", outcome)
+    await declared.worker.drain()
+    found = await api.ok("GET", "/v1/customers/exported/export", role="ops")
+    told = {one["outcome"]: one["earned"] for one in found["decisions"][0]["outcomes"]}
+    amounts = [parse_earned(told[outcome]) for outcome in ("quoted", "complaint")]
+    assert [(one.before, one.after) for one in amounts if one is not None] == [(0.0, 0.3), (0.3, -9.7)]
+
+
 def approximately(before: list[float], earned: float) -> Any:
     """The sums after one more decision, which has earned so much; rewards are multiples of 2 ** -20."""
     return pytest.approx([before[0] + 1, before[1] + (earned + 10) / 14], abs=1e-5)

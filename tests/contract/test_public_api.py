@@ -347,7 +347,8 @@ async def test_outcomes_have_rates_of_their_own(api: Instance) -> None:
     page = Page(api, await publish(api, visitor_per_minute=4, key_per_minute=100))
     decision = await page.decide()
     item = {"decision_id": decision["decision_id"], "offer_id": decision["offers"][0]["offer_id"]}
-    body = {"visitor_id": VISITOR, "items": [item | {"outcome": "presented"}] * 50}
+    items = [item | {"outcome": "presented"}] * 50
+    body = {"visitor_id": VISITOR, "items": items}
     assert (await page.post("feedback", body)).json()["refused"] == 0
     often = await page.post("feedback", body)
     problem_of(often, 429)
@@ -355,7 +356,7 @@ async def test_outcomes_have_rates_of_their_own(api: Instance) -> None:
     await page.decide()
     other = await page.post("feedback", body | {"visitor_id": "other-0123456789abc"})
     assert {found["code"] for found in other.json()["items"]} == {404}
-    other = await page.post("feedback", {"visitor_id": "third-0123456789abc", "items": body["items"] * 2})
+    other = await page.post("feedback", {"visitor_id": "third-0123456789abc", "items": items * 2})
     problem_of(other, 422, "items")
 
 

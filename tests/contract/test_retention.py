@@ -93,6 +93,20 @@ async def test_events_are_kept_as_long_as_their_type_says(shop: Nextbest) -> Non
     assert found == {"short-1", "long-1", "long-3"}
 
 
+async def test_events_of_a_deleted_type_go_as_it_said_last(shop: Nextbest) -> None:
+    for days in (30, 2):
+        await shop.api.ok("PUT", "/v1/event-types/gone", json={"name": "Gone", "retention_days": days})
+    for days in (1, 3):
+        at = (NOW - timedelta(days=days)).isoformat()
+        event = {"event_id": f"gone-{days}", "customer_id": "e", "type": "gone", "occurred_at": at}
+        await shop.api.ok("POST", "/v1/events", json=event, role="frontend")
+    await shop.worker.drain()
+    await shop.api.ok("DELETE", "/v1/event-types/gone")
+    assert await job(shop, "").enforce() == 1
+    query = "SELECT event_id FROM events WHERE type = 'gone'"
+    assert {row[0] for row in await rows(shop, query)} == {"gone-1"}
+
+
 async def test_rows_of_other_tables_go_as_well(shop: Nextbest) -> None:
     for days in (1, 5):
         until = (NOW - timedelta(days=days)).isoformat()

@@ -71,6 +71,21 @@ async def tell(
         )
 
 
+def test_contacts_that_no_limit_looks_at_any_more_leave_redis_with_the_next_event(redis_url: str) -> None:
+    async def kept() -> list[bytes]:
+        async with world.redis_log(redis_url) as log:
+            customer, event_log = f"contacts-{next(_names)}", EventLog(log.pipe, log.keys)
+            for number, days in enumerate((0, 1, 29, 31)):
+                at_ms = NOW_MS + days * DAY_MS
+                event = replace(make_event(f"c{number}", "call", at_ms, {}), customer_id=customer)
+                effects = EventEffects((), 0, (f"member-{number}",), 30 * DAY_MS)
+                assert await event_log.record(event, effects, at_ms) == "recorded"
+            found: list[bytes] = await log.pipe.call("ZRANGE", log.keys.contact(customer), 0, -1)
+            return found
+
+    assert asyncio.run(kept()) == [b"member-2", b"member-3"]
+
+
 @settings(max_examples=60)
 @given(tellings())
 @example([])

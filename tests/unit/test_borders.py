@@ -290,3 +290,10 @@ def test_what_crosses_a_border_is_found(path: str, source: str) -> None:
 )
 def test_what_keeps_within_borders_passes(path: str, source: str) -> None:
     assert violations(path, source) == []
+
+
+def test_the_architecture_names_the_rooms_in_the_order_that_holds() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    drawn = text[text.index("model > ") : text.index("+", text.index("model > "))]
+    assert drawn.replace("|", " ").replace(">", " ").split() == list(ROOMS["decisioning"])
+    assert [room for room in ROOMS["decisioning"] if f"| `decisioning/{room}/` |" not in text] == []

@@ -57,7 +57,7 @@ class EventTypeBody(Body):
 
 
 class AggregateBody(Body):
-    """What rules know as `events.<id>`: a number, or the last value, made of a customer's events of one type."""
+    """A value that rules know as `events.<id>`: a number, or the last value, made of the events of one type."""
 
     model_config = examples(
         {"event": "call", "function": "count", "where": "event.reason == 'bill'", "window": "7d"},

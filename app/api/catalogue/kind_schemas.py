@@ -212,7 +212,7 @@ class GoalBody(DemandsBody):
 
 
 class SuppressBody(Body):
-    """What is not offered to the customer any more, and for how long."""
+    """Offers that are not made to the customer any more, and for how long."""
 
     for_s: Seconds
     scope: Literal["offer", "group", "goal", "channel", "all"] = "offer"

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"])
 
 @router.get(f"/{CUSTOMER_ID}/told", responses=problems())
 async def read_customer_told(customer_id: PathCustomerId, state: State, key: Reader) -> CustomerTold:
-    """What a customer's events tell now, as the next decision knows it: aggregates, and interests by their rank.
+    """Read what a customer's events tell now, as the next decision knows it: aggregates, and interests by their rank.
 
     There need not be a record of the customer, nor an event: counts and sums are 0 then, and what is not known is left
     out.

@@ -26,7 +26,7 @@ class DeskQuestion(BaseModel):
 
 
 class DeskOut(BaseModel):
-    """What a desk can ask with."""
+    """The placements, attributes and reasons that a desk can ask with."""
 
     model_config = shown(
         {

@@ -27,7 +27,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Rates:
-    """What happened between two moments, a second."""
+    """Events a second between two moments."""
 
     over_s: float
     decisions: float

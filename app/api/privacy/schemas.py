@@ -178,7 +178,7 @@ class TrailQuery(Parameters):
 
 
 class TrailEntry(BaseModel):
-    """What was done with somebody's data; it does not say whose: ask with a `customer_id`."""
+    """An action on somebody's data; it does not say whose: ask with a `customer_id`."""
 
     action_id: int
     action: str = Field(description="exported, erased or readmitted")
@@ -212,7 +212,7 @@ class TrailOut(BaseModel):
 
 
 class RetentionEntry(BaseModel):
-    """What was removed since it was older than it may be."""
+    """A removal of what was older than it may be."""
 
     what: str = Field(
         description="log, events, events of a type, own ids of decisions, dead_letters or suppressions"
@@ -223,7 +223,7 @@ class RetentionEntry(BaseModel):
 
 
 class RetentionOut(BaseModel):
-    """What retention removed last."""
+    """The latest removals."""
 
     model_config = shown(
         {

@@ -20,7 +20,7 @@ Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class _Asker(Body):
-    """Who asks: a visitor whom nobody knows, or a customer whom the shop's back end vouches for."""
+    """The asker: a visitor whom nobody knows, or a customer whom the shop's back end vouches for."""
 
     visitor_id: VisitorId | None = Field(
         None, description="an id that the page or app made up and keeps, 16 to 64 of `A-Z a-z 0-9 _ -`"

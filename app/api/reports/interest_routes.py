@@ -12,7 +12,7 @@ router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
 
 class InterestsQuery(Parameters):
-    """How many customers are looked at."""
+    """The number of customers that are looked at."""
 
     sample: int = Field(1_000, ge=1, le=10_000, description="at most so many customers are looked at")
 

@@ -28,9 +28,8 @@ class RetentionJob:
         """Remove what is too old; return how many entries say what it was."""
         catalogue = await self.catalogues.load()
         days = {
-            name: max(one.retention_days, least_days_of(catalogue, name))
-            for name, one in catalogue.event_types.items()
-            if one.retention_days is not None
+            name: max(most, least_days_of(catalogue, name)) if name in catalogue.event_types else most
+            for name, most in (await self.retention.event_days()).items()
         }
         of_events = (least_days_of(catalogue, name) for name in catalogue.event_types)
         least = {"log": least_days_of_log(catalogue), "events": max(of_events, default=EVENT_IDS_DAYS)}

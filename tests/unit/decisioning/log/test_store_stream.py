@@ -1,11 +1,15 @@
 """Entries that several readers of one process meet are parsed once, and never mistaken for others."""
 
+from typing import Any
+
 import pytest
 
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import outcome_fields, parse_entry
-from decisioning.log.store_stream import ParsedEntries
+from decisioning.log.store_stream import BATCH_ENTRIES, LogReader, ParsedEntries
 from decisioning.model.position import StreamPosition
+from storage.keys import Keys
+from storage.redis import make_redis
 from tests.support.logged import ACCEPTED
 
 AT = StreamPosition("5-0")
@@ -63,3 +67,25 @@ def test_an_entry_that_cannot_be_read_raises_every_time() -> None:
     for _ in range(2):
         with pytest.raises(LogCodecError):
             parsed.parse(0, AT, {b"t": b"unknown"})
+
+
+@pytest.mark.parametrize("erased", [0, 1, 2, 5, BATCH_ENTRIES + 2, BATCH_ENTRIES + 3])
+async def test_what_waits_behind_any_number_of_erased_entries_is_found(redis_url: str, erased: int) -> None:
+    keys, redis = Keys(2), make_redis(redis_url)
+    connection: Any = redis
+    try:
+        await connection.flushdb()
+        async with connection.pipeline(transaction=False) as pipe:
+            for number in range(erased):
+                pipe.xadd(keys.log(1), {"t": "start"}, id=f"{1000 + number}-0")
+            await pipe.execute()
+        reader = LogReader(redis, keys)
+        assert await reader.oldest_behind({}) is None
+        await connection.xadd(keys.log(1), {"t": "event"}, id="90000-0")
+        assert await reader.oldest_behind({1: StreamPosition("1000-0")}) == 90000
+        await connection.xadd(keys.log(0), {"t": "event"}, id="80000-0")
+        assert await reader.oldest_behind({}) == 80000
+        assert await reader.oldest_behind({0: StreamPosition("80000-0")}) == 90000
+    finally:
+        await connection.flushdb()
+        await redis.aclose()
