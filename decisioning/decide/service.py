@@ -390,7 +390,7 @@ class DecisionService:
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
                 snapshot = record.customer_snapshot
-                told = snapshot is not None and snapshot.looked_at_events
+                told = snapshot is not None and bool(snapshot.events or snapshot.interests_told)
                 # Rules and suppressions have looked at what is not all there.
                 if told or view.own_history is not None or view.contact.suppresses:
                     eligible = self._find_eligible_again(context, eligible, None, NOTHING_TOLD)

@@ -277,7 +277,9 @@ class RedisLog:
         # Rules over the history and over events are no limits, but must not be met by what is not whole either.
         snapshot = decision.customer_snapshot
         looked_back = snapshot is not None and (
-            (view.own_history is not None and snapshot.history is not None) or snapshot.looked_at_events
+            (view.own_history is not None and snapshot.history is not None)
+            or snapshot.events
+            or snapshot.interests_told
         )
         unlimited = NEVER_REACHED if looked_back else ""
         offers: list[Any] = []

@@ -172,11 +172,6 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     events: dict[str, str | float | int | bool] = {}
     interests_told: dict[str, float] = {}
 
-    @property
-    def looked_at_events(self) -> bool:
-        """Whether rules looked at something that events told."""
-        return bool(self.events or self.interests_told)
-
 
 class Overrun(msgspec.Struct, frozen=True, gc=False):
     """The time by which a policy exceeded its budget; ``in_a_row``: so many times by now, in one process."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from app.security import KeyCheck
+from app.publishable.gate import PublicGate
 from tests.support.api import JSON, Instance, Nextbest, Worker, decide, running, tell
 from tests.support.spans import Memory
 
@@ -129,6 +129,6 @@ async def test_answers_are_byte_for_byte_the_same(
 async def test_nothing_stands_in_the_way_where_nothing_is_traced(shop: Nextbest) -> None:
     await shop.api.ok("GET", "/v1/placements")
     front: object = shop.api.app.middleware_stack
-    assert isinstance(getattr(front, "_app", None), KeyCheck)
+    assert isinstance(getattr(front, "_app", None), PublicGate)
     assert shop.api.state.pipe.begin_span is None
     assert shop.api.state.feedback.on_recorded is None
