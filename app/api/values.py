@@ -232,3 +232,20 @@ def channel(text: str) -> str:
 def decision_id(text: str) -> str:
     """Explain what is no id of a decision."""
     return "must be letters, digits, '.', '_', ':' and '-', 128 at most, and begin with a letter or digit"
+
+
+def visitor_id(text: str) -> str:
+    """Explain an id that a page made for a visitor."""
+    return said("must be 16 to 64 letters, digits, '_' and '-', made by the page at random", None)
+
+
+def page_decision_id(text: str) -> str:
+    """Explain a decision id that a page made."""
+    return said("must be 'pub-' and 16 to 100 letters, digits, '_' and '-', made by the page at random", None)
+
+
+def country_code(text: str) -> str:
+    """Explain the code of a country in telephone numbers."""
+    proposed = text.strip().removeprefix("+").lstrip("0")
+    valid = re.fullmatch(r"[1-9][0-9]{0,2}", proposed, re.ASCII)
+    return said("must be 1 to 3 digits, without + or 00, such as 34", proposed if valid else None)

@@ -8,14 +8,15 @@ from app.api.batch import or_malformed
 from app.api.decisions.schemas import TreatmentOut
 from app.api.feedback.schemas import _DECISION, FeedbackBatch, FeedbackRequest
 from app.api.schemas import Body, Id, examples, shown
+from app.api.values import form, page_decision_id, visitor_id
 
 VISITOR = "5f0c1d9e8b7a4c3d9e8f7a6b"
 
 MAX_PUBLIC_ITEMS = 50
 """Of one batch: each may have to be looked for in the archive."""
 
-VisitorId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
-OwnId = Annotated[str, StringConstraints(pattern=r"^pub-[A-Za-z0-9_-]{16,100}$")]
+VisitorId = Annotated[str, form(r"^[A-Za-z0-9_-]{16,64}$", visitor_id)]
+OwnId = Annotated[str, form(r"^pub-[A-Za-z0-9_-]{16,100}$", page_decision_id)]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 

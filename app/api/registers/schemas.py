@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.schemas import Body, Name, examples, shown, storable
+from app.api.values import country_code, form
 
 _EXAMPLE = {
     "field": "phone",
@@ -15,7 +16,7 @@ _EXAMPLE = {
     "without_value": "suppress",
 }
 
-CountryCode = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}$")]
+CountryCode = Annotated[str, form(r"^[1-9][0-9]{0,2}$", country_code)]
 
 
 class RegisterBody(Body):

@@ -50,7 +50,7 @@ def test_servers_of_a_killed_demo_are_stopped_before_their_data_goes(
         stopped.append(folder)
         assert (folder / "servers.json").exists()
 
-    monkeypatch.setattr("app.embedded.EmbeddedServers", servers)
+    monkeypatch.setattr("app.embedded.servers.EmbeddedServers", servers)
     with fresh_folder(tmp_path) as folder:
         (folder / "servers.json").write_text("{}")
     with fresh_folder(tmp_path) as folder:

@@ -58,6 +58,9 @@ class Archived:
     async def checkpoint(self, policy: str, epoch: int) -> Checkpoint | None:
         return None
 
+    async def dropped(self) -> dict[int, StreamPosition]:
+        return {}
+
     async def positions_at(
         self, policy: str, epoch: int, base: Checkpoint | None
     ) -> dict[int, StreamPosition] | None:
