@@ -17,6 +17,9 @@ up waiting for (after ``hold_s``). Each of these is counted when it comes, and l
 Why a reading of the log that is late does no harm: let a reading say that ``counted`` units are used up, and that
 ``held`` decisions hold one, and grants go on until decisions and leases hold ``count_holds(max - counted)``. Whatever
 is used up later is among the held, or among those granted since, and these together are no more than that.
+
+Decisions of the period before hold units as well, but are not in this period's books. What the pool of that period has
+given out, and the reading does not know yet, counts as held.
 """
 
 import math
@@ -34,13 +37,15 @@ class Reading:
     """The log at one moment: a capacity that counts what comes of decisions, in one period.
 
     ``units`` in the records of decisions of the period, of which ``held`` are still held; ``held_before``: held by
-    decisions of earlier periods. ``counted``: units used up in the period.
+    decisions of earlier periods. ``counted``: units used up in the period. ``units_before``: units in the records of
+    decisions of the period before.
     """
 
     units: int
     held: int
     held_before: int
     counted: int
+    units_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

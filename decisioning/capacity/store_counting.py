@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.forecast import FORECAST_DECISIONS, Reading, Share, count_holds
-from decisioning.capacity.leasing import Period
+from decisioning.capacity.leasing import TOTAL, Period, period_at
 from decisioning.capacity.store_pools import Pools
 from decisioning.model.entities import Capacity
 from storage.clock import DAY_MS, to_datetime
@@ -78,7 +78,9 @@ SELECT
     (SELECT count(*) FROM {_OF_CAPACITY} AND unit ->> 'period' = :period AND d.decided_at >= :starts) AS units,
     (SELECT count(DISTINCT {key}) FROM held WHERE period = :period) AS held,
     (SELECT count(DISTINCT {key}) FROM held) AS held_in_all,
-    (SELECT count(DISTINCT {key}) FROM used) AS counted
+    (SELECT count(DISTINCT {key}) FROM used) AS counted,
+    (SELECT count(*) FROM {_OF_CAPACITY}
+        AND unit ->> 'period' = :previous AND d.decided_at >= :previous_starts) AS units_before
 """
 
 
@@ -122,6 +124,7 @@ class LaterCounter:
         if started_s < self._rested_s.get(pool, 0.0):
             return
         reading = await self.read(capacity, period, now_ms)
+        unread = await self._count_unread(capacity, period, reading, now_ms)
         share = await self._forecast(capacity, now_ms)
         overbook = capacity.max if capacity.overbook is None else capacity.overbook
         holds = count_holds(capacity.max - reading.counted, share.upper, overbook)
@@ -130,7 +133,7 @@ class LaterCounter:
             period,
             reading.units - reading.held,
             counted=reading.counted,
-            allowed=max(holds - reading.held_before, 0),
+            allowed=max(holds - reading.held_before - unread, 0),
             version=version,
         )
         took_s = self.ticks_s() - started_s
@@ -138,6 +141,7 @@ class LaterCounter:
 
     async def read(self, capacity: Capacity, period: Period, now_ms: int) -> Reading:
         """Read what is held and used up in a period, at a time (Unix ms)."""
+        previous = _period_before(capacity, period)
         async with transaction(self.engine) as connection:
             found = await connection.execute(
                 text(_reading_sql(capacity)),
@@ -148,10 +152,23 @@ class LaterCounter:
                     "starts_ms": period.starts_ms,
                     "ends_ms": period.ends_ms,
                     "held_since": to_datetime(now_ms - 1000 * capacity.hold_s),
+                    "previous": previous.period_id,
+                    "previous_starts": to_datetime(previous.starts_ms),
                 },
             )
             row = found.one()
-        return Reading(row.units, row.held, row.held_in_all - row.held, row.counted)
+        return Reading(row.units, row.held, row.held_in_all - row.held, row.counted, row.units_before)
+
+    async def _count_unread(self, capacity: Capacity, period: Period, reading: Reading, now_ms: int) -> int:
+        """Count units of the period before that may be held, though the reading does not know their decisions yet.
+
+        The pool of that period knows: what it has given out is in the log, or will be, or comes back. It is asked after
+        the log was read, so what comes in meanwhile is counted twice rather than not at all.
+        """
+        if capacity.per == "total" or now_ms - 1000 * capacity.hold_s >= period.starts_ms:
+            return 0
+        books = await self.pools.books(capacity.capacity_id, _period_before(capacity, period))
+        return 0 if books is None else max(books.given_out - reading.units_before, 0)
 
     async def share(self, capacity: Capacity, now_ms: int) -> Share:
         """Read what came of decisions whose time was over at a time (Unix ms)."""
@@ -176,3 +193,7 @@ class LaterCounter:
         if capacity not in self._shares:
             self._shares[capacity] = now_s, await self.share(capacity, now_ms)
         return self._shares[capacity][1]
+
+
+def _period_before(capacity: Capacity, period: Period) -> Period:
+    return TOTAL if period.period_id == TOTAL.period_id else period_at(capacity, period.starts_ms - 1)

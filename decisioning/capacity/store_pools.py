@@ -83,6 +83,11 @@ class Books:
         """Units that processes hold and have not reported as used."""
         return sum(held.leased - held.used for held in self.holders.values())
 
+    @property
+    def given_out(self) -> int:
+        """Units whose decisions are in the log or may still come to it, whatever became of them."""
+        return self.settled + sum(held.leased for held in self.holders.values())
+
     def usage(self, capacity: Capacity, period: Period) -> Usage:
         """Return what is used and left of the capacity that the pool is of."""
         if not capacity.counts_later:

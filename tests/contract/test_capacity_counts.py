@@ -258,6 +258,26 @@ async def test_what_earlier_periods_hold_is_kept_of_the_next_one(world: World) -
     await world.offered(process, "d")
 
 
+async def test_what_earlier_periods_hold_is_kept_although_the_archive_does_not_know_it_yet(
+    world: World,
+) -> None:
+    daily = later(3, per="day")
+    process = await world.begin(daily)
+    today = period_at(daily, world.shop.clock_ms())
+    world.shop.skew_ms = today.ends_ms - world.shop.clock_ms() - 40_000
+    await world.until(lambda u: u.open_offers == 3, "the pool to be counted")
+    async with world.engine.begin() as connection:  # nothing is archived while this lasts
+        await connection.exec_driver_sql("LOCK TABLE archived IN EXCLUSIVE MODE")
+        for name in "ab":
+            await world.offered(process, name)
+        world.shop.skew_ms += 41_000
+        await world.offered(process, "c")
+        books = await world.pools.books("calls", period_at(daily, world.shop.clock_ms()))
+        assert books is not None
+        assert books.allowed == 1
+        assert not has(await process.decide(customer_id="d"), LIMITED)
+
+
 async def test_a_capacity_that_counts_decisions_is_not_read_from_the_log(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
