@@ -7,6 +7,7 @@ the earlier ones first, until the expression can be read or nobody finds anythin
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 from rules.operands import CLOSING, OPENING, closing_of, end_of, operand_after, operand_before, word
@@ -19,6 +20,7 @@ _SIGNS |= {"=": "==", "&": "&&", "|": "||", "∧": "&&", "∨": "||", "¬": "!"}
 _WRONG_SIGN = re.compile(r"===|!==|<>|=>|=<|[≥≤≠∧∨¬]|(?<![=!<>])=(?!=)|(?<!&)&(?!&)|(?<!\|)\|(?!\|)")
 _QUOTES = ("‘’‚´`'", '“”„«»"')
 """What is written for a single quote, and for a double one; the last of each is the one that CEL knows."""
+_APOSTROPHE = re.compile(r"'([^'\\\n]*\w'\w[^'\\\n]*)'(?![\w'])")
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">=", "in"))
 
 
@@ -89,6 +91,16 @@ def _quotes(source: str, found: Sequence[Token]) -> Mend | None:
     return None
 
 
+def _apostrophes(source: str, found: Sequence[Token]) -> Mend | None:
+    """An apostrophe within single quotes, which ends the text there."""
+    for token in found:
+        match = _APOSTROPHE.match(source, token.at) if token.kind == "string" else None
+        if match is not None and '"' not in match[1]:
+            message = "the text ends at its apostrophe: put it between double quotes"
+            return Mend(token.at, match.end(), f'"{match[1]}"', message, token.at)
+    return None
+
+
 def _doubled_quotes(source: str, found: Sequence[Token]) -> Mend | None:
     """A quote inside of a text, doubled as in SQL."""
     for before, token in pairwise(found):
@@ -122,6 +134,39 @@ def _signs(source: str, found: Sequence[Token]) -> Mend | None:
             message = "decimals are written with a point"
             return Mend(token.at, found[i + 1].at, ".", message, token.at)
     return None
+
+
+def _percent(source: str, found: Sequence[Token]) -> Mend | None:
+    """``30%``."""
+    for i in range(1, len(found)):
+        number, token = found[i - 1 : i + 1]
+        if token.text != "%" or not number.text.replace(".", "", 1).isdecimal():
+            continue
+        follows = found[i + 1 : i + 2]
+        if operand_after(found, i + 1) is None or word(follows[0]) in ("and", "or", "xor"):
+            share = Decimal(number.text).scaleb(-2).normalize()
+            message = f"% is the remainder of a division in CEL: {number.text}% is {share:f}"
+            return Mend(number.at, token.at + 1, f"{share:f}", message, number.at)
+    return None
+
+
+def _if(source: str, found: Sequence[Token]) -> Mend | None:
+    """``if x then y``, with or without ``else``."""
+    if not found or word(found[0]) != "if":
+        return None
+    at = {word(t): i for i, t in enumerate(found) if word(t) in ("then", "else") and not _depth(found, i)}
+    then, last = at.get("then", 0), len(found) - 1
+    otherwise = at.get("else", last + 1)
+    if not 1 < then < otherwise - 1 or otherwise == last:
+        return None
+    condition, yes = _text(source, found, 1, then - 1), _text(source, found, then + 1, otherwise - 1)
+    if otherwise > last:
+        text = f"!({condition}) || ({yes})"
+        message = "CEL has no IF: what holds only if something else does is written !(condition) || (rule)"
+    else:
+        text = f"({condition}) ? ({yes}) : ({_text(source, found, otherwise + 1, last)})"
+        message = "CEL has no IF: write condition ? this : that"
+    return Mend(found[0].at, end_of(found[last], source), text, message, found[0].at)
 
 
 def _between(source: str, found: Sequence[Token]) -> Mend | None:
@@ -296,7 +341,7 @@ def _depth(found: Sequence[Token], i: int) -> int:
 
 
 SYNTAX: tuple[Finder, ...] = (
-    _quotes, _doubled_quotes, _between, _null, _like, _contains, _signs, _members, _not, _words,
-    _chains,
+    _quotes, _apostrophes, _doubled_quotes, _if, _percent, _between, _null, _like, _contains, _signs, _members, _not,
+    _words, _chains,
 )  # fmt: skip
 """Finders of what cannot be read, in the order in which they look."""
