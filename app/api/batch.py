@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
 
 from app.errors import field_errors
+from decisioning.errors import Conflict, Invalid, NotFound
+from storage.errors import Unavailable
 
 MAX_ITEMS = 1000
 MAX_CONCURRENT_ITEMS = 64
@@ -16,6 +18,7 @@ MAX_CONCURRENT_ITEMS = 64
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 A = TypeVar("A")
+Item = TypeVar("Item", bound="ItemAnswer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,36 @@ class MalformedItem:
     reason: str
 
 
+class ItemAnswer(BaseModel):
+    """The answer to one item: a status, or what is wrong with it.
+
+    ``index`` counts from 0. ``code`` is the HTTP status that the item would have had alone, ``field`` the field at
+    fault, where there is one.
+    """
+
+    index: int
+    status: str
+    code: int
+    field: str | None = None
+    reason: str | None = None
+
+
+class BatchAnswer(BaseModel):
+    """Answers in the order of the items. ``refused``: how many of them were not recorded.
+
+    The whole batch may be sent again as often as needed. Only items with code 503 are worth it: what else was refused
+    is refused again.
+    """
+
+    refused: int
+
+
 def read_item(model: type[M], value: Any, names: Mapping[str, str] | None = None) -> "M | MalformedItem":
     """Read one item. ``names``: under which the sender knows fields that are wrong, if not under those of ``model``."""
+    if isinstance(
+        value, MalformedItem
+    ):  # it was seen when the body was parsed, and names the field as it was sent
+        return value
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -48,6 +79,33 @@ def or_malformed(model: type[BaseModel]) -> Callable[[Any, ValidatorFunctionWrap
     ``model``: what an item should be.
     """
     return lambda value, validate: read_item(model, value)
+
+
+async def answer_item(
+    kind: type[Item],
+    index: int,
+    item: T | MalformedItem,
+    record: Callable[[T], Awaitable[str]],
+    names: Mapping[str, str] | None = None,
+) -> Item:
+    """Record one item and answer with its status, or with what is wrong with it. ``names``: see ``read_item``."""
+
+    def refused(code: int, reason: str, field: str | None = None) -> Item:
+        return kind(index=index, status="refused", code=code, field=field, reason=reason)
+
+    if isinstance(item, MalformedItem):
+        return refused(422, item.reason, item.field)
+    try:
+        return kind(index=index, status=await record(item), code=200)
+    except Invalid as error:
+        field = renamed(error.field, names)
+        return refused(422, f"{field}: {error}", field)
+    except NotFound as error:
+        return refused(404, str(error))
+    except Conflict as error:
+        return refused(409, str(error))
+    except Unavailable:
+        return refused(503, "could not be stored; send it again")
 
 
 async def answer_each(items: Sequence[T], answer: Callable[[int, T], Awaitable[A]]) -> list[A]:

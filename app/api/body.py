@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.batch import MalformedItem
 from app.errors import MAX_FIELD_CHARS, Problem
 from app.security import Allow
 
@@ -23,11 +24,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonRequest(Request):
-    """A request whose body is read as JSON, strictly."""
+    """A request whose body is read as JSON, strictly, by ``parse``."""
+
+    def __init__(self, scope: Scope, receive: Receive, parse: Callable[[bytes], Any]) -> None:
+        super().__init__(scope, receive)
+        self._parse = parse
 
     async def json(self) -> Any:
-        """Parse the body as ``parse_json`` does."""
-        return parse_json(await self.body())
+        """Parse the body."""
+        return self._parse(await self.body())
 
 
 def parse_json(body: bytes) -> Any:
@@ -35,11 +40,19 @@ def parse_json(body: bytes) -> Any:
 
     Raises ``Problem`` (422), also for a whole number that is beyond all other numbers.
     """
+    values = _parse(body)
+    return _refuse_huge(values) if _HUGE.search(body) else values
+
+
+def _parse(body: bytes) -> Any:
     try:
-        values = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(422, f"the body is not JSON: {error}", "body") from None
-    if _HUGE.search(body) and (field := _huge_at(values, ())) is not None:
+
+
+def _refuse_huge(values: Any) -> Any:
+    if (field := _huge_at(values, ())) is not None:
         raise Problem(422, TOO_LARGE, ".".join(field)[:MAX_FIELD_CHARS] or "body")
     return values
 
@@ -64,20 +77,44 @@ def _huge_at(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+def parse_batch(body: bytes) -> Any:
+    """Parse JSON as ``parse_json`` does, but an item with a number that is too large becomes a ``MalformedItem``."""
+    values = _parse(body)
+    if not _HUGE.search(body):
+        return values
+    items = values
+    if isinstance(values, dict):
+        items = values.get("items", values.get("batch"))
+    if isinstance(items, list):
+        for index, item in enumerate(items):
+            if isinstance(item, dict) and (path := _huge_at(item, ())) is not None:
+                field = ".".join(path)[:MAX_FIELD_CHARS]
+                items[index] = MalformedItem(field, f"{field}: {TOO_LARGE}")
+    return _refuse_huge(values)
+
+
 class JsonRoute(APIRoute):
     """A route that takes JSON only: other content types get a 415 that says what to send."""
 
+    parse: Callable[[bytes], Any] = staticmethod(parse_json)
+
     def get_route_handler(self) -> Handler:
         """Build the handler of requests to this route."""
-        answer = super().get_route_handler()
+        answer, parse = super().get_route_handler(), self.parse
         if self.body_field is None:
             return answer
 
         async def handler(request: Request) -> Response:
             check_json(request)
-            return await answer(JsonRequest(request.scope, request.receive))
+            return await answer(JsonRequest(request.scope, request.receive, parse))
 
         return handler
+
+
+class BatchRoute(JsonRoute):
+    """A route that takes items, each of which is answered for itself."""
+
+    parse = staticmethod(parse_batch)
 
 
 class DirectRoute(JsonRoute):
@@ -103,13 +140,13 @@ class DirectRoute(JsonRoute):
             raise TypeError("a direct route takes a body")
         model: type[BaseModel] = field.field_info.annotation  # type: ignore[assignment]
         allow: Any = next(d.call for d in self.dependant.dependencies if isinstance(d.call, self.allows))
-        endpoint, check_type = self.endpoint, self.check_type
+        endpoint, check_type, parse = self.endpoint, self.check_type, self.parse
 
         async def handler(request: Request) -> Response:
             check_type(request)
             key = await allow(request)
             try:
-                values = parse_json(await request.body())
+                values = parse(await request.body())
             except ClientDisconnect:
                 raise Problem(400, "the client went away before the body was complete") from None
             try:

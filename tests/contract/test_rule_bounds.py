@@ -48,6 +48,34 @@ async def test_an_integer_of_309_digits_is_refused_with_its_field(api: Instance,
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (
+            "/v1/feedback/batch",
+            '{"items": [{"decision_id": "d", "offer_id": "gold", "outcome": "accepted", "value": %s},'
+            ' {"decision_id": "d", "offer_id": "gold", "outcome": "accepted"}]}',
+            "value",
+        ),
+        ("/v1/events/batch", '{"items": [{"event_id": "a", "customer_id": "ann", "type": %s}, 7]}', "type"),
+        (
+            "/v1/events/cloudevents",
+            '[{"id": "a", "source": "s", "type": "call", "subject": "ann", "data": {"deep": [%s]}}, {"id": "b"}]',
+            "data.deep.0",
+        ),
+        ("/v1/events/segment", '{"batch": [{"type": "track", "properties": {"n": %s}}, {}]}', "properties.n"),
+    ],
+)
+async def test_in_a_batch_it_is_answered_for_its_item_alone(
+    api: Instance, path: str, body: str, field: str
+) -> None:
+    response = await api.call("POST", path, content=body % HUGE, headers=JSON)
+    first, second = response.json()["items"]
+    assert (response.status_code, first["code"], first["field"]) == (200, 422, field)
+    assert "too large" in first["reason"]
+    assert "too large" not in second["reason"]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
         ("PUT", "/v1/customers/bob", '{"attributes": {"age": %s}}', "attributes.age"),

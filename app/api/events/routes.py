@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.batch import MalformedItem, answer_each, read_item, renamed
-from app.api.body import DirectRoute, JsonRoute
+from app.api.batch import MalformedItem, answer_each, answer_item, read_item
+from app.api.body import BatchRoute, DirectRoute
 from app.api.deps import Frontend, State, problems
 from app.api.events.schemas import (
     CloudEvents,
@@ -27,10 +27,9 @@ from app.api.events.shapes.snowplow import from_snowplow
 from app.metrics import EVENTS
 from app.state import ApiState
 from decisioning.errors import Invalid
-from decisioning.events.intake_service import EventIntake
-from storage.errors import RedisUnavailable, Unavailable
+from storage.errors import RedisUnavailable
 
-router = APIRouter(prefix="/v1/events", tags=["events"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=BatchRoute)
 
 
 async def record_event(body: EventRequest, state: State, key: Frontend) -> Response:
@@ -102,8 +101,8 @@ async def _record_shaped(
 ) -> EventBatchAnswer:
     """Record events in the shape of others. ``names``: under which senders know the fields. Raises ``Invalid``."""
     items = [
-        read_item(EventRequest, mapping(one), names)
-        if isinstance(one, Mapping)
+        read_item(EventRequest, mapping(one) if isinstance(one, Mapping) else one, names)
+        if isinstance(one, Mapping | MalformedItem)
         else MalformedItem("item", "item: must be an object")
         for one in sent
     ]
@@ -121,7 +120,9 @@ async def _record_all(
     state: ApiState, items: Sequence[EventRequest | MalformedItem], names: Mapping[str, str] | None = None
 ) -> EventBatchAnswer:
     async def answer(index: int, item: EventRequest | MalformedItem) -> EventItemAnswer:
-        return await _record_item(state.events, index, item, names)
+        return await answer_item(
+            EventItemAnswer, index, item, lambda told: state.events.record(told.received()), names
+        )
 
     answers = await answer_each(items, answer)
     told = [(_label(item, one.status), one.status) for item, one in zip(items, answers, strict=True)]
@@ -131,27 +132,6 @@ async def _record_all(
     return EventBatchAnswer(refused=refused, items=answers, degraded=state.degraded() or None)
 
 
-async def _record_item(
-    intake: EventIntake,
-    index: int,
-    item: EventRequest | MalformedItem,
-    names: Mapping[str, str] | None = None,
-) -> EventItemAnswer:
-    if isinstance(item, MalformedItem):
-        return _refused(index, 422, item.reason, item.field)
-    try:
-        return EventItemAnswer(index=index, status=await intake.record(item.received()), code=200)
-    except Invalid as error:
-        field = renamed(error.field, names)
-        return _refused(index, 422, f"{field}: {error}", field)
-    except Unavailable:
-        return _refused(index, 503, "could not be stored; send it again")
-
-
 def _label(item: EventRequest | MalformedItem, status: str) -> str:
     """Return the type as metrics name it: only what was recorded has one that is declared."""
     return "refused" if status == "refused" or isinstance(item, MalformedItem) else item.type
-
-
-def _refused(index: int, code: int, reason: str, field: str | None = None) -> EventItemAnswer:
-    return EventItemAnswer(index=index, status="refused", code=code, field=field, reason=reason)

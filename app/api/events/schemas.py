@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, StringConstraints, WrapValidator
 
-from app.api.batch import MAX_ITEMS, MalformedItem, or_malformed
+from app.api.batch import MAX_ITEMS, BatchAnswer, ItemAnswer, MalformedItem, or_malformed
 from app.api.schemas import Body, CustomerId, Instant, Name, examples, shown, storable
 from decisioning.events.intake_service import ReceivedEvent
 from storage.clock import floor_ms
@@ -154,26 +154,14 @@ class CloudEvents(Shaped):
     )
 
 
-class EventItemAnswer(BaseModel):
-    """The answer to one item: a status, or what is wrong with it.
+class EventItemAnswer(ItemAnswer):
+    __doc__ = ItemAnswer.__doc__
 
-    ``index`` counts from 0. ``code`` is the HTTP status that the item would have had alone, ``field`` the field at
-    fault, where there is one.
-    """
-
-    index: int
     status: Literal[Recorded, "refused"]
-    code: int
-    field: str | None = None
-    reason: str | None = None
 
 
-class EventBatchAnswer(BaseModel):
-    """Answers in the order of the items. ``refused``: how many of them were not recorded.
-
-    The whole batch may be sent again as often as needed. Only items with code 503 are worth it: what else was refused
-    is refused again.
-    """
+class EventBatchAnswer(BatchAnswer):
+    __doc__ = BatchAnswer.__doc__
 
     model_config = shown(
         {
@@ -191,6 +179,5 @@ class EventBatchAnswer(BaseModel):
         }
     )
 
-    refused: int
     items: list[EventItemAnswer]
     degraded: list[str] | None = Field(None, description=_DEGRADED)

@@ -7,8 +7,8 @@ from typing import Protocol
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.batch import MalformedItem, answer_each
-from app.api.body import DirectRoute, JsonRoute
+from app.api.batch import MalformedItem, answer_each, answer_item
+from app.api.body import BatchRoute, DirectRoute
 from app.api.deps import Frontend, State, problems
 from app.api.feedback.schemas import (
     FeedbackAnswer,
@@ -20,12 +20,10 @@ from app.api.feedback.schemas import (
 )
 from app.metrics import FEEDBACK
 from app.state import ApiState
-from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.feedback_service import Feedback
 from decisioning.model.outcome import BUILT_IN
-from storage.errors import Unavailable
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=BatchRoute)
 
 
 def _to_feedback(body: FeedbackRequest) -> Feedback:
@@ -79,7 +77,9 @@ async def answer_batch(
     """Record the items of a batch, and answer each for itself."""
 
     async def answer(index: int, item: FeedbackRequest | MalformedItem) -> FeedbackItemAnswer:
-        return await _record_item(service, index, item)
+        return await answer_item(
+            FeedbackItemAnswer, index, item, lambda told: service.record(_to_feedback(told))
+        )
 
     told = await answer_each(items, answer)
     known = {*BUILT_IN, *state.current_catalogue().outcomes}
@@ -95,24 +95,3 @@ def _label(known: Collection[str], item: FeedbackRequest | MalformedItem) -> str
     if isinstance(item, MalformedItem):
         return "malformed"
     return item.outcome if item.outcome in known else "undeclared"
-
-
-async def _record_item(
-    service: Recorder, index: int, item: FeedbackRequest | MalformedItem
-) -> FeedbackItemAnswer:
-    if isinstance(item, MalformedItem):
-        return _refused(index, 422, item.reason, item.field)
-    try:
-        return FeedbackItemAnswer(index=index, status=await service.record(_to_feedback(item)), code=200)
-    except Invalid as error:
-        return _refused(index, 422, f"{error.field}: {error}", error.field)
-    except NotFound as error:
-        return _refused(index, 404, str(error))
-    except Conflict as error:
-        return _refused(index, 409, str(error))
-    except Unavailable:
-        return _refused(index, 503, "could not be stored; send it again")
-
-
-def _refused(index: int, code: int, reason: str, field: str | None = None) -> FeedbackItemAnswer:
-    return FeedbackItemAnswer(index=index, status="refused", code=code, field=field, reason=reason)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
-from app.api.body import DirectRoute, check_json, is_json
+from app.api.body import DirectRoute, check_json, is_json, parse_batch
 from app.api.context import check_context
 from app.api.deps import State, problems
 from app.api.feedback.routes import answer_batch
@@ -36,6 +36,7 @@ Caller = Annotated[PublicCaller, Depends(AllowPublishable())]
 class PublicRoute(DirectRoute):
     """A route for pages and apps: ``text/plain`` is read as JSON too, since browsers send that without a preflight."""
 
+    parse = staticmethod(parse_batch)
     allows = AllowPublishable
 
     @staticmethod
