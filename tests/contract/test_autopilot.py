@@ -68,6 +68,8 @@ async def begin(shop: Nextbest, placement: str) -> None:
     shown = await shop.api.ok("PUT", f"{path}/autopilot", json=body, role="scientist")
     assert shown["autopilot"]["turn"] is None
     assert shown["autopilot"]["canary_share"] == 0.5
+    shown = await shop.api.ok("PATCH", f"{path}/autopilot", json={"reason": "as it was"}, role="scientist")
+    assert shown["autopilot"]["canary_share"] == 0.5
 
 
 async def to_canary(shop: Nextbest, placement: str, crowd: Crowd, candidate: str) -> None:

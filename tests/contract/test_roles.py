@@ -105,6 +105,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "put_controls": {"scientist", "admin"},
     "put_apprentice": {"scientist", "admin"},
     "put_guardrails": {"scientist", "admin"},
+    "patch_guardrails": {"scientist", "admin"},
+    "patch_autopilot": {"scientist", "admin"},
     "put_autopilot": {"scientist", "admin"},
     "delete_autopilot": {"ops", "scientist", "admin"},
 }

@@ -1,5 +1,7 @@
 """The policies of a placement: their stages, control groups, apprenticeship and guardrails."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Response
 
 from app.api.body import JsonRoute
@@ -17,11 +19,12 @@ from app.api.deployments.schemas import (
     TurnOut,
 )
 from app.api.deps import Reader, State, problems
+from app.api.merge_patch import MergePatch, merge_patch_of, merged_body
 from app.api.schemas import Id, answer_of
 from app.state import ApiState
 from bandits.policy import PolicyKey
 from decisioning.catalog.store import Published
-from decisioning.errors import Invalid
+from decisioning.errors import Conflict, Invalid
 from decisioning.model.deployment import Autopilot, ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import RegisteredPolicy
@@ -83,6 +86,17 @@ async def put_guardrails(placement_id: Id, body: GuardrailsBody, edit: Staging) 
     return await _adopt_and_answer(edit, placement_id, done)
 
 
+@router.patch(
+    "/guardrails",
+    responses=problems(404, 412, body=True),
+    openapi_extra=merge_patch_of({"margin": 0.01, "reason": "a little worse is fine while it learns"}),
+)
+async def patch_guardrails(placement_id: Id, body: MergePatch, edit: Staging) -> StagesOut:
+    """Change what is named of the guardrails (JSON Merge Patch); null stands for the default."""
+    current = asdict(edit.state.current_catalogue().deployment(placement_id).guardrails)
+    return await put_guardrails(placement_id, merged_body(GuardrailsBody, current, body), edit)
+
+
 @router.put("/autopilot", responses=problems(404, 412, body=True))
 async def put_autopilot(placement_id: Id, body: AutopilotBody, edit: Staging) -> StagesOut:
     """Switch the autopilot on: it tries candidates out, promotes those that are better, and tells each step's reason.
@@ -92,6 +106,20 @@ async def put_autopilot(placement_id: Id, body: AutopilotBody, edit: Staging) ->
     settings = Autopilot(**body.model_dump(exclude={"reason"}))
     done = await _stager_for(edit, body.reason).set_autopilot(placement_id, settings)
     return await _adopt_and_answer(edit, placement_id, done)
+
+
+@router.patch(
+    "/autopilot",
+    responses=problems(404, 409, 412, body=True),
+    openapi_extra=merge_patch_of({"min_days": 3, "reason": "weekends are different"}),
+)
+async def patch_autopilot(placement_id: Id, body: MergePatch, edit: Staging) -> StagesOut:
+    """Change what is named of the autopilot's settings while it is on (JSON Merge Patch); null: the default."""
+    autopilot = edit.state.current_catalogue().deployment(placement_id).autopilot
+    if autopilot is None:
+        raise Conflict("the autopilot is off: switch it on with PUT")
+    current = {field: getattr(autopilot, field) for field in AutopilotBody.model_fields if field != "reason"}
+    return await put_autopilot(placement_id, merged_body(AutopilotBody, current, body), edit)
 
 
 @router.delete("/autopilot", responses=problems(404, 412))
