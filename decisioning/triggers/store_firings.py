@@ -21,6 +21,7 @@ FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:custom
     cast(:occasions AS text[]), cast(:causes AS text[]), cast(:fired AS timestamptz[]),
     cast(:deadlines AS timestamptz[]))
     AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at)
+WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
 ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
 """)
 _LAST = text("""
@@ -32,7 +33,10 @@ GROUP BY f.trigger_id, f.customer_id
 
 
 async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing]) -> int:
-    """Insert firings, due at once; returns how many. One whose occasion has fired before is left as it is."""
+    """Insert firings, due at once; returns how many. One whose occasion has fired before is left as it is.
+
+    Nothing is stored of customers who are kept out after an erasure.
+    """
     if not firings:
         return 0
     values = {

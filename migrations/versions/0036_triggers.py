@@ -30,6 +30,7 @@ UP = (
     """,
     "CREATE INDEX trigger_waits_due ON trigger_waits (due_at)",
     "CREATE INDEX trigger_waits_of_customer ON trigger_waits (customer_id)",
+    "CREATE INDEX trigger_waits_of_decisions ON trigger_waits (key) WHERE key <> ''",
     "CREATE TABLE trigger_positions (bucket smallint PRIMARY KEY, position text NOT NULL)",
     "CREATE TABLE trigger_scans (trigger_id text PRIMARY KEY, scanned_until timestamptz NOT NULL)",
 )
